@@ -1,0 +1,1 @@
+"""Training data: photos, crops and classical degradations."""

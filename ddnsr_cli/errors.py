@@ -1,0 +1,62 @@
+"""The failures a user can meet, each with the exit status that it gives.
+
+A message is one line: what was wrong, what was given, what to do next.
+"""
+
+
+class DdnsrError(Exception):
+    """A failure that is told to the user in one line, without a traceback."""
+
+    exit_code = 1
+
+
+class ConfigError(DdnsrError):
+    """An option, or a set of options, has no meaning."""
+
+    exit_code = 2
+
+
+class ImageReadError(DdnsrError):
+    """A file could not be decoded as an image, or holds what we refuse to read."""
+
+    exit_code = 3
+
+
+class ImageWriteError(DdnsrError):
+    """A result could not be written: no permission, no space, or beyond what the format holds."""
+
+    exit_code = 4
+
+
+class WeightsError(DdnsrError):
+    """Weights are unknown, damaged, or of another network."""
+
+    exit_code = 5
+
+
+class HubError(DdnsrError):
+    """The Hugging Face Hub could not be reached, or refused."""
+
+    exit_code = 6
+
+
+class DeviceError(DdnsrError):
+    """A device is missing or too small for the work."""
+
+    exit_code = 7
+
+
+class DataError(DdnsrError):
+    """Training or evaluation data are missing or of no use."""
+
+    exit_code = 8
+
+
+class BatchError(DdnsrError):
+    """Some files of a batch failed; the others were done."""
+
+    exit_code = 9
+
+
+class OutOfMemoryError(DeviceError):
+    """The device has not enough memory even for the smallest tile."""

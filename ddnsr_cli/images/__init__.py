@@ -1,0 +1,1 @@
+"""Files and pixels: listing, reading, resizing and writing pictures."""

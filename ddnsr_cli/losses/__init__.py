@@ -1,0 +1,1 @@
+"""Losses: scalars from tensors, pure functions."""

@@ -1,0 +1,1 @@
+"""Metrics: numbers for reports, pure functions."""

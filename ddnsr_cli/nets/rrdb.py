@@ -1,0 +1,154 @@
+"""The reconstruction network R: RRDB-net of ESRGAN (Wang et al. 2018, section 3.1)."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.nets.blocks import conv3x3, lrelu
+
+RESIDUAL_SCALE = 0.2  # keeps 23 stacked RRDBs stable; ESRGAN section 3.1
+SCALES = (1, 2, 4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RRDBConfig:
+    """The sizes of an RRDB-net. Channel counts unless said."""
+
+    features: int = 64
+    """Channels of the trunk."""
+
+    blocks: int = 23
+    """Number of RRDBs (three dense blocks each)."""
+
+    growth: int = 32
+    """Channels that each convolution of a dense block adds."""
+
+    scale: int = 4
+    """SR pixels per LR pixel along a side: 1, 2 or 4."""
+
+    def __post_init__(self) -> None:
+        if min(self.features, self.blocks, self.growth) < 1:
+            raise ConfigError(f"features, blocks and growth must be at least 1, got {self}.")
+        if self.scale not in SCALES:
+            raise ConfigError(f"The scale of an RRDB network is 1, 2 or 4, got {self.scale}.")
+
+    @property
+    def unshuffle(self) -> int:
+        """Side of the pixel squares folded into channels before `conv_first`: 1 for x4, 2 for x2, 4 for x1."""
+        return 4 // self.scale
+
+
+class ResidualDenseBlock(nn.Module):
+    """Five 3x3 convolutions, each fed every earlier feature map.
+
+    Shape: (N, C, H, W) -> (N, C, H, W)
+    """
+
+    def __init__(self, channels: int, growth: int) -> None:
+        super().__init__()
+        self.conv1 = conv3x3(channels, growth)  # names that the ecosystem's loaders recognise
+        self.conv2 = conv3x3(channels + growth, growth)
+        self.conv3 = conv3x3(channels + 2 * growth, growth)
+        self.conv4 = conv3x3(channels + 3 * growth, growth)
+        self.conv5 = conv3x3(channels + 4 * growth, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        dense = x
+        for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
+            dense = torch.cat((dense, lrelu(conv(dense))), dim=1)  # (N, C + i * growth, H, W)
+        return torch.add(x, self.conv5(dense), alpha=RESIDUAL_SCALE)
+
+
+class RRDB(nn.Module):
+    """Residual in residual: three dense blocks and a scaled skip around them.
+
+    Shape: (N, C, H, W) -> (N, C, H, W)
+    """
+
+    def __init__(self, channels: int, growth: int) -> None:
+        super().__init__()
+        self.rdb1 = ResidualDenseBlock(channels, growth)
+        self.rdb2 = ResidualDenseBlock(channels, growth)
+        self.rdb3 = ResidualDenseBlock(channels, growth)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return torch.add(x, self.rdb3(self.rdb2(self.rdb1(x))), alpha=RESIDUAL_SCALE)
+
+
+class RRDBNet(nn.Module):
+    """RGB LR picture to RGB SR picture.
+
+    Shape: (N, 3, H, W) -> (N, 3, scale * H, scale * W), values near [0, 1], not clamped.
+    At scale 2 and 1 the input is folded by `pixel_unshuffle` first, as Real-ESRGAN does, so H and W of any
+    size are padded by their edge up to the next multiple of 2 or 4 and the result is cut back.
+    """
+
+    def __init__(self, config: RRDBConfig) -> None:
+        super().__init__()
+        self.config = config
+        features = config.features
+        self.conv_first = conv3x3(3 * config.unshuffle**2, features)
+        self.body = nn.Sequential(*(RRDB(features, config.growth) for _ in range(config.blocks)))
+        self.conv_body = conv3x3(features, features)
+        self.conv_up1 = conv3x3(features, features)
+        self.conv_up2 = conv3x3(features, features)
+        self.conv_hr = conv3x3(features, features)
+        self.conv_last = conv3x3(features, 3)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        """See the class."""
+        height, width = lr.shape[-2:]
+        shallow = self.conv_first(_fold(lr, self.config.unshuffle))
+        trunk = shallow + self.conv_body(self.body(shallow))
+        trunk = lrelu(self.conv_up1(_twice(trunk)))
+        trunk = lrelu(self.conv_up2(_twice(trunk)))
+        sr: Tensor = self.conv_last(lrelu(self.conv_hr(trunk)))
+        return sr[..., : height * self.config.scale, : width * self.config.scale]
+
+
+@torch.no_grad()
+def start_as_nearest(net: RRDBNet, generator: torch.Generator) -> None:
+    """Initialise `net` so that its first output is the nearest-neighbour up-scaled input.
+
+    Three channels carry RGB unchanged through `conv_first, conv_up1, conv_up2, conv_hr, conv_last`; `conv_body` and
+    the other inputs of `conv_last` start near zero; all else is Kaiming-normal times 0.1 (ESRGAN, section 3.1
+    and supplement). Values in [0, 1] pass LeakyReLU unchanged, so the identity is exact for them. A short
+    training run then starts at the quality of plain enlarging instead of black.
+    """
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, a=0.2, generator=generator)
+            module.weight.mul_(0.1)
+            if module.bias is not None:
+                module.bias.zero_()
+    net.conv_body.weight.mul_(0.1)
+    net.conv_last.weight.mul_(0.1)
+    _carry_rgb(net)
+
+
+def _carry_rgb(net: RRDBNet) -> None:
+    folds = net.config.unshuffle**2
+    for conv in (net.conv_first, net.conv_up1, net.conv_up2, net.conv_hr, net.conv_last):
+        conv.weight[:3] = 0
+    for channel in range(3):
+        # Of a folded square of pixels the carried value is the mean: at x4 there is one pixel, and this is exact.
+        net.conv_first.weight[channel, channel * folds : (channel + 1) * folds, 1, 1] = 1 / folds
+        for conv in (net.conv_up1, net.conv_up2, net.conv_hr, net.conv_last):
+            conv.weight[channel, channel, 1, 1] = 1
+
+
+def _fold(lr: Tensor, side: int) -> Tensor:
+    if side == 1:
+        return lr
+    height, width = lr.shape[-2:]
+    padded = F.pad(lr, (0, -width % side, 0, -height % side), mode="replicate")
+    return F.pixel_unshuffle(padded, side)
+
+
+def _twice(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="nearest")
