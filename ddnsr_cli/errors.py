@@ -60,3 +60,9 @@ class BatchError(DdnsrError):
 
 class OutOfMemoryError(DeviceError):
     """The device has not enough memory even for the smallest tile."""
+
+
+class TrainingError(DdnsrError):
+    """A training run cannot start, go on, or be resumed as asked."""
+
+    exit_code = 10

@@ -1,0 +1,57 @@
+"""Typed options as JSON and back, strictly: an unknown or missing key is refused, never skipped."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
+
+from ddnsr_cli.errors import ConfigError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Options = TypeVar("Options", bound="DataclassInstance")
+
+
+def options_to_json(options: "DataclassInstance") -> dict[str, Any]:
+    """A frozen dataclass of options, nested ones included, as what `json.dumps` takes."""
+    return dataclasses.asdict(options)
+
+
+def options_from_json(kind: type[Options], raw: Mapping[str, Any]) -> Options:
+    """The inverse of `options_to_json`.
+
+    Raises ConfigError for a key that `kind` does not have, or lacks.
+    """
+    hints = get_type_hints(kind)
+    wanted = {field.name for field in dataclasses.fields(kind)}
+    if odd := sorted(wanted ^ set(raw)):
+        raise ConfigError(f"Options of {kind.__name__} do not match this version: {', '.join(odd)}.")
+    return kind(**{name: _value_from_json(hints[name], value) for name, value in raw.items()})
+
+
+def _value_from_json(hint: object, value: object) -> object:
+    """JSON knows no tuples and no dataclasses: make them again from the field's type, `X | None` included."""
+    if get_origin(hint) is tuple and isinstance(value, list):
+        return tuple(value)
+    for kind in (hint, *get_args(hint)):
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
+            return options_from_json(kind, value)
+    return value
+
+
+def changed_options(
+    before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = ""
+) -> dict[str, tuple[Any, Any]]:
+    """Dotted name -> (before, after) of every value that differs between two `options_to_json` results."""
+    changed: dict[str, tuple[Any, Any]] = {}
+    for name in sorted(before.keys() | after.keys()):
+        old, new = _plain(before.get(name)), _plain(after.get(name))
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            changed |= changed_options(old, new, f"{prefix}{name}.")
+        elif old != new:
+            changed[f"{prefix}{name}"] = (old, new)
+    return changed
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value

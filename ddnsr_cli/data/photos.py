@@ -1,0 +1,66 @@
+"""Folders of photos as 8-bit RGB arrays."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from ddnsr_cli.errors import DataError, ImageReadError
+
+PHOTO_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif", ".bmp"})
+
+
+def list_photos(folder: Path) -> list[Path]:
+    """Every photo under `folder`, by suffix, sorted by its path below the folder: the same list on every machine.
+
+    Raises DataError when the folder is missing or holds none.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder. Give a folder of photos.")
+    found = [
+        Path(root) / name
+        for root, _, names in os.walk(folder)
+        for name in names
+        if Path(name).suffix.lower() in PHOTO_SUFFIXES and not name.startswith(".")
+    ]
+    if not found:
+        raise DataError(f"{folder} holds no photos. Supported: {' '.join(sorted(PHOTO_SUFFIXES))}.")
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def decode_rgb(path: Path) -> NDArray[np.uint8]:
+    """The photo upright (EXIF orientation applied) as (H, W, 3); gray is repeated, alpha is dropped.
+
+    Raises ImageReadError for a file that cannot be decoded.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    except Exception as cause:  # Pillow's decoders raise a dozen unrelated classes on damaged files
+        raise ImageReadError(f"{path} cannot be read as a photo ({cause}). Remove or replace it.") from cause
+
+
+def photo_size(path: Path) -> tuple[int, int]:
+    """(height, width) of the upright photo, from the header alone.
+
+    Raises ImageReadError as `decode_rgb`.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8) and image.format != "TIFF"
+    except Exception as cause:  # Pillow's headers do too
+        raise ImageReadError(f"{path} cannot be read as a photo ({cause}). Remove or replace it.") from cause
+    return (width, height) if turned else (height, width)
+
+
+def split_by_size(paths: Sequence[Path], least_px: int) -> tuple[list[Path], list[Path]]:
+    """(large enough, too small): photos whose shorter side has, or has not, `least_px` pixels."""
+    large: list[Path] = []
+    small: list[Path] = []
+    for path in paths:
+        (large if min(photo_size(path)) >= least_px else small).append(path)
+    return large, small

@@ -1,0 +1,152 @@
+"""An endless, exactly resumable stream of training pairs.
+
+Everything that batch `i` holds follows from (seed, i) alone: no sampler state is kept, so a resumed run,
+a run with other workers, and an uninterrupted run see the same bytes.
+
+A *visit* decodes one photo and cuts several crops. A *round* of visits is the shuffle buffer: its crops are
+permuted before they are cut into batches, so that no batch comes from one photo. Photos come in a new order
+each epoch.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ddnsr_cli.data.degradations import DegradationConfig, degrade_classically
+from ddnsr_cli.data.photos import decode_rgb
+from ddnsr_cli.errors import ConfigError
+
+MARGIN_LR_PX = 4  # degraded around a crop and cut off: no blur from a border, and JPEG blocks at any offset
+
+Pair = tuple[Tensor, Tensor]
+"""(lr, hr): uint8, (N, 3, h, w) and (N, 3, scale * h, scale * w)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamConfig:
+    """How crops are drawn and mixed."""
+
+    batch: int = 16
+    """Pairs in a batch."""
+
+    crop_px: int = 128
+    """Side of an HR crop, HR pixels."""
+
+    crops_per_photo: int = 16
+    """Crops cut from a photo each time it is decoded."""
+
+    photos_per_round: int = 32
+    """Visits whose crops are mixed; the buffer holds this times `crops_per_photo` crops."""
+
+    seed: int = 0
+    """Draws photos, crops and degradations."""
+
+    workers: int = 1
+    """Processes that decode; 0 decodes in the training process. Does not change what is drawn."""
+
+    def __post_init__(self) -> None:
+        if self.crops_per_round % self.batch:
+            raise ConfigError(
+                f"crops_per_photo * photos_per_round ({self.crops_per_round}) must be a multiple of the batch "
+                f"({self.batch})."
+            )
+        if self.photos_per_round < 2:
+            raise ConfigError("photos_per_round must be at least 2: a batch from one photo trains badly.")
+
+    @property
+    def crops_per_round(self) -> int:
+        """Size of the shuffle buffer, crops."""
+        return self.crops_per_photo * self.photos_per_round
+
+    @property
+    def batches_per_round(self) -> int:
+        """Batches that one buffer gives."""
+        return self.crops_per_round // self.batch
+
+
+class PairVisits(Dataset[Pair]):
+    """Visit number -> (lr, hr) crops of one photo, degraded classically. Stateless: see the module."""
+
+    def __init__(self, photos: Sequence[Path], stream: StreamConfig, degradation: DegradationConfig) -> None:
+        self.photos = list(photos)
+        self.stream = stream
+        self.degradation = degradation
+
+    def __len__(self) -> int:
+        return 2**62  # endless: the loader asks for the visits it is told to
+
+    def __getitem__(self, visit: int) -> Pair:
+        """The crops of one visit. Raises ImageReadError for a damaged photo."""
+        rng = np.random.default_rng([self.stream.seed, 1, visit])
+        photo = decode_rgb(self.photos[photo_of_visit(visit, len(self.photos), self.stream.seed)])
+        side = self.stream.crop_px + 2 * MARGIN_LR_PX * self.degradation.scale
+        wide = torch.stack([_random_crop(photo, side, rng) for _ in range(self.stream.crops_per_photo)])
+        lr = degrade_classically(wide.float() / 255, self.degradation, rng)
+        return _cut_margin(lr, wide, self.stream.crop_px, self.degradation.scale, rng)
+
+
+def photo_of_visit(visit: int, photos: int, seed: int) -> int:
+    """Index of the photo that a visit reads: every photo once an epoch, in the epoch's own order."""
+    epoch, place = divmod(visit, photos)
+    return int(np.random.default_rng([seed, 2, epoch]).permutation(photos)[place])
+
+
+def batches(visits: PairVisits, *, start: int) -> Iterator[Pair]:
+    """Batches from number `start` on, without end."""
+    config = visits.stream
+    first_round, skipped = divmod(start, config.batches_per_round)
+    loader = _loader(visits, first_visit=first_round * config.photos_per_round)
+    buffer: list[Pair] = []
+    number = first_round
+    for pair in loader:
+        buffer.append(pair)
+        if len(buffer) == config.photos_per_round:
+            yield from _mixed(buffer, number, config, skipped)
+            buffer, number, skipped = [], number + 1, 0
+
+
+def _loader(visits: PairVisits, *, first_visit: int) -> DataLoader[Pair]:
+    config = visits.stream
+    ahead = -(-config.photos_per_round // config.workers) if config.workers else None
+    return DataLoader(
+        visits,
+        batch_size=None,
+        sampler=range(first_visit, 2**62),
+        num_workers=config.workers,
+        prefetch_factor=ahead,  # a whole round is decoded while the last one is trained on
+        worker_init_fn=_single_threaded,
+    )
+
+
+def _single_threaded(_worker: int) -> None:
+    torch.set_num_threads(1)
+
+
+def _mixed(buffer: Sequence[Pair], number: int, config: StreamConfig, skipped: int) -> Iterator[Pair]:
+    lr, hr = (torch.cat(crops) for crops in zip(*buffer, strict=True))
+    order = np.random.default_rng([config.seed, 3, number]).permutation(len(lr))
+    for first in range(skipped * config.batch, len(order), config.batch):
+        chosen = order[first : first + config.batch]
+        yield lr[chosen], hr[chosen]
+
+
+def _random_crop(photo: NDArray[np.uint8], side: int, rng: np.random.Generator) -> Tensor:
+    """A (3, side, side) crop, flipped and turned by one of the eight symmetries of the square."""
+    top, left = (int(rng.integers(0, length - side + 1)) for length in photo.shape[:2])
+    crop = torch.from_numpy(photo[top : top + side, left : left + side]).permute(2, 0, 1)
+    turned = torch.rot90(crop, int(rng.integers(4)), (1, 2))
+    return turned.flip(2) if rng.random() < 0.5 else turned
+
+
+def _cut_margin(lr: Tensor, hr: Tensor, crop_px: int, scale: int, rng: np.random.Generator) -> Pair:
+    top, left = (int(offset) for offset in rng.integers(0, 2 * MARGIN_LR_PX + 1, size=2))
+    side = crop_px // scale
+    lr_crop = lr[..., top : top + side, left : left + side]
+    hr_crop = hr[..., top * scale :, left * scale :][..., :crop_px, :crop_px]
+    return lr_crop.contiguous(), hr_crop.contiguous()

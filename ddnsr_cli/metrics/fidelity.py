@@ -1,0 +1,62 @@
+"""PSNR and SSIM: how far a result is from the truth, pixel by pixel."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SSIM_TAPS, SSIM_SIGMA = 11, 1.5  # Wang et al. 2004, section III
+SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
+
+
+def psnr_db(sr: Tensor, hr: Tensor, *, crop_px: int) -> Tensor:
+    """PSNR in dB over all channels, one value per image; identical images give +inf.
+
+    sr, hr: (N, C, H, W), floats in [0, 1]. crop_px: HR pixels ignored on each side. Returns (N,) float64.
+    """
+    ours, truth = _inner(sr, crop_px), _inner(hr, crop_px)
+    _check_same_shape(ours, truth)
+    return -10 * torch.log10((ours - truth).square().mean(dim=(1, 2, 3)))
+
+
+def ssim(sr: Tensor, hr: Tensor, *, crop_px: int) -> Tensor:
+    """SSIM in [-1, 1], mean over channels and over the places where the 11x11 Gaussian window lies inside.
+
+    sr, hr: (N, C, H, W), floats in [0, 1]. crop_px: HR pixels ignored on each side. Returns (N,) float64.
+    Equals scikit-image with gaussian_weights, sigma 1.5, use_sample_covariance=False, data_range 1.
+    """
+    x, y = _inner(sr, crop_px), _inner(hr, crop_px)
+    _check_same_shape(x, y)
+    mean_x, mean_y = _window(x), _window(y)
+    var_x, var_y = _window(x * x) - mean_x**2, _window(y * y) - mean_y**2
+    covariance = _window(x * y) - mean_x * mean_y
+    luminance = (2 * mean_x * mean_y + SSIM_C1) / (mean_x**2 + mean_y**2 + SSIM_C1)
+    structure = (2 * covariance + SSIM_C2) / (var_x + var_y + SSIM_C2)
+    return (luminance * structure).mean(dim=(1, 2, 3))
+
+
+def luma(rgb: Tensor) -> Tensor:
+    """The Y of BT.601 in studio range (16 to 235, as /255), as super-resolution papers measure on.
+
+    rgb: (N, 3, H, W) in [0, 1]. Returns (N, 1, H, W), not rounded.
+    """
+    weights = rgb.new_tensor([65.481, 128.553, 24.966]).reshape(1, 3, 1, 1)
+    return (16 + (rgb * weights).sum(dim=1, keepdim=True)) / 255
+
+
+def _window(x: Tensor) -> Tensor:
+    axis = torch.arange(SSIM_TAPS, dtype=x.dtype, device=x.device) - SSIM_TAPS // 2
+    line = torch.exp(-0.5 * (axis / SSIM_SIGMA) ** 2)
+    line = line / line.sum()
+    channels = x.shape[1]
+    rows = F.conv2d(x, line.reshape(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
+    return F.conv2d(rows, line.reshape(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
+
+
+def _inner(image: Tensor, crop_px: int) -> Tensor:
+    inner = slice(crop_px, -crop_px or None)
+    return image[..., inner, inner].double()
+
+
+def _check_same_shape(sr: Tensor, hr: Tensor) -> None:
+    if sr.shape != hr.shape:
+        raise ValueError(f"sr and hr must have the same shape, got {tuple(sr.shape)} and {tuple(hr.shape)}.")

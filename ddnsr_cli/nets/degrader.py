@@ -1,0 +1,95 @@
+"""The degradation network D, with its two inputs (Li et al. 2023, figure 2)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.nets.blocks import LEAKY_SLOPE, conv3x3, lrelu
+
+SCALE = 4  # two stride-2 convolutions
+
+
+@dataclass(frozen=True, kw_only=True)
+class DegraderConfig:
+    """The sizes of a degrader."""
+
+    features: int = 64
+    """Channels at LR size; the branches widen to 4 and 8 times as many."""
+
+    blocks: int = 8
+    """Residual blocks after the two branches meet."""
+
+    def __post_init__(self) -> None:
+        if min(self.features, self.blocks) < 1:
+            raise ConfigError(f"features and blocks must be at least 1, got {self}.")
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with a LeakyReLU between them, and a skip.
+
+    Shape: (N, C, H, W) -> (N, C, H, W)
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = conv3x3(channels, channels)
+        self.conv2 = conv3x3(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return x + self.conv2(lrelu(self.conv1(x)))
+
+
+class Degrader(nn.Module):
+    """Clean HR picture and real noisy LR picture to a realistic LR partner of the first.
+
+    `y_L = D(y_H, x_L)`: down-sampling is learned from `hr`, noise is taken from `lr_real`. With `lr_real` all
+    zeros this is the single-input network of ablation D, which can hardly make noise (appendix A).
+
+    Shape: hr (N, 3, 4H, 4W), lr_real (N, 3, H, W) -> (N, 3, H, W), values near [0, 1], not clamped.
+    """
+
+    def __init__(self, config: DegraderConfig) -> None:
+        super().__init__()
+        self.config = config
+        f = config.features
+        self.hr_branch = nn.Sequential(
+            conv3x3(3, f),
+            conv3x3(f, 2 * f), _lrelu_layer(),
+            _halve(2 * f, 2 * f), _lrelu_layer(),
+            conv3x3(2 * f, 4 * f), _lrelu_layer(),
+            _halve(4 * f, 4 * f), _lrelu_layer(),
+            conv3x3(4 * f, f),
+        )  # fmt: skip
+        self.noise_branch = nn.Sequential(
+            conv3x3(3, f), _lrelu_layer(),
+            conv3x3(f, 2 * f), _lrelu_layer(),
+            conv3x3(2 * f, 4 * f), _lrelu_layer(),
+            conv3x3(4 * f, 8 * f), _lrelu_layer(),
+        )  # fmt: skip
+        self.merge = nn.Sequential(
+            conv3x3(9 * f, f),
+            *(ResidualBlock(f) for _ in range(config.blocks)),
+            conv3x3(f, f),
+        )
+        self.conv_last = conv3x3(f, 3)
+
+    def forward(self, hr: Tensor, lr_real: Tensor) -> Tensor:
+        """See the class. Raises ValueError when `hr` is not four times the size of `lr_real`."""
+        if hr.shape[-2:] != (SCALE * lr_real.shape[-2], SCALE * lr_real.shape[-1]):
+            raise ValueError(f"hr must be 4 times lr_real, got {tuple(hr.shape)} and {tuple(lr_real.shape)}.")
+        clean = self.hr_branch(hr)
+        merged = self.merge(torch.cat((clean, self.noise_branch(lr_real)), dim=1))
+        lr_fake: Tensor = self.conv_last(clean + merged)
+        return lr_fake
+
+
+def _halve(in_channels: int, out_channels: int) -> nn.Conv2d:
+    """A 4x4 convolution of stride 2: (N, in, 2H, 2W) -> (N, out, H, W)."""
+    return nn.Conv2d(in_channels, out_channels, kernel_size=4, stride=2, padding=1)
+
+
+def _lrelu_layer() -> nn.LeakyReLU:
+    return nn.LeakyReLU(LEAKY_SLOPE, inplace=True)

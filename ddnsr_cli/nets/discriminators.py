@@ -1,0 +1,105 @@
+"""The critics: one score a picture (VGG-style) or one a patch (PatchGAN). Logits, no sigmoid.
+
+Batch norm is trained in training mode. The authors' code runs it in inference mode, by accident.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.nets.blocks import LEAKY_SLOPE
+
+WIDEST = 512  # channels stop doubling here, as in ESRGAN
+HIDDEN = 100  # units of the dense layer before the score
+
+
+@dataclass(frozen=True, kw_only=True)
+class VGGStyleConfig:
+    """The sizes of a VGG-style discriminator."""
+
+    input_px: int = 128
+    """Side of the square input, pixels: a multiple of 2 to the power `stages`."""
+
+    features: int = 64
+    """Channels of the first stage; each stage doubles them, up to 512."""
+
+    stages: int = 5
+    """Halvings of the size."""
+
+    def __post_init__(self) -> None:
+        if self.features < 1 or self.stages < 1 or self.input_px < 1 or self.input_px % 2**self.stages:
+            raise ConfigError(f"The input's side must be a multiple of 2 to the power of the stages, got {self}.")
+
+    @property
+    def channels(self) -> list[int]:
+        """Channels of each stage."""
+        return [min(self.features * 2**stage, max(WIDEST, self.features)) for stage in range(self.stages)]
+
+
+DISC_HR_TRACK1 = VGGStyleConfig(input_px=128, features=64, stages=5)
+"""The discriminator of R on Track 1."""
+
+DISC_LR = VGGStyleConfig(input_px=32, features=128, stages=3)
+"""The discriminator of D on both tracks."""
+
+
+class VGGStyleDiscriminator(nn.Module):
+    """Stages of a 3x3 and a 4x4 stride-2 convolution, batch norm on all but the first, then two dense layers.
+
+    Shape: (N, 3, input_px, input_px) -> (N, 1) logits
+    """
+
+    def __init__(self, config: VGGStyleConfig) -> None:
+        super().__init__()
+        self.config = config
+        layers: list[nn.Module] = []
+        before = 3
+        for stage, channels in enumerate(config.channels):
+            layers += _conv(before, channels, kernel=3, stride=1, norm=stage > 0)
+            layers += _conv(channels, channels, kernel=4, stride=2, norm=True)
+            before = channels
+        side = config.input_px // 2**config.stages
+        self.features = nn.Sequential(*layers)
+        self.score = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(before * side * side, HIDDEN),
+            nn.LeakyReLU(LEAKY_SLOPE, inplace=True),
+            nn.Linear(HIDDEN, 1),
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """See the class."""
+        logits: Tensor = self.score(self.features(image))
+        return logits
+
+
+class PatchGANDiscriminator(nn.Module):
+    """Scores overlapping patches of 70 pixels: the discriminator of R on Track 2 (Isola et al. 2017).
+
+    Shape: (N, 3, H, W) -> (N, 1, H / 8 - 2, W / 8 - 2) logits, for H and W multiples of 8 from 32 on
+    """
+
+    def __init__(self, features: int = 64) -> None:
+        super().__init__()
+        f = features
+        self.layers = nn.Sequential(
+            *_conv(3, f, kernel=4, stride=2, norm=False),
+            *_conv(f, 2 * f, kernel=4, stride=2, norm=True),
+            *_conv(2 * f, 4 * f, kernel=4, stride=2, norm=True),
+            *_conv(4 * f, 8 * f, kernel=4, stride=1, norm=True),
+            nn.Conv2d(8 * f, 1, kernel_size=4, padding=1),
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """See the class."""
+        logits: Tensor = self.layers(image)
+        return logits
+
+
+def _conv(in_channels: int, out_channels: int, *, kernel: int, stride: int, norm: bool) -> list[nn.Module]:
+    """Convolution, batch norm where asked, LeakyReLU."""
+    layers: list[nn.Module] = [nn.Conv2d(in_channels, out_channels, kernel, stride, padding=1)]
+    if norm:
+        layers.append(nn.BatchNorm2d(out_channels))
+    return [*layers, nn.LeakyReLU(LEAKY_SLOPE, inplace=True)]

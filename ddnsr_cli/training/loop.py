@@ -1,0 +1,105 @@
+"""The order of things in a run: validate, save, stop?, step, log. The same for every kind of training."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from ddnsr_cli.training.options import Rhythm
+from ddnsr_cli.training.stop import StopRequest
+
+
+class Trainer(Protocol):
+    """What the loop drives."""
+
+    step: int
+
+    def train_step(self, lr: Tensor, hr: Tensor) -> dict[str, float]:
+        """One step; its figures by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepReport:
+    """The mean figures of the steps since the last report."""
+
+    step: int
+    figures: dict[str, float]
+    images_per_s: float
+    waiting_share: float
+    """Share of the time spent waiting for data, in [0, 1]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopHooks:
+    """What happens beside the steps. Each is given the number of steps done."""
+
+    validate: Callable[[int], None]
+    save: Callable[[int], None]
+    report: Callable[[StepReport], None]
+    tick: Callable[[int], None]
+    """After every step; must be quick."""
+
+
+def run_loop(
+    trainer: Trainer,
+    batches: Iterator[tuple[Tensor, Tensor]],
+    *,
+    steps: int,
+    rhythm: Rhythm,
+    hooks: LoopHooks,
+    stop: StopRequest,
+) -> None:
+    """Train until `steps` are done or a stop is asked for. The state at the end is always saved and validated."""
+    meter = Meter()
+    start = trainer.step
+    while trainer.step < steps and not stop:
+        if trainer.step > start:
+            if trainer.step % rhythm.validate_steps == 0:
+                hooks.validate(trainer.step)
+            if trainer.step % rhythm.save_steps == 0:
+                hooks.save(trainer.step)
+        lr, hr = meter.wait(batches)
+        meter.add(trainer.train_step(lr, hr), images=len(lr))
+        hooks.tick(trainer.step)
+        if trainer.step % rhythm.log_steps == 0:
+            hooks.report(meter.take(trainer.step))
+    if not stop:
+        hooks.validate(trainer.step)
+    hooks.save(trainer.step)
+
+
+class Meter:
+    """Sums figures, images and waiting time between two reports."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+        self.images = 0
+        self.waited_s = 0.0
+        self.since = time.perf_counter()
+
+    def wait(self, batches: Iterator[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """The next batch; the time it takes counts as waiting."""
+        start = time.perf_counter()
+        batch = next(batches)
+        self.waited_s += time.perf_counter() - start
+        return batch
+
+    def add(self, figures: dict[str, float], *, images: int) -> None:
+        """Take in one step."""
+        self.rows.append(figures)
+        self.images += images
+
+    def take(self, step: int) -> StepReport:
+        """The means since the last report; starts anew."""
+        seconds = time.perf_counter() - self.since
+        means = {name: sum(row[name] for row in self.rows) / len(self.rows) for name in self.rows[0]}
+        report = StepReport(
+            step=step,
+            figures=means,
+            images_per_s=self.images / seconds,
+            waiting_share=self.waited_s / seconds,
+        )
+        self.rows, self.images, self.waited_s, self.since = [], 0, 0.0, time.perf_counter()
+        return report

@@ -1,0 +1,86 @@
+"""Every option of a training run, saved as JSON beside its weights."""
+
+from dataclasses import dataclass, field
+
+from ddnsr_cli.data.degradations import DegradationConfig
+from ddnsr_cli.data.stream import StreamConfig
+from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.nets.rrdb import RRDBConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """Learning rate over the steps: a rise, a plateau, a straight fall to zero."""
+
+    steps: int = 20_000
+    """Optimiser steps in all."""
+
+    peak: float = 5e-4
+    """Learning rate on the plateau."""
+
+    rise_steps: int = 100
+    """Steps from zero to the plateau."""
+
+    fall_share: float = 0.3
+    """Share of all steps, at the end, over which the rate falls to zero."""
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.rise_steps < 0 or not 0 <= self.fall_share <= 1 or self.peak <= 0:
+            raise ConfigError(f"A schedule needs steps >= 1, a peak > 0 and a fall_share in [0, 1], got {self}.")
+
+    def rate(self, step: int) -> float:
+        """Learning rate of step `step`, counted from 0."""
+        rise = min(1.0, (step + 1) / self.rise_steps) if self.rise_steps else 1.0
+        fall_steps = max(1.0, self.fall_share * self.steps)
+        fall = min(1.0, max(0.0, (self.steps - step) / fall_steps))
+        return self.peak * min(rise, fall)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FidelityOptions:
+    """The fidelity warm-up: R learns by mean absolute error on classically degraded pairs."""
+
+    network: RRDBConfig = field(default_factory=lambda: RRDBConfig(features=32, blocks=6, growth=16))
+    """Sizes of the reconstruction network."""
+
+    stream: StreamConfig = field(default_factory=StreamConfig)
+    """How crops are drawn."""
+
+    degradation: DegradationConfig = field(default_factory=DegradationConfig)
+    """How LR crops are made."""
+
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    """Learning rate and length."""
+
+    ema_decay: float = 0.999
+    """Decay a step of the averaged weights, which are the ones exported."""
+
+    clip_norm: float = 1.0
+    """Largest gradient norm; larger gradients are shortened to it."""
+
+    def __post_init__(self) -> None:
+        if self.network.scale != self.degradation.scale:
+            raise ConfigError(
+                f"The network enlarges {self.network.scale} times but the pairs are shrunk "
+                f"{self.degradation.scale} times: give both the same scale."
+            )
+        if not 0 <= self.ema_decay < 1 or self.clip_norm <= 0:
+            raise ConfigError(f"ema_decay lies in [0, 1) and clip_norm is above 0, got {self}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rhythm:
+    """What happens every so many steps. Changes nothing in what is learned."""
+
+    log_steps: int = 50
+    """Steps between log lines."""
+
+    save_steps: int = 500
+    """Steps between saves: what a kill can cost."""
+
+    validate_steps: int = 1000
+    """Steps between validations."""
+
+    def __post_init__(self) -> None:
+        if min(self.log_steps, self.save_steps, self.validate_steps) < 1:
+            raise ConfigError(f"Steps between events are at least 1, got {self}.")

@@ -1,0 +1,91 @@
+"""The whole state of a run in one safetensors file: tensors by name, numbers as JSON in the header."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ddnsr_cli.errors import TrainingError
+from ddnsr_cli.files import atomic_path
+
+FORMAT = "ddnsr-run-1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """What a run needs to go on exactly."""
+
+    step: int
+    """Steps done."""
+
+    numbers: Mapping[str, Any]
+    """Whatever JSON holds: options, best scores."""
+
+    tensors: Mapping[str, Tensor]
+    """Weights and optimiser moments, by dotted name."""
+
+
+def save_snapshot(path: Path, snapshot: Snapshot) -> None:
+    """Write the file whole or not at all. Raises TrainingError when the disk refuses."""
+    header = {"format": FORMAT, "state": json.dumps({"step": snapshot.step, "numbers": dict(snapshot.numbers)})}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in snapshot.tensors.items()}
+    try:
+        with atomic_path(path) as temporary:
+            save_file(tensors, temporary, metadata=header)
+    except (OSError, SafetensorError) as cause:
+        raise TrainingError(
+            f"{path} could not be saved ({cause}). The save before it is intact; free some space."
+        ) from cause
+
+
+def load_snapshot(path: Path) -> Snapshot:
+    """Read a file of `save_snapshot`. Raises TrainingError when it is damaged or of another version."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
+    except (OSError, SafetensorError) as cause:
+        raise TrainingError(f"{path} cannot be read ({cause}). Start a new run folder, or restore the file.") from cause
+    if header.get("format") != FORMAT:
+        raise TrainingError(
+            f"{path} is of format {header.get('format')!r}, this version reads {FORMAT!r}. Start a new run."
+        )
+    state = json.loads(header["state"])
+    return Snapshot(step=state["step"], numbers=state["numbers"], tensors=tensors)
+
+
+def net_tensors(prefix: str, net: nn.Module) -> dict[str, Tensor]:
+    """The weights and buffers of a network under `prefix.`"""
+    return {f"{prefix}.{name}": tensor for name, tensor in net.state_dict().items()}
+
+
+def restore_net(prefix: str, net: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """The inverse of `net_tensors`, exact: every name and no other."""
+    net.load_state_dict(_below(prefix, tensors))
+
+
+def adam_tensors(prefix: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Moments and step counts of an Adam under `prefix.`; nothing before its first step."""
+    state = optimizer.state_dict()["state"]
+    return {f"{prefix}.{index}.{name}": tensor for index, row in state.items() for name, tensor in row.items()}
+
+
+def restore_adam(prefix: str, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """The inverse of `adam_tensors`."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in _below(prefix, tensors).items():
+        index, moment = name.split(".")
+        state.setdefault(int(index), {})[moment] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(f"{prefix}."): tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")
+    }
