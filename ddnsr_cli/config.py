@@ -31,9 +31,9 @@ def options_from_json(kind: type[Options], raw: Mapping[str, Any]) -> Options:
 
 def _value_from_json(hint: object, value: object) -> object:
     """JSON knows no tuples and no dataclasses: make them again from the field's type, `X | None` included."""
-    if get_origin(hint) is tuple and isinstance(value, list):
-        return tuple(value)
     for kind in (hint, *get_args(hint)):
+        if get_origin(kind) is tuple and isinstance(value, list):
+            return tuple(value)
         if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
             return options_from_json(kind, value)
     return value

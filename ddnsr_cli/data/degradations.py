@@ -59,6 +59,13 @@ class DegradationConfig:
         for low, high in (self.blur_sigma, self.noise_sigma, self.shot_share, self.gray_share, self.jpeg_quality):
             if not 0 <= low <= high:
                 raise ConfigError(f"A range goes from low to high and is not negative, got ({low}, {high}).")
+        if self.scale < 1 or self.blur_sigma[0] == 0:
+            raise ConfigError(f"scale is at least 1 and blur_sigma is above 0, got {self.scale} and {self.blur_sigma}.")
+        if max(self.shot_share[1], self.gray_share[1]) > 1 or self.jpeg_quality[1] > 100:
+            raise ConfigError(
+                f"Shares reach 1 and the JPEG quality 100 at most, got {self.shot_share}, {self.gray_share} and "
+                f"{self.jpeg_quality}."
+            )
 
 
 def degrade_classically(hr: Tensor, config: DegradationConfig, rng: np.random.Generator) -> Tensor:

@@ -34,13 +34,23 @@ def list_photos(folder: Path) -> list[Path]:
 def decode_rgb(path: Path) -> NDArray[np.uint8]:
     """The photo upright (EXIF orientation applied) as (H, W, 3); gray is repeated, alpha is dropped.
 
-    Raises ImageReadError for a file that cannot be decoded.
+    16 bits are rounded to 8. Raises ImageReadError for a file that cannot be decoded, or whose pixels have no
+    known white (32 bits, floats).
     """
     try:
         with Image.open(path) as image:
-            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+            return np.array(_rgb8(ImageOps.exif_transpose(image)))
     except Exception as cause:  # Pillow's decoders raise a dozen unrelated classes on damaged files
         raise ImageReadError(f"{path} cannot be read as a photo ({cause}). Remove or replace it.") from cause
+
+
+def _rgb8(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):  # Pillow would cut every level above 255 to white
+        levels = np.asarray(image).astype(np.uint32)
+        image = Image.fromarray(((levels + 128) // 257).astype(np.uint8))
+    if image.mode in {"I", "F"}:
+        raise ValueError(f"pixels of mode {image.mode}")
+    return image.convert("RGB")
 
 
 def photo_size(path: Path) -> tuple[int, int]:

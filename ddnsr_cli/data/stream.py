@@ -8,9 +8,11 @@ permuted before they are cut into batches, so that no batch comes from one photo
 each epoch.
 """
 
-from collections.abc import Iterator, Sequence
+import signal
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import torch
@@ -20,9 +22,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from ddnsr_cli.data.degradations import DegradationConfig, degrade_classically
 from ddnsr_cli.data.photos import decode_rgb
-from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.errors import ConfigError, DataError, DdnsrError
 
-MARGIN_LR_PX = 4  # degraded around a crop and cut off: no blur from a border, and JPEG blocks at any offset
+MARGIN_LR_PX = 4  # twice this is degraded beside a crop and cut off, at a drawn offset: JPEG blocks lie anywhere
+LINGER_S = 60  # of a worker after SIGTERM: enough for the trainer to finish a step and save
 
 Pair = tuple[Tensor, Tensor]
 """(lr, hr): uint8, (N, 3, h, w) and (N, 3, scale * h, scale * w)."""
@@ -51,6 +54,10 @@ class StreamConfig:
     """Processes that decode; 0 decodes in the training process. Does not change what is drawn."""
 
     def __post_init__(self) -> None:
+        if min(self.batch, self.crop_px, self.crops_per_photo) < 1 or self.workers < 0 or self.seed < 0:
+            raise ConfigError(
+                f"batch, crop_px and crops_per_photo are at least 1, workers and seed at least 0, got {self}."
+            )
         if self.crops_per_round % self.batch:
             raise ConfigError(
                 f"crops_per_photo * photos_per_round ({self.crops_per_round}) must be a multiple of the batch "
@@ -82,10 +89,13 @@ class PairVisits(Dataset[Pair]):
         return 2**62  # endless: the loader asks for the visits it is told to
 
     def __getitem__(self, visit: int) -> Pair:
-        """The crops of one visit. Raises ImageReadError for a damaged photo."""
+        """The crops of one visit. Raises ImageReadError for a damaged photo, DataError for one too small."""
         rng = np.random.default_rng([self.stream.seed, 1, visit])
-        photo = decode_rgb(self.photos[photo_of_visit(visit, len(self.photos), self.stream.seed)])
-        side = self.stream.crop_px + 2 * MARGIN_LR_PX * self.degradation.scale
+        path = self.photos[photo_of_visit(visit, len(self.photos), self.stream.seed)]
+        photo = decode_rgb(path)
+        side = least_photo_px(self.stream, self.degradation.scale)
+        if min(photo.shape[:2]) < side:
+            raise DataError(f"{path} has {photo.shape[1]}x{photo.shape[0]} pixels; a side needs {side}. Remove it.")
         wide = torch.stack([_random_crop(photo, side, rng) for _ in range(self.stream.crops_per_photo)])
         lr = degrade_classically(wide.float() / 255, self.degradation, rng)
         return _cut_margin(lr, wide, self.stream.crop_px, self.degradation.scale, rng)
@@ -97,35 +107,67 @@ def photo_of_visit(visit: int, photos: int, seed: int) -> int:
     return int(np.random.default_rng([seed, 2, epoch]).permutation(photos)[place])
 
 
-def batches(visits: PairVisits, *, start: int) -> Iterator[Pair]:
-    """Batches from number `start` on, without end."""
+def least_photo_px(stream: StreamConfig, scale: int) -> int:
+    """Shorter side that a photo needs, HR pixels."""
+    return stream.crop_px + 2 * MARGIN_LR_PX * scale
+
+
+def batches(visits: PairVisits, *, start: int) -> Generator[Pair, None, None]:
+    """Batches from number `start` on, without end. Raises as `PairVisits` does.
+
+    Close the generator to end its workers at once.
+    """
     config = visits.stream
     first_round, skipped = divmod(start, config.batches_per_round)
     loader = _loader(visits, first_visit=first_round * config.photos_per_round)
     buffer: list[Pair] = []
     number = first_round
-    for pair in loader:
-        buffer.append(pair)
+    for visit in loader:
+        if isinstance(visit, DdnsrError):
+            raise visit
+        buffer.append(visit)
         if len(buffer) == config.photos_per_round:
             yield from _mixed(buffer, number, config, skipped)
             buffer, number, skipped = [], number + 1, 0
 
 
-def _loader(visits: PairVisits, *, first_visit: int) -> DataLoader[Pair]:
+class _Told(Dataset[Pair | DdnsrError]):
+    """Visits whose errors are values: raised in a worker, they would come out as a whole traceback in one message."""
+
+    def __init__(self, visits: PairVisits) -> None:
+        self.visits = visits
+
+    def __getitem__(self, visit: int) -> Pair | DdnsrError:
+        try:
+            return self.visits[visit]
+        except DdnsrError as error:
+            return error
+
+
+def _loader(visits: PairVisits, *, first_visit: int) -> DataLoader[Pair | DdnsrError]:
     config = visits.stream
     ahead = -(-config.photos_per_round // config.workers) if config.workers else None
     return DataLoader(
-        visits,
+        _Told(visits),
         batch_size=None,
         sampler=range(first_visit, 2**62),
         num_workers=config.workers,
         prefetch_factor=ahead,  # a whole round is decoded while the last one is trained on
-        worker_init_fn=_single_threaded,
+        worker_init_fn=_leave_stopping_to_the_trainer,
     )
 
 
-def _single_threaded(_worker: int) -> None:
-    torch.set_num_threads(1)
+def _leave_stopping_to_the_trainer(_worker: int) -> None:
+    """Stop signals reach a whole process group; a worker that died of one would break the step in hand."""
+    if hasattr(signal, "SIGALRM"):  # Windows has neither groups nor these signals
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, _linger)
+
+
+def _linger(_number: int, _frame: FrameType | None) -> None:
+    """Go on serving, but not for ever: it may be the parent at its own end, which waits for us."""
+    signal.alarm(LINGER_S)
 
 
 def _mixed(buffer: Sequence[Pair], number: int, config: StreamConfig, skipped: int) -> Iterator[Pair]:

@@ -13,8 +13,8 @@ def psnr_db(sr: Tensor, hr: Tensor, *, crop_px: int) -> Tensor:
 
     sr, hr: (N, C, H, W), floats in [0, 1]. crop_px: HR pixels ignored on each side. Returns (N,) float64.
     """
+    _check_shapes(sr, hr, crop_px, least_px=1)
     ours, truth = _inner(sr, crop_px), _inner(hr, crop_px)
-    _check_same_shape(ours, truth)
     return -10 * torch.log10((ours - truth).square().mean(dim=(1, 2, 3)))
 
 
@@ -24,8 +24,8 @@ def ssim(sr: Tensor, hr: Tensor, *, crop_px: int) -> Tensor:
     sr, hr: (N, C, H, W), floats in [0, 1]. crop_px: HR pixels ignored on each side. Returns (N,) float64.
     Equals scikit-image with gaussian_weights, sigma 1.5, use_sample_covariance=False, data_range 1.
     """
+    _check_shapes(sr, hr, crop_px, least_px=SSIM_TAPS)
     x, y = _inner(sr, crop_px), _inner(hr, crop_px)
-    _check_same_shape(x, y)
     mean_x, mean_y = _window(x), _window(y)
     var_x, var_y = _window(x * x) - mean_x**2, _window(y * y) - mean_y**2
     covariance = _window(x * y) - mean_x * mean_y
@@ -57,6 +57,8 @@ def _inner(image: Tensor, crop_px: int) -> Tensor:
     return image[..., inner, inner].double()
 
 
-def _check_same_shape(sr: Tensor, hr: Tensor) -> None:
+def _check_shapes(sr: Tensor, hr: Tensor, crop_px: int, *, least_px: int) -> None:
     if sr.shape != hr.shape:
         raise ValueError(f"sr and hr must have the same shape, got {tuple(sr.shape)} and {tuple(hr.shape)}.")
+    if min(sr.shape[-2:]) < least_px + 2 * crop_px:
+        raise ValueError(f"{tuple(sr.shape)} less {crop_px} pixels on each side leaves under {least_px} pixels.")

@@ -39,7 +39,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        return x + self.conv2(lrelu(self.conv1(x)))
+        change: Tensor = self.conv2(lrelu(self.conv1(x)))
+        return x + change
 
 
 class Degrader(nn.Module):

@@ -64,6 +64,8 @@ class FidelityOptions:
                 f"The network enlarges {self.network.scale} times but the pairs are shrunk "
                 f"{self.degradation.scale} times: give both the same scale."
             )
+        if self.stream.crop_px % self.degradation.scale:
+            raise ConfigError(f"crop_px ({self.stream.crop_px}) must be a multiple of {self.degradation.scale}.")
         if not 0 <= self.ema_decay < 1 or self.clip_norm <= 0:
             raise ConfigError(f"ema_decay lies in [0, 1) and clip_norm is above 0, got {self}.")
 

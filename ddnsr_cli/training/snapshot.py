@@ -77,12 +77,20 @@ def adam_tensors(prefix: str, optimizer: torch.optim.Optimizer) -> dict[str, Ten
 
 
 def restore_adam(prefix: str, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """The inverse of `adam_tensors`."""
+    """The inverse of `adam_tensors`. Takes copies: training on does not write into `tensors`."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in _below(prefix, tensors).items():
         index, moment = name.split(".")
-        state.setdefault(int(index), {})[moment] = tensor
+        state.setdefault(int(index), {})[moment] = _laid_out_as(parameters[int(index)], tensor)
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _laid_out_as(parameter: Tensor, moment: Tensor) -> Tensor:
+    """A copy with the strides of its parameter: fused Adam on the CPU pairs the two by place in memory."""
+    if moment.shape != parameter.shape:  # the step count
+        return moment.clone()
+    return torch.empty_like(parameter, dtype=moment.dtype, requires_grad=False).copy_(moment)
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

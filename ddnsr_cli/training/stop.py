@@ -9,7 +9,7 @@ STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SI
 
 
 class StopRequest:
-    """Remembers the first stop signal. A second SIGINT interrupts at once."""
+    """Remembers the first stop signal. A SIGINT after it interrupts at once."""
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
@@ -26,7 +26,8 @@ class StopRequest:
         """Signal handler."""
         if self.signal_number is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.signal_number = number
+        if self.signal_number is None:
+            self.signal_number = number
 
 
 @contextmanager

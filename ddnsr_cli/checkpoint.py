@@ -1,0 +1,158 @@
+"""Weights as files: one safetensors file that needs no side file is written; RRDB files of any project are read."""
+
+import ctypes
+import json
+import pickle
+import re
+import struct
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ddnsr_cli import __version__
+from ddnsr_cli.errors import WeightsError
+from ddnsr_cli.files import atomic_path
+from ddnsr_cli.nets.layouts import LOADS, read_layout
+from ddnsr_cli.nets.rrdb import RRDBNet
+
+PICKLES = (".pth", ".pt", ".ckpt")
+MAX_FILE_BYTES = 2 << 30  # the field's largest, with optimiser states, are some 300 MB
+NETWORK_KEY, VERSION_KEY = "ddnsr_network", "ddnsr_version"
+_DTYPES = {torch.float32: "F32", torch.float16: "F16"}
+# What reading a damaged or crafted pickle raises depends on the byte that is wrong.
+_BROKEN_PICKLE = (
+    pickle.UnpicklingError, RuntimeError, EOFError, LookupError, AttributeError, ValueError, TypeError, OSError,
+    AssertionError, ArithmeticError, ImportError, MemoryError, struct.error,
+)  # fmt: skip
+
+
+def load_sr_net(path: Path) -> tuple[RRDBNet, dict[str, str]]:
+    """The network of an RRDB checkpoint, in eval mode and without gradients, and the file's metadata.
+
+    Reads safetensors, whatever the name, and pickles named .pth, .pt or .ckpt, of which nothing but tensors and plain
+    containers is let in: no code of the file runs. Sizes and layout are deduced (`nets.layouts`). Metadata is what a
+    safetensors file says of itself, and empty for a pickle.
+    Raises WeightsError when the file is missing, damaged, unsafe or of another network.
+    """
+    kind = _kind(path)
+    loaded, metadata = _read_safetensors(path) if kind == "safetensors" else (_read_pickle(path), {})
+    config, state = read_layout(loaded, path.name)
+    with torch.device("meta"):  # the random start would be thrown away
+        net = RRDBNet(config)
+    net.load_state_dict(state, assign=True)
+    return net.eval().requires_grad_(False), metadata
+
+
+def save_sr_net(path: Path, net: RRDBNet, *, metadata: Mapping[str, str], half: bool) -> None:
+    """Write a network as safetensors, whole or not at all, under the names that other programs detect as ESRGAN.
+
+    metadata: what the file shall say of itself; the network's sizes (JSON, `ddnsr_network`) and `ddnsr_version` are
+    added, and replace entries of those names. half: store float16 (half the bytes, about three digits).
+    The same network and metadata give the same bytes.
+    Raises WeightsError when a value is not finite (in float16: above 65504), or the file cannot be written.
+    """
+    dtype = torch.float16 if half else torch.float32
+    state = {key: tensor.detach().to("cpu", dtype).contiguous() for key, tensor in net.state_dict().items()}
+    for key, tensor in state.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise WeightsError(f"{path.name} is not written: {key} has values that are not finite as {_DTYPES[dtype]}.")
+    own = {NETWORK_KEY: json.dumps(asdict(net.config), sort_keys=True), VERSION_KEY: __version__}
+    header = _header(state, {"format": "pt", **metadata, **own})
+    try:
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            file.write(struct.pack("<Q", len(header)))
+            file.write(header)
+            for tensor in state.values():
+                file.write(_bytes(tensor))
+    except OSError as cause:
+        raise WeightsError(f"{path} cannot be written: {cause.strerror or cause}.") from cause
+
+
+def _header(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """The JSON head of a safetensors file. The library's own writer orders metadata at random."""
+    entries: dict[str, object] = {"__metadata__": {key: str(metadata[key]) for key in sorted(metadata)}}
+    start = 0
+    for key, tensor in state.items():
+        end = start + tensor.nbytes
+        entries[key] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+        start = end
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    return text + b" " * (-len(text) % 8)  # tensors start at a multiple of 8, as the format's readers like it
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    """The values as they lie in memory: little-endian, as the format wants, on every platform with PyTorch wheels."""
+    return ctypes.string_at(tensor.data_ptr(), tensor.nbytes)
+
+
+def _kind(path: Path) -> str:
+    """`safetensors` or `pickle`, by content; everything else is refused with what it is."""
+    head = _head(path)
+    length = int.from_bytes(head[:8], "little")
+    if len(head) > 8 and head[8:9] == b"{" and length < MAX_FILE_BYTES:
+        return "safetensors"
+    if head.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
+        if path.suffix.lower() in PICKLES:
+            return "pickle"
+        raise WeightsError(
+            f"{path.name} is a pickle (a .pth file) under another name. Only files named {', '.join(PICKLES)} are read "
+            f"so: rename it when you trust where it comes from."
+        )
+    raise WeightsError(f"{path.name} is not a weights file: {_strange(head)}. {LOADS}, as .safetensors or .pth.")
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+            size = file.seek(0, 2)
+    except OSError as cause:
+        raise WeightsError(f"{path} cannot be read: {cause.strerror or cause}.") from cause
+    if size > MAX_FILE_BYTES:
+        raise WeightsError(f"{path.name} has {size / 1e9:.1f} GB; no RRDB network is that large. {LOADS}.")
+    return head
+
+
+def _strange(head: bytes) -> str:
+    if not head.strip(b"\0"):
+        return "it is empty" if not head else "it starts with zeros"
+    if head.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer, the file itself was not fetched"
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        return "it is a web page, perhaps of a failed download"
+    return "it is neither safetensors nor a PyTorch file, or is damaged"
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(str(path), framework="pt", device="cpu") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, RuntimeError, AttributeError) as cause:
+        raise WeightsError(f"{path.name} is damaged ({_one_line(cause)}). Fetch it anew.") from cause
+
+
+def _read_pickle(path: Path) -> object:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, about archives that it then refuses
+            loaded: object = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as cause:
+        banned = re.search(r"GLOBAL ([\w.]+)", str(cause))  # the rest of the message advises to let the code run
+        what = f"holds more than weights ({banned[1][:80]})" if banned else "is damaged or holds more than weights"
+        raise WeightsError(
+            f"{path.name} {what}; it is refused and nothing of it was run. Get it as .safetensors, or fetch it anew."
+        ) from cause
+    except _BROKEN_PICKLE as cause:
+        what = "a TorchScript program" if "TorchScript" in str(cause) else f"damaged ({_one_line(cause)})"
+        raise WeightsError(f"{path.name} is {what}, not PyTorch weights. {LOADS}, as .safetensors or .pth.") from cause
+    return loaded
+
+
+def _one_line(cause: BaseException) -> str:
+    text = " ".join(str(cause).split()) or type(cause).__name__
+    return "".join(char for char in text if char.isprintable())[:100]

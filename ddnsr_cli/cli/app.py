@@ -1,0 +1,68 @@
+"""The `ddnsr` command: sub-commands, and the one place where an exception becomes an exit status."""
+
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ddnsr_cli import __version__
+from ddnsr_cli.cli.train import train
+from ddnsr_cli.cli.upscale import upscale
+from ddnsr_cli.cli.weights import weights
+from ddnsr_cli.errors import DdnsrError
+
+EXIT_UNEXPECTED = 70  # sysexits.h: internal software error
+EXIT_INTERRUPTED = 130  # 128 + SIGINT
+
+app = typer.Typer(
+    name="ddnsr",
+    help="Up-scale noisy real photos four times, and learn a camera's own degradation from unpaired pictures.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(upscale)
+app.command()(train)
+app.add_typer(weights, name="weights")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ddnsr {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point of the command."""
+    try:
+        app()
+    except DdnsrError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted.", EXIT_INTERRUPTED)
+    except Exception as error:  # noqa: BLE001  # the last resort: a log and one line instead of a traceback
+        _fail(f"unexpected {type(error).__name__}: {error} (details in {_write_log()}).", EXIT_UNEXPECTED)
+
+
+def _fail(message: str, exit_code: int) -> None:
+    """One line on stderr, whatever a file name or a library's message holds."""
+    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    sys.exit(exit_code)
+
+
+def _write_log() -> Path:
+    with tempfile.NamedTemporaryFile("w", prefix="ddnsr-", suffix=".log", delete=False, encoding="utf-8") as log:
+        log.write(f"ddnsr {__version__}, Python {sys.version}\n{traceback.format_exc()}")
+    return Path(log.name)

@@ -1,0 +1,122 @@
+"""What a person sees while work goes on: bars on a terminal, plain lines elsewhere, all on stderr."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from ddnsr_cli.training.loop import StepReport
+from ddnsr_cli.workflows.train import TrainListener
+from ddnsr_cli.workflows.upscale import UpscaleListener
+
+
+def stderr_console(*, quiet: bool) -> Console:
+    """The console of everything that is not a result. File names are never read as markup."""
+    return Console(stderr=True, quiet=quiet, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def upscale_view(*, quiet: bool) -> Iterator[UpscaleListener]:
+    """A bar of tiles with the time left, shown on a terminal only; notes as lines."""
+    console = stderr_console(quiet=quiet)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("tiles"))
+    with Progress(*columns, *_times(), console=console, transient=True, disable=_hidden(console)) as progress:
+        bar = _Bar(progress)
+        with _download_bar(console) as download:
+            yield UpscaleListener(
+                image=bar.begin,
+                tile=bar.move,
+                note=lambda text: console.print(f"note: {text}"),
+                failed=lambda error: console.print(f"error: {' '.join(str(error).split())}"),
+                download=download,
+            )
+
+
+@contextmanager
+def training_view(*, quiet: bool) -> Iterator[TrainListener]:
+    """A bar of steps on a terminal, and a line of figures every so many steps everywhere."""
+    console = stderr_console(quiet=quiet)
+    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"))
+    with Progress(*columns, *_times(), console=console, transient=True, disable=_hidden(console)) as progress:
+        bar = _Bar(progress)
+        yield TrainListener(
+            note=lambda text: console.print(f"note: {text}"),
+            tick=bar.move,
+            report=lambda row: console.print(_figures(row)),
+            scores=lambda step, scores: console.print(f"step {step}  validation  {_named(scores)}"),
+        )
+
+
+@contextmanager
+def download_view(*, quiet: bool) -> Iterator["_DownloadBar"]:
+    """A bar of bytes with speed and time left, on a terminal only."""
+    with _download_bar(stderr_console(quiet=quiet)) as download:
+        yield download
+
+
+class _Bar:
+    """One task of a progress display, begun anew for each picture."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.task: TaskID = progress.add_task("", total=None)
+
+    def begin(self, name: str) -> None:
+        self.progress.reset(self.task, description=name, total=None)
+
+    def move(self, done: int, total: int) -> None:
+        self.progress.update(self.task, completed=done, total=total)
+
+
+class _DownloadBar:
+    """Called with (bytes done, bytes in all); the display appears with the first byte."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.tasks: list[TaskID] = []
+
+    def __call__(self, done: int, total: int) -> None:
+        if not self.tasks:
+            self.progress.start()
+            self.tasks.append(self.progress.add_task("downloading", total=total))
+        self.progress.update(self.tasks[0], completed=done, total=total)
+        if done >= total:
+            self.progress.stop()
+
+
+@contextmanager
+def _download_bar(console: Console) -> Iterator[_DownloadBar]:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    progress = Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=_hidden(console))
+    try:
+        yield _DownloadBar(progress)
+    finally:
+        progress.stop()
+
+
+def _times() -> tuple[TimeElapsedColumn, TimeRemainingColumn]:
+    return TimeElapsedColumn(), TimeRemainingColumn()
+
+
+def _hidden(console: Console) -> bool:
+    return console.quiet or not console.is_terminal
+
+
+def _figures(row: StepReport) -> str:
+    waiting = f"waiting for data {row.waiting_share:.0%}"
+    return f"step {row.step}  {_named(row.figures)}  {row.images_per_s:.1f} images/s  {waiting}"
+
+
+def _named(figures: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4g}" for name, value in figures.items())

@@ -1,0 +1,85 @@
+"""`ddnsr weights`: what models there are, and where."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ddnsr_cli.cli.options import Offline, Quiet
+
+if TYPE_CHECKING:
+    from ddnsr_cli.registry import WeightsEntry
+
+weights = typer.Typer(help="List, describe, fetch and convert models.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="Registry name, file, run folder, or org/repo[:file] on the Hub.")]
+
+
+@weights.command("list")
+def list_weights(
+    json_: Annotated[bool, typer.Option("--json", help="One JSON object a model on stdout.")] = False,
+) -> None:
+    """The models of the registry: ours, and those of others that the field compares with."""
+    from ddnsr_cli.registry import read_registry
+
+    entries = read_registry().entries
+    if json_:
+        for entry in entries:
+            typer.echo(json.dumps(_facts(entry)))
+        return
+    width = max(len(entry.name) for entry in entries)
+    for entry in entries:
+        place = "bundled" if entry.bundled else "Hub"
+        mark = "*" if entry.default else " "
+        size = f"{entry.size_bytes / 1e6:.1f} MB"
+        typer.echo(f"{mark} {entry.name:{width}}  {size:>8}  {place:7}  {entry.licence:18}  {entry.title}")
+
+
+@weights.command()
+def info(name: Annotated[str, typer.Argument(help="Registry name.")]) -> None:
+    """Everything the registry says of a model: network, place, hash, licence, data, scores."""
+    from ddnsr_cli.registry import read_registry
+    from ddnsr_cli.weights import unknown_name
+
+    registry = read_registry()
+    entry = registry.get(name)
+    if entry is None:
+        raise unknown_name(name, registry)
+    for key, value in _facts(entry).items():
+        typer.echo(f"{key}: {value}")
+
+
+@weights.command()
+def pull(name: Name, offline: Offline = False, quiet: Quiet = False) -> None:
+    """Fetch a model into the cache, check its hash, and print where it lies."""
+    from ddnsr_cli.cli.progress import download_view
+    from ddnsr_cli.registry import read_registry
+    from ddnsr_cli.weights import find_weights
+
+    with download_view(quiet=quiet) as download:
+        found = find_weights(name, registry=read_registry(), offline=offline, on_progress=download)
+    typer.echo(found.path)
+
+
+@weights.command()
+def convert(
+    name: Name,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The .safetensors file to write.")],
+    half: Annotated[bool, typer.Option("--half", help="Store half precision: half the size.")] = False,
+    offline: Offline = False,
+    quiet: Quiet = False,
+) -> None:
+    """Any RRDB file of the field (.pth or .safetensors) to safetensors with today's names."""
+    from ddnsr_cli.cli.progress import download_view
+    from ddnsr_cli.workflows.convert import convert_weights
+
+    with download_view(quiet=quiet) as download:
+        convert_weights(name, output, half=half, offline=offline, on_progress=download)
+    typer.echo(output)
+
+
+def _facts(entry: "WeightsEntry") -> dict[str, object]:
+    from ddnsr_cli.config import options_to_json
+
+    return {key: value for key, value in options_to_json(entry).items() if value not in (None, {}, "")}

@@ -1,0 +1,52 @@
+"""Folders of LR and HR photos, matched by name."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ddnsr_cli.data.photos import list_photos, photo_size
+from ddnsr_cli.errors import DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoPair:
+    """Two files of one scene."""
+
+    name: str
+    """Path below both folders, without the suffix."""
+    lr: Path
+    hr: Path
+
+
+def match_pairs(lr_folder: Path, hr_folder: Path, *, scale: int) -> list[PhotoPair]:
+    """Pairs by name (suffixes may differ), sorted.
+
+    Raises DataError naming the file when a partner is missing or doubled, or when an HR photo is not exactly
+    `scale` times as large as its LR partner.
+    """
+    lr, hr = _by_name(lr_folder), _by_name(hr_folder)
+    if alone := sorted(lr.keys() ^ hr.keys()):
+        folder = hr_folder if alone[0] in lr else lr_folder
+        raise DataError(f"{alone[0]} has no partner in {folder} ({len(alone)} such). Every LR photo needs its HR one.")
+    pairs = [PhotoPair(name=name, lr=lr[name], hr=hr[name]) for name in sorted(lr)]
+    for pair in pairs:
+        _check_sizes(pair, scale)
+    return pairs
+
+
+def _by_name(folder: Path) -> dict[str, Path]:
+    names: dict[str, Path] = {}
+    for path in list_photos(folder):
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if name in names:
+            raise DataError(f"{path} and {names[name]} have the same name. Keep one of them.")
+        names[name] = path
+    return names
+
+
+def _check_sizes(pair: PhotoPair, scale: int) -> None:
+    lr, hr = photo_size(pair.lr), photo_size(pair.hr)
+    if hr != (lr[0] * scale, lr[1] * scale):
+        raise DataError(
+            f"{pair.hr} has {hr[1]}x{hr[0]} pixels; {scale} times {pair.lr} is {lr[1] * scale}x{lr[0] * scale}."
+            " Crop or remove the pair."
+        )

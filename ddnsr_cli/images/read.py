@@ -1,0 +1,149 @@
+"""Reading a picture: recognised by content, bounded in size, upright, in gray or RGB with straight alpha."""
+
+import math
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ddnsr_cli.errors import ImageReadError
+from ddnsr_cli.images.colour import profile_fits
+from ddnsr_cli.images.decode import Decoded, decode_with_pillow
+from ddnsr_cli.images.decode_deep import decode_avif, decode_png, decode_tiff
+from ddnsr_cli.images.exif import mend_exif, mend_xmp
+from ddnsr_cli.images.formats import HEAD_BYTES, READABLE, shown, sniff
+from ddnsr_cli.images.picture import Metadata, Picture, Pixels
+from ddnsr_cli.images.pnm import decode_pnm
+
+DEFAULT_MAX_PIXELS = 268_435_456
+"""2^28: a square of 16,384 pixels a side; decoded to 16-bit RGB it takes 1.5 GiB."""
+
+_DECODERS: dict[str, Callable[..., Decoded]] = {
+    "PNG": decode_png,
+    "TIFF": decode_tiff,
+    "AVIF": decode_avif,
+    "PPM": decode_pnm,
+    "JPEG": partial(decode_with_pillow, file_format="JPEG"),
+    "WEBP": partial(decode_with_pillow, file_format="WEBP"),
+    "BMP": partial(decode_with_pillow, file_format="BMP"),
+    "GIF": partial(decode_with_pillow, file_format="GIF"),
+}
+
+# Warning filters, Pillow's size limit and the standard error are of the whole process: one decode at a time.
+_ONE_AT_A_TIME = threading.Lock()
+
+
+def read_picture(path: Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
+    """Read the first frame of a picture file.
+
+    The format goes by the content, whatever the name says. The EXIF orientation is applied; gray stays gray,
+    palettes become RGB, CMYK and Lab become sRGB; 16-bit samples keep their bits. Size is checked before decoding.
+    Raises ImageReadError, naming the file, where it is missing, no picture, damaged or larger than `max_pixels`.
+    """
+    decode = _decoder_for(path)
+    with _ONE_AT_A_TIME, _pillow_limit(max_pixels), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what matters becomes a note or an error
+        try:
+            with path.open("rb") as file:
+                return _upright(decode(path, file, max_pixels=max_pixels))
+        except ImageReadError:
+            raise
+        except MemoryError as error:
+            raise ImageReadError(f"{shown(path)} needs more memory than there is. Free some, or shrink it.") from error
+        except Exception as error:  # damaged files raise anything, from KeyError to struct.error
+            raise ImageReadError(
+                f"{shown(path)} is damaged or of a kind that cannot be read ({_reason(error)}). "
+                "Get a fresh copy, or save it again as PNG with another program."
+            ) from error
+
+
+def _decoder_for(path: Path) -> Callable[..., Decoded]:
+    """What decodes a file, by its first bytes. Raises ImageReadError where nothing does."""
+    name = shown(path)
+    try:
+        if path.is_dir():
+            next(path.iterdir(), None)  # a folder that may not be listed says so here
+            raise ImageReadError(f"{name} is a folder, not a picture. Name a picture in it.")
+        if path.exists() and not path.is_file():
+            raise ImageReadError(f"{name} is not a regular file. Name a picture file.")
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except FileNotFoundError as error:
+        raise ImageReadError(f"{name} does not exist. Check the name.") from error
+    except (OSError, ValueError) as error:
+        raise ImageReadError(f"{name} could not be opened ({_reason(error)}). Check its permissions.") from error
+    if not head:
+        raise ImageReadError(f"{name} is empty (0 bytes). Get a fresh copy.")
+    file_format = sniff(head)
+    if file_format not in _DECODERS:
+        what = "is a HEIC picture, which cannot be read" if file_format == "HEIC" else "is not a picture we can read"
+        raise ImageReadError(f"{name} {what}. Save it as one of: {READABLE}.")
+    return _DECODERS[file_format]
+
+
+@contextmanager
+def _pillow_limit(max_pixels: int) -> Iterator[None]:
+    """Pillow refuses above twice its limit and warns above the limit: make the former happen at `max_pixels`."""
+    kept = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = max(1, (max_pixels + 1) // 2)
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = kept
+
+
+def _upright(decoded: Decoded) -> Picture:
+    """The picture turned as its orientation says, with metadata that say so."""
+    pixels = _turned(decoded.pixels, decoded.orientation)
+    alpha = None if decoded.alpha is None else _turned(decoded.alpha, decoded.orientation)
+    metadata, notes = _mended(decoded.metadata, pixels)
+    return Picture(pixels=pixels, alpha=alpha, metadata=metadata, notes=decoded.notes + notes)
+
+
+def _turned(samples: Pixels, orientation: int) -> Pixels:
+    """Samples (H, W, ...) as they are to be seen; orientation: 1 to 8 as in EXIF."""
+    if orientation >= 5:
+        samples = samples.swapaxes(0, 1)
+    if orientation in {2, 3, 6, 7}:
+        samples = samples[:, ::-1]
+    if orientation in {3, 4, 7, 8}:
+        samples = samples[::-1]
+    upright: Pixels = np.ascontiguousarray(samples)
+    return upright
+
+
+def _mended(metadata: Metadata, pixels: Pixels) -> tuple[Metadata, tuple[str, ...]]:
+    """Metadata true of the upright pixels, and what had to be left out."""
+    height, width, channels = pixels.shape
+    notes: list[str] = []
+    icc, exif = metadata.icc, metadata.exif
+    if icc is not None and not profile_fits(icc, channels):
+        icc = None
+        notes.append("its colour profile does not fit its pixels and was left out")
+    if exif is not None:
+        exif = mend_exif(exif, width=width, height=height)
+        if exif is None:
+            notes.append("its EXIF data are damaged and were left out")
+    xmp = None if metadata.xmp is None else mend_xmp(metadata.xmp, width=width, height=height)
+    return replace(metadata, icc=icc, exif=exif, xmp=xmp, dpi=_sane_dpi(metadata.dpi)), tuple(notes)
+
+
+def _sane_dpi(dpi: tuple[float, float] | None) -> tuple[float, float] | None:
+    if dpi is None:
+        return None
+    x, y = (float(value) for value in dpi)
+    return (x, y) if all(math.isfinite(value) and 0 < value < 1e6 for value in (x, y)) else None
+
+
+def _reason(error: Exception) -> str:
+    """An error of a library in a few words on one line."""
+    lines = str(error).split("\n")
+    words = getattr(error, "strerror", None) or (lines[1] if len(lines) > 1 and lines[1].strip() else lines[0])
+    words = "".join(char if char.isprintable() else "?" for char in str(words)).strip()
+    return words[:120] or type(error).__name__

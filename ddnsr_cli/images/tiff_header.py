@@ -1,0 +1,117 @@
+"""What the first directory of a TIFF tells: how its samples lie, and its metadata."""
+
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from ddnsr_cli.images.ifd import EXIF_IFD, GPS_IFD, Field, Layout, pack_fields, pack_header, parse_header, read_fields
+
+SUBFILE_TYPE, WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
+STRIP_OFFSETS, ORIENTATION, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES = 273, 274, 277, 278, 279
+X_RESOLUTION, Y_RESOLUTION, PLANAR, RESOLUTION_UNIT, PREDICTOR = 282, 283, 284, 296, 317
+EXTRA_SAMPLES, SAMPLE_FORMAT, XMP, ICC, DNG_VERSION = 338, 339, 700, 34675, 50706
+
+DESCRIPTIVE_TAGS = frozenset(
+    (270, 271, 272, 305, 306, 315, 316, 18246, 33432, 40091, 40092, 40093, 40094, 40095, EXIF_IFD, GPS_IFD)
+)
+"""Title, camera, author and the like: the fields of the first directory that are EXIF rather than TIFF."""
+
+ASSOCIATED_ALPHA, STRAIGHT_ALPHA = 1, 2
+
+_CHANNELS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3, 9: 3}  # by photometric interpretation
+_SENSOR_DATA = (32803, 34892)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TiffHeader:
+    """The facts that decide how a TIFF is read, and what travels with its pixels."""
+
+    width: int
+    """Pixels across, as stored: before the orientation is applied."""
+
+    height: int
+    """Pixels down, as stored."""
+
+    bits: int
+    """Bits of the deepest sample."""
+
+    colour_channels: int
+    """1 (gray, palette), 3 (RGB, YCbCr, Lab) or 4 (CMYK); 0: something else."""
+
+    alpha_channel: int | None
+    """Where the alpha channel is among the samples of a pixel; None: there is none."""
+
+    alpha_is_multiplied: bool
+    """The colours are stored multiplied by alpha."""
+
+    orientation: int
+    """1 to 8."""
+
+    is_camera_raw: bool
+    """Sensor data, or a thumbnail before them: nothing that a TIFF reader should show."""
+
+    icc: bytes | None
+    """The ICC profile."""
+
+    xmp: bytes | None
+    """The XMP packet."""
+
+    dpi: tuple[float, float] | None
+    """Dots per inch, across and down."""
+
+    exif: bytes | None
+    """The descriptive fields with the EXIF and GPS directories, as a block of their own."""
+
+
+def read_tiff_header(file: BinaryIO) -> TiffHeader:
+    """Read the first directory. Raises struct.error or ValueError on a damaged one."""
+
+    def read_at(offset: int, length: int) -> bytes:
+        if offset >> 62:
+            return b""  # no file is that long, and no system could seek there
+        file.seek(offset)
+        return file.read(length)
+
+    head = read_at(0, 16)
+    layout, first = parse_header(head)
+    fields = {field.tag: field for field in read_fields(read_at, layout, first)}
+    return _header(fields, layout, is_cr2=head[8:10] == b"CR")
+
+
+def _header(fields: dict[int, Field], layout: Layout, *, is_cr2: bool) -> TiffHeader:
+    def numbers(tag: int, *default: int) -> tuple[int, ...]:
+        return (fields[tag].numbers(layout) if tag in fields else ()) or default
+
+    photometric, orientation = numbers(PHOTOMETRIC, 1)[0], numbers(ORIENTATION, 1)[0]
+    channels = _CHANNELS.get(photometric, 0)
+    extra = numbers(EXTRA_SAMPLES)
+    alpha = next((i for i, kind in enumerate(extra) if kind in {ASSOCIATED_ALPHA, STRAIGHT_ALPHA}), None)
+    thumbnail_first = numbers(SUBFILE_TYPE, 0)[0] & 1 == 1  # a picture's first page is never the reduced one
+    return TiffHeader(
+        width=numbers(WIDTH, 0)[0],
+        height=numbers(LENGTH, 0)[0],
+        bits=max(numbers(BITS, 1)),
+        colour_channels=channels,
+        alpha_channel=None if alpha is None else channels + alpha,
+        alpha_is_multiplied=alpha is not None and extra[alpha] == ASSOCIATED_ALPHA,
+        orientation=orientation if 1 <= orientation <= 8 else 1,
+        is_camera_raw=is_cr2 or thumbnail_first or photometric in _SENSOR_DATA or DNG_VERSION in fields,
+        icc=fields[ICC].data if ICC in fields else None,
+        xmp=fields[XMP].data if XMP in fields else None,
+        dpi=_dpi(fields, layout, unit=numbers(RESOLUTION_UNIT, 2)[0]),
+        exif=_exif(fields, layout),
+    )
+
+
+def _dpi(fields: dict[int, Field], layout: Layout, *, unit: int) -> tuple[float, float] | None:
+    per_inch = {2: 1.0, 3: 2.54}.get(unit)
+    if per_inch is None or X_RESOLUTION not in fields or Y_RESOLUTION not in fields:
+        return None
+    x, y = (fields[tag].rationals(layout)[:1] for tag in (X_RESOLUTION, Y_RESOLUTION))
+    return (x[0] * per_inch, y[0] * per_inch) if x and y else None
+
+
+def _exif(fields: dict[int, Field], layout: Layout) -> bytes | None:
+    kept = [field for tag, field in fields.items() if tag in DESCRIPTIVE_TAGS]
+    classic = Layout(layout.order)
+    header = pack_header(classic)
+    return header + pack_fields(kept, classic, len(header)) if kept else None

@@ -1,0 +1,134 @@
+"""How an LR picture is cut into windows for a network: whole numbers only, no pixels.
+
+Along one side a picture is cut into windows of one size, spread evenly; neighbours share at least two halos. The
+first and the last window end at the picture's border, where the network sees its own zero padding as in an untiled
+run. Of each window the middle is kept; the rest was context. Kept parts overlap by two blends, where the two results
+are cross-faded:
+
+    window i     |---------- kept i ----------|------ halo ------|
+    window i+1              |------ halo ------|---------- kept i+1 ----------|
+                                           |fade|  centred on the seam, the middle of what the windows share
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from ddnsr_cli.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileConfig:
+    """How an LR picture is cut. Lengths are LR pixels."""
+
+    tile_px: int | None = 0
+    """Side of a tile's core, the part between seams; 0: chosen from free memory; None: the whole picture at once."""
+
+    halo_px: int = 16
+    """Context around a core that the network reads: a seam is at least this far from the border of both windows."""
+
+    blend_px: int = 4
+    """How far past the seam a tile's result still counts, taken out of the halo: neighbours fade over twice this."""
+
+    def __post_init__(self) -> None:
+        if self.tile_px is not None and self.tile_px < 0:
+            raise ConfigError(f"tile_px must be at least 1, or 0 for a choice by free memory, got {self.tile_px}.")
+        if not 0 <= self.blend_px <= self.halo_px:
+            raise ConfigError(f"blend_px must lie in 0..halo_px, got {self.blend_px} with halo_px {self.halo_px}.")
+
+
+@dataclass(frozen=True)
+class Span:
+    """One window along one side, in LR pixels from the picture's first."""
+
+    start: int
+    """First pixel that the window reads."""
+
+    lo: int
+    """First pixel that is kept; from here to the previous span's `hi` the two are cross-faded."""
+
+    hi: int
+    """One past the last pixel that is kept."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """All windows along one side, in order."""
+
+    size: int
+    """Length of every window, LR pixels: one shape serves all, which suits compilers and cuDNN."""
+
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True)
+class TilePlan:
+    """All windows of a picture: every row span with every column span."""
+
+    rows: Cut
+    cols: Cut
+
+    @property
+    def tiles(self) -> int:
+        """Number of windows."""
+        return len(self.rows.spans) * len(self.cols.spans)
+
+    @property
+    def window_px(self) -> int:
+        """The longer side of the windows, LR pixels."""
+        return max(self.rows.size, self.cols.size)
+
+
+def plan_tiles(height: int, width: int, tiles: TileConfig, *, align: int = 1, done: int = 0, tail: int = 0) -> TilePlan:
+    """Cut a picture of `height` x `width` LR pixels; `tiles.tile_px` must not be 0 here.
+
+    align: windows start at its multiples and end as the picture ends, so that a network which folds squares of
+    pixels (x2, x1) folds the same ones as in an untiled run. done, tail: to go on after a part, see `cut_axis`.
+    """
+    side = tiles.tile_px if tiles.tile_px is not None else max(height, width)
+    if side < 1:
+        raise ValueError("tile_px = 0 must be replaced by a size before planning.")
+    rows = cut_axis(height, side, halo_px=tiles.halo_px, blend_px=tiles.blend_px, align=align, done=done, tail=tail)
+    cols = cut_axis(width, side, halo_px=tiles.halo_px, blend_px=tiles.blend_px, align=align)
+    return TilePlan(rows, cols)
+
+
+def cut_axis(
+    length: int, tile_px: int, *, halo_px: int, blend_px: int, align: int = 1, done: int = 0, tail: int = 0
+) -> Cut:
+    """Cut `length` pixels into equal windows of at most about tile_px + 2 halo_px: count first, then size.
+
+    done: pixels before it are finished; the first span keeps from there on, but reads a halo before it.
+    tail: pixels from `done` on that an earlier span gave already and that the first span fades with.
+    A blend shrinks where seams lie too near each other for two whole fades.
+    """
+    if length < 1 or tile_px < 1:
+        raise ValueError(f"length and tile_px must be at least 1, got {length} and {tile_px}.")
+    origin = max(0, done - halo_px) // align * align
+    cells, rest = divmod(length - origin, align)  # a cell is a folded square; the rest belongs to the last window
+    halo = -(-(halo_px + rest) // align)
+    count = max(1, -(-(cells - 2 * halo) // max(1, tile_px // align)))
+    size = _least_size(cells, halo, count)
+    while count > 1 and origin + align * ((cells - size) // (count - 1) + size) // 2 < done + tail:
+        count -= 1  # the first seam would lie within the tail
+        size = _least_size(cells, halo, count)
+    starts = [origin + align * (i * (cells - size) // max(1, count - 1)) for i in range(count)]
+    seams = [(left + size * align + right) // 2 for left, right in pairwise(starts)]
+    return Cut(size * align + rest, _spans(starts, seams, _blend(seams, blend_px, done + tail, length), done, length))
+
+
+def _least_size(cells: int, halo: int, count: int) -> int:
+    """The least window with which `count` windows cover `cells` and neighbours share two halos."""
+    return -(-(cells + 2 * halo * (count - 1)) // count)
+
+
+def _blend(seams: list[int], blend_px: int, first_free: int, length: int) -> int:
+    """The widest blend up to `blend_px` for which no two fades meet."""
+    gaps = [(right - left) // 2 for left, right in pairwise(seams)]
+    ends = [seams[0] - first_free, length - seams[-1]] if seams else []
+    return min([blend_px, *gaps, *ends])
+
+
+def _spans(starts: list[int], seams: list[int], blend: int, done: int, length: int) -> tuple[Span, ...]:
+    los = [done, *(seam - blend for seam in seams)]
+    his = [*(seam + blend for seam in seams), length]
+    return tuple(Span(*span) for span in zip(starts, los, his, strict=True))

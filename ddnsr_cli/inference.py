@@ -1,0 +1,225 @@
+"""Run a network over a picture of any size: tiles on the device, finished bands off it."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ddnsr_cli.errors import OutOfMemoryError
+from ddnsr_cli.images.tiles import Span, TileConfig, TilePlan, plan_tiles
+from ddnsr_cli.memory import free_bytes, is_out_of_memory, release_memory
+from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
+from ddnsr_cli.runner import Note, WindowRunner
+from ddnsr_cli.tiling import Band, LrSource, Progress, TensorSource, fade, tile_row
+
+LEAST_TILE_PX = 32  # below it the halo costs many times the core
+MOST_TILE_PX_CPU = 256  # measured by tests/bench/tiling.py: larger tiles take memory and win nothing
+MOST_TILE_PX_GPU = 512  # from here on the halo costs less than a seventh
+MEMORY_SHARE = 0.6  # of what is free: the rest is for cuDNN's workspaces, fragments and other programs
+
+
+@dataclass(frozen=True)
+class _NoMemory:
+    """Memory ran out: a result like another, which the loop answers with smaller tiles."""
+
+    reason: str
+
+
+class Upscaler:
+    """A network ready to enlarge pictures of any size on one device.
+
+    Not for use from two threads at once.
+    """
+
+    def __init__(
+        self,
+        net: RRDBNet,
+        *,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        tiles: TileConfig,
+        tta: bool = False,
+        name: str = "the network",
+    ) -> None:
+        """The network is copied to `device`.
+
+        dtype: number format to compute in; half precision falls back to fp32 where it fails. tta: mean over the
+        eight flips and quarter turns of every tile, eight times the work. name: of the weights, for messages.
+        Raises OutOfMemoryError when not even the weights fit.
+        """
+        self._runner = WindowRunner(net, device=device, dtype=dtype, tta=tta, name=name)
+        self._config = net.config
+        self._tiles = tiles
+        self._largest_px = sys.maxsize  # what memory bore; learnt once, kept for the pictures that follow
+
+    @property
+    def scale(self) -> int:
+        """SR pixels per LR pixel along a side."""
+        return self._config.scale
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number format in use, which may be wider than the one asked for."""
+        return self._runner.dtype
+
+    def plan(self, height: int, width: int) -> TilePlan:
+        """How a picture of `height` x `width` LR pixels would be cut now, with the memory that is free now."""
+        return plan_tiles(height, width, self._sized(height, width), align=self._config.unshuffle)
+
+    def whole(self, lr: Tensor) -> Tensor:
+        """The SR picture in one tensor: (1, 3, H, W) in [0, 1] -> (1, 3, scale * H, scale * W), on the CPU."""
+        bands = [band.rows for band in self.bands(TensorSource(lr))]
+        return torch.cat(bands, dim=1).unsqueeze(0)
+
+    def bands(
+        self, source: LrSource, *, on_tile: Progress | None = None, on_note: Note | None = None
+    ) -> Iterator[Band]:
+        """The SR picture as bands of rows from top to bottom, each finished; together they are the picture.
+
+        Held at a time: one row of tiles, and the rows in which it fades into the next. When memory runs out the
+        tile is halved, and work goes on below the rows already given.
+        Raises OutOfMemoryError when the least tile does not fit, and what `WindowRunner.run` raises.
+        """
+        meter = _Meter(on_tile)
+        note = on_note if on_note is not None else _ignore
+        tiles = self._sized(source.height, source.width)
+        done, tail = 0, torch.empty(3, 0, source.width * self.scale)
+        while done < source.height:
+            plan = plan_tiles(
+                source.height,
+                source.width,
+                tiles,
+                align=self._config.unshuffle,
+                done=done,
+                tail=tail.shape[1] // self.scale,
+            )
+            meter.expect(plan.tiles)
+            for row, until in _rows(plan, source.height):
+                sr = self._row(source, plan, row, tail, meter, note)
+                if isinstance(sr, _NoMemory):
+                    tiles = self._halved(tiles, plan, sr.reason, note)
+                    break
+                cut = self.scale * (until - row.lo)
+                band, tail = Band(top=self.scale * row.lo, rows=sr[:, :cut]), sr[:, cut:].clone()
+                done = until
+                del sr
+                yield band
+                del band  # else it lives on while the next row is made
+
+    def _row(
+        self, source: LrSource, plan: TilePlan, row: Span, tail: Tensor, meter: "_Meter", note: Note
+    ) -> Tensor | _NoMemory:
+        """The SR rows that the tiles of one row keep, faded with `tail`, or word that memory ran out."""
+        meter.start_row()
+        try:
+            return self._joined(self._windows(source, plan, row, meter, note), plan, row, tail)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            lost = _NoMemory((str(error).splitlines() or ["no details"])[0])
+        # Only here: within the handler the traceback still holds every tensor of the failed tile.
+        release_memory(self._runner.device)
+        return lost
+
+    def _joined(self, windows: Iterator[tuple[Span, Tensor]], plan: TilePlan, row: Span, tail: Tensor) -> Tensor:
+        sr = tile_row(windows, row, plan.cols, self.scale)
+        shared = tail.shape[1]
+        sr[:, :shared] = fade(tail, sr[:, :shared], 1)
+        return sr
+
+    def _windows(
+        self, source: LrSource, plan: TilePlan, row: Span, meter: "_Meter", note: Note
+    ) -> Iterator[tuple[Span, Tensor]]:
+        for col in plan.cols.spans:
+            lr = source.read(row.start, col.start, plan.rows.size, plan.cols.size)
+            yield col, self._runner.run(lr, note)
+            meter.tick()
+
+    def _sized(self, height: int, width: int) -> TileConfig:
+        """The tile options with a size in pixels."""
+        side = self._tiles.tile_px
+        if side is None:
+            side = max(height, width)
+        elif side == 0:
+            side = self._side_that_fits(height, width)
+        return replace(self._tiles, tile_px=min(side, self._largest_px))
+
+    def _side_that_fits(self, height: int, width: int) -> int:
+        device = self._runner.device
+        per_px = network_bytes_per_px(self._config, self.dtype)
+        budget = MEMORY_SHARE * free_bytes(device)
+        most = MOST_TILE_PX_CPU if device.type == "cpu" else MOST_TILE_PX_GPU
+        for side in range(most, LEAST_TILE_PX, -16):
+            window = side + 2 * self._tiles.halo_px
+            need = per_px * min(window, height) * min(window, width)
+            if device.type == "cpu":  # the network shares the memory with two bands: one in work, one handed out
+                need += 2 * 4 * 3 * self.scale**2 * min(window, height) * width
+            if need <= budget:
+                return side
+        return LEAST_TILE_PX
+
+    def _halved(self, tiles: TileConfig, plan: TilePlan, reason: str, note: Note) -> TileConfig:
+        """Half the tile, from the size that was really in use. Raises OutOfMemoryError at the least one."""
+        side = tiles.tile_px or 0
+        if plan.tiles == 1:
+            side = min(side, plan.window_px - 2 * tiles.halo_px)
+        if side <= LEAST_TILE_PX:
+            raise OutOfMemoryError(
+                f"{self._runner.device} has no memory for a tile of {plan.window_px} px with its halo ({reason}). "
+                "Close other programs, or use --device cpu."
+            )
+        half = max(LEAST_TILE_PX, side // 2)
+        self._largest_px = half
+        note(f"Out of memory with tiles of {side} px: going on with {half} px.")
+        return replace(tiles, tile_px=half)
+
+
+class _Meter:
+    """Counts tiles for the progress callback; a row that failed is taken back."""
+
+    def __init__(self, on_tile: Progress | None) -> None:
+        self._on_tile = on_tile
+        self._done = 0
+        self._finished = 0  # as of the last whole row
+        self._total = 0
+
+    def expect(self, tiles: int) -> None:
+        """`tiles` more are to come after the rows that are finished."""
+        self._total = self._finished + tiles
+        self._done = self._finished
+
+    def start_row(self) -> None:
+        """The rows before are finished."""
+        self._finished = self._done
+
+    def tick(self) -> None:
+        """One more tile is done."""
+        self._done += 1
+        if self._on_tile is not None:
+            self._on_tile(self._done, self._total)
+
+
+def network_bytes_per_px(config: RRDBConfig, dtype: torch.dtype) -> int:
+    """Peak bytes of activations per LR pixel of a window, weights not counted; checked by tests/bench/tiling.py.
+
+    Two moments compete. In the last dense block of the trunk: inputs of skips and the result (5 x features), and the
+    concatenation before and after it grows (8 x growth). At HR size: the up-scaled features and the convolution of
+    them (2 x 16 x features) beside those at half the size (4) and the shallow ones (1).
+    """
+    trunk = 5 * config.features + 8 * config.growth
+    hr_stage = 37 * config.features
+    picture = 3 * 3 + 3 * config.scale**2  # the input, padded and folded; the result
+    fragments = 1.2  # what allocators take beyond the sum
+    return int((fragments * max(trunk, hr_stage) / config.unshuffle**2 + picture) * dtype.itemsize)
+
+
+def _rows(plan: TilePlan, height: int) -> Iterator[tuple[Span, int]]:
+    """Each row span with the LR row where the next begins: rows before that are finished with this one."""
+    spans = plan.rows.spans
+    yield from zip(spans, [*(span.lo for span in spans[1:]), height], strict=True)
+
+
+def _ignore(_message: str) -> None:
+    pass

@@ -1,0 +1,203 @@
+"""RRDB checkpoints of the field, under any of their names, to our network: sizes are deduced from the shapes.
+
+Three layouts exist. 1: `conv_first, body.N.rdbK.convJ, conv_body, conv_up1, ...` (Real-ESRGAN; ours).
+2: `RRDB_trunk.N.RDBK.convJ, trunk_conv, upconv1, HRconv` (ESRGAN's second code, BSRGAN).
+3: `model.0, model.1.sub.N.RDBK.convJ.0, ...` (ESRGAN's first code, RealSR). What is none of them is refused by name.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from ddnsr_cli.errors import WeightsError
+from ddnsr_cli.nets.rrdb import SCALES, RRDBConfig, RRDBNet
+
+NESTS = ("params_ema", "params", "generator", "state_dict")  # the averaged weights are the ones meant for use
+WRAPPERS = ("module.", *(f"{nest}." for nest in NESTS))
+DEPTH = 4  # nests and wrappers that a file may pile up
+MAX_VALUES = 250_000_000  # 1 GB as float32, 15 times the field's largest; a crafted file can claim any shape
+STORED = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+LOADS = "What loads: RRDB networks of ESRGAN, BSRGAN (x4), RealSR and Real-ESRGAN (x4, x2, x1)"
+
+_DENSE = "body.0.rdb1.conv1"
+_BLOCK = re.compile(r"(?:RRDB_trunk|model\.1\.sub)\.(\d+)\.RDB(\d)\.conv(\d)(?:\.0)?\.(weight|bias)")
+_OURS = re.compile(r"body\.(\d+)\.")
+_SECOND = {"trunk_conv": "conv_body", "upconv1": "conv_up1", "upconv2": "conv_up2", "HRconv": "conv_hr"}
+_FIRST = {"0": "conv_first", "3": "conv_up1", "6": "conv_up2", "8": "conv_hr", "10": "conv_last"}
+_OTHERS = (  # a key that gives a network away, and what to call it; the first that matches
+    (r"\.conv1x1\.", "ESRGAN+, an RRDB network with extra 1x1 convolutions"),
+    (r"^body\.0\.(weight|bias)$", "SRVGGNetCompact, the small network of Real-ESRGAN"),
+    (r"^layers\.0\.residual_group\.", "a transformer such as SwinIR or HAT"),
+    (r"^body\.0\.(conv1|body\.0)\.", "EDSR, MSRResNet or RCAN"),
+    (r"^(fea_conv|IMDB1)\.", "IMDN"),
+    (r"^(features|classifier)\.\d+\.", "VGG or AlexNet"),
+    (r"(_D|disc|discriminator)\.", "a discriminator"),
+)
+
+
+def read_layout(loaded: object, source: str) -> tuple[RRDBConfig, dict[str, Tensor]]:
+    """The sizes and the float32 state dict, under our names, of a loaded RRDB checkpoint.
+
+    loaded: what the file held: tensors by name, bare or inside `params_ema`, `params`, `generator` or `state_dict`.
+    source: the file's name, for the messages.
+    Raises WeightsError when it is another network, is incomplete, or has values that are not finite.
+    """
+    found = _tensors(loaded, source)
+    named = _renamed(found, source)
+    config = _sizes(named, source)
+    _check(named, config, source)
+    state = {key: tensor.to(torch.float32, copy=True).contiguous() for key, tensor in named.items()}
+    for key, tensor in state.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise WeightsError(f"{source} holds values that are not finite in {key}: damaged. Fetch or save it anew.")
+    return config, state
+
+
+def _tensors(loaded: object, source: str) -> dict[str, Tensor]:
+    """The named tensors inside all nests and wrappers."""
+    for _ in range(DEPTH):
+        inner = _opened(loaded)
+        if inner is loaded:
+            break
+        loaded = inner
+    if not isinstance(loaded, Mapping) or not loaded:
+        raise WeightsError(f"{source} holds no named tensors. {LOADS}.")
+    tensors: dict[str, Tensor] = {}
+    for key, value in loaded.items():
+        if not isinstance(value, Tensor):
+            raise WeightsError(f"{source} is no plain set of weights: {_short(key)} is no tensor. {LOADS}.")
+        tensors[str(key)] = value
+    if sum(tensor.numel() for tensor in tensors.values()) > MAX_VALUES:
+        raise WeightsError(f"{source} is no RRDB network: it claims more than {MAX_VALUES:,} values. {LOADS}.")
+    return tensors
+
+
+def _opened(loaded: object) -> object:
+    """One nest or wrapper less; the same object when there is none."""
+    if not isinstance(loaded, Mapping):
+        return loaded
+    for nest in NESTS:
+        if isinstance(loaded.get(nest), Mapping):
+            return loaded[nest]
+    for wrapper in WRAPPERS:
+        inside = {key[len(wrapper) :]: value for key, value in loaded.items() if str(key).startswith(wrapper)}
+        # Flat files may hold `params.` beside `params_ema.`; a `module.` that does not wrap all is not a wrapper.
+        if inside and (wrapper != "module." or len(inside) == len(loaded)):
+            return inside
+    return loaded
+
+
+def _renamed(found: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+    """Our names for all keys. Keys that have none keep theirs, and are refused later by that name."""
+    odd = next((key for key in found if ".conv1x1." in key), None)
+    known = any(_BLOCK.match(key) for key in found) or any(key.startswith("body.0.rdb1.") for key in found)
+    if odd is not None or not known:
+        key = odd or next(iter(found))
+        raise WeightsError(f"{source} is {_guess(found)} (it holds {_short(key)} of {_shape(found[key])}). {LOADS}.")
+    blocks = 1 + max((int(match[1]) for key in found if (match := _BLOCK.match(key))), default=-1)
+    named = {_our_name(key, blocks): tensor for key, tensor in found.items()}
+    if len(named) != len(found):
+        raise WeightsError(f"{source} holds the same weights under two layouts. Save it with one set of names.")
+    return named
+
+
+def _our_name(key: str, blocks: int) -> str:
+    if match := _BLOCK.fullmatch(key):
+        return f"body.{match[1]}.rdb{match[2]}.conv{match[3]}.{match[4]}"
+    stem, _, kind = key.rpartition(".")
+    if stem == f"model.1.sub.{blocks}":
+        return f"conv_body.{kind}"
+    if stem.startswith("model."):
+        stem = _FIRST.get(stem.removeprefix("model."), stem)
+    return f"{_SECOND.get(stem, stem)}.{kind}"
+
+
+def _sizes(named: Mapping[str, Tensor], source: str) -> RRDBConfig:
+    """Channels, blocks, growth and scale, as the shapes tell them."""
+    first, last, dense = (_kernel(named, f"{name}.weight", source) for name in ("conv_first", "conv_last", _DENSE))
+    if last[0] != 3 or (scale := _scale(first[1])) is None:
+        raise WeightsError(
+            f"{source} maps {first[1]} input to {last[0]} output channels; only RGB networks load: "
+            f"3 input channels (x4), or 12 (x2) or 48 (x1) after a pixel-unshuffle, and 3 output channels."
+        )
+    numbers = {int(match[1]) for key in named if (match := _OURS.match(key))}
+    if numbers != set(range(len(numbers))):
+        missing = next(number for number in range(len(numbers)) if number not in numbers)
+        raise WeightsError(f"{source} is incomplete: it lacks body.{missing}.rdb1.conv1.weight. Fetch it anew.")
+    return RRDBConfig(features=first[0], blocks=len(numbers), growth=dense[0], scale=scale)
+
+
+def _scale(channels: int) -> int | None:
+    return next((scale for scale in SCALES if channels == 3 * (4 // scale) ** 2), None)
+
+
+def _kernel(named: Mapping[str, Tensor], key: str, source: str) -> tuple[int, ...]:
+    if key not in named:
+        raise WeightsError(_incomplete(named, key, source))
+    shape = tuple(named[key].shape)
+    if len(shape) != 4 or 0 in shape:
+        raise WeightsError(f"{source} is no RRDB network: {key} has the shape {shape}, not that of a 3x3 kernel.")
+    return shape
+
+
+def _check(named: Mapping[str, Tensor], config: RRDBConfig, source: str) -> None:
+    """Every name and shape, before anything is built or copied."""
+    with torch.device("meta"):
+        expected = RRDBNet(config).state_dict()
+    for key, wanted in expected.items():
+        if key not in named:
+            raise WeightsError(_incomplete(named, key, source))
+        if named[key].shape != wanted.shape:
+            shapes = f"{_shape(named[key])}; {_said(config)} has {_shape(wanted)} there"
+            raise WeightsError(f"{source}: {key} has the shape {shapes}. {LOADS}.")
+        _check_stored(named[key], key, source)
+    if extra := next((key for key in named if key not in expected), None):
+        raise WeightsError(
+            f"{source} holds {_short(extra)} of {_shape(named[extra])}, which {_said(config)} has not. {LOADS}."
+        )
+
+
+def _check_stored(tensor: Tensor, key: str, source: str) -> None:
+    if tensor.dtype not in STORED or tensor.layout is not torch.strided or tensor.device.type != "cpu":
+        kind = f"{tensor.dtype}, {tensor.layout}, {tensor.device.type}".replace("torch.", "")
+        raise WeightsError(f"{source}: {key} is stored as {kind}; only plain floating point loads.")
+
+
+def _incomplete(named: Iterable[str], key: str, source: str) -> str:
+    steps = _steps(set(named))
+    if steps is not None and steps != 2:
+        return f"{source} is an RRDB network that doubles the size {steps} time(s), not twice: it lacks {key}. {LOADS}."
+    return f"{source} is no whole RRDB network: it lacks {key}. {LOADS}."
+
+
+def _steps(keys: set[str]) -> int | None:
+    """How often an RRDB network of layout 2 or 3 doubles the size; None when that cannot be told."""
+    layers = [int(match[1]) for key in keys if (match := re.fullmatch(r"model\.(\d+)\.weight", key))]
+    if layers:  # body, then three layers for each doubling, then conv, activation, conv
+        return (max(layers) - 4) // 3
+    ups = sum(f"conv_up{number}.weight" in keys for number in (1, 2))
+    return ups if {"conv_hr.weight", "conv_last.weight"} <= keys else None
+
+
+def _guess(found: Iterable[str]) -> str:
+    keys = list(found)
+    for pattern, name in _OTHERS:
+        if any(re.search(pattern, key) for key in keys):
+            return name
+    return "a network that is not known here"
+
+
+def _said(config: RRDBConfig) -> str:
+    return f"an RRDB network of {config.features} features, {config.blocks} blocks and growth {config.growth}"
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "one value"
+
+
+def _short(key: object) -> str:
+    """A key for a message: keys of a strange file can be long or hold control characters."""
+    text = "".join(char for char in str(key) if char.isprintable())
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,266 @@
+"""`ddnsr upscale`: from picture files to larger picture files."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ddnsr_cli.checkpoint import load_sr_net
+from ddnsr_cli.device import DtypeName, choose_device, choose_dtype
+from ddnsr_cli.errors import BatchError, ConfigError, DdnsrError, ImageWriteError, OutOfMemoryError
+from ddnsr_cli.images.alpha import fill_transparent
+from ddnsr_cli.images.formats import check_writable
+from ddnsr_cli.images.listing import Found, OutputNames, find_images
+from ddnsr_cli.images.picture import Picture
+from ddnsr_cli.images.read import MAX_PIXELS, read_picture
+from ddnsr_cli.images.resize import OutputSize, resize
+from ddnsr_cli.images.tensors import to_pixels, to_tensor
+from ddnsr_cli.images.tiles import TileConfig
+from ddnsr_cli.images.write import WriteOptions, write_picture
+from ddnsr_cli.inference import Upscaler
+from ddnsr_cli.memory import free_host_bytes
+from ddnsr_cli.registry import read_registry
+from ddnsr_cli.weights import find_weights
+
+BESIDE_SUFFIX = "_x4"  # only when a result lies beside its source: in a folder of its own it keeps the name
+CANVAS_SHARE = 0.8  # of free memory: what a result may take before we refuse to begin
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpscaleOptions:
+    """What to do with every picture."""
+
+    model: str | None = None
+    """As `find_weights` takes; None: the bundled default."""
+
+    device: str = "auto"
+    dtype: DtypeName = "auto"
+    tiles: TileConfig = field(default_factory=TileConfig)
+
+    tta: bool = False
+    """Average the results of the eight flips and turns: eight times slower, a little better."""
+
+    size: OutputSize = field(default_factory=OutputSize)
+    write: WriteOptions = field(default_factory=WriteOptions)
+
+    format: str | None = None
+    """Extension of the results without a dot; None: that of the output file, else png."""
+
+    suffix: str | None = None
+    """Put after the stem of each result; None: `_x4` beside the source, nothing elsewhere."""
+
+    overwrite: bool = False
+    max_pixels: int = MAX_PIXELS
+    """Largest input, pixels."""
+
+    offline: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpscaleListener:
+    """Whom the work tells."""
+
+    image: Callable[[str], None]
+    """A picture begins."""
+
+    tile: Callable[[int, int], None]
+    """(tiles done, tiles in all) of the picture."""
+
+    note: Callable[[str], None]
+    """One sentence for the user."""
+
+    failed: Callable[[DdnsrError], None]
+    """One picture of several could not be done."""
+
+    download: Callable[[int, int], None]
+    """(bytes done, bytes in all) of the weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """One finished result."""
+
+    source: Path
+    target: Path
+    width: int
+    height: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One picture to do."""
+
+    source: Path
+    target: Path
+
+
+def upscale_images(
+    inputs: Sequence[Path], output: Path | None, options: UpscaleOptions, listener: UpscaleListener
+) -> Iterator[Written]:
+    """Up-scale files and folders, one result at a time, in the order found.
+
+    A single named file raises its own error. Of several pictures each failure is told to the listener and the rest
+    go on; at the end BatchError names them. Results that exist are skipped when there are several pictures.
+    """
+    plan = _plan(inputs, output, options)
+    if plan.single is not None:
+        _refuse_to_lose(plan.single, options)
+    engine = _engine(options, listener)
+    if plan.single is not None:
+        yield _upscale_file(plan.single, engine, options, listener)
+        return
+    yield from _batch(plan.jobs, engine, options, listener)
+
+
+def upscale_picture(picture: Picture, engine: Upscaler, listener: UpscaleListener) -> Picture:
+    """The picture enlarged by the network's scale: same depth, gray stays gray, alpha and metadata kept."""
+    canvas_bytes = picture.pixels.nbytes * engine.scale**2
+    if canvas_bytes > CANVAS_SHARE * free_host_bytes():
+        raise OutOfMemoryError(
+            f"The result of {picture.width}x{picture.height} pixels needs {canvas_bytes / 1e9:.1f} GB of memory,"
+            " more than is free. Crop the picture, or use a machine with more."
+        )
+    pixels = picture.pixels if picture.alpha is None else fill_transparent(picture.pixels, picture.alpha)
+    larger = _run(pixels, engine, listener)
+    alpha = None if picture.alpha is None else _larger_alpha(picture.alpha, engine, listener)
+    return replace(picture, pixels=larger, alpha=alpha)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """Either one named file or a stream of jobs."""
+
+    single: Job | None
+    jobs: Iterator[Job]
+
+
+def _plan(inputs: Sequence[Path], output: Path | None, options: UpscaleOptions) -> _Plan:
+    found = find_images(inputs)
+    is_single = len(inputs) == 1 and not inputs[0].is_dir()
+    if is_single:
+        return _Plan(single=_single_job(next(found), output, options), jobs=iter(()))
+    if output is not None and output.is_file():
+        raise ImageWriteError(f"{output} is a file, and there are several pictures. Give a folder with -o.")
+    return _Plan(single=None, jobs=_jobs(found, output, options))
+
+
+def _single_job(found: Found, output: Path | None, options: UpscaleOptions) -> Job:
+    if output is not None and output.suffix and not output.is_dir():
+        if options.format is not None and output.suffix.lower().lstrip(".") != options.format:
+            raise ConfigError(f"-o {output} and --format {options.format} disagree. Drop one of them.")
+        return Job(source=found.source, target=output)
+    return next(_jobs(iter([found]), output, options))
+
+
+def _jobs(found: Iterator[Found], output: Path | None, options: UpscaleOptions) -> Iterator[Job]:
+    names = OutputNames(
+        folder=output,
+        suffix=options.suffix if options.suffix is not None else ("" if output else BESIDE_SUFFIX),
+        extension=options.format or "png",
+    )
+    for one in found:
+        yield Job(source=one.source, target=names.target(one))
+
+
+def _engine(options: UpscaleOptions, listener: UpscaleListener) -> Upscaler:
+    device = choose_device(options.device)
+    weights = find_weights(
+        options.model, registry=read_registry(), offline=options.offline, on_progress=listener.download
+    )
+    net, _ = load_sr_net(weights.path)
+    return Upscaler(net, device=device, dtype=choose_dtype(device, options.dtype), tiles=options.tiles, tta=options.tta)
+
+
+def _batch(
+    jobs: Iterator[Job], engine: Upscaler, options: UpscaleOptions, listener: UpscaleListener
+) -> Iterator[Written]:
+    failed: list[Path] = []
+    done = skipped = 0
+    for job in jobs:
+        if job.target.exists() and not options.overwrite and not _is_same_file(job):
+            skipped += 1
+            continue
+        try:
+            yield _upscale_file(job, engine, options, listener)
+            done += 1
+        except DdnsrError as error:
+            failed.append(job.source)
+            listener.failed(error)
+    if skipped:
+        listener.note(f"{skipped} results were there already and were left as they are (--overwrite makes them anew)")
+    if failed:
+        names = ", ".join(str(path) for path in failed)
+        raise BatchError(f"{len(failed)} of {done + skipped + len(failed)} pictures failed: {names}.")
+
+
+def _upscale_file(job: Job, engine: Upscaler, options: UpscaleOptions, listener: UpscaleListener) -> Written:
+    start = time.perf_counter()
+    _refuse_to_lose(job, options)
+    picture = read_picture(job.source, max_pixels=options.max_pixels)
+    width, height = options.size.pixels(picture.width, picture.height, engine.scale)
+    check_writable(job.target, width=width, height=height, has_alpha=picture.has_alpha, depth_bits=picture.depth_bits)
+    for note in picture.notes:
+        listener.note(f"{job.source}: {note}")
+    listener.image(job.source.name)
+    larger = upscale_picture(picture, engine, listener)
+    if (larger.width, larger.height) != (width, height):
+        larger = resize(larger, width, height)
+    write_picture(larger, job.target, options.write)
+    return Written(
+        source=job.source, target=job.target, width=width, height=height, seconds=time.perf_counter() - start
+    )
+
+
+def _refuse_to_lose(job: Job, options: UpscaleOptions) -> None:
+    if _is_same_file(job):
+        raise ImageWriteError(f"{job.target} is the picture to read. Give another output with -o.")
+    if job.target.exists() and not options.overwrite:
+        raise ImageWriteError(f"{job.target} exists. Add --overwrite, or give another output with -o.")
+
+
+def _is_same_file(job: Job) -> bool:
+    return job.target.exists() and job.source.exists() and job.target.samefile(job.source)
+
+
+def _run(pixels: NDArray[np.generic], engine: Upscaler, listener: UpscaleListener) -> NDArray[np.generic]:
+    """Network over a picture, band by band into an array of the picture's own type."""
+    height, width, channels = pixels.shape
+    canvas = np.empty((height * engine.scale, width * engine.scale, channels), pixels.dtype)
+    for band in engine.bands(to_tensor(pixels), on_tile=listener.tile, on_note=listener.note):
+        rows = to_pixels(band.rows, dtype=pixels.dtype, gray=channels == 1)
+        canvas[band.top : band.top + len(rows)] = rows
+    return canvas
+
+
+def _larger_alpha(alpha: NDArray[np.generic], engine: Upscaler, listener: UpscaleListener) -> NDArray[np.generic]:
+    """The alpha channel by the same network, held within the values around each LR pixel.
+
+    So opaque and clear areas stay exactly so, and an edge gets the network's sharpness without its ringing.
+    """
+    if alpha.min() == alpha.max():
+        return np.full([side * engine.scale for side in alpha.shape], alpha.flat[0], alpha.dtype)
+    sharp = _run(alpha[..., None], engine, listener)[..., 0]
+    low, high = (_spread(bound, engine.scale) for bound in _neighbourhood(alpha))
+    return np.clip(sharp, low, high)
+
+
+def _neighbourhood(alpha: NDArray[np.generic]) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+    """Least and greatest value of the 3x3 pixels around each pixel."""
+    values = torch.from_numpy(alpha.astype(np.float32))[None, None]
+    greatest, least = _max3x3(values), -_max3x3(-values)
+    return least[0, 0].numpy().astype(alpha.dtype), greatest[0, 0].numpy().astype(alpha.dtype)
+
+
+def _max3x3(values: Tensor) -> Tensor:
+    return F.max_pool2d(values, kernel_size=3, stride=1, padding=1)
+
+
+def _spread(values: NDArray[np.generic], scale: int) -> NDArray[np.generic]:
+    return values.repeat(scale, axis=0).repeat(scale, axis=1)

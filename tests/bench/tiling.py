@@ -1,0 +1,169 @@
+"""What tiles cost: time, memory and distance from the untiled picture. Run by hand:
+
+    python tests/bench/tiling.py --weights net.safetensors --picture photo.png
+
+Without weights the network is the start of a training with a trunk made ten times stronger; without a picture the LR
+picture is noise over slopes. Tables first, one JSON line last. On a CPU the seconds are CPU-seconds of one thread, and
+the ratios hold within one run only.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ddnsr_cli.device import choose_device
+from ddnsr_cli.images.tiles import TileConfig
+from ddnsr_cli.inference import Upscaler, network_bytes_per_px
+from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet, start_as_nearest
+
+TILES = (96, 128, 192, 256, 384, 512)
+HALOS = ((0, 0), (4, 2), (8, 4), (12, 4), (16, 4), (16, 8), (24, 8), (32, 8))  # halo, blend
+PEAKS = ((64, 32, 4), (32, 16, 4), (16, 64, 4), (64, 32, 2), (64, 32, 1))  # features, growth, scale
+
+
+def network(weights: Path | None) -> RRDBNet:
+    if weights is None:
+        return untrained(RRDBConfig(features=32, blocks=4, growth=16))
+    state = load_file(weights)
+    growth, features = state["body.0.rdb1.conv1.weight"].shape[:2]
+    blocks = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("body."))
+    net = RRDBNet(RRDBConfig(features=features, blocks=blocks, growth=growth))
+    net.load_state_dict(state)
+    return net
+
+
+def untrained(config: RRDBConfig) -> RRDBNet:
+    net = RRDBNet(config)
+    start_as_nearest(net, torch.Generator().manual_seed(0))
+    for weight in (*net.body.parameters(), net.conv_body.weight):
+        weight.data.mul_(10)
+    return net
+
+
+def picture(path: Path | None, side: int) -> Tensor:
+    """(1, 3, side, side); a photo is cropped, or repeated by mirroring."""
+    if path is None:
+        slope = torch.linspace(0.1, 0.8, side)
+        noise = 0.05 * torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+        return ((slope.view(-1, 1) + slope) / 2 + noise).clamp(0, 1)
+    import numpy as np
+    from PIL import Image
+
+    with Image.open(path) as image:
+        rgb = np.asarray(image.convert("RGB"))
+    height, width = rgb.shape[:2]
+    rgb = np.pad(rgb, ((0, max(0, side - height)), (0, max(0, side - width)), (0, 0)), mode="symmetric")
+    return torch.from_numpy(rgb[:side, :side].copy()).permute(2, 0, 1).unsqueeze(0) / 255
+
+
+def clock(device: torch.device) -> float:
+    if device.type == "cpu":
+        return time.process_time()  # other work on the machine does not count
+    getattr(torch, device.type).synchronize()
+    return time.perf_counter()
+
+
+def seconds(upscaler: Upscaler, lr: Tensor, device: torch.device) -> float:
+    start = clock(device)
+    upscaler.whole(lr)
+    return clock(device) - start
+
+
+def time_rows(net: RRDBNet, lr: Tensor, device: torch.device, rounds: int) -> list[dict[str, float | None]]:
+    """Seconds per tile size; the sizes take turns, so that a busy moment does not hit one of them only."""
+    sizes = (None, *(tile for tile in TILES if tile < lr.shape[-1]))
+    ready = {size: Upscaler(net, device=device, tiles=TileConfig(tile_px=size)) for size in sizes}
+    ready[TILES[0]].whole(lr[..., :64, :64])
+    times = {size: [] for size in sizes}
+    for _ in range(rounds):
+        for size in sizes:
+            times[size].append(seconds(ready[size], lr, device))
+    untiled = statistics.median(times[None])
+    rows = []
+    for size in sizes:
+        median = statistics.median(times[size])
+        plan = ready[size].plan(*lr.shape[-2:])
+        pixels = plan.tiles * plan.rows.size * plan.cols.size / lr[0, 0].numel()
+        rows.append({"tile_px": size, "tiles": plan.tiles, "window_px": plan.window_px, "seconds": round(median, 3),
+                     "to_untiled": round(median / untiled, 3), "pixels_to_untiled": round(pixels, 3)})  # fmt: skip
+    return rows
+
+
+def halo_rows(net: RRDBNet, lr: Tensor, device: torch.device) -> list[dict[str, float]]:
+    """Greatest and mean distance from the untiled picture, in levels of 255, with tiles of 48 px: many seams."""
+    untiled = Upscaler(net, device=device, tiles=TileConfig(tile_px=None)).whole(lr)
+    rows = []
+    for halo, blend in HALOS:
+        tiles = TileConfig(tile_px=48, halo_px=halo, blend_px=blend)
+        error = 255 * (Upscaler(net, device=device, tiles=tiles).whole(lr) - untiled).abs()
+        rows.append(
+            {"halo_px": halo, "blend_px": blend, "max_levels": float(error.max()), "mean_levels": float(error.mean())}
+        )
+    return rows
+
+
+def peak_rows(side: int) -> list[dict[str, float]]:
+    """Peak memory of one window in a process of its own, beside the estimate that chooses the tile."""
+    rows = []
+    for sizes in PEAKS:
+        command = [sys.executable, __file__, "--peak", ",".join(map(str, (*sizes, side)))]
+        measured = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603
+        features, growth, scale = sizes
+        estimate = network_bytes_per_px(RRDBConfig(features=features, growth=growth, scale=scale), torch.float32)
+        rows.append({"features": features, "growth": growth, "scale": scale, "bytes_per_px": round(measured / side**2),
+                     "estimate": estimate, "estimate_to_measured": round(estimate * side**2 / measured, 3)})  # fmt: skip
+    return rows
+
+
+def peak_bytes(features: int, growth: int, scale: int, side: int) -> int:
+    """What one window takes beyond a tiny one, by the process's high-water mark."""
+    config = RRDBConfig(features=features, blocks=1, growth=growth, scale=scale)  # blocks do not add to the peak
+    upscaler = Upscaler(RRDBNet(config), device=torch.device("cpu"), tiles=TileConfig(tile_px=None))
+    marks = []
+    for px in (8, side):
+        upscaler.whole(torch.rand(1, 3, px, px))
+        marks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    return (marks[1] - marks[0]) * (1 if sys.platform == "darwin" else 1024)
+
+
+def show(rows: list[dict[str, float | None]]) -> None:
+    print("  ".join(f"{name:>20}" for name in rows[0]))
+    for row in rows:
+        print("  ".join(f"{'-' if v is None else f'{v:.4g}' if isinstance(v, float) else v:>20}" for v in row.values()))
+    print()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, help="safetensors of an RRDB x4 network, our names")
+    parser.add_argument("--picture", type=Path, help="LR picture")
+    parser.add_argument("--side", type=int, default=640, help="of the LR picture for timing")
+    parser.add_argument("--halo-side", type=int, default=160, help="of the LR picture for halos")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--peak", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.peak:
+        print(peak_bytes(*map(int, options.peak.split(","))))
+        return
+    device, net = choose_device(options.device), network(options.weights)
+    result = {"time": time_rows(net, picture(options.picture, options.side), device, options.rounds),
+              "halo": halo_rows(net, picture(options.picture, options.halo_side), device),
+              "peak": peak_rows(224)}  # fmt: skip
+    for rows in result.values():
+        show(rows)
+    print(json.dumps({"device": str(device), "torch": torch.__version__, "network": str(net.config), **result}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""`ddnsr train --fidelity` as a user runs it: learn, stop, go on, use."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from PIL import Image
+
+SMALL = "--features 4 --blocks 1 --growth 2 --batch 4 --crop 32 --workers 0 --device cpu".split()
+
+
+@pytest.fixture
+def photos(photo):
+    for number in range(3):
+        photo(f"hr/{number}.png", width=80 + 10 * number, height=90)
+    return photo("hr/small.png", width=20, height=20).parent
+
+
+def last_state(run):
+    return (run / "state" / "last.safetensors").read_bytes()
+
+
+def test_a_run_trains_and_its_folder_is_a_model(ddnsr, photos, photo, tmp_path):
+    run = tmp_path / "run"
+    done = ddnsr("train", "--fidelity", "--hr", photos, "-o", run, "--steps", 4, "--log-every", 2, *SMALL)
+    assert done.code == 0, done.err
+    assert done.out.strip() == str(run / "sr.safetensors")
+    assert "small.png" in done.err
+    assert [json.loads(line)["step"] for line in (run / "log.jsonl").read_text().splitlines()] == [2, 4]
+    assert ddnsr("upscale", photo("in.png"), "-o", tmp_path / "o.png", "-m", run).code == 0
+    assert Image.open(tmp_path / "o.png").size == (96, 80)
+
+
+def test_a_stopped_run_goes_on_to_the_same_bytes(ddnsr, photos, tmp_path):
+    words = ("train", "--fidelity", "--hr", photos, *SMALL)
+    assert ddnsr(*words, "-o", tmp_path / "whole", "--steps", 4).code == 0
+    command = [sys.executable, "-m", "ddnsr_cli", *map(str, words), "-o", str(tmp_path / "parts"), "--steps", "4"]
+    # A process that gets the signal while it still imports torch has nothing to save and just ends: then again.
+    for _ in range(3):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        time.sleep(4)
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+    assert ddnsr(*words, "-o", tmp_path / "parts", "--steps", 4).code == 0
+    assert last_state(tmp_path / "whole") == last_state(tmp_path / "parts")
+
+
+def test_validation_scores_are_logged(ddnsr, photos, photo, tmp_path):
+    for name in ("a.png", "b.png"):
+        photo(f"val/LR/{name}", width=24, height=24)
+        photo(f"val/HR/{name}", width=96, height=96)
+    words = ("--val-lr", tmp_path / "val/LR", "--val-hr", tmp_path / "val/HR")
+    run = tmp_path / "run"
+    assert ddnsr("train", "--fidelity", "--hr", photos, "-o", run, "--steps", 1, *SMALL, *words).code == 0
+    (row,) = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert 10 < row["psnr_db"] < 60
+    assert 0 < row["ssim"] < 1
+
+
+def assert_refused(done, code, *parts):
+    assert done.code == code, done.err
+    line = done.err.splitlines()[-1]
+    assert line.startswith("error: ")
+    for part in parts:
+        assert str(part) in line
+
+
+def test_what_cannot_be_trained_is_told(ddnsr, photos, photo, tmp_path):
+    run = tmp_path / "run"
+    assert_refused(ddnsr("train", "--hr", photos, "-o", run), 2, "--fidelity")
+    assert_refused(ddnsr("train", "--fidelity", "--hr", tmp_path / "gone", "-o", run), 8, "gone")
+    (tmp_path / "empty").mkdir()
+    assert_refused(ddnsr("train", "--fidelity", "--hr", tmp_path / "empty", "-o", run), 8, "empty")
+    assert_refused(ddnsr("train", "--fidelity", "--hr", photos, "-o", run, "--crop", 512), 8, "at least 2")
+    assert_refused(ddnsr("train", "--fidelity", "--hr", photos, "-o", run, "--val-lr", photos), 2, "--val-hr")
+    (tmp_path / "file").write_text("")
+    assert_refused(ddnsr("train", "--fidelity", "--hr", photos, "-o", tmp_path / "file/x", *SMALL), 10, "-o")
+    assert not run.exists()
+
+
+def test_other_options_in_the_same_folder_are_refused(ddnsr, photos, tmp_path):
+    words = ("train", "--fidelity", "--hr", photos, "-o", tmp_path / "run", *SMALL, "--steps", 1)
+    assert ddnsr(*words).code == 0
+    before = last_state(tmp_path / "run")
+    assert_refused(ddnsr(*words, "--seed", 7), 10, "stream.seed", "0 -> 7")
+    assert last_state(tmp_path / "run") == before
+    assert ddnsr(*words, "--steps", 2).code == 0
+
+
+def test_a_damaged_save_is_refused_and_kept(ddnsr, photos, tmp_path):
+    words = ("train", "--fidelity", "--hr", photos, "-o", tmp_path / "run", *SMALL, "--steps", 1)
+    assert ddnsr(*words).code == 0
+    state = tmp_path / "run/state/last.safetensors"
+    state.write_bytes(state.read_bytes()[:200])
+    assert_refused(ddnsr(*words), 10, state)

@@ -1,0 +1,45 @@
+"""What all tests share: no test reaches the network, the user's cache or the user's token."""
+
+import os
+import tempfile
+
+import pytest
+
+# Read by huggingface_hub when it is imported, so set before any test module is.
+_HOME = tempfile.TemporaryDirectory(prefix="ddnsr-tests-hub-")
+os.environ["HF_HOME"] = _HOME.name
+os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"  # nothing listens there
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+for _name in ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"):
+    os.environ.pop(_name, None)
+
+
+def pytest_unconfigure():
+    _HOME.cleanup()
+
+
+@pytest.fixture
+def fake_hub(monkeypatch):
+    """A Hub on the loopback device; see tests/fake_hub.py."""
+    from fake_hub import FakeHub
+
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")  # a proxy in the environment would swallow loopback too
+    monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
+    with FakeHub() as hub:
+        yield hub
+
+
+@pytest.fixture
+def as_layout():
+    """`as_layout(state, 2)`: our state dict under the names of layout 1, 2 or 3; see tests/foreign.py."""
+    from foreign import as_layout
+
+    return as_layout
+
+
+@pytest.fixture
+def small_net():
+    """`small_net(scale=4)`: a seeded RRDB network of a few thousand parameters, in eval mode."""
+    from foreign import small_net
+
+    return small_net

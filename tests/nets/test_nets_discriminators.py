@@ -1,0 +1,125 @@
+import pytest
+import torch
+from torch import nn
+
+from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.nets.discriminators import (
+    DISC_HR_TRACK1,
+    DISC_LR,
+    PatchGANDiscriminator,
+    VGGStyleConfig,
+    VGGStyleDiscriminator,
+)
+
+SMALL = VGGStyleConfig(input_px=16, features=4, stages=2)
+
+
+def conv(before, after, side):
+    """Parameters of a convolution with bias."""
+    return after * (before * side * side + 1)
+
+
+def norm(channels):
+    """Parameters of a batch norm."""
+    return 2 * channels
+
+
+def vgg_parameters(channels, last_side):
+    count, before = 0, 3
+    for stage, after in enumerate(channels):
+        count += conv(before, after, 3) + (norm(after) if stage else 0) + conv(after, after, 4) + norm(after)
+        before = after
+    return count + (before * last_side**2 * 100 + 100) + (100 + 1)
+
+
+def size_of(net):
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+@pytest.mark.parametrize(
+    ("config", "channels", "last_side"),
+    [(DISC_HR_TRACK1, [64, 128, 256, 512, 512], 4), (DISC_LR, [128, 256, 512], 4), (SMALL, [4, 8], 4)],
+)
+def test_vgg_parameters_are_those_of_the_table(config, channels, last_side):
+    with torch.device("meta"):
+        assert size_of(VGGStyleDiscriminator(config)) == vgg_parameters(channels, last_side)
+
+
+def test_patchgan_parameters_are_those_of_the_table():
+    layers = [(3, 64), (64, 128), (128, 256), (256, 512), (512, 1)]
+    expected = sum(conv(before, after, 4) for before, after in layers) + sum(map(norm, (128, 256, 512)))
+    with torch.device("meta"):
+        assert size_of(PatchGANDiscriminator()) == expected
+
+
+@pytest.mark.parametrize(("config", "px"), [(DISC_HR_TRACK1, 128), (DISC_LR, 32), (SMALL, 16)])
+def test_vgg_gives_one_logit_a_picture(config, px):
+    with torch.device("meta"):
+        assert VGGStyleDiscriminator(config)(torch.empty(3, 3, px, px)).shape == (3, 1)
+
+
+@pytest.mark.parametrize(("size", "grid"), [((128, 128), (14, 14)), ((32, 48), (2, 4)), ((72, 40), (7, 3))])
+def test_patchgan_gives_one_logit_a_patch(size, grid):
+    with torch.device("meta"):
+        assert PatchGANDiscriminator(2)(torch.empty(3, 3, *size)).shape == (3, 1, *grid)
+
+
+@pytest.mark.parametrize(("make", "norms"), [(lambda: VGGStyleDiscriminator(SMALL), 3), (PatchGANDiscriminator, 3)])
+def test_every_convolution_is_normed_but_the_first_and_the_scores(make, norms):
+    net = make()
+    kinds = [type(layer) for layer in (net.features if isinstance(net, VGGStyleDiscriminator) else net.layers)]
+    assert kinds[:3] == [nn.Conv2d, nn.LeakyReLU, nn.Conv2d]
+    assert kinds.count(nn.BatchNorm2d) == norms
+    assert kinds[3:6] == [nn.BatchNorm2d, nn.LeakyReLU, nn.Conv2d]
+
+
+@pytest.mark.parametrize("make", [lambda: VGGStyleDiscriminator(SMALL), lambda: PatchGANDiscriminator(4)])
+def test_scores_are_logits_of_both_signs(make):
+    torch.manual_seed(0)
+    net = make()
+    scores = torch.cat([net(torch.randn(4, 3, 16, 16).repeat(1, 1, 2, 2)[..., : 16 * k, : 16 * k])
+                        for k in ([1] if isinstance(net, VGGStyleDiscriminator) else [2])])  # fmt: skip
+    assert scores.min() < 0 or scores.max() > 1
+
+
+@pytest.mark.parametrize(
+    ("make", "px"), [(lambda: VGGStyleDiscriminator(SMALL), 16), (lambda: PatchGANDiscriminator(4), 32)]
+)
+def test_batch_norm_learns_in_training_mode_only(make, px):
+    net = make()
+    picture = 0.5 + torch.rand(4, 3, px, px)
+    statistics = {name: value.clone() for name, value in net.named_buffers()}
+    with torch.no_grad():
+        net.eval()(picture)
+        assert all(torch.equal(value, statistics[name]) for name, value in net.named_buffers())
+        net.train()(picture)
+    assert [name for name, value in net.named_buffers() if torch.equal(value, statistics[name])] == []
+
+
+def test_patchgan_sees_patches_of_70_pixels():
+    torch.manual_seed(0)
+    net = PatchGANDiscriminator(2).eval().double()
+    picture = torch.rand(1, 3, 128, 128, dtype=torch.float64, requires_grad=True)
+    net(picture)[0, 0, 7, 7].backward()
+    touched = picture.grad[0].abs().sum(0) > 0
+    rows, columns = touched.any(1).nonzero().flatten(), touched.any(0).nonzero().flatten()
+    assert len(rows) == len(columns) == 70
+    assert rows.tolist() == columns.tolist() == list(range(33, 103))
+
+
+def test_patchgan_moves_with_the_picture():
+    torch.manual_seed(0)
+    net = PatchGANDiscriminator(2).eval().double()
+    picture = torch.rand(1, 3, 136, 136, dtype=torch.float64)
+    with torch.no_grad():
+        here, there = net(picture[..., :128, :128]), net(picture[..., 8:, 8:])
+    torch.testing.assert_close(here[..., 5:10, 5:10], there[..., 4:9, 4:9])
+    assert not torch.allclose(here, there)
+
+
+@pytest.mark.parametrize(
+    "nonsense", [{"input_px": 100}, {"input_px": 0}, {"features": 0}, {"stages": 0}, {"input_px": 128, "stages": 8}]
+)
+def test_sizes_that_mean_nothing_are_refused(nonsense):
+    with pytest.raises(ConfigError, match="multiple of 2"):
+        VGGStyleConfig(**nonsense)

@@ -1,0 +1,78 @@
+import json
+from dataclasses import dataclass, field
+
+import pytest
+
+from ddnsr_cli.config import changed_options, options_from_json, options_to_json
+from ddnsr_cli.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    size: int = 3
+    span: tuple[float, float] = (0.0, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outer:
+    inner: Inner = field(default_factory=Inner)
+    other: Inner | None = None
+    ends: tuple[int, int] | None = None
+    name: str = "x"
+    notes: list[str] = field(default_factory=list)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        Outer(),
+        Outer(inner=Inner(size=5, span=(0.25, 0.5)), name="é"),
+        Outer(other=Inner(size=7), ends=(1, 2), notes=["a", "b"]),
+    ],
+)
+def test_json_and_back_is_the_same(options):
+    again = options_from_json(Outer, json.loads(json.dumps(options_to_json(options))))
+    assert again == options  # a list is not equal to a tuple, nor a dict to a dataclass
+    assert hash(again.inner) == hash(options.inner)
+
+
+@pytest.mark.parametrize(
+    ("change", "odd"),
+    [
+        ({"colour": 1}, "colour"),
+        ({"inner": {"size": 1, "span": [0, 1], "depth": 2}}, "depth"),
+        ({"other": {"size": 1}}, "span"),
+    ],
+)
+def test_an_unknown_or_missing_key_is_refused_by_name(change, odd):
+    with pytest.raises(ConfigError, match=odd):
+        options_from_json(Outer, options_to_json(Outer()) | change)
+
+
+def test_a_missing_key_is_refused_though_it_has_a_default():
+    raw = options_to_json(Outer())
+    del raw["name"]
+    with pytest.raises(ConfigError, match=r"Outer .*: name\."):
+        options_from_json(Outer, raw)
+
+
+def test_changes_are_told_by_dotted_name():
+    before = options_to_json(Outer())
+    after = options_to_json(Outer(inner=Inner(size=4), name="y"))
+    assert changed_options(before, after) == {"inner.size": (3, 4), "name": ("x", "y")}
+
+
+def test_a_list_from_json_is_not_a_change_of_a_tuple():
+    options = Outer(inner=Inner(span=(0.5, 2.0)), ends=(1, 2))
+    saved = json.loads(json.dumps(options_to_json(options)))
+    assert changed_options(saved, options_to_json(options)) == {}
+    assert changed_options(options_to_json(options), saved) == {}
+
+
+def test_a_key_on_one_side_only_is_a_change():
+    assert changed_options({"a": 1}, {"b": 2}) == {"a": (1, None), "b": (None, 2)}
+
+
+def test_a_part_that_appears_is_a_change_as_a_whole():
+    after = options_to_json(Outer(other=Inner()))
+    assert changed_options(options_to_json(Outer()), after) == {"other": (None, {"size": 3, "span": (0.0, 1.0)})}

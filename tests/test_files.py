@@ -1,0 +1,94 @@
+import os
+import stat
+
+import pytest
+
+from ddnsr_cli.files import atomic_path, sha256_of
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_file_appears_whole_when_the_block_ends_well(tmp_path):
+    target = tmp_path / "a.txt"
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(b"whole")
+        assert not target.exists()
+    assert target.read_bytes() == b"whole"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_the_temporary_file_is_hidden_beside_the_target_and_keeps_its_suffix(tmp_path):
+    with atomic_path(tmp_path / "photo.tiff") as temporary:
+        assert temporary.parent == tmp_path
+        assert temporary.name.startswith(".")
+        assert temporary.suffix == ".tiff"
+
+
+@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt, SystemExit])
+def test_a_failed_block_leaves_the_old_file_and_nothing_beside_it(tmp_path, failure):
+    target = tmp_path / "a.txt"
+    target.write_bytes(b"old")
+
+    def write_half():
+        with atomic_path(target) as temporary:
+            temporary.write_bytes(b"half of the n")
+            raise failure
+
+    with pytest.raises(failure):
+        write_half()
+    assert target.read_bytes() == b"old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_bytes_that_do_not_reach_the_disk_are_a_failure(tmp_path, monkeypatch):
+    target = tmp_path / "a.txt"
+    target.write_bytes(b"old")
+
+    def full(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"), atomic_path(target) as temporary:
+        temporary.write_bytes(b"new")
+    assert target.read_bytes() == b"old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_block_that_takes_the_temporary_file_away_is_told(tmp_path):
+    with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "a.txt") as temporary:
+        temporary.unlink()
+    assert names(tmp_path) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permission bits")
+@pytest.mark.parametrize("mask", [0o022, 0o027, 0o077])
+def test_permissions_follow_the_umask_and_the_umask_stays(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        with atomic_path(tmp_path / "a.txt"):
+            pass
+        assert os.umask(mask) == mask
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o666 & ~mask
+
+
+@pytest.mark.parametrize("stem", ["a" * 251, "é" * 125, "\N{FRAME WITH PICTURE}" * 62])
+def test_names_as_long_as_the_file_system_takes(tmp_path, stem):
+    target = tmp_path / f"{stem}.png"
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(b"x")
+    assert target.read_bytes() == b"x"
+
+
+def test_a_missing_folder_is_the_file_systems_own_error(tmp_path):
+    with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "missing" / "a.txt"):
+        pass
+
+
+def test_sha256_of_a_known_message(tmp_path):
+    path = tmp_path / "abc"
+    path.write_bytes(b"abc")  # FIPS 180-4, first example
+    assert sha256_of(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -1,0 +1,52 @@
+"""What leaves the project: the wheel, the README's commands, the pinned versions."""
+
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def read(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder], cwd=ROOT, check=True)
+    (path,) = folder.glob("*.whl")
+    return zipfile.ZipFile(path)
+
+
+def test_the_wheel_holds_registry_weights_and_licence(wheel):
+    names = set(wheel.namelist())
+    assert {"ddnsr_cli/weights.toml", "ddnsr_cli/py.typed"} <= names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    entries = tomllib.loads(wheel.read("ddnsr_cli/weights.toml").decode())["weights"]
+    bundled = [entry for entry in entries if "bundled" in entry]
+    assert bundled
+    for entry in bundled:
+        assert len(wheel.read(f"ddnsr_cli/{entry['bundled']}")) == entry["bytes"]
+    assert not [name for name in names if name.startswith(("tests/", "docs/", "examples/"))]
+
+
+def test_every_requirement_is_pinned():
+    project = tomllib.loads(read("pyproject.toml"))["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    names = {re.match(r"[\w-]+", line).group().lower() for line in wanted}
+    pinned = {line.split("==")[0].lower() for line in read("constraints.txt").splitlines() if "==" in line}
+    assert names <= pinned
+
+
+def test_both_readme_commands_use_the_pins():
+    commands = [line for line in read("README.md").splitlines() if line.startswith("python3 -m venv ")]
+    assert len(commands) == 2
+    assert all("-c constraints.txt" in command for command in commands)
+    assert ".venv/bin/ddnsr upscale examples/" in commands[0]
+    assert commands[1].endswith("bin/pytest")
