@@ -87,7 +87,8 @@ class FakeHub:
 
     @property
     def blobs(self):
-        return f"http://127.0.0.1:{self.servers[1].server_address[1]}"
+        # Another name: to older clients another port alone is no other place.
+        return f"http://localhost:{self.servers[1].server_address[1]}"
 
     def count(self, method):
         return sum(made == method for made, _ in self.requests)

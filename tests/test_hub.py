@@ -175,7 +175,7 @@ def test_a_refusal_in_the_middle_is_told_at_once(fake_hub, file, access, name, w
     [
         (Faults(portal=True), ["does not answer as a Hub", "sign-in page"]),
         (Faults(no_commit=True), ["does not answer as a Hub"]),
-        (Faults(head=(302, {"Location": "http://127.0.0.1:10/login"})), ["does not answer as a Hub"]),
+        (Faults(head=(302, {"Location": "http://localhost:9/login"})), ["does not answer as a Hub"]),
         (Faults(short_by=7), ["broke off"]),
     ],
 )
@@ -346,7 +346,7 @@ def fetch_elsewhere(file, **environment):
         f"try: print(fetch(HubFile(repo={file.repo!r}, name={file.name!r}, revision={file.revision!r})))\n"
         f"except DdnsrError as error: print(error)"
     )
-    fixed = {"PYTHONPATH": str(Path(__file__).parents[1]), "NO_PROXY": "127.0.0.1", "PATH": os.environ["PATH"]}
+    fixed = {"PYTHONPATH": str(Path(__file__).parents[1]), "NO_PROXY": "127.0.0.1,localhost", "PATH": os.environ["PATH"]}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
         env=fixed | environment,

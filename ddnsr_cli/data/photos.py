@@ -50,6 +50,8 @@ def _rgb8(image: Image.Image) -> Image.Image:
         image = Image.fromarray(((levels + 128) // 257).astype(np.uint8))
     if image.mode in {"I", "F"}:
         raise ValueError(f"pixels of mode {image.mode}")
+    if image.mode == "P":
+        image = image.convert("RGBA")  # straight to RGB, Pillow warns about a palette with transparency
     return image.convert("RGB")
 
 

@@ -8,24 +8,21 @@ permuted before they are cut into batches, so that no batch comes from one photo
 each epoch.
 """
 
-import signal
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from ddnsr_cli.data.degradations import DegradationConfig, degrade_classically
 from ddnsr_cli.data.photos import decode_rgb
-from ddnsr_cli.errors import ConfigError, DataError, DdnsrError
+from ddnsr_cli.data.visits import ENDLESS, photo_of_visit, random_crop, rounds
+from ddnsr_cli.errors import ConfigError, DataError
 
 MARGIN_LR_PX = 4  # twice this is degraded beside a crop and cut off, at a drawn offset: JPEG blocks lie anywhere
-LINGER_S = 60  # of a worker after SIGTERM: enough for the trainer to finish a step and save
 
 Pair = tuple[Tensor, Tensor]
 """(lr, hr): uint8, (N, 3, h, w) and (N, 3, scale * h, scale * w)."""
@@ -86,7 +83,7 @@ class PairVisits(Dataset[Pair]):
         self.degradation = degradation
 
     def __len__(self) -> int:
-        return 2**62  # endless: the loader asks for the visits it is told to
+        return ENDLESS  # the loader asks for the visits it is told to
 
     def __getitem__(self, visit: int) -> Pair:
         """The crops of one visit. Raises ImageReadError for a damaged photo, DataError for one too small."""
@@ -96,15 +93,9 @@ class PairVisits(Dataset[Pair]):
         side = least_photo_px(self.stream, self.degradation.scale)
         if min(photo.shape[:2]) < side:
             raise DataError(f"{path} has {photo.shape[1]}x{photo.shape[0]} pixels; a side needs {side}. Remove it.")
-        wide = torch.stack([_random_crop(photo, side, rng) for _ in range(self.stream.crops_per_photo)])
+        wide = torch.stack([random_crop(photo, side, rng) for _ in range(self.stream.crops_per_photo)])
         lr = degrade_classically(wide.float() / 255, self.degradation, rng)
         return _cut_margin(lr, wide, self.stream.crop_px, self.degradation.scale, rng)
-
-
-def photo_of_visit(visit: int, photos: int, seed: int) -> int:
-    """Index of the photo that a visit reads: every photo once an epoch, in the epoch's own order."""
-    epoch, place = divmod(visit, photos)
-    return int(np.random.default_rng([seed, 2, epoch]).permutation(photos)[place])
 
 
 def least_photo_px(stream: StreamConfig, scale: int) -> int:
@@ -119,55 +110,9 @@ def batches(visits: PairVisits, *, start: int) -> Generator[Pair, None, None]:
     """
     config = visits.stream
     first_round, skipped = divmod(start, config.batches_per_round)
-    loader = _loader(visits, first_visit=first_round * config.photos_per_round)
-    buffer: list[Pair] = []
-    number = first_round
-    for visit in loader:
-        if isinstance(visit, DdnsrError):
-            raise visit
-        buffer.append(visit)
-        if len(buffer) == config.photos_per_round:
-            yield from _mixed(buffer, number, config, skipped)
-            buffer, number, skipped = [], number + 1, 0
-
-
-class _Told(Dataset[Pair | DdnsrError]):
-    """Visits whose errors are values: raised in a worker, they would come out as a whole traceback in one message."""
-
-    def __init__(self, visits: PairVisits) -> None:
-        self.visits = visits
-
-    def __getitem__(self, visit: int) -> Pair | DdnsrError:
-        try:
-            return self.visits[visit]
-        except DdnsrError as error:
-            return error
-
-
-def _loader(visits: PairVisits, *, first_visit: int) -> DataLoader[Pair | DdnsrError]:
-    config = visits.stream
-    ahead = -(-config.photos_per_round // config.workers) if config.workers else None
-    return DataLoader(
-        _Told(visits),
-        batch_size=None,
-        sampler=range(first_visit, 2**62),
-        num_workers=config.workers,
-        prefetch_factor=ahead,  # a whole round is decoded while the last one is trained on
-        worker_init_fn=_leave_stopping_to_the_trainer,
-    )
-
-
-def _leave_stopping_to_the_trainer(_worker: int) -> None:
-    """Stop signals reach a whole process group; a worker that died of one would break the step in hand."""
-    if hasattr(signal, "SIGALRM"):  # Windows has neither groups nor these signals
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, _linger)
-
-
-def _linger(_number: int, _frame: FrameType | None) -> None:
-    """Go on serving, but not for ever: it may be the parent at its own end, which waits for us."""
-    signal.alarm(LINGER_S)
+    numbered = rounds(visits, first_round=first_round, visits_per_round=config.photos_per_round, workers=config.workers)
+    for number, buffer in numbered:
+        yield from _mixed(buffer, number, config, skipped if number == first_round else 0)
 
 
 def _mixed(buffer: Sequence[Pair], number: int, config: StreamConfig, skipped: int) -> Iterator[Pair]:
@@ -176,14 +121,6 @@ def _mixed(buffer: Sequence[Pair], number: int, config: StreamConfig, skipped: i
     for first in range(skipped * config.batch, len(order), config.batch):
         chosen = order[first : first + config.batch]
         yield lr[chosen], hr[chosen]
-
-
-def _random_crop(photo: NDArray[np.uint8], side: int, rng: np.random.Generator) -> Tensor:
-    """A (3, side, side) crop, flipped and turned by one of the eight symmetries of the square."""
-    top, left = (int(rng.integers(0, length - side + 1)) for length in photo.shape[:2])
-    crop = torch.from_numpy(photo[top : top + side, left : left + side]).permute(2, 0, 1)
-    turned = torch.rot90(crop, int(rng.integers(4)), (1, 2))
-    return turned.flip(2) if rng.random() < 0.5 else turned
 
 
 def _cut_margin(lr: Tensor, hr: Tensor, crop_px: int, scale: int, rng: np.random.Generator) -> Pair:

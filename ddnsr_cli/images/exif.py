@@ -59,6 +59,23 @@ def mend_exif(exif: bytes, *, width: int, height: int) -> bytes | None:
     return bytes(block.data)
 
 
+def without_orientation(exif: bytes) -> bytes:
+    """EXIF without an orientation tag; every other byte stays where it is. Damaged EXIF stays as it is."""
+    try:
+        block = _block(exif)
+        first = _first(block)
+        count = _unpack(block, "H", first)
+        entry = next((one for one in _entries(block, first) if one.tag == ORIENTATION), None)
+        if entry is None:
+            return exif
+        end = first + 2 + 12 * count + 4  # behind the link to the second directory
+        block.data[entry.at : end] = block.data[entry.at + 12 : end] + bytes(12)
+        struct.pack_into(block.order + "H", block.data, first, count - 1)
+    except (struct.error, ValueError):
+        return exif
+    return bytes(block.data)
+
+
 def mend_xmp(xmp: bytes, *, width: int, height: int) -> bytes:
     """XMP that says upright, `width` by `height` pixels. A packet that is not UTF-8 stays as it is."""
     for name, value in (

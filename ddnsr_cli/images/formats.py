@@ -29,8 +29,7 @@ FOREIGN_EXTENSIONS = frozenset((".heic", ".heif", ".jxl", ".jp2", ".psd", ".tga"
 """Names that promise a picture we cannot read: their owner is told, not left to wonder where it went."""
 
 CAMERA_RAW_EXTENSIONS = frozenset(
-    (".3fr", ".arw", ".cr2", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".nef", ".nrw", ".pef", ".srf")
-    + (".sr2", ".srw")
+    (".3fr", ".arw", ".cr2", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".nef", ".nrw", ".pef", ".srw")
 )
 """Camera raw files that look like TIFF from outside; what a TIFF reader finds in them is a thumbnail."""
 

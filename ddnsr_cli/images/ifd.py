@@ -7,7 +7,7 @@ come out as they went in.
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 1, 2, 3, 4, 5, 7, 16
 EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x8769, 0x8825, 0xA005
@@ -28,7 +28,7 @@ _NUMBER_CODES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 class Layout(NamedTuple):
     """How numbers and offsets are written."""
 
-    order: str
+    order: Literal["<", ">"]
     """ "<" little-endian ("II") or ">" big-endian ("MM"), as struct wants it."""
 
     big: bool = False

@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ddnsr_cli.errors import ImageReadError
@@ -21,7 +23,7 @@ from ddnsr_cli.images.formats import HEAD_BYTES, READABLE, shown, sniff
 from ddnsr_cli.images.picture import Metadata, Picture, Pixels
 from ddnsr_cli.images.pnm import decode_pnm
 
-DEFAULT_MAX_PIXELS = 268_435_456
+MAX_PIXELS = 268_435_456
 """2^28: a square of 16,384 pixels a side; decoded to 16-bit RGB it takes 1.5 GiB."""
 
 _DECODERS: dict[str, Callable[..., Decoded]] = {
@@ -39,7 +41,7 @@ _DECODERS: dict[str, Callable[..., Decoded]] = {
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def read_picture(path: Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
+def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """Read the first frame of a picture file.
 
     The format goes by the content, whatever the name says. The EXIF orientation is applied; gray stays gray,
@@ -108,14 +110,14 @@ def _upright(decoded: Decoded) -> Picture:
 
 def _turned(samples: Pixels, orientation: int) -> Pixels:
     """Samples (H, W, ...) as they are to be seen; orientation: 1 to 8 as in EXIF."""
+    view: NDArray[Any] = samples
     if orientation >= 5:
-        samples = samples.swapaxes(0, 1)
+        view = view.swapaxes(0, 1)
     if orientation in {2, 3, 6, 7}:
-        samples = samples[:, ::-1]
+        view = view[:, ::-1]
     if orientation in {3, 4, 7, 8}:
-        samples = samples[::-1]
-    upright: Pixels = np.ascontiguousarray(samples)
-    return upright
+        view = view[::-1]
+    return np.ascontiguousarray(view)
 
 
 def _mended(metadata: Metadata, pixels: Pixels) -> tuple[Metadata, tuple[str, ...]]:

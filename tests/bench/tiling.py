@@ -9,7 +9,6 @@ the ratios hold within one run only.
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,9 @@ from ddnsr_cli.device import choose_device
 from ddnsr_cli.images.tiles import TileConfig
 from ddnsr_cli.inference import Upscaler, network_bytes_per_px
 from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet, start_as_nearest
+from ddnsr_cli.tiling import TensorSource
+
+CPU = torch.device("cpu")
 
 TILES = (96, 128, 192, 256, 384, 512)
 HALOS = ((0, 0), (4, 2), (8, 4), (12, 4), (16, 4), (16, 8), (24, 8), (32, 8))  # halo, blend
@@ -88,13 +90,15 @@ def time_rows(net: RRDBNet, lr: Tensor, device: torch.device, rounds: int) -> li
         for size in sizes:
             times[size].append(seconds(ready[size], lr, device))
     untiled = statistics.median(times[None])
-    rows = []
+    rows: list[dict[str, float | None]] = []
     for size in sizes:
         median = statistics.median(times[size])
         plan = ready[size].plan(*lr.shape[-2:])
-        pixels = plan.tiles * plan.rows.size * plan.cols.size / lr[0, 0].numel()
-        rows.append({"tile_px": size, "tiles": plan.tiles, "window_px": plan.window_px, "seconds": round(median, 3),
-                     "to_untiled": round(median / untiled, 3), "pixels_to_untiled": round(pixels, 3)})  # fmt: skip
+        row = {"tile_px": size, "tiles": plan.tiles, "window_px": plan.window_px, "seconds": round(median, 3)}
+        row["to_untiled"] = round(median / untiled, 3)
+        row["pixels_to_untiled"] = round(plan.tiles * plan.rows.size * plan.cols.size / lr[0, 0].numel(), 3)
+        row["peak_mb"] = peak_apart(net.config, lr.shape[-1], size) // 1_000_000 if device.type == "cpu" else None
+        rows.append(row)
     return rows
 
 
@@ -105,40 +109,52 @@ def halo_rows(net: RRDBNet, lr: Tensor, device: torch.device) -> list[dict[str, 
     for halo, blend in HALOS:
         tiles = TileConfig(tile_px=48, halo_px=halo, blend_px=blend)
         error = 255 * (Upscaler(net, device=device, tiles=tiles).whole(lr) - untiled).abs()
-        rows.append(
-            {"halo_px": halo, "blend_px": blend, "max_levels": float(error.max()), "mean_levels": float(error.mean())}
-        )
+        levels = {"max_levels": float(error.max()), "mean_levels": float(error.mean())}
+        rows.append({"halo_px": halo, "blend_px": blend, **levels})
     return rows
 
 
-def peak_rows(side: int) -> list[dict[str, float]]:
-    """Peak memory of one window in a process of its own, beside the estimate that chooses the tile."""
-    rows = []
-    for sizes in PEAKS:
-        command = [sys.executable, __file__, "--peak", ",".join(map(str, (*sizes, side)))]
-        measured = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603
-        features, growth, scale = sizes
-        estimate = network_bytes_per_px(RRDBConfig(features=features, growth=growth, scale=scale), torch.float32)
-        rows.append({"features": features, "growth": growth, "scale": scale, "bytes_per_px": round(measured / side**2),
-                     "estimate": estimate, "estimate_to_measured": round(estimate * side**2 / measured, 3)})  # fmt: skip
+def peak_rows(side: int) -> list[dict[str, float | None]]:
+    """Peak memory of one window beside the estimate that chooses the tile."""
+    rows: list[dict[str, float | None]] = []
+    for features, growth, scale in PEAKS:
+        config = RRDBConfig(features=features, blocks=1, growth=growth, scale=scale)  # blocks do not add to the peak
+        measured = peak_apart(config, side, None) / side**2
+        estimate = network_bytes_per_px(config, torch.float32)
+        row = {"features": features, "growth": growth, "scale": scale, "bytes_per_px": round(measured)}
+        rows.append({**row, "estimate": estimate, "estimate_to_measured": round(estimate / measured, 3)})
     return rows
 
 
-def peak_bytes(features: int, growth: int, scale: int, side: int) -> int:
-    """What one window takes beyond a tiny one, by the process's high-water mark."""
-    config = RRDBConfig(features=features, blocks=1, growth=growth, scale=scale)  # blocks do not add to the peak
-    upscaler = Upscaler(RRDBNet(config), device=torch.device("cpu"), tiles=TileConfig(tile_px=None))
+def peak_apart(config: RRDBConfig, side: int, tile: int | None) -> int:
+    """`peak_bytes` in a process of its own: a high-water mark never falls."""
+    sizes = (config.features, config.growth, config.scale, side, -1 if tile is None else tile)
+    command = [sys.executable, __file__, "--peak", ",".join(map(str, sizes))]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def peak_bytes(features: int, growth: int, scale: int, side: int, tile: int) -> int:
+    """What the first band of a square picture takes beyond a tiny picture, by the process's high-water mark."""
+    config = RRDBConfig(features=features, blocks=1, growth=growth, scale=scale)
+    upscaler = Upscaler(RRDBNet(config), device=CPU, tiles=TileConfig(tile_px=None if tile < 0 else tile))
     marks = []
     for px in (8, side):
-        upscaler.whole(torch.rand(1, 3, px, px))
-        marks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-    return (marks[1] - marks[0]) * (1 if sys.platform == "darwin" else 1024)
+        next(upscaler.bands(TensorSource(torch.rand(1, 3, px, px))))
+        marks.append(high_water_bytes())
+    return marks[1] - marks[0]
+
+
+def high_water_bytes() -> int:
+    """Linux only. Not getrusage: its mark is inherited from the process that started this one."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
 def show(rows: list[dict[str, float | None]]) -> None:
     print("  ".join(f"{name:>20}" for name in rows[0]))
     for row in rows:
-        print("  ".join(f"{'-' if v is None else f'{v:.4g}' if isinstance(v, float) else v:>20}" for v in row.values()))
+        cells = ("none" if cell is None else f"{cell:.4g}" for cell in row.values())
+        print("  ".join(f"{cell:>20}" for cell in cells), flush=True)
     print()
 
 
@@ -157,11 +173,12 @@ def main() -> None:
         print(peak_bytes(*map(int, options.peak.split(","))))
         return
     device, net = choose_device(options.device), network(options.weights)
-    result = {"time": time_rows(net, picture(options.picture, options.side), device, options.rounds),
-              "halo": halo_rows(net, picture(options.picture, options.halo_side), device),
-              "peak": peak_rows(224)}  # fmt: skip
-    for rows in result.values():
-        show(rows)
+    result = {"time": time_rows(net, picture(options.picture, options.side), device, options.rounds)}
+    show(result["time"])
+    result["halo"] = halo_rows(net, picture(options.picture, options.halo_side), device)
+    show(result["halo"])
+    result["peak"] = peak_rows(224)
+    show(result["peak"])
     print(json.dumps({"device": str(device), "torch": torch.__version__, "network": str(net.config), **result}))
 
 

@@ -1,0 +1,173 @@
+"""An endless, exactly resumable stream of unpaired crops: noisy LR ones and clean HR ones of other scenes.
+
+As in the paired stream, everything that batch `i` holds follows from (seed, i) alone. The two sides go through
+their photos in orders of their own. A photo that cannot be used in the middle of a run is replaced by the next one
+of its epoch, in every run and every worker alike, and is told.
+"""
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ddnsr_cli.data.photos import decode_rgb
+from ddnsr_cli.data.stream import Pair, StreamConfig
+from ddnsr_cli.data.targets import PhotoSet, Refusal, too_small
+from ddnsr_cli.data.visits import ENDLESS, epoch_order, random_crop, rounds
+from ddnsr_cli.errors import ConfigError, DataError, ImageReadError
+
+LR_SIDE, HR_SIDE = 1, 2  # keys of the two sides' seeds
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideVisit:
+    """The crops of one photo."""
+
+    crops: Tensor
+    """uint8, (crops_per_photo, 3, side, side)."""
+
+    refused: tuple[Refusal, ...]
+    """Photos whose turn it was and that could not be used."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnpairedVisit:
+    """One visit to each side."""
+
+    lr: SideVisit
+    hr: SideVisit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """Where the crops of one side come from."""
+
+    sets: tuple[PhotoSet, ...]
+    """Visited in turn: each gives an equal share of the crops."""
+
+    crop_px: int
+    """Side of a crop, pixels."""
+
+    crops_per_photo: int
+    """Crops cut from a photo each time it is decoded."""
+
+    seed: int
+    key: int
+    """Keeps the draws of this side apart from the other's."""
+
+    def visit(self, visit: int) -> SideVisit:
+        """The crops of a visit. Raises DataError when no photo of the set whose turn it is can be used."""
+        turn, index = visit % len(self.sets), visit // len(self.sets)
+        seed = int(np.random.SeedSequence([self.seed, 4, self.key, turn + 1]).generate_state(1)[0])
+        photo, refused = self._first_usable(self.sets[turn], index, seed)
+        rng = np.random.default_rng([seed, 1, index])
+        crops = [random_crop(photo, self.crop_px, rng) for _ in range(self.crops_per_photo)]
+        return SideVisit(crops=torch.stack(crops), refused=tuple(refused))
+
+    def _first_usable(self, photos: PhotoSet, index: int, seed: int) -> tuple[NDArray[np.uint8], list[Refusal]]:
+        count = len(photos.photos)
+        epoch, place = divmod(index, count)
+        order = np.roll(epoch_order(epoch, count, seed), -place)
+        refused: list[Refusal] = []
+        for path in (photos.photos[position] for position in order):
+            photo = _photo_or_refusal(path, photos, self.crop_px)
+            if not isinstance(photo, Refusal):
+                return photo, refused
+            refused.append(photo)
+        raise DataError(f"None of the {count} photos can be used. First: {refused[0].reason}")
+
+
+class UnpairedVisits(Dataset[UnpairedVisit]):
+    """Visit number -> crops of one noisy LR photo and of one clean HR photo. Stateless: see the module."""
+
+    def __init__(self, *, lr: PhotoSet, hr: Sequence[PhotoSet], stream: StreamConfig, scale: int = 4) -> None:
+        if stream.crop_px % scale:
+            raise ConfigError(f"crop_px ({stream.crop_px}) must be a multiple of {scale}.")
+        if not hr or not all(photo_set.photos for photo_set in (lr, *hr)):
+            raise DataError("A set of photos is empty. Give photos for both sides.")
+        self.stream = stream
+        self.lr = self._side((lr,), crop_px=stream.crop_px // scale, key=LR_SIDE)
+        self.hr = self._side(tuple(hr), crop_px=stream.crop_px, key=HR_SIDE)
+
+    def _side(self, sets: tuple[PhotoSet, ...], *, crop_px: int, key: int) -> Side:
+        count, seed = self.stream.crops_per_photo, self.stream.seed
+        return Side(sets=sets, crop_px=crop_px, crops_per_photo=count, seed=seed, key=key)
+
+    def __len__(self) -> int:
+        return ENDLESS  # the loader asks for the visits it is told to
+
+    def __getitem__(self, visit: int) -> UnpairedVisit:
+        """The crops of one visit to each side. Raises DataError when no photo of a set can be used."""
+        return UnpairedVisit(lr=self.lr.visit(visit), hr=self.hr.visit(visit))
+
+
+def unpaired_batches(
+    visits: UnpairedVisits, *, start: int, on_refused: Callable[[Refusal], None]
+) -> Generator[Pair, None, None]:
+    """Batches (lr_real, hr) from number `start` on, without end. Raises as `UnpairedVisits` does.
+
+    lr_real: uint8, (N, 3, h, w); hr: uint8, (N, 3, scale * h, scale * w), of other scenes. on_refused: told once of
+    each photo that turned out to be of no use. Close the generator to end its workers at once.
+    """
+    config = visits.stream
+    first_round, given = divmod(start, config.batches_per_round)
+    told: set[Path] = set()
+    numbered = rounds(visits, first_round=first_round, visits_per_round=config.photos_per_round, workers=config.workers)
+    for number, buffer in numbered:
+        for refusal in _news(buffer, told):
+            on_refused(refusal)
+        yield from _mixed(buffer, number, config, given if number == first_round else 0)
+
+
+def _news(buffer: Sequence[UnpairedVisit], told: set[Path]) -> Iterator[Refusal]:
+    """Refusals of a round that were not told yet; they are from now on."""
+    for visit in buffer:
+        for refusal in (*visit.lr.refused, *visit.hr.refused):
+            if refusal.path not in told:
+                told.add(refusal.path)
+                yield refusal
+
+
+def _mixed(buffer: Sequence[UnpairedVisit], number: int, config: StreamConfig, given: int) -> Iterator[Pair]:
+    lr, hr = torch.cat([visit.lr.crops for visit in buffer]), torch.cat([visit.hr.crops for visit in buffer])
+    lr_order, hr_order = (_dealt(config, number, key) for key in (LR_SIDE, HR_SIDE))
+    for first in range(given * config.batch, len(lr_order), config.batch):
+        chosen = slice(first, first + config.batch)
+        yield lr[lr_order[chosen]], hr[hr_order[chosen]]
+
+
+def _dealt(config: StreamConfig, number: int, key: int) -> NDArray[np.int64]:
+    """An order of a round's crops that goes through all its visits again and again, each time in a new order.
+
+    A batch no larger than the round's visits so holds hardly two crops of one visit, and none is from one alone.
+    """
+    rng = np.random.default_rng([config.seed, 5, number, key])
+    turns = [rng.permutation(config.photos_per_round) for _ in range(config.crops_per_photo)]
+    return np.concatenate([visits * config.crops_per_photo + crop for crop, visits in enumerate(turns)])
+
+
+def _photo_or_refusal(path: Path, photos: PhotoSet, crop_px: int) -> NDArray[np.uint8] | Refusal:
+    try:
+        photo = decode_rgb(path)
+    except ImageReadError as error:
+        return Refusal(path=path, reason=str(error))
+    height, width = photo.shape[:2]
+    least = photos.least_px(crop_px)
+    if min(height, width) < least:
+        return Refusal(path=path, reason=too_small(path, width=width, height=height, least_px=least))
+    return shrunk(photo, photos.shrink)
+
+
+def shrunk(photo: NDArray[np.uint8], times: int) -> NDArray[np.uint8]:
+    """The photo shrunk by antialiased bicubic. Rows and columns beyond a multiple of `times` are cut off first."""
+    if times == 1:
+        return photo
+    height, width = (length // times for length in photo.shape[:2])
+    image = Image.fromarray(photo[: height * times, : width * times])
+    return np.array(image.resize((width, height), Image.Resampling.BICUBIC))  # widens its kernel: antialiased

@@ -1,0 +1,97 @@
+"""What the paired and the unpaired stream share: visits to photos, made in workers, gathered into rounds.
+
+A *visit* decodes one photo and cuts several crops. A *round* of visits is the shuffle buffer. Nothing here keeps a
+state: whatever a visit or a round holds follows from its number and the seed.
+"""
+
+import signal
+from collections.abc import Iterator
+from types import FrameType
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ddnsr_cli.errors import DdnsrError
+
+LINGER_S = 60  # of a worker after SIGTERM: enough for the trainer to finish a step and save
+ENDLESS = 2**62
+
+Visit = TypeVar("Visit")
+
+
+def epoch_order(epoch: int, photos: int, seed: int) -> NDArray[np.int64]:
+    """The order in which an epoch goes through its photos, as indices."""
+    return np.random.default_rng([seed, 2, epoch]).permutation(photos)
+
+
+def photo_of_visit(visit: int, photos: int, seed: int) -> int:
+    """Index of the photo that a visit reads: every photo once an epoch, in the epoch's own order."""
+    epoch, place = divmod(visit, photos)
+    return int(epoch_order(epoch, photos, seed)[place])
+
+
+def random_crop(photo: NDArray[np.uint8], side: int, rng: np.random.Generator) -> Tensor:
+    """A (3, side, side) crop, flipped and turned by one of the eight symmetries of the square."""
+    top, left = (int(rng.integers(0, length - side + 1)) for length in photo.shape[:2])
+    crop = torch.from_numpy(photo[top : top + side, left : left + side]).permute(2, 0, 1)
+    turned = torch.rot90(crop, int(rng.integers(4)), (1, 2))
+    return turned.flip(2) if rng.random() < 0.5 else turned
+
+
+def rounds(
+    visits: Dataset[Visit], *, first_round: int, visits_per_round: int, workers: int
+) -> Iterator[tuple[int, list[Visit]]]:
+    """(number, its visits) of every round from `first_round` on, without end. Raises as the visits do.
+
+    workers: processes; 0 makes the visits in this process.
+    """
+    loader = _loader(visits, first_visit=first_round * visits_per_round, ahead=visits_per_round, workers=workers)
+    number, buffer = first_round, []
+    for visit in loader:
+        if isinstance(visit, DdnsrError):
+            raise visit
+        buffer.append(visit)
+        if len(buffer) == visits_per_round:
+            yield number, buffer
+            number, buffer = number + 1, []
+
+
+class _Told(Dataset[Visit | DdnsrError], Generic[Visit]):
+    """Visits whose errors are values: raised in a worker, they would come out as a whole traceback in one message."""
+
+    def __init__(self, visits: Dataset[Visit]) -> None:
+        self.visits = visits
+
+    def __getitem__(self, visit: int) -> Visit | DdnsrError:
+        try:
+            return self.visits[visit]
+        except DdnsrError as error:
+            return error
+
+
+def _loader(visits: Dataset[Visit], *, first_visit: int, ahead: int, workers: int) -> DataLoader[Visit | DdnsrError]:
+    return DataLoader(
+        _Told(visits),
+        batch_size=None,
+        sampler=range(first_visit, ENDLESS),
+        num_workers=workers,
+        prefetch_factor=-(-ahead // workers) if workers else None,  # a round is decoded while the last is trained on
+        worker_init_fn=_leave_stopping_to_the_trainer,
+    )
+
+
+def _leave_stopping_to_the_trainer(_worker: int) -> None:
+    """Stop signals reach a whole process group; a worker that died of one would break the step in hand."""
+    if hasattr(signal, "SIGALRM"):  # Windows has neither groups nor these signals
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, _linger)
+
+
+def _linger(_number: int, _frame: FrameType | None) -> None:
+    """Go on serving, but not for ever: it may be the parent at its own end, which waits for us."""
+    signal.alarm(LINGER_S)

@@ -1,0 +1,146 @@
+"""Finding pictures."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ddnsr_cli.errors import ImageReadError
+from ddnsr_cli.images.formats import (
+    CAMERA_RAW_EXTENSIONS,
+    FOREIGN_EXTENSIONS,
+    HEAD_BYTES,
+    READABLE_EXTENSIONS,
+    shown,
+    sniff,
+)
+from ddnsr_cli.images.names import Found, OutputNames, distinct_stems
+
+__all__ = ["Found", "OutputNames", "find_images"]
+
+_PICTURE_EXTENSIONS = READABLE_EXTENSIONS | FOREIGN_EXTENSIONS
+_JUNK_EXTENSIONS = CAMERA_RAW_EXTENSIONS | {".part", ".partial", ".crdownload", ".download", ".tmp"}
+_JUNK_FOLDERS = frozenset(("__MACOSX", "@eaDir", "$RECYCLE.BIN"))
+
+
+def find_images(
+    inputs: Sequence[Path], *, recursive: bool = True, results: OutputNames | None = None
+) -> Iterator[Found]:
+    """Pictures named or in folders, one after the other, sorted within each folder, each once.
+
+    A named file is always given, so that reading it tells what is wrong with it. In folders, junk is left out by
+    content: hidden files, unfinished downloads, camera raw, whatever neither looks like a picture inside nor is
+    called like one. A damaged file with a picture's name is given, and so is a folder that may not be opened.
+    With several inputs, what comes from a folder keeps the folder's name in front of its relative path.
+    results: what an earlier run has written under these names is left out of the folders.
+    Raises ImageReadError, at once, where an input does not exist.
+    """
+    once = list({os.path.abspath(path): path for path in inputs}.values())  # noqa: PTH100 - links stay links
+    for path in once:
+        if not os.path.lexists(path):
+            raise ImageReadError(f"{shown(path)} does not exist. Check the name.")
+    return _found(once, recursive=recursive, results=results)
+
+
+def _found(inputs: list[Path], *, recursive: bool, results: OutputNames | None) -> Iterator[Found]:
+    folders = [path for path in inputs if path.is_dir()]
+    prefixes = _distinct_tails(folders) if len(inputs) > 1 else {path: Path() for path in folders}
+    files = _named_files([path for path in inputs if path not in prefixes])
+    given: set[str] = set()
+    for path in inputs:
+        if path in prefixes:
+            found = _walk(path, prefixes[path], recursive=recursive, results=results)
+        else:
+            found = iter([files[path]])
+        for one in found:
+            place = os.path.abspath(one.source)  # noqa: PTH100
+            if place not in given:
+                given.add(place)
+                yield one
+
+
+def _named_files(paths: list[Path]) -> dict[Path, Found]:
+    """Files that were named one by one; those of one name in several folders keep the folders' names."""
+    relatives = _distinct_tails(paths)
+    stems: dict[Path, str] = {}
+    for parent in {relative.parent for relative in relatives.values()}:
+        group = {path: relative.name for path, relative in relatives.items() if relative.parent == parent}
+        by_name = distinct_stems(group.values())
+        stems |= {path: by_name[name] for path, name in group.items()}
+    return {path: Found(source=path, relative=relatives[path], stem=stems[path]) for path in paths}
+
+
+def _distinct_tails(paths: list[Path]) -> dict[Path, Path]:
+    """The last part of each path, with as many parts before it as it takes to tell it from the others."""
+    parts = {path: Path(os.path.abspath(path)).parts for path in paths}  # noqa: PTH100
+    depths = dict.fromkeys(paths, 1)
+    while True:
+        tails = {path: parts[path][-depth:] for path, depth in depths.items()}
+        times = Counter(tails.values())
+        shared = [path for path in paths if times[tails[path]] > 1 and depths[path] < len(parts[path]) - 1]
+        if not shared:
+            return {path: Path(*tail) for path, tail in tails.items()}
+        depths |= {path: depths[path] + 1 for path in shared}
+
+
+def _walk(top: Path, prefix: Path, *, recursive: bool, results: OutputNames | None) -> Iterator[Found]:
+    """The pictures of a folder, then those of its sub-folders; every folder once, so links in circles do no harm."""
+    waiting = [(top, prefix)]
+    seen: set[tuple[int, int]] = set()
+    while waiting:
+        folder, relative = waiting.pop()
+        try:
+            status = folder.stat()
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError:
+            name = folder.resolve().name
+            yield Found(source=folder, relative=relative.parent / name, stem=name)  # reading it will tell why
+            continue
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        yield from _pictures(folder, relative, entries, results)
+        if recursive:
+            below = [entry.name for entry in entries if _is_folder(entry)]
+            waiting += [
+                (folder / name, relative / name) for name in reversed(below) if not _holds(results, folder / name)
+            ]
+
+
+def _pictures(
+    folder: Path, relative: Path, entries: list[os.DirEntry[str]], results: OutputNames | None
+) -> list[Found]:
+    names = [entry.name for entry in entries if _is_picture(entry)]
+    stems = distinct_stems(names)
+    found = [Found(source=folder / name, relative=relative / name, stem=stems[name]) for name in names]
+    if results is None:
+        return found
+    made = {os.path.abspath(results.target(one)) for one in found if results.target(one) != one.source}  # noqa: PTH100
+    return [one for one in found if os.path.abspath(one.source) not in made]  # noqa: PTH100
+
+
+def _holds(results: OutputNames | None, folder: Path) -> bool:
+    """Whether a folder is the one that results go to."""
+    return results is not None and results.folder is not None and results.folder.resolve() == folder.resolve()
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    return not entry.name.startswith(".") and entry.name not in _JUNK_FOLDERS and entry.is_dir()
+
+
+def _is_picture(entry: os.DirEntry[str]) -> bool:
+    extension = Path(entry.name).suffix.lower()
+    if entry.name.startswith(".") or extension in _JUNK_EXTENSIONS or entry.is_dir():
+        return False
+    if extension in _PICTURE_EXTENSIONS:
+        dangling = entry.is_symlink() and not Path(entry.path).exists()
+        return dangling or entry.is_file()
+    return entry.is_file() and _looks_like_picture(Path(entry.path))
+
+
+def _looks_like_picture(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return sniff(file.read(HEAD_BYTES)) is not None
+    except OSError:
+        return False  # neither its name nor its content promises a picture

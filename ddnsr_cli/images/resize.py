@@ -1,0 +1,118 @@
+"""Sizes of results, and bringing pictures to them."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.images.picture import Picture, Pixels
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputSize:
+    """How large a result is to be: one of these ways, or none for the network's own scale.
+
+    Width and height may come together: then the result fits inside both and keeps its proportions.
+    """
+
+    scale: float | None = None
+    """Times the input's sides."""
+
+    width: int | None = None
+    """Pixels across; the height follows."""
+
+    height: int | None = None
+    """Pixels down; the width follows."""
+
+    long_side: int | None = None
+    """Pixels of the longer side."""
+
+    megapixels: float | None = None
+    """Millions of pixels, about."""
+
+    def __post_init__(self) -> None:
+        values = {name: value for name, value in vars(self).items() if value is not None}
+        for name, value in values.items():
+            if not (math.isfinite(value) and value > 0):
+                raise ConfigError(f"{name.replace('_', ' ')} must be above 0, got {value}.")
+        ways = {"width and height" if name in {"width", "height"} else name for name in values}
+        if len(ways) > 1:
+            raise ConfigError(f"The size is given in {len(ways)} ways ({', '.join(sorted(ways))}). Give one of them.")
+
+    def pixels(self, width: int, height: int, native_scale: int) -> tuple[int, int]:
+        """(width, height) of the result for an input of `width` x `height`; rounded, each at least 1.
+
+        native_scale: the network's, for when nothing is asked.
+        """
+        if self.width is not None or self.height is not None:
+            return self._inside(width, height)
+        if self.long_side is not None:
+            return _scaled(width, height, self.long_side, max(width, height))
+        if self.megapixels is not None:
+            factor = math.sqrt(self.megapixels * 1e6 / (width * height))
+        else:
+            factor = self.scale if self.scale is not None else native_scale
+        return _scaled(width, height, factor, 1)
+
+    def _inside(self, width: int, height: int) -> tuple[int, int]:
+        across = None if self.width is None else _scaled(width, height, self.width, width)
+        down = None if self.height is None else _scaled(width, height, self.height, height)
+        return min(size for size in (across, down) if size is not None)
+
+
+def resize(picture: Picture, width: int, height: int) -> Picture:
+    """The picture at `width` x `height` pixels: Lanczos, antialiased when it shrinks, rounded.
+
+    Colours count by their alpha, so that what lies under transparency does not show at edges.
+    """
+    if picture.alpha is None:
+        return replace(picture, pixels=resize_samples(picture.pixels, width, height))
+    alpha = resize_samples(picture.alpha[..., None], width, height)[..., 0]
+    return replace(picture, pixels=_weighted(picture.pixels, picture.alpha, alpha), alpha=alpha)
+
+
+def resize_samples(samples: Pixels, width: int, height: int) -> Pixels:
+    """(H, W, C) to (height, width, C), each channel for itself; Lanczos, antialiased, rounded, same type."""
+    if samples.shape[:2] == (height, width):
+        return samples
+    if samples.dtype == np.uint8 and samples.shape[2] == 3:
+        return np.asarray(Image.fromarray(samples).resize((width, height), Image.Resampling.LANCZOS))
+    return _stacked([_resized(samples[..., channel], width, height) for channel in _channels(samples)], samples)
+
+
+def _weighted(pixels: Pixels, alpha: Pixels, new_alpha: Pixels) -> Pixels:
+    """Colours resized as alpha times colour, then divided by the resized alpha; where that is 0, resized plainly."""
+    height, width = new_alpha.shape
+    weights = _resized(alpha, width, height)
+    planes = []
+    for channel in _channels(pixels):
+        plane = pixels[..., channel]
+        product = _resized(plane.astype(np.float32) * alpha, width, height)
+        plain = _resized(plane, width, height)
+        straight = np.divide(product, weights, out=plain, where=new_alpha > 0)
+        planes.append(straight)
+    return _stacked(planes, pixels)
+
+
+def _resized(plane: NDArray[Any], width: int, height: int) -> NDArray[np.float32]:
+    image = Image.fromarray(np.ascontiguousarray(plane, dtype=np.float32))
+    return np.array(image.resize((width, height), Image.Resampling.LANCZOS))
+
+
+def _stacked(planes: list[NDArray[np.float32]], like: Pixels) -> Pixels:
+    """Planes (H, W) as (H, W, C), rounded, of the type of `like`."""
+    dtype = np.uint8 if like.dtype == np.uint8 else np.uint16
+    return np.stack([np.rint(np.clip(plane, 0, np.iinfo(dtype).max)).astype(dtype) for plane in planes], axis=2)
+
+
+def _channels(samples: Pixels) -> range:
+    return range(samples.shape[2])
+
+
+def _scaled(width: int, height: int, above: float, below: float) -> tuple[int, int]:
+    """Both sides times above / below, rounded to the nearest (halves up), at least 1."""
+    return max(1, math.floor(width * above / below + 0.5)), max(1, math.floor(height * above / below + 0.5))

@@ -1,0 +1,155 @@
+"""Writing a picture: by extension, whole or not at all, with its metadata."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from ddnsr_cli.errors import ConfigError, ImageWriteError
+from ddnsr_cli.files import atomic_path
+from ddnsr_cli.images.colour import gray_to_rgb, profile_fits
+from ddnsr_cli.images.exif import mend_exif, mend_xmp, without_orientation
+from ddnsr_cli.images.formats import format_of, shown
+from ddnsr_cli.images.limits import check_format
+from ddnsr_cli.images.picture import Metadata, Picture, to_8_bits
+from ddnsr_cli.images.write_png import write_png
+from ddnsr_cli.images.write_tiff import write_tiff
+
+_JPEG_MARKER_BYTES = 65_533
+_JPEG_EXIF_BYTES = _JPEG_MARKER_BYTES - 6
+_JPEG_XMP_BYTES = _JPEG_MARKER_BYTES - 29
+_EXIF_PREFIX = b"Exif\0\0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteOptions:
+    """How results are compressed."""
+
+    quality: int = 95
+    """1 (smallest) to 100 (best), of JPEG, WebP and AVIF."""
+
+    compression: int = 6
+    """0 (none) to 9 (smallest, slowest), of PNG and TIFF, which lose nothing."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.quality <= 100:
+            raise ConfigError(f"quality must be 1 to 100, got {self.quality}.")
+        if not 0 <= self.compression <= 9:
+            raise ConfigError(f"compression must be 0 to 9, got {self.compression}.")
+
+
+def write_picture(picture: Picture, path: Path, options: WriteOptions | None = None) -> tuple[str, ...]:
+    """Write a picture in the format of the extension; the file appears whole or not at all.
+
+    Profile, EXIF, XMP, resolution and text go along where the format has a place for them, mended for the size.
+    Gives notes about what was left out. The folder must exist; see `check_writable` for what to ask before the
+    work. Raises ImageWriteError where the format cannot hold the picture or the disk does not take it.
+    """
+    options = options or WriteOptions()
+    size = {"width": picture.width, "height": picture.height}
+    check_format(path, **size, has_alpha=picture.has_alpha, depth_bits=picture.depth_bits)
+    file_format = format_of(path) or "PNG"
+    metadata, notes = _fitting(picture, file_format)
+    try:
+        with atomic_path(path) as part, part.open("wb") as file:
+            _WRITERS[file_format](replace(picture, metadata=metadata), file, options)
+    except OSError as error:
+        reason = error.strerror or error
+        raise ImageWriteError(
+            f"{shown(path)} could not be written ({reason}). Check the folder and the free space."
+        ) from error
+    except (ValueError, RuntimeError, MemoryError) as error:  # what Pillow's encoders raise
+        raise ImageWriteError(f"{shown(path)} could not be written ({error}). Try .png or .tif.") from error
+    return notes
+
+
+def _fitting(picture: Picture, file_format: str) -> tuple[Metadata, tuple[str, ...]]:
+    """The metadata as they are to be written, and what the format has no room for."""
+    metadata, size = picture.metadata, {"width": picture.width, "height": picture.height}
+    notes = []
+    icc = metadata.icc if metadata.icc and profile_fits(metadata.icc, picture.pixels.shape[2]) else None
+    exif = mend_exif(metadata.exif, **size) if metadata.exif else None
+    xmp = mend_xmp(metadata.xmp, **size) if metadata.xmp else None
+    if file_format == "BMP" and (icc or exif or xmp):
+        notes.append("BMP holds no colour profile, EXIF or XMP; they were left out")
+    if file_format == "JPEG" and exif and len(exif) > _JPEG_EXIF_BYTES:
+        exif = None
+        notes.append("the EXIF data are too long for JPEG and were left out")
+    if file_format == "JPEG" and xmp and len(xmp) > _JPEG_XMP_BYTES:
+        xmp = None
+        notes.append("the XMP data are too long for JPEG and were left out")
+    if file_format != "PNG" and metadata.text:
+        notes.append(f"{file_format} has no place for the text of a PNG ({', '.join(metadata.text)})")
+    return replace(metadata, icc=icc, exif=exif, xmp=xmp), tuple(notes)
+
+
+def _write_png(picture: Picture, file: BinaryIO, options: WriteOptions) -> None:
+    write_png(picture, file, level=options.compression)
+
+
+def _write_tiff(picture: Picture, file: BinaryIO, options: WriteOptions) -> None:
+    write_tiff(picture, file, level=options.compression)
+
+
+def _write_jpeg(picture: Picture, file: BinaryIO, options: WriteOptions) -> None:
+    # 4:4:4: the usual halving of the colours would take away what the network made
+    settings: dict[str, Any] = {"quality": options.quality, "subsampling": "4:4:4"}
+    if picture.metadata.dpi:
+        settings["dpi"] = picture.metadata.dpi
+    exif = picture.metadata.exif
+    metadata = replace(picture.metadata, exif=_EXIF_PREFIX + exif if exif else None)
+    _save(_image(picture), file, "JPEG", metadata, settings)
+
+
+def _write_webp(picture: Picture, file: BinaryIO, options: WriteOptions) -> None:
+    image, metadata = _image(picture), picture.metadata
+    if picture.is_gray:  # WebP knows no gray, and a gray profile must not lie over colours
+        gray = image.getchannel(0)
+        image = gray_to_rgb(gray, metadata.icc) if metadata.icc else gray.convert("RGB")
+        metadata = replace(metadata, icc=None)
+        if picture.alpha is not None:
+            image.putalpha(Image.fromarray(to_8_bits(picture.alpha)))
+    _save(image, file, "WEBP", metadata, {"quality": options.quality})
+
+
+def _write_avif(picture: Picture, file: BinaryIO, options: WriteOptions) -> None:
+    subsampling = "4:0:0" if picture.is_gray else "4:4:4"  # 4:0:0 is gray
+    exif = picture.metadata.exif
+    # upright needs no tag, and where there is one Pillow takes the block apart and puts it together its own way
+    metadata = replace(picture.metadata, exif=without_orientation(exif) if exif else None)
+    _save(_image(picture), file, "AVIF", metadata, {"quality": options.quality, "subsampling": subsampling})
+
+
+def _write_bmp(picture: Picture, file: BinaryIO, _options: WriteOptions) -> None:
+    dpi = picture.metadata.dpi
+    _save(_image(picture), file, "BMP", Metadata(), {"dpi": dpi} if dpi else {})
+
+
+def _image(picture: Picture) -> Image.Image:
+    """The picture for Pillow: 8 bits, mode L, LA, RGB or RGBA."""
+    samples = to_8_bits(picture.pixels)
+    if picture.alpha is not None:
+        samples = np.concatenate((samples, to_8_bits(picture.alpha)[..., None]), axis=2)
+    return Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
+
+
+def _save(image: Image.Image, file: BinaryIO, file_format: str, metadata: Metadata, settings: dict[str, Any]) -> None:
+    """Encode in memory, then write: a full disk is then told by the system's own error, not by the encoder's."""
+    blocks = {"icc_profile": metadata.icc, "exif": metadata.exif, "xmp": metadata.xmp}
+    encoded = BytesIO()
+    image.save(encoded, file_format, **settings, **{name: block for name, block in blocks.items() if block})
+    file.write(encoded.getbuffer())
+
+
+_WRITERS: dict[str, Callable[[Picture, BinaryIO, WriteOptions], None]] = {
+    "PNG": _write_png,
+    "TIFF": _write_tiff,
+    "JPEG": _write_jpeg,
+    "WebP": _write_webp,
+    "AVIF": _write_avif,
+    "BMP": _write_bmp,
+}

@@ -1,0 +1,76 @@
+"""PNG of 8 and 16 bits with all its metadata, streamed by bands of rows.
+
+Pillow cannot write 16-bit colour, and libvips rewrites EXIF and text on the way. The filter is always Up: on
+enlarged photos it compressed as well as the usual choice per row, at half the time.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddnsr_cli.images.bands import sample_bands
+from ddnsr_cli.images.deflate import zlib_stream
+from ddnsr_cli.images.picture import Metadata, Picture
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_COLOUR_TYPES = {(True, False): 0, (False, False): 2, (True, True): 4, (False, True): 6}  # gray?, alpha?
+_UP = 2
+_INCHES_PER_METRE = 1 / 0.0254
+_KEYWORD_BYTES = 79
+
+
+def write_png(picture: Picture, file: BinaryIO, *, level: int) -> None:
+    """Write a picture; level: 0 (stored) to 9 (smallest). Raises OSError as the file does."""
+    file.write(_SIGNATURE)
+    colour_type = _COLOUR_TYPES[picture.is_gray, picture.has_alpha]
+    header = struct.pack(">IIBBBBB", picture.width, picture.height, picture.depth_bits, colour_type, 0, 0, 0)
+    _write_chunk(file, b"IHDR", header)
+    for kind, data in _metadata_chunks(picture.metadata):
+        _write_chunk(file, kind, data)
+    for piece in zlib_stream(_filtered_bands(picture), level=level):
+        _write_chunk(file, b"IDAT", piece)
+    _write_chunk(file, b"IEND", b"")
+
+
+def _write_chunk(file: BinaryIO, kind: bytes, data: bytes) -> None:
+    file.write(struct.pack(">I", len(data)) + kind)
+    file.write(data)
+    file.write(struct.pack(">I", zlib.crc32(data, zlib.crc32(kind))))
+
+
+def _filtered_bands(picture: Picture) -> Iterator[bytes]:
+    """The rows as PNG wants them: big-endian, each less the row above it, a filter byte in front."""
+    above: NDArray[np.uint8] | None = None
+    for samples in sample_bands(picture, order=">"):
+        rows = samples.view(np.uint8).reshape(len(samples), -1)
+        filtered = np.empty((len(rows), rows.shape[1] + 1), np.uint8)
+        filtered[:, 0] = _UP
+        filtered[0, 1:] = rows[0] if above is None else rows[0] - above
+        np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
+        above = rows[-1]
+        yield filtered.tobytes()
+
+
+def _metadata_chunks(metadata: Metadata) -> Iterator[tuple[bytes, bytes]]:
+    if metadata.icc:
+        yield b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc)
+    if metadata.dpi:
+        yield b"pHYs", struct.pack(">IIB", *(round(dpi * _INCHES_PER_METRE) for dpi in metadata.dpi), 1)
+    if metadata.exif:
+        yield b"eXIf", metadata.exif
+    if metadata.xmp:
+        yield b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + metadata.xmp
+    for key, value in metadata.text.items():
+        if keyword := key.encode("latin-1", "replace")[:_KEYWORD_BYTES]:
+            yield _text_chunk(keyword, value.replace("\0", ""))
+
+
+def _text_chunk(keyword: bytes, value: str) -> tuple[bytes, bytes]:
+    try:
+        return b"tEXt", keyword + b"\0" + value.encode("latin-1")
+    except UnicodeEncodeError:
+        return b"iTXt", keyword + b"\0\0\0\0\0" + value.encode("utf-8", "replace")

@@ -1,0 +1,267 @@
+"""One step of DDNSR: degrader and reconstruction network learn from each other's pictures, not gradients.
+
+    lr_fake  = degrader(hr, lr_real)                        content loss, adversarial loss
+    lr_cycle = degrader(sr_net(lr_real).detach(), lr_real)  cycle loss
+    sr_fake  = sr_net(lr_fake.detach())                     perceptual, adversarial and pixel loss
+
+Li et al. 2023, section 3. All losses of a step are computed from the same weights; then each network takes its step.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ddnsr_cli.config import options_to_json
+from ddnsr_cli.errors import TrainingError
+from ddnsr_cli.losses.adversarial import gan_disc_loss, gan_gen_loss, relativistic_disc_loss, relativistic_gen_loss
+from ddnsr_cli.losses.features import content_loss, content_reference, cycle_loss, perceptual_loss
+from ddnsr_cli.nets.degrader import Degrader
+from ddnsr_cli.nets.discriminators import PatchGANDiscriminator, VGGStyleConfig, VGGStyleDiscriminator
+from ddnsr_cli.nets.rrdb import RRDBNet, start_as_nearest
+from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
+from ddnsr_cli.training.ema import Ema
+from ddnsr_cli.training.joint_options import Critic, JointOptions
+from ddnsr_cli.training.snapshot import Snapshot, adam_tensors, net_tensors, restore_adam, restore_net
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eyes:
+    """The frozen networks through which losses compare pictures."""
+
+    lr: VGG19Features
+    """Taps of the content and the cycle loss."""
+
+    hr: VGG19Features | None
+    """Tap of the perceptual loss; None when it has no weight."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What the networks make of one batch. Names as in the module's text."""
+
+    lr_fake: Tensor
+    sr_fake: Tensor
+    lr_cycle: Tensor | None
+    """None when the cycle loss has no weight."""
+
+
+class JointNets(nn.Module):
+    """The networks that learn. A critic is None when nothing would learn from it."""
+
+    def __init__(self, options: JointOptions) -> None:
+        super().__init__()
+        self.sr_net = RRDBNet(options.sr_net)
+        self.degrader = Degrader(options.degrader)
+        self.disc_hr = _critic_of_hr(options)
+        self.disc_lr = _critic_of_lr(options)
+
+    def learners(self) -> dict[str, nn.Module]:
+        """The networks there are, by name."""
+        return dict(self.named_children())
+
+
+class JointTrainer:
+    """Networks, optimisers and averages of a joint run, and how one step moves them."""
+
+    def __init__(self, options: JointOptions, eyes: Eyes, device: torch.device) -> None:
+        self.options = options
+        self.device = device
+        self.eyes = eyes
+        self.nets = _fresh_nets(options).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.emas = {
+            "sr_net": Ema(self.nets.sr_net, options.ema_decay),
+            "degrader": Ema(self.nets.degrader, options.ema_decay),
+        }
+        self.optimizers = {
+            name: torch.optim.Adam(net.parameters(), lr=options.schedule.rate, betas=(0.9, 0.999), fused=True)
+            for name, net in self.nets.learners().items()
+        }
+        self.step = 0
+
+    def train_step(self, lr_real: Tensor, hr: Tensor) -> dict[str, float]:
+        """One step of every network on uint8 crops: lr_real (N, 3, h, w), hr (N, 3, 4h, 4w), not of one scene.
+
+        Returns the figures of the step by name. Raises TrainingError, with all weights unmoved, when a loss or a
+        gradient is not finite.
+        """
+        real, truth = _floats(lr_real, self.device), _floats(hr, self.device)
+        self.nets.zero_grad(set_to_none=True)
+        made = self.make(real, truth)
+        figures = self._learn(real, truth, made)
+        figures |= self._clipped_norms()
+        figures["rate"] = self.options.schedule.rate_at(self.step)
+        _refuse_not_finite(figures, self.step)
+        self._move(figures["rate"])
+        return figures
+
+    def make(self, lr_real: Tensor, hr: Tensor) -> Made:
+        """The forward passes. Pictures of the other network enter detached."""
+        noise = lr_real if self.options.dual_input else torch.zeros_like(lr_real)
+        with self._mixed_precision():
+            lr_fake = self.nets.degrader(hr, noise)
+            sr_fake = self.nets.sr_net(lr_fake.detach())
+            lr_cycle = None
+            if self.options.losses.cycle:
+                with torch.no_grad():
+                    sr_real = self.nets.sr_net(lr_real)
+                lr_cycle = self.nets.degrader(sr_real, noise)
+        return Made(lr_fake=lr_fake.float(), sr_fake=sr_fake.float(), lr_cycle=_float_or_none(lr_cycle))
+
+    def degrader_losses(self, lr_real: Tensor, hr: Tensor, made: Made) -> dict[str, Tensor]:
+        """Weighted terms of eq. 3, those with weight 0 left out."""
+        weights, layers = self.options.losses, self.options.layers
+        content, cycle = Tap(layer=layers.content), Tap(layer=layers.cycle)
+        terms: dict[str, Tensor] = {}
+        if weights.content:
+            with torch.no_grad():
+                reference = self.eyes.lr(content_reference(hr))[content]
+            terms["content"] = weights.content * content_loss(self.eyes.lr(made.lr_fake)[content], reference)
+        if made.lr_cycle is not None:
+            with torch.no_grad():
+                seen = self.eyes.lr(lr_real)[cycle]
+            terms["cycle"] = weights.cycle * cycle_loss(self.eyes.lr(made.lr_cycle)[cycle], seen)
+        if self.nets.disc_lr is not None:
+            with _frozen(self.nets.disc_lr), self._mixed_precision():
+                logits = self.nets.disc_lr(made.lr_fake)
+            terms["lr_adversarial"] = weights.lr_adversarial * gan_gen_loss(logits)
+        return terms
+
+    def sr_losses(self, hr: Tensor, made: Made) -> dict[str, Tensor]:
+        """Weighted terms of eq. 2, or of the L2 mode, those with weight 0 left out."""
+        weights = self.options.losses
+        terms: dict[str, Tensor] = {}
+        if weights.pixel:
+            terms["pixel"] = weights.pixel * F.l1_loss(made.sr_fake, hr)
+        if weights.squared:
+            terms["squared"] = weights.squared * F.mse_loss(made.sr_fake, hr)
+        if self.eyes.hr is not None and weights.perceptual:
+            (tap,) = self.eyes.hr.taps
+            with torch.no_grad():
+                truth = self.eyes.hr(hr)[tap]
+            terms["perceptual"] = weights.perceptual * perceptual_loss(self.eyes.hr(made.sr_fake)[tap], truth)
+        if self.nets.disc_hr is not None:
+            with _frozen(self.nets.disc_hr), self._mixed_precision():
+                real, fake = self.nets.disc_hr(hr), self.nets.disc_hr(made.sr_fake)
+            terms["hr_adversarial"] = weights.hr_adversarial * relativistic_gen_loss(real, fake)
+        return terms
+
+    def critic_losses(self, lr_real: Tensor, hr: Tensor, made: Made) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """(losses, mean belief in [0, 1] that a picture is real) of the critics; made pictures enter detached."""
+        losses: dict[str, Tensor] = {}
+        beliefs: dict[str, Tensor] = {}
+        if self.nets.disc_lr is not None:
+            with self._mixed_precision():
+                real, fake = self.nets.disc_lr(lr_real), self.nets.disc_lr(made.lr_fake.detach())
+            losses["disc_lr"] = gan_disc_loss(real, fake)
+            beliefs |= {"disc_lr_real": _belief(real), "disc_lr_fake": _belief(fake)}
+        if self.nets.disc_hr is not None:
+            with self._mixed_precision():
+                real, fake = self.nets.disc_hr(hr), self.nets.disc_hr(made.sr_fake.detach())
+            losses["disc_hr"] = relativistic_disc_loss(real, fake)
+            beliefs |= {"disc_hr_real": _belief(real - fake.mean()), "disc_hr_fake": _belief(fake - real.mean())}
+        return losses, beliefs
+
+    def snapshot(self, numbers: dict[str, Any]) -> Snapshot:
+        """Everything needed to go on, with `numbers` of the caller's beside the options."""
+        tensors = net_tensors("nets", self.nets)
+        for name, ema in self.emas.items():
+            tensors |= net_tensors(f"ema.{name}", ema.average)
+        for name, optimizer in self.optimizers.items():
+            tensors |= adam_tensors(f"adam.{name}", optimizer)
+        return Snapshot(step=self.step, numbers={"options": options_to_json(self.options), **numbers}, tensors=tensors)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Take over a snapshot of the same options."""
+        restore_net("nets", self.nets, snapshot.tensors)
+        for name, ema in self.emas.items():
+            restore_net(f"ema.{name}", ema.average, snapshot.tensors)
+        for name, optimizer in self.optimizers.items():
+            restore_adam(f"adam.{name}", optimizer, snapshot.tensors)
+        self.step = snapshot.step
+
+    def _learn(self, real: Tensor, truth: Tensor, made: Made) -> dict[str, float]:
+        """Gradients of every network from its own loss, and the figures."""
+        terms = self.degrader_losses(real, truth, made) | self.sr_losses(truth, made)
+        losses, beliefs = self.critic_losses(real, truth, made)
+        # One backward pass: what a network learns from ends at the detached pictures, so no loss reaches another.
+        torch.stack([*terms.values(), *losses.values()]).sum().backward()  # type: ignore[no-untyped-call]
+        drift = (made.sr_fake.detach().mean(dim=(0, 2, 3)) - truth.mean(dim=(0, 2, 3))).abs().max()
+        return {name: value.item() for name, value in (terms | losses | beliefs | {"colour_drift": drift}).items()}
+
+    def _clipped_norms(self) -> dict[str, float]:
+        return {
+            f"norm_{name}": nn.utils.clip_grad_norm_(net.parameters(), self.options.clip_norm).item()
+            for name, net in self.nets.learners().items()
+        }
+
+    def _move(self, rate: float) -> None:
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+        self.emas["sr_net"].update(self.nets.sr_net, self.step)
+        self.emas["degrader"].update(self.nets.degrader, self.step)
+        self.step += 1
+
+    def _mixed_precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+
+
+def _fresh_nets(options: JointOptions) -> JointNets:
+    """Networks drawn from the seed alone, whatever was drawn before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.stream.seed)
+        nets = JointNets(options)
+    start_as_nearest(nets.sr_net, torch.Generator().manual_seed(options.stream.seed))
+    return nets
+
+
+def _critic_of_hr(options: JointOptions) -> nn.Module | None:
+    if options.critic is Critic.NONE:
+        return None
+    if options.critic is Critic.PATCH_GAN:
+        return PatchGANDiscriminator(options.critic_features)
+    config = VGGStyleConfig(input_px=options.stream.crop_px, features=options.critic_features, stages=5)
+    return VGGStyleDiscriminator(config)
+
+
+def _critic_of_lr(options: JointOptions) -> nn.Module | None:
+    if not options.losses.lr_adversarial:
+        return None
+    side = options.stream.crop_px // options.sr_net.scale
+    return VGGStyleDiscriminator(VGGStyleConfig(input_px=side, features=options.lr_critic_features, stages=3))
+
+
+@contextmanager
+def _frozen(net: nn.Module) -> Iterator[None]:
+    """Inside, gradients pass through the network but not into it."""
+    net.requires_grad_(requires_grad=False)
+    try:
+        yield
+    finally:
+        net.requires_grad_(requires_grad=True)
+
+
+def _belief(logits: Tensor) -> Tensor:
+    return logits.detach().float().sigmoid().mean()
+
+
+def _float_or_none(picture: Tensor | None) -> Tensor | None:
+    return None if picture is None else picture.float()
+
+
+def _floats(levels: Tensor, device: torch.device) -> Tensor:
+    """uint8 levels as floats in [0, 1] on the device."""
+    return levels.to(device, non_blocking=True).to(memory_format=torch.channels_last).float() / 255
+
+
+def _refuse_not_finite(figures: dict[str, float], step: int) -> None:
+    wrong = ", ".join(f"{name} {value:g}" for name, value in figures.items() if not math.isfinite(value))
+    if wrong:
+        raise TrainingError(f"Step {step} gave values that are not finite ({wrong}). Lower --rate and run again.")

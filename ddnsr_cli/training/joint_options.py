@@ -1,0 +1,160 @@
+"""Options of the joint training of degrader and reconstruction network (Li et al. 2023), and the paper's presets."""
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from ddnsr_cli.data.stream import StreamConfig
+from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.nets.degrader import DegraderConfig
+from ddnsr_cli.nets.rrdb import RRDBConfig
+
+
+class Critic(StrEnum):
+    """The discriminator of the reconstruction network."""
+
+    VGG_STYLE = "vgg-style"
+    PATCH_GAN = "patchgan"
+    NONE = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HalvingSchedule:
+    """The paper's learning rate: constant, halved at given steps."""
+
+    steps: int = 300_000
+    """Batches in all."""
+
+    rate: float = 1e-4
+    """Learning rate at the start, of all four networks."""
+
+    halve_at: tuple[int, ...] = (50_000, 100_000, 200_000)
+    """Batches after which the rate is halved."""
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.rate <= 0 or list(self.halve_at) != sorted(self.halve_at):
+            raise ConfigError(f"A schedule needs steps >= 1, a rate > 0 and rising halve_at, got {self}.")
+
+    def rate_at(self, step: int) -> float:
+        """Learning rate of step `step`, counted from 0."""
+        return float(self.rate * 0.5 ** sum(step >= mark for mark in self.halve_at))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossWeights:
+    """Factors of the losses; 0 leaves a loss out, and what only it needs is not computed."""
+
+    content: float = 0.1
+    """Degrader: lambda 1 of eq. 3."""
+
+    lr_adversarial: float = 1.0
+    """Degrader: lambda 2 of eq. 3."""
+
+    cycle: float = 10.0
+    """Degrader: lambda 3 of eq. 3."""
+
+    perceptual: float = 1.0
+    """Reconstruction: eq. 2."""
+
+    hr_adversarial: float = 0.005
+    """Reconstruction: eq. 2."""
+
+    pixel: float = 0.01
+    """Reconstruction, mean absolute error: eq. 2."""
+
+    squared: float = 0.0
+    """Reconstruction, mean squared error: 1 in the L2 mode of appendix C, with the three above at 0."""
+
+    def __post_init__(self) -> None:
+        if min(vars(self).values()) < 0:
+            raise ConfigError(f"Loss weights are not negative, got {self}.")
+        if not self.perceptual + self.hr_adversarial + self.pixel + self.squared:
+            raise ConfigError("The reconstruction network has no loss left. Give one of its weights a value above 0.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureLayers:
+    """Which VGG19 layers the losses compare, each before its activation."""
+
+    content: str = "conv3_4"
+    cycle: str = "conv2_2"
+    perceptual: str = "conv5_4"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointOptions:
+    """Everything that decides what a joint run learns."""
+
+    sr_net: RRDBConfig = field(default_factory=RRDBConfig)
+    degrader: DegraderConfig = field(default_factory=DegraderConfig)
+
+    critic: Critic = Critic.PATCH_GAN
+    """Of the reconstruction network: VGG-style on Track 1, PatchGAN on Track 2."""
+
+    critic_features: int = 64
+    """Channels of the first stage of the reconstruction network's discriminator."""
+
+    lr_critic_features: int = 128
+    """The same of the degrader's discriminator."""
+
+    dual_input: bool = True
+    """False: the degrader's second input is zeros (ablation D)."""
+
+    losses: LossWeights = field(default_factory=LossWeights)
+    layers: FeatureLayers = field(default_factory=FeatureLayers)
+    stream: StreamConfig = field(default_factory=StreamConfig)
+    schedule: HalvingSchedule = field(default_factory=HalvingSchedule)
+
+    ema_decay: float = 0.999
+    """Decay a step of the averaged weights, which are the ones exported."""
+
+    clip_norm: float = 10.0
+    """Largest gradient norm of each network; larger gradients are shortened to it."""
+
+    def __post_init__(self) -> None:
+        if self.sr_net.scale != 4:
+            raise ConfigError(
+                f"The degrader shrinks 4 times, so the network must enlarge 4 times, not {self.sr_net.scale}."
+            )
+        if (self.critic is Critic.NONE) != (self.losses.hr_adversarial == 0):
+            raise ConfigError("A discriminator for the reconstruction network and its loss weight belong together.")
+        if self.stream.crop_px % 32:
+            raise ConfigError(
+                f"HR crops are multiples of 32 pixels, for the discriminators; got {self.stream.crop_px}."
+            )
+
+
+ABLATIONS: dict[str, dict[str, float]] = {
+    "A": {"content": 0.0},
+    "B": {"lr_adversarial": 0.0},
+    "C": {"cycle": 0.0},
+    "D": {},
+    "E": {},
+}
+"""Table 2 of the paper: what each ablation takes away. D is the single-input degrader; E is the whole method."""
+
+ABLATION_STEPS = 100_000
+
+
+def track_options(track: int) -> JointOptions:
+    """The paper's setting of Track 1 or 2. Raises ConfigError for another number."""
+    if track not in (1, 2):
+        raise ConfigError(f"There are track 1 (synthetic noise) and track 2 (phone photos), got {track}.")
+    return JointOptions(critic=Critic.VGG_STYLE if track == 1 else Critic.PATCH_GAN)
+
+
+def without_critic(options: JointOptions) -> JointOptions:
+    """The L2 mode of appendix C: the reconstruction network learns by mean squared error only."""
+    losses = replace(options.losses, perceptual=0.0, hr_adversarial=0.0, pixel=0.0, squared=1.0)
+    return replace(options, critic=Critic.NONE, losses=losses)
+
+
+def ablated(options: JointOptions, letter: str) -> JointOptions:
+    """One row of the paper's table 2, at its 100k batches. Raises ConfigError for an unknown letter."""
+    if letter not in ABLATIONS:
+        raise ConfigError(f"Ablations are {', '.join(ABLATIONS)}, got {letter!r}.")
+    return replace(
+        options,
+        dual_input=letter != "D",
+        losses=replace(options.losses, **ABLATIONS[letter]),
+        schedule=replace(options.schedule, steps=ABLATION_STEPS),
+    )

@@ -1,0 +1,128 @@
+"""From what `-m` says to a file on this machine: a released name, a path, or a file on the Hugging Face Hub."""
+
+import difflib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ddnsr_cli.errors import WeightsError
+from ddnsr_cli.files import sha256_of
+from ddnsr_cli.hub import HubAccess, HubFile, Progress, fetch, list_files
+from ddnsr_cli.registry import SUFFIXES, Registry, WeightsEntry
+
+RUN_WEIGHTS = "sr.safetensors"  # what a training run leaves in its folder for use
+_ON_HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^:@\s]+))?(?::(?P<file>.+))?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundWeights:
+    """A weights file on this machine."""
+
+    path: Path
+
+    name: str
+    """How to call it: the released name, the path, or the Hub id with the file."""
+
+    entry: WeightsEntry | None = None
+    """What the registry says of it; None when it is not a released one."""
+
+
+def find_weights(
+    name: str | None,
+    *,
+    registry: Registry,
+    offline: bool = False,
+    on_progress: Progress | None = None,
+    hub: HubAccess = HubAccess(),
+) -> FoundWeights:
+    """The weights that `name` means: a released name first, then a path, then a Hub id. None means the default.
+
+    A path is a file, or the folder of a training run (its `sr.safetensors` is taken). A Hub id is `owner/name`, with
+    `@revision` and `:file` when wanted; without a file, the repository must hold exactly one `.safetensors`.
+    offline: only what is here, or in the cache. on_progress: bytes done and in all, while a file is fetched.
+    Raises WeightsError when nothing is meant by the name, or a file is not the released one; HubError as `hub.fetch`.
+    """
+    entry = registry.default if name is None else registry.get(name)
+    if entry is not None:
+        path = _released(entry, registry, offline=offline, on_progress=on_progress, hub=hub)
+        return FoundWeights(path=path, name=entry.name, entry=entry)
+    assert name is not None  # the default is an entry
+    if (local := _local(name)) is not None:
+        return FoundWeights(path=local, name=name)
+    meant = _ON_HUB.fullmatch(name)
+    if meant is None or _is_meant_as_path(name):
+        raise WeightsError(_unknown(name, registry))
+    revision = meant["revision"] or "main"
+    file_name = meant["file"] or _only_file(meant["repo"], revision, offline=offline, hub=hub)
+    file = HubFile(repo=meant["repo"], name=file_name, revision=revision)
+    path = fetch(file, offline=offline, on_progress=on_progress, hub=hub)
+    return FoundWeights(path=path, name=f"{meant['repo']}:{file_name}")
+
+
+def _released(
+    entry: WeightsEntry, registry: Registry, *, offline: bool, on_progress: Progress | None, hub: HubAccess
+) -> Path:
+    if entry.bundled is not None:
+        return _bundled(entry, registry.folder / entry.bundled)
+    assert entry.repo is not None  # the entry has checked itself
+    assert entry.revision is not None
+    assert entry.file is not None
+    file = HubFile(
+        repo=entry.repo,
+        name=entry.file,
+        revision=entry.revision,
+        sha256=entry.sha256,
+        size_bytes=entry.size_bytes,
+    )
+    return fetch(file, offline=offline, on_progress=on_progress, hub=hub)
+
+
+def _bundled(entry: WeightsEntry, path: Path) -> Path:
+    advice = "Install ddnsr anew, or choose other weights with -m."
+    try:
+        found = sha256_of(path)
+    except OSError as cause:
+        raise WeightsError(f"{entry.name} is missing from the installation ({path}). {advice}") from cause
+    if found != entry.sha256:
+        raise WeightsError(f"{entry.name} is damaged or was replaced ({path}: its SHA-256 is {found}). {advice}")
+    return path
+
+
+def _local(name: str) -> Path | None:
+    """The file meant by an existing path; None when nothing is there."""
+    path = Path(name).expanduser()
+    if not path.is_dir():
+        return path if path.is_file() else None
+    inside = path / RUN_WEIGHTS
+    if not inside.is_file():
+        raise WeightsError(
+            f"The folder {name} holds no {RUN_WEIGHTS}: it is not that of a run that saved. Name a file."
+        )
+    return inside
+
+
+def _is_meant_as_path(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or (":" not in name and name.lower().endswith(SUFFIXES))
+
+
+def _unknown(name: str, registry: Registry) -> str:
+    if _is_meant_as_path(name):
+        return f"There is no weights file {name}. Check the path; for released weights, see: ddnsr weights list."
+    close = difflib.get_close_matches(name.lower(), registry.names, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    return f"{name!r} is no released name, no file and no Hub id (owner/name:file).{hint} See: ddnsr weights list."
+
+
+def _only_file(repo: str, revision: str, *, offline: bool, hub: HubAccess) -> str:
+    names = list_files(repo, revision=revision, offline=offline, hub=hub)
+    usable = [name for name in names if name.endswith(SUFFIXES[0])]
+    if len(usable) == 1:
+        return usable[0]
+    shown = usable or [name for name in names if name.endswith(SUFFIXES)]
+    listed = ", ".join("".join(filter(str.isprintable, name)) for name in shown[:8]) + (
+        ", ..." if len(shown) > 8 else ""
+    )
+    if not shown:
+        raise WeightsError(f"{repo} holds no weights file ({', '.join(SUFFIXES)}).")
+    what = f"{len(usable)} .safetensors files" if usable else "no .safetensors file, but"
+    raise WeightsError(f"{repo} holds {what}: {listed}. Name one with -m {repo}:FILE.")

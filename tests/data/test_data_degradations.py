@@ -1,0 +1,229 @@
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ddnsr_cli.data.degradations import DegradationConfig, degrade_classically
+from ddnsr_cli.errors import ConfigError
+
+NOTHING = {"blur_chance": 0.0, "bicubic_chance": 1.0, "noise_sigma": (0.0, 0.0), "jpeg_chance": 0.0}
+WHITE = {"shot_share": (0.0, 0.0), "gray_share": (0.0, 0.0), "coloured_chance": 0.0}
+
+
+def config(**changes):
+    return DegradationConfig(**(NOTHING | WHITE | changes))
+
+
+def degraded(hr, seed=0, **changes):
+    return degrade_classically(hr, config(**changes), np.random.default_rng(seed))
+
+
+def flat(value=0.5, crops=24, px=128):
+    return torch.full((crops, 3, px, px), value)
+
+
+def textured(crops=4, px=64, seed=0):
+    """Whole levels of every height, with strong detail."""
+    return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (crops, 3, px, px))).float() / 255
+
+
+def noise_levels(seed=0, value=0.5, **changes):
+    """The noise alone, levels of 255."""
+    return degraded(flat(value), seed, **changes).float() - value * 255
+
+
+def correlation(a, b):
+    return torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1].item()
+
+
+def neighbours(noise):
+    return correlation(noise[..., 1:], noise[..., :-1])
+
+
+def rounding(sigma):
+    """Standard deviation after rounding to whole levels."""
+    return (sigma**2 + 1 / 12) ** 0.5
+
+
+def test_with_nothing_asked_for_it_is_antialiased_bicubic():
+    hr = textured()
+    for crop, lr in zip(hr, degraded(hr), strict=True):
+        levels = (crop * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+        expected = np.array(Image.fromarray(levels).resize((16, 16), Image.Resampling.BICUBIC))
+        assert np.abs(lr.permute(1, 2, 0).numpy().astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4])
+def test_whole_levels_of_the_size_asked_for(scale):
+    lr = degraded(torch.rand(2, 3, 16, 24), scale=scale)
+    assert lr.shape == (2, 3, 16 // scale, 24 // scale)
+    assert lr.dtype == torch.uint8
+
+
+def test_the_hr_crops_are_left_as_they_were():
+    hr = textured()
+    before = hr.clone()
+    degraded(hr, blur_chance=1.0, noise_sigma=(8, 8), jpeg_chance=1.0)
+    assert torch.equal(hr, before)
+
+
+@pytest.mark.parametrize("changes", [{}, {"blur_chance": 1.0}, {"bicubic_chance": 0.0}])
+def test_what_is_flat_stays_flat(changes):
+    lr = degraded(flat(100 / 255, px=32), **changes)
+    assert torch.equal(lr, torch.full_like(lr, 100))
+
+
+@pytest.mark.parametrize("sigma", [2.0, 8.0, 16.0])
+def test_noise_has_the_standard_deviation_asked_for(sigma):
+    noise = noise_levels(noise_sigma=(sigma, sigma))
+    assert noise.std().item() == pytest.approx(rounding(sigma), rel=0.02)
+    assert noise.mean().item() == pytest.approx(0, abs=0.02 * sigma + 0.5)  # 127.5 is no whole level
+
+
+def test_each_crop_draws_its_own_strength_from_the_whole_range():
+    strengths = noise_levels(noise_sigma=(2.0, 10.0)).std(dim=(1, 2, 3))
+    assert strengths.min() > 1.8
+    assert strengths.min() < 4
+    assert strengths.max() > 8
+    assert strengths.max() < 10.4
+
+
+@pytest.mark.parametrize(("value", "factor"), [(0.25, 0.5), (0.5, 1.0), (0.75, 1.5)])
+def test_shot_noise_grows_with_brightness(value, factor):
+    noise = noise_levels(value=value, noise_sigma=(8, 8), shot_share=(1.0, 1.0))
+    assert noise.std().item() == pytest.approx(8 * factor**0.5, rel=0.03)
+
+
+@pytest.mark.parametrize("value", [0.25, 0.75])
+def test_read_noise_does_not_grow_with_brightness(value):
+    assert noise_levels(value=value, noise_sigma=(8, 8)).std().item() == pytest.approx(8, rel=0.03)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_channels_correlate_by_the_gray_share(share):
+    noise = noise_levels(noise_sigma=(12, 12), gray_share=(share, share))
+    for one, other in ((0, 1), (1, 2), (0, 2)):
+        assert correlation(noise[:, one], noise[:, other]) == pytest.approx(share, abs=0.03)
+    assert noise.std().item() == pytest.approx(12, rel=0.03)
+
+
+def test_white_noise_knows_nothing_of_its_neighbours():
+    assert neighbours(noise_levels(noise_sigma=(8, 8))) == pytest.approx(0, abs=0.02)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_coloured_noise_is_as_strong_as_white_noise(seed):
+    noise = noise_levels(seed, noise_sigma=(8, 8), coloured_chance=1.0)
+    assert noise.std().item() == pytest.approx(8, rel=0.04)
+
+
+def test_coloured_noise_leans_on_its_neighbours():
+    found = [neighbours(noise_levels(seed, noise_sigma=(8, 8), coloured_chance=1.0)) for seed in range(8)]
+    assert min(found) > -0.02
+    assert max(found) < 0.75  # exp(-1 / (4 * 0.8^2)), the widest blur of the noise
+    assert 0.1 < sum(found) / len(found) < 0.6
+
+
+def test_coloured_noise_keeps_the_gray_share():
+    noise = noise_levels(noise_sigma=(8, 8), coloured_chance=1.0, gray_share=(0.5, 0.5))
+    assert correlation(noise[:, 0], noise[:, 1]) == pytest.approx(0.5, abs=0.06)
+
+
+def test_the_share_of_coloured_crops_is_the_chance():
+    hr = flat(crops=200, px=64)
+    noise = degraded(hr, seed=1, noise_sigma=(12, 12), coloured_chance=0.3).float() - 127.5
+    coloured = sum(neighbours(crop) > 0.2 for crop in noise)
+    assert 200 * 0.2 < coloured < 200 * 0.4
+
+
+@pytest.mark.parametrize("chance", ["blur_chance", "jpeg_chance"])
+def test_the_share_of_changed_crops_is_the_chance(chance):
+    hr = textured(crops=200, px=32)
+    same = (degraded(hr) == degraded(hr, **{chance: 0.3})).flatten(1).all(1).sum().item()
+    assert 200 * 0.6 < same < 200 * 0.8
+
+
+def test_shrinking_draws_among_three():
+    hr = textured(crops=60, px=32)
+    others = degraded(hr, bicubic_chance=0.0)
+    area = (torch.nn.functional.avg_pool2d(hr, 4) * 255).round().to(torch.uint8)
+    is_area = (others == area).flatten(1).all(1)
+    is_bicubic = (others == degraded(hr)).flatten(1).all(1)
+    assert not is_bicubic.any()
+    assert 10 < is_area.sum() < 50  # the rest is bilinear
+    softer = others[~is_area].float().std() / degraded(hr)[~is_area].float().std()
+    assert softer < 0.9
+
+
+@pytest.mark.parametrize("sigma", [0.8, 1.5])
+def test_a_blurred_edge_is_as_wide_as_its_sigma(sigma):
+    hr = torch.zeros(1, 3, 32, 64)
+    hr[..., 32:] = 1
+    row = degraded(hr, scale=1, blur_chance=1.0, blur_sigma=(sigma, sigma))[0, 0, 16].double()
+    spread = row.diff() / 255  # the edge's derivative is the Gaussian itself
+    place = torch.arange(len(spread)).double()
+    centre = (spread * place).sum()
+    assert spread.sum().item() == pytest.approx(1)
+    assert (spread * (place - centre).square()).sum().sqrt().item() == pytest.approx(sigma, rel=0.05)
+
+
+def test_jpeg_is_pillows_at_the_quality_drawn():
+    hr = textured()
+    plain = degraded(hr)
+    for lr, levels in zip(degraded(hr, jpeg_chance=1.0, jpeg_quality=(60, 60)), plain, strict=True):
+        buffer = io.BytesIO()
+        Image.fromarray(levels.permute(1, 2, 0).numpy()).save(buffer, "JPEG", quality=60)
+        with Image.open(buffer) as image:
+            assert np.array_equal(lr.permute(1, 2, 0).numpy(), np.array(image))
+        assert not torch.equal(lr, levels)
+
+
+def test_a_lower_jpeg_quality_changes_more():
+    hr = textured()
+    plain = degraded(hr).float()
+    change = [(degraded(hr, jpeg_chance=1.0, jpeg_quality=(q, q)).float() - plain).abs().mean() for q in (95, 70, 40)]
+    assert change == sorted(change)
+
+
+def test_both_ends_of_the_jpeg_quality_are_drawn():
+    hr = textured(crops=1).expand(40, -1, -1, -1)
+    assert len(degraded(hr, jpeg_chance=1.0, jpeg_quality=(50, 51)).unique(dim=0)) == 2
+
+
+def test_the_same_generator_gives_the_same_bytes():
+    hr = textured()
+    drawn = DegradationConfig(blur_chance=0.5, coloured_chance=0.5)
+    once, again, other = (degrade_classically(hr, drawn, np.random.default_rng(seed)) for seed in (3, 3, 4))
+    assert torch.equal(once, again)
+    assert not torch.equal(once, other)
+
+
+def test_the_draw_does_not_touch_the_generators_of_others():
+    torch.manual_seed(0)
+    np.random.seed(0)
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist()
+    degrade_classically(textured(), DegradationConfig(), np.random.default_rng(0))
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.random.get_state()[1].tolist() == before[1]
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        {"scale": 0},
+        {"blur_chance": 1.1},
+        {"jpeg_chance": -0.1},
+        {"noise_sigma": (5.0, 4.0)},
+        {"noise_sigma": (-1.0, 4.0)},
+        {"blur_sigma": (0.0, 1.0)},
+        {"shot_share": (0.0, 1.5)},
+        {"gray_share": (0.5, 1.01)},
+        {"jpeg_quality": (40, 101)},
+        {"coloured_chance": float("nan")},
+    ],
+)
+def test_draws_that_mean_nothing_are_refused(nonsense):
+    with pytest.raises(ConfigError):
+        DegradationConfig(**nonsense)
