@@ -5,12 +5,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddnsr_cli.errors import WeightsError
+from ddnsr_cli.errors import HubError, WeightsError
 from ddnsr_cli.files import sha256_of
 from ddnsr_cli.hub import HubAccess, HubFile, Progress, fetch, list_files
 from ddnsr_cli.registry import SUFFIXES, Registry, WeightsEntry
 
 RUN_WEIGHTS = "sr.safetensors"  # what a training run leaves in its folder for use
+BY_SETTINGS = HubAccess()
 _ON_HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^:@\s]+))?(?::(?P<file>.+))?")
 
 
@@ -33,7 +34,7 @@ def find_weights(
     registry: Registry,
     offline: bool = False,
     on_progress: Progress | None = None,
-    hub: HubAccess = HubAccess(),
+    hub: HubAccess = BY_SETTINGS,
 ) -> FoundWeights:
     """The weights that `name` means: a released name first, then a path, then a Hub id. None means the default.
 
@@ -52,11 +53,7 @@ def find_weights(
     meant = _ON_HUB.fullmatch(name)
     if meant is None or _is_meant_as_path(name):
         raise WeightsError(_unknown(name, registry))
-    revision = meant["revision"] or "main"
-    file_name = meant["file"] or _only_file(meant["repo"], revision, offline=offline, hub=hub)
-    file = HubFile(repo=meant["repo"], name=file_name, revision=revision)
-    path = fetch(file, offline=offline, on_progress=on_progress, hub=hub)
-    return FoundWeights(path=path, name=f"{meant['repo']}:{file_name}")
+    return _on_hub(meant, offline=offline, on_progress=on_progress, hub=hub)
 
 
 def _released(
@@ -90,9 +87,12 @@ def _bundled(entry: WeightsEntry, path: Path) -> Path:
 
 def _local(name: str) -> Path | None:
     """The file meant by an existing path; None when nothing is there."""
-    path = Path(name).expanduser()
-    if not path.is_dir():
-        return path if path.is_file() else None
+    try:
+        path = Path(name).expanduser()
+        if not name.strip() or not path.is_dir():
+            return path if path.is_file() else None
+    except (OSError, RuntimeError):  # a name too long for a path; a home that nobody has
+        return None
     inside = path / RUN_WEIGHTS
     if not inside.is_file():
         raise WeightsError(
@@ -107,10 +107,23 @@ def _is_meant_as_path(name: str) -> bool:
 
 def _unknown(name: str, registry: Registry) -> str:
     if _is_meant_as_path(name):
-        return f"There is no weights file {name}. Check the path; for released weights, see: ddnsr weights list."
+        return f"There is no weights file {name!r}. Check the path; for released weights, see: ddnsr weights list."
     close = difflib.get_close_matches(name.lower(), registry.names, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
-    return f"{name!r} is no released name, no file and no Hub id (owner/name:file).{hint} See: ddnsr weights list."
+    shown = repr(name if len(name) <= 80 else f"{name[:77]}...")
+    return f"{shown} is no released name, no file and no Hub id (owner/name:file).{hint} See: ddnsr weights list."
+
+
+def _on_hub(meant: re.Match[str], *, offline: bool, on_progress: Progress | None, hub: HubAccess) -> FoundWeights:
+    repo, revision, name = meant["repo"], meant["revision"] or "main", meant["file"]
+    if name is None:
+        try:
+            name = _only_file(repo, revision, offline=offline, hub=hub)
+        except HubError as error:  # a mistyped path looks like a Hub id
+            raise HubError(f"There is no file or folder {meant[0]} here. {error}") from error
+    file = HubFile(repo=repo, name=name, revision=revision)
+    path = fetch(file, offline=offline, on_progress=on_progress, hub=hub)
+    return FoundWeights(path=path, name=f"{repo}:{name}")
 
 
 def _only_file(repo: str, revision: str, *, offline: bool, hub: HubAccess) -> str:

@@ -11,12 +11,13 @@ FIRST = {"conv_first": "0", "conv_up1": "3", "conv_up2": "6", "conv_hr": "8", "c
 
 
 def small_net(*, features=8, blocks=2, growth=4, scale=4, seed=0):
-    """A network whose values are large enough for its body to matter in the output."""
+    """A network whose body matters in the output, and whose output has a range of about one."""
     net = RRDBNet(RRDBConfig(features=features, blocks=blocks, growth=growth, scale=scale)).eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for value in net.parameters():
-            value.copy_(torch.randn(value.shape, generator=generator) * 0.2)
+            spread = 1.3 / value[0].numel() ** 0.5 if value.ndim == 4 else 0.1
+            value.copy_(torch.randn(value.shape, generator=generator) * spread)
     return net.requires_grad_(False)
 
 

@@ -260,7 +260,9 @@ def test_a_name_that_is_no_repository_is_told(fake_hub, access, repo):
     assert fake_hub.requests == []
 
 
-@pytest.mark.parametrize("name", ["../x.pth", "/etc/passwd", "a/../../x", "a//b", "", "..", "a\\..\\b"])
+@pytest.mark.parametrize(
+    "name", ["../x.pth", "/etc/passwd", "a/../../x", "a//b", "", "..", "a\\..\\b", "a\nb", "\x1b[2J"]
+)
 def test_a_file_outside_the_repository_is_refused(fake_hub, access, name):
     failing(HubError, HubFile(repo=REPO, name=name), access, "no path inside a repository")
     assert fake_hub.requests == []
@@ -346,7 +348,11 @@ def fetch_elsewhere(file, **environment):
         f"try: print(fetch(HubFile(repo={file.repo!r}, name={file.name!r}, revision={file.revision!r})))\n"
         f"except DdnsrError as error: print(error)"
     )
-    fixed = {"PYTHONPATH": str(Path(__file__).parents[1]), "NO_PROXY": "127.0.0.1,localhost", "PATH": os.environ["PATH"]}
+    fixed = {
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "NO_PROXY": "127.0.0.1,localhost",
+        "PATH": os.environ["PATH"],
+    }
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
         env=fixed | environment,

@@ -144,7 +144,8 @@ def _endpoint(hub: HubAccess) -> str:
 
 
 def _check_name(file: HubFile) -> None:
-    if "\\" in file.name or any(part in ("", ".", "..") for part in file.name.split("/")):
+    odd = not file.name.isprintable() or "\\" in file.name
+    if odd or any(part in ("", ".", "..") for part in file.name.split("/")):
         raise HubError(f"{file.name!r} is no path inside a repository. Give -m owner/name:path/to/file.")
 
 

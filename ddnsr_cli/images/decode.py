@@ -84,7 +84,7 @@ def _decoded(image: Image.Image, metadata: Metadata, key: tuple[int, ...] | None
     has_alpha = samples.shape[2] in {2, 4}
     pixels = samples[..., :-1] if has_alpha else samples
     alpha = samples[..., -1] if has_alpha else None
-    if key is not None:
+    if key is not None and max(key) <= np.iinfo(pixels.dtype).max:  # deep colour comes from elsewhere, key and all
         opaque = (pixels != np.array(key, dtype=pixels.dtype)).any(axis=2)
         alpha = opaque.astype(pixels.dtype) * np.iinfo(pixels.dtype).max
     return Decoded(pixels=pixels, alpha=alpha, metadata=metadata, notes=notes)

@@ -11,14 +11,14 @@ from PIL import Image
 from ddnsr_cli.errors import ImageReadError
 from ddnsr_cli.images.colour import cmyk_to_rgb
 from ddnsr_cli.images.decode import Decoded, check_size, decode_with_pillow, first_of
-from ddnsr_cli.images.decode_vips import WHITE, deep_samples
+from ddnsr_cli.images.decode_vips import deep_samples
 from ddnsr_cli.images.formats import shown
 from ddnsr_cli.images.picture import Metadata, Pixels, to_8_bits
 from ddnsr_cli.images.stderr import quiet_stderr
 from ddnsr_cli.images.tiff_header import TiffHeader, read_tiff_header
 
 _PNG_DEEP_COLOUR = (2, 4, 6)  # RGB, gray with alpha, RGB with alpha; Pillow is exact for plain gray
-_AVIF_CONFIG, _AVIF_HIGH_BIT_DEPTH = b"av1C", 0x40
+_AVIF_CONFIG, _AVIF_HIGH_BIT_DEPTH, _AVIF_GRAY = b"av1C", 0x40, 0x10
 _AVIF_HEADER_BYTES = 1 << 16
 
 
@@ -35,14 +35,16 @@ def decode_png(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
 
 def decode_avif(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     """An AVIF of 8, 10 or 12 bits. Damage raises whatever the decoders raise."""
-    is_deep = _is_deep_avif(file.read(_AVIF_HEADER_BYTES))
+    coded = _avif_coding(file.read(_AVIF_HEADER_BYTES))
     file.seek(0)
     decoded = decode_with_pillow(path, file, file_format="AVIF", max_pixels=max_pixels)
-    if not is_deep:
-        return decoded
-    samples, _, _ = deep_samples(file, "AVIF")
-    # libvips has turned the picture already, as the format wants it
-    return replace(_with_deep_samples(decoded, samples), orientation=1)
+    if any(flags & _AVIF_HIGH_BIT_DEPTH for flags in coded):
+        samples, _, _ = deep_samples(file, "AVIF")
+        # libvips has turned the picture already, as the format wants it
+        decoded = replace(_with_deep_samples(decoded, samples), orientation=1)
+    if coded and all(flags & _AVIF_GRAY for flags in coded):  # gray with alpha comes as three equal channels
+        decoded = replace(decoded, pixels=decoded.pixels[..., :1])
+    return decoded
 
 
 def decode_tiff(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
@@ -59,10 +61,9 @@ def decode_tiff(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     return replace(decoded, metadata=replace(metadata, icc=decoded.metadata.icc))
 
 
-def _is_deep_avif(head: bytes) -> bool:
-    """Whether any picture of the file is coded with more than 8 bits, by the decoder settings in its header."""
-    settings = head.split(_AVIF_CONFIG)[1:]
-    return any(len(one) > 2 and one[2] & _AVIF_HIGH_BIT_DEPTH for one in settings)
+def _avif_coding(head: bytes) -> list[int]:
+    """For each of the pictures in an AVIF (colours, alpha, ...) the flags that tell how it is coded."""
+    return [settings[2] for settings in head.split(_AVIF_CONFIG)[1:] if len(settings) > 2]
 
 
 def _decode_deep_tiff(file: BinaryIO, header: TiffHeader, metadata: Metadata) -> Decoded:
@@ -74,8 +75,6 @@ def _decode_deep_tiff(file: BinaryIO, header: TiffHeader, metadata: Metadata) ->
     if header.alpha_channel is not None and header.alpha_channel < samples.shape[2]:
         alpha = samples[..., header.alpha_channel]
     pixels: Pixels = samples[..., : header.colour_channels]
-    if alpha is not None and header.alpha_is_multiplied:
-        pixels = _straight(pixels, alpha)
     if header.colour_channels == 4:
         pixels, note = _rgb_of_cmyk(pixels, metadata.icc)
         alpha = None if alpha is None else to_8_bits(alpha)
@@ -94,12 +93,6 @@ def _with_deep_samples(decoded: Decoded, samples: NDArray[np.uint16]) -> Decoded
         pixels=samples[..., : bands - has_alpha],
         alpha=samples[..., -1] if has_alpha else None,
     )
-
-
-def _straight(pixels: Pixels, alpha: Pixels) -> Pixels:
-    """Colours that were stored multiplied by alpha, as they are without it; black where nothing is left of them."""
-    visible = np.maximum(alpha, 1)[..., None].astype(np.float64)
-    return np.minimum(np.rint(pixels * (WHITE / visible)), WHITE).astype(np.uint16)
 
 
 def _rgb_of_cmyk(pixels: Pixels, icc: bytes | None) -> tuple[Pixels, str]:

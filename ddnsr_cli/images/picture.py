@@ -82,6 +82,13 @@ class Picture:
         return self.alpha is not None
 
 
+def rounded(values: NDArray[np.float32], like: Pixels) -> Pixels:
+    """Values as samples of the type of `like`: clamped to its range, then rounded to the nearest."""
+    if like.dtype == np.uint8:
+        return np.rint(np.clip(values, 0, 255)).astype(np.uint8)
+    return np.rint(np.clip(values, 0, 65535)).astype(np.uint16)
+
+
 def to_8_bits(samples: Pixels) -> NDArray[np.uint8]:
     """Samples at 8 bits, rounded to the nearest: 65,535 becomes 255. Those of 8 bits are given back as they are."""
     if samples.dtype == np.uint8:

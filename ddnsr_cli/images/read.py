@@ -56,6 +56,11 @@ def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
                 return _upright(decode(path, file, max_pixels=max_pixels))
         except ImageReadError:
             raise
+        except Image.DecompressionBombError as error:
+            raise ImageReadError(
+                f"{shown(path)} has more pixels than the limit of {max_pixels:,}. "
+                "If you trust it, raise the limit: --max-pixels NUMBER."
+            ) from error
         except MemoryError as error:
             raise ImageReadError(f"{shown(path)} needs more memory than there is. Free some, or shrink it.") from error
         except Exception as error:  # damaged files raise anything, from KeyError to struct.error

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ddnsr_cli.errors import ConfigError
-from ddnsr_cli.images.picture import Picture, Pixels
+from ddnsr_cli.images.picture import Picture, Pixels, rounded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,9 +104,8 @@ def _resized(plane: NDArray[Any], width: int, height: int) -> NDArray[np.float32
 
 
 def _stacked(planes: list[NDArray[np.float32]], like: Pixels) -> Pixels:
-    """Planes (H, W) as (H, W, C), rounded, of the type of `like`."""
-    dtype = np.uint8 if like.dtype == np.uint8 else np.uint16
-    return np.stack([np.rint(np.clip(plane, 0, np.iinfo(dtype).max)).astype(dtype) for plane in planes], axis=2)
+    """Planes (H, W) as samples (H, W, C) of the type of `like`."""
+    return rounded(np.stack(planes, axis=2), like)
 
 
 def _channels(samples: Pixels) -> range:

@@ -15,7 +15,7 @@ DESCRIPTIVE_TAGS = frozenset(
 )
 """Title, camera, author and the like: the fields of the first directory that are EXIF rather than TIFF."""
 
-ASSOCIATED_ALPHA, STRAIGHT_ALPHA = 1, 2
+_ALPHA_KINDS = (1, 2)  # multiplied into the colours, straight; both decoders divide the former out
 
 _CHANNELS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3, 9: 3}  # by photometric interpretation
 _SENSOR_DATA = (32803, 34892)
@@ -39,9 +39,6 @@ class TiffHeader:
 
     alpha_channel: int | None
     """Where the alpha channel is among the samples of a pixel; None: there is none."""
-
-    alpha_is_multiplied: bool
-    """The colours are stored multiplied by alpha."""
 
     orientation: int
     """1 to 8."""
@@ -83,8 +80,7 @@ def _header(fields: dict[int, Field], layout: Layout, *, is_cr2: bool) -> TiffHe
 
     photometric, orientation = numbers(PHOTOMETRIC, 1)[0], numbers(ORIENTATION, 1)[0]
     channels = _CHANNELS.get(photometric, 0)
-    extra = numbers(EXTRA_SAMPLES)
-    alpha = next((i for i, kind in enumerate(extra) if kind in {ASSOCIATED_ALPHA, STRAIGHT_ALPHA}), None)
+    alpha = next((i for i, kind in enumerate(numbers(EXTRA_SAMPLES)) if kind in _ALPHA_KINDS), None)
     thumbnail_first = numbers(SUBFILE_TYPE, 0)[0] & 1 == 1  # a picture's first page is never the reduced one
     return TiffHeader(
         width=numbers(WIDTH, 0)[0],
@@ -92,7 +88,6 @@ def _header(fields: dict[int, Field], layout: Layout, *, is_cr2: bool) -> TiffHe
         bits=max(numbers(BITS, 1)),
         colour_channels=channels,
         alpha_channel=None if alpha is None else channels + alpha,
-        alpha_is_multiplied=alpha is not None and extra[alpha] == ASSOCIATED_ALPHA,
         orientation=orientation if 1 <= orientation <= 8 else 1,
         is_camera_raw=is_cr2 or thumbnail_first or photometric in _SENSOR_DATA or DNG_VERSION in fields,
         icc=fields[ICC].data if ICC in fields else None,

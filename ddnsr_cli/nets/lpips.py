@@ -84,7 +84,6 @@ class LPIPS(nn.Module):
         for number, layer in enumerate(self.features):
             x = layer(x)
             if number in self.trunk.taps:
-                # vector_norm has gradient 0 where all channels are 0, the written-out root NaN.
                 directions.append(x / (torch.linalg.vector_norm(x, dim=1, keepdim=True) + EPSILON))
         return directions
 

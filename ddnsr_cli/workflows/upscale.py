@@ -6,18 +6,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
-from torch import Tensor
 
 from ddnsr_cli.checkpoint import load_sr_net
 from ddnsr_cli.device import DtypeName, choose_device, choose_dtype
 from ddnsr_cli.errors import BatchError, ConfigError, DdnsrError, ImageWriteError, OutOfMemoryError
-from ddnsr_cli.images.alpha import fill_transparent
-from ddnsr_cli.images.formats import check_writable
-from ddnsr_cli.images.listing import Found, OutputNames, find_images
-from ddnsr_cli.images.picture import Picture
+from ddnsr_cli.images.alpha import fill_transparent, held_near, spread
+from ddnsr_cli.images.formats import format_of
+from ddnsr_cli.images.limits import check_writable
+from ddnsr_cli.images.listing import find_images
+from ddnsr_cli.images.names import Found, OutputNames
+from ddnsr_cli.images.picture import Picture, Pixels
 from ddnsr_cli.images.read import MAX_PIXELS, read_picture
 from ddnsr_cli.images.resize import OutputSize, resize
 from ddnsr_cli.images.tensors import to_pixels, to_tensor
@@ -26,6 +24,7 @@ from ddnsr_cli.images.write import WriteOptions, write_picture
 from ddnsr_cli.inference import Upscaler
 from ddnsr_cli.memory import free_host_bytes
 from ddnsr_cli.registry import read_registry
+from ddnsr_cli.tiling import TensorSource
 from ddnsr_cli.weights import find_weights
 
 BESIDE_SUFFIX = "_x4"  # only when a result lies beside its source: in a folder of its own it keeps the name
@@ -142,31 +141,33 @@ class _Plan:
 
 
 def _plan(inputs: Sequence[Path], output: Path | None, options: UpscaleOptions) -> _Plan:
-    found = find_images(inputs)
     is_single = len(inputs) == 1 and not inputs[0].is_dir()
-    if is_single:
-        return _Plan(single=_single_job(next(found), output, options), jobs=iter(()))
-    if output is not None and output.is_file():
+    if not is_single and output is not None and output.is_file():
         raise ImageWriteError(f"{output} is a file, and there are several pictures. Give a folder with -o.")
-    return _Plan(single=None, jobs=_jobs(found, output, options))
+    names = _names(output, options)
+    if not is_single:
+        found = find_images(inputs, results=names)
+        return _Plan(single=None, jobs=(Job(source=one.source, target=names.target(one)) for one in found))
+    (found_one,) = find_images(inputs)
+    return _Plan(single=_single_job(found_one, output, names, options), jobs=iter(()))
 
 
-def _single_job(found: Found, output: Path | None, options: UpscaleOptions) -> Job:
-    if output is not None and output.suffix and not output.is_dir():
-        if options.format is not None and output.suffix.lower().lstrip(".") != options.format:
-            raise ConfigError(f"-o {output} and --format {options.format} disagree. Drop one of them.")
-        return Job(source=found.source, target=output)
-    return next(_jobs(iter([found]), output, options))
-
-
-def _jobs(found: Iterator[Found], output: Path | None, options: UpscaleOptions) -> Iterator[Job]:
-    names = OutputNames(
+def _names(output: Path | None, options: UpscaleOptions) -> OutputNames:
+    default = "" if output is not None else BESIDE_SUFFIX
+    return OutputNames(
         folder=output,
-        suffix=options.suffix if options.suffix is not None else ("" if output else BESIDE_SUFFIX),
+        suffix=default if options.suffix is None else options.suffix,
         extension=options.format or "png",
     )
-    for one in found:
-        yield Job(source=one.source, target=names.target(one))
+
+
+def _single_job(found: Found, output: Path | None, names: OutputNames, options: UpscaleOptions) -> Job:
+    """-o names the file when it has an extension and is no folder; else the folder."""
+    if output is None or not output.suffix or output.is_dir():
+        return Job(source=found.source, target=names.target(found))
+    if options.format is not None and format_of(output) != format_of(Path(f"x.{options.format}")):
+        raise ConfigError(f"-o {output} and --format {options.format} disagree. Drop one of them.")
+    return Job(source=found.source, target=output)
 
 
 def _engine(options: UpscaleOptions, listener: UpscaleListener) -> Upscaler:
@@ -175,7 +176,14 @@ def _engine(options: UpscaleOptions, listener: UpscaleListener) -> Upscaler:
         options.model, registry=read_registry(), offline=options.offline, on_progress=listener.download
     )
     net, _ = load_sr_net(weights.path)
-    return Upscaler(net, device=device, dtype=choose_dtype(device, options.dtype), tiles=options.tiles, tta=options.tta)
+    return Upscaler(
+        net,
+        device=device,
+        dtype=choose_dtype(device, options.dtype),
+        tiles=options.tiles,
+        tta=options.tta,
+        name=weights.name,
+    )
 
 
 def _batch(
@@ -205,17 +213,24 @@ def _upscale_file(job: Job, engine: Upscaler, options: UpscaleOptions, listener:
     _refuse_to_lose(job, options)
     picture = read_picture(job.source, max_pixels=options.max_pixels)
     width, height = options.size.pixels(picture.width, picture.height, engine.scale)
-    check_writable(job.target, width=width, height=height, has_alpha=picture.has_alpha, depth_bits=picture.depth_bits)
-    for note in picture.notes:
-        listener.note(f"{job.source}: {note}")
+    lost = check_writable(
+        job.target, width=width, height=height, has_alpha=picture.has_alpha, depth_bits=picture.depth_bits
+    )
+    _tell(job, (*picture.notes, *lost), listener)
     listener.image(job.source.name)
     larger = upscale_picture(picture, engine, listener)
     if (larger.width, larger.height) != (width, height):
         larger = resize(larger, width, height)
-    write_picture(larger, job.target, options.write)
+    left_out = write_picture(larger, job.target, options.write)
+    _tell(job, [note for note in left_out if note not in lost], listener)
     return Written(
         source=job.source, target=job.target, width=width, height=height, seconds=time.perf_counter() - start
     )
+
+
+def _tell(job: Job, notes: Sequence[str], listener: UpscaleListener) -> None:
+    for note in notes:
+        listener.note(f"{job.source}: {note}")
 
 
 def _refuse_to_lose(job: Job, options: UpscaleOptions) -> None:
@@ -229,38 +244,19 @@ def _is_same_file(job: Job) -> bool:
     return job.target.exists() and job.source.exists() and job.target.samefile(job.source)
 
 
-def _run(pixels: NDArray[np.generic], engine: Upscaler, listener: UpscaleListener) -> NDArray[np.generic]:
+def _run(pixels: Pixels, engine: Upscaler, listener: UpscaleListener) -> Pixels:
     """Network over a picture, band by band into an array of the picture's own type."""
     height, width, channels = pixels.shape
-    canvas = np.empty((height * engine.scale, width * engine.scale, channels), pixels.dtype)
-    for band in engine.bands(to_tensor(pixels), on_tile=listener.tile, on_note=listener.note):
+    canvas: Pixels = np.empty((height * engine.scale, width * engine.scale, channels), pixels.dtype)
+    source = TensorSource(to_tensor(pixels))
+    for band in engine.bands(source, on_tile=listener.tile, on_note=listener.note):
         rows = to_pixels(band.rows, dtype=pixels.dtype, gray=channels == 1)
         canvas[band.top : band.top + len(rows)] = rows
     return canvas
 
 
-def _larger_alpha(alpha: NDArray[np.generic], engine: Upscaler, listener: UpscaleListener) -> NDArray[np.generic]:
-    """The alpha channel by the same network, held within the values around each LR pixel.
-
-    So opaque and clear areas stay exactly so, and an edge gets the network's sharpness without its ringing.
-    """
+def _larger_alpha(alpha: Pixels, engine: Upscaler, listener: UpscaleListener) -> Pixels:
+    """The alpha channel by the same network: edges as sharp as the picture's, flat areas as they were."""
     if alpha.min() == alpha.max():
-        return np.full([side * engine.scale for side in alpha.shape], alpha.flat[0], alpha.dtype)
-    sharp = _run(alpha[..., None], engine, listener)[..., 0]
-    low, high = (_spread(bound, engine.scale) for bound in _neighbourhood(alpha))
-    return np.clip(sharp, low, high)
-
-
-def _neighbourhood(alpha: NDArray[np.generic]) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
-    """Least and greatest value of the 3x3 pixels around each pixel."""
-    values = torch.from_numpy(alpha.astype(np.float32))[None, None]
-    greatest, least = _max3x3(values), -_max3x3(-values)
-    return least[0, 0].numpy().astype(alpha.dtype), greatest[0, 0].numpy().astype(alpha.dtype)
-
-
-def _max3x3(values: Tensor) -> Tensor:
-    return F.max_pool2d(values, kernel_size=3, stride=1, padding=1)
-
-
-def _spread(values: NDArray[np.generic], scale: int) -> NDArray[np.generic]:
-    return values.repeat(scale, axis=0).repeat(scale, axis=1)
+        return spread(alpha, engine.scale)
+    return held_near(_run(alpha[..., None], engine, listener)[..., 0], alpha, engine.scale)

@@ -10,7 +10,23 @@ import time
 import pytest
 from PIL import Image
 
-SMALL = "--features 4 --blocks 1 --growth 2 --batch 4 --crop 32 --workers 0 --device cpu".split()
+SIZES = {"--features": 4, "--blocks": 1, "--growth": 2, "--batch": 4, "--crop": 32, "--workers": 0}
+SMALL = [word for option in SIZES.items() for word in option] + ["--device", "cpu"]
+    "--features",
+    "4",
+    "--blocks",
+    "1",
+    "--growth",
+    "2",
+    "--batch",
+    "4",
+    "--crop",
+    "32",
+    "--workers",
+    "0",
+    "--device",
+    "cpu",
+]
 
 
 @pytest.fixture

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+import pyvips
+from picture_files import deep_png, encoded, exif_block, pillow, smooth, vips_image
+from PIL import Image, PngImagePlugin
+
+from ddnsr_cli.images.exif import orientation_of
+from ddnsr_cli.images.read import read_picture
+
+UPRIGHT = smooth(24, 40)
+# What has to be done to stored pixels, by the EXIF standard; here it is undone, to store UPRIGHT.
+UNDO = {
+    1: lambda seen: seen,
+    2: lambda seen: seen[:, ::-1],
+    3: lambda seen: np.rot90(seen, 2),
+    4: lambda seen: seen[::-1],
+    5: lambda seen: seen.swapaxes(0, 1),
+    6: lambda seen: np.rot90(seen, 1),  # shown turned clockwise, so stored turned the other way
+    7: lambda seen: np.rot90(seen, 2).swapaxes(0, 1),
+    8: lambda seen: np.rot90(seen, -1),
+}
+LOSSY = {"JPEG": {"quality": 95}, "WEBP": {"quality": 95}, "AVIF": {"quality": 95}}
+
+
+def stored(orientation):
+    return np.ascontiguousarray(UNDO[orientation](UPRIGHT))
+
+
+def check(path):
+    picture = read_picture(path)
+    assert (picture.width, picture.height) == (40, 24)
+    assert np.abs(picture.pixels * (255 / np.iinfo(picture.pixels.dtype).max) - UPRIGHT).mean() < 2
+    assert orientation_of(picture.metadata.exif, picture.metadata.xmp) == 1
+
+
+@pytest.mark.parametrize("orientation", UNDO)
+@pytest.mark.parametrize("file_format", [*LOSSY, "PNG"])
+def test_exif_orientation_is_applied_once(tmp_path, file_format, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "picture"
+    options = LOSSY.get(file_format, {})
+    path.write_bytes(encoded(pillow(stored(orientation)), file_format, exif=exif.tobytes(), **options))
+    check(path)
+
+
+@pytest.mark.parametrize("orientation", UNDO)
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "jpeg"])
+def test_tiff_orientation_is_applied_once(tmp_path, compression, orientation):
+    path = tmp_path / "picture"
+    image = pillow(stored(orientation))
+    path.write_bytes(encoded(image, "TIFF", compression=compression, tiffinfo={274: orientation}))
+    check(path)
+
+
+@pytest.mark.parametrize("orientation", UNDO)
+def test_orientation_of_deep_files_is_applied_once(tmp_path, orientation):
+    deep = stored(orientation).astype(np.uint16) * 257
+    image = vips_image(deep, "rgb16").copy()
+    image.set_type(pyvips.GValue.gint_type, "orientation", orientation)
+    block = exif_block(orientation=orientation)
+    for data in (image.tiffsave_buffer(), deep_png(deep, [(b"eXIf", block)])):
+        path = tmp_path / "picture"
+        path.write_bytes(data)
+        check(path)
+
+
+@pytest.mark.parametrize("quote", ['tiff:Orientation="8"', "<tiff:Orientation>8</tiff:Orientation>"])
+def test_xmp_orientation_counts_where_exif_tells_none(tmp_path, quote):
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", f"<x:xmpmeta {quote}/>")
+    path = tmp_path / "picture"
+    path.write_bytes(encoded(pillow(stored(8)), "PNG", pnginfo=info))
+    check(path)
+
+
+def test_exif_goes_before_xmp():
+    assert orientation_of(exif_block(orientation=3), b'tiff:Orientation="8"') == 3
+    assert orientation_of(exif_block(orientation=99), b'tiff:Orientation="8"') == 8
+    assert orientation_of(b"junk", None) == 1

@@ -1,0 +1,284 @@
+"""Round trips, metadata, limits of formats, and what happens when the disk does not take it."""
+
+import subprocess
+import sys
+from io import BytesIO
+
+import numpy as np
+import pytest
+import pyvips
+from picture_files import FORMATS, GRAY, SRGB, exif_block, noise, smooth
+from PIL import Image, ImageCms
+
+from ddnsr_cli.errors import ConfigError, ImageWriteError
+from ddnsr_cli.images import write
+from ddnsr_cli.images.exif import orientation_of
+from ddnsr_cli.images.picture import Metadata, Picture, to_8_bits
+from ddnsr_cli.images.read import read_picture
+from ddnsr_cli.images.write import WriteOptions, write_picture
+
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/" tiff:Orientation="6">caption</x:xmpmeta>'
+EXTENSIONS = [".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif", ".bmp"]
+
+
+def picture(channels=3, dtype=np.uint8, *, alpha=False, size=(37, 53), **metadata):
+    return Picture(
+        pixels=noise(*size, channels, dtype),
+        alpha=noise(*size, 1, dtype, seed=1)[..., 0] if alpha else None,
+        metadata=Metadata(**metadata),
+    )
+
+
+def assert_same(one, other):
+    np.testing.assert_array_equal(one.pixels, other.pixels)
+    assert one.pixels.dtype == other.pixels.dtype
+    assert one.has_alpha == other.has_alpha
+    if one.alpha is not None:
+        np.testing.assert_array_equal(one.alpha, other.alpha)
+
+
+def by_libvips(path):
+    image = pyvips.Image.new_from_file(str(path), fail_on="error")
+    return image.numpy().reshape(image.height, image.width, image.bands)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (37, 53), (1, 400), (900, 700)])
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("extension", [".png", ".tif"])
+def test_lossless_formats_are_exact_for_us_and_for_others(tmp_path, extension, dtype, channels, alpha, size):
+    made, path = picture(channels, dtype, alpha=alpha, size=size), tmp_path / f"a{extension}"
+    assert write_picture(made, path) == ()
+    assert_same(read_picture(path), made)
+    expected = made.pixels if made.alpha is None else np.dstack((made.pixels, made.alpha))
+    np.testing.assert_array_equal(by_libvips(path), expected)
+    if dtype == np.uint8:
+        with Image.open(path) as image:
+            np.testing.assert_array_equal(np.asarray(image).reshape(expected.shape), expected)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_tiff_takes_over_the_byte_order_of_its_exif(tmp_path, order):
+    made = picture(dtype=np.uint16, exif=exif_block(order, orientation=1))
+    write_picture(made, tmp_path / "a.tif")
+    assert (tmp_path / "a.tif").read_bytes()[:2] == (b"II" if order == "<" else b"MM")
+    assert_same(read_picture(tmp_path / "a.tif"), made)
+    np.testing.assert_array_equal(by_libvips(tmp_path / "a.tif"), made.pixels)
+
+
+def test_a_tiff_that_may_pass_4_gib_is_a_big_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("ddnsr_cli.images.write_tiff.CLASSIC_BYTES", 1000)
+    made = picture(dtype=np.uint16, alpha=True, exif=exif_block(orientation=1), icc=SRGB)
+    write_picture(made, tmp_path / "a.tif")
+    assert (tmp_path / "a.tif").read_bytes()[:4] == b"II+\0"
+    read = read_picture(tmp_path / "a.tif")
+    assert_same(read, made)
+    assert read.metadata.icc == SRGB
+    assert b"Camera" in read.metadata.exif
+    assert by_libvips(tmp_path / "a.tif").shape == (37, 53, 4)
+
+
+@pytest.mark.parametrize("compression", [0, 1, 9])
+@pytest.mark.parametrize("extension", [".png", ".tif"])
+def test_compression_changes_the_size_only(tmp_path, extension, compression):
+    made = Picture(pixels=smooth(60, 80))
+    path = tmp_path / f"a{extension}"
+    write_picture(made, path, WriteOptions(compression=compression))
+    assert_same(read_picture(path), made)
+    assert (path.stat().st_size > made.pixels.nbytes) == (compression == 0)
+
+
+@pytest.mark.parametrize("extension", [".jpg", ".webp", ".avif", ".bmp"])
+def test_16_bits_are_rounded_for_formats_of_8(tmp_path, extension):
+    levels = np.array([[0, 128, 129, 385, 386, 65535, 65406, 65407]], np.uint16)
+    np.testing.assert_array_equal(to_8_bits(levels)[0], [0, 0, 1, 1, 2, 255, 254, 255])
+    made = Picture(pixels=smooth(40, 40).astype(np.uint16) * 257 + 100)
+    write_picture(made, tmp_path / f"a{extension}")
+    read = read_picture(tmp_path / f"a{extension}")
+    assert read.depth_bits == 8
+    assert np.abs(read.pixels.astype(int) - smooth(40, 40)).mean() < 2
+
+
+def test_jpeg_colours_are_not_halved_and_quality_counts(tmp_path):
+    made, path = Picture(pixels=noise(64, 64, 3)), tmp_path / "a.jpg"
+    sizes = []
+    for quality in (30, 95):
+        write_picture(made, path, WriteOptions(quality=quality))
+        sizes.append(path.stat().st_size)
+        with Image.open(path) as image:
+            assert image.layer[0][1:3] == image.layer[1][1:3] == (1, 1)
+    assert sizes[1] > 2 * sizes[0]
+
+
+@pytest.mark.parametrize("extension", [".png", ".jpg", ".tif", ".avif"])
+def test_gray_stays_gray(tmp_path, extension):
+    write_picture(Picture(pixels=smooth(40, 40)[..., :1]), tmp_path / f"a{extension}")
+    assert read_picture(tmp_path / f"a{extension}").is_gray
+
+
+@pytest.mark.parametrize("extension", [".png", ".tif", ".avif"])
+def test_gray_with_alpha_stays_gray_with_alpha(tmp_path, extension):
+    alpha = smooth(40, 40)[..., 1]
+    write_picture(Picture(pixels=smooth(40, 40)[..., :1], alpha=alpha), tmp_path / f"a{extension}")
+    read = read_picture(tmp_path / f"a{extension}")
+    assert read.is_gray
+    assert np.abs(read.alpha.astype(int) - alpha).mean() < 2
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+def test_a_gray_picture_becomes_srgb_in_webp(tmp_path, alpha):
+    gamma_1 = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    ramp = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (32, 1))
+    made = Picture(pixels=ramp[..., None], alpha=ramp if alpha else None, metadata=Metadata(icc=GRAY))
+    write_picture(made, tmp_path / "a.webp", WriteOptions(quality=100))
+    read = read_picture(tmp_path / "a.webp")
+    assert read.metadata.icc is None
+    assert read.has_alpha == alpha
+    assert gamma_1
+    visible = slice(8, None) if alpha else slice(None)
+    assert np.abs(read.pixels[:, visible].astype(int) - ramp[:, visible, None]).mean() < 4
+
+
+@pytest.mark.parametrize(
+    ("extension", "kept"),
+    [
+        (".png", {"icc", "exif", "xmp", "dpi", "text"}),
+        (".jpg", {"icc", "exif", "xmp", "dpi"}),
+        (".tif", {"icc", "exif", "xmp", "dpi"}),
+        (".webp", {"icc", "exif", "xmp"}),
+        (".avif", {"icc", "exif", "xmp"}),
+        (".bmp", {"dpi"}),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_metadata_are_kept_where_the_format_has_a_place(tmp_path, extension, kept, dtype):
+    text = {"Title": "a view", "Ort": "Zürich", "地": "東京"}
+    made = picture(dtype=dtype, icc=SRGB, exif=exif_block(), xmp=XMP, dpi=(300, 150), text=text)
+    path = tmp_path / f"a{extension}"
+    notes = write_picture(made, path)
+    read = read_picture(path).metadata
+    assert read.icc == (SRGB if "icc" in kept else None)
+    assert read.xmp == (XMP.replace(b'"6"', b'"1"') if "xmp" in kept else None)
+    assert read.dpi == (pytest.approx((300, 150), abs=0.02) if "dpi" in kept else None)
+    assert list(read.text.values()) == (list(text.values()) if "text" in kept else [])
+    assert bool(notes) == ("text" not in kept)
+    if "exif" in kept:
+        check_exif(read.exif)
+    else:
+        assert read.exif is None
+
+
+def check_exif(block):
+    exif = Image.Exif()
+    exif.load(block)
+    assert exif[0x10F] == "Camera"
+    assert "Zoë".encode() in block
+    assert exif.get(0x112, 1) == 1
+    inner = exif.get_ifd(0x8769)
+    assert inner[0x927C].startswith(b"MAKER\0\1\2\3")
+    assert (inner[0xA002], inner[0xA003]) == (53, 37)
+    assert exif.get_ifd(0x8825) == {1: "N", 3: "E"}
+    assert b"thumb" not in block
+
+
+@pytest.mark.parametrize("source", [".png", ".jpg", ".tif", ".webp", ".avif"])
+@pytest.mark.parametrize("target", [".png", ".jpg", ".tif", ".webp", ".avif"])
+def test_exif_and_xmp_survive_from_every_format_to_every_other(tmp_path, source, target):
+    write_picture(picture(exif=exif_block(">"), xmp=XMP, icc=SRGB), tmp_path / f"a{source}")
+    write_picture(read_picture(tmp_path / f"a{source}"), tmp_path / f"b{target}")
+    read = read_picture(tmp_path / f"b{target}").metadata
+    check_exif(read.exif)
+    assert b"caption" in read.xmp
+    assert read.icc == SRGB
+    assert orientation_of(read.exif, read.xmp) == 1
+
+
+def test_a_profile_that_no_longer_fits_is_not_written(tmp_path):
+    write_picture(picture(channels=3, icc=GRAY), tmp_path / "a.png")
+    assert read_picture(tmp_path / "a.png").metadata.icc is None
+
+
+def test_blocks_too_long_for_jpeg_are_left_out_and_it_is_said(tmp_path):
+    made = picture(exif=exif_block(thumbnail=bytes(70_000)), xmp=b"x" * 70_000)
+    notes = write_picture(made, tmp_path / "a.jpg")
+    assert len(notes) == 2
+    assert read_picture(tmp_path / "a.jpg").metadata == Metadata()
+
+
+def test_long_profiles_are_kept(tmp_path):
+    profile = SRGB + bytes(200_000)
+    for extension in (".jpg", ".png", ".tif", ".webp"):
+        write_picture(picture(icc=profile), tmp_path / f"a{extension}")
+        assert read_picture(tmp_path / f"a{extension}").metadata.icc == profile
+
+
+@pytest.mark.parametrize("options", [{"quality": 0}, {"quality": 101}, {"compression": -1}, {"compression": 10}])
+def test_options_out_of_range_are_refused(options):
+    with pytest.raises(ConfigError, match="got"):
+        WriteOptions(**options)
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS)
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("encoder"), KeyboardInterrupt()])
+def test_a_failure_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, extension, error):
+    path = tmp_path / f"a{extension}"
+    path.write_bytes(b"old")
+
+    def half_a_file(_picture, file, _options):
+        file.write(b"half a file")
+        raise error
+
+    monkeypatch.setitem(write._WRITERS, write.format_of(path), half_a_file)
+    with pytest.raises(KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else ImageWriteError):
+        write_picture(picture(), path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits on file sizes")
+def test_a_full_disk_gives_one_line_and_no_file(tmp_path):
+    """A real EFBIG from the system, in every format, in a process of its own."""
+    program = f"""
+import resource
+import numpy as np
+from pathlib import Path
+from ddnsr_cli.errors import ImageWriteError
+from ddnsr_cli.images.picture import Picture
+from ddnsr_cli.images.write import write_picture
+made = Picture(pixels=np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8))
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+for extension in {EXTENSIONS}:
+    try:
+        write_picture(made, Path({str(tmp_path)!r}, "a" + extension))
+        print("written", extension)
+    except ImageWriteError as error:
+        assert "File too large" in str(error) and "\\n" not in str(error), error
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_writing_leaves_stderr_clean(tmp_path, capfd):
+    for extension in FORMATS.values():
+        if extension != ".gif":
+            write_picture(picture(), tmp_path / f"a{extension}")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_pixels_that_lie_in_a_file_can_be_written(tmp_path):
+    pixels = np.memmap(tmp_path / "canvas", np.uint16, "w+", shape=(50, 60, 3))
+    pixels[:] = noise(50, 60, 3, np.uint16)
+    write_picture(Picture(pixels=pixels), tmp_path / "a.png")
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.png").pixels, pixels)
+
+
+def test_a_png_is_one_valid_zlib_stream_however_many_bands(tmp_path, monkeypatch):
+    monkeypatch.setattr("ddnsr_cli.images.bands.BAND_BYTES", 500)
+    made = picture(dtype=np.uint16, alpha=True)
+    for extension in (".png", ".tif"):
+        write_picture(made, tmp_path / f"a{extension}")
+        assert_same(read_picture(tmp_path / f"a{extension}"), made)
+    with Image.open(BytesIO((tmp_path / "a.png").read_bytes())) as image:
+        image.verify()  # checks every CRC

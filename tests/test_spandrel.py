@@ -1,0 +1,85 @@
+"""Other programs (chaiNNer, ComfyUI) load through spandrel: it must see in our files what we see, and compute the same.
+
+It runs in a process of its own, with a stand-in for torchvision: it imports two small functions of it, for networks
+that are not used here, and torchvision itself cannot be imported beside a PyTorch of another build.
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ddnsr_cli.checkpoint import save_sr_net
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("spandrel") is None, reason="spandrel is not installed")
+
+PROGRAM = """
+import json, sys, types
+from pathlib import Path
+
+stand_in = types.ModuleType("torchvision.transforms.functional")
+stand_in.InterpolationMode = stand_in.rotate = stand_in.normalize = None
+sys.modules["torchvision"] = types.ModuleType("torchvision")
+sys.modules["torchvision.transforms"] = types.ModuleType("torchvision.transforms")
+sys.modules["torchvision.transforms.functional"] = stand_in
+
+import spandrel
+import torch
+from ddnsr_cli.checkpoint import load_sr_net
+
+for path in map(Path, sys.argv[1:]):
+    theirs, (ours, _) = spandrel.ModelLoader(device="cpu").load_from_file(path), load_sr_net(path)
+    lr = torch.rand(1, 3, 16, 12, generator=torch.Generator().manual_seed(3)).double()
+    with torch.inference_mode():  # in double precision: the order of sums, which differs, must not hide anything else
+        sr, own = theirs.model.double()(lr), ours.double()(lr)
+    print(json.dumps({
+        "architecture": theirs.architecture.id, "scale": theirs.scale, "tags": theirs.tags,
+        "channels": [theirs.input_channels, theirs.output_channels],
+        "shape": list(sr.shape), "range": float(own.max() - own.min()), "difference": float((sr - own).abs().max()),
+    }))
+"""
+
+
+@pytest.fixture
+def net(small_net):
+    return small_net(features=12, blocks=2, growth=32)  # spandrel takes a growth of 32 for granted
+
+
+def compared(*paths):
+    root = Path(__file__).parents[1]
+    env = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", PROGRAM, *paths], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_our_files_are_esrgan_x4_to_spandrel_and_give_the_same_picture(tmp_path, net):
+    paths = [tmp_path / "full.safetensors", tmp_path / "half.safetensors"]
+    for path, half in zip(paths, (False, True), strict=True):
+        save_sr_net(path, net, metadata={"title": "Test"}, half=half)
+    for seen in compared(*paths):
+        assert seen["architecture"] == "ESRGAN"
+        assert seen["scale"] == 4
+        assert seen["channels"] == [3, 3]
+        assert seen["tags"] == ["12nf", "2nb"]
+        assert seen["shape"] == [1, 3, 64, 48]
+        assert seen["range"] > 0.1
+        assert seen["difference"] < 1e-12 * seen["range"]
+
+
+def test_files_of_others_give_the_same_picture_in_both(tmp_path, net, small_net, as_layout):
+    for layout in (1, 2, 3):
+        torch.save({"params_ema": as_layout(net.state_dict(), layout)}, tmp_path / f"{layout}.pth")
+    unshuffled = small_net(features=12, blocks=1, growth=32, scale=2)
+    torch.save({"params_ema": unshuffled.state_dict()}, tmp_path / "x2.pth")
+    *fours, two = compared(*(tmp_path / f"{name}.pth" for name in (1, 2, 3, "x2")))
+    assert [seen["scale"] for seen in (*fours, two)] == [4, 4, 4, 2]
+    for seen in (*fours, two):
+        assert seen["architecture"] == "ESRGAN"
+        assert seen["range"] > 0.1
+        assert seen["difference"] < 1e-12 * seen["range"]

@@ -1,0 +1,231 @@
+import hashlib
+import random
+from dataclasses import replace
+
+import pytest
+from fake_hub import COMMIT, Faults
+
+from ddnsr_cli.errors import HubError, WeightsError
+from ddnsr_cli.hub import HubAccess
+from ddnsr_cli.registry import Registry, WeightsEntry
+from ddnsr_cli.weights import find_weights
+
+DATA = bytes(range(256)) * 40
+REPO = "some-one/nets"
+
+
+def entry(name, data, **place):
+    return WeightsEntry(
+        name=name,
+        title=name,
+        description="",
+        network="rrdb",
+        features=8,
+        blocks=2,
+        growth=4,
+        scale=4,
+        sha256=hashlib.sha256(data).hexdigest(),
+        size_bytes=len(data),
+        licence="MIT",
+        by="The tests",
+        own=True,
+        trained_on="",
+        **place,
+    )
+
+
+@pytest.fixture
+def registry(tmp_path):
+    (tmp_path / "package" / "pretrained").mkdir(parents=True)
+    (tmp_path / "package" / "pretrained" / "lite.safetensors").write_bytes(DATA)
+    entries = (
+        entry("ddnsr-lite", DATA, bundled="pretrained/lite.safetensors", default=True),
+        entry("realesrgan-x4plus", DATA[::-1], repo=REPO, revision=COMMIT, file="x4.safetensors"),
+    )
+    return Registry(entries=entries, folder=tmp_path / "package")
+
+
+@pytest.fixture
+def access(fake_hub, tmp_path):
+    return HubAccess(endpoint=fake_hub.endpoint, cache_dir=tmp_path / "cache", token=False, timeout_s=0.3)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"
+
+
+def refused(kind, name, registry, *words, **how):
+    with pytest.raises(kind) as caught:
+        find_weights(name, registry=registry, **how)
+    message = str(caught.value)
+    assert message.isprintable()
+    for word in words:
+        assert word in message
+    return message
+
+
+@pytest.mark.parametrize("name", [None, "ddnsr-lite"])
+def test_bundled_weights_need_no_hub(registry, name, access, fake_hub):
+    found = find_weights(name, registry=registry, hub=access)
+    assert found.path == registry.folder / "pretrained" / "lite.safetensors"
+    assert found.name == "ddnsr-lite"
+    assert found.entry is registry.entries[0]
+    assert fake_hub.requests == []
+
+
+def test_bundled_weights_that_were_changed_are_refused(registry):
+    path = registry.folder / "pretrained" / "lite.safetensors"
+    damaged = bytearray(DATA)
+    damaged[random.Random(0).randrange(len(DATA))] ^= 4
+    for content in (bytes(damaged), DATA[:-1], b""):
+        path.write_bytes(content)
+        refused(WeightsError, None, registry, "ddnsr-lite", "damaged or was replaced", str(path), "Install ddnsr anew")
+    path.unlink()
+    refused(WeightsError, None, registry, "ddnsr-lite", "missing from the installation", str(path))
+
+
+def test_no_default_is_told(registry):
+    bare = Registry(entries=(replace(registry.entries[0], default=False),), folder=registry.folder)
+    refused(WeightsError, None, bare, "No default weights")
+
+
+def test_released_weights_come_from_the_hub_and_then_from_the_cache(registry, access, fake_hub):
+    fake_hub.add(REPO, "x4.safetensors", DATA[::-1])
+    told = []
+    found = find_weights("realesrgan-x4plus", registry=registry, hub=access, on_progress=lambda *now: told.append(now))
+    assert found.path.read_bytes() == DATA[::-1]
+    assert found.entry is registry.entries[1]
+    assert told[-1] == (len(DATA), len(DATA))
+    fake_hub.requests.clear()
+    assert find_weights("realesrgan-x4plus", registry=registry, hub=access, offline=True) == found
+    assert fake_hub.requests == []
+
+
+def test_released_weights_that_the_hub_swapped_are_refused(registry, access, fake_hub):
+    fake_hub.add(REPO, "x4.safetensors", DATA)
+    refused(WeightsError, "realesrgan-x4plus", registry, "not the released file", hub=access)
+    fake_hub.add(REPO, "x4.safetensors", DATA[::-1])
+    fake_hub.faults = Faults(wrong=1000)
+    refused(WeightsError, "realesrgan-x4plus", registry, "wrong SHA-256", hub=access)
+
+
+def test_released_weights_offline_without_a_copy(registry, access, fake_hub):
+    refused(HubError, "realesrgan-x4plus", registry, "not in the cache", hub=access, offline=True)
+    assert fake_hub.requests == []
+
+
+def test_a_released_name_comes_before_a_file_of_that_name(registry, here):
+    (here / "ddnsr-lite").write_bytes(b"mine")
+    assert find_weights("ddnsr-lite", registry=registry).entry is not None
+    assert find_weights("./ddnsr-lite", registry=registry).path.read_bytes() == b"mine"
+
+
+def test_a_path_comes_before_the_hub(registry, here, access, fake_hub):
+    fake_hub.add("some-one/nets", "x.safetensors", DATA)
+    (here / "some-one").mkdir()
+    (here / "some-one" / "nets").write_bytes(b"mine")
+    found = find_weights("some-one/nets", registry=registry, hub=access)
+    assert found.path.read_bytes() == b"mine"
+    assert found.entry is None
+    assert fake_hub.requests == []
+
+
+def test_files_by_absolute_path_and_home(registry, here, monkeypatch):
+    monkeypatch.setenv("HOME", str(here))
+    monkeypatch.setenv("USERPROFILE", str(here))
+    (here / "net.pth").write_bytes(b"mine")
+    for name in ("net.pth", str(here / "net.pth"), "~/net.pth"):
+        found = find_weights(name, registry=registry)
+        assert found.path.read_bytes() == b"mine"
+        assert found.name == name
+
+
+def test_the_folder_of_a_run_gives_its_network(registry, here):
+    (here / "runs" / "x").mkdir(parents=True)
+    refused(WeightsError, "runs/x", registry, "runs/x", "sr.safetensors")
+    (here / "runs" / "x" / "sr.safetensors").write_bytes(b"trained")
+    for name in ("runs/x", "runs/x/", str(here / "runs" / "x")):
+        assert find_weights(name, registry=registry).path.read_bytes() == b"trained"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (f"{REPO}:b.pth", b"b" * 99),
+        (f"{REPO}:deep/c d.safetensors", b"c" * 99),
+        (f"{REPO}@main:b.pth", b"b" * 99),
+        (f"{REPO}@{COMMIT}:b.pth", b"b" * 99),
+        (REPO, b"c" * 99),
+        (f"{REPO}@{COMMIT}", b"c" * 99),
+    ],
+)
+def test_files_of_the_hub_by_their_id(registry, access, fake_hub, here, name, content):
+    fake_hub.add(REPO, "b.pth", b"b" * 99)
+    fake_hub.add(REPO, "deep/c d.safetensors", b"c" * 99)
+    found = find_weights(name, registry=registry, hub=access)
+    assert found.path.read_bytes() == content
+    assert found.entry is None
+    assert found.name.startswith(f"{REPO}:")
+
+
+def test_a_repository_with_several_files_lists_them(registry, access, fake_hub, here):
+    for name in ("a.safetensors", "b.safetensors", "c.pth", "README.md"):
+        fake_hub.add(REPO, name, DATA)
+    message = refused(
+        WeightsError, REPO, registry, "2 .safetensors", "a.safetensors, b.safetensors", ":FILE", hub=access
+    )
+    assert "README" not in message
+    assert fake_hub.count("HEAD") == 0
+
+
+def test_a_repository_without_safetensors_lists_its_pickles(registry, access, fake_hub, here):
+    fake_hub.add(REPO, "c.pth", DATA)
+    refused(WeightsError, REPO, registry, "no .safetensors", "c.pth", hub=access)
+
+
+def test_a_repository_without_weights_is_told(registry, access, fake_hub, here):
+    fake_hub.add(REPO, "README.md", DATA)
+    refused(WeightsError, REPO, registry, REPO, "no weights file", hub=access)
+
+
+def test_a_hostile_list_of_files_stays_one_line(registry, access, fake_hub, here):
+    for number in range(40):
+        fake_hub.add(REPO, f"\x1b[2J{number}\n.safetensors", DATA)
+    assert len(refused(WeightsError, REPO, registry, "40 .safetensors", hub=access)) < 400
+
+
+def test_a_hostile_only_file_is_not_fetched(registry, access, fake_hub, here):
+    fake_hub.add(REPO, "../../x.safetensors", DATA)
+    refused(HubError, REPO, registry, "no path inside", hub=access)
+    assert fake_hub.count("HEAD") == 0
+
+
+def test_a_mistyped_path_that_looks_like_a_hub_id_is_told_as_both(registry, access, fake_hub, here):
+    refused(HubError, "runs/typo", registry, "no file or folder runs/typo here", "no repository runs/typo", hub=access)
+    refused(HubError, "runs/typo", registry, "no file or folder runs/typo here", hub=access, offline=True)
+
+
+@pytest.mark.parametrize(
+    "name", ["no.pth", "a/no.safetensors", "./no", "/no/where", "~/no", "~nobody-here/no", "a/b.CKPT", "./a\nb"]
+)
+def test_a_missing_path_is_told_and_nobody_is_asked(registry, access, fake_hub, here, name):
+    refused(WeightsError, name, registry, f"no weights file {name!r}", "ddnsr weights list", hub=access)
+    assert fake_hub.requests == []
+
+
+@pytest.mark.parametrize(
+    ("name", "close"),
+    [("realesrgan", "realesrgan-x4plus"), ("RealESRGAN_x4plus", "realesrgan-x4plus"), ("ddnsr-light", "ddnsr-lite")],
+)
+def test_a_mistyped_name_brings_the_close_ones(registry, here, name, close):
+    refused(WeightsError, name, registry, repr(name), f"Did you mean {close}", "ddnsr weights list")
+
+
+@pytest.mark.parametrize("name", ["zzz", "", " ", "a/b/c", "a b/c", "\x1b[2J", "a/b:", "x\ny", "x" * 9000, "a\0b"])
+def test_a_name_of_nothing_is_refused(registry, access, fake_hub, here, name):
+    message = refused(WeightsError, name, registry, "ddnsr weights list", hub=access)
+    assert "Did you mean" not in message
+    assert fake_hub.requests == []

@@ -1,0 +1,131 @@
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import ddnsr_cli
+from ddnsr_cli.training.snapshot import load_snapshot
+from ddnsr_cli.training.stop import STOP_SIGNALS, StopRequest, stop_on_signals
+
+
+def test_nobody_asked():
+    request = StopRequest()
+    assert not request
+    assert request.exit_code == 0
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_signal_is_noted_and_gives_the_shells_exit_code(number):
+    with stop_on_signals() as request:
+        assert not request
+        signal.raise_signal(number)
+        assert request
+    assert request.exit_code == 128 + number
+
+
+def test_the_codes_are_the_ones_that_shells_know():
+    request = StopRequest()
+    request.note(signal.SIGINT)
+    assert request.exit_code == 130
+    request = StopRequest()
+    request.note(signal.SIGTERM)
+    assert request.exit_code == 143
+
+
+def test_the_first_signal_is_the_one_remembered():
+    with stop_on_signals() as request:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+    assert request.signal_number == signal.SIGINT
+
+
+@pytest.mark.parametrize("first", STOP_SIGNALS)
+def test_a_later_sigint_interrupts_at_once(first):
+    with stop_on_signals() as request:
+        signal.raise_signal(first)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert request.signal_number == first
+
+
+def test_a_second_sigterm_does_not_interrupt():
+    with stop_on_signals() as request:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+    assert request.signal_number == signal.SIGTERM
+
+
+@pytest.fixture
+def ours():
+    """A SIGTERM handler that was there before."""
+
+    def ours(_number, _frame):
+        """Never called."""
+
+    theirs = signal.signal(signal.SIGTERM, ours)
+    yield ours
+    signal.signal(signal.SIGTERM, theirs)
+
+
+def handlers():
+    return [signal.getsignal(number) for number in STOP_SIGNALS]
+
+
+def test_the_handlers_are_given_back(ours):
+    before = handlers()
+    with stop_on_signals():
+        assert ours not in handlers()
+    assert handlers() == before
+    assert ours in before
+
+
+def test_the_handlers_are_given_back_after_a_failure(ours):
+    before = handlers()
+
+    def fail():
+        with stop_on_signals():
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        fail()
+    assert handlers() == before
+
+
+def started(folder):
+    """tiny_run.py as a process group of its own."""
+    places = [str(Path(ddnsr_cli.__file__).parents[1]), str(Path(__file__).parent)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "tiny_run", str(folder)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(places), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="process groups and signals of Unix")
+def test_a_stopped_run_finishes_its_step_and_saves_it(tmp_path):
+    # To the whole group, as terminals and schedulers send it: the worker that decodes gets it too.
+    from tiny_run import write_photos
+
+    write_photos(tmp_path / "photos")
+    with started(tmp_path) as run:
+        try:
+            assert select.select([run.stdout], [], [], 60)[0], "no step within a minute"
+            assert run.stdout.readline() == "1\n"
+            os.killpg(run.pid, signal.SIGTERM)
+            sent = time.monotonic()
+            steps, errors = run.communicate(timeout=30)
+        finally:
+            run.kill()
+    assert errors == ""
+    assert run.returncode == 128 + signal.SIGTERM
+    assert time.monotonic() - sent < 20
+    last = int(([1, *steps.split()])[-1])
+    assert load_snapshot(tmp_path / "state.safetensors").step == last
