@@ -166,11 +166,12 @@ class Upscaler:
         if plan.tiles == 1:
             side = min(side, plan.window_px - 2 * tiles.halo_px)
         if side <= LEAST_TILE_PX:
+            elsewhere = "" if self._runner.device.type == "cpu" else ", or use --device cpu"
             raise OutOfMemoryError(
                 f"{self._runner.device} has no memory for a tile of {plan.window_px} px with its halo ({reason}). "
-                "Close other programs, or use --device cpu."
+                f"Close other programs{elsewhere}."
             )
-        half = max(LEAST_TILE_PX, side // 2)
+        half = max(LEAST_TILE_PX, side // 16 * 8)
         self._largest_px = half
         note(f"Out of memory with tiles of {side} px: going on with {half} px.")
         return replace(tiles, tile_px=half)

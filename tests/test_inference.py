@@ -161,7 +161,36 @@ def test_memory_is_bounded_by_two_bands_whatever_the_height():
     assert len(at_bands) == 10
     assert max(at_bands) <= 1.1 * band_bytes  # one band, and the tail that fades into the next
     assert max(at_tiles) <= 3.2 * band_bytes  # the band given, the one in work, and a tile as wide as the picture
-    assert max(at_tiles) < 0.45 * 4 * 3 * (4 * source.height) * (4 * source.width)
+
+
+def test_a_band_is_held_no_longer_than_the_caller_does():
+    ready = upscaler(ShortNet(), 32)
+    before = live_tensor_bytes()
+    at_tiles = []
+    bands = ready.bands(Streamed(), on_tile=lambda done, total: at_tiles.append(live_tensor_bytes() - before))
+    while next(bands, None) is not None:
+        pass
+    band_bytes = 4 * 3 * (4 * 40) * (4 * Streamed.width)
+    assert max(at_tiles) <= 2.2 * band_bytes
+
+
+class PerCall(ShortNet):
+    """Gives one value everywhere: the number of the call."""
+
+    def forward(self, lr):
+        return torch.full_like(super().forward(lr), len(self.shapes) - 1.0)
+
+
+@pytest.mark.parametrize("size", [(90, 20), (20, 90)])
+def test_neighbours_that_differ_fade_into_each_other_both_ways(size):
+    sr = upscaler(PerCall(), 64, halo_px=8, blend_px=4).whole(torch.zeros(1, 3, *size))
+    profile = sr[0, 0].amax(dim=size.index(20))
+    assert torch.equal(sr[0, 0].amin(dim=size.index(20)), profile)
+    assert profile[0] == 0
+    assert profile[-1] == 1
+    inside = (profile > 0) & (profile < 1)
+    assert inside.sum() == 4 * 2 * 4
+    assert profile.diff().max() < 0.06
 
 
 def test_rows_are_read_downwards():
@@ -244,6 +273,11 @@ def test_finished_bands_are_kept_when_memory_runs_out_later(failing_call, blend_
     assert done_before == 0 or progress[failing_call - 1][0] == failing_call
 
 
+def test_halving_starts_from_the_size_in_use():
+    _, notes, _ = run(upscaler(SmallDevice(110 * 110), 2000), whole_numbers(200, 150))
+    assert notes == ["Out of memory with tiles of 192 px: going on with 96 px."]
+
+
 def test_the_size_that_fitted_is_kept_for_the_next_picture():
     ready = upscaler(SmallDevice(50 * 50), 128)
     assert len(run(ready, whole_numbers(200, 150))[1]) == 2
@@ -253,7 +287,7 @@ def test_the_size_that_fitted_is_kept_for_the_next_picture():
 def test_below_the_least_tile_memory_is_an_error_with_advice():
     ready = upscaler(SmallDevice(10 * 10), 128)
     with pytest.raises(
-        OutOfMemoryError, match=r"cpu has no memory .*CUDA out of memory.*Close other programs"
+        OutOfMemoryError, match=r"cpu has no memory .*CUDA out of memory.*Close other programs.$"
     ) as caught:
         ready.whole(whole_numbers(200, 150))
     assert "\n" not in str(caught.value)

@@ -1,6 +1,8 @@
 """Sizes of results, and bringing pictures to them."""
 
 import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -79,26 +81,29 @@ def resize_samples(samples: Pixels, width: int, height: int) -> Pixels:
     """(H, W, C) to (height, width, C), each channel for itself; Lanczos, antialiased, rounded, same type."""
     if samples.shape[:2] == (height, width):
         return samples
-    if samples.dtype == np.uint8 and samples.shape[2] == 3:
-        return np.asarray(Image.fromarray(samples).resize((width, height), Image.Resampling.LANCZOS))
-    return _stacked([_resized(samples[..., channel], width, height) for channel in _channels(samples)], samples)
+    return _stacked(_each_channel(lambda plane: _resized(plane, width, height), samples), samples)
 
 
 def _weighted(pixels: Pixels, alpha: Pixels, new_alpha: Pixels) -> Pixels:
     """Colours resized as alpha times colour, then divided by the resized alpha; where that is 0, resized plainly."""
     height, width = new_alpha.shape
     weights = _resized(alpha, width, height)
-    planes = []
-    for channel in _channels(pixels):
-        plane = pixels[..., channel]
+
+    def weighted(plane: NDArray[Any]) -> NDArray[np.float32]:
         product = _resized(plane.astype(np.float32) * alpha, width, height)
-        plain = _resized(plane, width, height)
-        straight = np.divide(product, weights, out=plain, where=new_alpha > 0)
-        planes.append(straight)
-    return _stacked(planes, pixels)
+        return np.divide(product, weights, out=_resized(plane, width, height), where=new_alpha > 0)
+
+    return _stacked(_each_channel(weighted, pixels), pixels)
+
+
+def _each_channel(work: Callable[[NDArray[Any]], NDArray[np.float32]], samples: Pixels) -> list[NDArray[np.float32]]:
+    """`work` on every channel, side by side: Pillow lets go of the interpreter's lock."""
+    with ThreadPoolExecutor(samples.shape[2]) as pool:
+        return list(pool.map(work, (samples[..., channel] for channel in range(samples.shape[2]))))
 
 
 def _resized(plane: NDArray[Any], width: int, height: int) -> NDArray[np.float32]:
+    # not in 8 bits: Pillow would round and clip between its pass across and its pass down
     image = Image.fromarray(np.ascontiguousarray(plane, dtype=np.float32))
     return np.array(image.resize((width, height), Image.Resampling.LANCZOS))
 
@@ -106,10 +111,6 @@ def _resized(plane: NDArray[Any], width: int, height: int) -> NDArray[np.float32
 def _stacked(planes: list[NDArray[np.float32]], like: Pixels) -> Pixels:
     """Planes (H, W) as samples (H, W, C) of the type of `like`."""
     return rounded(np.stack(planes, axis=2), like)
-
-
-def _channels(samples: Pixels) -> range:
-    return range(samples.shape[2])
 
 
 def _scaled(width: int, height: int, above: float, below: float) -> tuple[int, int]:

@@ -115,8 +115,8 @@ class RRDBNet(nn.Module):
 def start_as_nearest(net: RRDBNet, generator: torch.Generator) -> None:
     """Initialise `net` so that its first output is the nearest-neighbour up-scaled input.
 
-    Three channels carry RGB unchanged through `conv_first, conv_up1, conv_up2, conv_hr, conv_last`; `conv_body` and
-    the other inputs of `conv_last` start near zero; all else is Kaiming-normal times 0.1 (ESRGAN, section 3.1
+    Three channels carry RGB unchanged through `conv_first, conv_up1, conv_up2, conv_hr, conv_last`; the
+    other inputs of `conv_last` start at zero and `conv_body` near it; all else is Kaiming-normal times 0.1 (ESRGAN, section 3.1
     and supplement). Values in [0, 1] pass LeakyReLU unchanged, so the identity is exact for them. A short
     training run then starts at the quality of plain enlarging instead of black.
     """
@@ -127,7 +127,6 @@ def start_as_nearest(net: RRDBNet, generator: torch.Generator) -> None:
             if module.bias is not None:
                 module.bias.zero_()
     net.conv_body.weight.mul_(0.1)
-    net.conv_last.weight.mul_(0.1)
     _carry_rgb(net)
 
 

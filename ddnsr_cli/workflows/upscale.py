@@ -1,5 +1,6 @@
 """`ddnsr upscale`: from picture files to larger picture files."""
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,9 +10,9 @@ import numpy as np
 
 from ddnsr_cli.checkpoint import load_sr_net
 from ddnsr_cli.device import DtypeName, choose_device, choose_dtype
-from ddnsr_cli.errors import BatchError, ConfigError, DdnsrError, ImageWriteError, OutOfMemoryError
+from ddnsr_cli.errors import BatchError, ConfigError, DdnsrError, ImageReadError, ImageWriteError, OutOfMemoryError
 from ddnsr_cli.images.alpha import fill_transparent, held_near, spread
-from ddnsr_cli.images.formats import format_of
+from ddnsr_cli.images.formats import format_of, shown
 from ddnsr_cli.images.limits import check_writable
 from ddnsr_cli.images.listing import find_images
 from ddnsr_cli.images.names import Found, OutputNames
@@ -28,6 +29,7 @@ from ddnsr_cli.tiling import TensorSource
 from ddnsr_cli.weights import find_weights
 
 BESIDE_SUFFIX = "_x4"  # only when a result lies beside its source: in a folder of its own it keeps the name
+MOST_NAMES = 20  # in one message; each failure was told when it happened
 CANVAS_SHARE = 0.8  # of free memory: what a result may take before we refuse to begin
 
 
@@ -108,14 +110,21 @@ def upscale_images(
     A single named file raises its own error. Of several pictures each failure is told to the listener and the rest
     go on; at the end BatchError names them. Results that exist are skipped when there are several pictures.
     """
-    plan = _plan(inputs, output, options)
-    if plan.single is not None:
-        _refuse_to_lose(plan.single, options)
-    engine = _engine(options, listener)
-    if plan.single is not None:
-        yield _upscale_file(plan.single, engine, options, listener)
+    names = _names(output, options)
+    if len(inputs) == 1 and not inputs[0].is_dir():
+        (found,) = find_images(inputs)
+        job = _single_job(found, output, names, options)
+        _refuse_to_lose(job, options)
+        yield _upscale_file(job, _engine(options, listener), options, listener)
         return
-    yield from _batch(plan.jobs, engine, options, listener)
+    if output is not None and output.is_file():
+        raise ImageWriteError(f"{output} is a file, and there are several pictures. Give a folder with -o.")
+    pictures = find_images(inputs, results=names)
+    first = next(pictures, None)
+    if first is None:
+        raise ImageReadError(f"{_listed(inputs)}: no picture is in there. Name a picture, or a folder that holds some.")
+    jobs = (Job(source=one.source, target=names.target(one)) for one in itertools.chain([first], pictures))
+    yield from _batch(jobs, _engine(options, listener), options, listener)
 
 
 def upscale_picture(picture: Picture, engine: Upscaler, listener: UpscaleListener) -> Picture:
@@ -130,26 +139,6 @@ def upscale_picture(picture: Picture, engine: Upscaler, listener: UpscaleListene
     larger = _run(pixels, engine, listener)
     alpha = None if picture.alpha is None else _larger_alpha(picture.alpha, engine, listener)
     return replace(picture, pixels=larger, alpha=alpha)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Plan:
-    """Either one named file or a stream of jobs."""
-
-    single: Job | None
-    jobs: Iterator[Job]
-
-
-def _plan(inputs: Sequence[Path], output: Path | None, options: UpscaleOptions) -> _Plan:
-    is_single = len(inputs) == 1 and not inputs[0].is_dir()
-    if not is_single and output is not None and output.is_file():
-        raise ImageWriteError(f"{output} is a file, and there are several pictures. Give a folder with -o.")
-    names = _names(output, options)
-    if not is_single:
-        found = find_images(inputs, results=names)
-        return _Plan(single=None, jobs=(Job(source=one.source, target=names.target(one)) for one in found))
-    (found_one,) = find_images(inputs)
-    return _Plan(single=_single_job(found_one, output, names, options), jobs=iter(()))
 
 
 def _names(output: Path | None, options: UpscaleOptions) -> OutputNames:
@@ -204,8 +193,12 @@ def _batch(
     if skipped:
         listener.note(f"{skipped} results were there already and were left as they are (--overwrite makes them anew)")
     if failed:
-        names = ", ".join(str(path) for path in failed)
-        raise BatchError(f"{len(failed)} of {done + skipped + len(failed)} pictures failed: {names}.")
+        raise BatchError(f"{len(failed)} of {done + skipped + len(failed)} pictures failed: {_listed(failed)}.")
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    more = f" and {len(paths) - MOST_NAMES} more" if len(paths) > MOST_NAMES else ""
+    return ", ".join(shown(path) for path in paths[:MOST_NAMES]) + more
 
 
 def _upscale_file(job: Job, engine: Upscaler, options: UpscaleOptions, listener: UpscaleListener) -> Written:
@@ -230,14 +223,14 @@ def _upscale_file(job: Job, engine: Upscaler, options: UpscaleOptions, listener:
 
 def _tell(job: Job, notes: Sequence[str], listener: UpscaleListener) -> None:
     for note in notes:
-        listener.note(f"{job.source}: {note}")
+        listener.note(f"{shown(job.source)}: {note}")
 
 
 def _refuse_to_lose(job: Job, options: UpscaleOptions) -> None:
     if _is_same_file(job):
-        raise ImageWriteError(f"{job.target} is the picture to read. Give another output with -o.")
+        raise ImageWriteError(f"{shown(job.target)} is the picture to read. Give another output with -o.")
     if job.target.exists() and not options.overwrite:
-        raise ImageWriteError(f"{job.target} exists. Add --overwrite, or give another output with -o.")
+        raise ImageWriteError(f"{shown(job.target)} exists. Add --overwrite, or give another output with -o.")
 
 
 def _is_same_file(job: Job) -> bool:

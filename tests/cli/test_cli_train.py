@@ -12,21 +12,6 @@ from PIL import Image
 
 SIZES = {"--features": 4, "--blocks": 1, "--growth": 2, "--batch": 4, "--crop": 32, "--workers": 0}
 SMALL = [word for option in SIZES.items() for word in option] + ["--device", "cpu"]
-    "--features",
-    "4",
-    "--blocks",
-    "1",
-    "--growth",
-    "2",
-    "--batch",
-    "4",
-    "--crop",
-    "32",
-    "--workers",
-    "0",
-    "--device",
-    "cpu",
-]
 
 
 @pytest.fixture
@@ -48,7 +33,8 @@ def test_a_run_trains_and_its_folder_is_a_model(ddnsr, photos, photo, tmp_path):
     assert "small.png" in done.err
     assert [json.loads(line)["step"] for line in (run / "log.jsonl").read_text().splitlines()] == [2, 4]
     assert ddnsr("upscale", photo("in.png"), "-o", tmp_path / "o.png", "-m", run).code == 0
-    assert Image.open(tmp_path / "o.png").size == (96, 80)
+    with Image.open(tmp_path / "o.png") as image:
+        assert image.size == (96, 80)
 
 
 def test_a_stopped_run_goes_on_to_the_same_bytes(ddnsr, photos, tmp_path):

@@ -8,8 +8,14 @@ import pytest
 from PIL import Image
 
 
+def opened(path):
+    with Image.open(path) as image:
+        image.load()
+        return image
+
+
 def pixels(path):
-    return np.asarray(Image.open(path).convert("RGB"), float)
+    return np.asarray(opened(path).convert("RGB"), float)
 
 
 def nearest(path, times=4):
@@ -20,7 +26,7 @@ def test_one_photo_becomes_a_file_four_times_as_large(ddnsr, photo, quick_model,
     source, target = photo(), tmp_path / "out.png"
     done = ddnsr("upscale", source, "-o", target, "-m", quick_model)
     assert (done.code, done.out) == (0, f"{target}\n")
-    assert Image.open(target).size == (96, 80)
+    assert opened(target).size == (96, 80)
     assert np.abs(pixels(target) - nearest(source)).max() < 4  # the quick model's known result
 
 
@@ -33,7 +39,7 @@ def test_the_bundled_model_is_the_default(ddnsr, photo, tmp_path):
     source = photo(width=32, height=32)
     done = ddnsr("upscale", source, "-o", tmp_path / "out.png", "--offline")
     assert done.code == 0, done.err
-    shrunk = Image.open(tmp_path / "out.png").resize((32, 32), Image.Resampling.BICUBIC)
+    shrunk = opened(tmp_path / "out.png").resize((32, 32), Image.Resampling.BICUBIC)
     assert np.abs(np.asarray(shrunk, float) - pixels(source)).mean() < 3
 
 
@@ -49,7 +55,7 @@ def test_the_bundled_model_is_the_default(ddnsr, photo, tmp_path):
 )
 def test_any_size_can_be_asked_for(ddnsr, photo, quick_model, tmp_path, words, size):
     assert ddnsr("upscale", photo(), "-o", tmp_path / "o.png", "-m", quick_model, *words).code == 0
-    assert Image.open(tmp_path / "o.png").size == size
+    assert opened(tmp_path / "o.png").size == size
 
 
 @pytest.mark.parametrize("format_", ["png", "jpg", "webp", "tiff", "avif"])
@@ -116,7 +122,7 @@ def test_gray_alpha_depth_and_orientation_survive(ddnsr, quick_model, tmp_path):
     Image.fromarray(ramp).convert("RGB").save(tmp_path / "turned.jpg", exif=exif)
     done = ddnsr("upscale", tmp_path, "-o", tmp_path / "out", "-m", quick_model)
     assert done.code == 0, done.err
-    found = {path.stem: Image.open(path) for path in (tmp_path / "out").iterdir()}
+    found = {path.stem: opened(path) for path in (tmp_path / "out").iterdir()}
     assert {name: (image.mode, image.size) for name, image in found.items()} == {
         "gray": ("L", (48, 40)), "deep": ("I;16", (48, 40)), "alpha": ("RGBA", (48, 40)), "turned": ("RGB", (40, 48)),
     }  # fmt: skip

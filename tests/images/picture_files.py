@@ -123,15 +123,25 @@ def cmyk_profile():
         light = 255 * (1 - black) * (1 - 0.5 * max(cyan, magenta, yellow))
         lut += bytes((int(light), 208 if cyan > black else 128, 195 if cyan > black else 128))
     lut += bytes(range(256)) * 3
+    return profile(b"CMYK", b"prtr", b"Lab ", b"A2B0", lut)
+
+
+def linear_gray_profile():
+    """A gray profile whose samples are amounts of light."""
+    return profile(b"GRAY", b"mntr", b"XYZ ", b"kTRC", b"curv\0\0\0\0\0\0\0\0")
+
+
+def profile(space, device, connection, name, data):
+    """An ICC profile with one tag that matters."""
     white = b"XYZ \0\0\0\0" + struct.pack(">3i", 63190, 65536, 54061)
     text = b"text\0\0\0\0none\0\0\0\0"
     described = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + bytes(78)
-    tags = [(b"A2B0", lut), (b"wtpt", white), (b"cprt", text), (b"desc", described + bytes(-len(described) % 4))]
+    tags = [(name, data), (b"wtpt", white), (b"cprt", text), (b"desc", described + bytes(-len(described) % 4))]
     at, table, body = 128 + 4 + 12 * len(tags), struct.pack(">I", len(tags)), b""
-    for name, data in tags:
-        table += name + struct.pack(">II", at + len(body), len(data))
-        body += data
-    header = struct.pack(">I4sI4s4s4s", at + len(body), b"lcms", 0x02400000, b"prtr", b"CMYK", b"Lab ")
+    for tag, content in tags:
+        table += tag + struct.pack(">II", at + len(body), len(content))
+        body += content
+    header = struct.pack(">I4sI4s4s4s", at + len(body), b"lcms", 0x02400000, device, space, connection)
     header = header.ljust(36, b"\0") + b"acsp" + bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
     return header.ljust(128, b"\0") + table + body
 

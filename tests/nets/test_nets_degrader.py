@@ -105,6 +105,14 @@ def test_both_inputs_reach_the_result():
     assert lr_real.grad.any()
 
 
+def test_what_the_merge_finds_is_added_to_the_hr_branch():
+    net = seeded(SMALL)
+    torch.nn.init.zeros_(net.merge[-1].weight)
+    torch.nn.init.zeros_(net.merge[-1].bias)
+    hr, lr_real = (torch.rand(1, 3, side, side, dtype=torch.float64) for side in (16, 4))
+    torch.testing.assert_close(net(hr, lr_real), net.conv_last(net.hr_branch(hr)))
+
+
 def test_one_lr_pixel_further_is_four_hr_pixels_further():
     net = seeded(DegraderConfig(features=4, blocks=1))
     reach = reach_lr_px(1) + 1  # noise is no longer zero
