@@ -52,7 +52,7 @@ def find_weights(
         return FoundWeights(path=local, name=name)
     meant = _ON_HUB.fullmatch(name)
     if meant is None or _is_meant_as_path(name):
-        raise WeightsError(_unknown(name, registry))
+        raise WeightsError(unknown_name(name, registry))
     return _on_hub(meant, offline=offline, on_progress=on_progress, hub=hub)
 
 
@@ -105,7 +105,8 @@ def _is_meant_as_path(name: str) -> bool:
     return name.startswith((".", "/", "~")) or (":" not in name and name.lower().endswith(SUFFIXES))
 
 
-def _unknown(name: str, registry: Registry) -> str:
+def unknown_name(name: str, registry: Registry) -> str:
+    """What to tell a user whose name means nothing: released names that are close, and where all are listed."""
     if _is_meant_as_path(name):
         return f"There is no weights file {name!r}. Check the path; for released weights, see: ddnsr weights list."
     close = difflib.get_close_matches(name.lower(), registry.names, n=3, cutoff=0.5)

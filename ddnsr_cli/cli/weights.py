@@ -39,13 +39,14 @@ def list_weights(
 @weights.command()
 def info(name: Annotated[str, typer.Argument(help="Registry name.")]) -> None:
     """Everything the registry says of a model: network, place, hash, licence, data, scores."""
+    from ddnsr_cli.errors import WeightsError
     from ddnsr_cli.registry import read_registry
     from ddnsr_cli.weights import unknown_name
 
     registry = read_registry()
     entry = registry.get(name)
     if entry is None:
-        raise unknown_name(name, registry)
+        raise WeightsError(unknown_name(name, registry))
     for key, value in _facts(entry).items():
         typer.echo(f"{key}: {value}")
 

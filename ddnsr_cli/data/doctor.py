@@ -14,7 +14,7 @@ from ddnsr_cli.data.likeness import near_pairs, same_bytes
 from ddnsr_cli.data.measures import Limits
 from ddnsr_cli.data.photos import list_photos
 from ddnsr_cli.data.report import Checked, Finding, Report, Role, Severity, Trouble
-from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.errors import ConfigError, DataError
 
 LEAST_TO_COMPARE = 8  # photos of a set before its share of noisy ones says anything
 
@@ -26,10 +26,13 @@ Found = TypeVar("Found")
 class DoctorOptions:
     """How thoroughly photos are looked at."""
 
-    least_px: dict[Role, int] = field(default_factory=lambda: {Role.HR: 128, Role.LR: 32})
-    """Shorter side that a photo needs: that of a crop."""
+    least_hr_px: int = 128
+    """Shorter side that an HR photo needs: that of a crop."""
 
-    sample: int = 2000
+    least_lr_px: int = 32
+    """Shorter side that an LR photo needs: that of a crop; 256 for the targets made from it."""
+
+    sample: int = 1000
     """Photos of a set that are decoded and measured, drawn by the seed; of all others the header, the size and
     whether the file repeats another byte by byte are checked."""
 
@@ -130,7 +133,7 @@ def _of_photo(row: PhotoFacts, role: Role, options: DoctorOptions) -> Iterator[F
     if row.damage is not None:
         yield _finding(row, role, Trouble.UNREADABLE, row.damage)
         return
-    least = options.least_px[role]
+    least = options.least_hr_px if role is Role.HR else options.least_lr_px
     if min(row.height, row.width) < least:
         told = f"{row.path} has {row.width}x{row.height} pixels; a side needs {least}. Remove it."
         yield _finding(row, role, Trouble.SMALL, told)
@@ -153,9 +156,13 @@ def _repeats(facts: dict[Role, list[PhotoFacts]], most_bits: int) -> list[Findin
     """Each photo that repeats an earlier one, once. HR photos come before LR ones."""
     rows = [(role, row) for role, of_role in facts.items() for row in of_role if row.damage is None]
     role_of = {row.path: role for role, row in rows}
+    try:
+        copies = list(same_bytes([row.path for _, row in rows]))
+    except OSError as cause:
+        raise DataError(f"A photo could be opened but not read again ({cause}). Check the disk.") from cause
     told = {
         later: f"{later} has the same bytes as {earlier}{_across(role_of, later, earlier)}. Keep one of them."
-        for later, earlier in same_bytes([row.path for _, row in rows])
+        for later, earlier in copies
     }
     hashed = [(row.path, row.hash) for _, row in rows if row.hash is not None]
     for later, earlier, bits in near_pairs([value for _, value in hashed], most_bits):

@@ -13,7 +13,7 @@ from ddnsr_cli.data.photos import decode_rgb, photo_size
 from ddnsr_cli.data.report import Trouble
 from ddnsr_cli.errors import ImageReadError
 
-MEASURED_PX = 1024  # of each side, around the middle: enough to tell, and quick for a 50-megapixel photo
+MEASURED_PX = 768  # of each side, around the middle: enough to tell, and quick for a 50-megapixel photo
 GRAY_LEVELS = 2  # channels that differ no more are gray, rounding in a JPEG included
 
 Told = tuple[Trouble, str]
@@ -104,7 +104,8 @@ def _transparent_share(image: Image.Image) -> float:
 
 
 def _gray(photo: NDArray[np.uint8]) -> tuple[Told, ...]:
-    spread = int(np.ptp(photo, axis=2).max())
+    red, green, blue = (photo[..., channel].astype(np.int16) for channel in range(3))
+    spread = max(int(np.abs(red - green).max()), int(np.abs(green - blue).max()), int(np.abs(red - blue).max()))
     if spread > GRAY_LEVELS:
         return ()
     return ((Trouble.GRAY, f"is gray: its channels differ by {spread} levels at most. Colour is not learned from it."),)
@@ -135,6 +136,6 @@ def _upscaled(photo: NDArray[np.uint8], limits: Limits) -> str | None:
     if share is None or share >= limits.fine_detail:
         return None
     return (
-        f"looks up-scaled: its finest detail has {share:.1%} of the power of the middle one,"
-        f" below {limits.fine_detail:.1%}."
+        f"looks up-scaled (or smoothed hard): its finest detail has {share:.2%} of the power of the middle one,"
+        f" below {limits.fine_detail:.0%}."
     )

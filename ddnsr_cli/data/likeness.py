@@ -35,35 +35,35 @@ def picture_hash(photo: NDArray[np.uint8]) -> int | None:
 def near_pairs(hashes: Sequence[int], most_bits: int) -> Iterator[tuple[int, int, int]]:
     """(index, earlier index, bits that differ) for every hash with another before it at most `most_bits` away.
 
-    Each index comes once, with the nearest earlier one. Not all pairs are compared: two hashes that differ in
-    at most `most_bits` bits agree in one of `most_bits + 1` pieces.
+    Each index comes once, with one earlier. Not all pairs are compared: two hashes that differ in at most
+    `most_bits` bits agree in one of `most_bits + 1` pieces.
     """
     first_with: dict[int, int] = {}
     for index, value in enumerate(hashes):
         first_with.setdefault(value, index)
     values = np.array(list(first_with), dtype=np.uint64)
-    nearest = _nearest_earlier(values, most_bits)
     owner = list(first_with.values())
     for index, value in enumerate(hashes):
         if first_with[value] != index:
             yield index, first_with[value], 0
-    for later, (bits, earlier) in nearest.items():
+    for later, (bits, earlier) in _some_earlier(values, most_bits).items():
         yield owner[later], owner[earlier], bits
 
 
-def _nearest_earlier(values: NDArray[np.uint64], most_bits: int) -> dict[int, tuple[int, int]]:
-    """Position -> (bits that differ, nearest earlier position), for different values."""
-    nearest: dict[int, tuple[int, int]] = {}
+def _some_earlier(values: NDArray[np.uint64], most_bits: int) -> dict[int, tuple[int, int]]:
+    """Position -> (bits that differ, earlier position) of each of these different values that has one near."""
+    found: dict[int, tuple[int, int]] = {}
     for shift, mask in _pieces(most_bits + 1):
         for members in _groups(values >> shift & mask):
             for place in range(1, len(members)):
-                bits = _bits_between(values[members[:place]], values[members[place]])
-                closest = int(bits.argmin())
-                found = (int(bits[closest]), int(members[closest]))
                 later = int(members[place])
-                if found[0] <= most_bits and found < nearest.get(later, (65, 0)):
-                    nearest[later] = found
-    return nearest
+                if later in found:  # a long series of like photos would take minutes
+                    continue
+                bits = _bits_between(values[members[:place]], values[later])
+                closest = int(bits.argmin())
+                if bits[closest] <= most_bits:
+                    found[later] = (int(bits[closest]), int(members[closest]))
+    return found
 
 
 def _pieces(count: int) -> list[tuple[np.uint64, np.uint64]]:

@@ -66,7 +66,8 @@ def noise_floor(photo: NDArray[np.uint8], limits: Limits) -> NoiseFloor | None:
     open_patch = _open_patches(photo)
     if open_patch.sum() < LEAST_PATCHES:
         return None
-    y, cb, cr = _luma_chroma(photo)
+    y = _luma(photo)
+    cb, cr = (weight * (photo[..., channel] - y) for channel, weight in ((2, 0.564), (0, 0.713)))
     luma = _floor(_patch_deviation(y)[open_patch])
     fine = _floor(_patch_rms(_fine(y))[open_patch])
     both = np.hypot(_patch_deviation(cb), _patch_deviation(cr))[open_patch] / np.sqrt(2)
@@ -91,7 +92,7 @@ def block_jump(photo: NDArray[np.uint8]) -> float:
     """
     if min(photo.shape[:2]) < 4 * BLOCK_PX:
         return 0.0
-    y = _luma_chroma(photo)[0]
+    y = _luma(photo)
     return min(_jump_across_columns(y), _jump_across_columns(y.T))
 
 
@@ -103,7 +104,7 @@ def fine_detail(photo: NDArray[np.uint8]) -> float | None:
     height, width = photo.shape[:2]
     if min(height, width) < TILE_PX:
         return None
-    tiles = _tiles(_luma_chroma(photo)[0], TILE_PX)
+    tiles = _tiles(_luma(photo), TILE_PX)
     tiles = tiles[:: -(-len(tiles) // MOST_TILES)]
     window = np.outer(*[np.hanning(TILE_PX + 2)[1:-1]] * 2).astype(np.float32)
     spectra = np.fft.fft2((tiles - tiles.mean((1, 2), keepdims=True)) * window)
@@ -117,10 +118,9 @@ def fine_detail(photo: NDArray[np.uint8]) -> float | None:
     return upper / middle
 
 
-def _luma_chroma(photo: NDArray[np.uint8]) -> tuple[Plane, Plane, Plane]:
-    red, green, blue = (photo[..., channel].astype(np.float32) for channel in range(3))
-    luma = 0.299 * red + 0.587 * green + 0.114 * blue
-    return luma, 0.564 * (blue - luma), 0.713 * (red - luma)
+def _luma(photo: NDArray[np.uint8]) -> Plane:
+    luma: Plane = photo.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    return luma
 
 
 def _tiles(plane: NDArray[np.generic], side: int) -> NDArray[np.generic]:
@@ -132,8 +132,9 @@ def _tiles(plane: NDArray[np.generic], side: int) -> NDArray[np.generic]:
 
 def _open_patches(photo: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Which patches are nowhere clipped: black and white hide noise."""
-    darkest, brightest = _tiles(photo.min(2), PATCH_PX).min((1, 2)), _tiles(photo.max(2), PATCH_PX).max((1, 2))
-    unclipped: NDArray[np.bool_] = (darkest > 4) & (brightest < 251)
+    clipped = ((photo <= 4) | (photo >= 251)).view(np.uint8)
+    any_channel = _tiles(clipped[..., 0] | clipped[..., 1] | clipped[..., 2], PATCH_PX)
+    unclipped: NDArray[np.bool_] = any_channel.max((1, 2)) == 0
     return unclipped
 
 

@@ -22,7 +22,9 @@ def fill_transparent(pixels: Pixels, alpha: Pixels) -> Pixels:
     if visible.all() or not visible.any():
         return pixels
     near = _doubled(rounded(_block_colours(pixels, visible), pixels), visible.shape)
-    return np.where(visible[..., None], pixels, near).astype(pixels.dtype, copy=False)
+    filled = pixels.copy()
+    np.copyto(filled, near, where=~visible[..., None])
+    return filled
 
 
 def _block_colours(colours: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -31,7 +33,8 @@ def _block_colours(colours: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[n
     (H, W, C), (H, W) -> (ceil(H / 2), ceil(W / 2), C)
     """
     counts = _sums(known[..., None])
-    means = _sums(np.where(known[..., None], colours, 0)) / np.maximum(counts, 1)
+    means = _sums(np.where(known[..., None], colours, 0))
+    means /= np.maximum(counts, 1)
     filled = counts[..., 0] > 0
     if filled.all():
         return means

@@ -13,7 +13,6 @@ from ddnsr_cli.images.colour import cmyk_to_rgb, lab_to_rgb
 from ddnsr_cli.images.exif import bare_exif, orientation_of
 from ddnsr_cli.images.formats import shown
 from ddnsr_cli.images.picture import Metadata, Pixels
-from ddnsr_cli.images.stderr import quiet_stderr
 
 _RAW_PROFILES = ("Raw profile type exif", "Raw profile type APP1")
 _XMP_CHUNK = "XML:com.adobe.xmp"
@@ -63,8 +62,7 @@ def decode_with_pillow(path: Path, file: BinaryIO, *, file_format: str, max_pixe
         check_size(path, *image.size, max_pixels)
         frames = int(getattr(image, "n_frames", 1))
         key = _key_colour(image)
-        with quiet_stderr():
-            image.load()  # also reads what a PNG holds behind its pixels
+        image.load()  # also reads what a PNG holds behind its pixels
         metadata = _metadata(image)
         decoded = _decoded(image, metadata, key)
     notes = (first_of(frames),) if frames > 1 else ()

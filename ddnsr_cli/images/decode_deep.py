@@ -14,7 +14,6 @@ from ddnsr_cli.images.decode import Decoded, check_size, decode_with_pillow, fir
 from ddnsr_cli.images.decode_vips import deep_samples
 from ddnsr_cli.images.formats import shown
 from ddnsr_cli.images.picture import Metadata, Pixels, to_8_bits
-from ddnsr_cli.images.stderr import quiet_stderr
 from ddnsr_cli.images.tiff_header import TiffHeader, read_tiff_header
 
 _PNG_DEEP_COLOUR = (2, 4, 6)  # RGB, gray with alpha, RGB with alpha; Pillow is exact for plain gray
@@ -69,8 +68,7 @@ def _avif_coding(head: bytes) -> list[int]:
 def _decode_deep_tiff(file: BinaryIO, header: TiffHeader, metadata: Metadata) -> Decoded:
     if header.colour_channels == 0:
         raise ValueError("its colours are of an unknown kind")
-    with quiet_stderr():
-        samples, pages, notes = deep_samples(file, "TIFF")
+    samples, pages, notes = deep_samples(file, "TIFF")
     alpha: Pixels | None = None
     if header.alpha_channel is not None and header.alpha_channel < samples.shape[2]:
         alpha = samples[..., header.alpha_channel]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 WHITE = 65535
 """The largest sample of 16 bits."""
 
+_MOST_BANDS = 8
 _LOADERS = {"PNG": "pngload_source", "TIFF": "tiffload_source", "AVIF": "heifload_source"}
 
 
@@ -53,6 +54,8 @@ def _stretched(samples: NDArray[np.uint16], bits: int) -> NDArray[np.uint16]:
 
 
 def _samples(image: Any) -> NDArray[Any]:  # noqa: ANN401 - pyvips has no types to name
+    if image.bands > _MOST_BANDS:
+        raise ValueError(f"it has {image.bands} channels")
     samples: NDArray[Any] = image.numpy()
     return samples.reshape(image.height, image.width, image.bands)
 

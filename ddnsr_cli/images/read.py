@@ -22,6 +22,7 @@ from ddnsr_cli.images.exif import mend_exif, mend_xmp
 from ddnsr_cli.images.formats import HEAD_BYTES, READABLE, shown, sniff
 from ddnsr_cli.images.picture import Metadata, Picture, Pixels
 from ddnsr_cli.images.pnm import decode_pnm
+from ddnsr_cli.images.stderr import quiet_stderr
 
 MAX_PIXELS = 268_435_456
 """2^28: a square of 16,384 pixels a side; decoded to 16-bit RGB it takes 1.5 GiB."""
@@ -49,7 +50,7 @@ def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     Raises ImageReadError, naming the file, where it is missing, no picture, damaged or larger than `max_pixels`.
     """
     decode = _decoder_for(path)
-    with _ONE_AT_A_TIME, _pillow_limit(max_pixels), warnings.catch_warnings():
+    with _ONE_AT_A_TIME, _pillow_limit(max_pixels), quiet_stderr(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what matters becomes a note or an error
         try:
             with path.open("rb") as file:

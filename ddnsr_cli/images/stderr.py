@@ -12,8 +12,8 @@ _STDERR = 2
 def quiet_stderr() -> Iterator[None]:
     """Throw away what is written to the process's standard error inside the block, by C code too.
 
-    libtiff and libjpeg print there before Python sees an error. It is process-wide: what another thread writes
-    in the meantime is lost as well, so keep the block short.
+    libtiff prints there before Python sees an error, and Pillow logs there. It is process-wide: what another thread
+    writes in the meantime is lost as well, so keep the block short.
     """
     if sys.stderr is not None:
         sys.stderr.flush()

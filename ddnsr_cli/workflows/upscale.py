@@ -11,7 +11,8 @@ import numpy as np
 from ddnsr_cli.checkpoint import load_sr_net
 from ddnsr_cli.device import DtypeName, choose_device, choose_dtype
 from ddnsr_cli.errors import BatchError, ConfigError, DdnsrError, ImageReadError, ImageWriteError, OutOfMemoryError
-from ddnsr_cli.images.alpha import fill_transparent, held_near, spread
+from ddnsr_cli.images.alpha import fill_transparent
+from ddnsr_cli.images.edges import held_near, spread
 from ddnsr_cli.images.formats import format_of, shown
 from ddnsr_cli.images.limits import check_writable
 from ddnsr_cli.images.listing import find_images

@@ -111,6 +111,17 @@ def test_a_round_holds_the_crops_of_its_visits_and_mixes_them(flat_photos):
         assert all(len(sources(batch)) >= 4 for batch in a_round)
 
 
+def test_each_round_is_mixed_in_its_own_way(flat_photos):
+    config = stream(photos_per_round=8, batch=48)
+    ways = set()
+    for number, (_, hr) in enumerate(first(3, flat_photos, config, PLAIN)):
+        visit_of_photo = {
+            photo_of_visit(visit, 8, config.seed): visit % 8 for visit in range(8 * number, 8 * number + 8)
+        }
+        ways.add(tuple(visit_of_photo[photo] for photo in (hr[:, 0, 0, 0] // 30).tolist()))
+    assert len(ways) == 3
+
+
 @pytest.mark.parametrize("photos", [1, 2, 7, 100])
 def test_each_photo_is_visited_once_an_epoch(photos):
     for epoch in (0, 1, 5):

@@ -1,0 +1,72 @@
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from ddnsr_cli.config import options_from_json, options_to_json
+from ddnsr_cli.data.targets import PhotoSet, TargetOptions, TargetType, target_sets, usable_part
+from ddnsr_cli.errors import ConfigError, DataError
+
+HR = [Path("hr/a.png"), Path("hr/b.png")]
+LR = [Path("lr/c.png")]
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Three good photos of 40x64, 64x40 (by its EXIF orientation) and 300x300, one of 63x39, and a broken one."""
+    Image.new("RGB", (40, 64)).save(tmp_path / "tall.png")
+    Image.new("RGB", (64, 40)).save(tmp_path / "wide.png")
+    Image.new("RGB", (300, 300)).save(tmp_path / "large.png")
+    Image.new("RGB", (63, 39)).save(tmp_path / "small.png")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n????")
+    return PhotoSet(photos=tuple(tmp_path / f"{name}.png" for name in ("tall", "small", "wide", "broken", "large")))
+
+
+@pytest.mark.parametrize(
+    ("kind", "sets"),
+    [
+        ("div2k", (PhotoSet(photos=tuple(HR)),)),
+        ("canon", (PhotoSet(photos=tuple(HR)),)),
+        ("cleanup", (PhotoSet(photos=tuple(LR), shrink=2),)),
+        ("mixed", (PhotoSet(photos=tuple(HR)), PhotoSet(photos=tuple(LR), shrink=2))),
+    ],
+)
+def test_each_target_takes_its_photos(kind, sets):
+    assert target_sets(TargetOptions(kind=TargetType(kind)), hr=HR, lr=LR) == sets
+
+
+def test_only_cleanup_needs_no_hr_folder():
+    assert [kind for kind in TargetType if not TargetOptions(kind=kind).needs_hr_folder] == [TargetType.CLEANUP]
+
+
+@pytest.mark.parametrize("kind", TargetType)
+def test_a_target_survives_json(kind):
+    options = TargetOptions(kind=kind)
+    back = options_from_json(TargetOptions, json.loads(json.dumps(options_to_json(options))))
+    assert back == options
+    assert isinstance(back.kind, TargetType)
+
+
+def test_an_unknown_target_is_refused_with_the_known_ones():
+    with pytest.raises(ConfigError, match=r"no target type 'nikon'. Known: div2k, cleanup, mixed, canon."):
+        TargetOptions(kind="nikon")
+
+
+def test_photos_too_small_or_broken_are_named_and_the_rest_kept_in_order(photos):
+    usable, refused = usable_part(photos, crop_px=40)
+    assert [path.stem for path in usable.photos] == ["tall", "wide", "large"]
+    assert [refusal.path.stem for refusal in refused] == ["small", "broken"]
+    assert refused[0].reason == f"{photos.photos[1]} has 63x39 pixels; a side needs 40. Remove it."
+    assert "broken.png cannot be read" in refused[1].reason
+
+
+def test_a_photo_that_is_shrunk_must_be_larger(photos):
+    shrunk = PhotoSet(photos=photos.photos, shrink=2)
+    usable, refused = usable_part(shrunk, crop_px=128)
+    assert ([path.stem for path in usable.photos], usable.shrink, len(refused)) == (["large"], 2, 4)
+
+
+def test_a_set_without_a_usable_photo_is_refused(photos):
+    with pytest.raises(DataError, match=r"None of 5 photos has 301 pixels or more a side. First: .*tall.png has 40x64"):
+        usable_part(photos, crop_px=301)
