@@ -115,10 +115,10 @@ class RRDBNet(nn.Module):
 def start_as_nearest(net: RRDBNet, generator: torch.Generator) -> None:
     """Initialise `net` so that its first output is the nearest-neighbour up-scaled input.
 
-    Three channels carry RGB unchanged through `conv_first, conv_up1, conv_up2, conv_hr, conv_last`; the
-    other inputs of `conv_last` start at zero and `conv_body` near it; all else is Kaiming-normal times 0.1 (ESRGAN, section 3.1
-    and supplement). Values in [0, 1] pass LeakyReLU unchanged, so the identity is exact for them. A short
-    training run then starts at the quality of plain enlarging instead of black.
+    Three channels carry RGB unchanged through `conv_first, conv_up1, conv_up2, conv_hr, conv_last`; the other
+    inputs of `conv_last` start at zero and `conv_body` near it; all else is Kaiming-normal times 0.1 (ESRGAN,
+    section 3.1 and supplement). Values in [0, 1] pass LeakyReLU unchanged, so the identity is exact for them. A
+    short training run then starts at the quality of plain enlarging instead of black.
     """
     for module in net.modules():
         if isinstance(module, nn.Conv2d):

@@ -135,6 +135,19 @@ def clock(monkeypatch):
     return clock
 
 
+def test_the_speed_counts_the_images_of_every_batch(clock):
+    diary = Diary()
+    step = diary.train_step
+
+    def one_second(lr, hr):
+        clock.now += 1.0
+        return step(lr, hr)
+
+    diary.train_step = one_second
+    diary.run(steps=6, log=3)
+    assert [report.images_per_s for report in diary.reports] == [4.0, 4.0]  # batches of four
+
+
 def slow_batches(clock, *, wait_s):
     while True:
         clock.now += wait_s

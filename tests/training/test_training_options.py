@@ -30,6 +30,11 @@ def test_without_rise_and_fall_the_rate_is_its_peak_from_first_to_last():
     assert {flat.rate(step) for step in range(50)} == {0.5}
 
 
+def test_where_rise_and_fall_meet_the_lower_of_them_counts():
+    steep = ScheduleConfig(steps=10, peak=1.0, rise_steps=10, fall_share=1.0)
+    assert [steep.rate(step) for step in range(10)] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.4, 0.3, 0.2, 0.1])
+
+
 @pytest.mark.parametrize("steps", [1, 2, 7])
 @pytest.mark.parametrize("rise", [0, 100])
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])

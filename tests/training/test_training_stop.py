@@ -13,6 +13,17 @@ from ddnsr_cli.training.snapshot import load_snapshot
 from ddnsr_cli.training.stop import STOP_SIGNALS, StopRequest, stop_on_signals
 
 
+def send(number):
+    """To this process, once it is sure to survive it."""
+    assert callable(signal.getsignal(number))
+    signal.raise_signal(number)
+
+
+def test_the_signals_of_terminals_and_schedulers_are_caught():
+    assert {signal.SIGINT, signal.SIGTERM} <= set(STOP_SIGNALS)
+    assert not hasattr(signal, "SIGUSR1") or signal.SIGUSR1 in STOP_SIGNALS
+
+
 def test_nobody_asked():
     request = StopRequest()
     assert not request
@@ -23,41 +34,40 @@ def test_nobody_asked():
 def test_a_signal_is_noted_and_gives_the_shells_exit_code(number):
     with stop_on_signals() as request:
         assert not request
-        signal.raise_signal(number)
+        send(number)
         assert request
     assert request.exit_code == 128 + number
 
 
+def noted(*numbers):
+    request = StopRequest()
+    try:
+        for number in numbers:
+            request.note(number)
+    except KeyboardInterrupt:  # would end the test run
+        pytest.fail("interrupted")
+    return request
+
+
 def test_the_codes_are_the_ones_that_shells_know():
-    request = StopRequest()
-    request.note(signal.SIGINT)
-    assert request.exit_code == 130
-    request = StopRequest()
-    request.note(signal.SIGTERM)
-    assert request.exit_code == 143
+    assert (noted(signal.SIGINT).exit_code, noted(signal.SIGTERM).exit_code) == (130, 143)
 
 
 def test_the_first_signal_is_the_one_remembered():
-    with stop_on_signals() as request:
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGTERM)
-    assert request.signal_number == signal.SIGINT
+    assert noted(signal.SIGINT, signal.SIGTERM).signal_number == signal.SIGINT
+
+
+def test_a_second_sigterm_does_not_interrupt():
+    assert noted(signal.SIGTERM, signal.SIGTERM).signal_number == signal.SIGTERM
 
 
 @pytest.mark.parametrize("first", STOP_SIGNALS)
 def test_a_later_sigint_interrupts_at_once(first):
     with stop_on_signals() as request:
-        signal.raise_signal(first)
+        send(first)
         with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
+            send(signal.SIGINT)
     assert request.signal_number == first
-
-
-def test_a_second_sigterm_does_not_interrupt():
-    with stop_on_signals() as request:
-        signal.raise_signal(signal.SIGTERM)
-        signal.raise_signal(signal.SIGTERM)
-    assert request.signal_number == signal.SIGTERM
 
 
 @pytest.fixture

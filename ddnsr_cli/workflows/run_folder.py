@@ -1,0 +1,124 @@
+"""The files of a training run, the same for every kind of training.
+
+options.json             what was asked
+log.jsonl                figures and scores, one JSON object a line
+state/last.safetensors   everything needed to go on; best.safetensors and step_N.safetensors are copies of it
+sr.safetensors           averaged weights, for `ddnsr upscale -m`
+samples/step_N.png       what the networks make
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ddnsr_cli.config import changed_options, options_to_json
+from ddnsr_cli.errors import TrainingError
+from ddnsr_cli.files import atomic_path
+from ddnsr_cli.training.snapshot import Snapshot, load_snapshot, save_snapshot
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+KEPT_STATES = 3
+"""How many numbered copies of the state stay, the newest."""
+
+
+class Resumable(Protocol):
+    """A trainer whose state can be saved and taken up again."""
+
+    step: int
+
+    @property
+    def options(self) -> "DataclassInstance":
+        """Everything that decides what is learned."""
+
+    def snapshot(self, numbers: dict[str, Any]) -> Snapshot:
+        """The state, with `numbers` beside it."""
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Take over a state of the same options."""
+
+
+class RunFolder:
+    """A folder of the shape above."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.state = path / "state" / "last.safetensors"
+        self.weights = path / "sr.safetensors"
+
+    def resume(self, trainer: Resumable, *, free_to_change: tuple[str, ...]) -> Mapping[str, Any] | None:
+        """Restore the last save and give the numbers saved with it; None when there is no save yet.
+
+        free_to_change: starts of option names that may differ from those of the save.
+        Raises TrainingError when the save is damaged or of other options.
+        """
+        if not self.state.exists():
+            return None
+        snapshot = load_snapshot(self.state)
+        changed = changed_options(snapshot.numbers["options"], options_to_json(trainer.options))
+        refused = {name: values for name, values in changed.items() if not name.startswith(free_to_change)}
+        if refused:
+            told = ", ".join(f"{name} {old} -> {new}" for name, (old, new) in refused.items())
+            raise TrainingError(f"{self.path} was begun with other options ({told}). Use them, or another -o.")
+        trainer.restore(snapshot)
+        return snapshot.numbers
+
+    def prepare(self, trainer: Resumable) -> None:
+        """Make the folder and write the options. Raises TrainingError when that cannot be done."""
+        try:
+            self.state.parent.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(options_to_json(trainer.options), indent=2) + "\n"
+            with atomic_path(self.path / "options.json") as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        except OSError as cause:
+            raise TrainingError(f"{self.path} cannot be written ({cause}). Choose another folder with -o.") from cause
+
+    def save(self, trainer: Resumable, numbers: dict[str, Any]) -> None:
+        """The state, in place of the last one. Raises TrainingError on a full disk; the last one is then intact."""
+        save_snapshot(self.state, trainer.snapshot(numbers))
+
+    def keep(self, name: str) -> None:
+        """Keep the state just saved as `state/<name>.safetensors`. Of `step_N` names the newest few stay."""
+        with atomic_path(self.state.with_name(f"{name}.safetensors")) as temporary:
+            shutil.copyfile(self.state, temporary)
+        numbered = sorted(self.state.parent.glob("step_*.safetensors"))
+        for old in numbered[:-KEPT_STATES]:
+            old.unlink()
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Append one line to `log.jsonl`; a line that a kill cut short is ended first."""
+        with (self.path / "log.jsonl").open("ab+") as log:
+            if log.tell() and not _ends_in_newline(log.name):
+                log.write(b"\n")
+            log.write(json.dumps(dict(row)).encode() + b"\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a text file of the folder, whole or not at all."""
+        with atomic_path(self.path / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+    def sample_path(self, step: int) -> Path:
+        """Where the sample sheet of a step belongs; its folder is made."""
+        folder = self.path / "samples"
+        folder.mkdir(exist_ok=True)
+        return folder / f"step_{step:07d}.png"
+
+
+def every(steps: int, action: Callable[[int], None]) -> Callable[[int], None]:
+    """`action`, but only at multiples of `steps`."""
+
+    def act(step: int) -> None:
+        if step % steps == 0:
+            action(step)
+
+    return act
+
+
+def _ends_in_newline(path: str) -> bool:
+    with Path(path).open("rb") as log:
+        log.seek(-1, os.SEEK_END)
+        return log.read(1) == b"\n"
