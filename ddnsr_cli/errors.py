@@ -66,3 +66,7 @@ class TrainingError(DdnsrError):
     """A training run cannot start, go on, or be resumed as asked."""
 
     exit_code = 10
+
+
+class NotFiniteError(TrainingError):
+    """A loss or gradient is NaN or infinite; the weights were not moved."""

@@ -17,7 +17,7 @@ from rich.progress import (
 )
 
 from ddnsr_cli.training.loop import StepReport
-from ddnsr_cli.workflows.train import TrainListener
+from ddnsr_cli.workflows.training_run import TrainListener
 from ddnsr_cli.workflows.upscale import UpscaleListener
 
 

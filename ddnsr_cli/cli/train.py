@@ -11,7 +11,7 @@ from ddnsr_cli.errors import ConfigError
 
 if TYPE_CHECKING:
     from ddnsr_cli.training.options import FidelityOptions
-    from ddnsr_cli.workflows.train import FidelityRequest
+    from ddnsr_cli.workflows.train_fidelity import FidelityRequest
 
 Sizes = "Network"
 Course = "Course"
@@ -52,7 +52,7 @@ def train(
     if (val_lr is None) != (val_hr is None):
         raise ConfigError("--val-lr and --val-hr belong together. Give both or none.")
     from ddnsr_cli.training.options import Rhythm
-    from ddnsr_cli.workflows.train import FidelityRequest
+    from ddnsr_cli.workflows.train_fidelity import FidelityRequest
 
     request = FidelityRequest(
         hr=hr,
@@ -84,7 +84,7 @@ def _options(
 def _run(request: "FidelityRequest", *, quiet: bool) -> None:
     from ddnsr_cli.cli.progress import training_view
     from ddnsr_cli.training.stop import stop_on_signals
-    from ddnsr_cli.workflows.train import train_fidelity
+    from ddnsr_cli.workflows.train_fidelity import train_fidelity
 
     with stop_on_signals() as stop, training_view(quiet=quiet) as listener:
         weights = train_fidelity(request, listener, stop)

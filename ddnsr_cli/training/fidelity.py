@@ -1,6 +1,5 @@
 """The fidelity warm-up: one network, mean absolute error, an exponential average of its weights."""
 
-import math
 from typing import Any
 
 import torch
@@ -8,10 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ddnsr_cli.config import options_to_json
-from ddnsr_cli.errors import TrainingError
 from ddnsr_cli.nets.rrdb import RRDBNet, start_as_nearest
 from ddnsr_cli.training.ema import Ema
 from ddnsr_cli.training.options import FidelityOptions
+from ddnsr_cli.training.pieces import refuse_not_finite, to_floats
 from ddnsr_cli.training.snapshot import Snapshot, adam_tensors, net_tensors, restore_adam, restore_net
 
 
@@ -30,21 +29,23 @@ class FidelityTrainer:
         self.ema = Ema(self.net, options.ema_decay)
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=options.schedule.peak, fused=True)
         self.step = 0
+        self.rate_factor = 1.0
+        """Times the schedule's rate; lowered when a run has to roll back."""
 
     def train_step(self, lr: Tensor, hr: Tensor) -> dict[str, float]:
         """One optimiser step on a uint8 batch. Returns the figures of the step by name.
 
-        Raises TrainingError, with the weights unmoved, when the loss or a gradient is not finite.
+        Raises NotFiniteError, with the weights unmoved, when the loss or a gradient is not finite.
         """
-        rate = self.options.schedule.rate(self.step)
+        rate = self.rate_factor * self.options.schedule.rate(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss = F.l1_loss(self._forward(_floats(lr, self.device)), _floats(hr, self.device))
+        loss = F.l1_loss(self._forward(to_floats(lr, self.device)), to_floats(hr, self.device))
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.options.clip_norm)
         figures = {"l1": loss.item(), "gradient_norm": norm.item(), "rate": rate}
-        _refuse_not_finite(figures, self.step)
+        refuse_not_finite(figures, self.step)
         self.optimizer.step()
         self.ema.update(self.net, self.step)
         self.step += 1
@@ -55,7 +56,7 @@ class FidelityTrainer:
         tensors = net_tensors("net", self.net) | net_tensors("ema", self.ema.average)
         return Snapshot(
             step=self.step,
-            numbers={"options": options_to_json(self.options), **numbers},
+            numbers={"options": options_to_json(self.options), "rate_factor": self.rate_factor, **numbers},
             tensors=tensors | adam_tensors("adam", self.optimizer),
         )
 
@@ -64,22 +65,10 @@ class FidelityTrainer:
         restore_net("net", self.net, snapshot.tensors)
         restore_net("ema", self.ema.average, snapshot.tensors)
         restore_adam("adam", self.optimizer, snapshot.tensors)
+        self.rate_factor = snapshot.numbers["rate_factor"]
         self.step = snapshot.step
 
     def _forward(self, lr: Tensor) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             sr: Tensor = self.net(lr)
         return sr.float()
-
-
-def _floats(levels: Tensor, device: torch.device) -> Tensor:
-    """uint8 levels as floats in [0, 1] on the device."""
-    return levels.to(device, non_blocking=True).to(memory_format=torch.channels_last).float() / 255
-
-
-def _refuse_not_finite(figures: dict[str, float], step: int) -> None:
-    if not all(map(math.isfinite, figures.values())):
-        told = ", ".join(f"{name} {value:g}" for name, value in figures.items())
-        raise TrainingError(
-            f"Step {step} gave a value that is not finite ({told}). Lower --rate and run again to resume."
-        )

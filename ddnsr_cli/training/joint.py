@@ -7,7 +7,6 @@
 Li et al. 2023, section 3. All losses of a step are computed from the same weights; then each network takes its step.
 """
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddnsr_cli.config import options_to_json
-from ddnsr_cli.errors import TrainingError
 from ddnsr_cli.losses.adversarial import gan_disc_loss, gan_gen_loss, relativistic_disc_loss, relativistic_gen_loss
 from ddnsr_cli.losses.features import content_loss, content_reference, cycle_loss, perceptual_loss
 from ddnsr_cli.nets.degrader import Degrader
@@ -27,6 +25,7 @@ from ddnsr_cli.nets.rrdb import RRDBNet, start_as_nearest
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
 from ddnsr_cli.training.ema import Ema
 from ddnsr_cli.training.joint_options import Critic, JointOptions
+from ddnsr_cli.training.pieces import refuse_not_finite, to_floats
 from ddnsr_cli.training.snapshot import Snapshot, adam_tensors, net_tensors, restore_adam, restore_net
 
 
@@ -83,20 +82,22 @@ class JointTrainer:
             for name, net in self.nets.learners().items()
         }
         self.step = 0
+        self.rate_factor = 1.0
+        """Times the schedule's rate; lowered when a run has to roll back."""
 
     def train_step(self, lr_real: Tensor, hr: Tensor) -> dict[str, float]:
         """One step of every network on uint8 crops: lr_real (N, 3, h, w), hr (N, 3, 4h, 4w), not of one scene.
 
-        Returns the figures of the step by name. Raises TrainingError, with all weights unmoved, when a loss or a
+        Returns the figures of the step by name. Raises NotFiniteError, with all weights unmoved, when a loss or a
         gradient is not finite.
         """
-        real, truth = _floats(lr_real, self.device), _floats(hr, self.device)
+        real, truth = to_floats(lr_real, self.device), to_floats(hr, self.device)
         self.nets.zero_grad(set_to_none=True)
         made = self.make(real, truth)
         figures = self._learn(real, truth, made)
         figures |= self._clipped_norms()
-        figures["rate"] = self.options.schedule.rate_at(self.step)
-        _refuse_not_finite(figures, self.step)
+        figures["rate"] = self.rate_factor * self.options.schedule.rate_at(self.step)
+        refuse_not_finite(figures, self.step)
         self._move(figures["rate"])
         return figures
 
@@ -174,7 +175,8 @@ class JointTrainer:
             tensors |= net_tensors(f"ema.{name}", ema.average)
         for name, optimizer in self.optimizers.items():
             tensors |= adam_tensors(f"adam.{name}", optimizer)
-        return Snapshot(step=self.step, numbers={"options": options_to_json(self.options), **numbers}, tensors=tensors)
+        own = {"options": options_to_json(self.options), "rate_factor": self.rate_factor}
+        return Snapshot(step=self.step, numbers={**own, **numbers}, tensors=tensors)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Take over a snapshot of the same options."""
@@ -183,6 +185,7 @@ class JointTrainer:
             restore_net(f"ema.{name}", ema.average, snapshot.tensors)
         for name, optimizer in self.optimizers.items():
             restore_adam(f"adam.{name}", optimizer, snapshot.tensors)
+        self.rate_factor = snapshot.numbers["rate_factor"]
         self.step = snapshot.step
 
     def _learn(self, real: Tensor, truth: Tensor, made: Made) -> dict[str, float]:
@@ -254,14 +257,3 @@ def _belief(logits: Tensor) -> Tensor:
 
 def _float_or_none(picture: Tensor | None) -> Tensor | None:
     return None if picture is None else picture.float()
-
-
-def _floats(levels: Tensor, device: torch.device) -> Tensor:
-    """uint8 levels as floats in [0, 1] on the device."""
-    return levels.to(device, non_blocking=True).to(memory_format=torch.channels_last).float() / 255
-
-
-def _refuse_not_finite(figures: dict[str, float], step: int) -> None:
-    wrong = ", ".join(f"{name} {value:g}" for name, value in figures.items() if not math.isfinite(value))
-    if wrong:
-        raise TrainingError(f"Step {step} gave values that are not finite ({wrong}). Lower --rate and run again.")

@@ -1,4 +1,4 @@
-"""The order of things in a run: validate, save, stop?, step, log. The same for every kind of training."""
+"""The order of things in a run: validate, sample, save, stop?, step, log. The same for every kind of training."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -40,6 +40,7 @@ class LoopHooks:
     report: Callable[[StepReport], None]
     tick: Callable[[int], None]
     """After every step; must be quick."""
+    sample: Callable[[int], None] = lambda _step: None
 
 
 def run_loop(
@@ -58,6 +59,8 @@ def run_loop(
         if trainer.step > start:
             if trainer.step % rhythm.validate_steps == 0:
                 hooks.validate(trainer.step)
+            if trainer.step % rhythm.sample_steps == 0:
+                hooks.sample(trainer.step)
             if trainer.step % rhythm.save_steps == 0:
                 hooks.save(trainer.step)
         lr, hr = meter.wait(batches)
@@ -67,6 +70,7 @@ def run_loop(
             hooks.report(meter.take(trainer.step))
     if not stop:
         hooks.validate(trainer.step)
+        hooks.sample(trainer.step)
     hooks.save(trainer.step)
 
 

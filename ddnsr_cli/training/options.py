@@ -83,6 +83,9 @@ class Rhythm:
     validate_steps: int = 1000
     """Steps between validations."""
 
+    sample_steps: int = 1000
+    """Steps between sample sheets."""
+
     def __post_init__(self) -> None:
-        if min(self.log_steps, self.save_steps, self.validate_steps) < 1:
+        if min(vars(self).values()) < 1:
             raise ConfigError(f"Steps between events are at least 1, got {self}.")

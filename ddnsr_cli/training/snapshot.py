@@ -15,6 +15,7 @@ from ddnsr_cli.errors import TrainingError
 from ddnsr_cli.files import atomic_path
 
 FORMAT = "ddnsr-run-1"
+HEADER_KEY = "ddnsr_run"  # one key for all: the library would write several in a random order
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,11 +34,11 @@ class Snapshot:
 
 def save_snapshot(path: Path, snapshot: Snapshot) -> None:
     """Write the file whole or not at all. Raises TrainingError when the disk refuses."""
-    header = {"format": FORMAT, "state": json.dumps({"step": snapshot.step, "numbers": dict(snapshot.numbers)})}
+    state = {"format": FORMAT, "step": snapshot.step, "numbers": dict(snapshot.numbers)}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in snapshot.tensors.items()}
     try:
         with atomic_path(path) as temporary:
-            save_file(tensors, temporary, metadata=header)
+            save_file(tensors, temporary, metadata={HEADER_KEY: json.dumps(state)})
     except (OSError, SafetensorError) as cause:
         raise TrainingError(
             f"{path} could not be saved ({cause}). The save before it is intact; free some space."
@@ -48,15 +49,14 @@ def load_snapshot(path: Path) -> Snapshot:
     """Read a file of `save_snapshot`. Raises TrainingError when it is damaged or of another version."""
     try:
         with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
+            state = json.loads((file.metadata() or {}).get(HEADER_KEY, "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
-    except (OSError, SafetensorError) as cause:
+    except (OSError, SafetensorError, ValueError) as cause:
         raise TrainingError(f"{path} cannot be read ({cause}). Start a new run folder, or restore the file.") from cause
-    if header.get("format") != FORMAT:
+    if state.get("format") != FORMAT:
         raise TrainingError(
-            f"{path} is of format {header.get('format')!r}, this version reads {FORMAT!r}. Start a new run."
+            f"{path} is of format {state.get('format')!r}, this version reads {FORMAT!r}. Start a new run."
         )
-    state = json.loads(header["state"])
     return Snapshot(step=state["step"], numbers=state["numbers"], tensors=tensors)
 
 

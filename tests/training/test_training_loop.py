@@ -1,5 +1,6 @@
 import itertools
 import types
+from dataclasses import replace
 
 import pytest
 import torch
@@ -179,3 +180,13 @@ def test_the_meter_starts_anew_after_a_report(clock):
     assert report.figures == {"l1": 1.0}
     assert report.images_per_s == pytest.approx(1.0)
     assert report.waiting_share == 0
+
+
+def test_samples_come_after_the_scores_and_before_the_save():
+    diary = Diary()
+    hooks = replace(diary.hooks(), sample=lambda step: diary.lines.append(f"sample {step}"))
+    rhythm = Rhythm(log_steps=100, save_steps=2, validate_steps=2, sample_steps=2)
+    numbered = ((torch.full((4,), n), torch.zeros(4)) for n in itertools.count())
+    run_loop(diary, numbered, steps=3, rhythm=rhythm, hooks=hooks, stop=diary.stop)
+    events = [line for line in diary.lines if line.split()[0] in {"validate", "sample", "save"}]
+    assert events == ["validate 2", "sample 2", "save 2", "validate 3", "sample 3", "save 3"]

@@ -8,6 +8,7 @@ from torch import nn
 from ddnsr_cli.errors import TrainingError
 from ddnsr_cli.training.snapshot import (
     FORMAT,
+    HEADER_KEY,
     Snapshot,
     adam_tensors,
     load_snapshot,
@@ -145,7 +146,7 @@ def broken(path, kind):
     if kind == "missing":
         path.unlink()
     elif kind == "another version":
-        save_file({"a": torch.zeros(1)}, path, metadata={"format": "ddnsr-run-0", "state": json.dumps({"step": 1})})
+        save_file({"a": torch.zeros(1)}, path, metadata={HEADER_KEY: json.dumps({"format": "ddnsr-run-0", "step": 1})})
     elif kind == "foreign":
         save_file({"a": torch.zeros(1)}, path)
     else:

@@ -1,0 +1,110 @@
+"""What every training workflow shares: what it tells, how it goes on after trouble, and validation."""
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ddnsr_cli.data.pairs import PhotoPair
+from ddnsr_cli.data.photos import decode_rgb
+from ddnsr_cli.errors import NotFiniteError
+from ddnsr_cli.metrics.fidelity import psnr_db, ssim
+from ddnsr_cli.training.loop import LoopHooks, StepReport, Trainer, run_loop
+from ddnsr_cli.training.options import Rhythm
+from ddnsr_cli.training.stop import StopRequest
+from ddnsr_cli.workflows.run_folder import Resumable, RunFolder
+
+MOST_ROLLBACKS = 3
+CROP_PX = 4  # border that validation ignores, HR pixels: the scale, as papers do
+
+Batches = Generator[tuple[Tensor, Tensor], None, None]
+Distance = Callable[[Tensor, Tensor], Tensor]
+"""(sr, hr), both (1, 3, H, W) in [0, 1] -> (1,): LPIPS, say."""
+
+
+class RunTrainer(Trainer, Resumable, Protocol):
+    """A trainer that runs can drive, save and slow down."""
+
+    rate_factor: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainListener:
+    """Whom the run tells. Each is called from the training thread and must be quick."""
+
+    note: Callable[[str], None]
+    """One sentence for the user."""
+
+    tick: Callable[[int, int], None]
+    """(steps done, steps in all), after every step."""
+
+    report: Callable[[StepReport], None]
+    """The mean figures since the last report."""
+
+    scores: Callable[[int, dict[str, float]], None]
+    """(steps done, score by name) after a validation."""
+
+
+def drive(
+    trainer: RunTrainer,
+    folder: RunFolder,
+    batches_from: Callable[[int], Batches],
+    *,
+    steps: int,
+    rhythm: Rhythm,
+    hooks: LoopHooks,
+    stop: StopRequest,
+    note: Callable[[str], None],
+) -> None:
+    """Run the loop to its end. A value that is not finite takes the run back to its last save, at half the rate.
+
+    batches_from: the stream from a step on. Raises NotFiniteError when it happens a fourth time, or before a save.
+    """
+    for rollback in range(MOST_ROLLBACKS + 1):
+        try:
+            with closing(batches_from(trainer.step)) as batches:
+                run_loop(trainer, batches, steps=steps, rhythm=rhythm, hooks=hooks, stop=stop)
+        except NotFiniteError as error:
+            if rollback == MOST_ROLLBACKS or not folder.state.exists():
+                raise
+            factor = trainer.rate_factor / 2
+            folder.resume(trainer, free_to_change=())
+            trainer.rate_factor = factor
+            note(f"{error} Back to step {trainer.step}, with {factor:g} times the rate.")
+        else:
+            return
+
+
+@torch.inference_mode()
+def validation_scores(
+    net: nn.Module, pairs: Sequence[PhotoPair], device: torch.device, *, lpips: Distance | None = None
+) -> dict[str, float]:
+    """Mean PSNR in dB and SSIM over RGB, and LPIPS where given; 4 HR pixels of border ignored, results in whole levels.
+
+    device: of the network and of `lpips`.
+    """
+    rows: dict[str, list[float]] = {"psnr_db": [], "ssim": []}
+    for pair in pairs:
+        sr = whole_levels(net(photo_tensor(pair.lr).to(device)).float())
+        hr = photo_tensor(pair.hr).to(device)
+        rows["psnr_db"].append(psnr_db(sr, hr, crop_px=CROP_PX).item())
+        rows["ssim"].append(ssim(sr, hr, crop_px=CROP_PX).item())
+        if lpips is not None:
+            inner = (..., slice(CROP_PX, -CROP_PX), slice(CROP_PX, -CROP_PX))
+            rows.setdefault("lpips", []).append(lpips(sr[inner], hr[inner]).item())
+    return {name: float(np.mean(values)) for name, values in rows.items()}
+
+
+def whole_levels(sr: Tensor) -> Tensor:
+    """Clamped to [0, 1] and rounded to multiples of 1/255, as a file would hold it."""
+    return sr.clamp(0, 1).mul(255).round() / 255
+
+
+def photo_tensor(path: Path) -> Tensor:
+    """A photo as (1, 3, H, W) in [0, 1]. Raises ImageReadError."""
+    return torch.from_numpy(decode_rgb(path)).permute(2, 0, 1)[None].float() / 255
