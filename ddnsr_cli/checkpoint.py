@@ -7,22 +7,27 @@ import re
 import struct
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ddnsr_cli import __version__
-from ddnsr_cli.errors import WeightsError
+from ddnsr_cli.config import options_from_json, options_to_json
+from ddnsr_cli.errors import ConfigError, WeightsError
 from ddnsr_cli.files import atomic_path
+from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
 from ddnsr_cli.nets.layouts import LOADS, read_layout
 from ddnsr_cli.nets.rrdb import RRDBNet
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 PICKLES = (".pth", ".pt", ".ckpt")
 MAX_FILE_BYTES = 2 << 30  # the field's largest, with optimiser states, are some 300 MB
-NETWORK_KEY, VERSION_KEY = "ddnsr_network", "ddnsr_version"
+NETWORK_KEY, DEGRADER_KEY, VERSION_KEY = "ddnsr_network", "ddnsr_degrader", "ddnsr_version"
 _DTYPES = {torch.float32: "F32", torch.float16: "F16"}
 # What reading a damaged or crafted pickle raises depends on the byte that is wrong.
 _BROKEN_PICKLE = (
@@ -56,13 +61,45 @@ def save_sr_net(path: Path, net: RRDBNet, *, metadata: Mapping[str, str], half: 
     The same network and metadata give the same bytes.
     Raises WeightsError when a value is not finite (in float16: above 65504), or the file cannot be written.
     """
+    _write(path, net.state_dict(), {**metadata, NETWORK_KEY: _sizes(net.config)}, half=half)
+
+
+def save_degrader(path: Path, net: Degrader, *, metadata: Mapping[str, str], half: bool) -> None:
+    """Write a degrader as `save_sr_net` writes its network. Raises as it does."""
+    _write(path, net.state_dict(), {**metadata, DEGRADER_KEY: _sizes(net.config)}, half=half)
+
+
+def load_degrader(path: Path) -> tuple[Degrader, dict[str, str]]:
+    """The degrader of a file of `save_degrader`, in eval mode and without gradients, and the file's metadata.
+
+    Raises WeightsError when the file is missing, damaged, or holds another network.
+    """
+    if _kind(path) != "safetensors":
+        raise WeightsError(f"{path.name} is not a degrader: those are .safetensors files, made by ddnsr train.")
+    loaded, metadata = _read_safetensors(path)
+    if DEGRADER_KEY not in metadata:
+        raise WeightsError(f"{path.name} holds no degrader. Give the degrader.safetensors of a run of ddnsr train.")
+    try:
+        net = Degrader(options_from_json(DegraderConfig, json.loads(metadata[DEGRADER_KEY])))
+        net.load_state_dict({key: tensor.float() for key, tensor in loaded.items()})
+    except (ConfigError, ValueError, TypeError, RuntimeError) as cause:
+        raise WeightsError(f"{path.name} is damaged, or of another version: {_one_line(cause)}.") from cause
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in loaded.values()):
+        raise WeightsError(f"{path.name} has values that are not finite. Fetch or train it again.")
+    return net.eval().requires_grad_(False), metadata
+
+
+def _sizes(config: "DataclassInstance") -> str:
+    return json.dumps(options_to_json(config), sort_keys=True)
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, half: bool) -> None:
     dtype = torch.float16 if half else torch.float32
-    state = {key: tensor.detach().to("cpu", dtype).contiguous() for key, tensor in net.state_dict().items()}
+    state = {key: tensor.detach().to("cpu", dtype).contiguous() for key, tensor in tensors.items()}
     for key, tensor in state.items():
         if not bool(torch.isfinite(tensor).all()):
             raise WeightsError(f"{path.name} is not written: {key} has values that are not finite as {_DTYPES[dtype]}.")
-    own = {NETWORK_KEY: json.dumps(asdict(net.config), sort_keys=True), VERSION_KEY: __version__}
-    header = _header(state, {"format": "pt", **metadata, **own})
+    header = _header(state, {"format": "pt", **metadata, VERSION_KEY: __version__})
     try:
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             file.write(struct.pack("<Q", len(header)))

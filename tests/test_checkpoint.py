@@ -9,8 +9,9 @@ from safetensors import safe_open
 
 from ddnsr_cli import __version__
 from ddnsr_cli import checkpoint as module
-from ddnsr_cli.checkpoint import load_sr_net, save_sr_net
+from ddnsr_cli.checkpoint import load_degrader, load_sr_net, save_degrader, save_sr_net
 from ddnsr_cli.errors import WeightsError
+from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
 
 
 @pytest.fixture
@@ -137,3 +138,23 @@ def test_safetensors_load_under_any_name(tmp_path, saved):
     for name in ("net.pth", "net", "net.bin"):
         assert load_sr_net(saved.rename(saved.with_name(name)))[0].config.features == 8
         saved = saved.with_name(name)
+
+
+def test_a_degrader_comes_back_as_it_was(tmp_path):
+    torch.manual_seed(0)
+    net = Degrader(DegraderConfig(features=4, blocks=1))
+    save_degrader(tmp_path / "d.safetensors", net, metadata={"track": "2"}, half=False)
+    back, metadata = load_degrader(tmp_path / "d.safetensors")
+    assert (back.config, metadata["track"]) == (net.config, "2")
+    assert all(torch.equal(value, back.state_dict()[name]) for name, value in net.state_dict().items())
+    assert not any(parameter.requires_grad for parameter in back.parameters())
+
+
+def test_what_is_no_degrader_is_refused(tmp_path, small_net):
+    sr, cut = tmp_path / "sr.safetensors", tmp_path / "cut.safetensors"
+    save_sr_net(sr, small_net(), metadata={}, half=False)
+    save_degrader(cut, Degrader(DegraderConfig(features=4, blocks=1)), metadata={}, half=False)
+    cut.write_bytes(cut.read_bytes()[:-8])
+    for path in (sr, cut, tmp_path / "gone.safetensors"):
+        with pytest.raises(WeightsError, match=path.name):
+            load_degrader(path)

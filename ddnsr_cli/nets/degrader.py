@@ -87,6 +87,35 @@ class Degrader(nn.Module):
         return lr_fake
 
 
+@torch.no_grad()
+def start_as_area(net: Degrader, generator: torch.Generator) -> None:
+    """Initialise `net` so that its first output is `hr` averaged over squares of 4 x 4 pixels, exactly.
+
+    Three channels carry RGB through the HR branch, halved by averaging twice, to `conv_last`; the last convolution of
+    the merged path starts at zero, so that noise fades in as it is learned. All else is Kaiming-normal.
+    """
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d) and module.bias is not None:
+            nn.init.kaiming_normal_(module.weight, a=LEAKY_SLOPE, generator=generator)
+            module.bias.zero_()
+    last_merge = net.merge[-1]
+    assert isinstance(last_merge, nn.Conv2d)
+    last_merge.weight.zero_()
+    for conv in (*net.hr_branch, net.conv_last):
+        if isinstance(conv, nn.Conv2d):
+            _carry_rgb(conv)
+
+
+def _carry_rgb(conv: nn.Conv2d) -> None:
+    """Output channel c of the first three is input channel c: as it is, or the mean of each 2 x 2 pixels."""
+    conv.weight[:3] = 0
+    for channel in range(3):
+        if conv.stride == (2, 2):
+            conv.weight[channel, channel, 1:3, 1:3] = 0.25
+        else:
+            conv.weight[channel, channel, 1, 1] = 1
+
+
 def _halve(in_channels: int, out_channels: int) -> nn.Conv2d:
     """A 4x4 convolution of stride 2: (N, in, 2H, 2W) -> (N, out, H, W)."""
     return nn.Conv2d(in_channels, out_channels, kernel_size=4, stride=2, padding=1)

@@ -37,21 +37,21 @@ class Board:
         if self.writer is not None:
             with self._told():
                 for name, value in figures.items():
-                    self.writer.add_scalar(f"{group}/{name}", value, step)  # type: ignore[no-untyped-call]
-                self.writer.flush()  # type: ignore[no-untyped-call]  # a kill then costs nothing
+                    self.writer.add_scalar(f"{group}/{name}", value, step)
+                self.writer.flush()  # a kill then costs nothing
 
     def picture(self, step: int, pixels: NDArray[np.uint8], *, name: str = "samples") -> None:
         """A picture (H, W, 3), RGB, uint8, under a slider of the steps. Raises TrainingError as `scalars`."""
         if self.writer is not None:
             with self._told():
-                self.writer.add_image(name, pixels, step, dataformats="HWC")  # type: ignore[no-untyped-call]
-                self.writer.flush()  # type: ignore[no-untyped-call]
+                self.writer.add_image(name, pixels, step, dataformats="HWC")
+                self.writer.flush()
 
     def close(self) -> None:
         """Write what is waiting. Closing twice does no harm. Raises TrainingError as `scalars`."""
         if self.writer is not None:
             with self._told():
-                self.writer.close()  # type: ignore[no-untyped-call]
+                self.writer.close()
 
     def __enter__(self) -> Self:
         return self
@@ -69,7 +69,7 @@ class Board:
             return None
         with self._told():
             # Steps from purge_step on are purged; the row of step `start` itself was written before the save.
-            return SummaryWriter(self.folder, purge_step=start + 1 if start else 0)  # type: ignore[no-untyped-call]
+            return SummaryWriter(self.folder, purge_step=start + 1 if start else 0)
 
     @contextmanager
     def _told(self) -> Iterator[None]:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ddnsr_cli.errors import ConfigError
-from ddnsr_cli.nets.degrader import Degrader, DegraderConfig, ResidualBlock
+from ddnsr_cli.nets.degrader import Degrader, DegraderConfig, ResidualBlock, start_as_area
 
 SMALL = DegraderConfig(features=4, blocks=1)
 
@@ -156,3 +156,11 @@ def test_a_residual_block_with_nothing_learned_is_the_identity():
 def test_sizes_that_mean_nothing_are_refused(nonsense):
     with pytest.raises(ConfigError, match="at least 1"):
         DegraderConfig(**nonsense)
+
+
+def test_a_fresh_degrader_averages():
+    torch.manual_seed(0)
+    net = Degrader(DegraderConfig(features=8, blocks=2))
+    start_as_area(net, torch.Generator().manual_seed(0))
+    hr, noise = torch.rand(2, 3, 24, 32), torch.rand(2, 3, 6, 8)
+    torch.testing.assert_close(net(hr, noise), torch.nn.functional.avg_pool2d(hr, 4), rtol=0, atol=1e-6)
