@@ -50,12 +50,14 @@ def training_view(*, quiet: bool) -> Iterator[TrainListener]:
     columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"))
     with Progress(*columns, *_times(), console=console, transient=True, disable=_hidden(console)) as progress:
         bar = _Bar(progress)
-        yield TrainListener(
-            note=lambda text: console.print(f"note: {text}"),
-            tick=bar.move,
-            report=lambda row: console.print(_figures(row)),
-            scores=lambda step, scores: console.print(f"step {step}  validation  {_named(scores)}"),
-        )
+        with _download_bar(console) as download:
+            yield TrainListener(
+                note=lambda text: console.print(f"note: {text}"),
+                tick=bar.move,
+                report=lambda row: console.print(_figures(row)),
+                scores=lambda step, scores: console.print(f"step {step}  validation  {_named(scores)}"),
+                download=download,
+            )
 
 
 @contextmanager

@@ -1,93 +1,251 @@
 """`ddnsr train`."""
 
 import sys
+from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ddnsr_cli.cli.options import Device, Quiet
+from ddnsr_cli.cli.options import Device, Offline, Quiet
 from ddnsr_cli.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ddnsr_cli.training.options import FidelityOptions
+    from ddnsr_cli.data.stream import StreamConfig
+    from ddnsr_cli.nets.rrdb import RRDBConfig
+    from ddnsr_cli.training.joint_options import JointOptions
+    from ddnsr_cli.training.options import Rhythm
     from ddnsr_cli.workflows.train_fidelity import FidelityRequest
+    from ddnsr_cli.workflows.train_joint import JointRequest
 
-Sizes = "Network"
-Course = "Course"
+DATA, METHOD, SIZES, COURSE, LOG = "Photos", "Method", "Network sizes", "Course", "Log"
+
+
+class Target(StrEnum):
+    """Where clean HR crops come from."""
+
+    DIV2K = "div2k"
+    CLEANUP = "cleanup"
+    MIXED = "mixed"
+    CANON = "canon"
 
 
 def train(
-    hr: Annotated[Path, typer.Option("--hr", help="Folder of clean, sharp photos, searched recursively.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Run folder; the same command resumes it.")],
+    track: Annotated[
+        int | None, typer.Option(help="1: synthetic noise, VGG-style critic. 2: camera photos, PatchGAN critic.")
+    ] = None,
     fidelity: Annotated[
         bool,
-        typer.Option("--fidelity", help="Fidelity warm-up: mean absolute error on pairs degraded classically."),
+        typer.Option("--fidelity", help="Instead of a track: mean absolute error on pairs degraded classically."),
     ] = False,
-    val_lr: Annotated[Path | None, typer.Option(help="Validation: folder of LR photos.")] = None,
-    val_hr: Annotated[Path | None, typer.Option(help="Validation: their HR partners, the same names.")] = None,
-    features: Annotated[int, typer.Option(min=4, help="Channels of the trunk.", rich_help_panel=Sizes)] = 32,
-    blocks: Annotated[int, typer.Option(min=1, help="Number of RRDBs.", rich_help_panel=Sizes)] = 6,
-    growth: Annotated[int, typer.Option(min=1, help="Channels a dense step adds.", rich_help_panel=Sizes)] = 16,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps in all.", rich_help_panel=Course)] = 20_000,
-    batch: Annotated[int, typer.Option(min=1, help="Pairs a step.", rich_help_panel=Course)] = 16,
-    crop: Annotated[int, typer.Option(min=16, help="Side of a crop, HR pixels.", rich_help_panel=Course)] = 128,
-    rate: Annotated[float, typer.Option(help="Highest learning rate.", rich_help_panel=Course)] = 5e-4,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes (CPU).", rich_help_panel=Course)] = 0,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that decode photos.")] = 1,
-    log_every: Annotated[int, typer.Option(min=1, help="Steps between log lines.")] = 50,
-    save_every: Annotated[int, typer.Option(min=1, help="Steps between saves.")] = 500,
-    validate_every: Annotated[int, typer.Option(min=1, help="Steps between validations.")] = 1000,
+    hr: Annotated[
+        Path | None, typer.Option("--hr", help="Folder of clean, sharp photos, with sub-folders.", rich_help_panel=DATA)
+    ] = None,
+    lr: Annotated[Path | None, typer.Option("--lr", help="Folder of real noisy photos.", rich_help_panel=DATA)] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Instead of both: holds the NTIRE 2020 folders.", rich_help_panel=DATA)
+    ] = None,
+    val_lr: Annotated[Path | None, typer.Option(help="Validation: folder of LR photos.", rich_help_panel=DATA)] = None,
+    val_hr: Annotated[
+        Path | None, typer.Option(help="Validation: their HR partners, the same names.", rich_help_panel=DATA)
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only look at the photos and tell what is wrong.", rich_help_panel=DATA)
+    ] = False,
+    target: Annotated[
+        Target, typer.Option(help="cleanup: the noisy photos shrunk by 2; mixed: both.", rich_help_panel=METHOD)
+    ] = Target.DIV2K,
+    start_from: Annotated[
+        Path | None, typer.Option(help="Weights to begin with: a warm-up's sr.safetensors.", rich_help_panel=METHOD)
+    ] = None,
+    l2: Annotated[
+        bool, typer.Option("--l2", help="Reconstruct by squared error, no critic (appendix C).", rich_help_panel=METHOD)
+    ] = False,
+    ablation: Annotated[
+        str | None, typer.Option(help="A to E: a row of the paper's table 2.", rich_help_panel=METHOD)
+    ] = None,
+    vgg: Annotated[
+        Path | None, typer.Option(help="VGG19 weights. Default: from the Hub.", rich_help_panel=METHOD)
+    ] = None,
+    perceptual_layer: Annotated[
+        str, typer.Option(help="VGG19 layer of the perceptual loss.", rich_help_panel=METHOD)
+    ] = "conv5_4",
+    lpips: Annotated[
+        Path | None, typer.Option(help="LPIPS (AlexNet) weights for validation.", rich_help_panel=METHOD)
+    ] = None,
+    lite: Annotated[bool, typer.Option("--lite", help="All networks small.", rich_help_panel=SIZES)] = False,
+    features: Annotated[int | None, typer.Option(min=4, help="Channels of the trunk.", rich_help_panel=SIZES)] = None,
+    blocks: Annotated[int | None, typer.Option(min=1, help="Number of RRDBs.", rich_help_panel=SIZES)] = None,
+    growth: Annotated[
+        int | None, typer.Option(min=1, help="Channels a dense step adds; others read 32.", rich_help_panel=SIZES)
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Batches in all.", rich_help_panel=COURSE)] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Crops a step.", rich_help_panel=COURSE)] = 16,
+    crop: Annotated[int, typer.Option(min=16, help="Side of a crop, HR pixels.", rich_help_panel=COURSE)] = 128,
+    rate: Annotated[float | None, typer.Option(help="Highest learning rate.", rich_help_panel=COURSE)] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes (CPU).", rich_help_panel=COURSE)] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that decode.", rich_help_panel=COURSE)] = 1,
+    log_every: Annotated[int, typer.Option(min=1, help="Steps between log lines.", rich_help_panel=LOG)] = 50,
+    save_every: Annotated[int, typer.Option(min=1, help="Steps between saves.", rich_help_panel=LOG)] = 500,
+    validate_every: Annotated[int, typer.Option(min=1, help="... validations.", rich_help_panel=LOG)] = 1000,
+    sample_every: Annotated[int, typer.Option(min=1, help="... sample sheets.", rich_help_panel=LOG)] = 1000,
     device: Device = "auto",
+    offline: Offline = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a reconstruction network on your own photos.
+    """Train on your own photos; the run folder then works as a model.
 
-    This version has the first phase, the fidelity warm-up: `ddnsr train --fidelity --hr photos/ -o runs/mine`.
-    The run folder then works as a model: `ddnsr upscale -m runs/mine photo.jpg`.
+    The method: ddnsr train --track 2 --hr clean/ --lr noisy/ -o runs/mine
+
+    A warm-up to begin from: ddnsr train --fidelity --hr clean/ -o runs/warm
+
+    Then: ddnsr upscale -m runs/mine photo.jpg
+
     Ctrl-C finishes the step in hand and saves; the same command goes on from there.
     """
-    if not fidelity:
-        raise ConfigError("This version trains the fidelity warm-up only. Add --fidelity.")
+    if fidelity == (track is not None):
+        raise ConfigError("Choose what to train: --track 1, --track 2, or --fidelity for a warm-up.")
     if (val_lr is None) != (val_hr is None):
         raise ConfigError("--val-lr and --val-hr belong together. Give both or none.")
+    from ddnsr_cli.data.stream import StreamConfig
     from ddnsr_cli.training.options import Rhythm
+
+    stream = StreamConfig(batch=batch, crop_px=crop, seed=seed, workers=workers)
+    rhythm = Rhythm(
+        log_steps=log_every, save_steps=save_every, validate_steps=validate_every, sample_steps=sample_every
+    )
+    validation = (val_lr, val_hr)
+    if track is None:
+        sizes = _sizes((features, blocks, growth), lite=True)
+        _run_fidelity(
+            _fidelity_request(hr, output, sizes, (steps, rate), stream, rhythm, validation, device), quiet=quiet
+        )
+        return
+    sizes = _sizes((features, blocks, growth), lite=lite)
+    options = _joint_options(track, sizes, (steps, rate), stream, lite=lite, l2=l2, ablation=ablation)
+    request = _joint_request((track, target), (hr, lr, data), output, options, validation)
+    request = replace(
+        request,
+        options=replace(options, layers=replace(options.layers, perceptual=perceptual_layer)),
+        rhythm=rhythm,
+        start_from=start_from,
+        vgg=vgg,
+        lpips=lpips,
+        device=device,
+        offline=offline,
+    )
+    _run_joint(request, only_check=check, quiet=quiet)
+
+
+def _sizes(given: tuple[int | None, int | None, int | None], *, lite: bool) -> "RRDBConfig":
+    from ddnsr_cli.nets.rrdb import RRDBConfig
+    from ddnsr_cli.training.options import LITE
+
+    plain = LITE if lite else RRDBConfig()
+    features, blocks, growth = given
+    return RRDBConfig(features=features or plain.features, blocks=blocks or plain.blocks, growth=growth or plain.growth)
+
+
+def _fidelity_request(
+    hr: Path | None,
+    output: Path,
+    sizes: "RRDBConfig",
+    course: tuple[int | None, float | None],
+    stream: "StreamConfig",
+    rhythm: "Rhythm",
+    validation: tuple[Path | None, Path | None],
+    device: str,
+) -> "FidelityRequest":
+    from ddnsr_cli.training.options import FidelityOptions, ScheduleConfig
     from ddnsr_cli.workflows.train_fidelity import FidelityRequest
 
-    request = FidelityRequest(
+    if hr is None:
+        raise ConfigError("The warm-up needs clean photos. Give their folder with --hr.")
+    plain = ScheduleConfig()
+    schedule = ScheduleConfig(steps=course[0] or plain.steps, peak=course[1] or plain.peak)
+    return FidelityRequest(
         hr=hr,
         run=output,
-        options=_options((features, blocks, growth), (steps, rate), (batch, crop, seed, workers)),
-        rhythm=Rhythm(log_steps=log_every, save_steps=save_every, validate_steps=validate_every),
-        val_lr=val_lr,
-        val_hr=val_hr,
+        options=FidelityOptions(network=sizes, stream=stream, schedule=schedule),
+        rhythm=rhythm,
+        val_lr=validation[0],
+        val_hr=validation[1],
         device=device,
     )
-    _run(request, quiet=quiet)
 
 
-def _options(
-    sizes: tuple[int, int, int], course: tuple[int, float], stream: tuple[int, int, int, int]
-) -> "FidelityOptions":
-    from ddnsr_cli.data.stream import StreamConfig
-    from ddnsr_cli.nets.rrdb import RRDBConfig
-    from ddnsr_cli.training.options import FidelityOptions, ScheduleConfig
+def _joint_options(
+    track: int,
+    sizes: "RRDBConfig",
+    course: tuple[int | None, float | None],
+    stream: "StreamConfig",
+    *,
+    lite: bool,
+    l2: bool,
+    ablation: str | None,
+) -> "JointOptions":
+    from ddnsr_cli.training.joint_options import ablated, small_helpers, track_options, without_critic
 
-    batch, crop, seed, workers = stream
-    return FidelityOptions(
-        network=RRDBConfig(features=sizes[0], blocks=sizes[1], growth=sizes[2]),
-        stream=StreamConfig(batch=batch, crop_px=crop, seed=seed, workers=workers),
-        schedule=ScheduleConfig(steps=course[0], peak=course[1]),
+    options = replace(track_options(track), sr_net=sizes, stream=stream)
+    options = small_helpers(options) if lite else options
+    options = without_critic(options) if l2 else options
+    options = ablated(options, ablation.upper()) if ablation else options
+    steps, rate = course
+    schedule = replace(options.schedule, steps=steps or options.schedule.steps, rate=rate or options.schedule.rate)
+    return replace(options, schedule=schedule)
+
+
+def _joint_request(
+    what: tuple[int, Target],
+    folders: tuple[Path | None, Path | None, Path | None],
+    output: Path,
+    options: "JointOptions",
+    validation: tuple[Path | None, Path | None],
+) -> "JointRequest":
+    """Folders as given, else those found under --data."""
+    from ddnsr_cli.data.folders import find_track_folders
+    from ddnsr_cli.data.targets import TargetOptions, TargetType
+    from ddnsr_cli.workflows.train_joint import JointRequest
+
+    (track, target), (hr, lr, data) = what, folders
+    kind = TargetOptions(kind=TargetType(target.value))
+    if data is not None:
+        found = find_track_folders(data, track, kind)
+        hr, lr = hr or found.hr, lr or found.lr
+        if validation == (None, None) and found.val_hr is not None:
+            validation = (found.val_lr, found.val_hr)
+    if lr is None:
+        raise ConfigError("The method needs real noisy photos. Give their folder with --lr, or --data.")
+    return JointRequest(
+        lr=lr, hr=hr, run=output, track=track, target=kind, options=options, val_lr=validation[0], val_hr=validation[1]
     )
 
 
-def _run(request: "FidelityRequest", *, quiet: bool) -> None:
+def _run_fidelity(request: "FidelityRequest", *, quiet: bool) -> None:
     from ddnsr_cli.cli.progress import training_view
     from ddnsr_cli.training.stop import stop_on_signals
     from ddnsr_cli.workflows.train_fidelity import train_fidelity
 
     with stop_on_signals() as stop, training_view(quiet=quiet) as listener:
         weights = train_fidelity(request, listener, stop)
+    typer.echo(weights)
+    if stop:
+        sys.exit(stop.exit_code)
+
+
+def _run_joint(request: "JointRequest", *, only_check: bool, quiet: bool) -> None:
+    from ddnsr_cli.cli.progress import training_view
+    from ddnsr_cli.training.stop import stop_on_signals
+    from ddnsr_cli.workflows.train_joint import examine, train_joint
+
+    with training_view(quiet=quiet) as listener:
+        if only_check:
+            examine(request, listener)
+            return
+        with stop_on_signals() as stop:
+            weights = train_joint(request, listener, stop)
     typer.echo(weights)
     if stop:
         sys.exit(stop.exit_code)

@@ -115,7 +115,9 @@ def _key_colour(image: Image.Image) -> tuple[int, ...] | None:
     key: Any = image.info.get("transparency")
     if image.mode == "RGB" and isinstance(key, tuple):
         return key
-    if image.mode in {"1", "L", "I;16"} and isinstance(key, int):
+    if image.mode == "1" and isinstance(key, int):
+        return (255 if key else 0,)
+    if image.mode in {"L", "I;16"} and isinstance(key, int):
         tiles = getattr(image, "tile", ())
         stored = tiles[0].args if tiles else None
         # gray of 2 or 4 bits is widened to 8 by Pillow, the colour that goes with it is not

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from ddnsr_cli.images.exif import orientation_of
 from ddnsr_cli.images.ifd import EXIF_IFD, GPS_IFD, Field, Layout, pack_fields, pack_header, parse_header, read_fields
 
 SUBFILE_TYPE, WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
@@ -78,8 +79,10 @@ def _header(fields: dict[int, Field], layout: Layout, *, is_cr2: bool) -> TiffHe
     def numbers(tag: int, *default: int) -> tuple[int, ...]:
         return (fields[tag].numbers(layout) if tag in fields else ()) or default
 
-    photometric, orientation = numbers(PHOTOMETRIC, 1)[0], numbers(ORIENTATION, 1)[0]
+    photometric = numbers(PHOTOMETRIC, 1)[0]
     channels = _CHANNELS.get(photometric, 0)
+    xmp = fields[XMP].data if XMP in fields else None
+    orientation = numbers(ORIENTATION, orientation_of(None, xmp))[0]
     alpha = next((i for i, kind in enumerate(numbers(EXTRA_SAMPLES)) if kind in _ALPHA_KINDS), None)
     thumbnail_first = numbers(SUBFILE_TYPE, 0)[0] & 1 == 1  # a picture's first page is never the reduced one
     return TiffHeader(
@@ -91,7 +94,7 @@ def _header(fields: dict[int, Field], layout: Layout, *, is_cr2: bool) -> TiffHe
         orientation=orientation if 1 <= orientation <= 8 else 1,
         is_camera_raw=is_cr2 or thumbnail_first or photometric in _SENSOR_DATA or DNG_VERSION in fields,
         icc=fields[ICC].data if ICC in fields else None,
-        xmp=fields[XMP].data if XMP in fields else None,
+        xmp=xmp,
         dpi=_dpi(fields, layout, unit=numbers(RESOLUTION_UNIT, 2)[0]),
         exif=_exif(fields, layout),
     )

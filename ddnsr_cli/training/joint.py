@@ -33,8 +33,8 @@ from ddnsr_cli.training.snapshot import Snapshot, adam_tensors, net_tensors, res
 class Eyes:
     """The frozen networks through which losses compare pictures."""
 
-    lr: VGG19Features
-    """Taps of the content and the cycle loss."""
+    lr: VGG19Features | None
+    """Taps of the content and the cycle loss; None when neither has a weight."""
 
     hr: VGG19Features | None
     """Tap of the perceptual loss; None when it has no weight."""
@@ -116,17 +116,18 @@ class JointTrainer:
 
     def degrader_losses(self, lr_real: Tensor, hr: Tensor, made: Made) -> dict[str, Tensor]:
         """Weighted terms of eq. 3, those with weight 0 left out."""
-        weights, layers = self.options.losses, self.options.layers
-        content, cycle = Tap(layer=layers.content), Tap(layer=layers.cycle)
+        weights, layers, eyes = self.options.losses, self.options.layers, self.eyes.lr
         terms: dict[str, Tensor] = {}
-        if weights.content:
+        if weights.content and eyes is not None:
+            tap = Tap(layer=layers.content)
             with torch.no_grad():
-                reference = self.eyes.lr(content_reference(hr))[content]
-            terms["content"] = weights.content * content_loss(self.eyes.lr(made.lr_fake)[content], reference)
-        if made.lr_cycle is not None:
+                reference = eyes(content_reference(hr))[tap]
+            terms["content"] = weights.content * content_loss(eyes(made.lr_fake)[tap], reference)
+        if made.lr_cycle is not None and eyes is not None:
+            tap = Tap(layer=layers.cycle)
             with torch.no_grad():
-                seen = self.eyes.lr(lr_real)[cycle]
-            terms["cycle"] = weights.cycle * cycle_loss(self.eyes.lr(made.lr_cycle)[cycle], seen)
+                seen = eyes(lr_real)[tap]
+            terms["cycle"] = weights.cycle * cycle_loss(eyes(made.lr_cycle)[tap], seen)
         if self.nets.disc_lr is not None:
             with _frozen(self.nets.disc_lr), self._mixed_precision():
                 logits = self.nets.disc_lr(made.lr_fake)
@@ -167,6 +168,11 @@ class JointTrainer:
             losses["disc_hr"] = relativistic_disc_loss(real, fake)
             beliefs |= {"disc_hr_real": _belief(real - fake.mean()), "disc_hr_fake": _belief(fake - real.mean())}
         return losses, beliefs
+
+    def start_sr_net_from(self, net: RRDBNet) -> None:
+        """Begin with the weights of a network of the same sizes, in the average too."""
+        self.nets.sr_net.load_state_dict(net.state_dict())
+        self.emas["sr_net"].average.load_state_dict(net.state_dict())
 
     def snapshot(self, numbers: dict[str, Any]) -> Snapshot:
         """Everything needed to go on, with `numbers` of the caller's beside the options."""

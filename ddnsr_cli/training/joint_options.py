@@ -142,6 +142,16 @@ def track_options(track: int) -> JointOptions:
     return JointOptions(critic=Critic.VGG_STYLE if track == 1 else Critic.PATCH_GAN)
 
 
+def small_helpers(options: JointOptions) -> JointOptions:
+    """Degrader and discriminators at half the width: what a CPU trains, beside a lite reconstruction network."""
+    return replace(
+        options,
+        degrader=DegraderConfig(features=options.degrader.features // 2, blocks=options.degrader.blocks // 2),
+        critic_features=options.critic_features // 2,
+        lr_critic_features=options.lr_critic_features // 4,
+    )
+
+
 def without_critic(options: JointOptions) -> JointOptions:
     """The L2 mode of appendix C: the reconstruction network learns by mean squared error only."""
     losses = replace(options.losses, perceptual=0.0, hr_adversarial=0.0, pixel=0.0, squared=1.0)

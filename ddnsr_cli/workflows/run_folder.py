@@ -50,6 +50,10 @@ class RunFolder:
         self.state = path / "state" / "last.safetensors"
         self.weights = path / "sr.safetensors"
 
+    def numbers(self) -> Mapping[str, Any] | None:
+        """What was saved beside the last state; None when there is no save yet. Raises TrainingError for damage."""
+        return load_snapshot(self.state).numbers if self.state.exists() else None
+
     def resume(self, trainer: Resumable, *, free_to_change: tuple[str, ...]) -> Mapping[str, Any] | None:
         """Restore the last save and give the numbers saved with it; None when there is no save yet.
 

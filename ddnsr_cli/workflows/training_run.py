@@ -49,6 +49,9 @@ class TrainListener:
     scores: Callable[[int, dict[str, float]], None]
     """(steps done, score by name) after a validation."""
 
+    download: Callable[[int, int], None]
+    """(bytes done, bytes in all) of feature weights."""
+
 
 def drive(
     trainer: RunTrainer,

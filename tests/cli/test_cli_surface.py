@@ -17,8 +17,9 @@ SURFACE = {
         "-q/--quiet"
     ),
     "train": (
-        "--hr -o/--output --fidelity --val-lr --val-hr --features --blocks --growth --steps --batch --crop --rate "
-        "--seed --workers --log-every --save-every --validate-every --device/-g -q/--quiet"
+        "-o/--output --track --fidelity --hr --lr --data --val-lr --val-hr --check --target --start-from --l2 "
+        "--ablation --vgg --perceptual-layer --lpips --lite --features --blocks --growth --steps --batch --crop --rate "
+        "--seed --workers --log-every --save-every --validate-every --sample-every --device/-g --offline -q/--quiet"
     ),
     "weights list": "--json",
     "weights info": "name",

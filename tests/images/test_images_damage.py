@@ -1,5 +1,6 @@
 import os
 import random
+import struct
 
 import numpy as np
 import pytest
@@ -11,6 +12,15 @@ from ddnsr_cli.images.picture import Picture
 from ddnsr_cli.images.read import read_picture
 
 
+def front_tiff(samples):
+    """A 16-bit TIFF with its directory in front, so that one cut short still has it."""
+    strips = samples.astype("<u2").tobytes()
+    fields = [(256, samples.shape[1]), (257, samples.shape[0]), (258, 16), (259, 1), (262, 1), (273, 134), (277, 1)]
+    fields += [(278, samples.shape[0]), (279, len(strips)), (339, 1)]
+    table = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in fields)
+    return b"II*\0" + struct.pack("<IH", 8, len(fields)) + table + bytes(4) + strips
+
+
 def files():
     """A file of every kind, with metadata."""
     image = pillow(smooth(40, 48))
@@ -20,6 +30,7 @@ def files():
     made["TIFF 16"] = vips_image(deep, "rgb16").tiffsave_buffer(compression="lzw")
     made["TIFF LZW"] = encoded(image, "TIFF", compression="tiff_lzw")
     made["AVIF 10"] = vips_image(deep, "rgb16").heifsave_buffer(compression="av1", bitdepth=10)
+    made["TIFF front"] = front_tiff(deep[..., :1])
     made["PPM"] = encoded(image, "PPM")
     made["PPM 16"] = b"P6 48 40 65535\n" + deep.astype(">u2").tobytes()
     return made
@@ -185,6 +196,11 @@ def test_pillows_own_limit_is_as_it_was_afterwards(tmp_path):
     read_or_error(tmp_path / "picture", FILES["PNG"])
     read_or_error(tmp_path / "picture", FILES["PNG"][:300])
     assert before == Image.MAX_IMAGE_PIXELS
+
+
+def test_limits_above_pillows_own_are_possible(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # above twice this many Pillow refuses by itself
+    assert read_or_error(tmp_path / "picture", FILES["PNG"]) is None
 
 
 def test_camera_raw_is_refused(tmp_path):

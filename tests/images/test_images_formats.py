@@ -27,6 +27,7 @@ def test_formats_are_told_by_their_first_bytes(name):
         b"RIFF\0\0\0\0WAVE",
         b"\x89PNG\n\x1a\n",
         b"BM is how this text begins, and it is long",
+        b"BM\0\0\0\0text\0\0\0\0\x28\0\0\0" + bytes(40),
         b"\0\0\0\x18ftypisom\0\0\0\0isommp42",
     ],
 )

@@ -48,6 +48,15 @@ def test_what_is_packed_is_read_back(order, big):
     assert fields[3].numbers(layout) == ()
 
 
+def test_values_begin_at_even_offsets():
+    layout = Layout("<")
+    fields = [Field(tag, ASCII, 5, b"abcd\0") for tag in (1, 2, 3)]
+    packed = pack_header(layout) + pack_fields(fields, layout, 8)
+    offsets = [struct.unpack_from("<I", packed, 10 + 12 * index + 8)[0] for index in range(3)]
+    assert [offset % 2 for offset in offsets] == [0, 0, 0]
+    assert [packed[offset : offset + 4] for offset in offsets] == [b"abcd"] * 3
+
+
 def test_pillow_reads_what_we_pack():
     layout, fields = read_block(exif_block(">"))
     exif = Image.Exif()

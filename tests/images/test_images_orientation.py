@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import pyvips
@@ -5,7 +7,9 @@ from picture_files import deep_png, encoded, exif_block, pillow, smooth, vips_im
 from PIL import Image, PngImagePlugin
 
 from ddnsr_cli.images.exif import orientation_of
+from ddnsr_cli.images.picture import Metadata, Picture
 from ddnsr_cli.images.read import read_picture
+from ddnsr_cli.images.write import write_picture
 
 UPRIGHT = smooth(24, 40)
 # What has to be done to stored pixels, by the EXIF standard; here it is undone, to store UPRIGHT.
@@ -71,6 +75,17 @@ def test_xmp_orientation_counts_where_exif_tells_none(tmp_path, quote):
     info.add_itxt("XML:com.adobe.xmp", f"<x:xmpmeta {quote}/>")
     path = tmp_path / "picture"
     path.write_bytes(encoded(pillow(stored(8)), "PNG", pnginfo=info))
+    check(path)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_xmp_orientation_of_a_tiff_is_applied_once(tmp_path, deep):
+    path, samples = tmp_path / "a.tif", stored(8)
+    made = Picture(pixels=samples.astype(np.uint16) * 257 if deep else samples)
+    write_picture(replace(made, metadata=Metadata(xmp=b'<x tiff:Orientation="1"/>')), path)
+    data = path.read_bytes().replace(b'Orientation="1"', b'Orientation="8"')
+    at = data.index(b"\x12\x01\x03\0\1\0\0\0\1")  # the TIFF tag itself: take it out by calling it something else
+    path.write_bytes(data[:at] + b"\x13\x01" + data[at + 2 :])
     check(path)
 
 

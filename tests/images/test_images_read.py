@@ -128,6 +128,12 @@ def test_old_style_exif_in_png_text_is_found(read):
     assert picture.metadata.text == {"Author": "me"}
 
 
+@pytest.mark.parametrize(("unit", "dpi"), [(1, None), (2, (100, 50)), (3, (254, 127))])
+def test_the_resolution_of_a_tiff_is_told_in_inches(read, unit, dpi):
+    data = encoded(pillow(smooth(8, 8)), "TIFF", tiffinfo={282: 100.0, 283: 50.0, 296: unit})
+    assert read(data).metadata.dpi == (dpi and pytest.approx(dpi))
+
+
 @pytest.mark.parametrize("dpi", [(0, 0), (float("nan"), 1), (-1, 5)])
 def test_senseless_resolution_is_left_out(dpi):
     from ddnsr_cli.images.read import _sane_dpi

@@ -1,0 +1,133 @@
+"""The weights of the networks that only judge: VGG19 of the feature losses, and LPIPS.
+
+From a file that the user names, or, for VGG19, from the Hub. Whether the tensors fit is checked where they are used:
+`nets.vgg19.VGG19Features` and `nets.lpips.LPIPS` take `state` and `source`, and refuse what does not fit.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from ddnsr_cli.checkpoint import _kind, _read_pickle, _read_safetensors
+from ddnsr_cli.errors import ConfigError, HubError, WeightsError
+from ddnsr_cli.files import sha256_of
+from ddnsr_cli.hub import HubAccess, HubFile, Progress
+from ddnsr_cli.hub.prefix import BY_SETTINGS, fetch_tensors
+from ddnsr_cli.nets.layouts import LOADS
+from ddnsr_cli.nets.lpips import TRUNKS
+from ddnsr_cli.nets.vgg19 import BLOCK_CHANNELS, LAYERS, Tap
+
+VGG19_ON_HUB = HubFile(
+    repo="timm/vgg19.tv_in1k",  # torchvision's weights, BSD-3-Clause
+    revision="128d4708565b3a414bcbb9bbad440b2fe37b9f18",
+    name="model.safetensors",
+    sha256="11aea017b543ff59233749d8f1cf544cda749378f5790d2fedab841fb86b7669",
+)
+LPIPS_FOLDER = "DDNSR_LPIPS"
+"""Environment variable: the folder where LPIPS files are looked for."""
+_LPIPS_FILE = "lpips_{trunk}_v0.1.safetensors"
+_VGG19_FILES = (
+    f"torchvision's VGG19 without batch norm, as .pth or .safetensors (features.0.weight, ...; the one of "
+    f"{VGG19_ON_HUB.repo} on the Hugging Face Hub serves)"
+)
+_VGG19_NAME = re.compile(r"features\.(\d+)\.(?:weight|bias)")
+_CLASSIFIERS = {"alex": "AlexNet", "squeeze": "SqueezeNet 1.1", "vgg": "VGG16"}
+_LPIPS_NAME = re.compile(r"features\..+|lin\d+\.weight")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureWeights:
+    """Tensors for a network that judges, and where they are from."""
+
+    state: Mapping[str, Tensor]
+    """By name, as they are stored: float16 or float32."""
+
+    source: str
+    """The file, for messages and reports."""
+
+    sha256: str
+    """Digest of the file that was read: what to note beside results that depend on it."""
+
+
+def load_vgg19(
+    file: Path | None,
+    *,
+    taps: Iterable[Tap],
+    offline: bool = False,
+    on_progress: Progress | None = None,
+    hub: HubAccess = BY_SETTINGS,
+) -> FeatureWeights:
+    """VGG19's convolutions up to the deepest tap, from a file of the user's or, without one, from the Hub.
+
+    file: safetensors, or a pickle that is read without running its code, of torchvision's names `features.N.weight`
+    and `features.N.bias`; more in it is left out. The Hub's file has 575 MB, of which at most 80 are fetched, and kept
+    in the cache; what is checked and what cannot be, `hub.prefix` tells. offline, on_progress, hub: as in `hub.fetch`.
+    Raises WeightsError or HubError, saying which file to give instead; ValueError without taps.
+    """
+    deepest = max(LAYERS[tap.layer] for tap in taps)
+    if file is not None:
+        state = _read(file, f"Give --vgg FILE: {_VGG19_FILES}.")
+        wanted = {name: tensor for name, tensor in state.items() if _is_vgg19_up_to(deepest, name)}
+        return FeatureWeights(state=wanted, source=file.name, sha256=sha256_of(file))
+    try:
+        path = fetch_tensors(VGG19_ON_HUB, _vgg19_shapes(deepest), offline=offline, on_progress=on_progress, hub=hub)
+    except (HubError, WeightsError) as error:
+        raise type(error)(f"{error} Or give --vgg FILE: {_VGG19_FILES}.") from error
+    return FeatureWeights(state=_read(path, "Try again."), source=str(VGG19_ON_HUB), sha256=sha256_of(path))
+
+
+def load_lpips(trunk: str, file: Path | None = None) -> FeatureWeights:
+    """LPIPS on a trunk (`alex`, `squeeze`, `vgg`): the trunk's convolutions and the heads of version 0.1, in one file.
+
+    file: safetensors, or a pickle that is read without running its code, with torchvision's names `features.*` and
+    the heads `lin0.weight`, ... Without one, `lpips_TRUNK_v0.1.safetensors` in the folder that the environment
+    variable DDNSR_LPIPS names. No Hub copy is asked for: there is none by the authors.
+    Raises ConfigError when the trunk is unknown, WeightsError, saying what to give, when there is no such file.
+    """
+    if trunk not in TRUNKS:
+        raise ConfigError(f"LPIPS is on {', '.join(TRUNKS)}; {trunk!r} is none of them.")
+    name = _LPIPS_FILE.format(trunk=trunk)
+    advice = (
+        f"Set {LPIPS_FOLDER} to a folder that holds {name}: torchvision's {_CLASSIFIERS[trunk]} (features.*) and the "
+        f"heads of LPIPS 0.1 (lin0.weight to lin{len(TRUNKS[trunk].taps) - 1}.weight) in one file."
+    )
+    if file is None:
+        folder = os.environ.get(LPIPS_FOLDER)
+        if not folder:
+            raise WeightsError(f"LPIPS needs the weights of a classifier, and {LPIPS_FOLDER} is not set. {advice}")
+        file = Path(folder).expanduser() / name
+    state = {key: tensor for key, tensor in _read(file, advice).items() if _LPIPS_NAME.fullmatch(key)}
+    return FeatureWeights(state=state, source=file.name, sha256=sha256_of(file))
+
+
+def _read(path: Path, advice: str) -> dict[str, Tensor]:
+    """The tensors of a file, by the readers for RRDB files; what these say of RRDB in a failure, `advice` replaces."""
+    try:
+        loaded = _read_safetensors(path)[0] if _kind(path) == "safetensors" else _read_pickle(path)
+    except WeightsError as error:
+        raise WeightsError(f"{str(error).partition(LOADS)[0].rstrip()} {advice}") from error
+    if not isinstance(loaded, Mapping):
+        raise WeightsError(f"{path.name} holds no named tensors. {advice}")
+    return {str(name): tensor for name, tensor in loaded.items() if isinstance(tensor, Tensor)}
+
+
+def _is_vgg19_up_to(deepest: int, name: str) -> bool:
+    match = _VGG19_NAME.fullmatch(name)
+    return match is not None and int(match[1]) <= deepest
+
+
+def _vgg19_shapes(deepest: int) -> dict[str, tuple[int, ...]]:
+    """The shapes of VGG19's convolutions, all 3x3, from the first to the one at place `deepest`."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    before = 3
+    for layer, index in LAYERS.items():
+        if index <= deepest:
+            channels = BLOCK_CHANNELS[layer[4]]
+            shapes[f"features.{index}.weight"] = (channels, before, 3, 3)
+            shapes[f"features.{index}.bias"] = (channels,)
+            before = channels
+    return shapes

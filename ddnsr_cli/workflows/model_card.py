@@ -1,0 +1,81 @@
+"""The model card that a run leaves beside its weights: README.md, as the Hub shows it."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ddnsr_cli import __version__
+from ddnsr_cli.config import options_to_json
+from ddnsr_cli.training.joint_options import JointOptions
+
+_CARD = """---
+library_name: ddnsr
+pipeline_tag: image-to-image
+tags: [super-resolution, rrdb, ddnsr]
+---
+
+# {name}
+
+Enlarges photos four times and takes away the noise of the camera it was trained for. Trained by `ddnsr {version}`
+with the dual-input degradation method (Li et al. 2023, doi 10.1007/s10044-023-01150-2).
+
+- `sr.safetensors`: reconstruction network, RRDB with {features} features, {blocks} blocks, growth {growth}
+- `degrader.safetensors`: degradation network, {d_features} features, {d_blocks} residual blocks
+
+## Use
+
+```sh
+ddnsr upscale photo.jpg -m {name} -o out.png
+```
+
+## Training
+
+| | |
+|---|---|
+| track | {track} |
+| steps | {step} |
+| source (noisy LR) | {lr} |
+| target (clean HR) | {hr}, type {target} |
+| VGG19 | {vgg} |
+| begun with | {begun} |
+| validation | {best} |
+
+Licence: that of the photos it was trained on decides; fill it in before you publish.
+
+<details><summary>All options</summary>
+
+```json
+{options}
+```
+</details>
+"""
+
+
+def joint_card(name: str, options: JointOptions, step: int, record: Mapping[str, Any]) -> str:
+    """Markdown with everything a stranger needs to judge the weights of a joint run."""
+    data, begun = record["data"], record.get("start_from")
+    return _CARD.format(
+        name=name,
+        version=__version__,
+        features=options.sr_net.features,
+        blocks=options.sr_net.blocks,
+        growth=options.sr_net.growth,
+        d_features=options.degrader.features,
+        d_blocks=options.degrader.blocks,
+        track=record["track"],
+        step=step,
+        lr=data["lr"],
+        hr=data["hr"] or "made from the source",
+        target=data["target"],
+        vgg=f"{record['vgg']['source']}, sha256 {record['vgg']['sha256'][:16]}...",
+        begun="nearest-neighbour start" if begun is None else f"{begun['file']}, sha256 {begun['sha256'][:16]}...",
+        best=_scores(record.get("best")),
+        options=json.dumps(options_to_json(options), indent=2),
+    )
+
+
+def _scores(best: Mapping[str, float] | None) -> str:
+    if best is None:
+        return "none"
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in best.items() if name != "step")
+    return f"best at step {best['step']}: {figures}"

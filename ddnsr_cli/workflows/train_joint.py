@@ -1,0 +1,341 @@
+"""`ddnsr train --track 1|2`: degrader and reconstruction network together, on unpaired photos."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from ddnsr_cli.checkpoint import load_sr_net, save_degrader, save_sr_net
+from ddnsr_cli.config import options_to_json
+from ddnsr_cli.data.doctor import DoctorOptions, check_photos
+from ddnsr_cli.data.pairs import PhotoPair, match_pairs
+from ddnsr_cli.data.photos import list_photos
+from ddnsr_cli.data.report import Report, Trouble
+from ddnsr_cli.data.targets import CLEANUP_SHRINK, PhotoSet, TargetOptions, target_sets, usable_part
+from ddnsr_cli.data.unpaired import UnpairedVisits, unpaired_batches
+from ddnsr_cli.device import choose_device
+from ddnsr_cli.errors import DataError, TrainingError
+from ddnsr_cli.feature_weights import FeatureWeights, load_lpips, load_vgg19
+from ddnsr_cli.files import atomic_path, sha256_of
+from ddnsr_cli.images.sheet import sheet
+from ddnsr_cli.losses.features import content_reference
+from ddnsr_cli.nets.lpips import LPIPS
+from ddnsr_cli.nets.vgg19 import Tap, VGG19Features, mean_activations
+from ddnsr_cli.training.board import Board
+from ddnsr_cli.training.joint import Eyes, JointTrainer
+from ddnsr_cli.training.joint_options import JointOptions
+from ddnsr_cli.training.loop import LoopHooks, StepReport
+from ddnsr_cli.training.options import Rhythm
+from ddnsr_cli.training.stop import StopRequest
+from ddnsr_cli.workflows.model_card import joint_card
+from ddnsr_cli.workflows.run_folder import RunFolder
+from ddnsr_cli.workflows.run_report import write_run_report
+from ddnsr_cli.workflows.training_run import TrainListener, drive, validation_scores, whole_levels
+
+FREE_TO_CHANGE = ("schedule.steps", "stream.workers", "clip_norm")
+"""Options that a resumed run may change: they decide how on, not what is learned."""
+
+AUTHORS_GAIN = {"conv2_2": 2.4, "conv3_4": 7.7}
+"""Feature scale that gives squared losses the size they have in the authors' setting (the original VGG19 fed with
+plain [0, 1] RGB), so that the paper's 0.1, 1 and 10 keep their balance. Measured against features of mean 1, on photos
+with noise of 8 levels and blur: 47 to 73 times for conv3_4 and 5.4 to 5.9 times for conv2_2, square roots taken."""
+
+MEASURED_PHOTOS = 8  # crops on which the mean activations are taken
+SAMPLE_ROWS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointRequest:
+    """What a joint run needs."""
+
+    lr: Path
+    """Folder of real noisy photos: the source."""
+
+    run: Path
+    """Folder of the run; made when missing, resumed when it holds a state."""
+
+    hr: Path | None = None
+    """Folder of clean HR photos; not needed by the target `cleanup`."""
+
+    track: int = 2
+    target: TargetOptions = field(default_factory=TargetOptions)
+    options: JointOptions = field(default_factory=JointOptions)
+    rhythm: Rhythm = field(default_factory=Rhythm)
+
+    start_from: Path | None = None
+    """Weights that the reconstruction network begins with, of the same sizes: those of a fidelity warm-up."""
+
+    vgg: Path | None = None
+    """VGG19 weights; None: fetched from the Hub."""
+
+    lpips: Path | None = None
+    """LPIPS weights (AlexNet) for validation; None: validation goes without."""
+
+    val_lr: Path | None = None
+    val_hr: Path | None = None
+    """Folders of LR photos to validate on and of their HR partners, the same names."""
+
+    device: str = "auto"
+    offline: bool = False
+
+
+def examine(request: JointRequest, listener: TrainListener) -> Report:
+    """What the data doctor finds in the photos of a request; each finding is told.
+
+    Raises DataError when training on them makes no sense: no photos, the same folder twice, sets that look swapped.
+    """
+    crop_px = request.options.stream.crop_px
+    lr_px = CLEANUP_SHRINK * crop_px if request.hr is None else crop_px // request.options.sr_net.scale
+    options = DoctorOptions(least_hr_px=crop_px, least_lr_px=lr_px, seed=request.options.stream.seed)
+    report = check_photos(request.hr, request.lr, options=options, on_photo=listener.tick)
+    for finding in report.findings:
+        listener.note(f"{finding.severity}: {finding.sentence}")
+    for finding in report.errors:
+        if finding.trouble in {Trouble.FOLDERS, Trouble.SWAPPED}:
+            raise DataError(finding.sentence)
+    return report
+
+
+def train_joint(request: JointRequest, listener: TrainListener, stop: StopRequest) -> Path:
+    """Train until the steps are done or a stop is asked for. Returns the exported weights, `sr.safetensors`.
+
+    Raises WeightsError or HubError before any photo is read when VGG19 is not to be had, DataError for photos of no
+    use, TrainingError when the run cannot go on, DeviceError.
+    """
+    device = choose_device(request.device)
+    vgg = _vgg(request, listener)
+    lpips = None if request.lpips is None else LPIPS("alex", load_lpips("alex", request.lpips).state).to(device)
+    folder = RunFolder(request.run)
+    saved = folder.numbers()
+    if saved is None:  # a run that goes on was looked at when it began
+        examine(request, listener)
+    lr_set, hr_sets = _photo_sets(request, listener)
+    record = _record(request, vgg, saved, hr_sets)
+    trainer = JointTrainer(request.options, _eyes(request.options, vgg, record["scales"], device), device)
+    if folder.resume(trainer, free_to_change=FREE_TO_CHANGE) is not None:
+        listener.note(f"resumed {request.run} at step {trainer.step}")
+    elif request.start_from is not None:
+        _begin_with(request.start_from, trainer)
+    folder.prepare(trainer)
+    visits = UnpairedVisits(lr=lr_set, hr=hr_sets, stream=request.options.stream)
+    with Board(request.run / "tensorboard", listener.note, start=trainer.step) as board:
+        show = _Show(trainer, folder, board, listener, _sample_crops(visits, device))
+        drive(
+            trainer,
+            folder,
+            lambda step: unpaired_batches(visits, start=step, on_refused=lambda refusal: listener.note(refusal.reason)),
+            steps=request.options.schedule.steps,
+            rhythm=request.rhythm,
+            hooks=show.hooks(_validation_pairs(request), lpips, record),
+            stop=stop,
+            note=listener.note,
+        )
+    return folder.weights
+
+
+class _Show:
+    """What a joint run leaves for people and programs while it goes on."""
+
+    def __init__(
+        self,
+        trainer: JointTrainer,
+        folder: RunFolder,
+        board: Board,
+        listener: TrainListener,
+        crops: tuple[Tensor, Tensor],
+    ) -> None:
+        self.trainer = trainer
+        self.folder = folder
+        self.board = board
+        self.listener = listener
+        self.crops = crops
+
+    def hooks(self, pairs: Sequence[PhotoPair], lpips: LPIPS | None, record: dict[str, Any]) -> LoopHooks:
+        """The events of a run. `record` is saved with every state; the best scores are kept in it."""
+        steps = self.trainer.options.schedule.steps
+
+        def validate(step: int) -> None:
+            if pairs:
+                net = self.trainer.emas["sr_net"].average
+                scores = validation_scores(net, pairs, self.trainer.device, lpips=lpips)
+                self._tell_scores(step, scores)
+                if _is_better(scores, record.get("best")):
+                    record["best"] = {"step": step, **scores}
+                    self.folder.save(self.trainer, record)
+                    self.folder.keep("best")
+
+        return LoopHooks(
+            validate=validate,
+            sample=self.sample,
+            save=lambda _step: self.save(record),
+            report=self.report,
+            tick=lambda step: self.listener.tick(step, steps),
+        )
+
+    def save(self, record: dict[str, Any]) -> None:
+        """State, both exported networks, model card."""
+        trainer = self.trainer
+        self.folder.save(trainer, record)
+        metadata = {
+            "training": json.dumps({"phase": "joint", "step": trainer.step, **record}, sort_keys=True),
+            "options": json.dumps(options_to_json(trainer.options), sort_keys=True),
+        }
+        save_sr_net(self.folder.weights, trainer.emas["sr_net"].average, metadata=metadata, half=False)
+        degrader = self.folder.path / "degrader.safetensors"
+        save_degrader(degrader, trainer.emas["degrader"].average, metadata=metadata, half=False)
+        self.folder.write_text("README.md", joint_card(self.folder.path.name, trainer.options, trainer.step, record))
+
+    def report(self, row: StepReport) -> None:
+        """A line in the log and on the board."""
+        speed = {"images_per_s": row.images_per_s, "waiting": row.waiting_share}
+        self.folder.log({"step": row.step, **row.figures, **speed})
+        self.board.scalars(row.step, {**row.figures, **speed}, group="train")
+        self.listener.report(row)
+
+    @torch.inference_mode()
+    def sample(self, step: int) -> None:
+        """A sheet of what the averaged networks make of fixed crops, and the run's report anew."""
+        lr_real, hr = self.crops
+        sr_net, degrader = self.trainer.emas["sr_net"].average, self.trainer.emas["degrader"].average
+        noise = lr_real if self.trainer.options.dual_input else torch.zeros_like(lr_real)
+        lr_fake = whole_levels(degrader(hr, noise))
+        columns = {
+            "real LR": lr_real,
+            "SR of it": sr_net(lr_real),
+            "HR": hr,
+            "fake LR": lr_fake,
+            "SR of fake LR": sr_net(lr_fake),
+        }
+        rows = [[_rgb8(column[row]) for column in columns.values()] for row in range(len(hr))]
+        pixels = sheet(rows, list(columns))
+        with atomic_path(self.folder.sample_path(step)) as temporary:
+            Image.fromarray(pixels).save(temporary, "PNG")
+        self.board.picture(step, pixels)
+        write_run_report(self.folder.path)
+
+    def _tell_scores(self, step: int, scores: dict[str, float]) -> None:
+        self.folder.log({"step": step, **scores})
+        self.board.scalars(step, scores, group="validation")
+        self.listener.scores(step, scores)
+
+
+def _vgg(request: JointRequest, listener: TrainListener) -> FeatureWeights:
+    layers, losses = request.options.layers, request.options.losses
+    wanted = [layers.content, layers.cycle, *([layers.perceptual] if losses.perceptual else [])]
+    taps = [Tap(layer=layer) for layer in wanted]
+    return load_vgg19(request.vgg, taps=taps, offline=request.offline, on_progress=listener.download)
+
+
+def _photo_sets(request: JointRequest, listener: TrainListener) -> tuple[PhotoSet, tuple[PhotoSet, ...]]:
+    """(source, targets) without the photos that are too small, which are named."""
+    crop_px, scale = request.options.stream.crop_px, request.options.sr_net.scale
+    if request.target.needs_hr_folder and request.hr is None:
+        raise DataError(f"The target {request.target.kind} needs clean photos. Give their folder with --hr.")
+    lr = list_photos(request.lr)
+    hr = list_photos(request.hr) if request.hr is not None else []
+    source, refused = usable_part(PhotoSet(photos=tuple(lr)), crop_px=crop_px // scale)
+    parts = [usable_part(one, crop_px=crop_px) for one in target_sets(request.target, hr=hr, lr=lr)]
+    for refusal in (*refused, *(refusal for _, more in parts for refusal in more)):
+        listener.note(refusal.reason)
+    return source, tuple(part for part, _ in parts)
+
+
+def _record(
+    request: JointRequest, vgg: FeatureWeights, saved: Mapping[str, Any] | None, hr_sets: Sequence[PhotoSet]
+) -> dict[str, Any]:
+    """What is saved beside the state: which data and feature weights, and the scales measured at the start.
+
+    Raises TrainingError when a saved run used another VGG19.
+    """
+    if saved is not None:
+        if saved["vgg"]["sha256"] != vgg.sha256:
+            told = f"{saved['vgg']['source']} (sha256 {saved['vgg']['sha256'][:12]}...)"
+            raise TrainingError(f"{request.run} was begun with another VGG19: {told}. Give that one with --vgg.")
+        return {name: saved[name] for name in ("track", "data", "vgg", "scales", "start_from", "best") if name in saved}
+    begun = request.start_from
+    return {
+        "track": request.track,
+        "data": {
+            "lr": request.lr.name,
+            "hr": None if request.hr is None else request.hr.name,
+            "target": str(request.target.kind),
+        },
+        "vgg": {"source": vgg.source, "sha256": vgg.sha256},
+        "scales": _measured_scales(request.options, vgg, hr_sets),
+        "start_from": None if begun is None else {"file": begun.name, "sha256": sha256_of(begun)},
+    }
+
+
+def _measured_scales(options: JointOptions, vgg: FeatureWeights, hr_sets: Sequence[PhotoSet]) -> dict[str, float]:
+    """For each loss what its features are divided by, from the mean activations of clean crops.
+
+    The content and cycle losses look at LR pictures, the perceptual loss at HR ones.
+    """
+    few = UnpairedVisits(lr=hr_sets[0], hr=hr_sets, stream=options.stream)
+    crops = [few[visit].hr.crops[:1].float() / 255 for visit in range(MEASURED_PHOTOS)]
+    layers = options.layers
+    scales: dict[str, float] = {}
+    for loss, layer, pictures in (
+        ("content", layers.content, [content_reference(crop) for crop in crops]),
+        ("cycle", layers.cycle, [content_reference(crop) for crop in crops]),
+        ("perceptual", layers.perceptual, crops),
+    ):
+        if getattr(options.losses, loss):
+            tap = Tap(layer=layer)
+            mean = mean_activations(VGG19Features(vgg.state, (tap,), source=vgg.source), pictures)[tap]
+            scales[loss] = mean / (1.0 if loss == "perceptual" else AUTHORS_GAIN.get(layer, 1.0))
+    return scales
+
+
+def _eyes(options: JointOptions, vgg: FeatureWeights, scales: Mapping[str, float], device: torch.device) -> Eyes:
+    layers = options.layers
+    lr_scales = {Tap(layer=getattr(layers, loss)): scales[loss] for loss in ("content", "cycle") if loss in scales}
+    lr = VGG19Features(vgg.state, lr_scales, scales=lr_scales, source=vgg.source).to(device) if lr_scales else None
+    if "perceptual" not in scales:
+        return Eyes(lr=lr, hr=None)
+    hr_scales = {Tap(layer=layers.perceptual): scales["perceptual"]}
+    return Eyes(lr=lr, hr=VGG19Features(vgg.state, hr_scales, scales=hr_scales, source=vgg.source).to(device))
+
+
+def _begin_with(weights: Path, trainer: JointTrainer) -> None:
+    net, _ = load_sr_net(weights)
+    if net.config != trainer.options.sr_net:
+        raise TrainingError(f"{weights} has other sizes ({net.config}) than the run ({trainer.options.sr_net}).")
+    trainer.start_sr_net_from(net)
+
+
+def _sample_crops(visits: UnpairedVisits, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The same few crops every time: (lr_real, hr) in [0, 1]."""
+    few = [visits[number] for number in range(SAMPLE_ROWS)]
+    lr, hr = (torch.cat([getattr(visit, side).crops[:1] for visit in few]).to(device) for side in ("lr", "hr"))
+    return lr.float() / 255, hr.float() / 255
+
+
+def _rgb8(picture: Tensor) -> NDArray[np.uint8]:
+    """(3, H, W) in [0, 1] as (H, W, 3), rounded."""
+    levels: NDArray[np.uint8] = picture.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
+    return levels
+
+
+def _validation_pairs(request: JointRequest) -> list[PhotoPair]:
+    if request.val_lr is None or request.val_hr is None:
+        return []
+    return match_pairs(request.val_lr, request.val_hr, scale=request.options.sr_net.scale)
+
+
+def _is_better(scores: Mapping[str, float], best: Mapping[str, float] | None) -> bool:
+    """Lower LPIPS where there is one, else higher PSNR."""
+    if best is None:
+        return True
+    return (
+        scores["lpips"] < best["lpips"]
+        if "lpips" in scores and "lpips" in best
+        else scores["psnr_db"] > best["psnr_db"]
+    )
