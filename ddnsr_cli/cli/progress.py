@@ -27,7 +27,7 @@ def stderr_console(*, quiet: bool) -> Console:
 
 
 @contextmanager
-def upscale_view(*, quiet: bool) -> Iterator[UpscaleListener]:
+def upscale_view(*, quiet: bool, verbose: bool) -> Iterator[UpscaleListener]:
     """A bar of tiles with the time left, shown on a terminal only; notes as lines."""
     console = stderr_console(quiet=quiet)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("tiles"))
@@ -38,6 +38,7 @@ def upscale_view(*, quiet: bool) -> Iterator[UpscaleListener]:
                 image=bar.begin,
                 tile=bar.move,
                 note=lambda text: console.print(f"note: {text}"),
+                detail=lambda text: console.print(text) if verbose else None,
                 failed=lambda error: console.print(f"error: {' '.join(str(error).split())}"),
                 download=download,
             )

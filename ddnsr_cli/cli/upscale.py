@@ -75,11 +75,13 @@ def upscale(
     ] = False,
     offline: Offline = False,
     json_: Annotated[bool, typer.Option("--json", help="One JSON object a result on stdout.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Tell model, device and tiles.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Enlarge pictures four times and take their noise away.
 
     ddnsr upscale photo.jpg -o out.png
+
     ddnsr upscale holiday/ -o holiday_x4/ -f jpg
     """
     inputs = [*(images or []), *(input_ or [])]
@@ -106,7 +108,7 @@ def upscale(
         max_pixels=max_pixels,
         offline=offline,
     )
-    with upscale_view(quiet=quiet) as listener:
+    with upscale_view(quiet=quiet, verbose=verbose) as listener:
         for written in upscale_images(inputs, output, options, listener):
             typer.echo(_as_json(written) if json_ else written.target)
 

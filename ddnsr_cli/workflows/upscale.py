@@ -77,6 +77,9 @@ class UpscaleListener:
     note: Callable[[str], None]
     """One sentence for the user."""
 
+    detail: Callable[[str], None]
+    """One sentence for the curious."""
+
     failed: Callable[[DdnsrError], None]
     """One picture of several could not be done."""
 
@@ -166,7 +169,7 @@ def _engine(options: UpscaleOptions, listener: UpscaleListener) -> Upscaler:
         options.model, registry=read_registry(), offline=options.offline, on_progress=listener.download
     )
     net, _ = load_sr_net(weights.path)
-    return Upscaler(
+    engine = Upscaler(
         net,
         device=device,
         dtype=choose_dtype(device, options.dtype),
@@ -174,6 +177,10 @@ def _engine(options: UpscaleOptions, listener: UpscaleListener) -> Upscaler:
         tta=options.tta,
         name=weights.name,
     )
+    listener.detail(
+        f"model {weights.name} ({weights.path}), on {device}, in {str(engine.dtype).removeprefix('torch.')}"
+    )
+    return engine
 
 
 def _batch(
@@ -212,6 +219,8 @@ def _upscale_file(job: Job, engine: Upscaler, options: UpscaleOptions, listener:
     )
     _tell(job, (*picture.notes, *lost), listener)
     listener.image(job.source.name)
+    plan = engine.plan(picture.height, picture.width)
+    listener.detail(f"{shown(job.source)}: {width}x{height} pixels, {plan.tiles} tiles of {plan.window_px} pixels")
     larger = upscale_picture(picture, engine, listener)
     if (larger.width, larger.height) != (width, height):
         larger = resize(larger, width, height)

@@ -14,7 +14,7 @@ SURFACE = {
     "upscale": (
         "images -i/--input -o/--output -m/--model -s/--scale --width --height --long-side --megapixels -f/--format "
         "--quality --suffix --overwrite --max-pixels -t/--tile --device/-g --dtype --fp32 -x/--tta --offline --json "
-        "-q/--quiet"
+        "-v/--verbose -q/--quiet"
     ),
     "train": (
         "-o/--output --track --fidelity --hr --lr --data --val-lr --val-hr --check --target --start-from --l2 "

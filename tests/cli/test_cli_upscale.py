@@ -111,6 +111,12 @@ def test_quiet_off_a_terminal(ddnsr, photo, quick_model, tmp_path):
     assert done.err == ""
 
 
+def test_verbose_tells_model_device_and_tiles(ddnsr, photo, quick_model, tmp_path):
+    done = ddnsr("upscale", photo(), "-o", tmp_path / "o.png", "-m", quick_model, "-v", "--device", "cpu")
+    for word in (quick_model, "on cpu", "float32", "96x80 pixels", "1 tiles"):
+        assert str(word) in done.err
+
+
 def test_gray_alpha_depth_and_orientation_survive(ddnsr, quick_model, tmp_path):
     ramp = np.linspace(0, 255, 12 * 10).reshape(10, 12).astype(np.uint8)
     Image.fromarray(ramp).save(tmp_path / "gray.png")

@@ -47,8 +47,8 @@ def test_other_colour_spaces_become_rgb(read, mode):
         image = ImageCms.profileToProfile(image, *spaces, outputMode="LAB")
     else:
         image = image.convert("YCbCr")
-    picture = read(encoded(image, "TIFF"))
-    assert np.abs(picture.pixels.astype(int) - smooth(32, 32)).mean() < 3
+    picture = read(encoded(image, "TIFF", compression="jpeg" if mode == "YCbCr" else "raw"))
+    assert np.abs(picture.pixels.astype(int) - smooth(32, 32)).mean() < 4
 
 
 @pytest.mark.parametrize("bits", [8, 16])
