@@ -92,8 +92,8 @@ def load_lpips(trunk: str, file: Path | None = None) -> FeatureWeights:
         raise ConfigError(f"LPIPS is on {', '.join(TRUNKS)}; {trunk!r} is none of them.")
     name = _LPIPS_FILE.format(trunk=trunk)
     advice = (
-        f"Set {LPIPS_FOLDER} to a folder that holds {name}: torchvision's {_CLASSIFIERS[trunk]} (features.*) and the "
-        f"heads of LPIPS 0.1 (lin0.weight to lin{len(TRUNKS[trunk].taps) - 1}.weight) in one file."
+        f"Give --lpips FILE, or set {LPIPS_FOLDER} to a folder that holds {name}: torchvision's {_CLASSIFIERS[trunk]} "
+        f"(features.*) and the heads of LPIPS 0.1 (lin0.weight to lin{len(TRUNKS[trunk].taps) - 1}.weight) in one file."
     )
     if file is None:
         folder = os.environ.get(LPIPS_FOLDER)

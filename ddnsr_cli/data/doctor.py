@@ -117,7 +117,7 @@ def _sample(rows: Sequence[PhotoFacts], options: DoctorOptions) -> list[int]:
     if len(readable) <= options.sample:
         return readable
     drawn = np.random.default_rng(options.seed).choice(len(readable), options.sample, replace=False)
-    return [readable[place] for place in sorted(drawn)]
+    return [readable[place] for place in drawn]
 
 
 def _side_by_side(work: Callable[[Given], Found], items: Sequence[Given], threads: int) -> Iterator[Found]:

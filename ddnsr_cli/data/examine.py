@@ -9,7 +9,7 @@ from PIL import Image
 
 from ddnsr_cli.data.likeness import picture_hash
 from ddnsr_cli.data.measures import Limits, block_jump, fine_detail, noise_floor
-from ddnsr_cli.data.photos import decode_rgb, photo_size
+from ddnsr_cli.data.photos import decode_rgb, stored_size
 from ddnsr_cli.data.report import Trouble
 from ddnsr_cli.errors import ImageReadError
 
@@ -52,7 +52,7 @@ class PhotoFacts:
 def examine_header(path: Path) -> PhotoFacts:
     """Size alone, or why the file cannot be read."""
     try:
-        height, width = photo_size(path)
+        height, width = stored_size(path)
     except ImageReadError as error:
         return PhotoFacts(path=path, damage=str(error))
     return PhotoFacts(path=path, height=height, width=width)

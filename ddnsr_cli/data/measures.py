@@ -41,6 +41,10 @@ class Limits:
     fine_plateau: float = 1.45
     """The same ratio of the highest frequencies, looser since a patch has fewer independent ones."""
 
+    fine_share: float = 0.3
+    """Smallest share of the deviation that lies in the highest frequencies. Phone tiles have 0.38 to 0.57, white noise
+    0.9, a soft regular pattern 0.1."""
+
     block_jump: float = 0.25
     """Levels by which neighbours differ more across the lines of an 8-pixel grid than across any other such lines.
     Clean photos reach 0.11; JPEG quality 75 gives 0.4 in the median, quality 50 gives 0.8."""
@@ -79,6 +83,7 @@ def noise_floor(photo: NDArray[np.uint8], limits: Limits) -> NoiseFloor | None:
             limits.luma_noise < luma[0] < limits.texture
             and luma[1] < limits.plateau * luma[0]
             and fine[1] < limits.fine_plateau * fine[0]
+            and fine[0] > limits.fine_share * luma[0]
         ),
         chroma_is_noise=limits.chroma_noise < chroma[0] and chroma[1] < limits.fine_plateau * chroma[0],
     )

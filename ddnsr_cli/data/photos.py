@@ -69,6 +69,18 @@ def photo_size(path: Path) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
+def stored_size(path: Path) -> tuple[int, int]:
+    """(height, width) as stored, whatever the EXIF orientation: never decodes, as `photo_size` must for a PNG.
+
+    Raises ImageReadError as `decode_rgb`.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except Exception as cause:  # Pillow's headers do too
+        raise ImageReadError(f"{path} cannot be read as a photo ({cause}). Remove or replace it.") from cause
+
+
 def split_by_size(paths: Sequence[Path], least_px: int) -> tuple[list[Path], list[Path]]:
     """(large enough, too small): photos whose shorter side has, or has not, `least_px` pixels."""
     large: list[Path] = []

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from ddnsr_cli.data.photos import photo_size
+from ddnsr_cli.data.photos import stored_size
 from ddnsr_cli.errors import ConfigError, DataError, ImageReadError
 
 CLEANUP_SHRINK = 2
@@ -109,7 +109,7 @@ def usable_part(photo_set: PhotoSet, *, crop_px: int) -> tuple[PhotoSet, tuple[R
 
 def _refusal(path: Path, least: int) -> Refusal | None:
     try:
-        height, width = photo_size(path)
+        height, width = stored_size(path)
     except ImageReadError as error:
         return Refusal(path=path, reason=str(error))
     if min(height, width) >= least:

@@ -66,7 +66,7 @@ def _place(name: str, entry: object, shape: tuple[int, ...], data_bytes: int) ->
     dtype, offsets = entry.get("dtype"), entry.get("data_offsets")
     if entry.get("shape") != list(shape):
         raise LayoutError(f"{name} not of the shape {shape}")
-    if dtype not in VALUE_BYTES:
+    if not isinstance(dtype, str) or dtype not in VALUE_BYTES:
         raise LayoutError(f"{name} of another type than {' or '.join(VALUE_BYTES)}")
     if not (isinstance(offsets, list) and len(offsets) == 2 and all(type(offset) is int for offset in offsets)):
         raise LayoutError(f"{name} without offsets")

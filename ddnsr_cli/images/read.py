@@ -151,7 +151,6 @@ def _sane_dpi(dpi: tuple[float, float] | None) -> tuple[float, float] | None:
 
 def _reason(error: Exception) -> str:
     """An error of a library in a few words on one line."""
-    lines = str(error).split("\n")
-    words = getattr(error, "strerror", None) or (lines[1] if len(lines) > 1 and lines[1].strip() else lines[0])
-    words = "".join(char if char.isprintable() else "?" for char in str(words)).strip()
+    lines = str(getattr(error, "strerror", None) or error).strip().split("\n")
+    words = "".join(char if char.isprintable() else "?" for char in lines[-1]).strip(" .")  # the last goes deepest
     return words[:120] or type(error).__name__

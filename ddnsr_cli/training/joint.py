@@ -27,6 +27,9 @@ from ddnsr_cli.training.ema import Ema
 from ddnsr_cli.training.joint_options import Critic, JointOptions
 from ddnsr_cli.training.pieces import refuse_not_finite, to_floats
 from ddnsr_cli.training.snapshot import Snapshot, adam_tensors, net_tensors, restore_adam, restore_net
+from ddnsr_cli.training.world import World, share_batch_statistics
+
+ALONE = World()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +71,13 @@ class JointNets(nn.Module):
 class JointTrainer:
     """Networks, optimisers and averages of a joint run, and how one step moves them."""
 
-    def __init__(self, options: JointOptions, eyes: Eyes, device: torch.device) -> None:
+    def __init__(self, options: JointOptions, eyes: Eyes, device: torch.device, world: World = ALONE) -> None:
         self.options = options
         self.device = device
         self.eyes = eyes
+        self.world = world
         self.nets = _fresh_nets(options).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        share_batch_statistics(self.nets, world)
         self.emas = {
             "sr_net": Ema(self.nets.sr_net, options.ema_decay),
             "degrader": Ema(self.nets.degrader, options.ema_decay),
@@ -86,16 +91,17 @@ class JointTrainer:
         """Times the schedule's rate; lowered when a run has to roll back."""
 
     def train_step(self, lr_real: Tensor, hr: Tensor) -> dict[str, float]:
-        """One step of every network on uint8 crops: lr_real (N, 3, h, w), hr (N, 3, 4h, 4w), not of one scene.
+        """One step of every network on uint8 crops: lr_real (N, 3, h, w), hr (N, 3, 4h, 4w), not of one scene;
+        the global batch, of which each process takes its share.
 
         Returns the figures of the step by name. Raises NotFiniteError, with all weights unmoved, when a loss or a
         gradient is not finite.
         """
-        real, truth = to_floats(lr_real, self.device), to_floats(hr, self.device)
+        real, truth = (to_floats(self.world.share(levels), self.device) for levels in (lr_real, hr))
         self.nets.zero_grad(set_to_none=True)
         made = self.make(real, truth)
         figures = self._learn(real, truth, made)
-        figures |= self._clipped_norms()
+        figures = self.world.mean_of(figures, self.device) | self._clipped_norms()
         figures["rate"] = self.rate_factor * self.options.schedule.rate_at(self.step)
         refuse_not_finite(figures, self.step)
         self._move(figures["rate"])
@@ -150,7 +156,9 @@ class JointTrainer:
         if self.nets.disc_hr is not None:
             with _frozen(self.nets.disc_hr), self._mixed_precision():
                 real, fake = self.nets.disc_hr(hr), self.nets.disc_hr(made.sr_fake)
-            terms["hr_adversarial"] = weights.hr_adversarial * relativistic_gen_loss(real, fake)
+            terms["hr_adversarial"] = weights.hr_adversarial * relativistic_gen_loss(
+                real, fake, average=self.world.average
+            )
         return terms
 
     def critic_losses(self, lr_real: Tensor, hr: Tensor, made: Made) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -165,8 +173,9 @@ class JointTrainer:
         if self.nets.disc_hr is not None:
             with self._mixed_precision():
                 real, fake = self.nets.disc_hr(hr), self.nets.disc_hr(made.sr_fake.detach())
-            losses["disc_hr"] = relativistic_disc_loss(real, fake)
-            beliefs |= {"disc_hr_real": _belief(real - fake.mean()), "disc_hr_fake": _belief(fake - real.mean())}
+            losses["disc_hr"] = relativistic_disc_loss(real, fake, average=self.world.average)
+            real_mean, fake_mean = self.world.average(real.detach()), self.world.average(fake.detach())
+            beliefs |= {"disc_hr_real": _belief(real - fake_mean), "disc_hr_fake": _belief(fake - real_mean)}
         return losses, beliefs
 
     def start_sr_net_from(self, net: RRDBNet) -> None:
@@ -200,14 +209,15 @@ class JointTrainer:
         losses, beliefs = self.critic_losses(real, truth, made)
         # One backward pass: what a network learns from ends at the detached pictures, so no loss reaches another.
         torch.stack([*terms.values(), *losses.values()]).sum().backward()  # type: ignore[no-untyped-call]
-        drift = (made.sr_fake.detach().mean(dim=(0, 2, 3)) - truth.mean(dim=(0, 2, 3))).abs().max()
+        drift = self.world.mean((made.sr_fake.detach() - truth).mean(dim=(0, 2, 3))).abs().max()
         return {name: value.item() for name, value in (terms | losses | beliefs | {"colour_drift": drift}).items()}
 
     def _clipped_norms(self) -> dict[str, float]:
-        return {
-            f"norm_{name}": nn.utils.clip_grad_norm_(net.parameters(), self.options.clip_norm).item()
-            for name, net in self.nets.learners().items()
-        }
+        norms = {}
+        for name, net in self.nets.learners().items():
+            self.world.average_gradients(net)
+            norms[f"norm_{name}"] = nn.utils.clip_grad_norm_(net.parameters(), self.options.clip_norm).item()
+        return norms
 
     def _move(self, rate: float) -> None:
         for optimizer in self.optimizers.values():

@@ -43,7 +43,7 @@ def folders(tmp_path, clean):
     lr.mkdir()
     for number in (0, 1):
         Image.fromarray(clean[number]).save(hr / f"{number}.png")
-        Image.fromarray(noisy(resized(clean[number + 2], 0.5), 6)).save(lr / f"{number}.png")
+        Image.fromarray(noisy(resized(clean[number + 2], 0.4), 6)).save(lr / f"{number}.png")
     return hr, lr
 
 

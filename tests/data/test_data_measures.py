@@ -28,13 +28,27 @@ def test_noise_of_the_brightness_alone_is_seen(clean):
         assert (floor.luma_is_noise, floor.chroma_is_noise) == (True, False)
 
 
-def test_texture_is_not_called_noise():
-    y, x = np.mgrid[:256, :256]
-    texture = 128 + (x / 8) * np.sin(x * 1.9) * np.sin(y * 2.3)  # from nothing on the left to 32 levels on the right
-    photo = np.repeat(texture[..., None].round().astype(np.uint8), 3, axis=2)
-    floor = noise_floor(photo[:, 40:], LIMITS)
-    assert floor.luma > LIMITS.luma_noise
-    assert not floor.luma_is_noise
+Y, X = np.mgrid[:256, :256]
+GRAIN = np.random.default_rng(4).normal(0, 1, (256, 256))
+
+
+def gray_photo(levels):
+    return np.repeat(np.clip(levels, 20, 235)[..., None].round().astype(np.uint8), 3, axis=2)
+
+
+def test_grain_is_called_noise_and_three_kinds_of_texture_are_not():
+    growing = 1.3 * GRAIN + 30 * (X / 256) * np.sin(X * 0.5) * np.sin(Y * 0.4)  # no patches alike
+    patched = 4 * np.where(X < 26, np.sin(X * 1.35) * np.sin(Y * 1.35), np.sin(X * 2) * np.sin(Y * 2))  # alike but fine
+    even = 5 * np.sin(X * 0.5) * np.sin(Y * 0.7)  # alike, and nothing fine
+    calls = [
+        noise_floor(gray_photo(128 + levels), LIMITS).luma_is_noise for levels in (2 * GRAIN, growing, patched, even)
+    ]
+    assert calls == [True, False, False, False]
+
+
+def test_a_gradient_is_not_called_noise():
+    for slope in (X, Y):
+        assert noise_floor(gray_photo(25 + 0.8 * slope), LIMITS).luma < 0.4
 
 
 def test_clipped_parts_do_not_hide_noise(clean):

@@ -87,6 +87,10 @@ def test_each_side_gives_its_own_size_and_photos(flat_sets):
 def test_another_seed_draws_other_crops(noisy_sets):
     assert same(first(3, *noisy_sets), first(3, *noisy_sets))
     assert not same(first(3, *noisy_sets), first(3, *noisy_sets, seed=1))
+    lr, hr = noisy_sets
+    one, other = (UnpairedVisits(lr=lr, hr=[hr], stream=stream(seed=seed))[0] for seed in (0, 1))
+    assert not torch.equal(one.hr.crops, other.hr.crops)
+    assert not torch.equal(one.lr.crops, other.lr.crops)
 
 
 @pytest.mark.parametrize("workers", [pytest.param(count, marks=IN_PROCESSES) for count in (1, 3)])

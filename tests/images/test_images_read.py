@@ -107,7 +107,7 @@ def test_a_bitmap_of_one_bit_is_black_and_white(read):
 
 def test_only_the_first_frame_is_read_and_it_is_said(read):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue", "lime")]
-    for file_format in ("GIF", "WEBP", "PNG", "TIFF", "AVIF"):
+    for file_format in ("GIF", "WEBP", "PNG", "TIFF", "AVIF", "MPO"):
         options = {"lossless": True} if file_format == "WEBP" else {}
         data = encoded(frames[0], file_format, save_all=True, append_images=frames[1:], **options)
         picture = read(data)

@@ -101,5 +101,10 @@ def shown_step(step: float) -> str:
 
 
 def shown_ticks(axis: Axis) -> Sequence[str]:
-    """The ticks' labels, with as many digits as tell neighbours apart."""
-    return [f"{tick:.6g}" for tick in axis.ticks]
+    """The ticks' labels: plain decimals where they are short."""
+    return [np.format_float_positional(tick, trim="-") if plain(tick) else f"{tick:g}" for tick in axis.ticks]
+
+
+def plain(value: float) -> bool:
+    """Whether a round value is short without an exponent."""
+    return value == 0 or 1e-5 <= abs(value) < 1e6

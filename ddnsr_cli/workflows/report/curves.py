@@ -1,5 +1,7 @@
 """Long curves made light: smoothed, and thinned without losing a peak."""
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,11 +18,16 @@ def smoothing_points(points: int) -> int:
 
 
 def smoothed(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
-    """Means over `window` points, an odd number, around each; fewer at the ends, as many on both sides."""
-    reach = np.minimum(np.arange(len(values)), np.arange(len(values))[::-1]).clip(max=window // 2)
-    sums = np.concatenate(([0.0], np.cumsum(values)))
+    """Means over `window` points, an odd number, around each.
+
+    At the start as many before as after, so that a steep fall keeps its height; at the end all that there are, so
+    that the last point is not the noise of one row.
+    """
     middle = np.arange(len(values))
-    means: NDArray[np.float64] = (sums[middle + reach + 1] - sums[middle - reach]) / (2 * reach + 1)
+    first = middle - middle.clip(max=window // 2)
+    last = np.minimum(2 * middle - first, np.minimum(middle + window // 2, len(values) - 1))
+    sums = np.concatenate(([0.0], np.cumsum(values)))
+    means: NDArray[np.float64] = (sums[last + 1] - sums[first]) / (last + 1 - first)
     return means
 
 
@@ -29,7 +36,7 @@ def extremes(values: NDArray[np.float64], buckets: int) -> NDArray[np.intp]:
     if len(values) <= 2 * buckets:
         return np.arange(len(values))
     edges = np.linspace(0, len(values), buckets + 1).astype(np.intp)
-    kept = [[a + values[a:b].argmin(), a + values[a:b].argmax()] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    kept = [[a + values[a:b].argmin(), a + values[a:b].argmax()] for a, b in pairwise(edges)]
     return np.unique(np.append(np.array(kept), (0, len(values) - 1)))
 
 

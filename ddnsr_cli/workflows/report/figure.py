@@ -1,6 +1,7 @@
 """A panel as HTML: curves in SVG that stretch with the page, words in HTML that do not."""
 
 import json
+from dataclasses import dataclass
 from html import escape
 
 import numpy as np
@@ -21,37 +22,66 @@ BOX = 1000
 """Width and height of the drawing, in its own units."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Stroke:
+    """One curve as it is drawn."""
+
+    colour: int
+    label: str
+    curve: Curve
+
+    line: NDArray[np.float64]
+    """The smoothed values; the curve's own where it is not smoothed."""
+
+    @property
+    def smooth(self) -> bool:
+        """Whether the line is another than the curve."""
+        return self.line is not self.curve.values
+
+
 def panel_html(panel: Panel, history: History) -> str:
     """The panel's `<figure>`. At least one of its figures is in the history."""
-    curves = {name: history.curves[name] for name in panel.figures if name in history.curves}
+    curves = {label: history.curves[name] for name, label in panel.figures.items() if name in history.curves}
     across = step_axis(history.step)
     up = value_axis(np.concatenate([curve.values for curve in curves.values()]), panel.scale)
-    drawn = "".join(_paths(index, curve, across, up) for index, curve in enumerate(curves.values()))
-    legend = "".join(
-        _legend_entry(index, panel.figures[name], curve, across) for index, (name, curve) in enumerate(curves.items())
-    )
-    marker, told = _best(panel, curves, across, up)
+    strokes = [
+        Stroke(colour=colour, label=label, curve=curve, line=_line(curve.values, panel, up))
+        for colour, (label, curve) in enumerate(curves.items())
+    ]
+    marker, told = _best(panel, strokes[0].curve, across, up)
     hints = " ".join(filter(None, (panel.hint, "Logarithmic." if up.log else "", told)))
     return (
-        f'<figure class="panel"><h3>{escape(panel.title)}</h3>'
+        f'<figure class="panel"><div class="title"><h3>{escape(panel.title)}</h3>'
+        f'<output class="at">latest</output></div>'
         f'<div class="plot"><svg viewBox="0 0 {BOX} {BOX}" preserveAspectRatio="none" role="img" '
-        f'aria-label="{escape(panel.title)} over the steps">{_grid(up)}{drawn}</svg>{marker}'
-        f'{_tick_labels(across, up)}<i class="cursor" hidden></i></div>'
-        f'<figcaption><output class="at">latest</output><ul>{legend}</ul>'
+        f'aria-label="{escape(panel.title)} over the steps">'
+        f"{_grid(up)}{''.join(_paths(stroke, across, up) for stroke in strokes)}</svg>"
+        f'{marker}{_tick_labels(across, up)}<i class="cursor" hidden></i></div>'
+        f"<figcaption><ul>{''.join(_legend_entry(stroke, across) for stroke in strokes)}</ul>"
         f'<p class="hint">{escape(hints)}</p></figcaption></figure>\n'
     )
 
 
-def _paths(index: int, curve: Curve, across: Axis, up: Axis) -> str:
-    """The curve itself, and over it the smoothed one; a short curve is drawn once."""
-    window = smoothing_points(len(curve.values))
-    every = extremes(curve.values, BUCKETS)
+def _line(values: NDArray[np.float64], panel: Panel, up: Axis) -> NDArray[np.float64]:
+    """Smoothed values, as the eye would on this axis; the best score has to lie on its curve, so scores are not."""
+    window = smoothing_points(len(values))
+    if window == 1 or panel.best is not None:
+        return values
+    if up.log and values.min() > 0:
+        line: NDArray[np.float64] = np.exp(smoothed(np.log(values), window))
+        return line
+    return smoothed(values, window)
+
+
+def _paths(stroke: Stroke, across: Axis, up: Axis) -> str:
+    """The curve with all its peaks, and over it the smoothed one; a short curve is drawn once."""
+    curve, every = stroke.curve, extremes(stroke.curve.values, BUCKETS)
     raw = _path(curve.steps[every], curve.values[every], across, up)
-    if window == 1:
-        return f'<path class="line c{index}" d="{raw}"/>'
+    if not stroke.smooth:
+        return f'<path class="line c{stroke.colour}" d="{raw}"/>'
     few = evenly(len(curve.values), MOST_POINTS)
-    line = _path(curve.steps[few], smoothed(curve.values, window)[few], across, up)
-    return f'<path class="raw c{index}" d="{raw}"/><path class="line c{index}" d="{line}"/>'
+    line = _path(curve.steps[few], stroke.line[few], across, up)
+    return f'<path class="raw c{stroke.colour}" d="{raw}"/><path class="line c{stroke.colour}" d="{line}"/>'
 
 
 def _path(steps: NDArray[np.int64], values: NDArray[np.float64], across: Axis, up: Axis) -> str:
@@ -62,22 +92,21 @@ def _path(steps: NDArray[np.int64], values: NDArray[np.float64], across: Axis, u
     return f"M{points[0]}L{' '.join(points[1:] or points)}"
 
 
-def _legend_entry(index: int, label: str, curve: Curve, across: Axis) -> str:
+def _legend_entry(stroke: Stroke, across: Axis) -> str:
     """Label and latest value; the points that the read-out gives go along."""
-    few = evenly(len(curve.values), MOST_POINTS)
-    values = smoothed(curve.values, smoothing_points(len(curve.values)))[few]
-    points = json.dumps([curve.steps[few].tolist(), [float(shown(value)) for value in values]], separators=(",", ":"))
+    few = evenly(len(stroke.line), MOST_POINTS)
+    values = [float(shown(value)) for value in stroke.line[few]]
+    points = json.dumps([stroke.curve.steps[few].tolist(), values], separators=(",", ":"))
     return (
-        f'<li data-points="{points}" data-last="{across.high:g}"><i class="key c{index}"></i>{escape(label)} '
-        f"<output>{shown(curve.values[-1])}</output></li>"
+        f'<li data-points="{points}" data-last="{across.high:g}"><i class="key c{stroke.colour}"></i>'
+        f"{escape(stroke.label)} <output>{shown(stroke.curve.values[-1])}</output></li>"
     )
 
 
-def _best(panel: Panel, curves: dict[str, Curve], across: Axis, up: Axis) -> tuple[str, str]:
+def _best(panel: Panel, curve: Curve, across: Axis, up: Axis) -> tuple[str, str]:
     """(a dot on the best point, a sentence about it), both empty where no value is the best."""
     if panel.best is None:
         return "", ""
-    curve = next(iter(curves.values()))
     index = int(curve.values.argmax() if panel.best is Best.GREATEST else curve.values.argmin())
     step, value = int(curve.steps[index]), float(curve.values[index])
     left = float(across.place(np.array([float(step)]))[0])

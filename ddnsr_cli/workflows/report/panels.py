@@ -37,11 +37,16 @@ PANELS = (
     Panel(section="Validation", title="LPIPS", figures={"lpips": "LPIPS"}, best=Best.LEAST, hint="Lower is better."),
     Panel(
         section="Losses",
+        title="Mean absolute error",
+        scale=Scale.DECADES,
+        figures={"l1": "mean absolute error"},
+    ),
+    Panel(
+        section="Losses",
         title="Reconstruction network",
         scale=Scale.DECADES,
         hint="Each as weighted in the sum.",
         figures={
-            "l1": "mean absolute error",
             "pixel": "pixel",
             "squared": "squared",
             "perceptual": "perceptual",

@@ -1,0 +1,138 @@
+"""The page of a training run: `report.html`, one file that needs no network."""
+
+import json
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from html import escape
+from importlib.resources import files
+from itertools import groupby
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from ddnsr_cli.errors import TrainingError
+from ddnsr_cli.files import atomic_path
+from ddnsr_cli.workflows.report.axes import shown
+from ddnsr_cli.workflows.report.curves import SMOOTH_SHARE
+from ddnsr_cli.workflows.report.figure import panel_html
+from ddnsr_cli.workflows.report.history import History, read_history
+from ddnsr_cli.workflows.report.panels import panels_for
+from ddnsr_cli.workflows.report.samples import samples_html
+
+READING = (
+    f"A bold curve is the mean of about 1/{SMOOTH_SHARE} of the run around each step; the pale one behind it is what "
+    "was logged. Point at a curve to read it."
+)
+
+
+def write_run_report(run: Path) -> Path:
+    """Write `report.html` in a run folder, whole or not at all, and return its path.
+
+    Reads `options.json`, `log.jsonl` and the newest `samples/step_N.png`; a log or samples that are not there yet
+    leave their place empty. The same files give the same page.
+    Raises TrainingError when the folder is none of a run, or does not take the page.
+    """
+    options = _read_options(run)
+    target = run / "report.html"
+    try:
+        page = _page(run, options, read_history(run / "log.jsonl"))
+        with atomic_path(target) as temporary:
+            temporary.write_text(page, encoding="utf-8")
+    except OSError as cause:
+        reason = cause.strerror or cause
+        raise TrainingError(
+            f"{target} could not be written ({reason}). Check the folder and the free space."
+        ) from cause
+    return target
+
+
+def _read_options(run: Path) -> Mapping[str, Any]:
+    path = run / "options.json"
+    try:
+        options = json.loads(path.read_bytes())
+    except (OSError, ValueError) as cause:
+        raise TrainingError(f"{path} cannot be read ({cause}). Give the folder of a training run.") from cause
+    if not isinstance(options, dict):
+        raise TrainingError(f"{path} holds no options. Give the folder of a training run.")
+    return options
+
+
+def _page(run: Path, options: Mapping[str, Any], history: History) -> str:
+    script = _part("page.js")
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    return Template(_part("page.html")).substitute(
+        title=escape(run.resolve().name),
+        style=_part("page.css"),
+        script=script,
+        script_hash=f"sha256-{digest}",
+        progress=_progress(options, history),
+        body="".join((*_body(run, history), _options_html(options))),
+    )
+
+
+def _part(name: str) -> str:
+    return (files("ddnsr_cli.workflows.report") / name).read_text(encoding="utf-8")
+
+
+def _progress(options: Mapping[str, Any], history: History) -> str:
+    """Steps done, and of how many where the options tell."""
+    schedule = options.get("schedule")
+    steps = schedule.get("steps") if isinstance(schedule, dict) else None
+    if not isinstance(steps, int) or steps < 1:
+        return f"<p>{history.step:,} steps</p>"
+    share = min(1.0, history.step / steps)
+    return (
+        f"<p>{history.step:,} of {steps:,} steps, {100 * share:.3g}%</p>"
+        f'<progress value="{history.step}" max="{steps}" aria-label="Steps done"></progress>'
+    )
+
+
+def _body(run: Path, history: History) -> Iterator[str]:
+    """The sections, in the order in which a person asks: how good, what does it look like, how does it learn."""
+    panels = panels_for(history.curves)
+    sections = {
+        name: f'<h2>{escape(name)}</h2><div class="grid-of-panels">'
+        f"{''.join(panel_html(panel, history) for panel in group)}</div>\n"
+        for name, group in groupby(panels, key=lambda panel: panel.section)
+    }
+    yield sections.pop("Validation", "")
+    yield samples_html(run)
+    yield from sections.values()
+    yield _latest_html(history) if panels else "<p>No figures have been logged yet.</p>\n"
+
+
+def _latest_html(history: History) -> str:
+    rows = "".join(
+        f"<tr><td><code>{escape(name)}</code></td>"
+        + "".join(
+            f'<td class="n">{shown(value)}</td>' for value in (curve.values[-1], curve.values.min(), curve.values.max())
+        )
+        + f'<td class="n">{int(curve.steps[-1]):,}</td></tr>'
+        for name, curve in history.curves.items()
+    )
+    lost = f" Lines of the log that could not be read: {history.left_out}." if history.left_out else ""
+    head = "".join(f'<th class="n">{word}</th>' for word in ("latest", "least", "greatest", "at step"))
+    return (
+        f'<p class="note">{READING}{lost}</p>\n<h2>Latest figures</h2><div class="card wide">'
+        f"<table><thead><tr><th>figure</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>\n"
+    )
+
+
+def _options_html(options: Mapping[str, Any]) -> str:
+    rows = "".join(
+        f"<tr><td><code>{escape(name)}</code></td><td>{escape(json.dumps(value, ensure_ascii=False))}</td></tr>"
+        for name, value in _dotted(options)
+    )
+    return (
+        '<h2>Options</h2><div class="card"><details><summary>As saved in options.json</summary>'
+        f'<div class="wide"><table><tbody>{rows}</tbody></table></div></details></div>\n'
+    )
+
+
+def _dotted(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in options.items():
+        if isinstance(value, dict) and value:
+            yield from _dotted(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

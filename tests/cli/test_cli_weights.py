@@ -1,0 +1,77 @@
+"""`ddnsr weights` by its effects."""
+
+import json
+
+import pytest
+import torch
+
+from ddnsr_cli.checkpoint import load_sr_net
+from ddnsr_cli.registry import read_registry
+
+
+def test_list_names_every_model_with_its_licence(ddnsr):
+    lines = ddnsr("weights", "list").out.splitlines()
+    for line, entry in zip(lines, read_registry().entries, strict=True):
+        assert entry.name in line
+        assert entry.licence in line
+        assert line.startswith("*") == entry.default
+    assert sum(line.startswith("*") for line in lines) == 1
+
+
+def test_list_as_json_is_complete(ddnsr):
+    told = [json.loads(line) for line in ddnsr("weights", "list", "--json").out.splitlines()]
+    assert {row["name"]: row["sha256"] for row in told} == {e.name: e.sha256 for e in read_registry().entries}
+
+
+def test_info_tells_place_and_hash(ddnsr):
+    told = ddnsr("weights", "info", "bsrgan").out
+    entry = read_registry().get("bsrgan")
+    for fact in (entry.repo, entry.revision, entry.sha256, entry.licence):
+        assert fact in told
+
+
+def test_the_models_of_the_papers_table_are_listed_as_the_work_of_others():
+    others = {entry.name for entry in read_registry().entries if not entry.own}
+    assert {"realesrgan-x4plus", "esrgan", "rrdb-psnr", "realsr-dped", "bsrgan"} <= others
+
+
+@pytest.mark.parametrize("command", ["info", "pull"])
+def test_an_unknown_name_is_told_with_what_is_close(ddnsr, command):
+    done = ddnsr("weights", command, "bsrgun")
+    assert done.code == 5
+    assert done.err.count("\n") == 1
+    assert "bsrgan" in done.err
+
+
+def test_pull_prints_where_the_file_lies(ddnsr, quick_model):
+    done = ddnsr("weights", "pull", quick_model)
+    assert (done.code, done.out.strip()) == (0, str(quick_model))
+
+
+@pytest.mark.parametrize("layout", [1, 2, 3])
+def test_convert_gives_our_names_and_the_same_result(ddnsr, as_layout, small_net, tmp_path, layout):
+    net = small_net()
+    source, target = tmp_path / "foreign.pth", tmp_path / "ours.safetensors"
+    torch.save(as_layout(net.state_dict(), layout), source)
+    assert ddnsr("weights", "convert", source, "-o", target).code == 0
+    converted, _ = load_sr_net(target)
+    lr = torch.rand(1, 3, 9, 7)
+    torch.testing.assert_close(converted(lr), net(lr), rtol=0, atol=0)
+
+
+def test_convert_loses_nothing_that_is_there(ddnsr, quick_model, tmp_path):
+    (tmp_path / "there.safetensors").write_text("precious")
+    for target, word in ((tmp_path / "there.safetensors", "exists"), (tmp_path / "o.pth", ".safetensors")):
+        done = ddnsr("weights", "convert", quick_model, "-o", target)
+        assert done.code == 2
+        assert word in done.err
+    assert (tmp_path / "there.safetensors").read_text() == "precious"
+
+
+def test_half_precision_halves_the_file(ddnsr, quick_model, tmp_path):
+    assert ddnsr("weights", "convert", quick_model, "-o", tmp_path / "half.safetensors", "--half").code == 0
+    net, _ = load_sr_net(tmp_path / "half.safetensors")
+    full, _ = load_sr_net(quick_model)
+    lr = torch.rand(1, 3, 9, 7)
+    torch.testing.assert_close(net(lr), full(lr), rtol=0, atol=2e-3)
+    assert (tmp_path / "half.safetensors").stat().st_size < quick_model.stat().st_size

@@ -1,0 +1,75 @@
+"""Two processes with half of each batch each give what one gives with the whole batch."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.training.world import GlobalBatchNorm2d, World, share_batch_statistics
+
+PROGRAM = Path(__file__).with_name("two_processes.py")
+
+
+def run_processes(count, setting, tmp_path):
+    """The figures of every step, as the processes agree on them, in float64."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, str(PROGRAM), setting, str(count), str(tmp_path / f"meet-{setting}-{count}")]
+    processes = [
+        subprocess.Popen([*command, str(rank)], stdout=subprocess.PIPE, text=True, env=environment)
+        for rank in range(count)
+    ]
+    told = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * count
+    assert len(set(told)) == 1  # all processes tell the same
+    return json.loads(told[0])
+
+
+@pytest.mark.parametrize("setting", ["track 1", "track 2"])
+def test_two_processes_give_the_losses_of_one(setting, tmp_path):
+    one, two = (run_processes(count, setting, tmp_path) for count in (1, 2))
+    assert len(one) == len(two) == 3
+    for ours, theirs in zip(one, two, strict=True):
+        assert ours.keys() == theirs.keys()
+        for name in ours:
+            # Batch norm on four samples of one pixel each, as deep in this small critic, magnifies rounding in norms.
+            tolerance = 2e-2 if name.startswith("norm_") else 2e-4
+            assert theirs[name] == pytest.approx(ours[name], rel=tolerance, abs=1e-6), name
+
+
+def test_alone_nothing_changes():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    share_batch_statistics(net, World())
+    assert type(net[1]) is nn.BatchNorm2d
+    values = torch.rand(4, 2)
+    assert World().mean(values) is values
+    assert World().share(values) is not None
+    assert World().mean_of({"a": 1.5}, torch.device("cpu")) == {"a": 1.5}
+
+
+def test_global_batch_norm_equals_plain_batch_norm_when_alone():
+    torch.manual_seed(0)
+    plain, x = nn.BatchNorm2d(4), torch.randn(5, 4, 6, 7)
+    nn.init.normal_(plain.weight)
+    ours = GlobalBatchNorm2d(plain, World())
+    for net in (plain, ours):
+        net.train()
+    torch.testing.assert_close(ours(x), plain(x))
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], value)
+    torch.testing.assert_close(ours.eval()(x), plain.eval()(x))
+
+
+def test_a_batch_that_cannot_be_shared_is_refused():
+    with pytest.raises(ConfigError, match="5 cannot be shared by 2"):
+        World(rank=1, size=2).share(torch.zeros(5, 3))
+
+
+def test_shares_are_in_order_and_make_the_batch():
+    batch = torch.arange(6)
+    assert torch.equal(torch.cat([World(rank=rank, size=3).share(batch) for rank in range(3)]), batch)
