@@ -238,14 +238,16 @@ def _run_fidelity(request: "FidelityRequest", *, quiet: bool) -> None:
 def _run_joint(request: "JointRequest", *, only_check: bool, quiet: bool) -> None:
     from ddnsr_cli.cli.progress import training_view
     from ddnsr_cli.training.stop import stop_on_signals
+    from ddnsr_cli.training.world import joined_world
     from ddnsr_cli.workflows.train_joint import examine, train_joint
 
     with training_view(quiet=quiet) as listener:
         if only_check:
             examine(request, listener)
             return
-        with stop_on_signals() as stop:
-            weights = train_joint(request, listener, stop)
-    typer.echo(weights)
+        with joined_world() as world, stop_on_signals() as stop:
+            weights = train_joint(request, listener, stop, world)
+    if world.is_first:
+        typer.echo(weights)
     if stop:
         sys.exit(stop.exit_code)

@@ -114,12 +114,13 @@ def _fetch(
 
         places, data_start = _places(remote, shapes, read)
         total = sum(place.stop - place.start for place in places.values())
+        report = on_progress or (lambda _done, _total: None)
+        report(0, total)
         data = bytearray()
         for start, stop in runs_of(places):
             for piece in read(data_start + start, data_start + stop):
                 data += piece
-                if on_progress is not None:
-                    on_progress(len(data), total)
+                report(len(data), total)
         _check_finite(places, data)
     return places, data
 

@@ -8,7 +8,6 @@ from typing import Protocol
 from torch import Tensor
 
 from ddnsr_cli.training.options import Rhythm
-from ddnsr_cli.training.stop import StopRequest
 
 
 class Trainer(Protocol):
@@ -18,6 +17,13 @@ class Trainer(Protocol):
 
     def train_step(self, lr: Tensor, hr: Tensor) -> dict[str, float]:
         """One step; its figures by name."""
+
+
+class Stop(Protocol):
+    """True once the run shall end."""
+
+    def __bool__(self) -> bool:
+        """Asked between steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +56,7 @@ def run_loop(
     steps: int,
     rhythm: Rhythm,
     hooks: LoopHooks,
-    stop: StopRequest,
+    stop: Stop,
 ) -> None:
     """Train until `steps` are done or a stop is asked for. The state at the end is always saved and validated."""
     meter = Meter()

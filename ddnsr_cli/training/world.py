@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.training.stop import StopRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +102,25 @@ class _Sum(torch.autograd.Function):
         total = gradient.clone()
         dist.all_reduce(total)
         return total
+
+
+class AgreedStop:
+    """True for all processes as soon as one of them was asked to stop. Must be asked by all in the same order."""
+
+    def __init__(self, stop: StopRequest, world: World, device: torch.device) -> None:
+        self._stop = stop
+        self._world = world
+        self._device = device
+
+    def __bool__(self) -> bool:
+        return self._world.agree(bool(self._stop), self._device)
+
+
+def own_device(world: World, chosen: torch.device) -> torch.device:
+    """The device of this process: one GPU each, by local rank, when there are several processes and GPUs are meant."""
+    if world.size == 1 or chosen.type != "cuda":
+        return chosen
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """`ddnsr train --track 1|2`: degrader and reconstruction network together, on unpaired photos."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,15 +30,16 @@ from ddnsr_cli.losses.features import content_reference
 from ddnsr_cli.nets.lpips import LPIPS
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features, mean_activations
 from ddnsr_cli.training.board import Board
-from ddnsr_cli.training.joint import Eyes, JointTrainer
+from ddnsr_cli.training.joint import ALONE, Eyes, JointTrainer
 from ddnsr_cli.training.joint_options import JointOptions
 from ddnsr_cli.training.loop import LoopHooks, StepReport
 from ddnsr_cli.training.options import Rhythm
 from ddnsr_cli.training.stop import StopRequest
+from ddnsr_cli.training.world import AgreedStop, World, own_device
 from ddnsr_cli.workflows.model_card import joint_card
 from ddnsr_cli.workflows.run_folder import RunFolder
 from ddnsr_cli.workflows.run_report import write_run_report
-from ddnsr_cli.workflows.training_run import TrainListener, drive, validation_scores, whole_levels
+from ddnsr_cli.workflows.training_run import SILENT, TrainListener, drive, validation_scores, whole_levels
 
 FREE_TO_CHANGE = ("schedule.steps", "stream.workers", "clip_norm")
 """Options that a resumed run may change: they decide how on, not what is learned."""
@@ -103,41 +105,67 @@ def examine(request: JointRequest, listener: TrainListener) -> Report:
     return report
 
 
-def train_joint(request: JointRequest, listener: TrainListener, stop: StopRequest) -> Path:
+def train_joint(request: JointRequest, listener: TrainListener, stop: StopRequest, world: World = ALONE) -> Path:
     """Train until the steps are done or a stop is asked for. Returns the exported weights, `sr.safetensors`.
 
+    world: the processes that train together; the first one writes and talks, the listener of others is not called.
     Raises WeightsError or HubError before any photo is read when VGG19 is not to be had, DataError for photos of no
     use, TrainingError when the run cannot go on, DeviceError.
     """
-    device = choose_device(request.device)
+    listener = listener if world.is_first else SILENT
+    device = own_device(world, choose_device(request.device))
     vgg = _vgg(request, listener)
-    lpips = None if request.lpips is None else LPIPS("alex", load_lpips("alex", request.lpips).state).to(device)
     folder = RunFolder(request.run)
     saved = folder.numbers()
-    if saved is None:  # a run that goes on was looked at when it began
+    if saved is None and world.is_first:  # a run that goes on was looked at when it began
         examine(request, listener)
     lr_set, hr_sets = _photo_sets(request, listener)
     record = _record(request, vgg, saved, hr_sets)
-    trainer = JointTrainer(request.options, _eyes(request.options, vgg, record["scales"], device), device)
+    trainer = JointTrainer(request.options, _eyes(request.options, vgg, record["scales"], device), device, world)
     if folder.resume(trainer, free_to_change=FREE_TO_CHANGE) is not None:
         listener.note(f"resumed {request.run} at step {trainer.step}")
     elif request.start_from is not None:
         _begin_with(request.start_from, trainer)
-    folder.prepare(trainer)
+    world.wait()
     visits = UnpairedVisits(lr=lr_set, hr=hr_sets, stream=request.options.stream)
-    with Board(request.run / "tensorboard", listener.note, start=trainer.step) as board:
-        show = _Show(trainer, folder, board, listener, _sample_crops(visits, device))
+    with _hooks(request, trainer, folder, listener, visits, record) as hooks:
         drive(
             trainer,
             folder,
             lambda step: unpaired_batches(visits, start=step, on_refused=lambda refusal: listener.note(refusal.reason)),
             steps=request.options.schedule.steps,
             rhythm=request.rhythm,
-            hooks=show.hooks(_validation_pairs(request), lpips, record),
-            stop=stop,
+            hooks=hooks,
+            stop=AgreedStop(stop, world, device),
             note=listener.note,
         )
     return folder.weights
+
+
+@contextmanager
+def _hooks(
+    request: JointRequest,
+    trainer: JointTrainer,
+    folder: RunFolder,
+    listener: TrainListener,
+    visits: UnpairedVisits,
+    record: dict[str, Any],
+) -> Iterator[LoopHooks]:
+    """What happens beside the steps: all in the first process, nothing in others."""
+    if not trainer.world.is_first:
+        yield LoopHooks(validate=_nothing, save=_nothing, report=lambda _row: None, tick=_nothing)
+        return
+    folder.prepare(trainer)
+    lpips = None
+    if request.lpips is not None:
+        lpips = LPIPS("alex", load_lpips("alex", request.lpips).state).to(trainer.device)
+    with Board(request.run / "tensorboard", listener.note, start=trainer.step) as board:
+        show = _Show(trainer, folder, board, listener, _sample_crops(visits, trainer.device))
+        yield show.hooks(_validation_pairs(request), lpips, record)
+
+
+def _nothing(_step: int) -> None:
+    pass
 
 
 class _Show:

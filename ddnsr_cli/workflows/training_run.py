@@ -14,9 +14,8 @@ from ddnsr_cli.data.pairs import PhotoPair
 from ddnsr_cli.data.photos import decode_rgb
 from ddnsr_cli.errors import NotFiniteError
 from ddnsr_cli.metrics.fidelity import psnr_db, ssim
-from ddnsr_cli.training.loop import LoopHooks, StepReport, Trainer, run_loop
+from ddnsr_cli.training.loop import LoopHooks, StepReport, Stop, Trainer, run_loop
 from ddnsr_cli.training.options import Rhythm
-from ddnsr_cli.training.stop import StopRequest
 from ddnsr_cli.workflows.run_folder import Resumable, RunFolder
 
 MOST_ROLLBACKS = 3
@@ -53,6 +52,16 @@ class TrainListener:
     """(bytes done, bytes in all) of feature weights."""
 
 
+SILENT = TrainListener(
+    note=lambda _text: None,
+    tick=lambda _done, _total: None,
+    report=lambda _row: None,
+    scores=lambda _step, _scores: None,
+    download=lambda _done, _total: None,
+)
+"""For processes other than the first."""
+
+
 def drive(
     trainer: RunTrainer,
     folder: RunFolder,
@@ -61,7 +70,7 @@ def drive(
     steps: int,
     rhythm: Rhythm,
     hooks: LoopHooks,
-    stop: StopRequest,
+    stop: Stop,
     note: Callable[[str], None],
 ) -> None:
     """Run the loop to its end. A value that is not finite takes the run back to its last save, at half the rate.
