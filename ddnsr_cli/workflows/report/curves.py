@@ -20,12 +20,13 @@ def smoothing_points(points: int) -> int:
 def smoothed(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
     """Means over `window` points, an odd number, around each.
 
-    At the start as many before as after, so that a steep fall keeps its height; at the end all that there are, so
-    that the last point is not the noise of one row.
+    At the end over what there is before, so that the last point is not the noise of one row; at the start over only
+    a few after, so that a steep fall keeps its height.
     """
+    reach = window // 2
     middle = np.arange(len(values))
-    first = middle - middle.clip(max=window // 2)
-    last = np.minimum(2 * middle - first, np.minimum(middle + window // 2, len(values) - 1))
+    first = (middle - reach).clip(min=0)
+    last = (middle + np.minimum(reach, middle + reach // 4)).clip(max=len(values) - 1)
     sums = np.concatenate(([0.0], np.cumsum(values)))
     means: NDArray[np.float64] = (sums[last + 1] - sums[first]) / (last + 1 - first)
     return means

@@ -63,9 +63,9 @@ def panel_html(panel: Panel, history: History) -> str:
 
 
 def _line(values: NDArray[np.float64], panel: Panel, up: Axis) -> NDArray[np.float64]:
-    """Smoothed values, as the eye would on this axis; the best score has to lie on its curve, so scores are not."""
+    """Smoothed values, as the eye would on this axis."""
     window = smoothing_points(len(values))
-    if window == 1 or panel.best is not None:
+    if window == 1 or not panel.smooth:
         return values
     if up.log and values.min() > 0:
         line: NDArray[np.float64] = np.exp(smoothed(np.log(values), window))

@@ -27,14 +27,24 @@ class Panel:
     best: Best | None = None
     """Marks the best point of the first figure."""
 
+    smooth: bool = True
+    """Long curves also as means; not those whose every point counts."""
+
     hint: str = ""
     """One sentence for the reader."""
 
 
 PANELS = (
-    Panel(section="Validation", title="PSNR, dB", figures={"psnr_db": "PSNR"}, best=Best.GREATEST),
-    Panel(section="Validation", title="SSIM", figures={"ssim": "SSIM"}, best=Best.GREATEST),
-    Panel(section="Validation", title="LPIPS", figures={"lpips": "LPIPS"}, best=Best.LEAST, hint="Lower is better."),
+    Panel(section="Validation", title="PSNR, dB", figures={"psnr_db": "PSNR"}, best=Best.GREATEST, smooth=False),
+    Panel(section="Validation", title="SSIM", figures={"ssim": "SSIM"}, best=Best.GREATEST, smooth=False),
+    Panel(
+        section="Validation",
+        title="LPIPS",
+        figures={"lpips": "LPIPS"},
+        best=Best.LEAST,
+        smooth=False,
+        hint="Lower is better.",
+    ),
     Panel(
         section="Losses",
         title="Mean absolute error",
@@ -68,19 +78,19 @@ PANELS = (
     ),
     Panel(
         section="Critics' beliefs",
-        title="HR critic: belief that a picture is real",
+        title="HR critic: D(real) and D(fake)",
         scale=Scale.UNIT,
-        hint="0.5 and 0.5: it cannot tell. 1 and 0: it always can.",
+        hint="Mean belief that a picture is real. Both 0.5: it cannot tell them apart.",
         figures={"disc_hr_real": "real HR", "disc_hr_fake": "super-resolved"},
     ),
     Panel(
         section="Critics' beliefs",
-        title="LR critic: belief that a picture is real",
+        title="LR critic: D(real) and D(fake)",
         scale=Scale.UNIT,
-        hint="0.5 and 0.5: it cannot tell. 1 and 0: it always can.",
+        hint="Mean belief that a picture is real. Both 0.5: it cannot tell them apart.",
         figures={"disc_lr_real": "real LR", "disc_lr_fake": "degraded"},
     ),
-    Panel(section="Course", title="Learning rate", scale=Scale.FROM_ZERO, figures={"rate": "rate"}),
+    Panel(section="Course", title="Learning rate", scale=Scale.FROM_ZERO, figures={"rate": "rate"}, smooth=False),
     Panel(
         section="Course",
         title="Gradient norms",
