@@ -137,7 +137,7 @@ def _start(profile: Path, orders: int, answers: int) -> subprocess.Popen[bytes]:
     assert CHROMIUM
     return subprocess.Popen(
         [CHROMIUM, *FLAGS, f"--user-data-dir={profile}"],
-        preexec_fn=arrange,
+        preexec_fn=arrange,  # noqa: PLW1509  # tests have no threads that hold a lock here
         close_fds=False,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

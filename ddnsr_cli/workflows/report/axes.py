@@ -1,7 +1,6 @@
 """Axes: their range, their ticks, and where a value lies on them."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -68,11 +67,11 @@ def step_axis(last: int) -> Axis:
     return Axis(low=0.0, high=high, ticks=tuple(tick for tick in ticks(0.0, high) if tick == int(tick)))
 
 
-def ticks(low: float, high: float, most: int = 5) -> tuple[float, ...]:
-    """At most `most` round values in [low, high]: multiples of 1, 2 or 5 times a power of ten."""
-    rough = (high - low) / most
+def ticks(low: float, high: float) -> tuple[float, ...]:
+    """At most six round values in [low, high]: multiples of 1, 2 or 5 times a power of ten."""
+    rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
-    gap = next(factor * power for factor in (1, 2, 5, 10) if factor * power > rough * (1 + 1e-9))
+    gap = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
     first, last = math.ceil(low / gap - 1e-9), math.floor(high / gap + 1e-9)
     return tuple(float(f"{index * gap:.12g}") for index in range(first, last + 1))
 
@@ -88,8 +87,11 @@ def _log_axis(low: float, high: float) -> Axis:
 
 
 def shown(value: float) -> str:
-    """A figure with four digits that count: 0.04931, 24.31, 1250, 1e-05."""
-    return f"{float(f'{value:.4g}'):g}" if abs(value) < 1e5 else f"{value:.3g}"
+    """A figure with four digits that count, written as JavaScript does: 0.04931, 24.31, 1250, 0.000025, 1e-7."""
+    rounded = float(f"{value:.4g}")
+    if rounded and abs(rounded) < 1e-6:
+        return f"{rounded:g}".replace("e-0", "e-")
+    return np.format_float_positional(rounded, trim="-")
 
 
 def shown_step(step: float) -> str:
@@ -98,13 +100,3 @@ def shown_step(step: float) -> str:
         if step >= size:
             return f"{step / size:g}{letter}"
     return f"{step:g}"
-
-
-def shown_ticks(axis: Axis) -> Sequence[str]:
-    """The ticks' labels: plain decimals where they are short."""
-    return [np.format_float_positional(tick, trim="-") if plain(tick) else f"{tick:g}" for tick in axis.ticks]
-
-
-def plain(value: float) -> bool:
-    """Whether a round value is short without an exponent."""
-    return value == 0 or 1e-5 <= abs(value) < 1e6

@@ -1,0 +1,84 @@
+"""The model that people meet first: its size, its seams, and that it does what it is for."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ddnsr_cli.checkpoint import load_sr_net
+from ddnsr_cli.images.tiles import TileConfig
+from ddnsr_cli.inference import Upscaler
+from ddnsr_cli.metrics.fidelity import psnr_db, ssim
+from ddnsr_cli.nets.rrdb import RRDBConfig
+from ddnsr_cli.registry import read_registry
+from ddnsr_cli.weights import find_weights
+
+COFFEE = Path(__file__).parent.parent / "examples" / "coffee.png"
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def net():
+    return load_sr_net(find_weights(None, registry=read_registry(), offline=True).path)[0]
+
+
+@pytest.fixture(scope="module")
+def photo():
+    with Image.open(COFFEE) as image:
+        return image.convert("RGB")
+
+
+def as_tensor(image):
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
+
+
+def test_it_is_small_and_what_the_registry_says(net):
+    entry = read_registry().default
+    assert sum(parameter.numel() for parameter in net.parameters()) <= 1_500_000
+    assert entry.size_bytes <= 3_000_000
+    assert net.config == RRDBConfig(
+        features=entry.features, blocks=entry.blocks, growth=entry.growth, scale=entry.scale
+    )
+    assert entry.own
+    assert entry.scores
+
+
+def largest_seam(net, lr, tiles):
+    whole = Upscaler(net, device=CPU, tiles=TileConfig(tile_px=None)).whole(lr)
+    tiled = Upscaler(net, device=CPU, tiles=tiles)
+    assert tiled.plan(*lr.shape[-2:]).tiles > 3
+    return (tiled.whole(lr).clamp(0, 1) - whole.clamp(0, 1)).abs().max().item()
+
+
+def test_tiled_equals_untiled_within_one_level(net, photo):
+    lr = as_tensor(photo.crop((100, 60, 260, 200)))
+    assert largest_seam(net, lr, TileConfig(tile_px=48)) <= 1 / 255
+
+
+def test_without_a_halo_the_seams_would_show(net, photo):
+    lr = as_tensor(photo.crop((100, 60, 260, 200)))
+    assert largest_seam(net, lr, TileConfig(tile_px=48, halo_px=0, blend_px=0)) > 1 / 255
+
+
+def test_it_beats_bicubic_on_a_noisy_photo(net, photo):
+    """The photo shrunk four times, with noise of 8 levels: the way the validation pairs are made."""
+    hr = as_tensor(photo)
+    small = np.array(photo.resize((photo.width // 4, photo.height // 4), Image.Resampling.BICUBIC), float)
+    noisy = small + np.random.default_rng(0).normal(0, 8, small.shape)
+    lr = Image.fromarray(noisy.round().clip(0, 255).astype(np.uint8))
+    bicubic = as_tensor(lr.resize(photo.size, Image.Resampling.BICUBIC))
+    with torch.inference_mode():
+        sr = net(as_tensor(lr)).clamp(0, 1)
+    assert psnr_db(sr, hr, crop_px=4) > psnr_db(bicubic, hr, crop_px=4) + 0.8
+    assert ssim(sr, hr, crop_px=4) > ssim(bicubic, hr, crop_px=4) + 0.06
+
+
+def test_flat_gray_keeps_its_colour(net):
+    """Mean colour of flat patches moves by less than a level, from black to white."""
+    with torch.inference_mode():
+        for level in (0, 32, 64, 128, 192, 224, 255):
+            sr = net(torch.full((1, 3, 24, 24), level / 255)).clamp(0, 1)
+            shift = (sr[..., 16:-16, 16:-16].mean(dim=(2, 3)) * 255 - level).abs().max()
+            assert shift < 1, level
