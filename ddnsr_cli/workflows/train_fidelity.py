@@ -16,6 +16,7 @@ from ddnsr_cli.training.loop import LoopHooks, StepReport
 from ddnsr_cli.training.options import FidelityOptions, Rhythm
 from ddnsr_cli.training.stop import StopRequest
 from ddnsr_cli.workflows.run_folder import RunFolder
+from ddnsr_cli.workflows.run_report import write_run_report
 from ddnsr_cli.workflows.training_run import TrainListener, drive, validation_scores
 
 FREE_TO_CHANGE = ("schedule.", "stream.workers", "clip_norm")
@@ -101,8 +102,12 @@ def _hooks(
         folder.log({"step": row.step, **row.figures, "images_per_s": row.images_per_s, "waiting": row.waiting_share})
         listener.report(row)
 
+    def sample(_step: int) -> None:
+        write_run_report(folder.path)
+
     return LoopHooks(
         validate=validate,
+        sample=sample,
         save=save,
         report=report,
         tick=lambda step: listener.tick(step, steps),

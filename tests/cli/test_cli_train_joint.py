@@ -1,0 +1,161 @@
+"""`ddnsr train --track` as a user runs it, with networks of a few thousand parameters and a random VGG19."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from ddnsr_cli.checkpoint import load_degrader
+from ddnsr_cli.nets.vgg19 import BLOCK_CHANNELS, LAYERS
+
+SIZES = {"--features": 4, "--blocks": 1, "--growth": 2, "--batch": 2, "--crop": 32, "--workers": 0}
+SMALL = [word for option in SIZES.items() for word in option] + ["--lite", "--device", "cpu", "--offline"]
+
+
+def vgg_file(path, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    state, before = {}, 3
+    for layer in list(LAYERS)[:8]:
+        channels = BLOCK_CHANNELS[layer[4]]
+        weight = torch.randn(channels, before, 3, 3, generator=generator) * (2 / (9 * before)) ** 0.5
+        state |= {f"features.{LAYERS[layer]}.weight": weight, f"features.{LAYERS[layer]}.bias": torch.zeros(channels)}
+        before = channels
+    save_file({name: tensor.half() for name, tensor in state.items()}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def vgg(tmp_path_factory):
+    return vgg_file(tmp_path_factory.mktemp("vgg") / "vgg19.safetensors")
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Clean HR photos and noisy LR ones of other scenes."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:96, :128]
+    for number in range(3):
+        smooth = np.stack([x + 20 * number, y + 40, 128 + 60 * np.sin(x / (4 + number))], axis=2)
+        (tmp_path / "hr").mkdir(exist_ok=True)
+        Image.fromarray(smooth.clip(0, 255).astype(np.uint8)).save(tmp_path / f"hr/{number}.png")
+        noisy = smooth[:72, :72][::-1] + rng.normal(0, 12, (72, 72, 3))
+        (tmp_path / "lr").mkdir(exist_ok=True)
+        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(tmp_path / f"lr/{number}.png")
+    return tmp_path / "hr", tmp_path / "lr"
+
+
+@pytest.fixture
+def train(ddnsr, folders, vgg):
+    hr, lr = folders
+
+    def run(output, *words, hr=hr, lr=lr, vgg=vgg, track=1):
+        given = [] if hr is None else ["--hr", hr]
+        given += ["--lr", lr, "--vgg", vgg, "--perceptual-layer", "conv3_4"]
+        return ddnsr("train", "--track", track, *given, "-o", output, *SMALL, *words)
+
+    return run
+
+
+def refused(done, code, *parts):
+    assert done.code == code, done.err
+    line = done.err.splitlines()[-1]
+    assert line.startswith("error: ")
+    for part in parts:
+        assert str(part) in line
+
+
+def test_a_run_leaves_models_card_samples_and_report(train, ddnsr, tmp_path):
+    run = tmp_path / "run"
+    done = train(run, "--steps", 2, "--log-every", 1)
+    assert done.code == 0, done.err
+    assert done.out.strip() == str(run / "sr.safetensors")
+    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2]
+    for figure in ("content", "cycle", "lr_adversarial", "perceptual", "hr_adversarial", "pixel", "disc_hr", "disc_lr"):
+        assert np.isfinite(rows[-1][figure])
+    degrader, metadata = load_degrader(run / "degrader.safetensors")
+    assert degrader.config.features == 32
+    assert json.loads(metadata["training"])["vgg"]["source"]
+    assert "track | 1" in (run / "README.md").read_text()
+    assert "<svg" in (run / "report.html").read_text()
+    with Image.open(run / "samples/step_0000002.png") as samples:
+        assert samples.width > 5 * 32
+    assert ddnsr("upscale", tmp_path / "lr/0.png", "-o", tmp_path / "o.png", "-m", run).code == 0
+
+
+@pytest.mark.parametrize("words", [["--track", 2], ["--l2"], ["--ablation", "c"], ["--ablation", "D"]])
+def test_every_setting_of_the_paper_trains(train, tmp_path, words):
+    track = 2 if words[0] == "--track" else 1
+    rest = [] if words[0] == "--track" else words
+    done = train(tmp_path / "run", "--steps", 1, *rest, track=track)
+    assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize("target", ["cleanup", "mixed"])
+def test_targets_made_from_the_source(train, tmp_path, target, folders):
+    hr = None if target == "cleanup" else folders[0]
+    done = train(tmp_path / "run", "--steps", 1, "--target", target, hr=hr)
+    assert done.code == 0, done.err
+    saved = json.loads((tmp_path / "run/options.json").read_text())
+    assert saved["critic"] == "vgg-style"
+
+
+def test_the_same_command_goes_on_to_the_same_bytes(train, tmp_path):
+    assert train(tmp_path / "whole", "--steps", 3).code == 0
+    for steps in (1, 3):
+        done = train(tmp_path / "parts", "--steps", steps)
+        assert done.code == 0, done.err
+    states = [(tmp_path / name / "state/last.safetensors").read_bytes() for name in ("whole", "parts")]
+    assert states[0] == states[1]
+
+
+def test_validation_keeps_the_best(train, tmp_path, photo):
+    photo("val/lr/a.png", width=24, height=24), photo("val/hr/a.png", width=96, height=96)
+    words = ("--val-lr", tmp_path / "val/lr", "--val-hr", tmp_path / "val/hr", "--steps", 1)
+    assert train(tmp_path / "run", *words).code == 0
+    assert (tmp_path / "run/state/best.safetensors").exists()
+    assert "best at step 1" in (tmp_path / "run/README.md").read_text()
+
+
+def test_without_vgg_nothing_is_read(ddnsr, tmp_path):
+    done = ddnsr("train", "--track", 2, "--hr", tmp_path / "no", "--lr", tmp_path / "no", "-o", tmp_path / "r", *SMALL)
+    refused(done, 6, "--vgg")
+    assert not (tmp_path / "r").exists()
+
+
+def test_another_vgg_cannot_take_over(train, tmp_path):
+    assert train(tmp_path / "run", "--steps", 1).code == 0
+    other = vgg_file(tmp_path / "other.safetensors", seed=2)
+    refused(train(tmp_path / "run", "--steps", 2, vgg=other), 10, "another VGG19")
+
+
+def test_photos_of_no_use_are_told(train, folders, tmp_path, ddnsr):
+    hr, lr = folders
+    refused(train(tmp_path / "run", hr=lr), 8, "same folder")
+    refused(train(tmp_path / "run", hr=None), 8, "--hr")
+    refused(train(tmp_path / "run", "--crop", 512), 8, "a side needs 128")
+    refused(ddnsr("train", "--track", 2, "--hr", hr, "-o", tmp_path / "run"), 2, "--lr")
+    refused(ddnsr("train", "--track", 2, "--data", tmp_path, "-o", tmp_path / "run"), 8, "DPEDiphone-tr-x")
+    refused(ddnsr("train", "--track", 3, "--hr", hr, "--lr", lr, "-o", tmp_path / "run"), 2, "track")
+    assert not (tmp_path / "run").exists()
+
+
+def test_check_only_looks(train, tmp_path, folders):
+    (folders[0] / "broken.png").write_bytes(b"not a picture")
+    done = train(tmp_path / "run", "--check")
+    assert done.code == 0, done.err
+    assert "broken.png" in done.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_ntire_folders_are_found(ddnsr, folders, tmp_path, vgg):
+    data = tmp_path / "data"
+    data.mkdir()
+    folders[0].rename(data / "train-target")
+    folders[1].rename(data / "DPEDiphone-tr-x")
+    words = ("--data", data, "--vgg", vgg, "--perceptual-layer", "conv3_4", "--steps", 1)
+    done = ddnsr("train", "--track", 2, *words, "-o", tmp_path / "run", *SMALL)
+    assert done.code == 0, done.err
