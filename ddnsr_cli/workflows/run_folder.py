@@ -7,10 +7,11 @@ sr.safetensors           averaged weights, for `ddnsr upscale -m`
 samples/step_N.png       what the networks make
 """
 
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -112,14 +113,19 @@ class RunFolder:
         return folder / f"step_{step:07d}.png"
 
 
-def every(steps: int, action: Callable[[int], None]) -> Callable[[int], None]:
-    """`action`, but only at multiples of `steps`."""
+def photo_list(folder: Path, photos: Iterable[Path]) -> str:
+    """A digest of the paths, below their folder, of the photos a run learns from: batches follow from them."""
+    names = "\n".join(path.relative_to(folder).as_posix() for path in photos)
+    return hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()
 
-    def act(step: int) -> None:
-        if step % steps == 0:
-            action(step)
 
-    return act
+def refuse_other_photos(run: Path, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Raises TrainingError when a run would go on with other photos than it was begun with."""
+    changed = " and ".join(f"--{side}" for side in sorted(now) if before[side] != now[side])
+    if changed:
+        raise TrainingError(
+            f"The photos of {changed} are not those that {run} was begun with. Restore them, or another -o."
+        )
 
 
 def _ends_in_newline(path: str) -> bool:

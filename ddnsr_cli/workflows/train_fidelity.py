@@ -15,7 +15,7 @@ from ddnsr_cli.training.fidelity import FidelityTrainer
 from ddnsr_cli.training.loop import LoopHooks, StepReport
 from ddnsr_cli.training.options import FidelityOptions, Rhythm
 from ddnsr_cli.training.stop import StopRequest
-from ddnsr_cli.workflows.run_folder import RunFolder
+from ddnsr_cli.workflows.run_folder import RunFolder, photo_list, refuse_other_photos
 from ddnsr_cli.workflows.run_report import write_run_report
 from ddnsr_cli.workflows.training_run import TrainListener, drive, validation_scores
 
@@ -55,7 +55,10 @@ def train_fidelity(request: FidelityRequest, listener: TrainListener, stop: Stop
     pairs = _validation_pairs(request)
     trainer = FidelityTrainer(request.options, choose_device(request.device))
     folder = RunFolder(request.run)
-    if folder.resume(trainer, free_to_change=FREE_TO_CHANGE) is not None:
+    listed = {"hr": photo_list(request.hr, photos)}
+    saved = folder.resume(trainer, free_to_change=FREE_TO_CHANGE)
+    if saved is not None:
+        refuse_other_photos(request.run, saved["photos"], listed)
         listener.note(f"resumed {request.run} at step {trainer.step}")
     folder.prepare(trainer)
     visits = PairVisits(photos, request.options.stream, request.options.degradation)
@@ -66,7 +69,7 @@ def train_fidelity(request: FidelityRequest, listener: TrainListener, stop: Stop
         lambda step: batches(visits, start=step),
         steps=steps,
         rhythm=request.rhythm,
-        hooks=_hooks(trainer, folder, pairs, len(photos), request, listener),
+        hooks=_hooks(trainer, folder, pairs, listed, request, listener),
         stop=stop,
         note=listener.note,
     )
@@ -77,11 +80,11 @@ def _hooks(
     trainer: FidelityTrainer,
     folder: RunFolder,
     pairs: list[PhotoPair],
-    photos: int,
+    photos: dict[str, str],
     request: FidelityRequest,
     listener: TrainListener,
 ) -> LoopHooks:
-    data = {"hr": request.hr.name, "photos": photos}
+    data = {"hr": request.hr.name}
     steps = request.options.schedule.steps
 
     def validate(step: int) -> None:
@@ -91,7 +94,7 @@ def _hooks(
             listener.scores(step, scores)
 
     def save(_step: int) -> None:
-        folder.save(trainer, {"data": data})
+        folder.save(trainer, {"data": data, "photos": photos})
         metadata = {
             "training": json.dumps({"phase": "fidelity", "step": trainer.step, "data": data}),
             "options": json.dumps(options_to_json(trainer.options)),

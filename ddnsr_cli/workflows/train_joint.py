@@ -37,7 +37,7 @@ from ddnsr_cli.training.options import Rhythm
 from ddnsr_cli.training.stop import StopRequest
 from ddnsr_cli.training.world import AgreedStop, World, own_device
 from ddnsr_cli.workflows.model_card import joint_card
-from ddnsr_cli.workflows.run_folder import RunFolder
+from ddnsr_cli.workflows.run_folder import RunFolder, photo_list, refuse_other_photos
 from ddnsr_cli.workflows.run_report import write_run_report
 from ddnsr_cli.workflows.training_run import SILENT, TrainListener, drive, validation_scores, whole_levels
 
@@ -91,7 +91,7 @@ class JointRequest:
 def examine(request: JointRequest, listener: TrainListener) -> Report:
     """What the data doctor finds in the photos of a request; each finding is told.
 
-    Raises DataError when training on them makes no sense: no photos, the same folder twice, sets that look swapped.
+    Raises DataError when training on them makes no sense: no photos, or the same folder twice.
     """
     crop_px = request.options.stream.crop_px
     lr_px = CLEANUP_SHRINK * crop_px if request.hr is None else crop_px // request.options.sr_net.scale
@@ -100,7 +100,7 @@ def examine(request: JointRequest, listener: TrainListener) -> Report:
     for finding in report.findings:
         listener.note(f"{finding.severity}: {finding.sentence}")
     for finding in report.errors:
-        if finding.trouble in {Trouble.FOLDERS, Trouble.SWAPPED}:
+        if finding.trouble is Trouble.FOLDERS:
             raise DataError(finding.sentence)
     return report
 
@@ -120,7 +120,8 @@ def train_joint(request: JointRequest, listener: TrainListener, stop: StopReques
     if saved is None and world.is_first:  # a run that goes on was looked at when it began
         examine(request, listener)
     lr_set, hr_sets = _photo_sets(request, listener)
-    record = _record(request, vgg, saved, hr_sets)
+    photos = {"lr": photo_list(request.lr, lr_set.photos), "hr": _target_list(request, hr_sets)}
+    record = _record(request, vgg, saved, hr_sets, photos)
     trainer = JointTrainer(request.options, _eyes(request.options, vgg, record["scales"], device), device, world)
     if folder.resume(trainer, free_to_change=FREE_TO_CHANGE) is not None:
         listener.note(f"resumed {request.run} at step {trainer.step}")
@@ -276,17 +277,26 @@ def _photo_sets(request: JointRequest, listener: TrainListener) -> tuple[PhotoSe
 
 
 def _record(
-    request: JointRequest, vgg: FeatureWeights, saved: Mapping[str, Any] | None, hr_sets: Sequence[PhotoSet]
+    request: JointRequest,
+    vgg: FeatureWeights,
+    saved: Mapping[str, Any] | None,
+    hr_sets: Sequence[PhotoSet],
+    photos: Mapping[str, str],
 ) -> dict[str, Any]:
     """What is saved beside the state: which data and feature weights, and the scales measured at the start.
 
-    Raises TrainingError when a saved run used another VGG19.
+    Raises TrainingError when a saved run used another VGG19 or other photos.
     """
     if saved is not None:
         if saved["vgg"]["sha256"] != vgg.sha256:
             told = f"{saved['vgg']['source']} (sha256 {saved['vgg']['sha256'][:12]}...)"
             raise TrainingError(f"{request.run} was begun with another VGG19: {told}. Give that one with --vgg.")
-        return {name: saved[name] for name in ("track", "data", "vgg", "scales", "start_from", "best") if name in saved}
+        refuse_other_photos(request.run, saved["photos"], photos)
+        return {
+            name: saved[name]
+            for name in ("track", "data", "photos", "vgg", "scales", "start_from", "best")
+            if name in saved
+        }
     begun = request.start_from
     return {
         "track": request.track,
@@ -295,10 +305,17 @@ def _record(
             "hr": None if request.hr is None else request.hr.name,
             "target": str(request.target.kind),
         },
+        "photos": dict(photos),
         "vgg": {"source": vgg.source, "sha256": vgg.sha256},
         "scales": _measured_scales(request.options, vgg, hr_sets),
         "start_from": None if begun is None else {"file": begun.name, "sha256": sha256_of(begun)},
     }
+
+
+def _target_list(request: JointRequest, hr_sets: Sequence[PhotoSet]) -> str:
+    folder = request.lr if request.hr is None else request.hr
+    own = [path for part in hr_sets for path in part.photos if path.is_relative_to(folder)]
+    return photo_list(folder, own)
 
 
 def _measured_scales(options: JointOptions, vgg: FeatureWeights, hr_sets: Sequence[PhotoSet]) -> dict[str, float]:

@@ -99,3 +99,12 @@ def test_a_damaged_save_is_refused_and_kept(ddnsr, photos, tmp_path):
     state = tmp_path / "run/state/last.safetensors"
     state.write_bytes(state.read_bytes()[:200])
     assert_refused(ddnsr(*words), 10, state)
+
+
+def test_other_photos_in_the_same_folder_are_refused(ddnsr, photos, photo, tmp_path):
+    words = ("train", "--fidelity", "--hr", photos, "-o", tmp_path / "run", *SMALL)
+    assert ddnsr(*words, "--steps", 1).code == 0
+    photo("hr/new.png", width=90, height=90)
+    assert_refused(ddnsr(*words, "--steps", 2), 10, "--hr")
+    (photos / "new.png").unlink()
+    assert ddnsr(*words, "--steps", 2).code == 0

@@ -132,6 +132,12 @@ def test_another_vgg_cannot_take_over(train, tmp_path):
     refused(train(tmp_path / "run", "--steps", 2, vgg=other), 10, "another VGG19")
 
 
+def test_other_photos_cannot_take_over(train, tmp_path, folders):
+    assert train(tmp_path / "run", "--steps", 1).code == 0
+    (folders[1] / "0.png").rename(folders[1] / "other.png")
+    refused(train(tmp_path / "run", "--steps", 2), 10, "--lr")
+
+
 def test_photos_of_no_use_are_told(train, folders, tmp_path, ddnsr):
     hr, lr = folders
     refused(train(tmp_path / "run", hr=lr), 8, "same folder")

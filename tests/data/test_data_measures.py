@@ -80,6 +80,11 @@ def test_a_photo_scaled_up_twice_lacks_fine_detail(clean):
         assert fine_detail(resized(noisy(resized(photo, 0.5), 6), 2)) < LIMITS.fine_detail
 
 
+def test_fine_detail_does_not_depend_on_brightness(clean):
+    faint = clean[0] // 32
+    assert fine_detail(faint + 240) == pytest.approx(fine_detail(faint), rel=1e-3)
+
+
 def test_small_pictures_are_not_judged(clean):
     assert fine_detail(clean[0][:63]) is None
     assert block_jump(clean[0][:31]) == 0
