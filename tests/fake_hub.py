@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
+from fake_uploads import STAGES, Uploads, take_upload
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 RESOLVE = re.compile(r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)")
 INFO = re.compile(r"/api/models/(?P<repo>[^/]+/[^/]+)(?:/revision/(?P<revision>[^/]+))?")
@@ -17,6 +19,14 @@ INFO = re.compile(r"/api/models/(?P<repo>[^/]+/[^/]+)(?:/revision/(?P<revision>[
 class Stored:
     data: bytes
     lfs: bool = True
+
+    def blob(self):
+        """What the Hub tells of a file when it is asked for hashes."""
+        size = {"size": len(self.data)}
+        if not self.lfs:
+            return size | {"blobId": hashlib.sha1(b"blob %d\0" % len(self.data) + self.data).hexdigest()}
+        lfs = size | {"sha256": hashlib.sha256(self.data).hexdigest(), "pointerSize": 130}
+        return size | {"blobId": "9" * 40, "lfs": lfs}
 
 
 @dataclass
@@ -75,6 +85,9 @@ class FakeHub:
 
     commit: str = COMMIT
     """What `main` points to."""
+
+    uploads: Uploads = field(default_factory=Uploads)
+    """What was sent here, and what goes wrong with it."""
 
     tokens: list[str | None] = field(default_factory=list)
     released: threading.Event = field(default_factory=threading.Event)
@@ -141,12 +154,21 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.handle_request()
 
+    def do_POST(self):
+        self.handle_request()
+
+    def do_PUT(self):
+        self.handle_request()
+
     def handle_request(self):
         self.hub.requests.append((self.command, self.path))
         self.hub.tokens.append(self.headers.get("Authorization"))
         if self.hub.faults.portal:
             page = b"<html><body>Welcome to our wireless network. Please sign in.</body></html>"
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
             self.answer(200, {"Content-Type": "text/html"}, page)
+        elif self.command in STAGES:
+            take_upload(self)
         else:
             self.reply()
 
@@ -196,15 +218,18 @@ class _Hub(_Handler):
             self.answer(status, headers, body)
             return
         names = [file for owner, file in self.hub.files if owner == repo]
-        if not names:
+        if not names and repo not in self.hub.uploads.repos:
             self.answer(401, {"X-Error-Code": "RepoNotFound"})
             return
         told = {
             "id": repo,
             "modelId": repo,
             "sha": self.hub.commit,
+            "private": self.hub.uploads.repos.get(repo, False),
             "siblings": [{"rfilename": name} for name in names],
         }
+        if "blobs=" in self.path:
+            told["siblings"] = [{"rfilename": name} | self.hub.files[repo, name].blob() for name in names]
         self.answer(200, {"Content-Type": "application/json"}, json.dumps(told).encode())
 
     def resolve(self, repo, revision, file):

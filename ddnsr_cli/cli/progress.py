@@ -62,9 +62,9 @@ def training_view(*, quiet: bool) -> Iterator[TrainListener]:
 
 
 @contextmanager
-def download_view(*, quiet: bool) -> Iterator["_DownloadBar"]:
+def download_view(*, quiet: bool, doing: str = "downloading") -> Iterator["_DownloadBar"]:
     """A bar of bytes with speed and time left, on a terminal only."""
-    with _download_bar(stderr_console(quiet=quiet)) as download:
+    with _download_bar(stderr_console(quiet=quiet), doing) as download:
         yield download
 
 
@@ -85,25 +85,26 @@ class _Bar:
 class _DownloadBar:
     """Called with (bytes done, bytes in all); the display appears with the first byte."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, doing: str) -> None:
         self.progress = progress
+        self.doing = doing
         self.tasks: list[TaskID] = []
 
     def __call__(self, done: int, total: int) -> None:
         if not self.tasks:
             self.progress.start()
-            self.tasks.append(self.progress.add_task("downloading", total=total))
+            self.tasks.append(self.progress.add_task(self.doing, total=total))
         self.progress.update(self.tasks[0], completed=done, total=total)
         if done >= total:
             self.progress.stop()
 
 
 @contextmanager
-def _download_bar(console: Console) -> Iterator[_DownloadBar]:
+def _download_bar(console: Console, doing: str = "downloading") -> Iterator[_DownloadBar]:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     progress = Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=_hidden(console))
     try:
-        yield _DownloadBar(progress)
+        yield _DownloadBar(progress, doing)
     finally:
         progress.stop()
 

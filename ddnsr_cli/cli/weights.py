@@ -10,8 +10,9 @@ from ddnsr_cli.cli.options import Offline, Quiet
 
 if TYPE_CHECKING:
     from ddnsr_cli.registry import WeightsEntry
+    from ddnsr_cli.workflows.push import PushPlan
 
-weights = typer.Typer(help="List, describe, fetch and convert models.", no_args_is_help=True)
+weights = typer.Typer(help="List, describe, fetch, convert and publish models.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="Registry name, file, run folder, or org/repo[:file] on the Hub.")]
 
@@ -78,6 +79,47 @@ def convert(
     with download_view(quiet=quiet) as download:
         convert_weights(name, output, half=half, offline=offline, on_progress=download)
     typer.echo(output)
+
+
+@weights.command()
+def push(
+    run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
+    repo: Annotated[str, typer.Argument(help="owner/name on the Hub; made when missing.")],
+    licence: Annotated[
+        str | None,
+        typer.Option("--licence", "--license", help="SPDX identifier or text. Needed once; the run's card keeps it."),
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Only you, or your organisation, can see it.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all, list what would be sent.")] = False,
+    toml: Annotated[bool, typer.Option("--toml", help="Print an entry for weights.toml instead.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Publish the weights of a training run and their card on the Hugging Face Hub, in one commit."""
+    from ddnsr_cli.cli.progress import download_view, stderr_console
+    from ddnsr_cli.errors import ConfigError
+    from ddnsr_cli.workflows.push import PushRequest, plan_push, push_run, registry_entry
+
+    if dry_run and toml:
+        raise ConfigError("--toml needs the commit that --dry-run does not make. Give one of them.")
+    console = stderr_console(quiet=quiet)
+    request = PushRequest(run=run, repo=repo, licence=licence, private=private)
+    plan = plan_push(request, note=lambda text: console.print(f"note: {text}"))
+    if dry_run:
+        _echo_files(plan)
+        console.print(f"note: nothing was sent to {repo}")
+        return
+    with download_view(quiet=quiet, doing="uploading") as upload_bar:
+        pushed = push_run(plan, on_progress=upload_bar)
+    if toml:
+        typer.echo(f"# {pushed.url}\n{registry_entry(plan, pushed)}")
+        return
+    typer.echo(f"{pushed.url}\nrevision {pushed.revision}")
+    _echo_files(plan)
+
+
+def _echo_files(plan: "PushPlan") -> None:
+    for file in plan.files:
+        typer.echo(f"{file.name:20}  {len(file.content):>10} bytes  sha256 {file.sha256}")
 
 
 def _facts(entry: "WeightsEntry") -> dict[str, object]:

@@ -35,7 +35,7 @@ _CASES: tuple[tuple[str, tuple[str, ...], str], ...] = (
      "{file}: the certificate of {endpoint} is not trusted ({text}). Check the clock and the network."),
     ("ConnectError", (), "{file}: {endpoint} cannot be reached ({text}). {advice}."),
     ("TooManyRedirects", (), "{file}: {endpoint} leads in circles. Check HF_ENDPOINT."),
-    ("TransportError", (), "{file}: the transfer from {endpoint} broke off ({text}). Try again."),
+    ("TransportError", (), "{file}: the transfer with {endpoint} broke off ({text}). Try again."),
     ("OSError", ("Consistency check",), "{file}: the transfer from {endpoint} broke off, it was too short. Try again."),
     ("FileMetadataError", (), "{endpoint} does not answer as a Hub does ({text}). Check HF_ENDPOINT."),
 )  # fmt: skip
@@ -60,12 +60,24 @@ def refusal(status: int) -> str | None:
     return None
 
 
-def explain(cause: BaseException, file: str, repo: str, endpoint: str, cache_dir: Path) -> HubError:
-    """The error to raise for a failure of the client. What follows the cause is for the message."""
+def explain(
+    cause: BaseException,
+    file: str,
+    repo: str,
+    endpoint: str,
+    cache_dir: Path,
+    *,
+    advice: str = _ADVICE,
+    undone: str = "cannot be fetched from",
+) -> HubError:
+    """The error to raise for a failure of the client. What follows the cause is for the message.
+
+    file: what was wanted, or done. advice: what to do without a connection. undone: between `file` and the endpoint.
+    """
     inner = _inner(cause)
     names, text = {kind.__name__ for kind in type(inner).__mro__}, str(inner)
     proxy = " (a proxy is set: is it right?)" if _is_proxied(endpoint) else ""
-    facts = {"file": file, "repo": repo, "endpoint": endpoint, "text": _one_line(inner), "advice": _ADVICE + proxy}
+    facts = {"file": file, "repo": repo, "endpoint": endpoint, "text": _one_line(inner), "advice": advice + proxy}
     for name, words, message in _CASES:
         if name in names and (not words or any(word in text for word in words)):
             return HubError(message.format(**facts))
@@ -74,9 +86,7 @@ def explain(cause: BaseException, file: str, repo: str, endpoint: str, cache_dir
         return HubError(
             f"The cache {cache_dir} cannot be written: {reason}. Make room, or set HF_HOME to another folder."
         )
-    return HubError(
-        _about_status(inner, file, endpoint) or f"{file} cannot be fetched from {endpoint}: {facts['text']}."
-    )
+    return HubError(_about_status(inner, file, endpoint) or f"{file} {undone} {endpoint}: {facts['text']}.")
 
 
 def _inner(cause: BaseException) -> BaseException:

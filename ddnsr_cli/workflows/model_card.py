@@ -6,6 +6,7 @@ from typing import Any
 
 from ddnsr_cli import __version__
 from ddnsr_cli.config import options_to_json
+from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.training.joint_options import JointOptions
 
 _CARD = """---
@@ -49,6 +50,65 @@ Licence: that of the photos it was trained on decides; fill it in before you pub
 ```
 </details>
 """
+
+_FIDELITY_CARD = """---
+library_name: ddnsr
+pipeline_tag: image-to-image
+tags: [super-resolution, rrdb, ddnsr]
+---
+
+# {name}
+
+Enlarges photos {scale} times. Trained by `ddnsr {version}` for fidelity alone: the mean absolute error on pairs made
+from clean photos by blur, reduction and noise. It has seen no camera's own degradation and no adversarial loss, so
+results are smooth; it is a baseline, or the beginning of a joint run. No scores were measured for this card.
+
+- `sr.safetensors`: reconstruction network, RRDB with {features} features, {blocks} blocks, growth {growth}
+
+## Use
+
+```sh
+ddnsr upscale photo.jpg -m {name} -o out.png
+```
+
+## Training
+
+| | |
+|---|---|
+| steps | {step} |
+| photos (clean HR) | {photos} of {hr} |
+
+Licence: that of the photos it was trained on decides; fill it in before you publish.
+
+<details><summary>All options</summary>
+
+```json
+{options}
+```
+</details>
+"""
+
+
+def fidelity_card(
+    name: str, network: RRDBConfig, training: Mapping[str, Any], options: Mapping[str, Any], version: str
+) -> str:
+    """Markdown for the weights of a fidelity run, from what the weights file says of itself.
+
+    training: its `step` and `data`. options: all options of the run, as JSON. version: of ddnsr, that trained it.
+    """
+    data = training["data"]
+    return _FIDELITY_CARD.format(
+        name=name,
+        version=version,
+        scale=network.scale,
+        features=network.features,
+        blocks=network.blocks,
+        growth=network.growth,
+        step=training["step"],
+        photos=data["photos"],
+        hr=data["hr"],
+        options=json.dumps(options, indent=2),
+    )
 
 
 def joint_card(name: str, options: JointOptions, step: int, record: Mapping[str, Any]) -> str:

@@ -25,6 +25,7 @@ SURFACE = {
     "weights info": "name",
     "weights pull": "name --offline -q/--quiet",
     "weights convert": "name -o/--output --half --offline -q/--quiet",
+    "weights push": "run repo --licence/--license --private --dry-run --toml -q/--quiet",
 }
 
 
