@@ -37,11 +37,18 @@ def _parse(text: str) -> torch.device:
     if text == "auto":
         return torch.device(_first_kind("cpu"))
     if text.isdecimal():
-        return torch.device(_first_kind("cuda"), int(text))
+        return _numbered(_first_kind("cuda"), text)
     kind, colon, index = text.partition(":")
     if kind not in ("cpu", "cuda", "mps", "xpu") or (colon and not index.isdecimal()):
         raise DeviceError(f"Unknown device '{text}'. Use {KINDS}.")
-    return torch.device(kind, int(index)) if colon and kind != "cpu" else torch.device(kind)
+    return _numbered(kind, index) if colon and kind != "cpu" else torch.device(kind)
+
+
+def _numbered(kind: str, index: str) -> torch.device:
+    """The device of that number. PyTorch keeps the number in one byte and lets larger ones wrap round."""
+    if len(index) > 3 or int(index) > 127:
+        raise DeviceError(f"There is no device {kind}:{index[:20]}. Use {KINDS}.")
+    return torch.device(kind, int(index))
 
 
 def _first_kind(otherwise: str) -> str:

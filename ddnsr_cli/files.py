@@ -30,6 +30,19 @@ def atomic_path(target: Path) -> Iterator[Path]:
         raise
 
 
+def is_there(path: Path) -> bool:
+    """Whether something is at `path`; False, too, where the system will not say: no permission, a name too long.
+
+    `Path.exists` raises OSError there.
+    """
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is at `path`; False where the system will not say, as in `is_there`."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     with path.open("rb") as file:

@@ -4,7 +4,7 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -16,6 +16,10 @@ from ddnsr_cli.errors import DdnsrError
 
 EXIT_UNEXPECTED = 70  # sysexits.h: internal software error
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
+EXIT_USAGE = 2
+
+# What Typer raises for a wrong command line; it has its own copy of click, or uses click, by version.
+USAGE_ERROR: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 app = typer.Typer(
     name="ddnsr",
@@ -47,16 +51,28 @@ def _root(
 def main() -> None:
     """Entry point of the command."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False) or 0)
     except DdnsrError as error:
         _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
+    except USAGE_ERROR as error:
+        _usage(error)
+    except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted.", EXIT_INTERRUPTED)
     except Exception as error:  # noqa: BLE001  # the last resort: a log and one line instead of a traceback
         _fail(f"unexpected {type(error).__name__}: {error} (details in {_write_log()}).", EXIT_UNEXPECTED)
 
 
-def _fail(message: str, exit_code: int) -> None:
+def _usage(error: Exception) -> NoReturn:
+    """A command line that cannot be understood: one line; or the help, when nothing was asked for."""
+    context, message = getattr(error, "ctx", None), getattr(error, "format_message", error.__str__)()
+    if type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(message, err=True)
+        sys.exit(EXIT_USAGE)
+    command = context.command_path if context else "ddnsr"
+    _fail(f"{message.rstrip('.')}. See: {command} --help", EXIT_USAGE)
+
+
+def _fail(message: str, exit_code: int) -> NoReturn:
     """One line on stderr, whatever a file name or a library's message holds."""
     typer.echo(f"error: {' '.join(message.split())}", err=True)
     sys.exit(exit_code)

@@ -23,14 +23,15 @@ from ddnsr_cli.workflows.upscale import UpscaleListener
 
 def stderr_console(*, quiet: bool) -> Console:
     """The console of everything that is not a result. File names are never read as markup."""
-    return Console(stderr=True, quiet=quiet, markup=False, highlight=False, soft_wrap=True)
+    return Console(stderr=True, quiet=quiet, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
 def upscale_view(*, quiet: bool, verbose: bool) -> Iterator[UpscaleListener]:
-    """A bar of tiles with the time left, shown on a terminal only; notes as lines."""
+    """A bar of tiles with the time left, shown on a terminal only; notes as lines. Errors are told even if quiet."""
     console = stderr_console(quiet=quiet)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("tiles"))
+    errors = stderr_console(quiet=False) if quiet else console
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn("tiles"))
     with Progress(*columns, *_times(), console=console, transient=True, disable=_hidden(console)) as progress:
         bar = _Bar(progress)
         with _download_bar(console) as download:
@@ -39,7 +40,7 @@ def upscale_view(*, quiet: bool, verbose: bool) -> Iterator[UpscaleListener]:
                 tile=bar.move,
                 note=lambda text: console.print(f"note: {text}"),
                 detail=lambda text: console.print(text) if verbose else None,
-                failed=lambda error: console.print(f"error: {' '.join(str(error).split())}"),
+                failed=lambda error: errors.print(f"error: {' '.join(str(error).split())}"),
                 download=download,
             )
 

@@ -1,6 +1,7 @@
 """`ddnsr upscale`."""
 
 import json
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ddnsr_cli.cli.options import Device, Model, Offline, Quiet
-from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.errors import ConfigError, ImageWriteError
 
 if TYPE_CHECKING:
     from ddnsr_cli.workflows.upscale import Written
@@ -110,7 +111,7 @@ def upscale(
     )
     with upscale_view(quiet=quiet, verbose=verbose) as listener:
         for written in upscale_images(inputs, output, options, listener):
-            typer.echo(_as_json(written) if json_ else written.target)
+            _print(_as_json(written).encode() if json_ else os.fsencode(written.target), written)
 
 
 def _tile_px(text: str) -> int | None:
@@ -120,6 +121,18 @@ def _tile_px(text: str) -> int | None:
     if text.isascii() and text.isdigit():
         return int(text)
     raise ConfigError(f"--tile takes auto, none or a number of pixels, got {text!r}.")
+
+
+def _print(line: bytes, written: "Written") -> None:
+    """A line on stdout, as bytes: a file name need not be text in the terminal's encoding."""
+    try:
+        typer.echo(line)
+    except BrokenPipeError:
+        raise  # the reader has seen enough: Typer ends the program without a word
+    except OSError as error:
+        raise ImageWriteError(
+            f"{written.target} is written, but its name cannot be ({error.strerror}). Check where stdout goes."
+        ) from error
 
 
 def _as_json(written: "Written") -> str:

@@ -33,7 +33,9 @@ def settings() -> ModuleType:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep the client's warnings and log lines off the terminal: what matters is in our errors."""
-    logger = logging.getLogger("huggingface_hub")
+    import huggingface_hub.utils.logging  # sets the level when it is first imported: that must be over
+
+    logger = logging.getLogger(huggingface_hub.__name__)
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:

@@ -28,6 +28,12 @@ _LIMITS = {
 }
 
 
+def holds_alpha(path: Path) -> bool:
+    """Whether the format that `path` names has a place for transparency; True for a name that cannot be written."""
+    file_format = format_of(path)
+    return file_format is None or _LIMITS[file_format].alpha
+
+
 def check_format(path: Path, *, width: int, height: int, has_alpha: bool, depth_bits: int) -> tuple[str, ...]:
     """Whether the format that `path` names can hold a picture; looks at the name only.
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ddnsr_cli.errors import ImageReadError
+from ddnsr_cli.files import is_folder, is_there
 from ddnsr_cli.images.formats import (
     CAMERA_RAW_EXTENSIONS,
     FOREIGN_EXTENSIONS,
@@ -37,13 +38,23 @@ def find_images(
     """
     once = list({os.path.abspath(path): path for path in inputs}.values())  # noqa: PTH100 - links stay links
     for path in once:
-        if not os.path.lexists(path):
-            raise ImageReadError(f"{shown(path)} does not exist. Check the name.")
+        _check_it_is_there(path)
     return _found(once, recursive=recursive, results=results)
 
 
+def _check_it_is_there(path: Path) -> None:
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise ImageReadError(f"{shown(path)} does not exist. Check the name.") from error
+    except OSError as error:
+        raise ImageReadError(
+            f"{shown(path)} cannot be reached ({error.strerror}). Check name and permissions."
+        ) from error
+
+
 def _found(inputs: list[Path], *, recursive: bool, results: OutputNames | None) -> Iterator[Found]:
-    folders = [path for path in inputs if path.is_dir()]
+    folders = [path for path in inputs if is_folder(path)]
     prefixes = _distinct_tails(folders) if len(inputs) > 1 else {path: Path() for path in folders}
     files = _named_files([path for path in inputs if path not in prefixes])
     given: set[str] = set()
@@ -125,17 +136,17 @@ def _holds(results: OutputNames | None, folder: Path) -> bool:
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    return not entry.name.startswith(".") and entry.name not in _JUNK_FOLDERS and entry.is_dir()
+    return not entry.name.startswith(".") and entry.name not in _JUNK_FOLDERS and is_folder(Path(entry.path))
 
 
 def _is_picture(entry: os.DirEntry[str]) -> bool:
     extension = Path(entry.name).suffix.lower()
-    if entry.name.startswith(".") or extension in _JUNK_EXTENSIONS or entry.is_dir():
+    if entry.name.startswith(".") or extension in _JUNK_EXTENSIONS or is_folder(Path(entry.path)):
         return False
     if extension in _PICTURE_EXTENSIONS:
-        dangling = entry.is_symlink() and not Path(entry.path).exists()
+        dangling = entry.is_symlink() and not is_there(Path(entry.path))
         return dangling or entry.is_file()
-    return entry.is_file() and _looks_like_picture(Path(entry.path))
+    return is_there(Path(entry.path)) and entry.is_file() and _looks_like_picture(Path(entry.path))
 
 
 def _looks_like_picture(path: Path) -> bool:

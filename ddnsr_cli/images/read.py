@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from ddnsr_cli.errors import ImageReadError
 from ddnsr_cli.images.colour import profile_fits
@@ -151,6 +151,8 @@ def _sane_dpi(dpi: tuple[float, float] | None) -> tuple[float, float] | None:
 
 def _reason(error: Exception) -> str:
     """An error of a library in a few words on one line."""
+    if isinstance(error, UnidentifiedImageError):  # says no more than the address of a file object
+        return "its header makes no sense"
     lines = str(getattr(error, "strerror", None) or error).strip().split("\n")
     words = "".join(char if char.isprintable() else "?" for char in lines[-1]).strip(" .")  # the last goes deepest
     return words[:120] or type(error).__name__

@@ -13,6 +13,9 @@ from PIL import Image
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.images.picture import Picture, Pixels, rounded
 
+MOST = (1 << 31) - 1
+"""No format holds a longer side."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class OutputSize:
@@ -39,8 +42,8 @@ class OutputSize:
     def __post_init__(self) -> None:
         values = {name: value for name, value in vars(self).items() if value is not None}
         for name, value in values.items():
-            if not (math.isfinite(value) and value > 0):
-                raise ConfigError(f"{name.replace('_', ' ')} must be above 0, got {value}.")
+            if not 0 < value <= MOST:
+                raise ConfigError(f"{name.replace('_', ' ')} must be above 0, at most {MOST:,}, got {value}.")
         ways = {"width and height" if name in {"width", "height"} else name for name in values}
         if len(ways) > 1:
             raise ConfigError(f"The size is given in {len(ways)} ways ({', '.join(sorted(ways))}). Give one of them.")

@@ -76,7 +76,7 @@ ddnsr upscale photo.jpg -m {name} -o out.png
 | | |
 |---|---|
 | steps | {step} |
-| photos (clean HR) | {photos} of {hr} |
+| photos (clean HR) | {hr} |
 
 Licence: that of the photos it was trained on decides; fill it in before you publish.
 
@@ -96,7 +96,6 @@ def fidelity_card(
 
     training: its `step` and `data`. options: all options of the run, as JSON. version: of ddnsr, that trained it.
     """
-    data = training["data"]
     return _FIDELITY_CARD.format(
         name=name,
         version=version,
@@ -105,8 +104,7 @@ def fidelity_card(
         blocks=network.blocks,
         growth=network.growth,
         step=training["step"],
-        photos=data["photos"],
-        hr=data["hr"],
+        hr=training["data"]["hr"],
         options=json.dumps(options, indent=2),
     )
 

@@ -11,10 +11,11 @@ import numpy as np
 from ddnsr_cli.checkpoint import load_sr_net
 from ddnsr_cli.device import DtypeName, choose_device, choose_dtype
 from ddnsr_cli.errors import BatchError, ConfigError, DdnsrError, ImageReadError, ImageWriteError, OutOfMemoryError
+from ddnsr_cli.files import is_folder, is_there
 from ddnsr_cli.images.alpha import fill_transparent
 from ddnsr_cli.images.edges import held_near, spread
 from ddnsr_cli.images.formats import format_of, shown
-from ddnsr_cli.images.limits import check_writable
+from ddnsr_cli.images.limits import check_writable, holds_alpha
 from ddnsr_cli.images.listing import find_images
 from ddnsr_cli.images.names import Found, OutputNames
 from ddnsr_cli.images.picture import Picture, Pixels
@@ -32,6 +33,7 @@ from ddnsr_cli.weights import find_weights
 BESIDE_SUFFIX = "_x4"  # only when a result lies beside its source: in a folder of its own it keeps the name
 MOST_NAMES = 20  # in one message; each failure was told when it happened
 CANVAS_SHARE = 0.8  # of free memory: what a result may take before we refuse to begin
+RESIZE_BYTES = 18  # a sample of a resized result while it is made: four times float32, once or twice itself
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,14 +117,16 @@ def upscale_images(
     go on; at the end BatchError names them. Results that exist are skipped when there are several pictures.
     """
     names = _names(output, options)
-    if len(inputs) == 1 and not inputs[0].is_dir():
+    if len(inputs) == 1 and not is_folder(inputs[0]):
         (found,) = find_images(inputs)
         job = _single_job(found, output, names, options)
         _refuse_to_lose(job, options)
         yield _upscale_file(job, _engine(options, listener), options, listener)
         return
-    if output is not None and output.is_file():
-        raise ImageWriteError(f"{output} is a file, and there are several pictures. Give a folder with -o.")
+    if output is not None and not is_folder(output) and (is_there(output) or format_of(output)):
+        raise ImageWriteError(
+            f"{shown(output)} names a file, and there may be several pictures. Give a folder with -o."
+        )
     pictures = find_images(inputs, results=names)
     first = next(pictures, None)
     if first is None:
@@ -133,12 +137,6 @@ def upscale_images(
 
 def upscale_picture(picture: Picture, engine: Upscaler, listener: UpscaleListener) -> Picture:
     """The picture enlarged by the network's scale: same depth, gray stays gray, alpha and metadata kept."""
-    canvas_bytes = picture.pixels.nbytes * engine.scale**2
-    if canvas_bytes > CANVAS_SHARE * free_host_bytes():
-        raise OutOfMemoryError(
-            f"The result of {picture.width}x{picture.height} pixels needs {canvas_bytes / 1e9:.1f} GB of memory,"
-            " more than is free. Crop the picture, or use a machine with more."
-        )
     pixels = picture.pixels if picture.alpha is None else fill_transparent(picture.pixels, picture.alpha)
     larger = _run(pixels, engine, listener)
     alpha = None if picture.alpha is None else _larger_alpha(picture.alpha, engine, listener)
@@ -156,10 +154,10 @@ def _names(output: Path | None, options: UpscaleOptions) -> OutputNames:
 
 def _single_job(found: Found, output: Path | None, names: OutputNames, options: UpscaleOptions) -> Job:
     """-o names the file when it has an extension and is no folder; else the folder."""
-    if output is None or not output.suffix or output.is_dir():
+    if output is None or not output.suffix or is_folder(output):
         return Job(source=found.source, target=names.target(found))
     if options.format is not None and format_of(output) != format_of(Path(f"x.{options.format}")):
-        raise ConfigError(f"-o {output} and --format {options.format} disagree. Drop one of them.")
+        raise ConfigError(f"-o {shown(output)} and --format {options.format} disagree. Drop one of them.")
     return Job(source=found.source, target=output)
 
 
@@ -189,7 +187,7 @@ def _batch(
     failed: list[Path] = []
     done = skipped = 0
     for job in jobs:
-        if job.target.exists() and not options.overwrite and not _is_same_file(job):
+        if is_there(job.target) and not options.overwrite and not _is_same_file(job):
             skipped += 1
             continue
         try:
@@ -212,13 +210,14 @@ def _listed(paths: Sequence[Path]) -> str:
 def _upscale_file(job: Job, engine: Upscaler, options: UpscaleOptions, listener: UpscaleListener) -> Written:
     start = time.perf_counter()
     _refuse_to_lose(job, options)
-    picture = read_picture(job.source, max_pixels=options.max_pixels)
+    picture = _without_idle_alpha(read_picture(job.source, max_pixels=options.max_pixels), job.target)
     width, height = options.size.pixels(picture.width, picture.height, engine.scale)
+    _check_memory(job, picture, (width, height), engine.scale)
     lost = check_writable(
         job.target, width=width, height=height, has_alpha=picture.has_alpha, depth_bits=picture.depth_bits
     )
     _tell(job, (*picture.notes, *lost), listener)
-    listener.image(job.source.name)
+    listener.image(shown(Path(job.source.name)))
     plan = engine.plan(picture.height, picture.width)
     listener.detail(f"{shown(job.source)}: {width}x{height} pixels, {plan.tiles} tiles of {plan.window_px} pixels")
     larger = upscale_picture(picture, engine, listener)
@@ -231,6 +230,27 @@ def _upscale_file(job: Job, engine: Upscaler, options: UpscaleOptions, listener:
     )
 
 
+def _without_idle_alpha(picture: Picture, target: Path) -> Picture:
+    """An alpha channel that is opaque everywhere is no loss where the format holds none: screenshots have such."""
+    if picture.alpha is None or holds_alpha(target) or picture.alpha.min() < np.iinfo(picture.alpha.dtype).max:
+        return picture
+    return replace(picture, alpha=None)
+
+
+def _check_memory(job: Job, picture: Picture, size: tuple[int, int], scale: int) -> None:
+    """Refuse a result that memory cannot hold: the system would end this program, or others, half-way."""
+    channels = picture.pixels.shape[2] + picture.has_alpha
+    width, height = size
+    need = picture.pixels.itemsize * channels * picture.width * picture.height * scale**2
+    if size != (picture.width * scale, picture.height * scale):
+        need += channels * (RESIZE_BYTES * width * height + 4 * width * picture.height * scale)  # the pass across
+    if need > CANVAS_SHARE * free_host_bytes():
+        raise OutOfMemoryError(
+            f"{shown(job.source)}: a result of {width} x {height} pixels needs {need / 1e9:.1f} GB of memory, more than"
+            " is free. Ask for a smaller one, crop the picture, or use a machine with more."
+        )
+
+
 def _tell(job: Job, notes: Sequence[str], listener: UpscaleListener) -> None:
     for note in notes:
         listener.note(f"{shown(job.source)}: {note}")
@@ -239,12 +259,12 @@ def _tell(job: Job, notes: Sequence[str], listener: UpscaleListener) -> None:
 def _refuse_to_lose(job: Job, options: UpscaleOptions) -> None:
     if _is_same_file(job):
         raise ImageWriteError(f"{shown(job.target)} is the picture to read. Give another output with -o.")
-    if job.target.exists() and not options.overwrite:
+    if is_there(job.target) and not options.overwrite:
         raise ImageWriteError(f"{shown(job.target)} exists. Add --overwrite, or give another output with -o.")
 
 
 def _is_same_file(job: Job) -> bool:
-    return job.target.exists() and job.source.exists() and job.target.samefile(job.source)
+    return is_there(job.target) and is_there(job.source) and job.target.samefile(job.source)
 
 
 def _run(pixels: Pixels, engine: Upscaler, listener: UpscaleListener) -> Pixels:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ddnsr_cli.workflows import upscale
+
 
 def assert_one_line_error(done, *parts):
     assert done.code not in (0, 70), done.err
@@ -100,7 +102,17 @@ def test_alpha_into_jpeg_is_told_before_the_work(ddnsr, quick_model, tmp_path):
     assert not (tmp_path / "out.jpg").exists()
 
 
-@pytest.mark.parametrize("words", [["-t", "big"], ["--device", "quantum"], ["-s", "2", "--width", "10"], ["-s", "0"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-t", "big"],
+        ["--device", "quantum"],
+        ["--device", "9" * 20],
+        ["-s", "2", "--width", "10"],
+        ["-s", "0"],
+        ["-s", "1e+308"],
+    ],
+)
 def test_options_without_meaning(ddnsr, photo, quick_model, tmp_path, words):
     assert_one_line_error(ddnsr("upscale", photo(), "-o", tmp_path / "o.png", "-m", quick_model, *words), words[1])
 
@@ -133,3 +145,88 @@ def test_a_full_disk_leaves_nothing(photo, quick_model, tmp_path):
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     assert list(out.iterdir()) == []
+
+
+def test_names_that_are_too_long(ddnsr, photo, quick_model, tmp_path):
+    source, longest = photo(), "n" * 300
+    assert_one_line_error(ddnsr("upscale", tmp_path / longest, "-m", quick_model), longest)
+    assert_one_line_error(ddnsr("upscale", source, "-o", tmp_path / f"{longest}.png", "-m", quick_model), "too long")
+    assert_one_line_error(ddnsr("upscale", source, "--suffix", longest, "-m", quick_model), "too long")
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_a_result_whose_name_is_too_long_does_not_stop_the_others(ddnsr, photo, quick_model, tmp_path):
+    photo("in/a.png"), photo(f"in/{'b' * 250}.png"), photo("in/c.png")
+    done = ddnsr("upscale", tmp_path / "in", "-m", quick_model)
+    assert done.code == 9
+    assert done.out.split() == [str(tmp_path / "in/a_x4.png"), str(tmp_path / "in/c_x4.png")]
+    assert "1 of 3 pictures failed" in done.err
+
+
+def test_a_result_beyond_the_memory_is_refused_before_the_work(ddnsr, photo, quick_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(upscale, "free_host_bytes", lambda: 20_000_000)
+    words = ("upscale", photo(), "-o", tmp_path / "new/o.png", "-m", quick_model)
+    assert_one_line_error(ddnsr(*words, "-s", "40"), "photo.png", "960 x 800", "memory")
+    assert not (tmp_path / "new").exists()
+    assert ddnsr(*words, "-s", "8").code == 0
+
+
+def test_quiet_still_tells_why_a_picture_of_several_failed(ddnsr, photo, quick_model, tmp_path):
+    photo("in/good.png"), (tmp_path / "in/bad.png").write_text("no picture")
+    done = ddnsr("upscale", tmp_path / "in", "-o", tmp_path / "out", "-m", quick_model, "-q")
+    assert "bad.png is not a picture" in done.err
+
+
+def test_a_header_without_sense_is_told_in_words(ddnsr, photo, quick_model, tmp_path):
+    head = bytearray(photo("none.png").read_bytes())
+    head[16:20] = bytes(4)  # no pixel wide
+    (tmp_path / "none.png").write_bytes(head)
+    done = ddnsr("upscale", tmp_path / "none.png", "-o", tmp_path / "o.png", "-m", quick_model)
+    assert_one_line_error(done, "none.png", "header")
+    assert "<_io" not in done.err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")  # noqa: PTH110
+def test_a_stdout_that_takes_nothing(photo, quick_model, tmp_path):
+    with open("/dev/full", "wb") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [sys.executable, "-m", "ddnsr_cli", "upscale", photo(), "-o", tmp_path / "o.png", "-m", quick_model],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+    assert done.returncode == 4, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert str(tmp_path / "o.png") in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["upscale", "--width", "0", "x.png"], "--width"),
+        (["upscale", "-f", "heic", "x.png"], "heic"),
+        (["upscale", "--sharper", "x.png"], "--sharper"),
+        (["upscayl", "x.png"], "upscayl"),
+        (["weights", "info"], "name"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_too(ddnsr, words, named):
+    done = ddnsr(*words)
+    assert_one_line_error(done, named, "--help")
+    assert done.code == 2
+
+
+def test_several_pictures_do_not_go_into_a_file(ddnsr, photo, quick_model, tmp_path):
+    done = ddnsr("upscale", photo("a.png"), photo("b.png"), "-o", tmp_path / "two.png", "-m", quick_model)
+    assert_one_line_error(done, "two.png", "folder")
+    assert not (tmp_path / "two.png").exists()
+
+
+def test_an_opaque_alpha_channel_is_no_hindrance(ddnsr, quick_model, tmp_path):
+    Image.fromarray(np.full((8, 8, 4), 255, np.uint8)).save(tmp_path / "shot.png")
+    done = ddnsr("upscale", tmp_path / "shot.png", "-o", tmp_path / "shot.jpg", "-m", quick_model)
+    assert done.code == 0, done.err
+    with Image.open(tmp_path / "shot.jpg") as image:
+        assert image.mode == "RGB"

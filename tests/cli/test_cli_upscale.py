@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -140,3 +142,21 @@ def test_results_are_ordinary_files(ddnsr, photo, quick_model, tmp_path):
     mask = os.umask(0)
     os.umask(mask)
     assert (tmp_path / "o.png").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_a_colon_word_in_a_name_is_no_emoji(ddnsr, photo, quick_model, tmp_path):
+    first = Image.open(photo())
+    first.save(tmp_path / "a:heart:.gif", save_all=True, append_images=[first.rotate(180)])
+    assert "a:heart:.gif" in ddnsr("upscale", tmp_path / "a:heart:.gif", "-m", quick_model).err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names of other systems are always text")
+def test_a_name_that_is_no_text_is_printed_as_it_is(photo, quick_model, tmp_path):
+    source = os.fsencode(photo().rename(tmp_path / os.fsdecode(b"\xff.png")))
+    done = subprocess.run(
+        [sys.executable, "-m", "ddnsr_cli", "upscale", source, "-m", quick_model],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8:strict"},
+    )
+    assert (done.returncode, done.stdout) == (0, source.replace(b".png", b"_x4.png") + b"\n"), done.stderr
