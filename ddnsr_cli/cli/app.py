@@ -1,5 +1,6 @@
 """The `ddnsr` command: sub-commands, and the one place where an exception becomes an exit status."""
 
+import os
 import sys
 import tempfile
 import traceback
@@ -56,6 +57,9 @@ def main() -> None:
         _fail(str(error), error.exit_code)
     except USAGE_ERROR as error:
         _usage(error)
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it flushes
+        sys.exit(1)
     except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted.", EXIT_INTERRUPTED)
     except Exception as error:  # noqa: BLE001  # the last resort: a log and one line instead of a traceback

@@ -1,7 +1,8 @@
 """What a person sees while work goes on: bars on a terminal, plain lines elsewhere, all on stderr."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.progress import (
@@ -26,8 +27,18 @@ def stderr_console(*, quiet: bool) -> Console:
     return Console(stderr=True, quiet=quiet, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
+@dataclass(frozen=True, kw_only=True)
+class UpscaleView:
+    """What is seen of an up-scaling."""
+
+    listener: UpscaleListener
+
+    clear: Callable[[], None]
+    """Take the bar away, so that a line on stdout has the terminal to itself; the next picture brings it back."""
+
+
 @contextmanager
-def upscale_view(*, quiet: bool, verbose: bool) -> Iterator[UpscaleListener]:
+def upscale_view(*, quiet: bool, verbose: bool) -> Iterator[UpscaleView]:
     """A bar of tiles with the time left, shown on a terminal only; notes as lines. Errors are told even if quiet."""
     console = stderr_console(quiet=quiet)
     errors = stderr_console(quiet=False) if quiet else console
@@ -35,7 +46,7 @@ def upscale_view(*, quiet: bool, verbose: bool) -> Iterator[UpscaleListener]:
     with Progress(*columns, *_times(), console=console, transient=True, disable=_hidden(console)) as progress:
         bar = _Bar(progress)
         with _download_bar(console) as download:
-            yield UpscaleListener(
+            listener = UpscaleListener(
                 image=bar.begin,
                 tile=bar.move,
                 note=lambda text: console.print(f"note: {text}"),
@@ -43,6 +54,7 @@ def upscale_view(*, quiet: bool, verbose: bool) -> Iterator[UpscaleListener]:
                 failed=lambda error: errors.print(f"error: {' '.join(str(error).split())}"),
                 download=download,
             )
+            yield UpscaleView(listener=listener, clear=progress.stop)
 
 
 @contextmanager
@@ -77,6 +89,7 @@ class _Bar:
         self.task: TaskID = progress.add_task("", total=None)
 
     def begin(self, name: str) -> None:
+        self.progress.start()
         self.progress.reset(self.task, description=name, total=None)
 
     def move(self, done: int, total: int) -> None:

@@ -109,8 +109,9 @@ def upscale(
         max_pixels=max_pixels,
         offline=offline,
     )
-    with upscale_view(quiet=quiet, verbose=verbose) as listener:
-        for written in upscale_images(inputs, output, options, listener):
+    with upscale_view(quiet=quiet, verbose=verbose) as view:
+        for written in upscale_images(inputs, output, options, view.listener):
+            view.clear()
             _print(_as_json(written).encode() if json_ else os.fsencode(written.target), written)
 
 

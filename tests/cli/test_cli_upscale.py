@@ -1,5 +1,6 @@
 """`ddnsr upscale` on files and folders, by its effects."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -160,3 +161,31 @@ def test_a_name_that_is_no_text_is_printed_as_it_is(photo, quick_model, tmp_path
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8:strict"},
     )
     assert (done.returncode, done.stdout) == (0, source.replace(b".png", b"_x4.png") + b"\n"), done.stderr
+
+
+def test_on_a_terminal_the_bar_makes_way_for_the_path(photo, quick_model, tmp_path):
+    pty = pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    words = [sys.executable, "-m", "ddnsr_cli", "upscale", photo(), "-o", tmp_path / "o.png", "-m", quick_model]
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"}
+    process = subprocess.Popen(words, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    seen = b""
+    with contextlib.suppress(OSError):  # the terminal ends with the process
+        while chunk := os.read(ours, 65536):
+            seen += chunk
+    os.close(ours)
+    assert process.wait(60) == 0
+    assert b"tiles" in seen
+    last = seen.decode().split("tiles")[-1]
+    assert f"\x1b[2K{tmp_path / 'o.png'}\r\n" in last or f"\r{tmp_path / 'o.png'}\r\n" in last
+
+
+def test_a_reader_that_leaves_early_is_no_error(photo, quick_model, tmp_path):
+    words = [sys.executable, "-m", "ddnsr_cli", "upscale", photo(), "-o", tmp_path / "o.png", "-m", quick_model]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert (tmp_path / "o.png").exists()
