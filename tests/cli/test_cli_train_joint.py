@@ -4,25 +4,18 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
+from random_vgg import random_vgg19
 from safetensors.torch import save_file
 
 from ddnsr_cli.checkpoint import load_degrader
-from ddnsr_cli.nets.vgg19 import BLOCK_CHANNELS, LAYERS
 
 SIZES = {"--features": 4, "--blocks": 1, "--growth": 2, "--batch": 2, "--crop": 32, "--workers": 0}
 SMALL = [word for option in SIZES.items() for word in option] + ["--lite", "--device", "cpu", "--offline"]
 
 
 def vgg_file(path, seed=1):
-    generator = torch.Generator().manual_seed(seed)
-    state, before = {}, 3
-    for layer in list(LAYERS)[:8]:
-        channels = BLOCK_CHANNELS[layer[4]]
-        weight = torch.randn(channels, before, 3, 3, generator=generator) * (2 / (9 * before)) ** 0.5
-        state |= {f"features.{LAYERS[layer]}.weight": weight, f"features.{LAYERS[layer]}.bias": torch.zeros(channels)}
-        before = channels
+    state = random_vgg19("conv3_4", seed=seed)
     save_file({name: tensor.half() for name, tensor in state.items()}, path)
     return path
 

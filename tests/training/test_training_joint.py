@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from random_vgg import random_vgg19
 
 from ddnsr_cli.errors import TrainingError
 from ddnsr_cli.nets.degrader import DegraderConfig
 from ddnsr_cli.nets.rrdb import RRDBConfig
-from ddnsr_cli.nets.vgg19 import BLOCK_CHANNELS, LAYERS, Tap, VGG19Features
+from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
 from ddnsr_cli.training.joint import Eyes, JointTrainer
 from ddnsr_cli.training.joint_options import Critic, JointOptions, ablated, track_options, without_critic
 
@@ -18,14 +19,7 @@ CONTENT, CYCLE = Tap(layer="conv3_4"), Tap(layer="conv2_2")
 
 @pytest.fixture(scope="module")
 def eyes():
-    """VGG19 up to conv3_4 with seeded random weights: a fixed function of the pictures is all the step needs."""
-    generator = torch.Generator().manual_seed(1)
-    state, before = {}, 3
-    for layer in list(LAYERS)[:8]:
-        channels = BLOCK_CHANNELS[layer[4]]
-        weight = torch.randn(channels, before, 3, 3, generator=generator) * (2 / (9 * before)) ** 0.5
-        state |= {f"features.{LAYERS[layer]}.weight": weight, f"features.{LAYERS[layer]}.bias": torch.zeros(channels)}
-        before = channels
+    state = random_vgg19("conv3_4")
     return Eyes(lr=VGG19Features(state, (CONTENT, CYCLE)), hr=VGG19Features(state, (CONTENT,)))
 
 

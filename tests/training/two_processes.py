@@ -6,23 +6,18 @@ from dataclasses import replace
 
 import torch
 import torch.distributed as dist
+from random_vgg import random_vgg19
 
 from ddnsr_cli.nets.degrader import DegraderConfig
 from ddnsr_cli.nets.rrdb import RRDBConfig
-from ddnsr_cli.nets.vgg19 import BLOCK_CHANNELS, LAYERS, Tap, VGG19Features
+from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
 from ddnsr_cli.training.joint import Eyes, JointTrainer
 from ddnsr_cli.training.joint_options import track_options
 from ddnsr_cli.training.world import World
 
 
 def eyes():
-    generator = torch.Generator().manual_seed(1)
-    state, before = {}, 3
-    for layer in list(LAYERS)[:4]:
-        channels = BLOCK_CHANNELS[layer[4]]
-        weight = torch.randn(channels, before, 3, 3, generator=generator) * (2 / (9 * before)) ** 0.5
-        state |= {f"features.{LAYERS[layer]}.weight": weight, f"features.{LAYERS[layer]}.bias": torch.zeros(channels)}
-        before = channels
+    state = random_vgg19("conv2_2")
     tap = Tap(layer="conv2_2")
     return Eyes(lr=VGG19Features(state, (tap,)), hr=VGG19Features(state, (tap,)))
 
