@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, ClassVar
 
-from ddnsr_cli.errors import HubError
-from ddnsr_cli.hub.failures import refusal
+from ddnsr_cli.errors import DdnsrError, HubError
+from ddnsr_cli.hub.failures import kinds_of_failure, refusal
 
 if TYPE_CHECKING:
     from httpx2 import Client, Request, Response
@@ -144,3 +144,16 @@ class Bar:
 def bar_class(report: Callable[[int, int], None], size_bytes: int | None) -> type[Bar]:
     """A class for the client's `tqdm_class`. report: called with the bytes done and in all, 0 when not known."""
     return type("ReportingBar", (Bar,), {"report": staticmethod(report), "size_bytes": size_bytes})
+
+
+@contextmanager
+def told(explained: Callable[[BaseException], HubError]) -> Iterator[None]:
+    """Turn every failure of the client into the error that `explained` makes of it, and keep the client quiet."""
+    settings()
+    try:
+        with quiet():
+            yield
+    except DdnsrError:
+        raise
+    except kinds_of_failure() as cause:
+        raise explained(cause) from cause

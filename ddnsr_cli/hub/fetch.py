@@ -5,15 +5,15 @@ The client is `huggingface_hub`; its settings are honoured: `HF_ENDPOINT`, `HF_H
 the program starts. Over plain HTTP it checks the size alone, and keeps a wrong file for good: hence the digest here.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddnsr_cli.errors import DdnsrError, HubError, WeightsError
+from ddnsr_cli.errors import HubError, WeightsError
 from ddnsr_cli.files import sha256_of
-from ddnsr_cli.hub.client import bar_class, quiet, settings, watched
-from ddnsr_cli.hub.failures import explain, kinds_of_failure
+from ddnsr_cli.hub.client import bar_class, settings, told, watched
+from ddnsr_cli.hub.failures import explain
 
 Progress = Callable[[int, int], None]
 _HEX = frozenset("0123456789abcdef")
@@ -223,14 +223,5 @@ def _offline_message(file: HubFile, hub: HubAccess, *, damaged: bool) -> str:
     )
 
 
-@contextmanager
-def _told(file: HubFile, hub: HubAccess) -> Iterator[None]:
-    """Turn every failure of the client into one line, and keep it quiet."""
-    settings()
-    try:
-        with quiet():
-            yield
-    except DdnsrError:
-        raise
-    except kinds_of_failure() as cause:
-        raise explain(cause, str(file), file.repo, _endpoint(hub), _cache_dir(hub)) from cause
+def _told(file: HubFile, hub: HubAccess) -> AbstractContextManager[None]:
+    return told(lambda cause: explain(cause, str(file), file.repo, _endpoint(hub), _cache_dir(hub)))

@@ -9,15 +9,15 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from ddnsr_cli.errors import DdnsrError, HubError
-from ddnsr_cli.hub.client import quiet, settings, watched
-from ddnsr_cli.hub.failures import explain, kinds_of_failure
+from ddnsr_cli.errors import HubError
+from ddnsr_cli.hub.client import settings, told, watched
+from ddnsr_cli.hub.failures import explain
 from ddnsr_cli.hub.fetch import HubAccess, Progress, _cache_dir, _endpoint, _timeout_s
 
 if TYPE_CHECKING:
@@ -185,17 +185,8 @@ def _no_bars() -> Iterator[None]:
             enable_progress_bars()
 
 
-@contextmanager
-def _told(repo: str, hub: HubAccess) -> Iterator[None]:
-    """Turn every failure of the client into one line, and keep it quiet."""
-    settings()
-    try:
-        with quiet():
-            yield
-    except DdnsrError:
-        raise
-    except kinds_of_failure() as cause:
-        raise _explained(cause, repo, hub) from cause
+def _told(repo: str, hub: HubAccess) -> AbstractContextManager[None]:
+    return told(lambda cause: _explained(cause, repo, hub))
 
 
 def _explained(cause: BaseException, repo: str, hub: HubAccess) -> HubError:
