@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from ddnsr_cli.errors import ConfigError
@@ -30,12 +31,14 @@ def options_from_json(kind: type[Options], raw: Mapping[str, Any]) -> Options:
 
 
 def _value_from_json(hint: object, value: object) -> object:
-    """JSON knows no tuples and no dataclasses: make them again from the field's type, `X | None` included."""
+    """JSON knows no tuples, no enums and no dataclasses: make them again from the field's type, `X | None` included."""
     for kind in (hint, *get_args(hint)):
         if get_origin(kind) is tuple and isinstance(value, list):
             return tuple(value)
         if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
             return options_from_json(kind, value)
+        if isinstance(kind, type) and issubclass(kind, StrEnum) and isinstance(value, str):
+            return kind(value)
     return value
 
 

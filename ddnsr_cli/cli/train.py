@@ -1,7 +1,7 @@
 """`ddnsr train`."""
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,10 +16,30 @@ if TYPE_CHECKING:
     from ddnsr_cli.nets.rrdb import RRDBConfig
     from ddnsr_cli.training.joint_options import JointOptions
     from ddnsr_cli.training.options import Rhythm
+    from ddnsr_cli.training.pieces import Precision as TrainPrecision
     from ddnsr_cli.workflows.train_fidelity import FidelityRequest
     from ddnsr_cli.workflows.train_joint import JointRequest
 
 DATA, METHOD, SIZES, COURSE, LOG = "Photos", "Method", "Network sizes", "Course", "Log"
+
+
+class Precision(StrEnum):
+    """Number format of the networks that learn."""
+
+    AUTO = "auto"
+    BF16 = "bf16"
+    FP32 = "fp32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """What the command line says of the schedule; None: the default of the kind of training."""
+
+    steps: int | None
+    rate: float | None
+    rise: int | None
+    halve_at: tuple[int, ...] | None
+    precision: Precision
 
 
 class Target(StrEnum):
@@ -69,9 +89,29 @@ def train(
     vgg: Annotated[
         Path | None, typer.Option(help="VGG19 weights. Default: from the Hub.", rich_help_panel=METHOD)
     ] = None,
-    perceptual_layer: Annotated[
-        str, typer.Option(help="VGG19 layer of the perceptual loss.", rich_help_panel=METHOD)
+    perceptual: Annotated[
+        str,
+        typer.Option(
+            "--perceptual",
+            "--perceptual-layer",
+            help="Perceptual loss: a VGG19 layer, or lpips-alex, -squeeze, -vgg.",
+            rich_help_panel=METHOD,
+        ),
     ] = "conv5_4",
+    perceptual_weights: Annotated[
+        Path | None, typer.Option(help="Its LPIPS weights. Default: in DDNSR_LPIPS.", rich_help_panel=METHOD)
+    ] = None,
+    as_authors: Annotated[
+        bool,
+        typer.Option("--as-authors", help="Perceptual loss squared, of plain pictures.", rich_help_panel=METHOD),
+    ] = False,
+    loss: Annotated[
+        list[str] | None,
+        typer.Option(help="A loss weight, as in --loss pixel=0.1; again for more.", rich_help_panel=METHOD),
+    ] = None,
+    lead: Annotated[
+        int, typer.Option(min=0, help="Steps that the degrader learns alone at first.", rich_help_panel=METHOD)
+    ] = 0,
     lpips: Annotated[
         Path | None, typer.Option(help="LPIPS (AlexNet) weights for validation.", rich_help_panel=METHOD)
     ] = None,
@@ -85,10 +125,23 @@ def train(
     batch: Annotated[int, typer.Option(min=1, help="Crops a step.", rich_help_panel=COURSE)] = 16,
     crop: Annotated[int, typer.Option(min=16, help="Side of a crop, HR pixels.", rich_help_panel=COURSE)] = 128,
     rate: Annotated[float | None, typer.Option(help="Highest learning rate.", rich_help_panel=COURSE)] = None,
+    rise: Annotated[
+        int | None, typer.Option(min=0, help="Steps over which the rate rises from 0.", rich_help_panel=COURSE)
+    ] = None,
+    halve_at: Annotated[
+        str | None, typer.Option(help="Steps that halve the rate, as in 5000,8000.", rich_help_panel=COURSE)
+    ] = None,
+    precision: Annotated[
+        Precision, typer.Option(help="Of the networks that learn; auto: bf16 on a GPU.", rich_help_panel=COURSE)
+    ] = Precision.AUTO,
+    compile_: Annotated[
+        bool, typer.Option("--compile", help="torch.compile: minutes at first, then faster.", rich_help_panel=COURSE)
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes (CPU).", rich_help_panel=COURSE)] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode.", rich_help_panel=COURSE)] = 1,
     log_every: Annotated[int, typer.Option(min=1, help="Steps between log lines.", rich_help_panel=LOG)] = 50,
     save_every: Annotated[int, typer.Option(min=1, help="Steps between saves.", rich_help_panel=LOG)] = 500,
+    keep_every: Annotated[int, typer.Option(min=1, help="... saves that stay.", rich_help_panel=LOG)] = 50_000,
     validate_every: Annotated[int, typer.Option(min=1, help="... validations.", rich_help_panel=LOG)] = 1000,
     sample_every: Annotated[int, typer.Option(min=1, help="... sample sheets.", rich_help_panel=LOG)] = 1000,
     device: Device = "auto",
@@ -114,29 +167,69 @@ def train(
 
     stream = StreamConfig(batch=batch, crop_px=crop, seed=seed, workers=workers)
     rhythm = Rhythm(
-        log_steps=log_every, save_steps=save_every, validate_steps=validate_every, sample_steps=sample_every
+        log_steps=log_every,
+        save_steps=save_every,
+        keep_steps=keep_every,
+        validate_steps=validate_every,
+        sample_steps=sample_every,
     )
     validation = (val_lr, val_hr)
+    course = Course(steps=steps, rate=rate, rise=rise, halve_at=_steps_of(halve_at), precision=precision)
     if track is None:
         sizes = _sizes((features, blocks, growth), lite=True)
-        _run_fidelity(
-            _fidelity_request(hr, output, sizes, (steps, rate), stream, rhythm, validation, device), quiet=quiet
-        )
+        _run_fidelity(_fidelity_request(hr, output, sizes, course, stream, rhythm, validation, device), quiet=quiet)
         return
+    from ddnsr_cli.training.joint_options import FeatureLayers
+    from ddnsr_cli.workflows.judges import JudgeFiles
+
     sizes = _sizes((features, blocks, growth), lite=lite)
-    options = _joint_options(track, sizes, (steps, rate), stream, lite=lite, l2=l2, ablation=ablation)
+    options = _joint_options(track, sizes, course, stream, lite=lite, l2=l2, ablation=ablation)
+    options = replace(
+        options,
+        layers=FeatureLayers(perceptual=perceptual, as_authors=as_authors),
+        losses=replace(options.losses, **_loss_weights(loss or [])),
+        lead_steps=lead,
+        compiled=compile_,
+    )
     request = _joint_request((track, target), (hr, lr, data), output, options, validation)
     request = replace(
         request,
-        options=replace(options, layers=replace(options.layers, perceptual=perceptual_layer)),
         rhythm=rhythm,
         start_from=start_from,
-        vgg=vgg,
+        judges=JudgeFiles(vgg=vgg, lpips=perceptual_weights, offline=offline),
         lpips=lpips,
         device=device,
-        offline=offline,
     )
     _run_joint(request, only_check=check, quiet=quiet)
+
+
+def _steps_of(text: str | None) -> tuple[int, ...] | None:
+    """ "5000,8000" as numbers. Raises ConfigError."""
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(",") if part)
+    except ValueError as cause:
+        raise ConfigError(f"--halve-at takes steps with commas between, as in 5000,8000; got {text!r}.") from cause
+
+
+def _loss_weights(given: list[str]) -> dict[str, float]:
+    """["pixel=0.1"] as {"pixel": 0.1}. Raises ConfigError."""
+    from dataclasses import fields
+
+    from ddnsr_cli.training.joint_options import LossWeights
+
+    known = [field.name for field in fields(LossWeights)]
+    weights = {}
+    for text in given:
+        name, _, number = text.partition("=")
+        try:
+            weights[name] = float(number)
+        except ValueError as cause:
+            raise ConfigError(f"--loss takes NAME=NUMBER, as in pixel=0.1; got {text!r}.") from cause
+        if name not in known:
+            raise ConfigError(f"--loss knows {', '.join(known)}; got {name!r}.")
+    return weights
 
 
 def _sizes(given: tuple[int | None, int | None, int | None], *, lite: bool) -> "RRDBConfig":
@@ -152,7 +245,7 @@ def _fidelity_request(
     hr: Path | None,
     output: Path,
     sizes: "RRDBConfig",
-    course: tuple[int | None, float | None],
+    course: Course,
     stream: "StreamConfig",
     rhythm: "Rhythm",
     validation: tuple[Path | None, Path | None],
@@ -164,11 +257,19 @@ def _fidelity_request(
     if hr is None:
         raise ConfigError("The warm-up needs clean photos. Give their folder with --hr.")
     plain = ScheduleConfig()
-    schedule = ScheduleConfig(steps=course[0] or plain.steps, peak=course[1] or plain.peak)
+    if course.halve_at is not None:
+        raise ConfigError("--halve-at belongs to --track; the warm-up's rate falls in a straight line. Leave it out.")
+    schedule = ScheduleConfig(
+        steps=course.steps or plain.steps,
+        peak=course.rate or plain.peak,
+        rise_steps=plain.rise_steps if course.rise is None else course.rise,
+    )
     return FidelityRequest(
         hr=hr,
         run=output,
-        options=FidelityOptions(network=sizes, stream=stream, schedule=schedule),
+        options=FidelityOptions(
+            network=sizes, stream=stream, schedule=schedule, precision=_precision(course.precision)
+        ),
         rhythm=rhythm,
         val_lr=validation[0],
         val_hr=validation[1],
@@ -179,7 +280,7 @@ def _fidelity_request(
 def _joint_options(
     track: int,
     sizes: "RRDBConfig",
-    course: tuple[int | None, float | None],
+    course: Course,
     stream: "StreamConfig",
     *,
     lite: bool,
@@ -192,9 +293,21 @@ def _joint_options(
     options = small_helpers(options) if lite else options
     options = without_critic(options) if l2 else options
     options = ablated(options, ablation.upper()) if ablation else options
-    steps, rate = course
-    schedule = replace(options.schedule, steps=steps or options.schedule.steps, rate=rate or options.schedule.rate)
-    return replace(options, schedule=schedule)
+    plain = options.schedule
+    schedule = replace(
+        plain,
+        steps=course.steps or plain.steps,
+        rate=course.rate or plain.rate,
+        halve_at=plain.halve_at if course.halve_at is None else course.halve_at,
+        rise_steps=plain.rise_steps if course.rise is None else course.rise,
+    )
+    return replace(options, schedule=schedule, precision=_precision(course.precision))
+
+
+def _precision(chosen: Precision) -> "TrainPrecision":
+    from ddnsr_cli.training.pieces import Precision as TrainPrecision
+
+    return TrainPrecision(chosen.value)
 
 
 def _joint_request(

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 SCALE = 4  # HR pixels per LR pixel along a side
+COLOUR_PX = 8  # side of the squares whose colour is compared, LR pixels
 
 
 def content_reference(hr: Tensor) -> Tensor:
@@ -17,6 +18,17 @@ def content_reference(hr: Tensor) -> Tensor:
     Shape: (N, C, 4H, 4W) -> (N, C, H, W), the same range.
     """
     return F.avg_pool2d(hr, SCALE)
+
+
+def colour_loss(fake: Tensor, reference: Tensor) -> Tensor:
+    """How far the colours of a made LR picture are from the content's, as a mean absolute difference of both averaged
+    over squares of 8 x 8 pixels: noise and fine detail are free. Not in the paper.
+
+    fake, reference: (N, 3, H, W) in [0, 1], sides of at least 8; reference as of `content_reference(hr)`.
+    Returns a scalar; only `fake` gets a gradient. Raises ValueError when the shapes differ.
+    """
+    _check_shapes(fake, reference)
+    return F.l1_loss(F.avg_pool2d(fake, COLOUR_PX), F.avg_pool2d(reference.detach(), COLOUR_PX))
 
 
 def content_loss(fake: Tensor, reference: Tensor) -> Tensor:

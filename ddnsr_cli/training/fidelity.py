@@ -10,7 +10,7 @@ from ddnsr_cli.config import options_to_json
 from ddnsr_cli.nets.rrdb import RRDBNet, start_as_nearest
 from ddnsr_cli.training.ema import Ema
 from ddnsr_cli.training.options import FidelityOptions
-from ddnsr_cli.training.pieces import refuse_not_finite, to_floats
+from ddnsr_cli.training.pieces import mixed_precision, refuse_not_finite, to_floats
 from ddnsr_cli.training.snapshot import Snapshot, adam_tensors, net_tensors, restore_adam, restore_net
 
 
@@ -69,6 +69,6 @@ class FidelityTrainer:
         self.step = snapshot.step
 
     def _forward(self, lr: Tensor) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+        with mixed_precision(self.device, self.options.precision):
             sr: Tensor = self.net(lr)
         return sr.float()

@@ -7,7 +7,7 @@
 Li et al. 2023, section 3. All losses of a step are computed from the same weights; then each network takes its step.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,14 +18,15 @@ from torch import Tensor, nn
 
 from ddnsr_cli.config import options_to_json
 from ddnsr_cli.losses.adversarial import gan_disc_loss, gan_gen_loss, relativistic_disc_loss, relativistic_gen_loss
-from ddnsr_cli.losses.features import content_loss, content_reference, cycle_loss, perceptual_loss
+from ddnsr_cli.losses.features import colour_loss, content_loss, content_reference, cycle_loss
 from ddnsr_cli.nets.degrader import Degrader, start_as_area
 from ddnsr_cli.nets.discriminators import PatchGANDiscriminator, VGGStyleConfig, VGGStyleDiscriminator
 from ddnsr_cli.nets.rrdb import RRDBNet, start_as_nearest
-from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
+from ddnsr_cli.nets.vgg19 import Tap
 from ddnsr_cli.training.ema import Ema
+from ddnsr_cli.training.eyes import Eyes
 from ddnsr_cli.training.joint_options import Critic, JointOptions
-from ddnsr_cli.training.pieces import refuse_not_finite, to_floats
+from ddnsr_cli.training.pieces import mixed_precision, refuse_not_finite, to_floats
 from ddnsr_cli.training.snapshot import Snapshot, adam_tensors, net_tensors, restore_adam, restore_net
 from ddnsr_cli.training.world import World, share_batch_statistics
 
@@ -33,22 +34,13 @@ ALONE = World()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Eyes:
-    """The frozen networks through which losses compare pictures."""
-
-    lr: VGG19Features | None
-    """Taps of the content and the cycle loss; None when neither has a weight."""
-
-    hr: VGG19Features | None
-    """Tap of the perceptual loss; None when it has no weight."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Made:
     """What the networks make of one batch. Names as in the module's text."""
 
     lr_fake: Tensor
-    sr_fake: Tensor
+    sr_fake: Tensor | None
+    """None while the degrader leads."""
+
     lr_cycle: Tensor | None
     """None when the cycle loss has no weight."""
 
@@ -86,9 +78,16 @@ class JointTrainer:
             name: torch.optim.Adam(net.parameters(), lr=options.schedule.rate, betas=(0.9, 0.999), fused=True)
             for name, net in self.nets.learners().items()
         }
+        self.degrade = _forward_of(self.nets.degrader, compiled=options.compiled)
+        self.reconstruct = _forward_of(self.nets.sr_net, compiled=options.compiled)
         self.step = 0
         self.rate_factor = 1.0
         """Times the schedule's rate; lowered when a run has to roll back."""
+
+    @property
+    def leading(self) -> bool:
+        """Whether the degrader and its critic learn alone in this step."""
+        return self.step < self.options.lead_steps
 
     def train_step(self, lr_real: Tensor, hr: Tensor) -> dict[str, float]:
         """One step of every network on uint8 crops: lr_real (N, 3, h, w), hr (N, 3, 4h, 4w), not of one scene;
@@ -110,15 +109,16 @@ class JointTrainer:
     def make(self, lr_real: Tensor, hr: Tensor) -> Made:
         """The forward passes. Pictures of the other network enter detached."""
         noise = lr_real if self.options.dual_input else torch.zeros_like(lr_real)
+        sr_fake = lr_cycle = None
         with self._mixed_precision():
-            lr_fake = self.nets.degrader(hr, noise)
-            sr_fake = self.nets.sr_net(lr_fake.detach())
-            lr_cycle = None
+            lr_fake = self.degrade(hr, noise)
+            if not self.leading:
+                sr_fake = self.reconstruct(lr_fake.detach())
             if self.options.losses.cycle:
                 with torch.no_grad():
-                    sr_real = self.nets.sr_net(lr_real)
-                lr_cycle = self.nets.degrader(sr_real, noise)
-        return Made(lr_fake=lr_fake.float(), sr_fake=sr_fake.float(), lr_cycle=_float_or_none(lr_cycle))
+                    sr_real = self.reconstruct(lr_real)
+                lr_cycle = self.degrade(sr_real, noise)
+        return Made(lr_fake=lr_fake.float(), sr_fake=_float_or_none(sr_fake), lr_cycle=_float_or_none(lr_cycle))
 
     def degrader_losses(self, lr_real: Tensor, hr: Tensor, made: Made) -> dict[str, Tensor]:
         """Weighted terms of eq. 3, those with weight 0 left out."""
@@ -129,6 +129,8 @@ class JointTrainer:
             with torch.no_grad():
                 reference = eyes(content_reference(hr))[tap]
             terms["content"] = weights.content * content_loss(eyes(made.lr_fake)[tap], reference)
+        if weights.colour:
+            terms["colour"] = weights.colour * colour_loss(made.lr_fake, content_reference(hr))
         if made.lr_cycle is not None and eyes is not None:
             tap = Tap(layer=layers.cycle)
             with torch.no_grad():
@@ -144,15 +146,14 @@ class JointTrainer:
         """Weighted terms of eq. 2, or of the L2 mode, those with weight 0 left out."""
         weights = self.options.losses
         terms: dict[str, Tensor] = {}
+        if made.sr_fake is None:
+            return terms
         if weights.pixel:
             terms["pixel"] = weights.pixel * F.l1_loss(made.sr_fake, hr)
         if weights.squared:
             terms["squared"] = weights.squared * F.mse_loss(made.sr_fake, hr)
         if self.eyes.hr is not None and weights.perceptual:
-            (tap,) = self.eyes.hr.taps
-            with torch.no_grad():
-                truth = self.eyes.hr(hr)[tap]
-            terms["perceptual"] = weights.perceptual * perceptual_loss(self.eyes.hr(made.sr_fake)[tap], truth)
+            terms["perceptual"] = weights.perceptual * self.eyes.hr(made.sr_fake, hr)
         if self.nets.disc_hr is not None:
             with _frozen(self.nets.disc_hr), self._mixed_precision():
                 real, fake = self.nets.disc_hr(hr), self.nets.disc_hr(made.sr_fake)
@@ -170,7 +171,7 @@ class JointTrainer:
                 real, fake = self.nets.disc_lr(lr_real), self.nets.disc_lr(made.lr_fake.detach())
             losses["disc_lr"] = gan_disc_loss(real, fake)
             beliefs |= {"disc_lr_real": _belief(real), "disc_lr_fake": _belief(fake)}
-        if self.nets.disc_hr is not None:
+        if self.nets.disc_hr is not None and made.sr_fake is not None:
             with self._mixed_precision():
                 real, fake = self.nets.disc_hr(hr), self.nets.disc_hr(made.sr_fake.detach())
             losses["disc_hr"] = relativistic_disc_loss(real, fake, average=self.world.average)
@@ -209,27 +210,38 @@ class JointTrainer:
         losses, beliefs = self.critic_losses(real, truth, made)
         # One backward pass: what a network learns from ends at the detached pictures, so no loss reaches another.
         torch.stack([*terms.values(), *losses.values()]).sum().backward()  # type: ignore[no-untyped-call]
-        drift = self.world.mean((made.sr_fake.detach() - truth).mean(dim=(0, 2, 3))).abs().max()
-        return {name: value.item() for name, value in (terms | losses | beliefs | {"colour_drift": drift}).items()}
+        drifts = {"lr_colour_drift": self._drift(made.lr_fake, content_reference(truth))}
+        if made.sr_fake is not None:
+            drifts["colour_drift"] = self._drift(made.sr_fake, truth)
+        return {name: value.item() for name, value in (terms | losses | beliefs | drifts).items()}
+
+    def _drift(self, made: Tensor, truth: Tensor) -> Tensor:
+        """How far the mean colour of a batch is from the truth's: the largest of R, G and B."""
+        return self.world.mean((made.detach() - truth).mean(dim=(0, 2, 3))).abs().max()
+
+    def _learning(self) -> dict[str, nn.Module]:
+        """The networks that take a step now."""
+        followers = ("sr_net", "disc_hr") if self.leading else ()
+        return {name: net for name, net in self.nets.learners().items() if name not in followers}
 
     def _clipped_norms(self) -> dict[str, float]:
         norms = {}
-        for name, net in self.nets.learners().items():
+        for name, net in self._learning().items():
             self.world.average_gradients(net)
             norms[f"norm_{name}"] = nn.utils.clip_grad_norm_(net.parameters(), self.options.clip_norm).item()
         return norms
 
     def _move(self, rate: float) -> None:
-        for optimizer in self.optimizers.values():
-            for group in optimizer.param_groups:
+        for name in self._learning():
+            for group in self.optimizers[name].param_groups:
                 group["lr"] = rate
-            optimizer.step()
+            self.optimizers[name].step()
         self.emas["sr_net"].update(self.nets.sr_net, self.step)
         self.emas["degrader"].update(self.nets.degrader, self.step)
         self.step += 1
 
     def _mixed_precision(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+        return mixed_precision(self.device, self.options.precision)
 
 
 def _fresh_nets(options: JointOptions) -> JointNets:
@@ -240,6 +252,12 @@ def _fresh_nets(options: JointOptions) -> JointNets:
     start_as_nearest(nets.sr_net, torch.Generator().manual_seed(options.stream.seed))
     start_as_area(nets.degrader, torch.Generator().manual_seed(options.stream.seed))
     return nets
+
+
+def _forward_of(net: nn.Module, *, compiled: bool) -> Callable[..., Tensor]:
+    """The network as a function, compiled when its first batch comes if that was asked for."""
+    run: Callable[..., Tensor] = torch.compile(net) if compiled else net
+    return run
 
 
 def _critic_of_hr(options: JointOptions) -> nn.Module | None:

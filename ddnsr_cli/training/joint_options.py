@@ -7,6 +7,7 @@ from ddnsr_cli.data.stream import StreamConfig
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.nets.degrader import DegraderConfig
 from ddnsr_cli.nets.rrdb import RRDBConfig
+from ddnsr_cli.training.pieces import Precision
 
 
 class Critic(StrEnum):
@@ -30,13 +31,19 @@ class HalvingSchedule:
     halve_at: tuple[int, ...] = (50_000, 100_000, 200_000)
     """Batches after which the rate is halved."""
 
+    rise_steps: int = 200
+    """Batches over which the rate rises from zero. Adam's first steps move every weight by the whole rate, and so the
+    colours of networks that start well; the paper's networks start from noise and have no rise."""
+
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.rate <= 0 or list(self.halve_at) != sorted(self.halve_at):
+        rising = list(self.halve_at) == sorted(self.halve_at)
+        if self.steps < 1 or self.rate <= 0 or self.rise_steps < 0 or not rising:
             raise ConfigError(f"A schedule needs steps >= 1, a rate > 0 and rising halve_at, got {self}.")
 
     def rate_at(self, step: int) -> float:
         """Learning rate of step `step`, counted from 0."""
-        return float(self.rate * 0.5 ** sum(step >= mark for mark in self.halve_at))
+        rise = min(1.0, (step + 1) / self.rise_steps) if self.rise_steps else 1.0
+        return float(self.rate * rise * 0.5 ** sum(step >= mark for mark in self.halve_at))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +58,10 @@ class LossWeights:
 
     cycle: float = 10.0
     """Degrader: lambda 3 of eq. 3."""
+
+    colour: float = 0.0
+    """Degrader: mean colours of its picture and of the HR one, which the paper does not tie. 20 keeps them together
+    where both sets differ in colour, or a run is short."""
 
     perceptual: float = 1.0
     """Reconstruction: eq. 2."""
@@ -71,6 +82,9 @@ class LossWeights:
             raise ConfigError("The reconstruction network has no loss left. Give one of its weights a value above 0.")
 
 
+LPIPS_PREFIX = "lpips-"
+
+
 @dataclass(frozen=True, kw_only=True)
 class FeatureLayers:
     """Which VGG19 layers the losses compare, each before its activation."""
@@ -78,6 +92,16 @@ class FeatureLayers:
     content: str = "conv3_4"
     cycle: str = "conv2_2"
     perceptual: str = "conv5_4"
+    """A layer of VGG19, or LPIPS as a whole: `lpips-alex`, `lpips-squeeze` or `lpips-vgg`."""
+
+    as_authors: bool = False
+    """The perceptual loss as in the code of DDNSR's authors: squared differences, of pictures that are not
+    standardised for VGG19. False: absolute ones of standardised pictures, as in ESRGAN."""
+
+    @property
+    def lpips_trunk(self) -> str | None:
+        """The trunk of LPIPS when that is the perceptual loss."""
+        return self.perceptual.removeprefix(LPIPS_PREFIX) if self.perceptual.startswith(LPIPS_PREFIX) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +127,15 @@ class JointOptions:
     layers: FeatureLayers = field(default_factory=FeatureLayers)
     stream: StreamConfig = field(default_factory=StreamConfig)
     schedule: HalvingSchedule = field(default_factory=HalvingSchedule)
+
+    lead_steps: int = 0
+    """Steps at the start in which the degrader and its critic learn alone: a reconstruction network that comes from a
+    warm-up is not to follow a degrader that knows nothing yet."""
+
+    precision: Precision = Precision.AUTO
+
+    compiled: bool = False
+    """Compile the networks that learn with torch.compile: minutes at the start, for faster steps."""
 
     ema_decay: float = 0.999
     """Decay a step of the averaged weights, which are the ones exported."""

@@ -6,6 +6,7 @@ from ddnsr_cli.data.degradations import DegradationConfig
 from ddnsr_cli.data.stream import StreamConfig
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.nets.rrdb import RRDBConfig
+from ddnsr_cli.training.pieces import Precision
 
 LITE = RRDBConfig(features=32, blocks=3, growth=32)
 """A reconstruction network that a CPU runs quickly: 1.3 million parameters. Other programs read growth 32 only."""
@@ -61,6 +62,8 @@ class FidelityOptions:
     clip_norm: float = 1.0
     """Largest gradient norm; larger gradients are shortened to it."""
 
+    precision: Precision = Precision.AUTO
+
     def __post_init__(self) -> None:
         if self.network.scale != self.degradation.scale:
             raise ConfigError(
@@ -82,6 +85,9 @@ class Rhythm:
 
     save_steps: int = 500
     """Steps between saves: what a kill can cost."""
+
+    keep_steps: int = 50_000
+    """Steps between the saves of which a numbered copy is kept."""
 
     validate_steps: int = 1000
     """Steps between validations."""

@@ -37,7 +37,7 @@ ddnsr upscale photo.jpg -m {name} -o out.png
 | steps | {step} |
 | source (noisy LR) | {lr} |
 | target (clean HR) | {hr}, type {target} |
-| VGG19 | {vgg} |
+| Judges behind the losses | {judges} |
 | begun with | {begun} |
 | validation | {best} |
 
@@ -125,7 +125,11 @@ def joint_card(name: str, options: JointOptions, step: int, record: Mapping[str,
         lr=data["lr"],
         hr=data["hr"] or "made from the source",
         target=data["target"],
-        vgg=f"{record['vgg']['source']}, sha256 {record['vgg']['sha256'][:16]}...",
+        judges="; ".join(
+            f"{record[name]['source']}, sha256 {record[name]['sha256'][:16]}..."
+            for name in ("vgg", "perceptual_lpips")
+            if name in record
+        ),
         begun="nearest-neighbour start" if begun is None else f"{begun['file']}, sha256 {begun['sha256'][:16]}...",
         best=_scores(record.get("best")),
         options=json.dumps(options_to_json(options), indent=2),

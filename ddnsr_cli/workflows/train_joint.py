@@ -1,6 +1,7 @@
 """`ddnsr train --track 1|2`: degrader and reconstruction network together, on unpaired photos."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,34 +24,39 @@ from ddnsr_cli.data.targets import CLEANUP_SHRINK, PhotoSet, TargetOptions, targ
 from ddnsr_cli.data.unpaired import UnpairedVisits, unpaired_batches
 from ddnsr_cli.device import choose_device
 from ddnsr_cli.errors import DataError, TrainingError
-from ddnsr_cli.feature_weights import FeatureWeights, load_lpips, load_vgg19
+from ddnsr_cli.feature_weights import load_lpips
 from ddnsr_cli.files import atomic_path, sha256_of
 from ddnsr_cli.images.sheet import sheet
-from ddnsr_cli.losses.features import content_reference
 from ddnsr_cli.nets.lpips import LPIPS
-from ddnsr_cli.nets.vgg19 import Tap, VGG19Features, mean_activations
 from ddnsr_cli.training.board import Board
-from ddnsr_cli.training.joint import ALONE, Eyes, JointTrainer
+from ddnsr_cli.training.joint import ALONE, JointTrainer
 from ddnsr_cli.training.joint_options import JointOptions
 from ddnsr_cli.training.loop import LoopHooks, StepReport
 from ddnsr_cli.training.options import Rhythm
 from ddnsr_cli.training.stop import StopRequest
 from ddnsr_cli.training.world import AgreedStop, World, own_device
+from ddnsr_cli.workflows.judges import (
+    JudgeFiles,
+    Judges,
+    eyes_of,
+    load_judges,
+    measured_scales,
+    refuse_other_judges,
+)
 from ddnsr_cli.workflows.model_card import joint_card
 from ddnsr_cli.workflows.run_folder import RunFolder, photo_list, refuse_other_photos
 from ddnsr_cli.workflows.run_report import write_run_report
 from ddnsr_cli.workflows.training_run import SILENT, TrainListener, drive, validation_scores, whole_levels
 
-FREE_TO_CHANGE = ("schedule.steps", "stream.workers", "clip_norm")
+FREE_TO_CHANGE = ("schedule.steps", "stream.workers", "clip_norm", "compiled")
 """Options that a resumed run may change: they decide how on, not what is learned."""
 
-AUTHORS_GAIN = {"conv2_2": 2.4, "conv3_4": 7.7}
-"""Feature scale that gives squared losses the size they have in the authors' setting (the original VGG19 fed with
-plain [0, 1] RGB), so that the paper's 0.1, 1 and 10 keep their balance. Measured against features of mean 1, on photos
-with noise of 8 levels and blur: 47 to 73 times for conv3_4 and 5.4 to 5.9 times for conv2_2, square roots taken."""
-
-MEASURED_PHOTOS = 8  # crops on which the mean activations are taken
+MEASURED_PHOTOS = 8  # crops on which the features' scales are measured
 SAMPLE_ROWS = 4
+MOST_FINDINGS = 4  # of a kind, told when a run begins
+DRIFT_LEVELS = 6.0
+"""Mean difference of a colour, in levels of 255 over the steps between two reports, from which on we warn: less is
+what batches of 16 crops show by chance and what a run takes back, more is a cast that people see."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +80,8 @@ class JointRequest:
     start_from: Path | None = None
     """Weights that the reconstruction network begins with, of the same sizes: those of a fidelity warm-up."""
 
-    vgg: Path | None = None
-    """VGG19 weights; None: fetched from the Hub."""
+    judges: JudgeFiles = field(default_factory=lambda: JudgeFiles(vgg=None, lpips=None))
+    """Weights of the networks behind the content, cycle and perceptual losses."""
 
     lpips: Path | None = None
     """LPIPS weights (AlexNet) for validation; None: validation goes without."""
@@ -85,24 +91,35 @@ class JointRequest:
     """Folders of LR photos to validate on and of their HR partners, the same names."""
 
     device: str = "auto"
-    offline: bool = False
 
 
-def examine(request: JointRequest, listener: TrainListener) -> Report:
+def examine(request: JointRequest, listener: TrainListener, *, most: int | None = None) -> Report:
     """What the data doctor finds in the photos of a request; each finding is told.
 
+    most: tell so many of a kind, and count the rest. None: all.
     Raises DataError when training on them makes no sense: no photos, or the same folder twice.
     """
     crop_px = request.options.stream.crop_px
     lr_px = CLEANUP_SHRINK * crop_px if request.hr is None else crop_px // request.options.sr_net.scale
     options = DoctorOptions(least_hr_px=crop_px, least_lr_px=lr_px, seed=request.options.stream.seed)
     report = check_photos(request.hr, request.lr, options=options, on_photo=listener.tick)
-    for finding in report.findings:
-        listener.note(f"{finding.severity}: {finding.sentence}")
+    for sentence in _told(report, most):
+        listener.note(sentence)
     for finding in report.errors:
         if finding.trouble is Trouble.FOLDERS:
             raise DataError(finding.sentence)
     return report
+
+
+def _told(report: Report, most: int | None) -> Iterator[str]:
+    counts: Counter[Trouble] = Counter()
+    for finding in report.findings:
+        counts[finding.trouble] += 1
+        if most is None or counts[finding.trouble] <= most:
+            yield f"{finding.severity}: {finding.sentence}"
+    for trouble, count in counts.items():
+        if most is not None and count > most:
+            yield f"{count - most} more photos with the same trouble ({trouble}); --check lists them all."
 
 
 def train_joint(request: JointRequest, listener: TrainListener, stop: StopRequest, world: World = ALONE) -> Path:
@@ -114,15 +131,15 @@ def train_joint(request: JointRequest, listener: TrainListener, stop: StopReques
     """
     listener = listener if world.is_first else SILENT
     device = own_device(world, choose_device(request.device))
-    vgg = _vgg(request, listener)
+    judges = load_judges(request.options, request.judges, listener.download)
     folder = RunFolder(request.run)
     saved = folder.numbers()
     if saved is None and world.is_first:  # a run that goes on was looked at when it began
-        examine(request, listener)
+        examine(request, listener, most=MOST_FINDINGS)
     lr_set, hr_sets = _photo_sets(request, listener)
     photos = {"lr": photo_list(request.lr, lr_set.photos), "hr": _target_list(request, hr_sets)}
-    record = _record(request, vgg, saved, hr_sets, photos)
-    trainer = JointTrainer(request.options, _eyes(request.options, vgg, record["scales"], device), device, world)
+    record = _record(request, judges, saved, hr_sets, photos)
+    trainer = JointTrainer(request.options, eyes_of(request.options, judges, record["scales"], device), device, world)
     if folder.resume(trainer, free_to_change=FREE_TO_CHANGE) is not None:
         listener.note(f"resumed {request.run} at step {trainer.step}")
     elif request.start_from is not None:
@@ -162,7 +179,7 @@ def _hooks(
         lpips = LPIPS("alex", load_lpips("alex", request.lpips).state).to(trainer.device)
     with Board(request.run / "tensorboard", listener.note, start=trainer.step) as board:
         show = _Show(trainer, folder, board, listener, _sample_crops(visits, trainer.device))
-        yield show.hooks(_validation_pairs(request), lpips, record)
+        yield show.hooks(_validation_pairs(request), lpips, record, request.rhythm)
 
 
 def _nothing(_step: int) -> None:
@@ -185,8 +202,12 @@ class _Show:
         self.board = board
         self.listener = listener
         self.crops = crops
+        self.warned = False
+        self.saved_step = trainer.step
 
-    def hooks(self, pairs: Sequence[PhotoPair], lpips: LPIPS | None, record: dict[str, Any]) -> LoopHooks:
+    def hooks(
+        self, pairs: Sequence[PhotoPair], lpips: LPIPS | None, record: dict[str, Any], rhythm: Rhythm
+    ) -> LoopHooks:
         """The events of a run. `record` is saved with every state; the best scores are kept in it."""
         steps = self.trainer.options.schedule.steps
 
@@ -203,15 +224,18 @@ class _Show:
         return LoopHooks(
             validate=validate,
             sample=self.sample,
-            save=lambda _step: self.save(record),
+            save=lambda _step: self.save(record, keep_steps=rhythm.keep_steps),
             report=self.report,
             tick=lambda step: self.listener.tick(step, steps),
         )
 
-    def save(self, record: dict[str, Any]) -> None:
-        """State, both exported networks, model card."""
+    def save(self, record: dict[str, Any], *, keep_steps: int) -> None:
+        """State, both exported networks, model card; after every `keep_steps` a numbered copy of the state too."""
         trainer = self.trainer
         self.folder.save(trainer, record)
+        if trainer.step // keep_steps > self.saved_step // keep_steps:
+            self.folder.keep(f"step_{trainer.step:07d}")
+        self.saved_step = trainer.step
         metadata = {
             "training": json.dumps({"phase": "joint", "step": trainer.step, **record}, sort_keys=True),
             "options": json.dumps(options_to_json(trainer.options), sort_keys=True),
@@ -222,11 +246,18 @@ class _Show:
         self.folder.write_text("README.md", joint_card(self.folder.path.name, trainer.options, trainer.step, record))
 
     def report(self, row: StepReport) -> None:
-        """A line in the log and on the board."""
+        """A line in the log and on the board, and a warning when colours drift."""
         speed = {"images_per_s": row.images_per_s, "waiting": row.waiting_share}
         self.folder.log({"step": row.step, **row.figures, **speed})
         self.board.scalars(row.step, {**row.figures, **speed}, group="train")
         self.listener.report(row)
+        drift = 255 * row.figures.get("colour_drift", 0.0)
+        if drift > DRIFT_LEVELS and not self.warned:
+            self.warned = True
+            self.listener.note(
+                f"Step {row.step}: the colours of the results drift ({drift:.1f} of 255 levels). Look at the samples; "
+                f"a longer head start (--lead), a lower --rate or more --loss pixel=... holds them."
+            )
 
     @torch.inference_mode()
     def sample(self, step: int) -> None:
@@ -255,13 +286,6 @@ class _Show:
         self.listener.scores(step, scores)
 
 
-def _vgg(request: JointRequest, listener: TrainListener) -> FeatureWeights:
-    layers, losses = request.options.layers, request.options.losses
-    wanted = [layers.content, layers.cycle, *([layers.perceptual] if losses.perceptual else [])]
-    taps = [Tap(layer=layer) for layer in wanted]
-    return load_vgg19(request.vgg, taps=taps, offline=request.offline, on_progress=listener.download)
-
-
 def _photo_sets(request: JointRequest, listener: TrainListener) -> tuple[PhotoSet, tuple[PhotoSet, ...]]:
     """(source, targets) without the photos that are too small, which are named."""
     crop_px, scale = request.options.stream.crop_px, request.options.sr_net.scale
@@ -278,23 +302,21 @@ def _photo_sets(request: JointRequest, listener: TrainListener) -> tuple[PhotoSe
 
 def _record(
     request: JointRequest,
-    vgg: FeatureWeights,
+    judges: Judges,
     saved: Mapping[str, Any] | None,
     hr_sets: Sequence[PhotoSet],
     photos: Mapping[str, str],
 ) -> dict[str, Any]:
     """What is saved beside the state: which data and feature weights, and the scales measured at the start.
 
-    Raises TrainingError when a saved run used another VGG19 or other photos.
+    Raises TrainingError when a saved run used other judges or other photos.
     """
     if saved is not None:
-        if saved["vgg"]["sha256"] != vgg.sha256:
-            told = f"{saved['vgg']['source']} (sha256 {saved['vgg']['sha256'][:12]}...)"
-            raise TrainingError(f"{request.run} was begun with another VGG19: {told}. Give that one with --vgg.")
+        refuse_other_judges(request.run, saved, judges)
         refuse_other_photos(request.run, saved["photos"], photos)
         return {
             name: saved[name]
-            for name in ("track", "data", "photos", "vgg", "scales", "start_from", "best")
+            for name in ("track", "data", "photos", "vgg", "perceptual_lpips", "scales", "start_from", "best")
             if name in saved
         }
     begun = request.start_from
@@ -306,8 +328,8 @@ def _record(
             "target": str(request.target.kind),
         },
         "photos": dict(photos),
-        "vgg": {"source": vgg.source, "sha256": vgg.sha256},
-        "scales": _measured_scales(request.options, vgg, hr_sets),
+        **judges.record,
+        "scales": measured_scales(request.options, judges, _few_crops(request.options, hr_sets)),
         "start_from": None if begun is None else {"file": begun.name, "sha256": sha256_of(begun)},
     }
 
@@ -318,35 +340,9 @@ def _target_list(request: JointRequest, hr_sets: Sequence[PhotoSet]) -> str:
     return photo_list(folder, own)
 
 
-def _measured_scales(options: JointOptions, vgg: FeatureWeights, hr_sets: Sequence[PhotoSet]) -> dict[str, float]:
-    """For each loss what its features are divided by, from the mean activations of clean crops.
-
-    The content and cycle losses look at LR pictures, the perceptual loss at HR ones.
-    """
+def _few_crops(options: JointOptions, hr_sets: Sequence[PhotoSet]) -> list[Tensor]:
     few = UnpairedVisits(lr=hr_sets[0], hr=hr_sets, stream=options.stream)
-    crops = [few[visit].hr.crops[:1].float() / 255 for visit in range(MEASURED_PHOTOS)]
-    layers = options.layers
-    scales: dict[str, float] = {}
-    for loss, layer, pictures in (
-        ("content", layers.content, [content_reference(crop) for crop in crops]),
-        ("cycle", layers.cycle, [content_reference(crop) for crop in crops]),
-        ("perceptual", layers.perceptual, crops),
-    ):
-        if getattr(options.losses, loss):
-            tap = Tap(layer=layer)
-            mean = mean_activations(VGG19Features(vgg.state, (tap,), source=vgg.source), pictures)[tap]
-            scales[loss] = mean / (1.0 if loss == "perceptual" else AUTHORS_GAIN.get(layer, 1.0))
-    return scales
-
-
-def _eyes(options: JointOptions, vgg: FeatureWeights, scales: Mapping[str, float], device: torch.device) -> Eyes:
-    layers = options.layers
-    lr_scales = {Tap(layer=getattr(layers, loss)): scales[loss] for loss in ("content", "cycle") if loss in scales}
-    lr = VGG19Features(vgg.state, lr_scales, scales=lr_scales, source=vgg.source).to(device) if lr_scales else None
-    if "perceptual" not in scales:
-        return Eyes(lr=lr, hr=None)
-    hr_scales = {Tap(layer=layers.perceptual): scales["perceptual"]}
-    return Eyes(lr=lr, hr=VGG19Features(vgg.state, hr_scales, scales=hr_scales, source=vgg.source).to(device))
+    return [few[visit].hr.crops[:1].float() / 255 for visit in range(MEASURED_PHOTOS)]
 
 
 def _begin_with(weights: Path, trainer: JointTrainer) -> None:

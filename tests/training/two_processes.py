@@ -11,7 +11,8 @@ from random_vgg import random_vgg19
 from ddnsr_cli.nets.degrader import DegraderConfig
 from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
-from ddnsr_cli.training.joint import Eyes, JointTrainer
+from ddnsr_cli.training.eyes import Eyes, VggDifference
+from ddnsr_cli.training.joint import JointTrainer
 from ddnsr_cli.training.joint_options import track_options
 from ddnsr_cli.training.world import World
 
@@ -19,7 +20,7 @@ from ddnsr_cli.training.world import World
 def eyes():
     state = random_vgg19("conv2_2")
     tap = Tap(layer="conv2_2")
-    return Eyes(lr=VGG19Features(state, (tap,)), hr=VGG19Features(state, (tap,)))
+    return Eyes(lr=VGG19Features(state, (tap,)), hr=VggDifference(VGG19Features(state, (tap,))))
 
 
 def main():

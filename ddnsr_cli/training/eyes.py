@@ -1,0 +1,53 @@
+"""The frozen networks through which the losses of a joint run compare pictures."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ddnsr_cli.losses.features import perceptual_loss
+from ddnsr_cli.nets.lpips import LPIPS
+from ddnsr_cli.nets.vgg19 import VGG19Features
+
+Difference = Callable[[Tensor, Tensor], Tensor]
+"""(made, truth), both (N, 3, H, W) in [0, 1] -> a scalar; only `made` gets a gradient."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eyes:
+    """What looks at LR and at HR pictures."""
+
+    lr: VGG19Features | None
+    """Taps of the content and the cycle loss; None when neither has a weight."""
+
+    hr: Difference | None
+    """The perceptual loss; None when it has no weight."""
+
+
+@dataclass(frozen=True)
+class VggDifference:
+    """The perceptual loss of ESRGAN: features at one tap, those of the truth without a graph."""
+
+    vgg: VGG19Features
+    squared: bool = False
+    """The squares that DDNSR's authors take, instead of absolute differences."""
+
+    def __call__(self, made: Tensor, truth: Tensor) -> Tensor:
+        """See `Difference`."""
+        (tap,) = self.vgg.taps
+        with torch.no_grad():
+            reference = self.vgg(truth)[tap]
+        return perceptual_loss(self.vgg(made)[tap], reference, squared=self.squared)
+
+
+@dataclass(frozen=True)
+class LpipsDifference:
+    """LPIPS as a loss: its layers are weighted by what people saw, and its trunks are far cheaper than VGG19."""
+
+    lpips: LPIPS
+
+    def __call__(self, made: Tensor, truth: Tensor) -> Tensor:
+        """See `Difference`."""
+        distances: Tensor = self.lpips(made, truth.detach())
+        return distances.mean()
