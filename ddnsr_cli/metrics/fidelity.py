@@ -1,7 +1,8 @@
 """PSNR and SSIM: how far a result is from the truth, pixel by pixel."""
 
+import math
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 SSIM_TAPS, SSIM_SIGMA = 11, 1.5  # Wang et al. 2004, section III
@@ -11,7 +12,8 @@ SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
 def psnr_db(sr: Tensor, hr: Tensor, *, crop_px: int) -> Tensor:
     """PSNR in dB over all channels, one value per image; identical images give +inf.
 
-    sr, hr: (N, C, H, W), floats in [0, 1]. crop_px: HR pixels ignored on each side. Returns (N,) float64.
+    sr: (N, C, H, W), floats in [0, 1]. hr: the same, or (1, C, H, W) for all. crop_px: HR pixels ignored on each side.
+    Returns (N,) float64.
     """
     _check_shapes(sr, hr, crop_px, least_px=1)
     ours, truth = _inner(sr, crop_px), _inner(hr, crop_px)
@@ -21,7 +23,8 @@ def psnr_db(sr: Tensor, hr: Tensor, *, crop_px: int) -> Tensor:
 def ssim(sr: Tensor, hr: Tensor, *, crop_px: int) -> Tensor:
     """SSIM in [-1, 1], mean over channels and over the places where the 11x11 Gaussian window lies inside.
 
-    sr, hr: (N, C, H, W), floats in [0, 1]. crop_px: HR pixels ignored on each side. Returns (N,) float64.
+    sr: (N, C, H, W), floats in [0, 1]. hr: the same, or (1, C, H, W) for all. crop_px: HR pixels ignored on each side.
+    Returns (N,) float64.
     Equals scikit-image with gaussian_weights, sigma 1.5, use_sample_covariance=False, data_range 1.
     """
     _check_shapes(sr, hr, crop_px, least_px=SSIM_TAPS)
@@ -44,12 +47,21 @@ def luma(rgb: Tensor) -> Tensor:
 
 
 def _window(x: Tensor) -> Tensor:
-    axis = torch.arange(SSIM_TAPS, dtype=x.dtype, device=x.device) - SSIM_TAPS // 2
-    line = torch.exp(-0.5 * (axis / SSIM_SIGMA) ** 2)
-    line = line / line.sum()
-    channels = x.shape[1]
-    rows = F.conv2d(x, line.reshape(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
-    return F.conv2d(rows, line.reshape(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
+    """Means under the Gaussian window, wherever it lies inside: (N, C, H, W) -> (N, C, H - 10, W - 10).
+
+    Sums of shifted pictures: in float64 several times quicker than a convolution, on a CPU and without cuDNN.
+    """
+    half = SSIM_TAPS // 2
+    weights = [math.exp(-0.5 * ((tap - half) / SSIM_SIGMA) ** 2) for tap in range(SSIM_TAPS)]
+    total = sum(weights)
+    for dim in (2, 3):
+        length = x.shape[dim] - 2 * half
+        mean = x.narrow(dim, half, length) * (weights[half] / total)
+        for tap in range(half):
+            both = x.narrow(dim, tap, length) + x.narrow(dim, SSIM_TAPS - 1 - tap, length)
+            mean.add_(both, alpha=weights[tap] / total)
+        x = mean
+    return x
 
 
 def _inner(image: Tensor, crop_px: int) -> Tensor:
@@ -58,7 +70,7 @@ def _inner(image: Tensor, crop_px: int) -> Tensor:
 
 
 def _check_shapes(sr: Tensor, hr: Tensor, crop_px: int, *, least_px: int) -> None:
-    if sr.shape != hr.shape:
+    if sr.shape != hr.shape and (1, *sr.shape[1:]) != hr.shape:
         raise ValueError(f"sr and hr must have the same shape, got {tuple(sr.shape)} and {tuple(hr.shape)}.")
     if min(sr.shape[-2:]) < least_px + 2 * crop_px:
         raise ValueError(f"{tuple(sr.shape)} less {crop_px} pixels on each side leaves under {least_px} pixels.")

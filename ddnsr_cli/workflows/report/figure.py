@@ -1,6 +1,7 @@
 """A panel as HTML: curves in SVG that stretch with the page, words in HTML that do not."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -20,6 +21,9 @@ MOST_POINTS = 400
 
 BOX = 1000
 """Width and height of the drawing, in its own units."""
+
+CURSOR = '<i class="cursor" hidden></i>'
+"""The script moves it to the step that is read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +57,19 @@ def panel_html(panel: Panel, history: History) -> str:
     return (
         f'<figure class="panel"><div class="title"><h3>{escape(panel.title)}</h3>'
         f'<output class="at">latest</output></div>'
-        f'<div class="plot"><svg viewBox="0 0 {BOX} {BOX}" preserveAspectRatio="none" role="img" '
-        f'aria-label="{escape(panel.title)} over the steps">'
-        f"{_grid(up)}{''.join(_paths(stroke, across, up) for stroke in strokes)}</svg>"
-        f'{marker}{_tick_labels(across, up)}<i class="cursor" hidden></i></div>'
+        f"{plot_html(strokes, across, up, f'{panel.title} over the steps', marker + CURSOR)}"
         f"<figcaption><ul>{''.join(_legend_entry(stroke, across) for stroke in strokes)}</ul>"
         f'<p class="hint">{escape(hints)}</p></figcaption></figure>\n'
+    )
+
+
+def plot_html(strokes: Sequence[Stroke], across: Axis, up: Axis, label: str, marks: str = "") -> str:
+    """Curves between axes, with no title. label: what a screen reader says; marks: HTML to lay over the curves."""
+    return (
+        f'<div class="plot"><svg viewBox="0 0 {BOX} {BOX}" preserveAspectRatio="none" role="img" '
+        f'aria-label="{escape(label)}">'
+        f"{_grid(up)}{''.join(_paths(stroke, across, up) for stroke in strokes)}</svg>"
+        f"{_tick_labels(across, up)}{marks}</div>"
     )
 
 

@@ -1,0 +1,142 @@
+"""What a set of LR pictures looks like to a camera's eye: noise, spectrum, colour. Pure functions of pictures."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddnsr_cli.metrics.smooth_noise import BRIGHTNESS_BINS, LUMA, Picture, SmoothNoise, smooth_noise
+
+TILE_PX = 32
+LEAST_PX = TILE_PX
+"""The shorter side of a picture that can be measured."""
+
+LEAST_VOTES = 3  # pictures that must know the noise at a brightness
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureFigures:
+    """One picture, measured."""
+
+    noise: SmoothNoise | None
+    """None when too little of the picture is neither black nor white."""
+
+    spectrum: tuple[float, ...]
+    """Amplitude by frequency, 1 to 16 waves in 32 pixels, of everything in the picture, levels of 255."""
+
+    mean_rgb: tuple[float, float, float]
+    """Levels."""
+
+    contrast: float
+    """Standard deviation of the brightness, levels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Realism:
+    """A set of pictures, measured: every figure is the median over the pictures that have it.
+
+    So some pictures that are all texture, or not of the kind, do not move it. Levels are levels of 255.
+    """
+
+    pictures: int
+    measured: int
+    """Pictures whose noise could be measured. With none, all the noise figures are None or empty."""
+
+    noise: float | None
+    """Standard deviation of a channel in the smooth parts, levels."""
+
+    noise_rgb: tuple[float, float, float] | None
+
+    each_noise: tuple[float, ...]
+    """The noise of every measured picture, the least first."""
+
+    neighbours: float | None
+    """Correlation of the noise with the next pixel's: 0 for white noise. None where noise is below half a level."""
+
+    channels: float | None
+    """Correlation of the noise between channels: 1 for gray noise. None where noise is below half a level."""
+
+    by_brightness: tuple[float | None, ...]
+    """Noise where the picture is that bright: eight stretches of 32 levels; None where fewer than three pictures know
+    it (or not all, of a smaller set)."""
+
+    noise_spectrum: tuple[float, ...]
+    """See `SmoothNoise.spectrum`: six amplitudes."""
+
+    spectrum: tuple[float, ...]
+    """See `PictureFigures.spectrum`: sixteen amplitudes."""
+
+    mean_rgb: tuple[float, float, float]
+    contrast: float
+
+
+def measure_picture(picture: Picture) -> PictureFigures:
+    """Measure one picture, at least 32 pixels a side. Raises ValueError for a smaller one."""
+    if picture.ndim != 3 or picture.shape[2] != 3 or min(picture.shape[:2]) < LEAST_PX:
+        raise ValueError(f"A picture is (H, W, 3) with sides of at least {LEAST_PX}, got {picture.shape}.")
+    red, green, blue = (float(mean) for mean in picture.reshape(-1, 3).mean(0, dtype=np.float64))
+    return PictureFigures(
+        noise=smooth_noise(picture),
+        spectrum=_spectrum(picture),
+        mean_rgb=(red, green, blue),
+        contrast=float((picture.astype(np.float32) @ LUMA).std()),
+    )
+
+
+def gather(figures: Sequence[PictureFigures]) -> Realism:
+    """The figures of a set. Raises ValueError for an empty one."""
+    if not figures:
+        raise ValueError("A set has at least one picture.")
+    noises = [figure.noise for figure in figures if figure.noise is not None]
+    levels = tuple(sorted(noise.level for noise in noises))
+    return Realism(
+        pictures=len(figures),
+        measured=len(noises),
+        noise=_median(levels, 1),
+        noise_rgb=_colour([noise.rgb for noise in noises]) if noises else None,
+        each_noise=levels,
+        neighbours=_median_of(noises, lambda noise: noise.neighbours),
+        channels=_median_of(noises, lambda noise: noise.channels),
+        by_brightness=_by_brightness(noises),
+        noise_spectrum=_columns([noise.spectrum for noise in noises]),
+        spectrum=_columns([figure.spectrum for figure in figures]),
+        mean_rgb=_colour([figure.mean_rgb for figure in figures]),
+        contrast=float(np.median([figure.contrast for figure in figures])),
+    )
+
+
+def _spectrum(picture: Picture) -> tuple[float, ...]:
+    """Square root of the mean power over tiles, channels and directions."""
+    windows = np.lib.stride_tricks.sliding_window_view(picture, (TILE_PX, TILE_PX), axis=(0, 1))[::TILE_PX, ::TILE_PX]
+    tiles = windows.reshape(-1, TILE_PX, TILE_PX).astype(np.float32)
+    tiles = tiles - tiles.mean((1, 2), keepdims=True)
+    window = np.outer(*[np.hanning(TILE_PX + 1)[:-1]] * 2).astype(np.float32)
+    power = np.square(np.abs(np.fft.rfft2(tiles * window))).mean(0) / np.square(window).sum()
+    across, down = np.fft.rfftfreq(TILE_PX), np.fft.fftfreq(TILE_PX)
+    ring = (TILE_PX * np.hypot(down[:, None], across)).round().astype(np.intp)
+    return tuple(float(np.sqrt(power[ring == index].mean())) for index in range(1, TILE_PX // 2 + 1))
+
+
+def _by_brightness(noises: Sequence[SmoothNoise]) -> tuple[float | None, ...]:
+    least = max(1, min(LEAST_VOTES, len(noises)))
+    votes = [[noise.by_brightness[index] for noise in noises] for index in range(BRIGHTNESS_BINS)]
+    return tuple(_median([vote for vote in stretch if vote is not None], least) for stretch in votes)
+
+
+def _median_of(noises: Sequence[SmoothNoise], figure: Callable[[SmoothNoise], float | None]) -> float | None:
+    return _median([value for noise in noises if (value := figure(noise)) is not None], 1)
+
+
+def _median(values: Sequence[float], least: int) -> float | None:
+    return float(np.median(values)) if len(values) >= least else None
+
+
+def _columns(rows: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    table: NDArray[np.float64] = np.array(rows)
+    return tuple(float(value) for value in np.median(table, axis=0)) if rows else ()
+
+
+def _colour(rows: Sequence[tuple[float, float, float]]) -> tuple[float, float, float]:
+    red, green, blue = _columns(rows)
+    return red, green, blue
