@@ -1,0 +1,81 @@
+"""Folders and lists of photos in, folders of PNG files out; shared by the scripts beside it."""
+
+import argparse
+import hashlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ddnsr_cli.data.photos import decode_rgb, list_photos
+from ddnsr_cli.errors import DataError, DdnsrError
+from ddnsr_cli.files import atomic_path
+
+Photo = NDArray[np.uint8]
+Shot = Callable[[Photo, np.random.Generator], Photo]
+
+
+def read_list(path: Path) -> dict[str, str]:
+    """A list as `sha256sum` writes it: file name -> hash. Raises DataError for a line of another shape."""
+    rows = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        digest, _, name = line.partition("  ")
+        if len(digest) != 64 or not name:
+            raise DataError(f"{path}, line {number}, is not '<sha256>  <file>'. Write it with make_lists.py.")
+        rows[name] = digest
+    return rows
+
+
+def listed_photos(photos: Path, root: Path) -> list[Path]:
+    """The photos of a folder, or those named in a list, below `root`. Raises DataError when there is none."""
+    if photos.is_file():
+        return [root / name for name in sorted(read_list(photos))]
+    return list_photos(photos)
+
+
+def photo_rng(seed: int, name: str, shot: int) -> np.random.Generator:
+    """The draws of one shot of one photo: they follow from its name, not from its place among the others."""
+    word = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
+    return np.random.default_rng([seed, word, shot])
+
+
+def write_shots(photos: list[Path], out: Path, *, seed: int, shots: int, make: Shot) -> list[Path]:
+    """`shots` pictures of every photo, each with its own draws, as `<name>_<shot>.png`. Same seed, same bytes.
+
+    Raises ImageReadError for a photo that cannot be read, DataError when two have one name.
+    """
+    if len({path.stem for path in photos}) < len(photos):
+        raise DataError("Two of the photos have one name, but for folder and suffix. Rename one.")
+    out.mkdir(parents=True, exist_ok=True)
+    written = []
+    for path in photos:
+        photo = decode_rgb(path)
+        for shot in range(shots):
+            target = out / f"{path.stem}_{shot}.png"
+            with atomic_path(target) as temporary:
+                Image.fromarray(make(photo, photo_rng(seed, path.stem, shot))).save(temporary, "PNG")
+            written.append(target)
+    return written
+
+
+def arguments(about: str) -> argparse.ArgumentParser:
+    """The options that every script that makes a source set has."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--photos", type=Path, required=True, help="folder of clean photos, or a list of them")
+    parser.add_argument("--root", type=Path, default=Path(), help="folder that the names in a list are below")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
+    parser.add_argument("--seed", type=int, default=0, help="same seed, same bytes")
+    parser.add_argument("--shots", type=int, default=1, help="pictures of each photo")
+    return parser
+
+
+def run_script(main: Callable[[list[str]], None]) -> None:
+    """Run a script; what it cannot do is one line on stderr and an exit status."""
+    try:
+        main(sys.argv[1:])
+    except DdnsrError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_code)

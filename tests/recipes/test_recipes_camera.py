@@ -1,0 +1,127 @@
+"""The simulated camera: what a real one does to light, and nothing else."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("scipy")
+
+from camera import Camera, linear_from_srgb, main, srgb_from_linear, take_picture
+from mosaic import bayer, demosaic
+
+STILL = replace(Camera(), shrink=(4.0, 4.0), electrons=(600.0, 601.0), jpeg_quality=(97, 97))
+
+
+def flat(level):
+    return np.full((512, 512, 3), level, np.uint8)
+
+
+def shot(photo, camera=STILL, seed=0):
+    return take_picture(photo, camera, np.random.default_rng(seed))
+
+
+@pytest.fixture
+def photos(tmp_path):
+    y, x = np.mgrid[:96, :128]
+    for number in range(3):
+        rgb = np.stack([x + 20 * number, y + 40, 128 + 60 * np.sin(x / (4 + number))], axis=2)
+        path = tmp_path / f"clean/{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(rgb.clip(0, 255).astype(np.uint8)).save(path)
+    return tmp_path / "clean"
+
+
+def run(photos, out, *words):
+    main(["--photos", str(photos), "--out", str(out), *words])
+    return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
+
+
+def test_the_same_seed_gives_the_same_bytes(photos, tmp_path):
+    first = run(photos, tmp_path / "a", "--seed", "3", "--shots", "2")
+    assert sorted(first) == ["0_0.png", "0_1.png", "1_0.png", "1_1.png", "2_0.png", "2_1.png"]
+    assert run(photos, tmp_path / "b", "--seed", "3", "--shots", "2") == first
+    assert len(set(first.values())) == len(first)
+    assert run(photos, tmp_path / "c", "--seed", "4", "--shots", "2")["0_0.png"] != first["0_0.png"]
+
+
+def test_a_photo_is_taken_the_same_whatever_lies_beside_it(photos, tmp_path):
+    all_three = run(photos, tmp_path / "a")
+    (photos / "0.png").unlink()
+    assert run(photos, tmp_path / "b")["1_0.png"] == all_three["1_0.png"]
+
+
+def test_photos_that_look_the_same_are_taken_differently(photos, tmp_path):
+    (photos / "copy.png").write_bytes((photos / "0.png").read_bytes())
+    taken = run(photos, tmp_path / "a")
+    assert taken["copy_0.png"] != taken["0_0.png"]
+
+
+def test_pictures_have_a_third_to_a_quarter_of_the_sides():
+    sizes = [shot(flat(90), Camera(), seed).shape for seed in range(8)]
+    assert all(512 / 4 - 4 <= side <= 512 / 3 and side % 2 == 0 for size in sizes for side in size[:2])
+    assert len(set(sizes)) > 1
+
+
+@pytest.mark.parametrize("level", [60, 118, 200])
+def test_gray_stays_gray_and_as_bright(level):
+    means = shot(flat(level)).mean(axis=(0, 1))
+    assert np.abs(means - level).max() < 2.5  # the mean of a curved function of noise is a little lower
+
+
+def test_noise_in_mid_tones_is_of_the_intended_size_and_correlates():
+    for seed in range(6):
+        picture = shot(flat(118), Camera(), seed).astype(float)
+        error = picture - picture.mean(axis=(0, 1))
+        assert 2.5 < error.std() < 12
+        across = (error[:, 1:] * error[:, :-1]).mean() / error.var()
+        assert 0.1 < across < 0.8  # white noise has 0
+        assert 0.2 < np.corrcoef(error[..., 0].ravel(), error[..., 1].ravel())[0, 1] < 0.95
+
+
+def test_light_is_counted_so_noise_grows_with_it():
+    deviations = [linear_from_srgb(shot(flat(level)) / 255).std() for level in (60, 118, 200)]
+    assert deviations == sorted(deviations)
+    assert deviations[2] > 1.5 * deviations[0]
+
+
+def test_few_electrons_are_noisier_than_many():
+    few, many = (shot(flat(118), replace(STILL, electrons=(e, e + 1))).std() for e in (250.0, 4000.0))
+    assert few > 2 * many
+
+
+def test_with_much_light_and_no_blur_only_the_sampling_is_left():
+    """Then the picture is the photo, averaged over pixels."""
+    clear = replace(STILL, electrons=(1e7, 1.1e7), read_noise=0.0, levels=65535, blur=(0.01, 0.02))
+    y, x = np.mgrid[:512, :512]
+    photo = np.stack([x / 2, y / 2, 128 + 50 * np.sin(x / 60)], axis=2).clip(0, 255).astype(np.uint8)
+    picture = shot(photo, clear).astype(float)
+    height, width = picture.shape[:2]
+    plain = photo[: 4 * height, : 4 * width].reshape(height, 4, width, 4, 3).mean(axis=(1, 3))
+    assert np.abs(picture - plain)[2:-2, 2:-2].mean() < 3  # half a pixel of shift and JPEG
+
+
+def test_tone_curve_and_back():
+    levels = np.arange(256) / 255
+    np.testing.assert_allclose(srgb_from_linear(linear_from_srgb(levels)), levels, atol=1e-12)
+
+
+def test_demosaicing_restores_what_has_no_detail():
+    colour = np.broadcast_to([0.2, 0.5, 0.7], (12, 16, 3))
+    np.testing.assert_allclose(demosaic(bayer(colour)), colour, atol=1e-12)
+
+
+def test_demosaicing_restores_gray_slopes():
+    y, x = np.mgrid[:12, :16]
+    slope = np.repeat((0.02 * x + 0.03 * y)[..., None], 3, axis=2)
+    inner = (slice(2, -2), slice(2, -2))
+    np.testing.assert_allclose(demosaic(bayer(slope))[inner], slope[inner], atol=1e-12)
+
+
+def test_each_pixel_keeps_the_colour_its_filter_lets_through():
+    rgb = np.random.default_rng(0).random((8, 8, 3))
+    filled = demosaic(bayer(rgb))
+    np.testing.assert_array_equal(filled[::2, ::2, 0], rgb[::2, ::2, 0])
+    np.testing.assert_array_equal(filled[1::2, 1::2, 2], rgb[1::2, 1::2, 2])
+    np.testing.assert_array_equal(filled[::2, 1::2, 1], rgb[::2, 1::2, 1])

@@ -1,0 +1,100 @@
+"""The driver keeps its time, whatever the training does: here a program stands in for it that does as it is told."""
+
+import time
+
+import pytest
+import train
+from pieces import Limits, join, read_state
+
+from ddnsr_cli.errors import ConfigError, TrainingError
+
+STAND_IN = """
+import signal
+asked = []
+signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
+
+import json, pathlib, sys, time
+import numpy as np
+from safetensors.numpy import save_file
+
+manner, run = sys.argv[2], pathlib.Path(sys.argv[-1])
+
+def save(step):
+    (run / "state").mkdir(parents=True, exist_ok=True)
+    state = {"format": "ddnsr-run-1", "step": step, "numbers": {"options": {"network": {}}}}
+    tensors = {"net.w": np.full((2, 2), step, np.float32), "ema.w": np.full((2, 2), step, np.float32)}
+    save_file(tensors, run / "state/new", metadata={"ddnsr_run": json.dumps(state)})
+    (run / "state/new").replace(run / "state/last.safetensors")
+
+if manner == "fail":
+    save(5)
+    sys.exit(3)
+if manner != "never saves":
+    save(1)
+while not asked or manner == "deaf":
+    time.sleep(0.02)
+if manner != "never saves":
+    save(2)
+sys.exit(143)
+"""
+
+
+@pytest.fixture
+def lease(tmp_path, monkeypatch):
+    """`lease(manner)`: train for 5 seconds with the stand-in; what was brought."""
+    (tmp_path / "code/ddnsr_cli").mkdir(parents=True)
+    (tmp_path / "code/ddnsr_cli/__main__.py").write_text(STAND_IN, encoding="utf-8")
+    monkeypatch.setattr(train, "CODE", tmp_path / "code")
+    monkeypatch.chdir(tmp_path)  # -m looks in the current folder first
+
+    def run(manner, *, seconds=5.0, reserve=2.0, bring_every=60.0):
+        times = train.Lease(seconds=seconds, reserve=reserve, bring_every=bring_every)
+        return train.train([manner], tmp_path / "run", tmp_path / "out", times, Limits())
+
+    return run
+
+
+def brought_step(tmp_path):
+    join(tmp_path / "out", tmp_path / "joined")
+    return read_state(tmp_path / "joined")[0]["net.w"][0, 0]
+
+
+def test_the_training_is_asked_to_save_and_ends_in_time(lease, tmp_path):
+    start = time.monotonic()
+    assert lease("obeys") == "whole"
+    assert time.monotonic() - start > 1.4
+    assert brought_step(tmp_path) == 2
+
+
+def test_one_that_does_not_listen_is_killed_and_its_last_save_brought(lease, tmp_path):
+    start = time.monotonic()
+    with pytest.raises(TrainingError, match="status -9"):
+        lease("deaf", seconds=9.0, reserve=6.0)
+    assert time.monotonic() - start < 9
+    assert brought_step(tmp_path) == 1
+
+
+def test_saves_are_brought_while_it_goes_on(lease, tmp_path, monkeypatch):
+    steps = []
+    monkeypatch.setattr(train, "split", lambda run, *_: steps.append(read_state(run)[0]["net.w"][0, 0]) or "whole")
+    lease("obeys", seconds=6.0, bring_every=0.3)
+    assert len(steps) > 2
+    assert steps[0] == 1
+    assert steps[-1] == 2
+
+
+def test_a_failure_is_told_after_its_save_was_brought(lease, tmp_path):
+    with pytest.raises(TrainingError, match=r"status 3; .* Brought: whole"):
+        lease("fail")
+    assert brought_step(tmp_path) == 5
+
+
+def test_without_a_save_nothing_is_brought_and_that_is_told(lease, tmp_path):
+    assert "no step was saved" in lease("never saves")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("seconds", "reserve", "every"), [(10, 10, 1), (10, 0, 1), (10, 5, 0)])
+def test_times_that_cannot_be_are_refused(seconds, reserve, every):
+    with pytest.raises(ConfigError, match="--reserve"):
+        train.Lease(seconds=seconds, reserve=reserve, bring_every=every)
