@@ -6,6 +6,7 @@ import pickle
 import re
 import struct
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +47,8 @@ def load_sr_net(path: Path) -> tuple[RRDBNet, dict[str, str]]:
     """
     kind = _kind(path)
     loaded, metadata = _read_safetensors(path) if kind == "safetensors" else (_read_pickle(path), {})
+    if DEGRADER_KEY in metadata:
+        raise WeightsError(f"{path.name} is a degrader, for ddnsr degrade: it does not enlarge. Name other weights.")
     config, state = read_layout(loaded, path.name)
     with torch.device("meta"):  # the random start would be thrown away
         net = RRDBNet(config)
@@ -174,6 +177,8 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _read_pickle(path: Path) -> object:
+    if (inflated := _inflated_bytes(path)) > MAX_FILE_BYTES:
+        raise WeightsError(f"{path.name} inflates to {inflated / 1e9:.1f} GB; no RRDB network is that large. {LOADS}.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch, about archives that it then refuses
@@ -188,6 +193,15 @@ def _read_pickle(path: Path) -> object:
         what = "a TorchScript program" if "TorchScript" in str(cause) else f"damaged ({_one_line(cause)})"
         raise WeightsError(f"{path.name} is {what}, not PyTorch weights. {LOADS}, as .safetensors or .pth.") from cause
     return loaded
+
+
+def _inflated_bytes(path: Path) -> int:
+    """What the members of a zip file claim to hold; 0 for another file. PyTorch takes memory for all of it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sum(member.file_size for member in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return 0  # a pickle of the old kind, or damaged: reading it will tell
 
 
 def _one_line(cause: BaseException) -> str:

@@ -80,19 +80,20 @@ def load_vgg19(
     return FeatureWeights(state=_read(path, "Try again."), source=str(VGG19_ON_HUB), sha256=sha256_of(path))
 
 
-def load_lpips(trunk: str, file: Path | None = None) -> FeatureWeights:
+def load_lpips(trunk: str, file: Path | None = None, *, option: str = "--lpips") -> FeatureWeights:
     """LPIPS on a trunk (`alex`, `squeeze`, `vgg`): the trunk's convolutions and the heads of version 0.1, in one file.
 
     file: safetensors, or a pickle that is read without running its code, with torchvision's names `features.*` and
     the heads `lin0.weight`, ... Without one, `lpips_TRUNK_v0.1.safetensors` in the folder that the environment
-    variable DDNSR_LPIPS names. No Hub copy is asked for: there is none by the authors.
+    variable DDNSR_LPIPS names. No Hub copy is asked for: there is none by the authors. option: by which the user gives
+    the file, for messages.
     Raises ConfigError when the trunk is unknown, WeightsError, saying what to give, when there is no such file.
     """
     if trunk not in TRUNKS:
         raise ConfigError(f"LPIPS is on {', '.join(TRUNKS)}; {trunk!r} is none of them.")
     name = _LPIPS_FILE.format(trunk=trunk)
     advice = (
-        f"Give --lpips FILE, or set {LPIPS_FOLDER} to a folder that holds {name}: torchvision's {_CLASSIFIERS[trunk]} "
+        f"Give {option} FILE, or set {LPIPS_FOLDER} to a folder that holds {name}: torchvision's {_CLASSIFIERS[trunk]} "
         f"(features.*) and the heads of LPIPS 0.1 (lin0.weight to lin{len(TRUNKS[trunk].taps) - 1}.weight) in one file."
     )
     if file is None:

@@ -3,9 +3,15 @@
 import hashlib
 import os
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 @contextmanager
@@ -13,12 +19,11 @@ def atomic_path(target: Path) -> Iterator[Path]:
     """Give a temporary path beside `target`; rename it over `target` when the block ends well, else remove it.
 
     The temporary name starts with a dot and keeps the suffix, so that writers which go by the suffix work.
-    The bytes are on the disk before the rename: after a power cut there is the old file or the new one.
+    The bytes are on the disk before the rename: after a power cut there is the old file or the new one. What a killed
+    process leaves under that name is taken over by the next that writes the same target.
     Raises OSError as the file system does.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{target.stem[:40]}-", suffix=f".part{target.suffix}", dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
+    handle, temporary = _temporary(target)
     try:
         yield temporary
         _sync(temporary)
@@ -28,6 +33,42 @@ def atomic_path(target: Path) -> Iterator[Path]:
         with suppress(FileNotFoundError):
             temporary.unlink()
         raise
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _temporary(target: Path) -> tuple[int | None, Path]:
+    """An empty private file beside `target`, and the open file by which it is locked, if it is."""
+    start, end = f".{target.stem[:40]}-", f".part{target.suffix}"
+    usual = target.with_name(f"{start}{zlib.crc32(os.fsencode(target.name)):08x}{end}")
+    if (held := _locked(usual)) is not None:
+        return held, usual
+    handle, name = tempfile.mkstemp(prefix=start, suffix=end, dir=target.parent)
+    os.close(handle)
+    return None, Path(name)
+
+
+def _locked(path: Path) -> int | None:
+    """`path` made or taken over, emptied and locked; None where another process is at it, or where that cannot be."""
+    if fcntl is None:
+        return None
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        mine, there = os.fstat(handle), path.lstat()
+        # the one who held it may have renamed it in the meantime, and a file of another's making may be read by them
+        if (mine.st_dev, mine.st_ino, mine.st_uid, mine.st_nlink) == (there.st_dev, there.st_ino, os.geteuid(), 1):
+            os.ftruncate(handle, 0)
+            os.fchmod(handle, 0o600)
+            return handle
+    except OSError:
+        pass  # held by another process, or a file system without locks
+    os.close(handle)
+    return None
 
 
 def is_there(path: Path) -> bool:

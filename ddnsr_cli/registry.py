@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from ddnsr_cli.errors import WeightsError
 
@@ -17,12 +18,16 @@ _HEX40 = re.compile(r"[0-9a-f]{40}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _TEXTS = ("name", "title", "description", "network", "sha256", "licence", "by", "trained_on")
-_NUMBERS = ("features", "blocks", "growth", "scale", "bytes")
+_NUMBERS = ("features", "blocks", "scale", "bytes")
 _REQUIRED: dict[str, type] = dict.fromkeys(_TEXTS, str) | dict.fromkeys(_NUMBERS, int) | {"own": bool}
+_SIZES: dict[str, dict[str, type]] = {"rrdb": {"growth": int}, "degrader": {}}  # what a kind of network has beyond all
 _OPTIONAL: dict[str, type] = dict.fromkeys(("bundled", "repo", "revision", "file"), str) | {
     "default": bool,
     "scores": dict,
 }
+
+Network = Literal["rrdb", "degrader"]
+"""Kinds of network: `rrdb` enlarges, `degrader` makes LR partners of HR pictures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +40,11 @@ class WeightsEntry:
     title: str
     description: str
 
-    network: str
-    """Kind of network: `rrdb`, of the sizes `features`, `blocks`, `growth` and `scale`."""
+    network: Network
+    """Kind of network, of the sizes `features`, `blocks`, `scale` and, `rrdb` only, `growth`."""
 
     features: int
     blocks: int
-    growth: int
     scale: int
 
     sha256: str
@@ -57,6 +61,8 @@ class WeightsEntry:
 
     trained_on: str
 
+    growth: int | None = None
+
     bundled: str | None = None
     """Path inside the package folder."""
 
@@ -70,13 +76,17 @@ class WeightsEntry:
     """Measured figures by name; what they are measured on is told in the description."""
 
     default: bool = False
+    """Used when no weights are named; one for each kind of network."""
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise WeightsError(f"a name has lower-case letters, digits, dots and hyphens, got {self.name!r}")
-        if self.network != "rrdb" or self.scale not in (1, 2, 4):
-            raise WeightsError(f"network must be 'rrdb' at scale 1, 2 or 4, got {self.network!r} at {self.scale}")
-        if min(self.features, self.blocks, self.growth, self.size_bytes) < 1:
+        if self.scale not in {"rrdb": (1, 2, 4), "degrader": (4,)}.get(self.network, ()):
+            known = "'rrdb' at scale 1, 2 or 4, or 'degrader' at scale 4"
+            raise WeightsError(f"network must be {known}, got {self.network!r} at {self.scale}")
+        if (self.growth is not None) != (self.network == "rrdb"):
+            raise WeightsError("growth belongs to 'rrdb', and to no other network")
+        if min(self.features, self.blocks, 1 if self.growth is None else self.growth, self.size_bytes) < 1:
             raise WeightsError("features, blocks, growth and bytes must be at least 1")
         if not _HEX64.fullmatch(self.sha256):
             raise WeightsError(f"sha256 must be 64 lower-case hexadecimal digits, got {self.sha256!r}")
@@ -108,8 +118,10 @@ class Registry:
         names = [entry.name for entry in self.entries]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise WeightsError(f"{FILE} names {', '.join(twice)} more than once.")
-        if len(defaults := [entry.name for entry in self.entries if entry.default]) > 1:
-            raise WeightsError(f"{FILE} has more than one default: {', '.join(defaults)}.")
+        for kind in _SIZES:
+            defaults = [entry.name for entry in self.entries if entry.default and entry.network == kind]
+            if len(defaults) > 1:
+                raise WeightsError(f"{FILE} has more than one default: {', '.join(defaults)}.")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -118,11 +130,20 @@ class Registry:
 
     @property
     def default(self) -> WeightsEntry:
-        """The weights used when none are named. Raises WeightsError when there are none."""
-        for entry in self.entries:
+        """The network that enlarges when none is named. Raises WeightsError when there is none."""
+        return self.default_of("rrdb")
+
+    def default_of(self, network: Network) -> WeightsEntry:
+        """The weights of a kind used when none are named. Raises WeightsError when there are none."""
+        ours = [entry for entry in self.entries if entry.network == network]
+        for entry in ours:
             if entry.default:
                 return entry
-        raise WeightsError(f"No default weights are set. Name some with -m: {', '.join(self.names) or 'a file'}.")
+        names = ", ".join(entry.name for entry in ours)
+        if network == "degrader":
+            there = f"{names}, " if names else ""
+            raise WeightsError(f"No degrader comes with ddnsr. Name one with -m: {there}a run folder of ddnsr train.")
+        raise WeightsError(f"No default weights are set. Name some with -m: {names or 'a file'}.")
 
     def get(self, name: str) -> WeightsEntry | None:
         """The entry of that name, or None."""
@@ -166,10 +187,12 @@ def _entry(table: object, number: int) -> WeightsEntry:
 def _parsed(table: object) -> WeightsEntry:
     if not isinstance(table, dict):
         raise WeightsError("is no table")
-    kinds = _REQUIRED | _OPTIONAL
+    network = table.get("network")
+    required = _REQUIRED | _SIZES.get(network if isinstance(network, str) else "", {"growth": int})
+    kinds = required | _OPTIONAL
     if unknown := sorted(table.keys() - kinds.keys()):
         raise WeightsError(f"unknown key(s) {', '.join(unknown)}")
-    if missing := sorted(_REQUIRED.keys() - table.keys()):
+    if missing := sorted(required.keys() - table.keys()):
         raise WeightsError(f"missing key(s) {', '.join(missing)}")
     for key, value in table.items():
         if type(value) is not kinds[key]:  # bool is an int to isinstance

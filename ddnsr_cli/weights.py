@@ -8,9 +8,15 @@ from pathlib import Path
 from ddnsr_cli.errors import HubError, WeightsError
 from ddnsr_cli.files import sha256_of
 from ddnsr_cli.hub import HubAccess, HubFile, Progress, fetch, list_files
-from ddnsr_cli.registry import SUFFIXES, Registry, WeightsEntry
+from ddnsr_cli.registry import SUFFIXES, Network, Registry, WeightsEntry
 
-RUN_WEIGHTS = "sr.safetensors"  # what a training run leaves in its folder for use
+RUN_WEIGHTS: dict[Network, str] = {"rrdb": "sr.safetensors", "degrader": "degrader.safetensors"}
+"""What a training run leaves in its folder for use."""
+
+_WHAT_IT_IS: dict[Network, str] = {
+    "rrdb": "a network that enlarges, for ddnsr upscale",
+    "degrader": "a degrader, for ddnsr degrade",
+}
 BY_SETTINGS = HubAccess()
 _ON_HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^:@\s]+))?(?::(?P<file>.+))?")
 
@@ -32,28 +38,35 @@ def find_weights(
     name: str | None,
     *,
     registry: Registry,
+    network: Network | None = "rrdb",
     offline: bool = False,
     on_progress: Progress | None = None,
     hub: HubAccess = BY_SETTINGS,
 ) -> FoundWeights:
     """The weights that `name` means: a released name first, then a path, then a Hub id. None means the default.
 
-    A path is a file, or the folder of a training run (its `sr.safetensors` is taken). A Hub id is `owner/name`, with
-    `@revision` and `:file` when wanted; without a file, the repository must hold exactly one `.safetensors`.
-    offline: only what is here, or in the cache. on_progress: bytes done and in all, while a file is fetched.
-    Raises WeightsError when nothing is meant by the name, or a file is not the released one; HubError as `hub.fetch`.
+    A path is a file, or the folder of a training run, of which the file of the network's kind is taken. A Hub id is
+    `owner/name`, with `@revision` and `:file` when wanted; without a file, the repository must hold that of a run, or
+    exactly one `.safetensors`.
+    network: the kind wanted; None takes a released name of any kind, else as `rrdb`. offline: only what is here, or
+    in the cache. on_progress: bytes done and in all, while a file is fetched.
+    Raises WeightsError when nothing is meant by the name, a released name is of another kind, or a file is not the
+    released one; HubError as `hub.fetch`.
     """
-    entry = registry.default if name is None else registry.get(name)
+    kind: Network = network or "rrdb"
+    entry = registry.default_of(kind) if name is None else registry.get(name)
     if entry is not None:
+        if network not in (None, entry.network):
+            raise WeightsError(f"{entry.name} is {_WHAT_IT_IS[entry.network]}. Name another: ddnsr weights list.")
         path = _released(entry, registry, offline=offline, on_progress=on_progress, hub=hub)
         return FoundWeights(path=path, name=entry.name, entry=entry)
     assert name is not None  # the default is an entry
-    if (local := _local(name)) is not None:
+    if (local := _local(name, RUN_WEIGHTS[kind])) is not None:
         return FoundWeights(path=local, name=name)
     meant = _ON_HUB.fullmatch(name)
     if meant is None or _is_meant_as_path(name):
         raise WeightsError(unknown_name(name, registry))
-    return _on_hub(meant, offline=offline, on_progress=on_progress, hub=hub)
+    return _on_hub(meant, RUN_WEIGHTS[kind], offline=offline, on_progress=on_progress, hub=hub)
 
 
 def _released(
@@ -85,19 +98,17 @@ def _bundled(entry: WeightsEntry, path: Path) -> Path:
     return path
 
 
-def _local(name: str) -> Path | None:
-    """The file meant by an existing path; None when nothing is there."""
+def _local(name: str, of_run: str) -> Path | None:
+    """The file meant by an existing path; None when nothing is there. of_run: the one taken of a run's folder."""
     try:
         path = Path(name).expanduser()
         if not name.strip() or not path.is_dir():
             return path if path.is_file() else None
     except (OSError, RuntimeError):  # a name too long for a path; a home that nobody has
         return None
-    inside = path / RUN_WEIGHTS
+    inside = path / of_run
     if not inside.is_file():
-        raise WeightsError(
-            f"The folder {name} holds no {RUN_WEIGHTS}: it is not that of a run that saved. Name a file."
-        )
+        raise WeightsError(f"The folder {name} holds no {of_run}: it is not that of a run that saved. Name a file.")
     return inside
 
 
@@ -115,11 +126,13 @@ def unknown_name(name: str, registry: Registry) -> str:
     return f"{shown} is no released name, no file and no Hub id (owner/name:file).{hint} See: ddnsr weights list."
 
 
-def _on_hub(meant: re.Match[str], *, offline: bool, on_progress: Progress | None, hub: HubAccess) -> FoundWeights:
+def _on_hub(
+    meant: re.Match[str], of_run: str, *, offline: bool, on_progress: Progress | None, hub: HubAccess
+) -> FoundWeights:
     repo, revision, name = meant["repo"], meant["revision"] or "main", meant["file"]
     if name is None:
         try:
-            name = _only_file(repo, revision, offline=offline, hub=hub)
+            name = _only_file(repo, revision, of_run, offline=offline, hub=hub)
         except HubError as error:  # a mistyped path looks like a Hub id
             raise HubError(f"There is no file or folder {meant[0]} here. {error}") from error
     file = HubFile(repo=repo, name=name, revision=revision)
@@ -127,8 +140,11 @@ def _on_hub(meant: re.Match[str], *, offline: bool, on_progress: Progress | None
     return FoundWeights(path=path, name=f"{repo}:{name}")
 
 
-def _only_file(repo: str, revision: str, *, offline: bool, hub: HubAccess) -> str:
+def _only_file(repo: str, revision: str, of_run: str, *, offline: bool, hub: HubAccess) -> str:
+    """The file of a published run, else the one safetensors file that there is."""
     names = list_files(repo, revision=revision, offline=offline, hub=hub)
+    if of_run in names:
+        return of_run
     usable = [name for name in names if name.endswith(SUFFIXES[0])]
     if len(usable) == 1:
         return usable[0]

@@ -9,8 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ddnsr_cli.checkpoint import load_sr_net, save_sr_net
+from ddnsr_cli.checkpoint import load_sr_net, save_degrader, save_sr_net
 from ddnsr_cli.errors import WeightsError
+from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
 
 
 @pytest.fixture
@@ -33,6 +34,12 @@ def test_values_that_are_not_finite_are_not_loaded(tmp_path, net):
     net.conv_hr.weight[0, 0, 0, 0] = float("nan")
     save_file(net.state_dict(), tmp_path / "a.safetensors")
     refused(tmp_path / "a.safetensors", "not finite", "conv_hr.weight")
+
+
+def test_a_degrader_is_told_from_a_network_that_enlarges(tmp_path):
+    degrader = Degrader(DegraderConfig(features=2, blocks=1))
+    save_degrader(tmp_path / "degrader.safetensors", degrader, metadata={}, half=False)
+    refused(tmp_path / "degrader.safetensors", "is a degrader", "ddnsr degrade")
 
 
 def test_a_pickle_under_another_name_is_refused(tmp_path, net):

@@ -92,3 +92,57 @@ def test_sha256_of_a_known_message(tmp_path):
     path = tmp_path / "abc"
     path.write_bytes(b"abc")  # FIPS 180-4, first example
     assert sha256_of(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+posix = pytest.mark.skipif(os.name == "nt", reason="locks of POSIX")
+
+
+def killed_in_the_middle(target):
+    """What a process that was killed while it wrote `target` leaves behind."""
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(b"half")
+        left = temporary.with_name("kept")
+        left.write_bytes(b"half")
+        name = temporary.name
+    target.unlink()
+    left.rename(target.with_name(name))
+    return target.with_name(name)
+
+
+@posix
+def test_what_a_killed_process_left_is_taken_over(tmp_path):
+    left = killed_in_the_middle(tmp_path / "a.txt")
+    assert names(tmp_path) == [left.name]
+    with atomic_path(tmp_path / "a.txt") as temporary:
+        assert temporary == left
+        assert temporary.read_bytes() == b""
+        temporary.write_bytes(b"whole")
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_two_at_the_same_target_do_not_meet(tmp_path):
+    with atomic_path(tmp_path / "a.txt") as one, atomic_path(tmp_path / "a.txt") as other:
+        assert one != other
+        one.write_bytes(b"one")
+        other.write_bytes(b"other")
+    assert (tmp_path / "a.txt").read_bytes() == b"one"
+    assert names(tmp_path) == ["a.txt"]
+
+
+@posix
+@pytest.mark.parametrize("link", ["symlink_to", "hardlink_to"])
+def test_a_link_that_lies_in_wait_is_not_written_through(tmp_path, link):
+    left = killed_in_the_middle(tmp_path / "a.txt")
+    left.unlink()
+    (tmp_path / "precious").write_bytes(b"precious")
+    getattr(left, link)(tmp_path / "precious")
+    with atomic_path(tmp_path / "a.txt") as temporary:
+        assert temporary != left
+        temporary.write_bytes(b"whole")
+    assert (tmp_path / "precious").read_bytes() == b"precious"
+
+
+def test_two_names_that_begin_alike_have_temporary_files_of_their_own(tmp_path):
+    start = "n" * 60
+    with atomic_path(tmp_path / f"{start}1.txt") as one, atomic_path(tmp_path / f"{start}2.txt") as other:
+        assert one != other

@@ -156,6 +156,37 @@ def test_names_and_the_default_are_unique(tmp_path):
         read_registry(written(tmp_path, default, default | {"name": "b"}))
 
 
+DEGRADER = {key: value for key, value in ENTRY.items() if key != "growth"} | {"network": "degrader", "name": "tiny-d"}
+
+
+def test_each_kind_of_network_has_its_default(tmp_path):
+    default = {"default": True}
+    tables = (ENTRY | BUNDLED | default, DEGRADER | BUNDLED | default, DEGRADER | ON_HUB | {"name": "other-d"})
+    registry = read_registry(written(tmp_path, *tables))
+    assert registry.default.name == registry.default_of("rrdb").name == "tiny-net"
+    assert registry.default_of("degrader").name == "tiny-d"
+    assert registry.get("tiny-d").growth is None
+    with pytest.raises(WeightsError, match="more than one default: tiny-d, other-d"):
+        read_registry(written(tmp_path, *tables[:2], tables[2] | default))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"), [({"growth": 4}, "unknown key.*growth"), ({"scale": 2}, "'degrader' at scale 4")]
+)
+def test_what_a_degrader_cannot_be_is_refused(tmp_path, change, words):
+    with pytest.raises(WeightsError, match=f"entry tiny-d: .*{words}"):
+        read_registry(written(tmp_path, DEGRADER | BUNDLED | change))
+
+
+def test_no_default_degrader_is_told_with_what_to_do(tmp_path):
+    registry = read_registry(written(tmp_path, ENTRY | BUNDLED | {"default": True}))
+    with pytest.raises(WeightsError, match=r"No degrader comes with ddnsr\. Name one with -m: a run folder"):
+        registry.default_of("degrader")
+    registry = read_registry(written(tmp_path, DEGRADER | BUNDLED))
+    with pytest.raises(WeightsError, match="with -m: tiny-d, a run folder"):
+        registry.default_of("degrader")
+
+
 def test_no_default_is_told_when_it_is_asked_for(tmp_path):
     registry = read_registry(written(tmp_path, ENTRY | BUNDLED))
     with pytest.raises(WeightsError, match=r"No default weights.*tiny-net"):

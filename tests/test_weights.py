@@ -92,6 +92,42 @@ def test_no_default_is_told(registry):
     refused(WeightsError, None, bare, "No default weights")
 
 
+@pytest.fixture
+def with_degrader(registry):
+    """The registry with a degrader in it."""
+    made = replace(registry.entries[0], name="ddnsr-degrader", network="degrader", growth=None)
+    return Registry(entries=(*registry.entries, made), folder=registry.folder)
+
+
+def test_a_kind_of_network_has_a_default_of_its_own(with_degrader):
+    assert find_weights(None, registry=with_degrader).name == "ddnsr-lite"
+    assert find_weights(None, registry=with_degrader, network="degrader").name == "ddnsr-degrader"
+
+
+def test_a_released_name_of_another_kind_is_refused(with_degrader):
+    refused(WeightsError, "ddnsr-degrader", with_degrader, "ddnsr-degrader is a degrader, for ddnsr degrade")
+    refused(WeightsError, "ddnsr-lite", with_degrader, "ddnsr-lite", "for ddnsr upscale", network="degrader")
+    for name in ("ddnsr-degrader", "ddnsr-lite"):
+        assert find_weights(name, registry=with_degrader, network=None).name == name
+
+
+def test_of_a_run_the_file_of_its_kind_is_taken(registry, here):
+    for name in ("sr", "degrader"):
+        (here / f"{name}.safetensors").write_bytes(b"x")
+    assert find_weights(".", registry=registry).path.name == "sr.safetensors"
+    assert find_weights(".", registry=registry, network="degrader").path.name == "degrader.safetensors"
+    (here / "degrader.safetensors").unlink()
+    refused(WeightsError, ".", registry, "holds no degrader.safetensors", network="degrader")
+
+
+@pytest.mark.parametrize("network", ["rrdb", "degrader"])
+def test_of_a_published_run_the_file_of_its_kind_is_taken(registry, access, fake_hub, network):
+    for name in ("sr", "degrader"):
+        fake_hub.add(REPO, f"{name}.safetensors", name.encode())
+    found = find_weights(REPO, registry=registry, hub=access, network=network)
+    assert found.path.read_bytes() == {"rrdb": b"sr", "degrader": b"degrader"}[network]
+
+
 def test_released_weights_come_from_the_hub_and_then_from_the_cache(registry, access, fake_hub):
     fake_hub.add(REPO, "x4.safetensors", DATA[::-1])
     told = []

@@ -10,6 +10,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from ddnsr_cli import __version__
+from ddnsr_cli.cli.degrade import degrade
+from ddnsr_cli.cli.evaluate import evaluate
+from ddnsr_cli.cli.signals import leaving_in_order
 from ddnsr_cli.cli.train import train
 from ddnsr_cli.cli.upscale import upscale
 from ddnsr_cli.cli.weights import weights
@@ -30,7 +33,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(upscale)
+app.command()(degrade)
 app.command()(train)
+app.command("eval")(evaluate)
 app.add_typer(weights, name="weights")
 
 
@@ -49,8 +54,10 @@ def _root(
     pass
 
 
+@leaving_in_order()
 def main() -> None:
     """Entry point of the command."""
+    _fill_closed_streams()
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except DdnsrError as error:
@@ -64,6 +71,15 @@ def main() -> None:
         _fail("interrupted.", EXIT_INTERRUPTED)
     except Exception as error:  # noqa: BLE001  # the last resort: a log and one line instead of a traceback
         _fail(f"unexpected {type(error).__name__}: {error} (details in {_write_log()}).", EXIT_UNEXPECTED)
+
+
+def _fill_closed_streams() -> None:
+    """Where a standard stream was closed, the next file to be opened would take its place, and get what goes there."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
 
 
 def _usage(error: Exception) -> NoReturn:
@@ -82,7 +98,14 @@ def _fail(message: str, exit_code: int) -> NoReturn:
     sys.exit(exit_code)
 
 
-def _write_log() -> Path:
+def _write_log() -> Path | str:
+    try:
+        return _log()
+    except OSError as error:
+        return f"no log: it could not be written, {error.strerror or error}"
+
+
+def _log() -> Path:
     with tempfile.NamedTemporaryFile("w", prefix="ddnsr-", suffix=".log", delete=False, encoding="utf-8") as log:
         log.write(f"ddnsr {__version__}, Python {sys.version}\n{traceback.format_exc()}")
     return Path(log.name)

@@ -18,6 +18,8 @@ from rich.progress import (
 )
 
 from ddnsr_cli.training.loop import StepReport
+from ddnsr_cli.workflows.degrade import DegradeListener
+from ddnsr_cli.workflows.evaluation.listener import EvaluateListener
 from ddnsr_cli.workflows.training_run import TrainListener
 from ddnsr_cli.workflows.upscale import UpscaleListener
 
@@ -57,6 +59,37 @@ def upscale_view(*, quiet: bool, verbose: bool) -> Iterator[UpscaleView]:
             yield UpscaleView(listener=listener, clear=progress.stop)
 
 
+@dataclass(frozen=True, kw_only=True)
+class DegradeView:
+    """What is seen of the making of pairs."""
+
+    listener: DegradeListener
+
+    clear: Callable[[], None]
+    """Take the bar away, so that a line on stdout has the terminal to itself."""
+
+    resume: Callable[[], None]
+    """Bring it back."""
+
+
+@contextmanager
+def degrade_view(*, quiet: bool) -> Iterator[DegradeView]:
+    """A bar of pictures with the time left, shown on a terminal only; notes as lines. Errors are told even if quiet."""
+    console = stderr_console(quiet=quiet)
+    errors = stderr_console(quiet=False) if quiet else console
+    columns = (TextColumn("degrading"), BarColumn(), MofNCompleteColumn(), TextColumn("pictures"))
+    with Progress(*columns, *_times(), console=console, transient=True, disable=_hidden(console)) as progress:
+        task = progress.add_task("", total=None)
+        with _download_bar(console) as download:
+            listener = DegradeListener(
+                progress=lambda done, total: progress.update(task, completed=done, total=total),
+                note=lambda text: console.print(f"note: {text}"),
+                failed=lambda error: errors.print(f"error: {' '.join(str(error).split())}"),
+                download=download,
+            )
+            yield DegradeView(listener=listener, clear=progress.stop, resume=progress.start)
+
+
 @contextmanager
 def training_view(*, quiet: bool) -> Iterator[TrainListener]:
     """A bar of steps on a terminal, and a line of figures every so many steps everywhere."""
@@ -72,6 +105,17 @@ def training_view(*, quiet: bool) -> Iterator[TrainListener]:
                 scores=lambda step, scores: console.print(f"step {step}  validation  {_named(scores)}"),
                 download=download,
             )
+
+
+@contextmanager
+def evaluation_view(*, quiet: bool) -> Iterator[EvaluateListener]:
+    """A bar of pictures with the time left, shown on a terminal only; notes as lines."""
+    console = stderr_console(quiet=quiet)
+    columns = (TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), TextColumn("pictures"))
+    with Progress(*columns, *_times(), console=console, transient=True, disable=_hidden(console)) as progress:
+        bar = _Bar(progress)
+        with _download_bar(console) as download:
+            yield EvaluateListener(note=lambda text: console.print(f"note: {text}"), tick=bar.move, download=download)
 
 
 @contextmanager

@@ -58,12 +58,15 @@ def train(
     ] = None,
     fidelity: Annotated[
         bool,
-        typer.Option("--fidelity", help="Instead of a track: mean absolute error on pairs degraded classically."),
+        typer.Option("--fidelity", help="Instead of a track: mean absolute error on pairs, made on the way or ready."),
     ] = False,
     hr: Annotated[
         Path | None, typer.Option("--hr", help="Folder of clean, sharp photos, with sub-folders.", rich_help_panel=DATA)
     ] = None,
-    lr: Annotated[Path | None, typer.Option("--lr", help="Folder of real noisy photos.", rich_help_panel=DATA)] = None,
+    lr: Annotated[
+        Path | None,
+        typer.Option("--lr", help="Real noisy photos. With --fidelity: LR partners of --hr.", rich_help_panel=DATA),
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Instead of both: holds the NTIRE 2020 folders.", rich_help_panel=DATA)
     ] = None,
@@ -177,7 +180,9 @@ def train(
     course = Course(steps=steps, rate=rate, rise=rise, halve_at=_steps_of(halve_at), precision=precision)
     if track is None:
         sizes = _sizes((features, blocks, growth), lite=True)
-        _run_fidelity(_fidelity_request(hr, output, sizes, course, stream, rhythm, validation, device), quiet=quiet)
+        _run_fidelity(
+            _fidelity_request((hr, lr), output, sizes, course, stream, rhythm, validation, device), quiet=quiet
+        )
         return
     from ddnsr_cli.training.joint_options import FeatureLayers
     from ddnsr_cli.workflows.judges import JudgeFiles
@@ -242,7 +247,7 @@ def _sizes(given: tuple[int | None, int | None, int | None], *, lite: bool) -> "
 
 
 def _fidelity_request(
-    hr: Path | None,
+    folders: tuple[Path | None, Path | None],
     output: Path,
     sizes: "RRDBConfig",
     course: Course,
@@ -254,6 +259,7 @@ def _fidelity_request(
     from ddnsr_cli.training.options import FidelityOptions, ScheduleConfig
     from ddnsr_cli.workflows.train_fidelity import FidelityRequest
 
+    hr, lr = folders
     if hr is None:
         raise ConfigError("The warm-up needs clean photos. Give their folder with --hr.")
     plain = ScheduleConfig()
@@ -266,6 +272,7 @@ def _fidelity_request(
     )
     return FidelityRequest(
         hr=hr,
+        lr=lr,
         run=output,
         options=FidelityOptions(
             network=sizes, stream=stream, schedule=schedule, precision=_precision(course.precision)

@@ -1,18 +1,13 @@
 """`ddnsr upscale`."""
 
-import json
-import os
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ddnsr_cli.cli.options import Device, Model, Offline, Quiet
-from ddnsr_cli.errors import ConfigError, ImageWriteError
-
-if TYPE_CHECKING:
-    from ddnsr_cli.workflows.upscale import Written
+from ddnsr_cli.errors import ConfigError
 
 
 class Format(StrEnum):
@@ -34,7 +29,7 @@ class Dtype(StrEnum):
     BF16 = "bf16"
 
 
-SIZE, FILES, ENGINE = "Size of the result", "Files", "Speed and memory"
+SIZE, LOOK, FILES, ENGINE = "Size of the result", "Look of the result", "Files", "Speed and memory"
 
 
 def upscale(
@@ -51,6 +46,22 @@ def upscale(
     height: Annotated[int | None, typer.Option(help="Height in pixels.", min=1, rich_help_panel=SIZE)] = None,
     long_side: Annotated[int | None, typer.Option(help="Longer side, pixels.", min=1, rich_help_panel=SIZE)] = None,
     megapixels: Annotated[float | None, typer.Option(help="Millions of pixels.", rich_help_panel=SIZE)] = None,
+    strength: Annotated[
+        float, typer.Option(help="0: plain bicubic enlargement, 1: the network; between: mixed.", rich_help_panel=LOOK)
+    ] = 1.0,
+    color_fix: Annotated[
+        bool,
+        typer.Option(
+            "--color-fix/--no-color-fix", help="Let slow changes of colour follow the input.", rich_help_panel=LOOK
+        ),
+    ] = True,
+    grain: Annotated[
+        float, typer.Option(help="Add fine grain, in times of the input's noise; 0: none.", rich_help_panel=LOOK)
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(help="Of the grain.", rich_help_panel=LOOK)] = 0,
+    to_srgb: Annotated[
+        bool, typer.Option("--to-srgb", help="Convert colours to sRGB by the input's profile.", rich_help_panel=LOOK)
+    ] = False,
     format_: Annotated[
         Format | None, typer.Option("-f", "--format", help="Default: by -o, else png.", rich_help_panel=FILES)
     ] = None,
@@ -59,6 +70,16 @@ def upscale(
         str | None, typer.Option(help="Put after each name. Default: _x4 beside the source.", rich_help_panel=FILES)
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results.", rich_help_panel=FILES)] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Write a sheet before/after beside each result.", rich_help_panel=FILES)
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Write nothing; tell what would be, time and memory.", rich_help_panel=FILES),
+    ] = False,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="End with the first picture that fails.", rich_help_panel=FILES)
+    ] = False,
     max_pixels: Annotated[
         int, typer.Option(min=1, help="Refuse larger pictures: a guard against bombs.", rich_help_panel=FILES)
     ] = 2**28,
@@ -75,7 +96,7 @@ def upscale(
         typer.Option("-x", "--tta", help="Average over 8 flips and turns: 8 times slower.", rich_help_panel=ENGINE),
     ] = False,
     offline: Offline = False,
-    json_: Annotated[bool, typer.Option("--json", help="One JSON object a result on stdout.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Events as JSON, one a line, on stdout.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Tell model, device and tiles.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -90,10 +111,11 @@ def upscale(
         raise ConfigError("No picture was given. Try: ddnsr upscale photo.jpg -o out.png")
     tiles_px = _tile_px(tile)
     from ddnsr_cli.cli.progress import upscale_view
+    from ddnsr_cli.cli.upscale_output import EventPrinter
     from ddnsr_cli.images.resize import OutputSize
     from ddnsr_cli.images.tiles import TileConfig
     from ddnsr_cli.images.write import WriteOptions
-    from ddnsr_cli.workflows.upscale import UpscaleOptions, upscale_images
+    from ddnsr_cli.workflows.upscale import LookOptions, UpscaleOptions, upscale_images
 
     options = UpscaleOptions(
         model=model,
@@ -101,18 +123,22 @@ def upscale(
         dtype="fp32" if fp32 else dtype.value,
         tiles=TileConfig(tile_px=tiles_px),
         tta=tta,
+        look=LookOptions(strength=strength, color_fix=color_fix, grain=grain, seed=seed, to_srgb=to_srgb),
         size=OutputSize(scale=scale, width=width, height=height, long_side=long_side, megapixels=megapixels),
         write=WriteOptions(quality=quality),
         format=format_.value if format_ else None,
         suffix=suffix,
         overwrite=overwrite,
+        compare=compare,
+        dry_run=dry_run,
+        fail_fast=fail_fast,
         max_pixels=max_pixels,
         offline=offline,
     )
     with upscale_view(quiet=quiet, verbose=verbose) as view:
-        for written in upscale_images(inputs, output, options, view.listener):
-            view.clear()
-            _print(_as_json(written).encode() if json_ else os.fsencode(written.target), written)
+        printer = EventPrinter(as_json=json_, clear=view.clear)
+        for event in upscale_images(inputs, output, options, view.listener):
+            printer.show(event)
 
 
 def _tile_px(text: str) -> int | None:
@@ -122,28 +148,3 @@ def _tile_px(text: str) -> int | None:
     if text.isascii() and text.isdigit():
         return int(text)
     raise ConfigError(f"--tile takes auto, none or a number of pixels, got {text!r}.")
-
-
-def _print(line: bytes, written: "Written") -> None:
-    """A line on stdout, as bytes: a file name need not be text in the terminal's encoding."""
-    try:
-        typer.echo(line)
-    except BrokenPipeError:
-        raise  # the reader has seen enough: Typer ends the program without a word
-    except OSError as error:
-        raise ImageWriteError(
-            f"{written.target} is written, but its name cannot be ({error.strerror}). Check where stdout goes."
-        ) from error
-
-
-def _as_json(written: "Written") -> str:
-    return json.dumps(
-        {
-            "event": "written",
-            "input": str(written.source),
-            "output": str(written.target),
-            "width": written.width,
-            "height": written.height,
-            "seconds": round(written.seconds, 3),
-        }
-    )

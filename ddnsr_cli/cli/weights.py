@@ -60,7 +60,7 @@ def pull(name: Name, offline: Offline = False, quiet: Quiet = False) -> None:
     from ddnsr_cli.weights import find_weights
 
     with download_view(quiet=quiet) as download:
-        found = find_weights(name, registry=read_registry(), offline=offline, on_progress=download)
+        found = find_weights(name, registry=read_registry(), network=None, offline=offline, on_progress=download)
     typer.echo(found.path)
 
 

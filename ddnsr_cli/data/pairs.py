@@ -23,17 +23,21 @@ def match_pairs(lr_folder: Path, hr_folder: Path, *, scale: int) -> list[PhotoPa
     Raises DataError naming the file when a partner is missing or doubled, or when an HR photo is not exactly
     `scale` times as large as its LR partner.
     """
-    lr, hr = _by_name(lr_folder), _by_name(hr_folder)
+    lr, hr = photos_by_name(lr_folder), photos_by_name(hr_folder)
     if alone := sorted(lr.keys() ^ hr.keys()):
-        folder = hr_folder if alone[0] in lr else lr_folder
-        raise DataError(f"{alone[0]} has no partner in {folder} ({len(alone)} such). Every LR photo needs its HR one.")
+        path, other = (lr[alone[0]], hr_folder) if alone[0] in lr else (hr[alone[0]], lr_folder)
+        raise DataError(f"{path} has no partner in {other} ({len(alone)} such). Partners have the same name.")
     pairs = [PhotoPair(name=name, lr=lr[name], hr=hr[name]) for name in sorted(lr)]
     for pair in pairs:
         _check_sizes(pair, scale)
     return pairs
 
 
-def _by_name(folder: Path) -> dict[str, Path]:
+def photos_by_name(folder: Path) -> dict[str, Path]:
+    """The photos of a folder by their path below it, without the suffix, sorted.
+
+    Raises DataError when two have the same name, or there is none.
+    """
     names: dict[str, Path] = {}
     for path in list_photos(folder):
         name = path.relative_to(folder).with_suffix("").as_posix()
@@ -46,7 +50,8 @@ def _by_name(folder: Path) -> dict[str, Path]:
 def _check_sizes(pair: PhotoPair, scale: int) -> None:
     lr, hr = photo_size(pair.lr), photo_size(pair.hr)
     if hr != (lr[0] * scale, lr[1] * scale):
+        times = f"{scale} times " if scale != 1 else ""
         raise DataError(
-            f"{pair.hr} has {hr[1]}x{hr[0]} pixels; {scale} times {pair.lr} is {lr[1] * scale}x{lr[0] * scale}."
+            f"{pair.hr} has {hr[1]}x{hr[0]} pixels; {times}{pair.lr} has {lr[1] * scale}x{lr[0] * scale}."
             " Crop or remove the pair."
         )

@@ -74,16 +74,23 @@ class StreamConfig:
         return self.crops_per_round // self.batch
 
 
-class PairVisits(Dataset[Pair]):
-    """Visit number -> (lr, hr) crops of one photo, degraded classically. Stateless: see the module."""
+class CropVisits(Dataset[Pair]):
+    """Visit number -> (lr, hr) crops of one photo. Stateless: see the module."""
 
-    def __init__(self, photos: Sequence[Path], stream: StreamConfig, degradation: DegradationConfig) -> None:
-        self.photos = list(photos)
+    def __init__(self, stream: StreamConfig) -> None:
         self.stream = stream
-        self.degradation = degradation
 
     def __len__(self) -> int:
         return ENDLESS  # the loader asks for the visits it is told to
+
+
+class PairVisits(CropVisits):
+    """Visits to clean photos, whose crops are degraded classically."""
+
+    def __init__(self, photos: Sequence[Path], stream: StreamConfig, degradation: DegradationConfig) -> None:
+        super().__init__(stream)
+        self.photos = list(photos)
+        self.degradation = degradation
 
     def __getitem__(self, visit: int) -> Pair:
         """The crops of one visit. Raises ImageReadError for a damaged photo, DataError for one too small."""
@@ -103,8 +110,8 @@ def least_photo_px(stream: StreamConfig, scale: int) -> int:
     return stream.crop_px + 2 * MARGIN_LR_PX * scale
 
 
-def batches(visits: PairVisits, *, start: int) -> Generator[Pair, None, None]:
-    """Batches from number `start` on, without end. Raises as `PairVisits` does.
+def batches(visits: CropVisits, *, start: int) -> Generator[Pair, None, None]:
+    """Batches from number `start` on, without end. Raises as the visits do.
 
     Close the generator to end its workers at once.
     """

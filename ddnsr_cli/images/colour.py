@@ -5,6 +5,7 @@ from io import BytesIO
 from PIL import Image, ImageCms
 
 _SPACES = {1: b"GRAY", 3: b"RGB "}
+_PRIMARIES_NEAR_SRGB, _CURVES_NEAR_SRGB = (1, 2, 5, 6), (1, 2, 6, 13, 14, 15)  # H.273; 2: not told
 
 
 def profile_fits(icc: bytes, channels: int) -> bool:
@@ -12,12 +13,31 @@ def profile_fits(icc: bytes, channels: int) -> bool:
 
     A profile of another space (CMYK over RGB pixels, say) makes every viewer that obeys it show wrong colours.
     """
-    return _space(icc) == _SPACES[channels]
+    return colour_space(icc) == _SPACES[channels]
+
+
+def coded_colours(primaries: int, curve: int) -> tuple[tuple[bytes, bytes], ...]:
+    """Colours that a file tells by the code points of H.273, as a chunk of a PNG; none where they are those of sRGB."""
+    if primaries in _PRIMARIES_NEAR_SRGB and curve in _CURVES_NEAR_SRGB:
+        return ()
+    return ((b"cICP", bytes((primaries & 0xFF, curve & 0xFF, 0, 1))),)  # 0, 1: the pixels are RGB, of full range
+
+
+def is_for_cmyk(icc: bytes) -> bool:
+    """Whether an ICC profile is for CMYK, and whole enough to convert with."""
+    if colour_space(icc) != b"CMYK":
+        return False
+    try:
+        profile = ImageCms.ImageCmsProfile(BytesIO(icc))
+        ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), "CMYK", "RGB")
+    except (ImageCms.PyCMSError, OSError):
+        return False
+    return True
 
 
 def cmyk_to_rgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, str]:
     """A CMYK picture as sRGB, through its profile if it has a good one; and what to tell the user."""
-    if icc and _space(icc) == b"CMYK":
+    if icc and colour_space(icc) == b"CMYK":
         try:
             return _to_srgb(image, ImageCms.ImageCmsProfile(BytesIO(icc))), "CMYK was converted to sRGB by its profile"
         except (ImageCms.PyCMSError, OSError):
@@ -53,6 +73,6 @@ def _to_srgb(image: Image.Image, source: ImageCms.ImageCmsProfile) -> Image.Imag
     return converted
 
 
-def _space(icc: bytes) -> bytes | None:
+def colour_space(icc: bytes) -> bytes | None:
     """The colour space that a profile is for, as its header has it; None: not a profile."""
     return icc[16:20] if len(icc) >= 128 and icc[36:40] == b"acsp" else None

@@ -1,6 +1,5 @@
 """Pixels and metadata of one picture file through Pillow: everything of 8 bits, and 16-bit gray PNG."""
 
-import binascii
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,10 +11,8 @@ from ddnsr_cli.errors import ImageReadError
 from ddnsr_cli.images.colour import cmyk_to_rgb, lab_to_rgb
 from ddnsr_cli.images.exif import bare_exif, orientation_of
 from ddnsr_cli.images.formats import shown
-from ddnsr_cli.images.picture import Metadata, Pixels
+from ddnsr_cli.images.picture import COMMENT, Metadata, Pixels
 
-_RAW_PROFILES = ("Raw profile type exif", "Raw profile type APP1")
-_XMP_CHUNK = "XML:com.adobe.xmp"
 _KEPT_MODES = ("L", "LA", "RGB", "RGBA", "I;16")
 
 
@@ -53,22 +50,52 @@ def first_of(frames: int) -> str:
     return f"only the first of {frames} frames was read"
 
 
-def decode_with_pillow(path: Path, file: BinaryIO, *, file_format: str, max_pixels: int) -> Decoded:
+def with_samples(decoded: Decoded, samples: Pixels) -> Decoded:
+    """`decoded` with its pixels replaced; samples: (H, W, bands), gray or RGB, then perhaps alpha."""
+    bands = samples.shape[2]
+    has_alpha = bands in {2, 4}
+    return replace(decoded, pixels=samples[..., : bands - has_alpha], alpha=samples[..., -1] if has_alpha else None)
+
+
+def decode_with_pillow(
+    path: Path, file: BinaryIO, *, file_format: str, max_pixels: int, metadata: Metadata | None = None
+) -> Decoded:
     """Decode the first frame of a file whose format is known. Damage raises whatever Pillow raises.
 
     file_format: Pillow's name of the only format that is tried, so that a lie in the extension does no harm.
+    metadata: what is known of it already; None: as Pillow finds them.
     """
     with Image.open(file, formats=[file_format]) as image:
         check_size(path, *image.size, max_pixels)
-        frames = int(getattr(image, "n_frames", 1))
+        # counting pages takes Pillow time by their square; `decode_tiff` does it itself
+        frames = 1 if file_format == "TIFF" else int(getattr(image, "n_frames", 1))
         key = _key_colour(image)
-        image.load()  # also reads what a PNG holds behind its pixels
-        metadata = _metadata(image)
-        decoded = _decoded(image, metadata, key)
+        image.load()
+        known = _metadata(image) if metadata is None else metadata
+        decoded = _decoded(image, known, key)
     notes = (first_of(frames),) if frames > 1 else ()
     # Pillow turns a TIFF while it loads it, and only a TIFF
-    orientation = 1 if file_format == "TIFF" else orientation_of(metadata.exif, metadata.xmp)
+    orientation = 1 if file_format == "TIFF" else orientation_of(known.exif, known.xmp)
     return replace(decoded, orientation=orientation, notes=notes + decoded.notes)
+
+
+def decode_ico(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
+    """The largest picture of an icon file."""
+    decoded = decode_with_pillow(path, file, file_format="ICO", max_pixels=max_pixels)
+    file.seek(4)
+    pictures = int.from_bytes(file.read(2), "little")
+    notes = (f"only the largest of {pictures} pictures was read",) if pictures > 1 else ()
+    return replace(decoded, notes=notes + decoded.notes)
+
+
+def decode_gif(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
+    """The first frame of a GIF, with its comment."""
+    decoded = decode_with_pillow(path, file, file_format="GIF", max_pixels=max_pixels)
+    file.seek(0)
+    with Image.open(file, formats=["GIF"]) as image:
+        comment: Any = image.info.get("comment")
+    text = {COMMENT: comment.decode("utf-8", "replace")} if isinstance(comment, bytes) and comment else {}
+    return replace(decoded, metadata=replace(decoded.metadata, text=text))
 
 
 def _decoded(image: Image.Image, metadata: Metadata, key: tuple[int, ...] | None) -> Decoded:
@@ -101,7 +128,9 @@ def _simple_mode(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, tu
         image, note = lab_to_rgb(image)
         return image, (note,)
     if image.mode in {"P", "PA", "YCbCr", "HSV", "RGBX", "RGBa"}:
-        return image.convert("RGBA" if image.has_transparency_data else "RGB"), ()
+        gray = image.mode == "P" and icc is None and _has_gray_palette(image)  # a profile of such a file is for RGB
+        plain = image.convert("RGBA" if image.has_transparency_data else "RGB")
+        return (plain.convert("LA" if plain.mode == "RGBA" else "L") if gray else plain), ()
     if image.mode == "La":
         return image.convert("LA"), ()
     raise ValueError(f"pixels of the kind {image.mode} are not supported")
@@ -125,27 +154,20 @@ def _key_colour(image: Image.Image) -> tuple[int, ...] | None:
     return None
 
 
+def _has_gray_palette(image: Image.Image) -> bool:
+    """Whether all colours in use are gray: a GIF knows no other way to be so."""
+    colours = np.array(image.getpalette("RGB") or (), np.uint8).reshape(-1, 3)
+    used = colours[np.flatnonzero(image.histogram()[: len(colours)])]
+    return bool((used == used[:, :1]).all())
+
+
 def _metadata(image: Image.Image) -> Metadata:
+    """What Pillow tells of an opened picture."""
     info: dict[str | tuple[int, int], Any] = image.info
-    text = {str(key): str(value) for key, value in getattr(image, "text", {}).items()}
-    exif = info.get("exif") or _raw_profile(text)
-    xmp = info.get("xmp") or text.get(_XMP_CHUNK)
-    kept_text = {key: value for key, value in text.items() if key not in (*_RAW_PROFILES, _XMP_CHUNK)}
+    exif, xmp = info.get("exif"), info.get("xmp")
     return Metadata(
         icc=info.get("icc_profile") or None,
         exif=bare_exif(exif) or None if exif else None,
         xmp=xmp.encode() if isinstance(xmp, str) else xmp or None,
         dpi=info.get("dpi"),
-        text=kept_text,
     )
-
-
-def _raw_profile(text: dict[str, str]) -> bytes | None:
-    """EXIF as ImageMagick used to put it into PNG: three lines of heading, then hexadecimal digits."""
-    profile = next((text[key] for key in _RAW_PROFILES if key in text), None)
-    if profile is None:
-        return None
-    try:
-        return binascii.unhexlify("".join(profile.split("\n")[3:]))
-    except ValueError:
-        return None

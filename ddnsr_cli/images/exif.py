@@ -77,7 +77,10 @@ def without_orientation(exif: bytes) -> bytes:
 
 
 def mend_xmp(xmp: bytes, *, width: int, height: int) -> bytes:
-    """XMP that says upright, `width` by `height` pixels. A packet that is not UTF-8 stays as it is."""
+    """XMP that says upright, `width` by `height` pixels, without thumbnails and without word of a second packet.
+
+    A packet that is not UTF-8 stays as it is.
+    """
     for name, value in (
         (b"tiff:Orientation", 1),
         (b"tiff:ImageWidth", width),
@@ -86,6 +89,17 @@ def mend_xmp(xmp: bytes, *, width: int, height: int) -> bytes:
         (b"exif:PixelYDimension", height),
     ):
         xmp = re.sub(rb"(" + name + rb"(?:=[\"']|>)\s*)\d+", rb"\g<1>%d" % value, xmp)
+    return _without_thumbnails(re.sub(rb"\s?xmpNote:HasExtendedXMP=(\"[^\"<]*\"|'[^'<]*')", b"", xmp))
+
+
+def _without_thumbnails(xmp: bytes) -> bytes:
+    for prefix in (b"xmp", b"xap"):
+        start, end = b"<%b:Thumbnails>" % prefix, b"</%b:Thumbnails>" % prefix
+        kept, behind = [], 0
+        while (at := xmp.find(start, behind)) >= 0 and (stop := xmp.find(end, at)) >= 0:
+            kept.append(xmp[behind:at])
+            behind = stop + len(end)
+        xmp = b"".join((*kept, xmp[behind:]))
     return xmp
 
 
@@ -108,8 +122,9 @@ def _block(exif: bytes) -> _Block:
 def _mend_directories(block: _Block, width: int, height: int) -> None:
     sizes = {IMAGE_WIDTH: width, IMAGE_LENGTH: height, PIXEL_X_DIMENSION: width, PIXEL_Y_DIMENSION: height}
     first = list(_entries(block, _first(block)))
-    inner = [_entries(block, _number(block, entry)) for entry in first if entry.tag == EXIF_IFD]
-    for entry in (*first, *(entry for entries in inner for entry in entries)):
+    # One such entry is what the standard has; thousands, all to one long directory, would take hours.
+    inner = next((_entries(block, _number(block, entry)) for entry in first if entry.tag == EXIF_IFD), ())
+    for entry in (*first, *inner):
         if entry.tag == ORIENTATION:
             _set_short(block, entry, 1)
         elif entry.tag in sizes:

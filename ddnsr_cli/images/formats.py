@@ -7,7 +7,7 @@ from pathlib import Path
 HEAD_BYTES = 64
 """How much of a file `sniff` wants to see."""
 
-READABLE = "PNG, JPEG, WebP, TIFF, AVIF, BMP, GIF, PPM and PGM"
+READABLE = "PNG, JPEG, WebP, TIFF, AVIF, JPEG 2000, BMP, GIF, PPM, TGA, ICO and QOI"
 """The formats that can be read, for messages."""
 
 WRITABLE = {
@@ -22,10 +22,12 @@ WRITABLE = {
 }
 """Extension, in small letters, to the format that is written."""
 
-READABLE_EXTENSIONS = frozenset((*WRITABLE, ".jpe", ".jfif", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".dib"))
+READABLE_EXTENSIONS = frozenset(
+    (*WRITABLE, ".jpe", ".jfif", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".dib", ".jp2", ".j2k", ".jpx", ".tga")
+) | {".ico", ".qoi"}
 """Names that promise a picture we can read."""
 
-FOREIGN_EXTENSIONS = frozenset((".heic", ".heif", ".jxl", ".jp2", ".psd", ".tga"))
+FOREIGN_EXTENSIONS = frozenset((".heic", ".heif", ".hif", ".jxl", ".psd", ".exr"))
 """Names that promise a picture we cannot read: their owner is told, not left to wonder where it went."""
 
 CAMERA_RAW_EXTENSIONS = frozenset(
@@ -34,16 +36,44 @@ CAMERA_RAW_EXTENSIONS = frozenset(
 """Camera raw files that look like TIFF from outside; what a TIFF reader finds in them is a thumbnail."""
 
 _BMP_HEADER_SIZES = (12, 16, 40, 52, 56, 64, 108, 124)
+_TGA_KINDS, _TGA_BITS = (1, 2, 3, 9, 10, 11), (8, 15, 16, 24, 32)
+_FOREIGN = {
+    "a JPEG XL picture": (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"),
+    "a Photoshop document": (b"8BPS",),
+    "an OpenEXR picture": (b"v/1\x01",),
+    "a Radiance picture": (b"#?RADIANCE", b"#?RGBE"),
+    "a DDS texture": (b"DDS ",),
+    "a camera raw file": (b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FOVb", b"\0\0\0\x18ftypcrx "),
+    "a PDF document": (b"%PDF",),
+    "a PostScript document": (b"%!PS", b"\xc5\xd0\xd3\xc6"),
+}
 _HEIC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
 
 
 def sniff(head: bytes) -> str | None:
-    """The format that a file's first bytes tell: "PNG", "JPEG", "WEBP", "TIFF", "AVIF", "BMP", "GIF", "PPM".
+    """The format that a file's first bytes tell: "PNG", "JPEG", "WEBP", "TIFF", "AVIF", "BMP", "GIF", "PPM", "ICO",
+    "JPEG2000", "QOI", or "HEIC". None: not a picture we know.
 
-    "HEIC" is told too, though it cannot be read, so that the message can name it. None: not a picture we know.
-    TGA has no signature, so any file could pass for one: it is left out on purpose.
+    TGA has no signature, so any file could pass for one: see `is_tga`.
     """
     return next((name for name, test in _TESTS.items() if test(head)), None)
+
+
+def is_tga(path: Path, head: bytes) -> bool:
+    """Whether a file is called a TGA and its header could be that of one."""
+    if path.suffix.lower() != ".tga" or len(head) < 18:
+        return False
+    palette, kind, width, height, bits = head[1], head[2], *struct.unpack_from("<HHB", head, 12)
+    return palette in (0, 1) and kind in _TGA_KINDS and min(width, height) > 0 and bits in _TGA_BITS
+
+
+def foreign_kind(head: bytes) -> str | None:
+    """What a file is that is known but cannot be read, in words; None: nothing we know."""
+    if b"<svg" in head:
+        return "an SVG drawing"
+    if head[4:8] == b"ftyp" and head[8:12] != b"crx ":
+        return "a video, or another kind of media"
+    return next((name for name, starts in _FOREIGN.items() if head.startswith(starts)), None)
 
 
 def format_of(path: Path) -> str | None:
@@ -79,6 +109,18 @@ def _is_heic(head: bytes) -> bool:
     return not _is_avif(head) and not _brands(head).isdisjoint(_HEIC_BRANDS)
 
 
+def _is_ico(head: bytes) -> bool:
+    # four bytes are too weak a sign: the first picture must lie behind the directory and have a size
+    if len(head) < 22 or not head.startswith(b"\0\0\1\0"):
+        return False
+    count, planes, size, offset = struct.unpack_from("<H4xH2xII", head, 4)
+    return 0 < count < 256 and planes in (0, 1) and size > 0 and offset >= 6 + 16 * count
+
+
+def _is_qoi(head: bytes) -> bool:
+    return len(head) > 13 and head.startswith(b"qoif") and head[12] in (3, 4) and head[13] in (0, 1)
+
+
 def _is_pnm(head: bytes) -> bool:
     return len(head) > 2 and head[:1] == b"P" and head[1] in b"123456" and head[2] in b" \t\r\n#"
 
@@ -93,4 +135,7 @@ _TESTS: dict[str, Callable[[bytes], bool]] = {
     "GIF": lambda head: head.startswith((b"GIF87a", b"GIF89a")),
     "BMP": _is_bmp,
     "PPM": _is_pnm,
+    "JPEG2000": lambda head: head.startswith((b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")),
+    "ICO": _is_ico,
+    "QOI": _is_qoi,
 }

@@ -5,7 +5,7 @@ come out as they went in.
 """
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -111,7 +111,8 @@ def read_fields(
     """The fields of the directory at `offset`, with the EXIF, GPS and interoperability directories below it.
 
     read_at(offset, length) gives bytes of the block, fewer at its end. Fields whose values cannot be had are
-    left out. Raises struct.error or ValueError where the directory itself cannot be read.
+    left out, and so are further fields of a tag that was there. Raises struct.error or ValueError where the directory
+    itself cannot be read.
     """
     head = struct.calcsize(layout.count_code)
     (count,) = struct.unpack(layout.count_code, read_at(offset, head))
@@ -120,14 +121,29 @@ def read_fields(
     room = struct.calcsize(layout.offset_code)
     size = struct.calcsize(layout.field_code) + room
     table = read_at(offset + head, size * count)
-    fields: list[Field] = []
+    fields: dict[int, Field | None] = {}  # once a tag: thousands that point to one directory would take hours
     budget = MAX_VALUE_BYTES
     for at in range(0, size * count, size):
-        field = _read_field(read_at, layout, table[at : at + size], parent=parent, budget=budget)
-        if field is not None:
-            fields.append(field)
-            budget -= len(field.data)
-    return tuple(fields)
+        raw = table[at : at + size]
+        (tag,) = struct.unpack_from(layout.order + "H", raw)
+        if tag not in fields:
+            fields[tag] = field = _read_field(read_at, layout, raw, parent=parent, budget=budget)
+            budget -= len(field.data) if field is not None else 0
+    return tuple(field for field in fields.values() if field is not None)
+
+
+def directories(read_at: Callable[[int, int], bytes], layout: Layout, offset: int) -> Iterator[bytes]:
+    """The table of fields of each directory of a file, in the order of its chain, as far as it can be followed."""
+    head, link = struct.calcsize(layout.count_code), struct.calcsize(layout.offset_code)
+    size = struct.calcsize(layout.field_code) + link
+    seen: set[int] = set()
+    while offset and offset not in seen and len(raw := read_at(offset, head)) == head:
+        seen.add(offset)
+        (count,) = struct.unpack(layout.count_code, raw)
+        table = read_at(offset + head, min(count, MAX_FIELDS) * size)
+        yield table
+        after = read_at(offset + head + len(table), link)
+        offset = struct.unpack(layout.offset_code, after)[0] if len(after) == link else 0
 
 
 def _read_field(

@@ -51,7 +51,7 @@ def check_format(path: Path, *, width: int, height: int, has_alpha: bool, depth_
         most = f"{limits.side_px:,} pixels a side" + (f", {limits.pixels:,} in all" if limits.pixels else "")
         raise ImageWriteError(f"{name}: {width} x {height} is too large, {file_format} holds {most}. Use .png or .tif.")
     if depth_bits > 8 and not limits.deep:
-        return (f"{file_format} holds 8 bits a sample: 16 bits are rounded to 8; .png and .tif keep them",)
+        return (f"{file_format} is written with 8 bits a sample: 16 are rounded to 8; .png and .tif keep them",)
     return ()
 
 

@@ -15,12 +15,15 @@ from ddnsr_cli.images.formats import (
     shown,
     sniff,
 )
-from ddnsr_cli.images.names import Found, OutputNames, distinct_stems
+from ddnsr_cli.images.names import Found, OutputNames, distinct_stems, extension_of, stem_of
 
 __all__ = ["Found", "OutputNames", "find_images"]
 
 _PICTURE_EXTENSIONS = READABLE_EXTENSIONS | FOREIGN_EXTENSIONS
-_JUNK_EXTENSIONS = CAMERA_RAW_EXTENSIONS | {".part", ".partial", ".crdownload", ".download", ".tmp"}
+_UNFINISHED = {".part", ".partial", ".crdownload", ".download", ".tmp"}
+# What lies beside each photo of many a folder and shares its name: to look into it would double the work of listing.
+_COMPANIONS = {".xmp", ".aae", ".pp3", ".dop", ".json", ".mov", ".mp4"}
+_JUNK_EXTENSIONS = CAMERA_RAW_EXTENSIONS | _UNFINISHED | _COMPANIONS
 _JUNK_FOLDERS = frozenset(("__MACOSX", "@eaDir", "$RECYCLE.BIN"))
 
 
@@ -96,10 +99,13 @@ def _distinct_tails(paths: list[Path]) -> dict[Path, Path]:
 
 def _walk(top: Path, prefix: Path, *, recursive: bool, results: OutputNames | None) -> Iterator[Found]:
     """The pictures of a folder, then those of its sub-folders; every folder once, so links in circles do no harm."""
+    results_folder = None if results is None or results.folder is None else results.folder.resolve()
     waiting = [(top, prefix)]
     seen: set[tuple[int, int]] = set()
     while waiting:
         folder, relative = waiting.pop()
+        if folder != top and folder.resolve() == results_folder:
+            continue
         try:
             status = folder.stat()
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -113,45 +119,64 @@ def _walk(top: Path, prefix: Path, *, recursive: bool, results: OutputNames | No
         yield from _pictures(folder, relative, entries, results)
         if recursive:
             below = [entry.name for entry in entries if _is_folder(entry)]
-            waiting += [
-                (folder / name, relative / name) for name in reversed(below) if not _holds(results, folder / name)
-            ]
+            waiting += [(folder / name, relative / name) for name in reversed(below)]
 
 
 def _pictures(
     folder: Path, relative: Path, entries: list[os.DirEntry[str]], results: OutputNames | None
-) -> list[Found]:
-    names = [entry.name for entry in entries if _is_picture(entry)]
-    stems = distinct_stems(names)
-    found = [Found(source=folder / name, relative=relative / name, stem=stems[name]) for name in names]
+) -> Iterator[Found]:
+    """The pictures of one folder. No file is opened before its turn, unless the name of another's result hangs on it.
+
+    A folder of 100,000 files on a slow disk would else be looked at for minutes before the first is given.
+    """
+    files = {entry.name: entry for entry in entries if _may_be_picture(entry)}
+    unsure = {name for name in files if extension_of(name) not in _PICTURE_EXTENSIONS}
+    # what has a name of its own is named as if it were a picture, and looked into when it is reached
+    taken = Counter(stem_of(name) for name in files)
+    no_pictures = {name for name in unsure if taken[stem_of(name)] > 1 and not _looks_like_picture(files[name])}
+    stems = distinct_stems(name for name in files if name not in no_pictures)
+    made = _results_in(folder, relative, stems, results)
+    for name, stem in stems.items():
+        if name in unsure and not _looks_like_picture(files[name]):
+            continue
+        maker = made.get(name)
+        if maker is None or (maker in unsure and not _looks_like_picture(files[maker])):
+            yield Found(source=folder / name, relative=relative / name, stem=stem)
+
+
+def _results_in(folder: Path, relative: Path, stems: dict[str, str], results: OutputNames | None) -> dict[str, str]:
+    """Names that results have in the folder of their sources, if that is where they go, each with its source's."""
     if results is None:
-        return found
-    made = {os.path.abspath(results.target(one)) for one in found if results.target(one) != one.source}  # noqa: PTH100
-    return [one for one in found if os.path.abspath(one.source) not in made]  # noqa: PTH100
-
-
-def _holds(results: OutputNames | None, folder: Path) -> bool:
-    """Whether a folder is the one that results go to."""
-    return results is not None and results.folder is not None and results.folder.resolve() == folder.resolve()
+        return {}
+    place = folder if results.folder is None else results.folder / relative
+    if os.path.abspath(place) != os.path.abspath(folder):  # noqa: PTH100 - links stay links
+        return {}
+    named = ((results.name(name, stem), name) for name, stem in stems.items())
+    return {result: name for result, name in named if result != name}
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    return not entry.name.startswith(".") and entry.name not in _JUNK_FOLDERS and is_folder(Path(entry.path))
+    return not entry.name.startswith(".") and entry.name not in _JUNK_FOLDERS and _is_folder_or_link(entry)
 
 
-def _is_picture(entry: os.DirEntry[str]) -> bool:
-    extension = Path(entry.name).suffix.lower()
-    if entry.name.startswith(".") or extension in _JUNK_EXTENSIONS or is_folder(Path(entry.path)):
+def _may_be_picture(entry: os.DirEntry[str]) -> bool:
+    """Whether a file is worth a look, by its name and kind. A link that leads nowhere is, if it is called a picture."""
+    extension = extension_of(entry.name)
+    if entry.name.startswith(".") or extension in _JUNK_EXTENSIONS or _is_folder_or_link(entry):
         return False
-    if extension in _PICTURE_EXTENSIONS:
-        dangling = entry.is_symlink() and not is_there(Path(entry.path))
-        return dangling or entry.is_file()
-    return is_there(Path(entry.path)) and entry.is_file() and _looks_like_picture(Path(entry.path))
+    if entry.is_symlink() and not is_there(Path(entry.path)):
+        return extension in _PICTURE_EXTENSIONS
+    return entry.is_file()
 
 
-def _looks_like_picture(path: Path) -> bool:
+def _is_folder_or_link(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder or leads to one. For all but links the listing has told it already."""
+    return is_folder(Path(entry.path)) if entry.is_symlink() else entry.is_dir(follow_symlinks=False)
+
+
+def _looks_like_picture(entry: os.DirEntry[str]) -> bool:
     try:
-        with path.open("rb") as file:
+        with Path(entry.path).open("rb") as file:
             return sniff(file.read(HEAD_BYTES)) is not None
     except OSError:
         return False  # neither its name nor its content promises a picture

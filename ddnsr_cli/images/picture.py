@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+COMMENT = "Comment"
+"""The keyword, as PNG has it, of the comment of a JPEG or GIF."""
+
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 """Integer samples; 0 is black or transparent, the largest value of the type is white or opaque."""
 
@@ -25,8 +28,18 @@ class Metadata:
     dpi: tuple[float, float] | None = None
     """Dots per inch, across and down."""
 
+    iptc: bytes | None = None
+    """IPTC data as records, as they stand in a TIFF: without the frame that Photoshop puts around them."""
+
     text: dict[str, str] = field(default_factory=dict)
-    """Text chunks of a PNG, without those that hold EXIF or XMP."""
+    """Text by keyword: text chunks of a PNG, without those that hold EXIF, XMP or IPTC; "Comment": that of a JPEG
+    or GIF."""
+
+    languages: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """For texts of a PNG that tell it: the language and the translated keyword."""
+
+    png_colour: tuple[tuple[bytes, bytes], ...] = ()
+    """Chunks of a PNG that say what its colours mean, such as gAMA, byte for byte: (kind, data)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)  # arrays have no single answer to ==

@@ -13,6 +13,7 @@ from ddnsr_cli.images.picture import Metadata, Pixels
 _GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"  # white space and comments
 _HEADER = re.compile(rb"P([2356])" + _GAP + rb"(\d{1,9})" + _GAP + rb"(\d{1,9})" + _GAP + rb"(\d{1,5})\s")
 _HEADER_BYTES = 1 << 14
+_WORD_BYTES = 32  # of a plain sample, with the space and the comments around it: usual ones have 4
 _PLAIN_GRAY, _PLAIN_RGB, _RGB = 2, 3, 6
 
 
@@ -45,10 +46,14 @@ def _binary_samples(file: BinaryIO, count: int, largest: int) -> NDArray[np.uint
 
 
 def _plain_samples(file: BinaryIO, count: int, _largest: int) -> NDArray[np.uint16]:
-    words = re.sub(rb"#[^\r\n]*", b"", file.read()).split(maxsplit=count)[:count]
+    text = file.read(count * _WORD_BYTES + _HEADER_BYTES)
+    words = re.sub(rb"#[^\r\n]*", b"", text).split(maxsplit=count)[:count]
     if len(words) < count:
         raise ValueError("it is cut short")
-    return np.array(words, dtype="S6").astype(np.uint16)
+    levels = np.array(words, dtype="S10").astype(np.int64)
+    if levels.min() < 0:
+        raise ValueError("it has samples below zero")
+    return np.minimum(levels, 65535).astype(np.uint16)
 
 
 def _stretched(samples: NDArray[np.uint16], largest: int) -> Pixels:

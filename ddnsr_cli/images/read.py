@@ -16,10 +16,15 @@ from PIL import Image, UnidentifiedImageError
 
 from ddnsr_cli.errors import ImageReadError
 from ddnsr_cli.images.colour import profile_fits
-from ddnsr_cli.images.decode import Decoded, decode_with_pillow
-from ddnsr_cli.images.decode_deep import decode_avif, decode_png, decode_tiff
+from ddnsr_cli.images.decode import Decoded, decode_gif, decode_ico, decode_with_pillow
+from ddnsr_cli.images.decode_avif import decode_avif
+from ddnsr_cli.images.decode_heic import decode_heic
+from ddnsr_cli.images.decode_jp2 import decode_jp2
+from ddnsr_cli.images.decode_jpeg import decode_jpeg
+from ddnsr_cli.images.decode_png import decode_png
+from ddnsr_cli.images.decode_tiff import decode_tiff
 from ddnsr_cli.images.exif import mend_exif, mend_xmp
-from ddnsr_cli.images.formats import HEAD_BYTES, READABLE, shown, sniff
+from ddnsr_cli.images.formats import HEAD_BYTES, READABLE, foreign_kind, is_tga, shown, sniff
 from ddnsr_cli.images.picture import Metadata, Picture, Pixels
 from ddnsr_cli.images.pnm import decode_pnm
 from ddnsr_cli.images.stderr import quiet_stderr
@@ -27,15 +32,21 @@ from ddnsr_cli.images.stderr import quiet_stderr
 MAX_PIXELS = 268_435_456
 """2^28: a square of 16,384 pixels a side; decoded to 16-bit RGB it takes 1.5 GiB."""
 
+MAX_FILE_BYTES = 1 << 31
+"""Of files that their decoder takes into memory whole. Pictures do not come near; files with holes cost nothing."""
+
+_TAKEN_WHOLE = ("JPEG", "WEBP", "AVIF", "HEIC", "JPEG2000", "GIF", "ICO", "QOI")
 _DECODERS: dict[str, Callable[..., Decoded]] = {
     "PNG": decode_png,
     "TIFF": decode_tiff,
     "AVIF": decode_avif,
     "PPM": decode_pnm,
-    "JPEG": partial(decode_with_pillow, file_format="JPEG"),
-    "WEBP": partial(decode_with_pillow, file_format="WEBP"),
-    "BMP": partial(decode_with_pillow, file_format="BMP"),
-    "GIF": partial(decode_with_pillow, file_format="GIF"),
+    "JPEG": decode_jpeg,
+    "JPEG2000": decode_jp2,
+    "HEIC": decode_heic,
+    "GIF": decode_gif,
+    "ICO": decode_ico,
+    **{name: partial(decode_with_pillow, file_format=name) for name in ("WEBP", "BMP", "TGA", "QOI")},
 }
 
 # Warning filters, Pillow's size limit and the standard error are of the whole process: one decode at a time.
@@ -82,16 +93,22 @@ def _decoder_for(path: Path) -> Callable[..., Decoded]:
             raise ImageReadError(f"{name} is not a regular file. Name a picture file.")
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
+            size = file.seek(0, 2)
     except FileNotFoundError as error:
         raise ImageReadError(f"{name} does not exist. Check the name.") from error
     except (OSError, ValueError) as error:
         raise ImageReadError(f"{name} could not be opened ({_reason(error)}). Check its permissions.") from error
     if not head:
         raise ImageReadError(f"{name} is empty (0 bytes). Get a fresh copy.")
-    file_format = sniff(head)
-    if file_format not in _DECODERS:
-        what = "is a HEIC picture, which cannot be read" if file_format == "HEIC" else "is not a picture we can read"
+    file_format = sniff(head) or ("TGA" if is_tga(path, head) else None)
+    if file_format is None:
+        kind = foreign_kind(head)
+        what = f"is {kind}, which cannot be read" if kind else "is not a picture we can read"
         raise ImageReadError(f"{name} {what}. Save it as one of: {READABLE}.")
+    if file_format in _TAKEN_WHOLE and size > MAX_FILE_BYTES:
+        raise ImageReadError(
+            f"{name} has {size / 1e9:.1f} GB; no {file_format} picture is that large. Save it as TIFF."
+        )
     return _DECODERS[file_format]
 
 

@@ -11,18 +11,18 @@ from PIL import Image
 
 from ddnsr_cli.errors import ConfigError, ImageWriteError
 from ddnsr_cli.files import atomic_path
-from ddnsr_cli.images.colour import gray_to_rgb, profile_fits
-from ddnsr_cli.images.exif import mend_exif, mend_xmp, without_orientation
+from ddnsr_cli.images.colour import gray_to_rgb
+from ddnsr_cli.images.exif import without_orientation
+from ddnsr_cli.images.fitting import fitting_metadata
 from ddnsr_cli.images.formats import format_of, shown
+from ddnsr_cli.images.iptc import SEGMENT_PREFIX, resource_block
 from ddnsr_cli.images.limits import check_format
-from ddnsr_cli.images.picture import Metadata, Picture, to_8_bits
+from ddnsr_cli.images.picture import COMMENT, Metadata, Picture, to_8_bits
 from ddnsr_cli.images.write_png import write_png
 from ddnsr_cli.images.write_tiff import write_tiff
 
-_JPEG_MARKER_BYTES = 65_533
-_JPEG_EXIF_BYTES = _JPEG_MARKER_BYTES - 6
-_JPEG_XMP_BYTES = _JPEG_MARKER_BYTES - 29
 _EXIF_PREFIX = b"Exif\0\0"
+_APP13 = b"\xff\xed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,21 +42,27 @@ class WriteOptions:
             raise ConfigError(f"compression must be 0 to 9, got {self.compression}.")
 
 
-def write_picture(picture: Picture, path: Path, options: WriteOptions | None = None) -> tuple[str, ...]:
+def write_picture(
+    picture: Picture, path: Path, options: WriteOptions | None = None, *, finish: Callable[[Path], None] | None = None
+) -> tuple[str, ...]:
     """Write a picture in the format of the extension; the file appears whole or not at all.
 
     Profile, EXIF, XMP, resolution and text go along where the format has a place for them, mended for the size.
     Gives notes about what was left out. The folder must exist; see `check_writable` for what to ask before the
-    work. Raises ImageWriteError where the format cannot hold the picture or the disk does not take it.
+    work. finish: called with the written file before it takes its place, to add what comes behind the picture.
+    Raises ImageWriteError where the format cannot hold the picture or the disk does not take it.
     """
     options = options or WriteOptions()
     size = {"width": picture.width, "height": picture.height}
     check_format(path, **size, has_alpha=picture.has_alpha, depth_bits=picture.depth_bits)
     file_format = format_of(path) or "PNG"
-    metadata, notes = _fitting(picture, file_format)
+    metadata, notes = fitting_metadata(picture, file_format)
     try:
-        with atomic_path(path) as part, part.open("wb") as file:
-            _WRITERS[file_format](replace(picture, metadata=metadata), file, options)
+        with atomic_path(path) as part:
+            with part.open("wb") as file:
+                _WRITERS[file_format](replace(picture, metadata=metadata), file, options)
+            if finish is not None:
+                finish(part)
     except OSError as error:
         reason = error.strerror or error
         raise ImageWriteError(
@@ -65,26 +71,6 @@ def write_picture(picture: Picture, path: Path, options: WriteOptions | None = N
     except (ValueError, RuntimeError, MemoryError) as error:  # what Pillow's encoders raise
         raise ImageWriteError(f"{shown(path)} could not be written ({error}). Try .png or .tif.") from error
     return notes
-
-
-def _fitting(picture: Picture, file_format: str) -> tuple[Metadata, tuple[str, ...]]:
-    """The metadata as they are to be written, and what the format has no room for."""
-    metadata, size = picture.metadata, {"width": picture.width, "height": picture.height}
-    notes = []
-    icc = metadata.icc if metadata.icc and profile_fits(metadata.icc, picture.pixels.shape[2]) else None
-    exif = mend_exif(metadata.exif, **size) if metadata.exif else None
-    xmp = mend_xmp(metadata.xmp, **size) if metadata.xmp else None
-    if file_format == "BMP" and (icc or exif or xmp):
-        notes.append("BMP holds no colour profile, EXIF or XMP; they were left out")
-    if file_format == "JPEG" and exif and len(exif) > _JPEG_EXIF_BYTES:
-        exif = None
-        notes.append("the EXIF data are too long for JPEG and were left out")
-    if file_format == "JPEG" and xmp and len(xmp) > _JPEG_XMP_BYTES:
-        xmp = None
-        notes.append("the XMP data are too long for JPEG and were left out")
-    if file_format != "PNG" and metadata.text:
-        notes.append(f"{file_format} has no place for the text of a PNG ({', '.join(metadata.text)})")
-    return replace(metadata, icc=icc, exif=exif, xmp=xmp), tuple(notes)
 
 
 def _write_png(picture: Picture, file: BinaryIO, options: WriteOptions) -> None:
@@ -100,6 +86,11 @@ def _write_jpeg(picture: Picture, file: BinaryIO, options: WriteOptions) -> None
     settings: dict[str, Any] = {"quality": options.quality, "subsampling": "4:4:4"}
     if picture.metadata.dpi:
         settings["dpi"] = picture.metadata.dpi
+    if comment := picture.metadata.text.get(COMMENT):
+        settings["comment"] = comment.encode("utf-8", "replace")
+    if iptc := picture.metadata.iptc:
+        segment = SEGMENT_PREFIX + resource_block(iptc)
+        settings["extra"] = _APP13 + (len(segment) + 2).to_bytes(2, "big") + segment
     exif = picture.metadata.exif
     metadata = replace(picture.metadata, exif=_EXIF_PREFIX + exif if exif else None)
     _save(_image(picture), file, "JPEG", metadata, settings)

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from ddnsr_cli.images.bands import sample_bands
 from ddnsr_cli.images.deflate import zlib_stream
+from ddnsr_cli.images.iptc import raw_profile, resource_block
 from ddnsr_cli.images.picture import Metadata, Picture
+from ddnsr_cli.images.png_metadata import IPTC_KEYWORD, XMP_KEYWORD
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPES = {(True, False): 0, (False, False): 2, (True, True): 4, (False, True): 6}  # gray?, alpha?
@@ -56,6 +58,7 @@ def _filtered_bands(picture: Picture) -> Iterator[bytes]:
 
 
 def _metadata_chunks(metadata: Metadata) -> Iterator[tuple[bytes, bytes]]:
+    yield from metadata.png_colour
     if metadata.icc:
         yield b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc)
     if metadata.dpi:
@@ -63,14 +66,22 @@ def _metadata_chunks(metadata: Metadata) -> Iterator[tuple[bytes, bytes]]:
     if metadata.exif:
         yield b"eXIf", metadata.exif
     if metadata.xmp:
-        yield b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + metadata.xmp
+        yield b"iTXt", XMP_KEYWORD.encode() + b"\0\0\0\0\0" + metadata.xmp
+    if metadata.iptc:
+        profile = zlib.compress(raw_profile("iptc", resource_block(metadata.iptc)))
+        yield b"zTXt", IPTC_KEYWORD.encode() + b"\0\0" + profile
     for key, value in metadata.text.items():
         if keyword := key.encode("latin-1", "replace")[:_KEYWORD_BYTES]:
-            yield _text_chunk(keyword, value.replace("\0", ""))
+            yield _text_chunk(keyword, value.replace("\0", ""), metadata.languages.get(key))
 
 
-def _text_chunk(keyword: bytes, value: str) -> tuple[bytes, bytes]:
-    try:
-        return b"tEXt", keyword + b"\0" + value.encode("latin-1")
-    except UnicodeEncodeError:
-        return b"iTXt", keyword + b"\0\0\0\0\0" + value.encode("utf-8", "replace")
+def _text_chunk(keyword: bytes, value: str, told: tuple[str, str] | None) -> tuple[bytes, bytes]:
+    """A text; told: its language and the translated keyword."""
+    if told is None:
+        try:
+            return b"tEXt", keyword + b"\0" + value.encode("latin-1")
+        except UnicodeEncodeError:
+            pass  # iTXt holds all of Unicode
+    language, translated = told or ("", "")
+    heading = b"\0".join((keyword, b"\0", language.encode("ascii", "replace"), translated.encode(), b""))
+    return b"iTXt", heading + value.encode("utf-8", "replace")

@@ -105,6 +105,9 @@ def _metadata_fields(metadata: Metadata, layout: Layout) -> Iterator[Field]:
         yield Field(tags.ICC, UNDEFINED, len(metadata.icc), metadata.icc)
     if metadata.xmp:
         yield Field(tags.XMP, BYTE, len(metadata.xmp), metadata.xmp)
+    if metadata.iptc:  # as whole LONGs, for the sake of libtiff; their bytes are in no order of their own
+        padded = metadata.iptc + bytes(-len(metadata.iptc) % 4)
+        yield Field(tags.IPTC, LONG, len(padded) // 4, padded)
     if metadata.dpi:
         for tag, dpi in zip((tags.X_RESOLUTION, tags.Y_RESOLUTION), metadata.dpi, strict=True):
             yield Field(tag, RATIONAL, 1, struct.pack(layout.order + "II", round(dpi * 1000), 1000))

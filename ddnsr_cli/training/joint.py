@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ddnsr_cli.config import options_to_json
 from ddnsr_cli.losses.adversarial import gan_disc_loss, gan_gen_loss, relativistic_disc_loss, relativistic_gen_loss
 from ddnsr_cli.losses.features import colour_loss, content_loss, content_reference, cycle_loss
-from ddnsr_cli.nets.degrader import Degrader, start_as_area
+from ddnsr_cli.nets.degrader import Degrader, start_as_area, start_with_noise
 from ddnsr_cli.nets.discriminators import PatchGANDiscriminator, VGGStyleConfig, VGGStyleDiscriminator
 from ddnsr_cli.nets.rrdb import RRDBNet, start_as_nearest
 from ddnsr_cli.nets.vgg19 import Tap
@@ -251,6 +251,7 @@ def _fresh_nets(options: JointOptions) -> JointNets:
         nets = JointNets(options)
     start_as_nearest(nets.sr_net, torch.Generator().manual_seed(options.stream.seed))
     start_as_area(nets.degrader, torch.Generator().manual_seed(options.stream.seed))
+    start_with_noise(nets.degrader)
     return nets
 
 

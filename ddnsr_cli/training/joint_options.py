@@ -181,7 +181,7 @@ def small_helpers(options: JointOptions) -> JointOptions:
         options,
         degrader=DegraderConfig(features=options.degrader.features // 2, blocks=options.degrader.blocks // 2),
         critic_features=options.critic_features // 2,
-        lr_critic_features=options.lr_critic_features // 4,
+        lr_critic_features=options.lr_critic_features // 2,
     )
 
 

@@ -59,9 +59,9 @@ tags: [super-resolution, rrdb, ddnsr]
 
 # {name}
 
-Enlarges photos {scale} times. Trained by `ddnsr {version}` for fidelity alone: the mean absolute error on pairs made
-from clean photos by blur, reduction and noise. It has seen no camera's own degradation and no adversarial loss, so
-results are smooth; it is a baseline, or the beginning of a joint run. No scores were measured for this card.
+Enlarges photos {scale} times. Trained by `ddnsr {version}` for fidelity alone: the mean absolute error on {pairs},
+and no adversarial loss, so results are smooth; it is a baseline, or the beginning of a joint run. No scores were
+measured for this card.
 
 - `sr.safetensors`: reconstruction network, RRDB with {features} features, {blocks} blocks, growth {growth}
 
@@ -77,6 +77,7 @@ ddnsr upscale photo.jpg -m {name} -o out.png
 |---|---|
 | steps | {step} |
 | photos (clean HR) | {hr} |
+| photos (LR partners) | {lr} |
 
 Licence: that of the photos it was trained on decides; fill it in before you publish.
 
@@ -88,6 +89,8 @@ Licence: that of the photos it was trained on decides; fill it in before you pub
 </details>
 """
 
+_CLASSICAL_PAIRS = "pairs made from clean photos by\nblur, reduction and noise, that is on no camera's own degradation"
+
 
 def fidelity_card(
     name: str, network: RRDBConfig, training: Mapping[str, Any], options: Mapping[str, Any], version: str
@@ -96,6 +99,7 @@ def fidelity_card(
 
     training: its `step` and `data`. options: all options of the run, as JSON. version: of ddnsr, that trained it.
     """
+    partners = training["data"].get("lr")
     return _FIDELITY_CARD.format(
         name=name,
         version=version,
@@ -104,7 +108,9 @@ def fidelity_card(
         blocks=network.blocks,
         growth=network.growth,
         step=training["step"],
+        pairs="ready pairs of photos" if partners else _CLASSICAL_PAIRS,
         hr=training["data"]["hr"],
+        lr=partners or "made on the way",
         options=json.dumps(options, indent=2),
     )
 

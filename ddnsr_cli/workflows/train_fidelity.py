@@ -1,4 +1,4 @@
-"""`ddnsr train --fidelity`: the reconstruction network alone, on classically degraded crops."""
+"""`ddnsr train --fidelity`: the reconstruction network alone, on crops degraded classically or on ready pairs."""
 
 import json
 from dataclasses import dataclass, field
@@ -8,7 +8,8 @@ from ddnsr_cli.checkpoint import save_sr_net
 from ddnsr_cli.config import options_to_json
 from ddnsr_cli.data.pairs import PhotoPair, match_pairs
 from ddnsr_cli.data.photos import list_photos, split_by_size
-from ddnsr_cli.data.stream import PairVisits, batches, least_photo_px
+from ddnsr_cli.data.ready_pairs import ReadyPairs
+from ddnsr_cli.data.stream import CropVisits, PairVisits, batches, least_photo_px
 from ddnsr_cli.device import choose_device
 from ddnsr_cli.errors import DataError
 from ddnsr_cli.training.fidelity import FidelityTrainer
@@ -29,6 +30,9 @@ class FidelityRequest:
 
     hr: Path
     """Folder of clean HR photos."""
+
+    lr: Path | None = None
+    """Folder of their LR partners, the same names, as `ddnsr degrade` makes them; None: degraded on the way."""
 
     run: Path
     """Folder of the run; made when missing, resumed when it holds a state."""
@@ -51,17 +55,15 @@ def train_fidelity(request: FidelityRequest, listener: TrainListener, stop: Stop
 
     Raises DataError for folders of no use, TrainingError when the run cannot go on, DeviceError.
     """
-    photos = _usable_photos(request, listener)
+    visits, listed = _visits(request, listener)
     pairs = _validation_pairs(request)
     trainer = FidelityTrainer(request.options, choose_device(request.device))
     folder = RunFolder(request.run)
-    listed = {"hr": photo_list(request.hr, photos)}
     saved = folder.resume(trainer, free_to_change=FREE_TO_CHANGE)
     if saved is not None:
-        refuse_other_photos(request.run, saved["photos"], listed)
+        refuse_other_photos(request.run, {"lr": "", **saved["photos"]}, listed)
         listener.note(f"resumed {request.run} at step {trainer.step}")
     folder.prepare(trainer)
-    visits = PairVisits(photos, request.options.stream, request.options.degradation)
     steps = request.options.schedule.steps
     drive(
         trainer,
@@ -84,7 +86,7 @@ def _hooks(
     request: FidelityRequest,
     listener: TrainListener,
 ) -> LoopHooks:
-    data = {"hr": request.hr.name}
+    data = {"hr": request.hr.name} | ({"lr": request.lr.name} if request.lr else {})
     steps = request.options.schedule.steps
 
     def validate(step: int) -> None:
@@ -117,14 +119,31 @@ def _hooks(
     )
 
 
-def _usable_photos(request: FidelityRequest, listener: TrainListener) -> list[Path]:
-    least = least_photo_px(request.options.stream, request.options.degradation.scale)
-    large, small = split_by_size(list_photos(request.hr), least)
+def _visits(request: FidelityRequest, listener: TrainListener) -> tuple[CropVisits, dict[str, str]]:
+    """Where crops come from, and digests of the photos: `hr`, and `lr`, empty when LR crops are made on the way."""
+    options = request.options
+    if request.lr is None:
+        photos = _usable(list_photos(request.hr), least_photo_px(options.stream, options.degradation.scale), listener)
+        listed = {"hr": photo_list(request.hr, photos), "lr": ""}
+        return PairVisits(photos, options.stream, options.degradation), listed
+    pairs = match_pairs(request.lr, request.hr, scale=options.degradation.scale)
+    usable = set(_usable([pair.hr for pair in pairs], options.stream.crop_px, listener))
+    pairs = [pair for pair in pairs if pair.hr in usable]
+    listed = {
+        "hr": photo_list(request.hr, [pair.hr for pair in pairs]),
+        "lr": photo_list(request.lr, [pair.lr for pair in pairs]),
+    }
+    return ReadyPairs(pairs, options.stream, options.degradation.scale), listed
+
+
+def _usable(photos: list[Path], least: int, listener: TrainListener) -> list[Path]:
+    """The photos whose shorter side has `least` pixels. Raises DataError for fewer than two."""
+    large, small = split_by_size(photos, least)
     for path in small:
         listener.note(f"{path} is left out: its shorter side is below {least} pixels")
     if len(large) < 2:
         raise DataError(
-            f"{request.hr} has {len(large)} photos of {least} pixels or more a side; at least 2 are needed."
+            f"Of {len(photos)} HR photos {len(large)} have {least} pixels or more a side; at least 2 are needed."
         )
     return large
 

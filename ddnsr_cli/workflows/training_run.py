@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ddnsr_cli.data.pairs import PhotoPair
 from ddnsr_cli.data.photos import decode_rgb
 from ddnsr_cli.errors import NotFiniteError
-from ddnsr_cli.metrics.fidelity import psnr_db, ssim
+from ddnsr_cli.metrics.comparison import Distance, compare
 from ddnsr_cli.training.loop import LoopHooks, StepReport, Stop, Trainer, run_loop
 from ddnsr_cli.training.options import Rhythm
 from ddnsr_cli.workflows.run_folder import Resumable, RunFolder
@@ -21,9 +21,10 @@ from ddnsr_cli.workflows.run_folder import Resumable, RunFolder
 MOST_ROLLBACKS = 3
 CROP_PX = 4  # border that validation ignores, HR pixels: the scale, as papers do
 
+SCORE_NAMES = {"psnr": "psnr_db", "ssim": "ssim", "lpips": "lpips"}
+"""What the log of a run calls the figures of `compare`."""
+
 Batches = Generator[tuple[Tensor, Tensor], None, None]
-Distance = Callable[[Tensor, Tensor], Tensor]
-"""(sr, hr), both (1, 3, H, W) in [0, 1] -> (1,): LPIPS, say."""
 
 
 class RunTrainer(Trainer, Resumable, Protocol):
@@ -100,15 +101,12 @@ def validation_scores(
 
     device: of the network and of `lpips`.
     """
-    rows: dict[str, list[float]] = {"psnr_db": [], "ssim": []}
+    rows: dict[str, list[float]] = {}
     for pair in pairs:
         sr = whole_levels(net(photo_tensor(pair.lr).to(device)).float())
-        hr = photo_tensor(pair.hr).to(device)
-        rows["psnr_db"].append(psnr_db(sr, hr, crop_px=CROP_PX).item())
-        rows["ssim"].append(ssim(sr, hr, crop_px=CROP_PX).item())
-        if lpips is not None:
-            inner = (..., slice(CROP_PX, -CROP_PX), slice(CROP_PX, -CROP_PX))
-            rows.setdefault("lpips", []).append(lpips(sr[inner], hr[inner]).item())
+        scores = compare(sr, photo_tensor(pair.hr).to(device), crop_px=CROP_PX, lpips=lpips)
+        for name, value in scores.items():
+            rows.setdefault(SCORE_NAMES[name], []).append(value.item())
     return {name: float(np.mean(values)) for name, values in rows.items()}
 
 

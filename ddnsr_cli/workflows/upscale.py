@@ -1,285 +1,232 @@
 """`ddnsr upscale`: from picture files to larger picture files."""
 
-import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypedDict
 
-import numpy as np
-
-from ddnsr_cli.checkpoint import load_sr_net
-from ddnsr_cli.device import DtypeName, choose_device, choose_dtype
-from ddnsr_cli.errors import BatchError, ConfigError, DdnsrError, ImageReadError, ImageWriteError, OutOfMemoryError
-from ddnsr_cli.files import is_folder, is_there
-from ddnsr_cli.images.alpha import fill_transparent
-from ddnsr_cli.images.edges import held_near, spread
-from ddnsr_cli.images.formats import format_of, shown
-from ddnsr_cli.images.limits import check_writable, holds_alpha
-from ddnsr_cli.images.listing import find_images
-from ddnsr_cli.images.names import Found, OutputNames
-from ddnsr_cli.images.picture import Picture, Pixels
-from ddnsr_cli.images.read import MAX_PIXELS, read_picture
-from ddnsr_cli.images.resize import OutputSize, resize
-from ddnsr_cli.images.tensors import to_pixels, to_tensor
-from ddnsr_cli.images.tiles import TileConfig
-from ddnsr_cli.images.write import WriteOptions, write_picture
-from ddnsr_cli.inference import Upscaler
+from ddnsr_cli.errors import BatchError, DdnsrError, ImageWriteError, OutOfMemoryError
+from ddnsr_cli.files import is_there
+from ddnsr_cli.images.formats import shown
+from ddnsr_cli.images.limits import check_format, check_writable
 from ddnsr_cli.memory import free_host_bytes
-from ddnsr_cli.registry import read_registry
-from ddnsr_cli.tiling import TensorSource
-from ddnsr_cli.weights import find_weights
+from ddnsr_cli.workflows.upscaling.engine import Engine, start_engine
+from ddnsr_cli.workflows.upscaling.estimate import TileCost, measure_tile
+from ddnsr_cli.workflows.upscaling.events import Event, Failed, Planned, Skipped, Started, Summary, Written
+from ddnsr_cli.workflows.upscaling.finished import Settings, State, settings_of, sheet_of, state_of
+from ddnsr_cli.workflows.upscaling.jobs import Job, folder_jobs, is_single, listed, single_job
+from ddnsr_cli.workflows.upscaling.make import Prepared, make, prepare
+from ddnsr_cli.workflows.upscaling.memory import result_bytes
+from ddnsr_cli.workflows.upscaling.options import LookOptions, UpscaleListener, UpscaleOptions
 
-BESIDE_SUFFIX = "_x4"  # only when a result lies beside its source: in a folder of its own it keeps the name
-MOST_NAMES = 20  # in one message; each failure was told when it happened
+__all__ = ["LookOptions", "UpscaleListener", "UpscaleOptions", "upscale_images"]
+
 CANVAS_SHARE = 0.8  # of free memory: what a result may take before we refuse to begin
-RESIZE_BYTES = 18  # a sample of a resized result while it is made: four times float32, once or twice itself
-
-
-@dataclass(frozen=True, kw_only=True)
-class UpscaleOptions:
-    """What to do with every picture."""
-
-    model: str | None = None
-    """As `find_weights` takes; None: the bundled default."""
-
-    device: str = "auto"
-    dtype: DtypeName = "auto"
-    tiles: TileConfig = field(default_factory=TileConfig)
-
-    tta: bool = False
-    """Average the results of the eight flips and turns: eight times slower, a little better."""
-
-    size: OutputSize = field(default_factory=OutputSize)
-    write: WriteOptions = field(default_factory=WriteOptions)
-
-    format: str | None = None
-    """Extension of the results without a dot; None: that of the output file, else png."""
-
-    suffix: str | None = None
-    """Put after the stem of each result; None: `_x4` beside the source, nothing elsewhere."""
-
-    overwrite: bool = False
-    max_pixels: int = MAX_PIXELS
-    """Largest input, pixels."""
-
-    offline: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class UpscaleListener:
-    """Whom the work tells."""
-
-    image: Callable[[str], None]
-    """A picture begins."""
-
-    tile: Callable[[int, int], None]
-    """(tiles done, tiles in all) of the picture."""
-
-    note: Callable[[str], None]
-    """One sentence for the user."""
-
-    detail: Callable[[str], None]
-    """One sentence for the curious."""
-
-    failed: Callable[[DdnsrError], None]
-    """One picture of several could not be done."""
-
-    download: Callable[[int, int], None]
-    """(bytes done, bytes in all) of the weights."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Written:
-    """One finished result."""
-
-    source: Path
-    target: Path
-    width: int
-    height: int
-    seconds: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """One picture to do."""
-
-    source: Path
-    target: Path
 
 
 def upscale_images(
     inputs: Sequence[Path], output: Path | None, options: UpscaleOptions, listener: UpscaleListener
-) -> Iterator[Written]:
-    """Up-scale files and folders, one result at a time, in the order found.
+) -> Iterator[Event]:
+    """Up-scale files and folders one by one in the order found, and tell what happens. The last event is a Summary.
 
     A single named file raises its own error. Of several pictures each failure is told to the listener and the rest
-    go on; at the end BatchError names them. Results that exist are skipped when there are several pictures.
+    go on, unless `fail_fast`; at the end BatchError names them. Several pictures go on where an earlier run was ended:
+    what is finished is skipped, what was made otherwise is made anew, what is not ours is left alone and fails.
     """
-    names = _names(output, options)
-    if len(inputs) == 1 and not is_folder(inputs[0]):
-        (found,) = find_images(inputs)
-        job = _single_job(found, output, names, options)
+    single = is_single(inputs)
+    if single:
+        job = single_job(inputs[0], output, options)
         _refuse_to_lose(job, options)
-        yield _upscale_file(job, _engine(options, listener), options, listener)
-        return
-    if output is not None and not is_folder(output) and (is_there(output) or format_of(output)):
-        raise ImageWriteError(
-            f"{shown(output)} names a file, and there may be several pictures. Give a folder with -o."
-        )
-    pictures = find_images(inputs, results=names)
-    first = next(pictures, None)
-    if first is None:
-        raise ImageReadError(f"{_listed(inputs)}: no picture is in there. Name a picture, or a folder that holds some.")
-    jobs = (Job(source=one.source, target=names.target(one)) for one in itertools.chain([first], pictures))
-    yield from _batch(jobs, _engine(options, listener), options, listener)
+        jobs: Iterable[Job] = [job]
+    else:
+        jobs = folder_jobs(inputs, output, options)
+    engine = start_engine(options, listener)
+    run = _Run(engine, options, listener, resumes=not single)
+    yield from _all(jobs, run, stop_at_first=single or options.fail_fast)
 
 
-def upscale_picture(picture: Picture, engine: Upscaler, listener: UpscaleListener) -> Picture:
-    """The picture enlarged by the network's scale: same depth, gray stays gray, alpha and metadata kept."""
-    pixels = picture.pixels if picture.alpha is None else fill_transparent(picture.pixels, picture.alpha)
-    larger = _run(pixels, engine, listener)
-    alpha = None if picture.alpha is None else _larger_alpha(picture.alpha, engine, listener)
-    return replace(picture, pixels=larger, alpha=alpha)
-
-
-def _names(output: Path | None, options: UpscaleOptions) -> OutputNames:
-    default = "" if output is not None else BESIDE_SUFFIX
-    return OutputNames(
-        folder=output,
-        suffix=default if options.suffix is None else options.suffix,
-        extension=options.format or "png",
-    )
-
-
-def _single_job(found: Found, output: Path | None, names: OutputNames, options: UpscaleOptions) -> Job:
-    """-o names the file when it has an extension and is no folder; else the folder."""
-    if output is None or not output.suffix or is_folder(output):
-        return Job(source=found.source, target=names.target(found))
-    if options.format is not None and format_of(output) != format_of(Path(f"x.{options.format}")):
-        raise ConfigError(f"-o {shown(output)} and --format {options.format} disagree. Drop one of them.")
-    return Job(source=found.source, target=output)
-
-
-def _engine(options: UpscaleOptions, listener: UpscaleListener) -> Upscaler:
-    device = choose_device(options.device)
-    weights = find_weights(
-        options.model, registry=read_registry(), offline=options.offline, on_progress=listener.download
-    )
-    net, _ = load_sr_net(weights.path)
-    engine = Upscaler(
-        net,
-        device=device,
-        dtype=choose_dtype(device, options.dtype),
-        tiles=options.tiles,
-        tta=options.tta,
-        name=weights.name,
-    )
-    listener.detail(
-        f"model {weights.name} ({weights.path}), on {device}, in {str(engine.dtype).removeprefix('torch.')}"
-    )
-    return engine
-
-
-def _batch(
-    jobs: Iterator[Job], engine: Upscaler, options: UpscaleOptions, listener: UpscaleListener
-) -> Iterator[Written]:
+def _all(jobs: Iterable[Job], run: "_Run", *, stop_at_first: bool) -> Iterator[Event]:
     failed: list[Path] = []
-    done = skipped = 0
     for job in jobs:
-        if is_there(job.target) and not options.overwrite and not _is_same_file(job):
-            skipped += 1
-            continue
         try:
-            yield _upscale_file(job, engine, options, listener)
-            done += 1
+            for event in run.work(job):
+                run.counts[type(event)] += 1
+                yield event
         except DdnsrError as error:
+            run.counts[Failed] += 1
             failed.append(job.source)
-            listener.failed(error)
-    if skipped:
-        listener.note(f"{skipped} results were there already and were left as they are (--overwrite makes them anew)")
+            yield Failed(
+                input=job.source, output=job.target, error=" ".join(str(error).split()), exit_code=error.exit_code
+            )
+            if stop_at_first:
+                yield run.summary()
+                raise
+            run.listener.failed(error)
+    run.tell_end()
+    yield run.summary()
     if failed:
-        raise BatchError(f"{len(failed)} of {done + skipped + len(failed)} pictures failed: {_listed(failed)}.")
+        raise BatchError(f"{len(failed)} of {run.pictures} pictures failed: {listed(failed)}.")
 
 
-def _listed(paths: Sequence[Path]) -> str:
-    more = f" and {len(paths) - MOST_NAMES} more" if len(paths) > MOST_NAMES else ""
-    return ", ".join(shown(path) for path in paths[:MOST_NAMES]) + more
+class Asked(TypedDict):
+    """What a format has to hold, as `check_format` takes it."""
+
+    width: int
+    height: int
+    has_alpha: bool
+    depth_bits: int
 
 
-def _upscale_file(job: Job, engine: Upscaler, options: UpscaleOptions, listener: UpscaleListener) -> Written:
-    start = time.perf_counter()
-    _refuse_to_lose(job, options)
-    picture = _without_idle_alpha(read_picture(job.source, max_pixels=options.max_pixels), job.target)
-    width, height = options.size.pixels(picture.width, picture.height, engine.scale)
-    _check_memory(job, picture, (width, height), engine.scale)
-    lost = check_writable(
-        job.target, width=width, height=height, has_alpha=picture.has_alpha, depth_bits=picture.depth_bits
-    )
-    _tell(job, (*picture.notes, *lost), listener)
-    listener.image(shown(Path(job.source.name)))
-    plan = engine.plan(picture.height, picture.width)
-    listener.detail(f"{shown(job.source)}: {width}x{height} pixels, {plan.tiles} tiles of {plan.window_px} pixels")
-    larger = upscale_picture(picture, engine, listener)
-    if (larger.width, larger.height) != (width, height):
-        larger = resize(larger, width, height)
-    left_out = write_picture(larger, job.target, options.write)
-    _tell(job, [note for note in left_out if note not in lost], listener)
-    return Written(
-        source=job.source, target=job.target, width=width, height=height, seconds=time.perf_counter() - start
-    )
+class _Run:
+    """The pictures of one call, and what became of them."""
+
+    def __init__(self, engine: Engine, options: UpscaleOptions, listener: UpscaleListener, *, resumes: bool) -> None:
+        self.listener = listener
+        self.counts: Counter[type[Event]] = Counter()
+        self._engine = engine
+        self._options = options
+        self._resumes = resumes
+        self._since = time.perf_counter()
+        self._anew: Counter[str] = Counter()
+        self._tile: TileCost | None = None
+        self._planned_seconds = 0.0
+
+    @property
+    def pictures(self) -> int:
+        """How many there were so far."""
+        return sum(count for kind, count in self.counts.items() if kind is not Started)
+
+    def work(self, job: Job) -> Iterator[Event]:
+        """Do one picture. Raises what belongs to it."""
+        _refuse_in_place(job)
+        settings = settings_of(self._options, self._engine.sha256, job.target)
+        state, why = self._found(job, settings)
+        if state is State.FINISHED:
+            yield Skipped(input=job.source, output=job.target)
+            return
+        if not self._options.dry_run:
+            yield Started(input=job.source, output=job.target, anew=why)
+        prepared = prepare(job, self._options, self._engine.upscaler.scale)
+        _check_memory(prepared, self._engine.upscaler.scale)
+        yield self._planned(prepared, why) if self._options.dry_run else self._made(prepared, settings)
+
+    def _found(self, job: Job, settings: Settings) -> tuple[State, str | None]:
+        """What an earlier run left of this job. Raises ImageWriteError where that is not ours to replace."""
+        if not self._resumes or self._options.overwrite:
+            return State.ABSENT, None
+        states = [(job.target, *state_of(job.source, job.target, settings))]
+        if self._options.compare:
+            sheet = sheet_of(job.target)
+            states.append((sheet, *state_of(job.source, sheet, settings, kind="sheet")))
+        for target, state, _ in states:
+            if state is State.FOREIGN:
+                raise ImageWriteError(
+                    f"{shown(target)} exists and is no result of ddnsr, or was changed since. Move it away, or add "
+                    "--overwrite."
+                )
+        for target, state, why in states:
+            if state is State.OUTDATED:
+                self._anew[why] += 1
+                if self._anew[why] == 1:
+                    self.listener.note(f"{shown(target)} was made {why}: it is made anew, and so are others like it")
+                return state, why
+        finished = all(state is State.FINISHED for _, state, _ in states)
+        return (State.FINISHED if finished else State.ABSENT), None
+
+    def _made(self, prepared: Prepared, settings: Settings) -> Event:
+        job, picture = prepared.job, prepared.picture
+        lost = check_writable(job.target, **_asked(prepared))
+        self.listener.image(shown(Path(job.source.name)))
+        plan = self._engine.upscaler.plan(picture.height, picture.width)
+        width, height = prepared.size
+        self.listener.detail(
+            f"{shown(job.source)}: {width}x{height} pixels, {plan.tiles} tiles of {plan.window_px} pixels"
+        )
+        told = replace(prepared, notes=(*prepared.notes, *lost))
+        return make(told, self._engine, self._options, settings, self.listener)
+
+    def _planned(self, prepared: Prepared, why: str | None) -> Event:
+        picture, (width, height), job = prepared.picture, prepared.size, prepared.job
+        check_format(job.target, **_asked(prepared))
+        upscaler = self._engine.upscaler
+        if self._tile is None:
+            self._tile = measure_tile(picture, self._engine, job.target, self._options)
+        plan = upscaler.plan(picture.height, picture.width)
+        seconds = self._tile.seconds(plan, width * height) + time.perf_counter() - prepared.since
+        self._planned_seconds += seconds
+        return Planned(
+            input=job.source,
+            output=job.target,
+            anew=why,
+            width=width,
+            height=height,
+            tiles=plan.tiles,
+            seconds=seconds,
+            memory_bytes=result_bytes(picture, prepared.size, upscaler.scale) + self._tile.tile_bytes,
+        )
+
+    def tell_end(self) -> None:
+        """What a user wants to hear after the last picture."""
+        if skipped := self.counts[Skipped]:
+            results = _counted(skipped, "result")
+            self.listener.note(f"{results} there already, finished, and left as found (--overwrite makes them anew)")
+        for why, times in self._anew.items():
+            if times > 1:
+                self.listener.note(f"{times} results made {why} were made anew")
+        if self._options.dry_run:
+            results = _counted(self.counts[Planned], "result")
+            self.listener.note(f"nothing was written; {results} would be, in about {_in_words(self._planned_seconds)}")
+
+    def summary(self) -> Summary:
+        """What became of all pictures so far."""
+        return Summary(
+            written=self.counts[Written],
+            planned=self.counts[Planned],
+            skipped=self.counts[Skipped],
+            failed=self.counts[Failed],
+            seconds=time.perf_counter() - self._since,
+            model=self._engine.model,
+            model_sha256=self._engine.sha256,
+        )
 
 
-def _without_idle_alpha(picture: Picture, target: Path) -> Picture:
-    """An alpha channel that is opaque everywhere is no loss where the format holds none: screenshots have such."""
-    if picture.alpha is None or holds_alpha(target) or picture.alpha.min() < np.iinfo(picture.alpha.dtype).max:
-        return picture
-    return replace(picture, alpha=None)
+def _asked(prepared: Prepared) -> Asked:
+    width, height = prepared.size
+    picture = prepared.picture
+    return {"width": width, "height": height, "has_alpha": picture.has_alpha, "depth_bits": picture.depth_bits}
 
 
-def _check_memory(job: Job, picture: Picture, size: tuple[int, int], scale: int) -> None:
+def _check_memory(prepared: Prepared, scale: int) -> None:
     """Refuse a result that memory cannot hold: the system would end this program, or others, half-way."""
-    channels = picture.pixels.shape[2] + picture.has_alpha
-    width, height = size
-    need = picture.pixels.itemsize * channels * picture.width * picture.height * scale**2
-    if size != (picture.width * scale, picture.height * scale):
-        need += channels * (RESIZE_BYTES * width * height + 4 * width * picture.height * scale)  # the pass across
+    width, height = prepared.size
+    need = result_bytes(prepared.picture, prepared.size, scale)
     if need > CANVAS_SHARE * free_host_bytes():
         raise OutOfMemoryError(
-            f"{shown(job.source)}: a result of {width} x {height} pixels needs {need / 1e9:.1f} GB of memory, more than"
-            " is free. Ask for a smaller one, crop the picture, or use a machine with more."
+            f"{shown(prepared.job.source)}: a result of {width} x {height} pixels needs {need / 1e9:.1f} GB of memory,"
+            " more than is free. Ask for a smaller one, crop the picture, or use a machine with more."
         )
-
-
-def _tell(job: Job, notes: Sequence[str], listener: UpscaleListener) -> None:
-    for note in notes:
-        listener.note(f"{shown(job.source)}: {note}")
 
 
 def _refuse_to_lose(job: Job, options: UpscaleOptions) -> None:
-    if _is_same_file(job):
+    _refuse_in_place(job)
+    for target in (job.target, sheet_of(job.target)) if options.compare else (job.target,):
+        if is_there(target) and not options.overwrite:
+            raise ImageWriteError(f"{shown(target)} exists. Add --overwrite, or give another output with -o.")
+
+
+def _refuse_in_place(job: Job) -> None:
+    if job.is_in_place:
         raise ImageWriteError(f"{shown(job.target)} is the picture to read. Give another output with -o.")
-    if is_there(job.target) and not options.overwrite:
-        raise ImageWriteError(f"{shown(job.target)} exists. Add --overwrite, or give another output with -o.")
 
 
-def _is_same_file(job: Job) -> bool:
-    return is_there(job.target) and is_there(job.source) and job.target.samefile(job.source)
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
-def _run(pixels: Pixels, engine: Upscaler, listener: UpscaleListener) -> Pixels:
-    """Network over a picture, band by band into an array of the picture's own type."""
-    height, width, channels = pixels.shape
-    canvas: Pixels = np.empty((height * engine.scale, width * engine.scale, channels), pixels.dtype)
-    source = TensorSource(to_tensor(pixels))
-    for band in engine.bands(source, on_tile=listener.tile, on_note=listener.note):
-        rows = to_pixels(band.rows, dtype=pixels.dtype, gray=channels == 1)
-        canvas[band.top : band.top + len(rows)] = rows
-    return canvas
-
-
-def _larger_alpha(alpha: Pixels, engine: Upscaler, listener: UpscaleListener) -> Pixels:
-    """The alpha channel by the same network: edges as sharp as the picture's, flat areas as they were."""
-    if alpha.min() == alpha.max():
-        return spread(alpha, engine.scale)
-    return held_near(_run(alpha[..., None], engine, listener)[..., 0], alpha, engine.scale)
+def _in_words(seconds: float) -> str:
+    for unit, length in (("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} seconds"

@@ -12,14 +12,22 @@ from ddnsr_cli.cli.app import app
 
 SURFACE = {
     "upscale": (
-        "images -i/--input -o/--output -m/--model -s/--scale --width --height --long-side --megapixels -f/--format "
-        "--quality --suffix --overwrite --max-pixels -t/--tile --device/-g --dtype --fp32 -x/--tta --offline --json "
-        "-v/--verbose -q/--quiet"
+        "images -i/--input -o/--output -m/--model -s/--scale --width --height --long-side --megapixels --strength "
+        "--color-fix --grain --seed --to-srgb -f/--format --quality --suffix --overwrite --compare --dry-run --fail-fast "
+        "--max-pixels -t/--tile --device/-g --dtype --fp32 -x/--tta --offline --json -v/--verbose -q/--quiet"
+    ),
+    "degrade": (
+        "-o/--output images -i/--input --noise-source --per-image --seed --method -m/--model --sigma --patch-variance "
+        "--cleanup --realism-report --overwrite --max-pixels --workers --device/-g --offline --json -q/--quiet"
     ),
     "train": (
         "-o/--output --track --fidelity --hr --lr --data --val-lr --val-hr --check --target --start-from --l2 "
         "--ablation --vgg --perceptual-layer --lpips --lite --features --blocks --growth --steps --batch --crop --rate "
         "--seed --workers --log-every --save-every --validate-every --sample-every --device/-g --offline -q/--quiet"
+    ),
+    "eval": (
+        "ranks_files --lr --hr -m/--models --sr --table3 --reference --degrader --crop-border --lpips --lpips-weights "
+        "--against --seed --json --csv --markdown --report --keep --ranking --ranks --device/-g --offline -q/--quiet"
     ),
     "weights list": "--json",
     "weights info": "name",
@@ -47,7 +55,10 @@ def test_version(ddnsr):
     assert ddnsr("--version").out == f"ddnsr {__version__}\n"
 
 
-@pytest.mark.parametrize("words", [["--help"], ["upscale", "--help"], ["train", "-h"], ["weights", "--help"]])
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["upscale", "--help"], ["train", "-h"], ["degrade", "-h"], ["eval", "-h"], ["weights", "--help"]],
+)
 def test_help_is_quick_and_loads_no_engine(words):
     script = (
         "import sys, time; sys.argv[0] = 'ddnsr'\n"

@@ -95,7 +95,7 @@ def test_one_bad_file_stops_nothing_and_is_told(ddnsr, photo, quick_model, tmp_p
 
 def test_json_tells_each_result(ddnsr, photo, quick_model, tmp_path):
     done = ddnsr("upscale", photo(), "-o", tmp_path / "o.png", "-m", quick_model, "--json")
-    told = json.loads(done.out)
+    (told,) = (event for event in map(json.loads, done.out.splitlines()) if event["event"] == "written")
     assert {key: told[key] for key in ("event", "output", "width", "height")} == {
         "event": "written", "output": str(tmp_path / "o.png"), "width": 96, "height": 80,
     }  # fmt: skip

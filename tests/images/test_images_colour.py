@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import pyvips
 from picture_files import (
     GRAY,
     SRGB,
@@ -32,11 +33,30 @@ def test_cmyk_without_a_good_profile_is_converted_by_rule_of_thumb(read, profile
     assert "rule of thumb" in picture.notes[0]
 
 
-def test_16_bit_cmyk_is_read(read):
+def deep_cyan(profile):
     samples = np.zeros((8, 8, 4), np.uint16)
     samples[..., 0] = 65535
-    picture = read(vips_image(samples, "cmyk").tiffsave_buffer())
-    np.testing.assert_array_equal(picture.pixels[4, 4], [0, 255, 255])
+    image = vips_image(samples, "cmyk").copy()
+    if profile:
+        image.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
+    return image.tiffsave_buffer(keep="icc")
+
+
+@pytest.mark.parametrize("profile", [None, SRGB, cmyk_profile()[:300]])
+def test_16_bit_cmyk_without_a_good_profile_keeps_its_depth_by_rule_of_thumb(read, profile):
+    picture = read(deep_cyan(profile))
+    np.testing.assert_array_equal(picture.pixels[4, 4], [0, 65535, 65535])
+    assert "rule of thumb" in picture.notes[0]
+
+
+def test_16_bit_cmyk_goes_by_its_profile(read):
+    picture = read(deep_cyan(cmyk_profile()))
+    assert picture.depth_bits == 16
+    red, green, blue = (int(value) for value in picture.pixels[4, 4])
+    assert red > 50_000  # that profile shows cyan ink as red
+    assert max(green, blue) < 25_000
+    assert picture.notes == ("CMYK was converted to sRGB by its profile",)
+    assert picture.metadata.icc is None
 
 
 @pytest.mark.parametrize("mode", ["LAB", "YCbCr"])

@@ -1,4 +1,5 @@
 import struct
+import time
 from io import BytesIO
 
 import pytest
@@ -104,3 +105,22 @@ def test_pillow_and_we_read_the_same_orientation():
     data = encoded(Image.new("RGB", (8, 8)), "JPEG", exif=exif)
     with Image.open(BytesIO(data)) as image:
         assert orientation_of(bare_exif(image.info["exif"]), None) == 5
+
+
+def test_thousands_of_fields_to_one_directory_take_no_time():
+    count = 5400  # what fits into a JPEG
+    table = struct.pack("<HHII", 0x8769, 4, 1, 8) * count
+    begin = time.process_time()
+    mend_exif(b"II*\0" + struct.pack("<IH", 8, count) + table + bytes(4), width=1, height=1)
+    assert time.process_time() - begin < 2  # 5400 times 5400 fields would take a minute
+
+
+def test_millions_of_thumbnails_take_no_time():
+    begin = time.process_time()
+    one = b"<xmp:Thumbnails></xmp:Thumbnails>"
+    assert mend_xmp(b"<x>" + one * 200_000 + b"</x>", width=1, height=1) == b"<x></x>"
+    opened = b"<xmp:Thumbnails>" * 400_000
+    assert mend_xmp(opened, width=1, height=1) == opened
+    padding = b" " * 10_000_000
+    assert mend_xmp(padding, width=1, height=1) == padding
+    assert time.process_time() - begin < 4

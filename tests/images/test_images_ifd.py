@@ -1,4 +1,5 @@
 import struct
+import time
 from contextlib import suppress
 
 import pytest
@@ -91,3 +92,18 @@ def test_damage_raises_only_what_is_said(data):
         block[data.draw(st.integers(4, len(block) - 1))] = data.draw(st.integers(0, 255))
     with suppress(struct.error, ValueError):
         read_block(bytes(block[: data.draw(st.integers(8, len(block)))]))
+
+
+def test_thousands_of_fields_to_one_directory_take_no_time():
+    count = 4096
+    table = struct.pack("<HHII", EXIF_IFD, 4, 1, 8) * count
+    begin = time.process_time()
+    read_block(b"II*\0" + struct.pack("<IH", 8, count) + table + bytes(4))
+    assert time.process_time() - begin < 2
+
+
+def test_of_a_tag_that_comes_twice_the_first_counts():
+    layout = Layout("<")
+    header = pack_header(layout)
+    fields = (numbers_field(layout, 256, SHORT, 5), numbers_field(layout, 256, SHORT, 6))
+    assert read_block(header + pack_fields(fields, layout, len(header)))[1] == fields[:1]

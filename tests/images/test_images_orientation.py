@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import pyvips
-from picture_files import deep_png, encoded, exif_block, pillow, smooth, vips_image
+from picture_files import UNDO_TURN, deep_png, encoded, exif_block, pillow, smooth, vips_image
 from PIL import Image, PngImagePlugin
 
 from ddnsr_cli.images.exif import orientation_of
@@ -12,22 +12,11 @@ from ddnsr_cli.images.read import read_picture
 from ddnsr_cli.images.write import write_picture
 
 UPRIGHT = smooth(24, 40)
-# What has to be done to stored pixels, by the EXIF standard; here it is undone, to store UPRIGHT.
-UNDO = {
-    1: lambda seen: seen,
-    2: lambda seen: seen[:, ::-1],
-    3: lambda seen: np.rot90(seen, 2),
-    4: lambda seen: seen[::-1],
-    5: lambda seen: seen.swapaxes(0, 1),
-    6: lambda seen: np.rot90(seen, 1),  # shown turned clockwise, so stored turned the other way
-    7: lambda seen: np.rot90(seen, 2).swapaxes(0, 1),
-    8: lambda seen: np.rot90(seen, -1),
-}
 LOSSY = {"JPEG": {"quality": 95}, "WEBP": {"quality": 95}, "AVIF": {"quality": 95}}
 
 
 def stored(orientation):
-    return np.ascontiguousarray(UNDO[orientation](UPRIGHT))
+    return np.ascontiguousarray(UNDO_TURN[orientation](UPRIGHT))
 
 
 def check(path):
@@ -37,7 +26,7 @@ def check(path):
     assert orientation_of(picture.metadata.exif, picture.metadata.xmp) == 1
 
 
-@pytest.mark.parametrize("orientation", UNDO)
+@pytest.mark.parametrize("orientation", UNDO_TURN)
 @pytest.mark.parametrize("file_format", [*LOSSY, "PNG"])
 def test_exif_orientation_is_applied_once(tmp_path, file_format, orientation):
     exif = Image.Exif()
@@ -48,7 +37,7 @@ def test_exif_orientation_is_applied_once(tmp_path, file_format, orientation):
     check(path)
 
 
-@pytest.mark.parametrize("orientation", UNDO)
+@pytest.mark.parametrize("orientation", UNDO_TURN)
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "jpeg"])
 def test_tiff_orientation_is_applied_once(tmp_path, compression, orientation):
     path = tmp_path / "picture"
@@ -57,7 +46,7 @@ def test_tiff_orientation_is_applied_once(tmp_path, compression, orientation):
     check(path)
 
 
-@pytest.mark.parametrize("orientation", UNDO)
+@pytest.mark.parametrize("orientation", UNDO_TURN)
 def test_orientation_of_deep_files_is_applied_once(tmp_path, orientation):
     deep = stored(orientation).astype(np.uint16) * 257
     image = vips_image(deep, "rgb16").copy()

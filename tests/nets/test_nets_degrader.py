@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ddnsr_cli.errors import ConfigError
-from ddnsr_cli.nets.degrader import Degrader, DegraderConfig, ResidualBlock, start_as_area
+from ddnsr_cli.nets.degrader import Degrader, DegraderConfig, ResidualBlock, start_as_area, start_with_noise
 
 SMALL = DegraderConfig(features=4, blocks=1)
 
@@ -164,3 +164,26 @@ def test_a_fresh_degrader_averages():
     start_as_area(net, torch.Generator().manual_seed(0))
     hr, noise = torch.rand(2, 3, 24, 32), torch.rand(2, 3, 6, 8)
     torch.testing.assert_close(net(hr, noise), torch.nn.functional.avg_pool2d(hr, 4), rtol=0, atol=1e-6)
+
+
+def fresh_with_noise():
+    net = Degrader(DegraderConfig(features=8, blocks=2))
+    start_as_area(net, torch.Generator().manual_seed(0))
+    start_with_noise(net)
+    return net
+
+
+def test_a_start_with_noise_adds_the_finest_detail_of_the_photo():
+    generator = torch.Generator().manual_seed(1)
+    hr, photo = torch.rand(2, 3, 48, 48, generator=generator), torch.rand(2, 3, 12, 12, generator=generator)
+    expected = torch.nn.functional.avg_pool2d(hr, 4) + photo - torch.nn.functional.avg_pool2d(photo, 3, 1, 1)
+    torch.testing.assert_close(fresh_with_noise()(hr, photo), expected, rtol=0, atol=1e-5)
+
+
+def test_a_start_with_noise_adds_nothing_of_a_flat_photo_and_nothing_for_zeros():
+    hr = torch.rand(1, 3, 48, 48, generator=torch.Generator().manual_seed(2))
+    area = torch.nn.functional.avg_pool2d(hr, 4)
+    net = fresh_with_noise()
+    torch.testing.assert_close(net(hr, torch.zeros(1, 3, 12, 12)), area, rtol=0, atol=1e-6)
+    flat = net(hr, torch.full((1, 3, 12, 12), 0.7))
+    torch.testing.assert_close(flat[..., 1:-1, 1:-1], area[..., 1:-1, 1:-1], rtol=0, atol=1e-6)

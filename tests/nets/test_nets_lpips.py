@@ -228,9 +228,13 @@ def test_the_smallest_picture_is_the_smallest(trunk, net):
 
 def test_pictures_are_checked(net):
     with pytest.raises(ValueError, match="differ in shape"):
-        net(noise(1), noise(2)[:1])
+        net(noise(1)[:1], noise(2))
     with pytest.raises(ValueError, match="RGB"):
         net(noise(1)[:, :1], noise(2)[:, :1])
+
+
+def test_one_reference_serves_a_whole_batch(net):
+    torch.testing.assert_close(net(noise(1), noise(2)[:1]), net(noise(1), noise(2)[:1].expand(2, -1, -1, -1)))
 
 
 def test_weights_of_another_network_are_refused(trunk, state):

@@ -22,6 +22,19 @@ FORMATS = {
 }
 
 
+# By orientation: what makes stored pixels of those to be seen. EXIF tells the other way, and here it is undone.
+UNDO_TURN = {
+    1: lambda seen: seen,
+    2: lambda seen: seen[:, ::-1],
+    3: lambda seen: np.rot90(seen, 2),
+    4: lambda seen: seen[::-1],
+    5: lambda seen: seen.swapaxes(0, 1),
+    6: lambda seen: np.rot90(seen, 1),  # shown turned clockwise, so stored turned the other way
+    7: lambda seen: np.rot90(seen, 2).swapaxes(0, 1),
+    8: lambda seen: np.rot90(seen, -1),
+}
+
+
 def noise(height, width, channels, dtype=np.uint8, seed=0):
     """(H, W, C) of random samples over the whole range."""
     return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, (height, width, channels), dtype, endpoint=True)
@@ -165,3 +178,34 @@ def planar_tiff(samples):
     tail = struct.pack(f"<{channels}H", *[16] * channels)
     tail += struct.pack(f"<{2 * channels}I", *offsets, *map(len, planes))
     return b"II*\0" + struct.pack("<IH", 8, len(fields)) + table + bytes(4) + tail + b"".join(planes)
+
+
+def packed_rows(samples, bits):
+    """Rows of samples (H, W, C) as PNG wants them, at 1, 2, 4, 8 or 16 bits; less than 8 for one channel only."""
+    if bits < 8:
+        return packed_gray(samples[..., 0], bits)
+    return [row.astype(">u2" if bits == 16 else "u1").tobytes() for row in samples]
+
+
+def interlaced_png(samples, *, bits, colour_type, chunks=()):
+    """A PNG in Adam7 order."""
+    passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+    rows = []
+    for top, left, down, across in passes:
+        part = samples[top::down, left::across]
+        rows += packed_rows(part, bits) if part.size else []
+    height, width, _ = samples.shape
+    plain = png(width, height, bits=bits, colour_type=colour_type, rows=rows, chunks=chunks)
+    header = plain[16:28] + b"\1"
+    return plain[:8] + png_chunk(b"IHDR", header) + plain[33:]
+
+
+def ycck_jpeg(inks):
+    """A JPEG of inks (H, W, 4), uint8, the way Photoshop stores them: three turned into luma and chroma, inverted."""
+    turned = np.asarray(pillow(inks[..., :3]).convert("YCbCr"))
+    stored = np.concatenate((turned, 255 - inks[..., 3:]), axis=2)
+    image = Image.frombytes("CMYK", inks.shape[1::-1], (255 - stored).tobytes())  # Pillow inverts it
+    data = bytearray(encoded(image, "JPEG", quality=100))
+    at = data.index(b"Adobe")
+    data[at + 11] = 2  # the transform: none becomes YCCK
+    return bytes(data)

@@ -1,0 +1,120 @@
+"""`ddnsr degrade`."""
+
+import json
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ddnsr_cli.cli.options import Device, Model, Offline, Quiet
+from ddnsr_cli.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ddnsr_cli.workflows.pairs.making import WrittenPair
+
+
+class Method(StrEnum):
+    """Ways from HR to LR."""
+
+    LEARNED = "learned"
+    BICUBIC = "bicubic"
+    GAUSSIAN = "gaussian"
+    PATCHES = "patches"
+
+
+HOW, FILES = "Method", "Files"
+
+
+def degrade(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for hr, lr and manifest.jsonl.")],
+    images: Annotated[list[Path] | None, typer.Argument(help="Clean HR pictures or folders of them.")] = None,
+    input_: Annotated[list[Path] | None, typer.Option("-i", "--input", help="The same as the argument.")] = None,
+    noise_source: Annotated[
+        Path | None, typer.Option(help="Folder of real noisy photos, used at their own resolution.")
+    ] = None,
+    per_image: Annotated[
+        int, typer.Option("--per-image", min=1, help="Pairs of each picture, each with noise of its own.")
+    ] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+    method: Annotated[
+        Method, typer.Option(help="gaussian: bicubic and --sigma; patches: bicubic and noise.", rich_help_panel=HOW)
+    ] = Method.LEARNED,
+    model: Model = None,
+    sigma: Annotated[
+        float | None, typer.Option(help="Of gaussian, in levels of 255. Default 8.", rich_help_panel=HOW)
+    ] = None,
+    patch_variance: Annotated[
+        float | None,
+        typer.Option(help="Of patches: largest variance of a smooth one. Default: by photo.", rich_help_panel=HOW),
+    ] = None,
+    cleanup: Annotated[
+        int, typer.Option(min=1, help="Shrink HR so many times first: 2 cleans noisy photos.", rich_help_panel=HOW)
+    ] = 1,
+    realism_report: Annotated[
+        Path | None, typer.Option(help="HTML page: fake LR beside real LR.", rich_help_panel=FILES)
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Make pairs anew that are there.", rich_help_panel=FILES)
+    ] = False,
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="Refuse larger pictures: a guard against bombs.", rich_help_panel=FILES)
+    ] = 2**28,
+    workers: Annotated[int, typer.Option(min=0, help="Pictures in work at a time; 0: by cores and memory.")] = 0,
+    device: Device = "auto",
+    offline: Offline = False,
+    json_: Annotated[bool, typer.Option("--json", help="One JSON object a pair on stdout.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make a paired data set: noisy LR partners of clean HR pictures, a quarter of their size.
+
+    ddnsr degrade hr/ --noise-source noisy/ -o pairs/
+
+    Then, here or elsewhere: ddnsr train --fidelity --hr pairs/hr --lr pairs/lr -o runs/mine
+
+    Run again, it goes on where it was.
+    """
+    inputs = [*(images or []), *(input_ or [])]
+    if not inputs:
+        raise ConfigError("No picture was given. Try: ddnsr degrade hr/ --noise-source noisy/ -o pairs/")
+    from ddnsr_cli.cli.progress import degrade_view
+    from ddnsr_cli.workflows.degrade import degrade_images
+    from ddnsr_cli.workflows.pairs.options import DegradeOptions
+
+    options = DegradeOptions(
+        noise_source=noise_source,
+        method=method.value,
+        model=model,
+        per_image=per_image,
+        seed=seed,
+        cleanup=cleanup,
+        sigma=sigma,
+        patch_variance=patch_variance,
+        report=realism_report,
+        workers=workers,
+        device=device,
+        overwrite=overwrite,
+        max_pixels=max_pixels,
+        offline=offline,
+    )
+    with degrade_view(quiet=quiet) as view:
+        for written in degrade_images(inputs, output, options, view.listener):
+            view.clear()
+            typer.echo(_as_json(written).encode() if json_ else os.fsencode(written.lr))
+            view.resume()
+
+
+def _as_json(written: "WrittenPair") -> str:
+    return json.dumps(
+        {
+            "event": "written",
+            "input": str(written.source),
+            "lr": str(written.lr),
+            "hr": str(written.hr),
+            "width": written.width,
+            "height": written.height,
+            "noise": written.record.noise_source,
+            "seconds": round(written.seconds, 3),
+        }
+    )

@@ -1,0 +1,195 @@
+"""`ddnsr eval`."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ddnsr_cli.cli.options import Device, Offline, Quiet
+from ddnsr_cli.errors import ConfigError, ImageWriteError
+
+if TYPE_CHECKING:
+    from ddnsr_cli.workflows.evaluation.options import EvaluateOptions
+
+
+class Reference(StrEnum):
+    """What the pictures of --hr are."""
+
+    HR = "hr"
+    LR_SIZE = "lr-size"
+
+
+class Lpips(StrEnum):
+    """Networks of LPIPS."""
+
+    ALEX = "alex"
+    VGG = "vgg"
+    SQUEEZE = "squeeze"
+    NONE = "none"
+
+
+STDOUT = Path("-")
+WHAT, HOW, RESULTS, PEOPLE = "What is compared", "How", "Results (files; - is stdout)", "Judged by people"
+
+
+def evaluate(
+    ranks_files: Annotated[list[Path] | None, typer.Argument(help="With --ranks: the files of ranks.")] = None,
+    lr: Annotated[Path | None, typer.Option("--lr", help="Folder of LR pictures.", rich_help_panel=WHAT)] = None,
+    hr: Annotated[
+        Path | None, typer.Option("--hr", help="Folder of the truth, the same names.", rich_help_panel=WHAT)
+    ] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-m",
+            "--models",
+            help="a,b,c: each as -m of upscale, or NAME=MODEL. Default: the bundled one.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    sr: Annotated[
+        list[str] | None,
+        typer.Option("--sr", help="Folder of finished pictures, or NAME=DIR; again for more.", rich_help_panel=WHAT),
+    ] = None,
+    table3: Annotated[
+        bool,
+        typer.Option("--table3", help="The paper's models, as far as their weights are here.", rich_help_panel=WHAT),
+    ] = False,
+    reference: Annotated[
+        Reference,
+        typer.Option(help="lr-size: --hr holds clean pictures as large as the LR ones.", rich_help_panel=HOW),
+    ] = Reference.HR,
+    degrader: Annotated[
+        str | None, typer.Option(help="Consistency through this degrader (file or run folder).", rich_help_panel=HOW)
+    ] = None,
+    crop_border: Annotated[
+        int, typer.Option(min=0, help="Border that no metric sees, HR pixels.", rich_help_panel=HOW)
+    ] = 4,
+    lpips: Annotated[
+        Lpips | None,
+        typer.Option(help="Network of LPIPS. Default: alex, if its weights are here.", rich_help_panel=HOW),
+    ] = None,
+    lpips_weights: Annotated[
+        Path | None, typer.Option(help="Its weights. Default: in the folder $DDNSR_LPIPS.", rich_help_panel=HOW)
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Compare the others with this one, pair by pair.", rich_help_panel=HOW)
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of the blind order, and of the intervals of ranks.", rich_help_panel=HOW)
+    ] = 0,
+    json_: Annotated[Path | None, typer.Option("--json", help="Everything.", rich_help_panel=RESULTS)] = None,
+    csv: Annotated[Path | None, typer.Option(help="A line a model and picture.", rich_help_panel=RESULTS)] = None,
+    markdown: Annotated[Path | None, typer.Option(help="The tables.", rich_help_panel=RESULTS)] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="A page with sliders and crops, one HTML file.", rich_help_panel=RESULTS)
+    ] = None,
+    keep: Annotated[Path | None, typer.Option(help="Folder for the SR pictures.", rich_help_panel=RESULTS)] = None,
+    ranking: Annotated[
+        Path | None, typer.Option(help="A page to rank results blindly, one HTML file.", rich_help_panel=PEOPLE)
+    ] = None,
+    ranks: Annotated[
+        bool, typer.Option("--ranks", help="Mean opinion ranks from the files of that page.", rich_help_panel=PEOPLE)
+    ] = False,
+    device: Device = "auto",
+    offline: Offline = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare models, or finished pictures, in figures.
+
+    ddnsr eval --lr lr/ --hr hr/ --models ddnsr-lite,runs/mine --against ddnsr-lite
+
+    ddnsr eval --sr ours=a/ --sr theirs=b/ --hr hr/ --report report.html
+
+    Without truth: ddnsr eval --lr noisy/ --models runs/mine,runs/other --ranking rank.html
+
+    And then: ddnsr eval --ranks anna.json ben.json
+    """
+    files = {"json": json_, "csv": csv, "markdown": markdown}
+    _check(files, ranks_files or [], ranks=ranks)
+    if ranks:
+        if any((lr, hr, models, sr, table3, csv, report, ranking)):
+            raise ConfigError(
+                "--ranks reads files and compares nothing anew. With it go --json, --markdown and --seed."
+            )
+        _tell_ranks(ranks_files or [], files, seed)
+        return
+    from ddnsr_cli.workflows.evaluation.options import EvaluateOptions
+    from ddnsr_cli.workflows.evaluation.options import Reference as Kind
+
+    options = EvaluateOptions(
+        lr=lr,
+        hr=hr,
+        models=tuple(name for text in models or () for name in text.split(",") if name),
+        sr=tuple(sr or ()),
+        table3=table3,
+        reference=Kind(reference.value),
+        degrader=degrader,
+        crop_px=crop_border,
+        lpips=lpips.value if lpips else None,
+        lpips_weights=lpips_weights,
+        against=against,
+        seed=seed,
+        keep=keep,
+        report=report,
+        ranking=ranking,
+        device=device,
+        offline=offline,
+    )
+    _run(options, files, quiet=quiet)
+
+
+def _check(files: dict[str, Path | None], ranks_files: list[Path], *, ranks: bool) -> None:
+    if ranks != bool(ranks_files):
+        raise ConfigError(
+            "Ranks are told by --ranks and the files that people exported: ddnsr eval --ranks a.json b.json"
+        )
+    if sum(path == STDOUT for path in files.values()) > 1:
+        raise ConfigError("Only one of --json, --csv and --markdown can go to stdout (-). Name files for the others.")
+
+
+def _tell_ranks(ranks_files: list[Path], files: dict[str, Path | None], seed: int) -> None:
+    from ddnsr_cli.cli.tables import print_tables
+    from ddnsr_cli.workflows.evaluation.ranks import mean_opinion_ranks
+    from ddnsr_cli.workflows.evaluation.tables import define_ranks, markdown, rank_tables, ranks_as_json
+
+    found = mean_opinion_ranks(ranks_files, seed=seed)
+    tables, closing = rank_tables(found), define_ranks(found)
+    _write_files({"json": ranks_as_json(found), "markdown": markdown(tables, closing=closing)}, files)
+    if STDOUT not in files.values():
+        print_tables(tables, closing=closing)
+
+
+def _run(options: "EvaluateOptions", files: dict[str, Path | None], *, quiet: bool) -> None:
+    from ddnsr_cli.cli.progress import evaluation_view
+    from ddnsr_cli.cli.tables import print_tables
+    from ddnsr_cli.workflows.evaluate import evaluate as evaluate_all
+    from ddnsr_cli.workflows.evaluation.tables import NO_SCIPY, as_csv, as_json, as_markdown, tables
+
+    for path in (*files.values(), options.report, options.ranking):
+        if path is not None and not path.absolute().parent.is_dir():  # else told only after the work
+            raise ImageWriteError(f"{path} cannot be written: its folder does not exist. Make it first.")
+    with evaluation_view(quiet=quiet) as listener:
+        outcome = evaluate_all(options, listener)
+        if any(paired.p_value is None for row in outcome.summary.comparisons.values() for paired in row.values()):
+            listener.note(NO_SCIPY)
+    texts = {
+        "json": as_json(outcome.evaluation, outcome.summary),
+        "csv": as_csv(outcome.evaluation),
+        "markdown": as_markdown(outcome.evaluation, outcome.summary),
+    }
+    _write_files(texts, files)
+    if STDOUT not in files.values():
+        print_tables(tables(outcome.evaluation, outcome.summary), closing=outcome.evaluation.definition)
+
+
+def _write_files(texts: dict[str, str], files: dict[str, Path | None]) -> None:
+    from ddnsr_cli.workflows.evaluation.tables import write_text
+
+    for kind, text in texts.items():
+        path = files[kind]
+        if path == STDOUT:
+            typer.echo(text.encode("utf-8", "replace"), nl=False)
+        elif path is not None:
+            write_text(path, text)

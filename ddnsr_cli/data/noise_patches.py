@@ -1,0 +1,116 @@
+"""Noise cut out of smooth parts of real photos, and put together to a field of any size.
+
+The idea of the winner of NTIRE 2020's real-world challenge (Ji et al. 2020, RealSR): where a photo shows nothing, what
+is left after taking the mean away is its noise.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from ddnsr_cli.errors import ConfigError
+
+CELL_PX = 4
+CELLS = 4
+PATCH_PX = (
+    CELLS * CELL_PX
+)  # of 32 pixels a side, half as many photos have smooth ones, and those hold more of the scene
+STEP_CELLS = 2  # between patches that are looked at: they overlap by half
+FADE_PX = 4  # shared by neighbours in a field
+FLOOR_SHARE = 0.01  # of a photo's patches are taken to show its noise alone
+FLOOR_FACTOR = 1.5  # a patch within so many times their variance is smooth, too
+LEAST_VARIANCE = 0.1  # rounding alone has 1/12: below are drawings and borders
+LEAST_PATCHES = 4  # fewer repeat visibly
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchLimits:
+    """Which patches count as smooth. Levels of 255."""
+
+    most_variance: float | None = None
+    """Largest variance, mean of the channels. None: 1.5 times that of the photo's smoothest hundredth."""
+
+    least_mean: float = 20.0
+    """Darkest mean; below it noise is cut off at black."""
+
+    most_mean: float = 235.0
+    """Brightest mean; above it noise is cut off at white."""
+
+    most_structure: float = 0.2
+    """Largest share of the variance that lies in the means of 4 x 4 cells. White noise has 1/16, a slope nearly all."""
+
+    def __post_init__(self) -> None:
+        if self.most_variance is not None and self.most_variance <= 0:
+            raise ConfigError(f"The largest variance of a noise patch must be above 0, got {self.most_variance}.")
+        if not 0 <= self.least_mean < self.most_mean <= 255 or not 0 < self.most_structure <= 1:
+            raise ConfigError(f"Means lie in 0..255 and a share in 0..1, got {self}.")
+
+
+def smooth_patches(photo: NDArray[np.uint8], limits: PatchLimits) -> NDArray[np.intp] | None:
+    """(top, left) of every smooth patch of 16 x 16 pixels, as (N, 2). None when there are too few.
+
+    photo: (H, W, 3).
+    """
+    if min(photo.shape[:2]) < PATCH_PX:
+        return None
+    mean, variance, structure = _statistics(photo)
+    overall = variance.mean(2)
+    fit = (mean.min(2) >= limits.least_mean) & (mean.max(2) <= limits.most_mean) & (overall >= LEAST_VARIANCE)
+    if not fit.any():
+        return None
+    most = limits.most_variance
+    if most is None:
+        most = FLOOR_FACTOR * float(np.quantile(overall[fit], FLOOR_SHARE))
+    smooth = fit & (overall <= most) & (structure.mean(2) <= limits.most_structure * overall)
+    places = np.argwhere(smooth) * STEP_CELLS * CELL_PX
+    return places if len(places) >= LEAST_PATCHES else None
+
+
+def noise_field(
+    photo: NDArray[np.uint8], places: NDArray[np.intp], *, height: int, width: int, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Noise of `height` x `width` pixels: patches drawn from `places`, each less its own mean, levels.
+
+    Neighbours share a strip in which the squares of their weights add up to 1, so that the noise is nowhere weaker.
+    """
+    step = PATCH_PX - FADE_PX
+    rows, columns = (-(-(length + FADE_PX) // step) for length in (height, width))
+    drawn = places[rng.integers(0, len(places), size=(rows, columns))]
+    field = np.zeros((rows * step + FADE_PX, columns * step + FADE_PX, 3), np.float32)
+    weight = np.outer(_fade(), _fade())[..., None].astype(np.float32)
+    for row, column in np.ndindex(rows, columns):
+        top, left = drawn[row, column]
+        patch = photo[top : top + PATCH_PX, left : left + PATCH_PX].astype(np.float32)
+        place = np.s_[row * step :, column * step :]
+        field[place][:PATCH_PX, :PATCH_PX] += weight * (patch - patch.mean((0, 1)))
+    return field[FADE_PX : FADE_PX + height, FADE_PX : FADE_PX + width]
+
+
+def _statistics(photo: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Mean, variance, and variance of the cells' means, of every patch: (rows, columns, 3) each."""
+    rows, columns = (length // CELL_PX for length in photo.shape[:2])
+    cells = photo[: rows * CELL_PX, : columns * CELL_PX].reshape(rows, CELL_PX, columns, CELL_PX, 3)
+    means = cells.sum((1, 3), dtype=np.uint32) / CELL_PX**2
+    squares = np.stack([np.einsum("ycxk,ycxk->xk", row, row, dtype=np.uint32) for row in _strips(cells)]) / CELL_PX**2
+    mean = _patch_means(means)
+    between = _patch_means(np.square(means)) - np.square(mean)
+    return mean, _patch_means(squares) - np.square(mean), between
+
+
+def _strips(cells: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    """Rows of cells as (4 px down, 4 px across, cells, 3)."""
+    return [row.swapaxes(1, 2) for row in cells]
+
+
+def _patch_means(cells: NDArray[np.float64]) -> NDArray[np.float64]:
+    windows = sliding_window_view(cells, (CELLS, CELLS), axis=(0, 1))[::STEP_CELLS, ::STEP_CELLS]
+    means: NDArray[np.float64] = windows.mean((3, 4))
+    return means
+
+
+def _fade() -> NDArray[np.float64]:
+    """(16,) Weights of a patch along one axis: up on a quarter sine, 1, down on a quarter cosine."""
+    rise = np.sin(np.pi / 2 * (np.arange(FADE_PX) + 0.5) / FADE_PX)
+    return np.concatenate([rise, np.ones(PATCH_PX - 2 * FADE_PX), rise[::-1]])

@@ -1,0 +1,50 @@
+"""Training crops of pairs that lie in two folders: the same stream as of pairs made on the way."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ddnsr_cli.data.pairs import PhotoPair
+from ddnsr_cli.data.photos import decode_rgb
+from ddnsr_cli.data.stream import CropVisits, Pair, StreamConfig
+from ddnsr_cli.data.visits import photo_of_visit
+from ddnsr_cli.errors import DataError
+
+
+class ReadyPairs(CropVisits):
+    """Visits to pairs of photos."""
+
+    def __init__(self, pairs: Sequence[PhotoPair], stream: StreamConfig, scale: int) -> None:
+        """scale: HR pixels per LR pixel along a side."""
+        super().__init__(stream)
+        self.pairs = list(pairs)
+        self.scale = scale
+
+    def __getitem__(self, visit: int) -> Pair:
+        """The crops of one visit. Raises ImageReadError for a damaged photo, DataError for one too small."""
+        rng = np.random.default_rng([self.stream.seed, 1, visit])
+        pair = self.pairs[photo_of_visit(visit, len(self.pairs), self.stream.seed)]
+        lr, hr = decode_rgb(pair.lr), decode_rgb(pair.hr)
+        side = self.stream.crop_px // self.scale
+        if min(lr.shape[:2]) < side or hr.shape[:2] != (lr.shape[0] * self.scale, lr.shape[1] * self.scale):
+            raise DataError(f"{pair.hr} is smaller than a crop, or not {self.scale} times {pair.lr}. Remove the pair.")
+        crops = [self._crop(lr, hr, side, rng) for _ in range(self.stream.crops_per_photo)]
+        lr_crops, hr_crops = (torch.stack(list(half)) for half in zip(*crops, strict=True))
+        return lr_crops, hr_crops
+
+    def _crop(self, lr: NDArray[np.uint8], hr: NDArray[np.uint8], side: int, rng: np.random.Generator) -> Pair:
+        """One place in both, flipped and turned alike by one of the eight symmetries of the square."""
+        top, left = (int(rng.integers(0, length - side + 1)) for length in lr.shape[:2])
+        turns, mirrored = int(rng.integers(4)), bool(rng.random() < 0.5)
+        large = [self.scale * px for px in (top, left, side)]
+        return _turned(lr, (top, left, side), turns, mirrored), _turned(hr, tuple(large), turns, mirrored)
+
+
+def _turned(photo: NDArray[np.uint8], place: tuple[int, ...], turns: int, mirrored: bool) -> Tensor:
+    top, left, side = place
+    crop = torch.from_numpy(photo[top : top + side, left : left + side]).permute(2, 0, 1)
+    turned = torch.rot90(crop, turns, (1, 2))
+    return (turned.flip(2) if mirrored else turned).contiguous()

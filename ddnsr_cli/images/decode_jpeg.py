@@ -1,0 +1,71 @@
+"""JPEG, with its comment and IPTC data, and a word on damage that decoders pass over in silence."""
+
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image, JpegImagePlugin, UnidentifiedImageError
+
+from ddnsr_cli.images.decode import Decoded, decode_with_pillow
+from ddnsr_cli.images.decode_vips import jpeg_complaint
+from ddnsr_cli.images.iptc import SEGMENT_PREFIX, iptc_of
+from ddnsr_cli.images.picture import COMMENT, Metadata
+
+MAX_SCANS = 500
+"""Every scan of a progressive file goes over the whole picture; usual ones have ten, crafted ones thousands."""
+
+_END, _SCAN = b"\xff\xd9", b"\xff\xda"
+_EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
+
+
+def decode_jpeg(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
+    """The first picture of a JPEG. Damage raises whatever Pillow raises.
+
+    A file that ends behind its last pixel but before its end mark is read: cards and transfers leave such. One whose
+    pixels stop earlier is not.
+    """
+    if file.read().count(_SCAN) > MAX_SCANS:
+        raise ValueError(f"it has more than {MAX_SCANS} scans")
+    file.seek(0)
+    try:
+        decoded = decode_with_pillow(path, file, file_format="JPEG", max_pixels=max_pixels)
+        complaint = jpeg_complaint(_bytes(file))
+        note = f"its data are damaged in places ({complaint}): look at the result" if complaint else ""
+    except UnidentifiedImageError:
+        raise
+    except OSError:
+        mended = _bytes(file).removesuffix(_END[:1]) + _END
+        if jpeg_complaint(mended) is not None:
+            raise
+        decoded = decode_with_pillow(path, BytesIO(mended), file_format="JPEG", max_pixels=max_pixels)
+        note = "its end is missing, but all its pixels are there"
+    metadata, left_out = _segments(file, decoded.metadata)
+    return replace(decoded, metadata=metadata, notes=(*decoded.notes, *filter(None, (note, left_out))))
+
+
+def _bytes(file: BinaryIO) -> bytes:
+    file.seek(0)
+    return file.read()
+
+
+def _segments(file: BinaryIO, metadata: Metadata) -> tuple[Metadata, str]:
+    """The metadata with what Pillow does not tell, and a note on what has no place."""
+    file.seek(0)
+    with Image.open(file, formats=["JPEG"]) as image:
+        assert isinstance(image, JpegImagePlugin.JpegImageFile)
+        segments = list(image.applist)
+    comments = [_decoded_text(data) for name, data in segments if name == "COM"]
+    blocks = [data.removeprefix(SEGMENT_PREFIX) for name, data in segments if data.startswith(SEGMENT_PREFIX)]
+    extended = any(data.startswith(_EXTENDED_XMP) for _, data in segments)
+    text = {COMMENT: "\n".join(comments)} if any(comments) else {}
+    found = replace(metadata, text={**metadata.text, **text}, iptc=iptc_of(b"".join(blocks)))
+    return found, "the part of its XMP beyond 64 kB was left out" if extended else ""
+
+
+def _decoded_text(data: bytes) -> str:
+    """A comment, which tells no encoding."""
+    try:
+        return data.rstrip(b"\0").decode()
+    except UnicodeDecodeError:
+        return data.decode("latin-1")

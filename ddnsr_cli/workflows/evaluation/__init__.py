@@ -1,0 +1,1 @@
+"""What `ddnsr eval` is made of: scores, tables, pages for people."""

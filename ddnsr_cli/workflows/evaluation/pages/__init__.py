@@ -1,0 +1,1 @@
+"""The pieces of the pages for people: their tables, cards and scripts."""

@@ -1,0 +1,121 @@
+// Sorts and filters the tables and, with them, the pictures; moves the sliders. Without this everything is shown as it
+// was written: all tables, all pictures, the sliders in the middle.
+(() => {
+  const all = (root, selector) => [...root.querySelectorAll(selector)];
+  const byId = (id) => document.getElementById(id);
+  const tables = all(document, ".values");
+  const holder = byId("cards");
+  const cards = new Map(all(holder, ".card").map((card) => [card.id.slice(1), card]));
+  const names = new Intl.Collator("en", { numeric: true });
+
+  // The cards that are shown: of the rows that pass the filter, in their order, the first ones.
+  const arrange = () => {
+    const wanted = byId("filter").value.trim().toLowerCase();
+    const table = tables[byId("metric").selectedIndex];
+    const most = Number(byId("most").value) || Infinity;
+    let rows = 0, shown = 0;
+    for (const row of all(table, "tbody tr")) {
+      row.hidden = !row.cells[0].textContent.toLowerCase().includes(wanted);
+      const card = cards.get(row.dataset.picture);
+      if (!row.hidden) rows += 1;
+      if (!card) continue;
+      card.hidden = row.hidden || shown >= most;
+      if (!card.hidden) shown += 1;
+      holder.append(card);
+    }
+    byId("count").textContent = `${rows} of ${table.tBodies[0].rows.length} pictures, ${shown} shown below`;
+  };
+
+  const valueOf = (row, column) => Number(row.cells[column].dataset.value);
+
+  const sort = (table, column, direction) => {
+    const sign = direction === "ascending" ? 1 : -1;
+    const compare = column === 0
+      ? (a, b) => names.compare(a.cells[0].textContent, b.cells[0].textContent)
+      : (a, b) => valueOf(a, column) - valueOf(b, column);
+    table.tBodies[0].append(...all(table, "tbody tr").sort((a, b) => sign * compare(a, b)));
+    all(table, "thead th").forEach((head, index) => {
+      head.setAttribute("aria-sort", index === column ? direction : "none");
+    });
+  };
+
+  for (const table of tables) {
+    all(table, "thead th").forEach((head, column) => {
+      head.querySelector("button").addEventListener("click", () => {
+        const other = { ascending: "descending", descending: "ascending" };
+        sort(table, column, other[head.getAttribute("aria-sort")] || head.dataset.first);
+        arrange();
+      });
+    });
+  }
+
+  // Show one table, sorted by a column, from the worst.
+  const choose = (table, column) => {
+    sort(table, column, table.tHead.rows[0].cells[column].dataset.first);
+    for (const other of tables) other.hidden = other !== table;
+    arrange();
+  };
+  const sortedColumn = (table) => all(table, "thead th").findIndex((th) => th.getAttribute("aria-sort") !== "none");
+
+  byId("metric").append(...tables.map((table) => new Option(table.dataset.title)));
+  byId("metric").addEventListener("change", () => {
+    choose(tables[byId("metric").selectedIndex], sortedColumn(tables.find((table) => !table.hidden)));
+  });
+  byId("filter").addEventListener("input", arrange);
+  byId("most").addEventListener("change", arrange);
+  byId("values").classList.add("scroll");
+  byId("tools").hidden = byId("hint").hidden = false;
+  byId("metric").selectedIndex = tables.findIndex((table) => table.classList.contains("lead"));
+  choose(tables[byId("metric").selectedIndex], Number(byId("values").dataset.lead) + 1);
+
+  byId("values").addEventListener("click", (event) => {
+    const card = cards.get(event.target.closest("a")?.closest("tr").dataset.picture);
+    if (card) { card.hidden = false; card.focus(); } // the link then scrolls to it
+  });
+
+  // One stage: the two pictures that are seen, and where the left one ends.
+  const stages = all(holder, ".stage").map((stage) => {
+    const frame = stage.querySelector(".frame"), range = stage.querySelector("input");
+    const images = all(frame, "img");
+    const selects = { left: stage.querySelector(".view-left"), right: stage.querySelector(".view-right") };
+    const places = () => [selects.left.selectedIndex, selects.right.selectedIndex];
+    const tell = () => {
+      const part = range.value / 10;
+      const [left, right] = places().map((place) => images[place].alt);
+      frame.style.setProperty("--at", `${part}%`);
+      range.setAttribute("aria-valuetext", `${left} ${Math.round(part)}%, ${right} ${Math.round(100 - part)}%`);
+    };
+    const show = (left, right) => {
+      if (left >= images.length || right >= images.length) return; // a picture without reference
+      selects.left.selectedIndex = left;
+      selects.right.selectedIndex = right;
+      images.forEach((image, place) => {
+        image.classList.toggle("left", place === left);
+        image.classList.toggle("right", place === right);
+      });
+      frame.querySelector(".tag-left").textContent = images[left].alt;
+      frame.querySelector(".tag-right").textContent = images[right].alt;
+      tell();
+    };
+    range.addEventListener("input", tell);
+    range.addEventListener("keydown", (event) => {
+      const step = { ArrowLeft: -20, ArrowDown: -20, ArrowRight: 20, ArrowUp: 20 }[event.key];
+      if (!step || event.ctrlKey || event.altKey || event.metaKey) return;
+      event.preventDefault();
+      range.value = Number(range.value) + step;
+      tell();
+    });
+    tell();
+    return { selects, places, show };
+  });
+
+  // A choice is for all pictures, so that the same two models are compared down the page.
+  for (const { selects, places } of stages) {
+    for (const select of Object.values(selects)) {
+      select.addEventListener("change", () => {
+        const chosen = places();
+        for (const stage of stages) stage.show(...chosen);
+      });
+    }
+  }
+})();

@@ -1,0 +1,189 @@
+// Shows one picture at a time, takes ranks by key or button, keeps them, exports them.
+(() => {
+  const all = (root, selector) => [...root.querySelectorAll(selector)];
+  const byId = (id) => document.getElementById(id);
+  const given = document.body.dataset;
+  const scenes = all(document, ".scene").map((section) => ({ section, results: all(section, ".result") }));
+  const count = scenes[0].results.length;
+
+  // Who made what: opened only for the export.
+  const unveil = () => {
+    const salt = given.salt.match(/../g).map((digits) => parseInt(digits, 16));
+    const bytes = Uint8Array.from(atob(given.table), (char, at) => char.charCodeAt(0) ^ salt[at % salt.length]);
+    return JSON.parse(new TextDecoder().decode(bytes));
+  };
+
+  // What is kept: the picture that is shown, and a rank a result, 0 for none.
+  const place = `ddnsr-ranks/${given.page}/${given.seed}`;
+  const fresh = () => ({ at: 0, rater: "", ranks: scenes.map(() => Array(count).fill(0)) });
+  const isRow = (row) => Array.isArray(row) && row.length === count && row.every((rank, at) =>
+    Number.isInteger(rank) && rank >= 0 && rank <= count && (rank === 0 || row.indexOf(rank) === at));
+  const isState = (state) => state && Number.isInteger(state.at) && state.at >= 0 && state.at <= scenes.length
+    && typeof state.rater === "string" && Array.isArray(state.ranks) && state.ranks.length === scenes.length
+    && state.ranks.every(isRow);
+  const load = () => {
+    try {
+      const state = JSON.parse(localStorage.getItem(place));
+      if (isState(state)) return state;
+    } catch { /* no storage, or not ours: begin anew */ }
+    return fresh();
+  };
+  let state = load();
+  const keep = () => {
+    try {
+      localStorage.setItem(place, JSON.stringify(state));
+    } catch {
+      byId("kept").textContent = "This browser keeps nothing for this page: finish and export before it is closed.";
+    }
+  };
+
+  const tell = (text) => { byId("told").textContent = text; };
+  const isDone = (at) => state.ranks[at].every((rank) => rank > 0);
+  const results = () => (state.at < scenes.length ? scenes[state.at].results : []);
+  const current = () => results().indexOf(document.activeElement?.closest(".result"));
+
+  const draw = () => {
+    scenes.forEach(({ section }, at) => { section.hidden = at !== state.at; });
+    const finished = state.at === scenes.length;
+    byId("finish").hidden = !finished;
+    byId("next").hidden = byId("zoom").hidden = finished;
+    byId("back").disabled = state.at === 0;
+    const done = scenes.filter((_, at) => isDone(at)).length;
+    byId("progress").value = done;
+    byId("where").textContent = (finished ? "" : `Picture ${state.at + 1} of ${scenes.length}, `) + `${done} ranked`;
+    results().forEach((result, index) => {
+      const rank = state.ranks[state.at][index];
+      result.classList.toggle("ranked", rank > 0);
+      result.setAttribute("aria-label", `Result ${result.dataset.letter}, ${rank ? `rank ${rank}` : "no rank"}`);
+      all(result, "button").forEach((button, at) => button.setAttribute("aria-pressed", at + 1 === rank));
+    });
+  };
+
+  const focus = () => {
+    const open = state.at < scenes.length ? state.ranks[state.at].indexOf(0) : -1;
+    const target = results()[Math.max(0, open)] ?? byId("rater");
+    target.focus({ preventScroll: true });
+    target.scrollIntoView({ block: "nearest" });
+  };
+
+  // A rank that another result has goes over; that one takes what this one had.
+  const give = (index, rank) => {
+    const row = state.ranks[state.at];
+    const other = row.indexOf(rank);
+    if (rank && other >= 0) row[other] = row[index];
+    row[index] = rank;
+    keep();
+    draw();
+    tell(isDone(state.at) ? "All ranked: Enter for the next picture." : "");
+    if (rank) focus(); else results()[index].focus();
+  };
+
+  const go = (at) => {
+    if (at < 0) return;
+    if (at > state.at && !isDone(state.at)) {
+      const open = state.ranks[state.at].filter((rank) => !rank).length;
+      tell(open === 1 ? "One result has no rank yet." : `${open} results have no rank yet.`);
+      return;
+    }
+    state.at = at;
+    byId("what").open = at === 0;
+    tell("");
+    keep();
+    draw();
+    focus();
+    scrollTo(0, 0);
+  };
+
+  // Zoom: 0 fits the frame, else screen pixels per picture pixel. All pictures show the same part.
+  const ZOOMS = [0, 1, 2, 4];
+  const view = { zoom: 0, x: 0.5, y: 0.5 };
+  const look = () => {
+    const { style, classList } = byId("scenes");
+    classList.toggle("zoomed", view.zoom > 0);
+    for (const [name, value] of Object.entries(view)) style.setProperty(`--${name}`, value);
+    byId("zoom").textContent = `Zoom: ${view.zoom ? `${100 * view.zoom}%` : "fit"}`;
+  };
+  const zoom = () => {
+    view.zoom = ZOOMS[(ZOOMS.indexOf(view.zoom) + 1) % ZOOMS.length];
+    look();
+  };
+  const inside = (part) => Math.min(1, Math.max(0, part));
+  const pan = (across, down) => {
+    view.x = inside(view.x + across);
+    view.y = inside(view.y + down);
+    look();
+  };
+  byId("scenes").addEventListener("pointermove", (event) => {
+    const frame = view.zoom && event.target.closest(".frame");
+    if (!frame) return;
+    const box = frame.getBoundingClientRect();
+    view.x = inside((event.clientX - box.left) / box.width);
+    view.y = inside((event.clientY - box.top) / box.height);
+    look();
+  });
+
+  const STEPS = { ArrowRight: [1, 0], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowUp: [0, -1] };
+  const onKey = ({ key, shiftKey, target }) => {
+    const index = current();
+    if (key in STEPS) {
+      const [across, down] = STEPS[key];
+      if (shiftKey) pan(across / 10, down / 10);
+      else results()[index < 0 ? 0 : (index + across + down + count) % count].focus();
+    } else if (/^[0-9]$/.test(key) && key <= count) {
+      if (index >= 0) give(index, Number(key));
+    } else if (key === "Enter" && target.tagName !== "BUTTON" && target.tagName !== "SUMMARY") go(state.at + 1);
+    else if (key === "Backspace") go(state.at - 1);
+    else if (key.toLowerCase() === "z") zoom();
+    else return false;
+    return true;
+  };
+  document.addEventListener("keydown", (event) => {
+    const typing = event.target.tagName === "INPUT";
+    if (typing || event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
+    if (state.at === scenes.length && event.key !== "Backspace") return;
+    if (onKey(event) && event.target.tagName !== "BUTTON") event.preventDefault();
+  });
+
+  byId("scenes").addEventListener("click", (event) => {
+    const result = event.target.closest(".result");
+    if (!result) return;
+    if (event.target.tagName === "BUTTON") give(results().indexOf(result), Number(event.target.textContent));
+    else result.focus();
+  });
+  byId("back").addEventListener("click", () => go(state.at - 1));
+  byId("next").addEventListener("click", () => go(state.at + 1));
+  byId("zoom").addEventListener("click", zoom);
+
+  byId("rater").addEventListener("input", () => {
+    state.rater = byId("rater").value;
+    keep();
+  });
+  byId("finish").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const rater = state.rater.trim();
+    if (!rater) return tell("Your name is missing.");
+    const { models, pictures, orders } = unveil();
+    const ranks = state.ranks.map((row, at) => models.map((_, model) => row[orders[at].indexOf(model)]));
+    const { page, seed } = given;
+    const told = { format: "ddnsr-ranks-1", page, seed: Number(seed), rater, models, pictures, ranks };
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([JSON.stringify(told, null, 1) + "\n"], { type: "application/json" }));
+    link.download = `ranks_${rater.replace(/[^\p{L}\p{N}]+/gu, "_")}.json`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // some browsers read it later
+    byId("clear").hidden = false;
+    tell(`Saved as ${link.download}, where this browser puts downloads.`);
+  });
+  byId("clear").addEventListener("click", () => {
+    state = fresh();
+    byId("rater").value = "";
+    byId("clear").hidden = true;
+    go(0);
+  });
+
+  byId("rater").value = state.rater;
+  byId("what").open = state.at === 0;
+  look();
+  draw();
+  focus();
+})();

@@ -1,0 +1,186 @@
+"""The files that the blind ranking page exports, and the mean opinion rank that follows from them."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddnsr_cli.errors import ConfigError, DataError
+from ddnsr_cli.metrics.statistics import DRAWS, LEVEL, Interval
+
+FORMAT = "ddnsr-ranks-1"
+
+Ranks = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRank:
+    """How one model was ranked."""
+
+    model: str
+
+    rank: Interval
+    """Mean over all votes, from 1 (always the best) to the number of models. The interval tells of other such
+    pictures and other such raters; not a number with a single vote."""
+
+    votes: int
+    """Raters times pictures."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankTable:
+    """The mean opinion rank of every model."""
+
+    rows: tuple[ModelRank, ...]
+    """The best mean first."""
+
+    wins: tuple[tuple[int, ...], ...]
+    """[i][j]: the votes in which the model of row i stands before that of row j. With [j][i] it gives all votes."""
+
+    raters: tuple[str, ...]
+    """In the order of the files."""
+
+    pictures: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Sheet:
+    """One file."""
+
+    path: Path
+    page: str
+    rater: str
+    models: tuple[str, ...]
+    pictures: tuple[str, ...]
+
+    ranks: Ranks
+    """(pictures, models), 1 to the number of models, once in every row."""
+
+
+def mean_opinion_ranks(files: Sequence[Path], *, seed: int) -> RankTable:
+    """The table of files that the ranking page exported, one file a person, all of one page.
+
+    seed: of the bootstrap; the same files and seed give the same table.
+    Raises ConfigError without files; DataError, naming the file, for one that is damaged or incomplete, of another
+    page, or by a person who has another file.
+    """
+    if not files:
+        raise ConfigError("There are no ranks to read. Give the files that the ranking page exported.")
+    sheets = [_read(path) for path in files]
+    _check_together(sheets)
+    models, votes = sheets[0].models, _votes(sheets)
+    intervals = _intervals(votes, seed)
+    order = sorted(range(len(models)), key=lambda index: intervals[index].mean)
+    count = votes.shape[0] * votes.shape[1]
+    return RankTable(
+        rows=tuple(ModelRank(model=models[index], rank=intervals[index], votes=count) for index in order),
+        wins=tuple(tuple(int((votes[..., i] < votes[..., j]).sum()) for j in order) for i in order),
+        raters=tuple(sheet.rater for sheet in sheets),
+        pictures=votes.shape[1],
+    )
+
+
+def _read(path: Path) -> _Sheet:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as cause:
+        raise DataError(f"{path} cannot be read ({cause.strerror or cause}). Check the name.") from cause
+    except ValueError as cause:
+        raise _damaged(path, "it is not JSON") from cause
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+        raise _damaged(path, f"its format is not {FORMAT}")
+    models, pictures = _names(path, raw, "models"), _names(path, raw, "pictures")
+    return _Sheet(
+        path=path,
+        page=_word(path, raw, "page"),
+        rater=_word(path, raw, "rater"),
+        models=models,
+        pictures=pictures,
+        ranks=_ranks(path, raw.get("ranks"), models, pictures),
+    )
+
+
+def _word(path: Path, raw: dict[str, Any], key: str) -> str:
+    value = raw.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise _damaged(path, f"{key} is missing")
+    return value.strip()
+
+
+def _names(path: Path, raw: dict[str, Any], key: str) -> tuple[str, ...]:
+    names = raw.get(key)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise _damaged(path, f"{key} is no list of names")
+    if not names or len(set(names)) < len(names):
+        raise _damaged(path, f"{key} is empty or names one twice")
+    return tuple(names)
+
+
+def _ranks(path: Path, rows: object, models: tuple[str, ...], pictures: tuple[str, ...]) -> Ranks:
+    if not isinstance(rows, list):
+        raise _damaged(path, "ranks is no list")
+    if len(rows) != len(pictures):
+        raise DataError(f"{path} ranks {len(rows)} of {len(pictures)} pictures. Finish the page, then export again.")
+    whole = list(range(1, len(models) + 1))
+    for row, picture in zip(rows, pictures, strict=True):
+        if not isinstance(row, list) or any(type(rank) is not int for rank in row) or sorted(row) != whole:
+            raise DataError(
+                f"{path} ranks {picture!r} as {json.dumps(row)[:80]}, not as 1 to {len(models)}, each once. "
+                "Finish the page, then export again."
+            )
+    return np.array(rows, np.int64)
+
+
+def _damaged(path: Path, reason: str) -> DataError:
+    return DataError(f"{path} is no file of ranks: {reason}. Export it again from the ranking page.")
+
+
+def _check_together(sheets: list[_Sheet]) -> None:
+    first = sheets[0]
+    by_rater: dict[str, Path] = {}
+    for sheet in sheets:
+        if sheet.page != first.page:
+            raise DataError(f"{sheet.path} is of another ranking page than {first.path}. Give the files of one page.")
+        if sheet.models != first.models or set(sheet.pictures) != set(first.pictures):
+            raise _damaged(sheet.path, f"its models or pictures are not those of {first.path}")
+        if sheet.rater in by_rater:
+            raise DataError(
+                f"{by_rater[sheet.rater]} and {sheet.path} are both by {sheet.rater!r}. Give one file a person."
+            )
+        by_rater[sheet.rater] = sheet.path
+
+
+def _votes(sheets: list[_Sheet]) -> Ranks:
+    """(raters, pictures, models), the pictures in the order of the first sheet: each page had its own."""
+    rows = [{name: place for place, name in enumerate(sheet.pictures)} for sheet in sheets]
+    return np.stack(
+        [sheet.ranks[[row[name] for name in sheets[0].pictures]] for sheet, row in zip(sheets, rows, strict=True)]
+    )
+
+
+def _intervals(votes: Ranks, seed: int) -> list[Interval]:
+    """A model's mean rank, with percentiles of means over pictures and raters drawn anew, each for themselves.
+
+    Votes on one picture are alike, and so are those of one person: drawing single votes would promise too much
+    (the pigeonhole bootstrap; Owen 2007).
+    """
+    raters, pictures, _ = votes.shape
+    rng = np.random.default_rng(seed)
+    rater_shares = rng.multinomial(raters, np.full(raters, 1 / raters), size=DRAWS) / raters
+    picture_shares = rng.multinomial(pictures, np.full(pictures, 1 / pictures), size=DRAWS) / pictures
+    return [_interval(table, rater_shares, picture_shares) for table in np.moveaxis(votes, 2, 0).astype(np.float64)]
+
+
+def _interval(
+    table: NDArray[np.float64], rater_shares: NDArray[np.float64], picture_shares: NDArray[np.float64]
+) -> Interval:
+    """table: (raters, pictures), one model's ranks. Shares: (draws, raters) and (draws, pictures)."""
+    if table.size == 1:
+        return Interval(mean=float(table[0, 0]), low=float("nan"), high=float("nan"))
+    means = ((rater_shares @ table) * picture_shares).sum(axis=1)
+    low, high = np.quantile(means, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    return Interval(mean=float(table.mean()), low=float(low), high=float(high))

@@ -1,0 +1,222 @@
+"""`manifest.jsonl` of a folder of pairs: where every pair comes from, and what need not be made again."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from ddnsr_cli.config import changed_options, options_to_json
+from ddnsr_cli.errors import ConfigError, ImageWriteError
+from ddnsr_cli.files import atomic_path, is_there
+
+MANIFEST = "manifest.jsonl"
+HR, LR = "hr", "lr"
+"""The two folders of the pairs."""
+
+Key = tuple[str, int]
+"""(HR source, variant): what a pair is made of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairSettings:
+    """What, beside the HR picture, decides the bytes of a pair."""
+
+    method: str
+    seed: int
+
+    cleanup: int
+    """How many times the HR picture was shrunk first."""
+
+    sigma: float | None
+    """Of Gaussian noise, levels; None for other methods."""
+
+    patch_variance: float | None
+    """Limit given for noise patches, levels squared; None: found in each photo, or another method."""
+
+    model_sha256: str | None
+    """Of the degrader's file; None for other methods."""
+
+    noise_set_sha256: str | None
+    """Of the names and sizes of the noisy photos to draw from; None where none are used."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairRecord(PairSettings):
+    """One pair. Paths are relative, with slashes: below the folders given, and `name` below `hr` and `lr`."""
+
+    name: str
+    hr_source: str
+    hr_source_sha256: str
+    hr_source_bytes: int
+
+    variant: int
+    """From 1 on; another draw of noise for the same HR picture."""
+
+    model: str | None
+    """What the degrader is called."""
+
+    noise_source: str | None
+    noise_sha256: str | None
+
+    noise_crop: tuple[int, int, int, int] | None
+    """Top, left, height, width in the noisy photo; what goes beyond its border is mirrored. Of patches: None."""
+
+    hr_sha256: str
+    lr_sha256: str
+
+    @property
+    def key(self) -> Key:
+        """Which pair it is."""
+        return self.hr_source, self.variant
+
+    @property
+    def settings(self) -> PairSettings:
+        """The part that decides the bytes."""
+        return PairSettings(**{field.name: getattr(self, field.name) for field in fields(PairSettings)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedPair:
+    """A pair that is wanted."""
+
+    name: str
+    hr_source: str
+    hr_source_bytes: int
+    variant: int
+
+    @property
+    def key(self) -> Key:
+        """Which pair it is."""
+        return self.hr_source, self.variant
+
+
+class Manifest:
+    """The manifest of one folder. A line is added by one write; what a kill left of a line counts as none."""
+
+    def __init__(self, folder: Path) -> None:
+        """Reads what is there. Raises ImageWriteError when a file of that name cannot be read."""
+        self.folder = folder
+        self.path = folder / MANIFEST
+        lines = self._lines()
+        records = [record for line in lines if (record := _parsed(line)) is not None]
+        self.records: dict[Key, PairRecord] = {record.key: record for record in records}
+        self.lost = len(lines) - len(records)
+        """Lines that say nothing: cut short by a kill, or of another version."""
+
+    def is_finished(self, pair: PlannedPair, settings: PairSettings) -> bool:
+        """Whether a pair is recorded as what is wanted, and both files are there."""
+        record = self.records.get(pair.key)
+        wanted = record is not None and not _differences(record, pair, settings)
+        return wanted and all(is_there(self.folder / side / pair.name) for side in (HR, LR))
+
+    def refuse_others(self, pairs: Iterable[PlannedPair], settings: PairSettings) -> None:
+        """Raises ConfigError when pairs that are wanted were made of another HR file, or under other settings."""
+        known = ((pair, self.records[pair.key]) for pair in pairs if pair.key in self.records)
+        others = [changed for pair, record in known if (changed := _differences(record, pair, settings))]
+        if not others:
+            return
+        told = ", ".join(f"{name} {_short(old)} -> {_short(new)}" for name, (old, new) in others[0].items())
+        raise ConfigError(
+            f"{self.folder} holds {len(others)} of these pairs made otherwise ({told}). Give another -o, or "
+            "--overwrite to make them anew."
+        )
+
+    def forget(self, pairs: Iterable[PlannedPair]) -> None:
+        """Take pairs out and remove their files: what fails to be made anew must not lie among the new ones.
+
+        Raises ImageWriteError.
+        """
+        for pair in pairs:
+            old = self.records.pop(pair.key, None)
+            if old is not None:
+                for side in (HR, LR):
+                    self._remove(self.folder / side / old.name)
+
+    def remove_leftovers(self) -> None:
+        """Remove the unfinished files that a kill left: other programs may take them for pictures."""
+        for side in (HR, LR):
+            for path in (self.folder / side).rglob(".*.part.png"):
+                self._remove(path)
+        for path in self.folder.glob(f".{self.path.stem}-*.part{self.path.suffix}"):
+            self._remove(path)
+
+    def add(self, record: PairRecord) -> None:
+        """Append one line. Raises ImageWriteError."""
+        self.records[record.key] = record
+        try:
+            with self.path.open("ab", buffering=0) as file:
+                file.write(_line(record))
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def rewrite(self) -> None:
+        """All records, sorted by name, in a file written whole: the same pairs give the same bytes."""
+        try:
+            with atomic_path(self.path) as temporary:
+                temporary.write_bytes(b"".join(sorted(map(_line, self.records.values()))))
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _remove(self, path: Path) -> None:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise ImageWriteError(f"{path} cannot be removed ({error.strerror or error}). Give another -o.") from error
+
+    def _lines(self) -> list[bytes]:
+        try:
+            return self.path.read_bytes().splitlines() if is_there(self.path) else []
+        except OSError as error:
+            raise ImageWriteError(
+                f"{self.path} cannot be read ({error.strerror or error}). Give another -o."
+            ) from error
+
+    def _unwritable(self, error: OSError) -> ImageWriteError:
+        return ImageWriteError(f"{self.path} cannot be written ({error.strerror or error}). Free space, or another -o.")
+
+
+def _differences(record: PairRecord, pair: PlannedPair, settings: PairSettings) -> dict[str, tuple[Any, Any]]:
+    """Name -> (as it was made, as it is wanted) of all that differs."""
+    if (record.name, record.hr_source_bytes, record.settings) == (pair.name, pair.hr_source_bytes, settings):
+        return {}
+    before = {"name": record.name, "hr_source_bytes": record.hr_source_bytes, **options_to_json(record.settings)}
+    now = {"name": pair.name, "hr_source_bytes": pair.hr_source_bytes, **options_to_json(settings)}
+    return changed_options(before, now)
+
+
+def _line(record: PairRecord) -> bytes:
+    values = options_to_json(record)
+    return json.dumps({"name": values.pop("name"), **dict(sorted(values.items()))}).encode() + b"\n"
+
+
+def _parsed(line: bytes) -> PairRecord | None:
+    """The record of a line; None for what a kill cut short, or another version wrote."""
+    try:
+        raw = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    kinds = _kinds()
+    if not isinstance(raw, dict) or raw.keys() != kinds.keys():
+        return None
+    if isinstance(raw["noise_crop"], list):
+        raw["noise_crop"] = tuple(raw["noise_crop"])
+    sound = all(isinstance(raw[name], kind) for name, kind in kinds.items()) and _is_inside(raw["name"])
+    return PairRecord(**raw) if sound else None
+
+
+@cache
+def _kinds() -> dict[str, Any]:
+    """What each field of a record is, for isinstance."""
+    return get_type_hints(PairRecord) | {"noise_crop": tuple | None}
+
+
+def _is_inside(name: str) -> bool:
+    """Whether a name stays within the folder of the pairs: what is forgotten is removed."""
+    path = Path(name)
+    return not path.is_absolute() and ".." not in path.parts and "\0" not in name and path.suffix == ".png"
+
+
+def _short(value: object) -> str:
+    return f"{value[:8]}..." if isinstance(value, str) and len(value) == 64 else str(value)

@@ -1,0 +1,1 @@
+"""The parts of `ddnsr upscale`; `workflows.upscale` joins them."""

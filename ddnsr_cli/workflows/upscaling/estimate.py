@@ -1,0 +1,96 @@
+"""Time and memory of pictures that are not done yet, from one tile that was."""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ddnsr_cli.errors import ImageWriteError
+from ddnsr_cli.images.picture import Picture
+from ddnsr_cli.images.tensors import to_tensor
+from ddnsr_cli.images.tiles import TilePlan
+from ddnsr_cli.images.write import WriteOptions, write_picture
+from ddnsr_cli.tiling import TensorSource
+from ddnsr_cli.workflows.upscaling.engine import Engine
+from ddnsr_cli.workflows.upscaling.options import UpscaleOptions
+
+_PROC = Path("/proc/self")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileCost:
+    """What one tile took."""
+
+    seconds_per_lr_px: float
+    """Of a tile, its halo included."""
+
+    writing_seconds_per_px: float
+    """Of the result; 0 where it could not be tried."""
+
+    tile_bytes: int
+    """Peak of the host's memory, or of the device's where the network runs there."""
+
+    def seconds(self, plan: TilePlan, result_px: int) -> float:
+        """For a picture cut as `plan` says, with so many pixels of result."""
+        tile_px = plan.rows.size * plan.cols.size
+        return plan.tiles * tile_px * self.seconds_per_lr_px + result_px * self.writing_seconds_per_px
+
+
+def measure_tile(picture: Picture, engine: Engine, target: Path, options: UpscaleOptions) -> TileCost:
+    """Run the network over one tile of a picture, and write what comes out into a temporary folder, in vain."""
+    upscaler, device = engine.upscaler, engine.device
+    plan = upscaler.plan(picture.height, picture.width)
+    part = replace(picture, pixels=picture.pixels[: plan.rows.size, : plan.cols.size].copy(), alpha=None)
+    source = TensorSource(to_tensor(part.pixels))
+    if device.type != "cpu":  # the first run on a device chooses its kernels
+        upscaler.whole(to_tensor(part.pixels))
+    seconds = 0.0
+
+    def run() -> None:
+        nonlocal seconds
+        start = time.perf_counter()
+        if options.look.strength > 0:
+            for _ in upscaler.bands(source):
+                pass
+        seconds = time.perf_counter() - start
+
+    peak = _peak_bytes(device, run)
+    larger = replace(part, pixels=part.pixels.repeat(upscaler.scale, axis=0).repeat(upscaler.scale, axis=1))
+    return TileCost(
+        seconds_per_lr_px=seconds / (part.width * part.height),
+        writing_seconds_per_px=_writing_seconds(larger, target, options.write) / (larger.width * larger.height),
+        tile_bytes=peak,
+    )
+
+
+def _writing_seconds(picture: Picture, target: Path, options: WriteOptions) -> float:
+    with suppress(OSError, ImageWriteError), tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        write_picture(picture, Path(folder) / f"tile{target.suffix}", options)
+        return time.perf_counter() - start
+    return 0.0
+
+
+def _peak_bytes(device: torch.device, work: Callable[[], None]) -> int:
+    """What `work` takes at its peak beyond what was in use; 0 where the system does not tell."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        work()
+        return torch.cuda.max_memory_allocated(device)
+    before = None
+    if sys.platform == "linux":
+        with suppress(OSError):
+            (_PROC / "clear_refs").write_text("5")  # the high-water mark starts anew
+            before = _status_bytes("VmRSS")
+    work()
+    return 0 if before is None else max(0, _status_bytes("VmHWM") - before)
+
+
+def _status_bytes(name: str) -> int:
+    lines = (_PROC / "status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))

@@ -1,0 +1,79 @@
+"""`ddnsr upscale` killed at any moment, and run twice at once: nothing is lost, nothing is half written."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def started(words, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "ddnsr_cli", *map(str, words)], env=ENVIRONMENT, text=True, **options
+    )
+
+
+def files_in(folder):
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+@pytest.fixture
+def folder(photo, tmp_path):
+    """Five different photos."""
+    for number in range(5):
+        photo(f"in/{number}.png", width=20 + number)
+    return tmp_path / "in"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL there")
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_kill_at_the_rename_loses_nothing(ddnsr, folder, quick_model, tmp_path, moment):
+    words = ("upscale", folder, "-m", quick_model)
+    ddnsr(*words, "-o", tmp_path / "whole")
+    script = (
+        "import os, signal, sys, pathlib\n"
+        "from ddnsr_cli.cli.app import main\n"
+        "rename = pathlib.Path.replace\n"
+        "def replace(self, target):\n"
+        f"    if pathlib.Path(target).name == '2.png' and {moment == 'before'}: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    rename(self, target)\n"
+        "    if pathlib.Path(target).name == '2.png': os.kill(os.getpid(), signal.SIGKILL)\n"
+        "pathlib.Path.replace = replace\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, words), "-o", tmp_path / "out"],
+        capture_output=True, env=ENVIRONMENT, check=False,
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL
+    again = ddnsr(*words, "-o", tmp_path / "out")
+    assert (again.code, len(again.out.split())) == (0, 3 if moment == "before" else 2)
+    assert files_in(tmp_path / "out") == files_in(tmp_path / "whole")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL there")
+def test_kills_at_any_time_lose_nothing(ddnsr, folder, quick_model, tmp_path):
+    words = ("upscale", folder, "-m", quick_model)
+    ddnsr(*words, "-o", tmp_path / "whole")
+    for results in (1, 2):
+        process = started([*words, "-o", tmp_path / "out"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        for _ in range(results):
+            process.stdout.readline()
+        process.kill()
+        process.communicate()
+    assert ddnsr(*words, "-o", tmp_path / "out").code == 0
+    assert files_in(tmp_path / "out") == files_in(tmp_path / "whole")
+
+
+def test_two_runs_on_one_folder_do_each_other_no_harm(ddnsr, folder, quick_model, tmp_path):
+    words = ("upscale", folder, "-m", quick_model)
+    ddnsr(*words, "-o", tmp_path / "whole")
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    both = [started([*words, "-o", tmp_path / "out"], **silent) for _ in range(2)]
+    told = [process.communicate(timeout=120)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    assert files_in(tmp_path / "out") == files_in(tmp_path / "whole")

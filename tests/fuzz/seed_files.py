@@ -1,0 +1,92 @@
+"""Valid files of every kind that is read, small and full of metadata, made anew: nothing binary is in the tree."""
+
+import json
+import sys
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+
+TESTS = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(TESTS), str(TESTS / "fidelity"), str(TESTS.parent)]
+
+from foreign import as_layout, small_net  # noqa: E402
+from picture_files import (  # noqa: E402
+    cmyk_profile,
+    deep_png,
+    encoded,
+    interlaced_png,
+    noise,
+    pillow,
+    planar_tiff,
+    smooth,
+    vips_image,
+    ycck_jpeg,
+)
+from PIL import Image  # noqa: E402
+from safetensors.torch import save  # noqa: E402
+from test_fidelity_metadata import SOURCES, png_source  # noqa: E402
+from test_fidelity_others import SPRITE, qoi  # noqa: E402
+
+
+def pictures():
+    """Name, with the extension that its format wants, and bytes."""
+    picture, deep = smooth(14, 18), noise(14, 18, 3, np.uint16)
+    image, sprite = pillow(picture), Image.fromarray(SPRITE)
+    palette = image.quantize(8)
+    frames = {"save_all": True, "append_images": [image.rotate(180)]}
+    made = {f"full.{kind}": data for kind, data in SOURCES.items()}
+    made |= {
+        "deep.png": deep_png(deep, [(b"tEXt", b"Title\0deep")]),
+        "laced.png": interlaced_png(picture, bits=8, colour_type=2),
+        "palette.png": encoded(palette, "PNG", transparency=0),
+        "moving.png": encoded(image, "PNG", **frames),
+        "exif.png": png_source(),
+        "scans.jpg": encoded(image, "JPEG", progressive=True, restart_marker_blocks=1),
+        "ycck.jpg": ycck_jpeg(np.dstack([picture, picture[..., 0] // 3])),
+        "two.jpg": encoded(image, "MPO", **frames),
+        "cmyk.jpg": encoded(image.convert("CMYK"), "JPEG", icc_profile=cmyk_profile()),
+        "lzw.tif": vips_image(deep, "rgb16").tiffsave_buffer(compression="lzw", predictor="horizontal"),
+        "tiles.tif": vips_image(picture, "srgb").tiffsave_buffer(
+            tile=True, tile_width=16, tile_height=16, bigtiff=True
+        ),
+        "planes.tif": planar_tiff(deep),
+        "fax.tif": encoded(image.convert("1"), "TIFF", compression="group4"),
+        "jpeg.tif": encoded(image, "TIFF", compression="jpeg"),
+        "palette.tif": encoded(palette, "TIFF", compression="packbits"),
+        "float.tif": vips_image((deep / 65535).astype(np.float32), "rgb").tiffsave_buffer(compression="deflate"),
+        "ink.tif": vips_image(noise(14, 18, 4, np.uint16), "cmyk").tiffsave_buffer(compression="lzw"),
+        "lossy.webp": encoded(sprite, "WEBP", quality=80),
+        "moving.webp": encoded(image, "WEBP", lossless=True, **frames),
+        "clear.avif": encoded(sprite, "AVIF", quality=60),
+        "deep.avif": vips_image(deep, "rgb16").heifsave_buffer(compression="av1", bitdepth=10),
+        "moving.gif": encoded(palette, "GIF", save_all=True, append_images=[palette.rotate(180)], comment=b"hello"),
+        "true.bmp": encoded(image, "BMP"),
+        "palette.bmp": encoded(palette, "BMP"),
+        "true.ppm": encoded(image, "PPM"),
+        "deep.ppm": b"P6 18 14 65535\n" + deep.astype(">u2").tobytes(),
+        "plain.ppm": b"P3\n# plain\n18 14\n255\n" + " ".join(map(str, picture.ravel())).encode(),
+        "bits.pbm": encoded(image.convert("1"), "PPM"),
+        "runs.tga": encoded(sprite, "TGA", compression="tga_rle"),
+        "small.ico": encoded(sprite, "ICO", sizes=[(16, 16), (8, 8)]),
+        "bare.j2k": encoded(image, "JPEG2000", no_jp2=True),
+        "true.qoi": qoi(picture),
+    }
+    return made
+
+
+def weights():
+    """Name and bytes of checkpoints: safetensors of ours and of others, pickles of two ages."""
+    net = small_net(scale=4)
+    ours = {key: value.clone() for key, value in net.state_dict().items()}
+    sizes = json.dumps({"features": 4, "blocks": 1, "growth": 2, "scale": 4})
+    zipped, bare = BytesIO(), BytesIO()
+    torch.save({"params_ema": ours, "iter": 7}, zipped)
+    torch.save(as_layout(ours, 2), bare, _use_new_zipfile_serialization=False)
+    return {
+        "ours.safetensors": save(ours, {"ddnsr_network": sizes}),
+        "third.safetensors": save({key: value.half() for key, value in as_layout(ours, 3).items()}),
+        "zipped.pth": zipped.getvalue(),
+        "bare.pth": bare.getvalue(),
+    }
