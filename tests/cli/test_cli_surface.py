@@ -22,8 +22,10 @@ SURFACE = {
     ),
     "train": (
         "-o/--output --track --fidelity --hr --lr --data --val-lr --val-hr --check --target --start-from --l2 "
-        "--ablation --vgg --perceptual-layer --lpips --lite --features --blocks --growth --steps --batch --crop --rate "
-        "--seed --workers --log-every --save-every --validate-every --sample-every --device/-g --offline -q/--quiet"
+        "--ablation --vgg --perceptual/--perceptual-layer --perceptual-weights --as-authors --loss --lead --lpips "
+        "--lite --features --blocks --growth --steps --batch --crop --rate --rise --halve-at --precision --compile "
+        "--seed --workers --log-every --save-every --keep-every --validate-every --sample-every --device/-g --offline "
+        "-q/--quiet"
     ),
     "eval": (
         "ranks_files --lr --hr -m/--models --sr --table3 --reference --degrader --crop-border --lpips --lpips-weights "
