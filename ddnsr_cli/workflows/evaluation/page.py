@@ -6,7 +6,7 @@ from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.workflows.evaluation.pages.cards import DETAIL_ZOOM, MOST_SLIDER_PX, SLIDER_QUALITY, card_html
 from ddnsr_cli.workflows.evaluation.pages.shell import page_html, write_page
 from ddnsr_cli.workflows.evaluation.pages.shown import lead_model, words, worst_first, worst_median_best
-from ddnsr_cli.workflows.evaluation.pages.tables import comparison_html, means_html, values_html
+from ddnsr_cli.workflows.evaluation.pages.tables import CLEAR_P, comparison_html, means_html, values_html
 from ddnsr_cli.workflows.evaluation.scores import Evaluation
 from ddnsr_cli.workflows.evaluation.summary import Summary, summarise
 
@@ -52,7 +52,7 @@ def _comparison_section(evaluation: Evaluation, summary: Summary) -> str:
     return (
         f'<h2>Against {name}</h2><p class="note">Each model less {name} on the same picture: mean difference with its '
         "95% bootstrap interval, the share of pictures on which it wins, and Wilcoxon's p where SciPy is installed; "
-        "better or worse where the interval leaves out 0.</p>"
+        f"better or worse where the interval leaves out 0 and p is below {CLEAR_P}.</p>"
         f'<div class="card">{comparison_html(evaluation, summary)}</div>'
     )
 

@@ -25,7 +25,7 @@ class ModelRank:
 
     rank: Interval
     """Mean over all votes, from 1 (always the best) to the number of models. The interval tells of other such
-    pictures and other such raters; not a number with a single vote."""
+    pictures and other such raters (of pictures alone where there is one rater); not a number with a single vote."""
 
     votes: int
     """Raters times pictures."""
@@ -89,7 +89,7 @@ def _read(path: Path) -> _Sheet:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except OSError as cause:
         raise DataError(f"{path} cannot be read ({cause.strerror or cause}). Check the name.") from cause
-    except ValueError as cause:
+    except (ValueError, RecursionError) as cause:
         raise _damaged(path, "it is not JSON") from cause
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         raise _damaged(path, f"its format is not {FORMAT}")

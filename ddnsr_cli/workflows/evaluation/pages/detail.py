@@ -11,6 +11,9 @@ Rgb8 = NDArray[np.uint8]
 GRID_PX = 4
 """Windows lie on LR pixels."""
 
+BAND_PX = 64
+"""Rows that are worked on at a time."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
@@ -41,14 +44,12 @@ def most_different(pictures: Sequence[Rgb8], *, side_px: int) -> Window:
 
 def _variance(pictures: Sequence[Rgb8]) -> NDArray[np.float64]:
     """(H, W): the variance over the pictures times the square of their number, summed over the colours; exact."""
-    total = np.zeros(pictures[0].shape, np.int64)
-    squares = np.zeros(pictures[0].shape, np.int64)
-    for picture in pictures:
-        samples = picture.astype(np.int64)
-        total += samples
-        squares += samples * samples
-    summed: NDArray[np.float64] = (len(pictures) * squares - total * total).sum(axis=2, dtype=np.float64)
-    return summed
+    found = np.empty(pictures[0].shape[:2], np.float64)
+    for top in range(0, len(found), BAND_PX):  # in whole numbers all pictures at once would take gigabytes
+        bands = np.stack([picture[top : top + BAND_PX] for picture in pictures]).astype(np.int64)
+        spread = len(pictures) * (bands * bands).sum(axis=0) - bands.sum(axis=0) ** 2
+        found[top : top + BAND_PX] = spread.sum(axis=2)
+    return found
 
 
 def _window_sums(values: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:

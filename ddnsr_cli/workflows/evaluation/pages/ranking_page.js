@@ -20,7 +20,7 @@
     Number.isInteger(rank) && rank >= 0 && rank <= count && (rank === 0 || row.indexOf(rank) === at));
   const isState = (state) => state && Number.isInteger(state.at) && state.at >= 0 && state.at <= scenes.length
     && typeof state.rater === "string" && Array.isArray(state.ranks) && state.ranks.length === scenes.length
-    && state.ranks.every(isRow);
+    && state.ranks.every(isRow) && state.ranks.slice(0, state.at).every((row) => !row.includes(0));
   const load = () => {
     try {
       const state = JSON.parse(localStorage.getItem(place));

@@ -8,6 +8,9 @@ from ddnsr_cli.workflows.evaluation.pages.shown import figure, words
 from ddnsr_cli.workflows.evaluation.scores import Evaluation, Metric
 from ddnsr_cli.workflows.evaluation.summary import Summary
 
+CLEAR_P = 0.05
+"""A difference is called clear below."""
+
 
 def means_html(evaluation: Evaluation, summary: Summary) -> str:
     """Models by metrics: mean over the pictures and its interval, the best mean of a column in bold."""
@@ -85,15 +88,17 @@ def _difference_html(paired: Paired, metric: Metric) -> str:
     chance = "" if paired.p_value is None else f", p {paired.p_value:.2g}"
     return (
         f"<td>{plus}{figure(interval.mean, metric)}{_range_html(interval, metric)}"
-        f"<small>wins {paired.win_rate:.0%}{chance}</small><small>{_verdict(interval, metric)}</small></td>"
+        f"<small>wins {paired.win_rate:.0%}{chance}</small><small>{_verdict(paired, metric)}</small></td>"
     )
 
 
-def _verdict(interval: Interval, metric: Metric) -> str:
-    """In a word whether the interval leaves out 0."""
-    above, below = ("better", "worse") if metric.higher_is_better else ("worse", "better")
-    word = above if interval.low > 0 else below if interval.high < 0 else ""
-    return f'<em class="{word}">{word}</em>' if word else "not clear"
+def _verdict(paired: Paired, metric: Metric) -> str:
+    """A word where the interval leaves out 0 and p does not speak against it, as it does for a handful of pictures."""
+    interval, chance = paired.difference, paired.p_value
+    if not (interval.low > 0 or interval.high < 0) or (chance is not None and chance >= CLEAR_P):
+        return "not clear"
+    word = "better" if (interval.mean > 0) == metric.higher_is_better else "worse"
+    return f'<em class="{word}">{word}</em>'
 
 
 def _range_html(interval: Interval, metric: Metric) -> str:
