@@ -68,5 +68,9 @@ class TrainingError(DdnsrError):
     exit_code = 10
 
 
+class OtherProcessError(TrainingError):
+    """Of the processes that train together another one failed first, and tells why."""
+
+
 class NotFiniteError(TrainingError):
     """A loss or gradient is NaN or infinite; the weights were not moved."""

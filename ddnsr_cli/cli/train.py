@@ -1,5 +1,6 @@
 """`ddnsr train`."""
 
+import os
 import sys
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ddnsr_cli.cli.options import Device, Offline, Quiet
-from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.errors import ConfigError, OtherProcessError
 
 if TYPE_CHECKING:
     from ddnsr_cli.data.stream import StreamConfig
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ddnsr_cli.workflows.train_fidelity import FidelityRequest
     from ddnsr_cli.workflows.train_joint import JointRequest
 
+COPIES_S = 2.0  # torchrun hands on a Ctrl-C within milliseconds
 DATA, METHOD, SIZES, COURSE, LOG = "Photos", "Method", "Network sizes", "Course", "Log"
 
 
@@ -184,15 +186,17 @@ def train(
             _fidelity_request((hr, lr), output, sizes, course, stream, rhythm, validation, device), quiet=quiet
         )
         return
-    from ddnsr_cli.training.joint_options import FeatureLayers
+    from ddnsr_cli.training.joint_options import Critic, FeatureLayers
     from ddnsr_cli.workflows.judges import JudgeFiles
 
     sizes = _sizes((features, blocks, growth), lite=lite)
     options = _joint_options(track, sizes, course, stream, lite=lite, l2=l2, ablation=ablation)
+    losses = replace(options.losses, **_loss_weights(loss or []))
     options = replace(
         options,
         layers=FeatureLayers(perceptual=perceptual, as_authors=as_authors),
-        losses=replace(options.losses, **_loss_weights(loss or [])),
+        critic=options.critic if losses.hr_adversarial else Critic.NONE,
+        losses=losses,
         lead_steps=lead,
         compiled=compile_,
     )
@@ -267,7 +271,7 @@ def _fidelity_request(
         raise ConfigError("--halve-at belongs to --track; the warm-up's rate falls in a straight line. Leave it out.")
     schedule = ScheduleConfig(
         steps=course.steps or plain.steps,
-        peak=course.rate or plain.peak,
+        peak=plain.peak if course.rate is None else course.rate,
         rise_steps=plain.rise_steps if course.rise is None else course.rise,
     )
     return FidelityRequest(
@@ -304,7 +308,7 @@ def _joint_options(
     schedule = replace(
         plain,
         steps=course.steps or plain.steps,
-        rate=course.rate or plain.rate,
+        rate=plain.rate if course.rate is None else course.rate,
         halve_at=plain.halve_at if course.halve_at is None else course.halve_at,
         rise_steps=plain.rise_steps if course.rise is None else course.rise,
     )
@@ -359,15 +363,30 @@ def _run_joint(request: "JointRequest", *, only_check: bool, quiet: bool) -> Non
     from ddnsr_cli.cli.progress import training_view
     from ddnsr_cli.training.stop import stop_on_signals
     from ddnsr_cli.training.world import joined_world
-    from ddnsr_cli.workflows.train_joint import examine, train_joint
+    from ddnsr_cli.workflows.train_joint import train_joint
 
-    with training_view(quiet=quiet) as listener:
-        if only_check:
-            examine(request, listener)
-            return
-        with joined_world() as world, stop_on_signals() as stop:
+    if only_check:
+        _check(request, quiet=quiet)
+        return
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    try:
+        with (
+            joined_world() as world,
+            training_view(quiet=quiet or not world.is_first) as listener,
+            stop_on_signals(copies_s=COPIES_S if several else 0.0) as stop,
+        ):
             weights = train_joint(request, listener, stop, world)
+    except OtherProcessError as error:
+        sys.exit(error.exit_code)
     if world.is_first:
         typer.echo(weights)
     if stop:
         sys.exit(stop.exit_code)
+
+
+def _check(request: "JointRequest", *, quiet: bool) -> None:
+    from ddnsr_cli.cli.progress import training_view
+    from ddnsr_cli.workflows.joint_photos import Teller, examine
+
+    with training_view(quiet=quiet) as listener:
+        examine((request.hr, request.lr), request.options, teller=Teller(listener.note), on_photo=listener.tick)

@@ -11,6 +11,7 @@ _JPEG_MARKER_BYTES = 65_533
 _JPEG_EXIF_BYTES = _JPEG_MARKER_BYTES - 6
 _JPEG_XMP_BYTES = _JPEG_MARKER_BYTES - 29
 _JPEG_IPTC_BYTES = _JPEG_MARKER_BYTES - len(SEGMENT_PREFIX) - len(resource_block(b"")) - 1
+_MOST_NAMED = 8
 _HOLD_IPTC = ("PNG", "TIFF", "JPEG")
 _SRGB_GAMMA, _SRGB_CICP = range(45_000, 46_001), b"\x01\x0d\x00\x01"
 
@@ -44,10 +45,16 @@ def _without_place(metadata: Metadata, file_format: str) -> list[str]:
         notes.append("BMP holds no colour profile, EXIF or XMP; they were left out")
     kept = {COMMENT} if file_format == "JPEG" else set()
     if file_format != "PNG" and (lost := [keyword for keyword in metadata.text if keyword not in kept]):
-        notes.append(f"{file_format} has no place for text ({', '.join(lost)})")
+        notes.append(f"{file_format} has no place for text ({_listed(lost)})")
     if file_format != "PNG" and not metadata.icc and _is_far_from_srgb(dict(metadata.png_colour)):
         notes.append(f"{file_format} cannot say what its colours mean (no profile, not sRGB): they will look different")
     return notes
+
+
+def _listed(keywords: list[str]) -> str:
+    """Keywords for one line of a message, whatever they hold and however many they are."""
+    names = ("".join(char if char.isprintable() else "?" for char in word) for word in keywords[:_MOST_NAMED])
+    return ", ".join(names) + (f" and {len(keywords) - _MOST_NAMED} more" if len(keywords) > _MOST_NAMED else "")
 
 
 def _is_far_from_srgb(chunks: dict[bytes, bytes]) -> bool:

@@ -119,7 +119,8 @@ def start_with_noise(net: Degrader) -> None:
     for depth, conv in enumerate(module for module in net.noise_branch if isinstance(module, nn.Conv2d)):
         _carry_photo_and_mean(conv, from_photo=depth == 0)
     first, *blocks, last = net.merge
-    assert isinstance(first, nn.Conv2d) and isinstance(last, nn.Conv2d)
+    assert isinstance(first, nn.Conv2d)
+    assert isinstance(last, nn.Conv2d)
     _subtract_mean(first, offset=net.config.features)
     for block in blocks:
         assert isinstance(block, ResidualBlock)
@@ -128,7 +129,7 @@ def start_with_noise(net: Degrader) -> None:
 
 
 def _carry_photo_and_mean(conv: nn.Conv2d, *, from_photo: bool) -> None:
-    """Output channels 0 to 2 are the photo, 3 to 5 its mean over 3 x 3; neither is negative, so LeakyReLU keeps both."""
+    """Output channels 0 to 2 are the photo, 3 to 5 its mean over 3 x 3: not negative, so LeakyReLU keeps both."""
     conv.weight[:6] = 0
     for channel in range(3):
         conv.weight[channel, channel, 1, 1] = 1

@@ -1,5 +1,6 @@
 """TensorBoard files of a run, where the package `tensorboard` is installed."""
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +31,12 @@ class Board:
         steps is no longer shown. Raises TrainingError when the folder cannot be written.
         """
         self.folder = folder
+        before = set(threading.enumerate())
         self.writer = self._open(note, start)
+        self._threads = set(threading.enumerate()) - before
+        self._usual_hook = threading.excepthook
+        if self._threads:
+            threading.excepthook = self._thread_failed
 
     def scalars(self, step: int, figures: Mapping[str, float], *, group: str) -> None:
         """One curve a figure, named `group/figure`. Raises TrainingError when the disk does not take it."""
@@ -50,8 +56,12 @@ class Board:
     def close(self) -> None:
         """Write what is waiting. Closing twice does no harm. Raises TrainingError as `scalars`."""
         if self.writer is not None:
-            with self._told():
-                self.writer.close()
+            try:
+                with self._told():
+                    self.writer.close()
+            finally:
+                if threading.excepthook == self._thread_failed:
+                    threading.excepthook = self._usual_hook
 
     def __enter__(self) -> Self:
         return self
@@ -70,6 +80,11 @@ class Board:
         with self._told():
             # Steps from purge_step on are purged; the row of step `start` itself was written before the save.
             return SummaryWriter(self.folder, purge_step=start + 1 if start else 0)
+
+    def _thread_failed(self, failure: threading.ExceptHookArgs) -> None:
+        """No traceback of TensorBoard's thread for a full disk: it is raised again at the next call."""
+        if failure.thread not in self._threads or not isinstance(failure.exc_value, OSError):
+            self._usual_hook(failure)
 
     @contextmanager
     def _told(self) -> Iterator[None]:

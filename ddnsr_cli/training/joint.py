@@ -44,6 +44,9 @@ class Made:
     lr_cycle: Tensor | None
     """None when the cycle loss has no weight."""
 
+    hr_logits: Tensor | None
+    """What the critic of HR pictures says of the real ones: both sides of its game need it. None without a game."""
+
 
 class JointNets(nn.Module):
     """The networks that learn. A critic is None when nothing would learn from it."""
@@ -109,16 +112,22 @@ class JointTrainer:
     def make(self, lr_real: Tensor, hr: Tensor) -> Made:
         """The forward passes. Pictures of the other network enter detached."""
         noise = lr_real if self.options.dual_input else torch.zeros_like(lr_real)
-        sr_fake = lr_cycle = None
+        sr_fake = lr_cycle = hr_logits = None
         with self._mixed_precision():
             lr_fake = self.degrade(hr, noise)
             if not self.leading:
                 sr_fake = self.reconstruct(lr_fake.detach())
+                hr_logits = self.nets.disc_hr(hr) if self.nets.disc_hr is not None else None
             if self.options.losses.cycle:
                 with torch.no_grad():
                     sr_real = self.reconstruct(lr_real)
                 lr_cycle = self.degrade(sr_real, noise)
-        return Made(lr_fake=lr_fake.float(), sr_fake=_float_or_none(sr_fake), lr_cycle=_float_or_none(lr_cycle))
+        return Made(
+            lr_fake=lr_fake.float(),
+            sr_fake=_float_or_none(sr_fake),
+            lr_cycle=_float_or_none(lr_cycle),
+            hr_logits=hr_logits,
+        )
 
     def degrader_losses(self, lr_real: Tensor, hr: Tensor, made: Made) -> dict[str, Tensor]:
         """Weighted terms of eq. 3, those with weight 0 left out."""
@@ -154,15 +163,15 @@ class JointTrainer:
             terms["squared"] = weights.squared * F.mse_loss(made.sr_fake, hr)
         if self.eyes.hr is not None and weights.perceptual:
             terms["perceptual"] = weights.perceptual * self.eyes.hr(made.sr_fake, hr)
-        if self.nets.disc_hr is not None:
+        if self.nets.disc_hr is not None and made.hr_logits is not None:
             with _frozen(self.nets.disc_hr), self._mixed_precision():
-                real, fake = self.nets.disc_hr(hr), self.nets.disc_hr(made.sr_fake)
+                fake = self.nets.disc_hr(made.sr_fake)
             terms["hr_adversarial"] = weights.hr_adversarial * relativistic_gen_loss(
-                real, fake, average=self.world.average
+                made.hr_logits, fake, average=self.world.average
             )
         return terms
 
-    def critic_losses(self, lr_real: Tensor, hr: Tensor, made: Made) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def critic_losses(self, lr_real: Tensor, made: Made) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """(losses, mean belief in [0, 1] that a picture is real) of the critics; made pictures enter detached."""
         losses: dict[str, Tensor] = {}
         beliefs: dict[str, Tensor] = {}
@@ -171,9 +180,10 @@ class JointTrainer:
                 real, fake = self.nets.disc_lr(lr_real), self.nets.disc_lr(made.lr_fake.detach())
             losses["disc_lr"] = gan_disc_loss(real, fake)
             beliefs |= {"disc_lr_real": _belief(real), "disc_lr_fake": _belief(fake)}
-        if self.nets.disc_hr is not None and made.sr_fake is not None:
+        if self.nets.disc_hr is not None and made.sr_fake is not None and made.hr_logits is not None:
+            real = made.hr_logits
             with self._mixed_precision():
-                real, fake = self.nets.disc_hr(hr), self.nets.disc_hr(made.sr_fake.detach())
+                fake = self.nets.disc_hr(made.sr_fake.detach())
             losses["disc_hr"] = relativistic_disc_loss(real, fake, average=self.world.average)
             real_mean, fake_mean = self.world.average(real.detach()), self.world.average(fake.detach())
             beliefs |= {"disc_hr_real": _belief(real - fake_mean), "disc_hr_fake": _belief(fake - real_mean)}
@@ -207,7 +217,7 @@ class JointTrainer:
     def _learn(self, real: Tensor, truth: Tensor, made: Made) -> dict[str, float]:
         """Gradients of every network from its own loss, and the figures."""
         terms = self.degrader_losses(real, truth, made) | self.sr_losses(truth, made)
-        losses, beliefs = self.critic_losses(real, truth, made)
+        losses, beliefs = self.critic_losses(real, made)
         # One backward pass: what a network learns from ends at the detached pictures, so no loss reaches another.
         torch.stack([*terms.values(), *losses.values()]).sum().backward()  # type: ignore[no-untyped-call]
         drifts = {"lr_colour_drift": self._drift(made.lr_fake, content_reference(truth))}

@@ -1,5 +1,6 @@
 """Options of the joint training of degrader and reconstruction network (Li et al. 2023), and the paper's presets."""
 
+import math
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -36,9 +37,9 @@ class HalvingSchedule:
     colours of networks that start well; the paper's networks start from noise and have no rise."""
 
     def __post_init__(self) -> None:
-        rising = list(self.halve_at) == sorted(self.halve_at)
-        if self.steps < 1 or self.rate <= 0 or self.rise_steps < 0 or not rising:
-            raise ConfigError(f"A schedule needs steps >= 1, a rate > 0 and rising halve_at, got {self}.")
+        rising = list(self.halve_at) == sorted(self.halve_at) and min(self.halve_at, default=0) >= 0
+        if self.steps < 1 or not 0 < self.rate < math.inf or self.rise_steps < 0 or not rising:
+            raise ConfigError(f"A schedule needs steps >= 1, a rate > 0 and rising halve_at >= 0, got {self}.")
 
     def rate_at(self, step: int) -> float:
         """Learning rate of step `step`, counted from 0."""
@@ -76,8 +77,9 @@ class LossWeights:
     """Reconstruction, mean squared error: 1 in the L2 mode of appendix C, with the three above at 0."""
 
     def __post_init__(self) -> None:
-        if min(vars(self).values()) < 0:
-            raise ConfigError(f"Loss weights are not negative, got {self}.")
+        if wrong := {name: weight for name, weight in vars(self).items() if not 0 <= weight < math.inf}:
+            told = ", ".join(f"{name} {weight:g}" for name, weight in wrong.items())
+            raise ConfigError(f"Loss weights are 0 or more and finite, got {told}.")
         if not self.perceptual + self.hr_adversarial + self.pixel + self.squared:
             raise ConfigError("The reconstruction network has no loss left. Give one of its weights a value above 0.")
 
@@ -149,7 +151,10 @@ class JointOptions:
                 f"The degrader shrinks 4 times, so the network must enlarge 4 times, not {self.sr_net.scale}."
             )
         if (self.critic is Critic.NONE) != (self.losses.hr_adversarial == 0):
-            raise ConfigError("A discriminator for the reconstruction network and its loss weight belong together.")
+            raise ConfigError(
+                f"The discriminator of the reconstruction network ({self.critic}) and a weight of its loss, "
+                f"hr_adversarial ({self.losses.hr_adversarial:g}), belong together. Give both or none."
+            )
         if self.stream.crop_px % 32:
             raise ConfigError(
                 f"HR crops are multiples of 32 pixels, for the discriminators; got {self.stream.crop_px}."

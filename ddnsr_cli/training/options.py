@@ -1,5 +1,6 @@
 """Every option of a training run, saved as JSON beside its weights."""
 
+import math
 from dataclasses import dataclass, field
 
 from ddnsr_cli.data.degradations import DegradationConfig
@@ -29,7 +30,7 @@ class ScheduleConfig:
     """Share of all steps, at the end, over which the rate falls to zero."""
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.rise_steps < 0 or not 0 <= self.fall_share <= 1 or self.peak <= 0:
+        if self.steps < 1 or self.rise_steps < 0 or not 0 <= self.fall_share <= 1 or not 0 < self.peak < math.inf:
             raise ConfigError(f"A schedule needs steps >= 1, a peak > 0 and a fall_share in [0, 1], got {self}.")
 
     def rate(self, step: int) -> float:

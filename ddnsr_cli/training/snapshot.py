@@ -1,7 +1,8 @@
 """The whole state of a run in one safetensors file: tensors by name, numbers as JSON in the header."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ddnsr_cli.files import atomic_path
 
 FORMAT = "ddnsr-run-1"
 HEADER_KEY = "ddnsr_run"  # one key for all: the library would write several in a random order
+ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,17 +49,16 @@ def save_snapshot(path: Path, snapshot: Snapshot) -> None:
 
 def load_snapshot(path: Path) -> Snapshot:
     """Read a file of `save_snapshot`. Raises TrainingError when it is damaged or of another version."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            state = json.loads((file.metadata() or {}).get(HEADER_KEY, "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
-    except (OSError, SafetensorError, ValueError) as cause:
-        raise TrainingError(f"{path} cannot be read ({cause}). Start a new run folder, or restore the file.") from cause
-    if state.get("format") != FORMAT:
-        raise TrainingError(
-            f"{path} is of format {state.get('format')!r}, this version reads {FORMAT!r}. Start a new run."
-        )
-    return Snapshot(step=state["step"], numbers=state["numbers"], tensors=tensors)
+    with _reading(path), safe_open(path, framework="pt") as file:
+        step, numbers = _head(path, file.metadata())
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
+    return Snapshot(step=step, numbers=numbers, tensors=tensors)
+
+
+def load_numbers(path: Path) -> Mapping[str, Any]:
+    """The numbers of a file of `save_snapshot`, without reading its tensors. Raises as `load_snapshot`."""
+    with _reading(path), safe_open(path, framework="pt") as file:
+        return _head(path, file.metadata())[1]
 
 
 def net_tensors(prefix: str, net: nn.Module) -> dict[str, Tensor]:
@@ -66,8 +67,12 @@ def net_tensors(prefix: str, net: nn.Module) -> dict[str, Tensor]:
 
 
 def restore_net(prefix: str, net: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """The inverse of `net_tensors`, exact: every name and no other."""
-    net.load_state_dict(_below(prefix, tensors))
+    """The inverse of `net_tensors`, exact: every name and no other. Raises TrainingError when they do not fit."""
+    state = _below(prefix, tensors)
+    own = net.state_dict()  # not left to PyTorch, which makes up the counters of batch norm
+    if odd := sorted(state.keys() ^ own.keys() or {name for name in own if own[name].shape != state[name].shape}):
+        raise TrainingError(_misfit(f"{prefix}.{odd[0]}"))
+    net.load_state_dict(state)
 
 
 def adam_tensors(prefix: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -77,13 +82,45 @@ def adam_tensors(prefix: str, optimizer: torch.optim.Optimizer) -> dict[str, Ten
 
 
 def restore_adam(prefix: str, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """The inverse of `adam_tensors`. Takes copies: training on does not write into `tensors`."""
+    """The inverse of `adam_tensors`. Takes copies: training on does not write into `tensors`.
+
+    Raises TrainingError when they do not fit.
+    """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    saved = _below(prefix, tensors)
     state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in _below(prefix, tensors).items():
-        index, moment = name.split(".")
-        state.setdefault(int(index), {})[moment] = _laid_out_as(parameters[int(index)], tensor)
+    for index, parameter in enumerate(parameters if saved else ()):  # before the first step there is nothing
+        for moment in ADAM_STATE:
+            tensor = saved.pop(f"{index}.{moment}", None)
+            if tensor is None or tensor.shape not in {parameter.shape, torch.Size()}:
+                raise TrainingError(_misfit(f"{prefix}.{index}.{moment}"))
+            state.setdefault(index, {})[moment] = _laid_out_as(parameter, tensor)
+    if saved:
+        raise TrainingError(_misfit(f"{prefix}.{min(saved)}"))
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError, ValueError) as cause:
+        raise TrainingError(f"{path} cannot be read ({cause}). Start a new run folder, or restore the file.") from cause
+
+
+def _head(path: Path, metadata: Mapping[str, str] | None) -> tuple[int, dict[str, Any]]:
+    """(step, numbers) of a file's header. Raises TrainingError when they are not there, ValueError for no JSON."""
+    state = json.loads((metadata or {}).get(HEADER_KEY, "{}"))
+    kind = state.get("format") if isinstance(state, dict) else None
+    if kind != FORMAT:
+        raise TrainingError(f"{path} is of format {kind!r}, this version reads {FORMAT!r}. Start a new run with -o.")
+    if not isinstance(state.get("step"), int) or not isinstance(state.get("numbers"), dict):
+        raise TrainingError(f"{path} is damaged: its header is not whole. Start a new run folder, or restore the file.")
+    return state["step"], state["numbers"]
+
+
+def _misfit(name: str) -> str:
+    return f"The saved state does not fit the networks: {name}. Start a new run folder, or restore the file."
 
 
 def _laid_out_as(parameter: Tensor, moment: Tensor) -> Tensor:

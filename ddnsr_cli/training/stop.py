@@ -1,6 +1,7 @@
 """Ask a run to stop: the step in hand is finished, the state saved, then it ends."""
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -11,8 +12,13 @@ STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SI
 class StopRequest:
     """Remembers the first stop signal. A SIGINT after it interrupts at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, copies_s: float = 0.0) -> None:
+        """copies_s: seconds in which a SIGINT is a copy of the first: a launcher hands on a Ctrl-C that the terminal
+        has sent to all its processes already.
+        """
         self.signal_number: int | None = None
+        self._copies_s = copies_s
+        self._since = 0.0
 
     def __bool__(self) -> bool:
         return self.signal_number is not None
@@ -24,16 +30,19 @@ class StopRequest:
 
     def note(self, number: int, _frame: FrameType | None = None) -> None:
         """Signal handler."""
-        if self.signal_number is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
         if self.signal_number is None:
-            self.signal_number = number
+            self.signal_number, self._since = number, time.monotonic()
+        elif number == signal.SIGINT and time.monotonic() - self._since >= self._copies_s:
+            raise KeyboardInterrupt
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[StopRequest]:
-    """Catch SIGINT, SIGTERM and SIGUSR1 inside the block; give the handlers back after it."""
-    request = StopRequest()
+def stop_on_signals(*, copies_s: float = 0.0) -> Iterator[StopRequest]:
+    """Catch SIGINT, SIGTERM and SIGUSR1 inside the block; give the handlers back after it.
+
+    copies_s: as `StopRequest` takes it.
+    """
+    request = StopRequest(copies_s=copies_s)
     before = {number: signal.signal(number, request.note) for number in STOP_SIGNALS}
     try:
         yield request

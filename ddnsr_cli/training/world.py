@@ -6,15 +6,16 @@ process and on many, to rounding.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 
-from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.errors import ConfigError, DdnsrError, DeviceError, OtherProcessError, TrainingError
 from ddnsr_cli.training.stop import StopRequest
 
 
@@ -59,7 +60,7 @@ class World:
         if self.size == 1:
             return dict(figures)
         values = torch.tensor(list(figures.values()), dtype=torch.float64, device=device)
-        dist.all_reduce(values)
+        _add_up(values)
         return dict(zip(figures, (values / self.size).tolist(), strict=True))
 
     def average_gradients(self, net: nn.Module) -> None:
@@ -68,7 +69,7 @@ class World:
             return
         gradients = [parameter.grad for parameter in net.parameters() if parameter.grad is not None]
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-        dist.all_reduce(flat)
+        _add_up(flat)
         flat /= self.size
         parts = torch.split(flat, [gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
@@ -79,13 +80,32 @@ class World:
         if self.size == 1:
             return wish
         flag = torch.tensor(float(wish), device=device)
-        dist.all_reduce(flag)
+        _add_up(flag)
         return bool(flag.item() > 0)
 
     def wait(self) -> None:
         """Go on when all processes are here."""
         if self.size > 1:
-            dist.barrier()
+            with _all_there():
+                dist.barrier()
+
+
+def _add_up(value: Tensor) -> None:
+    """Replace a tensor by its sum over the processes."""
+    with _all_there():
+        dist.all_reduce(value)
+
+
+@contextmanager
+def _all_there() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as cause:  # what the backends raise when the connection breaks
+        reason = (str(cause).splitlines() or ["no reason given"])[0].split(". ")[0]
+        raise TrainingError(
+            f"Another process of the run has ended or cannot be reached ({reason}). The last save is intact: start "
+            f"all again."
+        ) from cause
 
 
 class _Sum(torch.autograd.Function):
@@ -94,13 +114,13 @@ class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: object, value: Tensor) -> Tensor:  # noqa: ARG004
         total = value.detach().clone()
-        dist.all_reduce(total)
+        _add_up(total)
         return total
 
     @staticmethod
     def backward(ctx: object, gradient: Tensor) -> Tensor:  # noqa: ARG004
         total = gradient.clone()
-        dist.all_reduce(total)
+        _add_up(total)
         return total
 
 
@@ -117,29 +137,47 @@ class AgreedStop:
 
 
 def own_device(world: World, chosen: torch.device) -> torch.device:
-    """The device of this process: one GPU each, by local rank, when there are several processes and GPUs are meant."""
+    """The device of this process: one GPU each, by local rank, when there are several processes and GPUs are meant.
+
+    Raises DeviceError when there are more processes than GPUs.
+    """
     if world.size == 1 or chosen.type != "cuda":
         return chosen
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    index, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if index >= count:
+        raise DeviceError(f"There are more processes than GPUs ({count}). Start {count}, or use --device cpu.")
+    torch.cuda.set_device(index)  # where nccl exchanges
+    return torch.device("cuda", index)
 
 
 @contextmanager
 def joined_world() -> Iterator[World]:
     """The processes that `torchrun` started, or this one alone; leaves them at the end.
 
-    Each process takes the GPU of its local rank where there are GPUs (nccl), else all share the CPU (gloo).
+    Tensors on GPUs are exchanged by nccl, those on the CPU by gloo. When the processes fail, the first to fail raises
+    its error, and the others, which mostly fail for want of it, OtherProcessError.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield World()
         return
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    store, rank, size = next(rendezvous("env://"))
+    backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backends, store=store, rank=rank, world_size=size)
     try:
-        yield World(rank=dist.get_rank(), size=size)
+        yield World(rank=rank, size=size)
+    except DdnsrError as error:
+        if not _fails_first(store.add):
+            raise OtherProcessError("Another process of the run failed; it tells why.") from error
+        raise
     finally:
         dist.destroy_process_group()
+
+
+def _fails_first(add: Callable[[str, int], int]) -> bool:
+    try:
+        return add("failed", 1) == 1
+    except RuntimeError:  # the process that keeps the store is gone
+        return False
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):

@@ -62,7 +62,7 @@ def load_judges(options: JointOptions, files: JudgeFiles, on_progress: Callable[
     wanted = {"content": losses.content, "cycle": losses.cycle, "perceptual": losses.perceptual if not trunk else 0}
     taps = [Tap(layer=getattr(layers, loss)) for loss, weight in wanted.items() if weight]
     vgg = load_vgg19(files.vgg, taps=taps, offline=files.offline, on_progress=on_progress) if taps else None
-    return Judges(vgg=vgg, lpips=load_lpips(trunk, files.lpips) if trunk else None)
+    return Judges(vgg=vgg, lpips=load_lpips(trunk, files.lpips, option="--perceptual-weights") if trunk else None)
 
 
 def refuse_other_judges(run: Path, before: Mapping[str, Any], now: Judges) -> None:

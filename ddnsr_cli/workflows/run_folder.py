@@ -11,18 +11,23 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ddnsr_cli.config import changed_options, options_to_json
 from ddnsr_cli.errors import TrainingError
 from ddnsr_cli.files import atomic_path
-from ddnsr_cli.training.snapshot import Snapshot, load_snapshot, save_snapshot
+from ddnsr_cli.training.snapshot import Snapshot, load_numbers, load_snapshot, save_snapshot
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+SAVED_BY_ALL = {"options", "rate_factor", "photos", "data"}
+"""What is beside the state of every kind of run."""
+
+HALF_WRITTEN = ".*-*.part*"  # as `files.atomic_path` names them
 KEPT_STATES = 3
 """How many numbered copies of the state stay, the newest."""
 
@@ -51,31 +56,50 @@ class RunFolder:
         self.state = path / "state" / "last.safetensors"
         self.weights = path / "sr.safetensors"
 
-    def numbers(self) -> Mapping[str, Any] | None:
-        """What was saved beside the last state; None when there is no save yet. Raises TrainingError for damage."""
-        return load_snapshot(self.state).numbers if self.state.exists() else None
-
-    def resume(self, trainer: Resumable, *, free_to_change: tuple[str, ...]) -> Mapping[str, Any] | None:
-        """Restore the last save and give the numbers saved with it; None when there is no save yet.
+    def numbers(self, options: "DataclassInstance", *, free_to_change: tuple[str, ...]) -> Mapping[str, Any] | None:
+        """What was saved beside the last state; None when there is no save yet.
 
         free_to_change: starts of option names that may differ from those of the save.
-        Raises TrainingError when the save is damaged or of other options.
+        Raises TrainingError when the save is damaged, of another kind of run, or of other options.
         """
         if not self.state.exists():
             return None
-        snapshot = load_snapshot(self.state)
-        changed = changed_options(snapshot.numbers["options"], options_to_json(trainer.options))
+        numbers = load_numbers(self.state)
+        before, now = numbers.get("options", {}), options_to_json(options)
+        if lacking := sorted(SAVED_BY_ALL - numbers.keys()):
+            raise TrainingError(f"{self.state} is damaged: it has no {', '.join(lacking)}. Start a new run with -o.")
+        if odd := sorted(before.keys() ^ now.keys()):
+            raise TrainingError(
+                f"{self.path} holds a run of another kind or version (it differs in {', '.join(odd)}). Choose "
+                f"another folder with -o."
+            )
+        changed = changed_options(before, now)
         refused = {name: values for name, values in changed.items() if not name.startswith(free_to_change)}
         if refused:
             told = ", ".join(f"{name} {old} -> {new}" for name, (old, new) in refused.items())
             raise TrainingError(f"{self.path} was begun with other options ({told}). Use them, or another -o.")
-        trainer.restore(snapshot)
-        return snapshot.numbers
+        return numbers
+
+    def resume(self, trainer: Resumable, *, free_to_change: tuple[str, ...]) -> Mapping[str, Any] | None:
+        """Restore the last save and give the numbers saved with it; None when there is no save yet.
+
+        Raises TrainingError as `numbers`, and for a state that does not fit the trainer's networks.
+        """
+        numbers = self.numbers(trainer.options, free_to_change=free_to_change)
+        if numbers is not None:
+            trainer.restore(load_snapshot(self.state))
+        return numbers
 
     def prepare(self, trainer: Resumable) -> None:
-        """Make the folder and write the options. Raises TrainingError when that cannot be done."""
+        """Make the folder, take away what saves that were killed left half written, and write the options.
+
+        Raises TrainingError when that cannot be done.
+        """
         try:
             self.state.parent.mkdir(parents=True, exist_ok=True)
+            for folder in (self.path, self.state.parent, self.path / "samples"):
+                for half in folder.glob(HALF_WRITTEN):
+                    half.unlink(missing_ok=True)
             text = json.dumps(options_to_json(trainer.options), indent=2) + "\n"
             with atomic_path(self.path / "options.json") as temporary:
                 temporary.write_text(text, encoding="utf-8")
@@ -87,23 +111,28 @@ class RunFolder:
         save_snapshot(self.state, trainer.snapshot(numbers))
 
     def keep(self, name: str) -> None:
-        """Keep the state just saved as `state/<name>.safetensors`. Of `step_N` names the newest few stay."""
-        with atomic_path(self.state.with_name(f"{name}.safetensors")) as temporary:
+        """Keep the state just saved as `state/<name>.safetensors`. Of `step_N` names the newest few stay.
+
+        Raises TrainingError on a full disk.
+        """
+        path = self.state.with_name(f"{name}.safetensors")
+        with told_when_full(path), atomic_path(path) as temporary:
             shutil.copyfile(self.state, temporary)
         numbered = sorted(self.state.parent.glob("step_*.safetensors"))
         for old in numbered[:-KEPT_STATES]:
             old.unlink()
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """Append one line to `log.jsonl`; a line that a kill cut short is ended first."""
-        with (self.path / "log.jsonl").open("ab+") as log:
+        """Append one line to `log.jsonl`; a line that a kill cut short is ended first. Raises as `keep`."""
+        path = self.path / "log.jsonl"
+        with told_when_full(path), path.open("ab+") as log:
             if log.tell() and not _ends_in_newline(log.name):
                 log.write(b"\n")
             log.write(json.dumps(dict(row)).encode() + b"\n")
 
     def write_text(self, name: str, text: str) -> None:
-        """Write a text file of the folder, whole or not at all."""
-        with atomic_path(self.path / name) as temporary:
+        """Write a text file of the folder, whole or not at all. Raises as `keep`."""
+        with told_when_full(self.path / name), atomic_path(self.path / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
     def sample_path(self, step: int) -> Path:
@@ -111,6 +140,18 @@ class RunFolder:
         folder = self.path / "samples"
         folder.mkdir(exist_ok=True)
         return folder / f"step_{step:07d}.png"
+
+
+@contextmanager
+def told_when_full(path: Path) -> Iterator[None]:
+    """What cannot be written in the block is told as a TrainingError that names `path`."""
+    try:
+        yield
+    except OSError as cause:
+        reason = cause.strerror or cause
+        raise TrainingError(
+            f"{path} could not be written ({reason}). The last save is intact: free some space, and run again."
+        ) from cause
 
 
 def photo_list(folder: Path, photos: Iterable[Path]) -> str:

@@ -16,6 +16,7 @@ from ddnsr_cli.errors import NotFiniteError
 from ddnsr_cli.metrics.comparison import Distance, compare
 from ddnsr_cli.training.loop import LoopHooks, StepReport, Stop, Trainer, run_loop
 from ddnsr_cli.training.options import Rhythm
+from ddnsr_cli.training.snapshot import load_snapshot
 from ddnsr_cli.workflows.run_folder import Resumable, RunFolder
 
 MOST_ROLLBACKS = 3
@@ -86,7 +87,7 @@ def drive(
             if rollback == MOST_ROLLBACKS or not folder.state.exists():
                 raise
             factor = trainer.rate_factor / 2
-            folder.resume(trainer, free_to_change=())
+            trainer.restore(load_snapshot(folder.state))  # of this run: no options to compare
             trainer.rate_factor = factor
             note(f"{error} Back to step {trainer.step}, with {factor:g} times the rate.")
         else:

@@ -7,9 +7,13 @@ import signal
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 
-MODULES = ("torch._dynamo", "torch.utils.tensorboard", "ddnsr_cli.workflows.train_joint", "ddnsr_cli.workflows.train_fidelity")
+MODULES = (
+    "torch._dynamo",
+    "torch.utils.tensorboard",
+    "ddnsr_cli.workflows.train_joint",
+    "ddnsr_cli.workflows.train_fidelity",
+)
 PATIENCE_S = 120
 
 
@@ -51,7 +55,7 @@ class Running:
         while not sight():
             assert time.monotonic() < end, "in vain"
             assert self.process.is_alive(), f"ended before: {self.err}"
-            time.sleep(0.002)
+            time.sleep(0.001)
 
 
 class Processes:
@@ -63,13 +67,15 @@ class Processes:
         self.context.set_forkserver_preload([__name__, *MODULES])
         self.started = []
 
-    def start(self, *words, prepare=None, given=()):
-        """prepare(*given): called in the new process before the command; a function of a module."""
+    def start(self, *words, first=(), err=None):
+        """first: (function of a module, arguments) called in the new process before the command.
+        err: where standard error goes, instead of a file of its own.
+        """
         place = self.folder / str(len(self.started))
-        out, err = place.with_suffix(".out"), place.with_suffix(".err")
+        out, err = place.with_suffix(".out"), err or place.with_suffix(".err")
         for path in (out, err):
             path.touch()
-        process = self.context.Process(target=_main, args=([str(word) for word in words], out, err, prepare, given))
+        process = self.context.Process(target=_main, args=([str(word) for word in words], out, err, first))
         process.start()
         self.started.append(Running(process, out, err))
         return self.started[-1]
@@ -84,16 +90,42 @@ def no_larger_files(most_bytes):
     resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
 
 
-def _main(words, out, err, prepare, given):
+def short_rounds():
+    """Crops are mixed in rounds of 16, so that photos are read again every few steps."""
+    from ddnsr_cli.data.stream import StreamConfig
+
+    StreamConfig.__init__.__kwdefaults__.update(crops_per_photo=4, photos_per_round=4)
+
+
+def as_one_of(size, rank, port):
+    """The environment that torchrun gives its processes."""
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": str(size)}
+    os.environ |= {"LOCAL_RANK": str(rank), "TORCHELASTIC_RUN_ID": "test", "TORCHELASTIC_RESTART_COUNT": "0"}
+    os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "True"  # the launcher keeps what the processes meet at
+
+
+def telling_opens(folder, report):
+    """Write down each opening of a file or folder below `folder`: a line "r PATH" or "w PATH"."""
+    log = os.open(report, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    def hook(event, args):
+        if event in {"open", "os.scandir", "os.listdir"} and str(args[0]).startswith(folder):
+            writes = event == "open" and bool(args[2] & (os.O_WRONLY | os.O_RDWR))
+            os.write(log, f"{'w' if writes else 'r'} {args[0]}\n".encode())
+
+    sys.addaudithook(hook)
+
+
+def _main(words, out, err, first):
     os.setsid()
     for number, path in ((1, out), (2, err)):
-        os.dup2(os.open(path, os.O_WRONLY), number)
+        os.dup2(os.open(path, os.O_WRONLY | os.O_NOCTTY), number)
     from torch import set_num_threads
 
     set_num_threads(1)  # sums in one order: the same bytes in every process
     sys.argv = ["ddnsr", *words]
-    if prepare is not None:
-        prepare(*given)
+    for function, arguments in first:
+        function(*arguments)
     from ddnsr_cli.cli.app import main
 
     main()

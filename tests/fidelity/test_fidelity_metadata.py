@@ -254,3 +254,11 @@ def test_colours_that_an_avif_tells_by_number_are_kept(enlarged, code_points, ke
     written = enlarged(data).path.read_bytes()
     assert (png_chunk(b"cICP", bytes([*code_points, 0, 1])) in written) == kept
     assert ("they will look different" in enlarged(data, to="out.webp").err) == kept
+
+
+def test_keywords_that_would_break_a_line_do_not(enlarged):
+    chunks = [(b"tEXt", b"two\nlines\x1b[31m\0x"), *((b"tEXt", b"key %d\0x" % number) for number in range(20))]
+    result = enlarged(png(WIDTH, HEIGHT, bits=8, colour_type=2, rows=rows(), chunks=chunks), to="out.jpg")
+    assert result.err.count("\n") == 1
+    assert "text (two?lines?[31m, key 0, key 1, " in result.err
+    assert "and 13 more)" in result.err

@@ -57,6 +57,7 @@ def watch(options):
         worker = subprocess.Popen(
             [sys.executable, __file__, *map(str, words)],
             stdout=subprocess.PIPE,
+            bufsize=0,  # what is read ahead is nothing that `select` sees
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
         number -= 1

@@ -89,8 +89,8 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
 
 @needs_tensorboard
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # of TensorBoard's own thread
-def test_a_full_disk_is_told(tmp_path):
+def test_a_full_disk_is_told_without_a_traceback_of_a_thread(tmp_path):
+    hook = threading.excepthook
     before = set(threading.enumerate())
     board = Board(tmp_path, lambda _: None)
 
@@ -105,6 +105,9 @@ def test_a_full_disk_is_told(tmp_path):
         write_on()
     for thread in set(threading.enumerate()) - before:
         thread.join(timeout=10)
+    with pytest.raises(TrainingError):
+        board.close()
+    assert threading.excepthook is hook
 
 
 def test_without_the_package_it_says_so_in_one_line_and_writes_nothing(tmp_path, monkeypatch):

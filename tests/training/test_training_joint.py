@@ -66,7 +66,7 @@ def joint_and_separate(trainer):
 
     def terms():
         made = trainer.make(lr, hr)
-        critics, _ = trainer.critic_losses(lr, hr, made)
+        critics, _ = trainer.critic_losses(lr, made)
         return {"degrader": trainer.degrader_losses(lr, hr, made), "sr_net": trainer.sr_losses(hr, made)} | {
             name: {name: loss} for name, loss in critics.items()
         }

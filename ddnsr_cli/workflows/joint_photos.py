@@ -1,0 +1,100 @@
+"""The photos of a joint run: looked at before it begins, sorted out, and each that is of no use told once."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from ddnsr_cli.data.doctor import DoctorOptions, check_photos
+from ddnsr_cli.data.photos import list_photos
+from ddnsr_cli.data.report import Report, Trouble
+from ddnsr_cli.data.targets import CLEANUP_SHRINK, PhotoSet, Refusal, TargetOptions, target_sets, usable_part
+from ddnsr_cli.errors import DataError
+from ddnsr_cli.training.joint_options import JointOptions
+
+MOST_FINDINGS = 4  # of a kind, told when a run begins
+HOPELESS = {Trouble.UNREADABLE, Trouble.SMALL}
+
+
+class Teller:
+    """Tells of photos: of each that cannot be used once, whoever finds it."""
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        """note: takes one sentence for the user."""
+        self._note = note
+        self._told: set[Path] = set()
+
+    def findings(self, report: Report, *, most: int | None) -> None:
+        """What the doctor found. most: tell so many of a kind, and count the rest. None: all."""
+        for sentence in _sentences(report, most):
+            self._note(sentence)
+        self._told |= {finding.path for finding in report.findings if finding.trouble in HOPELESS}
+
+    def refusals(self, refusals: Iterable[Refusal]) -> None:
+        """Photos that were sorted out; no more than a few by name."""
+        news = [refusal for refusal in refusals if refusal.path not in self._told]
+        for refusal in news[:MOST_FINDINGS]:
+            self.refusal(refusal)
+        if len(news) > MOST_FINDINGS:
+            self._note(f"{len(news) - MOST_FINDINGS} more photos cannot be used; --check lists them all.")
+        self._told |= {refusal.path for refusal in news}
+
+    def refusal(self, refusal: Refusal) -> None:
+        """A photo that turned out to be of no use."""
+        if refusal.path not in self._told:
+            self._told.add(refusal.path)
+            self._note(refusal.reason)
+
+
+def examine(
+    folders: tuple[Path | None, Path],
+    options: JointOptions,
+    *,
+    teller: Teller,
+    on_photo: Callable[[int, int], None],
+    most: int | None = None,
+) -> Report:
+    """What the data doctor finds in the photos of (hr, lr); each finding is told.
+
+    on_photo: (photos measured, photos to measure). most: as `Teller.findings`.
+    Raises DataError when training on them makes no sense: no photos, or the same folder twice.
+    """
+    hr, lr = folders
+    crop_px = options.stream.crop_px
+    lr_px = CLEANUP_SHRINK * crop_px if hr is None else crop_px // options.sr_net.scale
+    doctor = DoctorOptions(least_hr_px=crop_px, least_lr_px=lr_px, seed=options.stream.seed)
+    report = check_photos(hr, lr, options=doctor, on_photo=on_photo)
+    teller.findings(report, most=most)
+    for finding in report.errors:
+        if finding.trouble is Trouble.FOLDERS:
+            raise DataError(finding.sentence)
+    return report
+
+
+def _sentences(report: Report, most: int | None) -> Iterator[str]:
+    counts: Counter[Trouble] = Counter()
+    for finding in report.findings:
+        counts[finding.trouble] += 1
+        if most is None or counts[finding.trouble] <= most:
+            yield f"{finding.severity}: {finding.sentence}"
+    for trouble, count in counts.items():
+        if most is not None and count > most:
+            yield f"{count - most} more photos with the same trouble ({trouble}); --check lists them all."
+
+
+def photo_sets(
+    folders: tuple[Path | None, Path], target: TargetOptions, options: JointOptions, teller: Teller
+) -> tuple[PhotoSet, tuple[PhotoSet, ...]]:
+    """(source, targets) of (hr, lr) without the photos that are unreadable or too small, which are told.
+
+    Raises DataError when none is left, or a folder is lacking.
+    """
+    hr_folder, lr_folder = folders
+    crop_px, scale = options.stream.crop_px, options.sr_net.scale
+    if target.needs_hr_folder and hr_folder is None:
+        raise DataError(f"The target {target.kind} needs clean photos. Give their folder with --hr.")
+    lr = list_photos(lr_folder)
+    hr = list_photos(hr_folder) if hr_folder is not None else []
+    source, refused = usable_part(PhotoSet(photos=tuple(lr)), crop_px=crop_px // scale)
+    parts = [usable_part(one, crop_px=crop_px) for one in target_sets(target, hr=hr, lr=lr)]
+    teller.refusals((*refused, *(refusal for _, more in parts for refusal in more)))
+    return source, tuple(part for part, _ in parts)
