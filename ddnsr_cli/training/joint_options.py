@@ -7,7 +7,9 @@ from enum import StrEnum
 from ddnsr_cli.data.stream import StreamConfig
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.nets.degrader import DegraderConfig
+from ddnsr_cli.nets.lpips import TRUNKS
 from ddnsr_cli.nets.rrdb import RRDBConfig
+from ddnsr_cli.nets.vgg19 import LAYERS
 from ddnsr_cli.training.pieces import Precision
 
 
@@ -99,6 +101,12 @@ class FeatureLayers:
     as_authors: bool = False
     """The perceptual loss as in the code of DDNSR's authors: squared differences, of pictures that are not
     standardised for VGG19. False: absolute ones of standardised pictures, as in ESRGAN."""
+
+    def __post_init__(self) -> None:
+        judges = (*LAYERS, *(f"{LPIPS_PREFIX}{trunk}" for trunk in TRUNKS))
+        for loss, known in (("content", LAYERS), ("cycle", LAYERS), ("perceptual", judges)):
+            if (layer := getattr(self, loss)) not in known:
+                raise ConfigError(f"The {loss} loss compares {', '.join(known)}; {layer!r} is none of them.")
 
     @property
     def lpips_trunk(self) -> str | None:

@@ -14,7 +14,8 @@ SURFACE = {
     "upscale": (
         "images -i/--input -o/--output -m/--model -s/--scale --width --height --long-side --megapixels --strength "
         "--color-fix --grain --seed --to-srgb -f/--format --quality --suffix --overwrite --compare --dry-run "
-        "--fail-fast --max-pixels -t/--tile --device/-g --dtype --fp32 -x/--tta --offline --json -v/--verbose -q/--quiet"
+        "--fail-fast --max-pixels -t/--tile --device/-g --dtype --fp32 -x/--tta --offline --json -v/--verbose "
+        "-q/--quiet"
     ),
     "degrade": (
         "-o/--output images -i/--input --noise-source --per-image --seed --method -m/--model --sigma --patch-variance "

@@ -63,7 +63,7 @@ DAMAGE = {
     "no weight": lambda state: rewritten(state, lambda tensors, _: tensors.pop("nets.sr_net.conv_first.weight")),
     "no moment": lambda state: rewritten(state, lambda tensors, _: tensors.pop("adam.degrader.3.exp_avg")),
     "one too many": lambda state: rewritten(
-        state, lambda tensors, _: tensors.update({"ema.sr_net.more": tensors["adam.sr_net.0.step"]})
+        state, lambda tensors, _: tensors.update({"ema.sr_net.more": tensors["adam.sr_net.0.step"].clone()})
     ),
 }
 
@@ -181,10 +181,11 @@ def test_lpips_as_the_judge_asks_for_its_own_option(ddnsr, scene, tmp_path, monk
         (["--rate", "nan"], "rate > 0"),
         (["--rate", "0"], "rate > 0"),
         (["--perceptual", "conv9_9"], "conv5_4"),
+        (["--perceptual", "lpips-x"], "lpips-squeeze"),
     ],
 )
 def test_options_without_sense_are_told(train, tmp_path, words, told):
-    refused(train(tmp_path / "run", *words), 2, told)
+    refused(train(tmp_path / "run", *words, "--steps", 1), 2, told)
     assert not (tmp_path / "run").exists()
 
 
