@@ -1,4 +1,4 @@
-"""Kills, full disks, little memory, company: really done to a process of its own, and nothing is lost."""
+"""Kills, full disks, little memory: really done to a process of its own, and nothing is lost."""
 
 import contextlib
 import os
@@ -101,7 +101,7 @@ def test_asked_to_stop_in_the_middle_of_a_write(processes, pictures, quick_model
 def test_on_a_full_disk_every_picture_is_named_and_nothing_is_left(processes, pictures, quick_model, tmp_path):
     out = tmp_path / "out"
     words = words_for(pictures, out, quick_model)
-    running = processes.start(*words, prepare=no_larger_files, given=(100_000,))
+    running = processes.start(*words, first=[(no_larger_files, (100_000,))])
     assert running.ended() not in (0, 70, 1), running.err
     assert all(f"{number}.png" in running.err for number in range(5))
     assert "Traceback" not in running.err
@@ -127,7 +127,7 @@ def test_with_little_memory_tiles_get_smaller_and_the_result_is_the_same(process
     words = ("upscale", tmp_path / "in.png", "-m", tmp_path / "wide.safetensors", "--device", "cpu", "-v")
     for name, given in {"auto": "auto", "none": "none"}.items():
         target = tmp_path / f"{name}.png"
-        running = processes.start(*words, "-o", target, "-t", given, prepare=little_memory, given=(FREE_BYTES,))
+        running = processes.start(*words, "-o", target, "-t", given, first=[(little_memory, (FREE_BYTES,))])
         assert running.ended() == 0, running.err
         assert ("Out of memory with tiles of" in running.err) == (given == "none")  # auto knows before
         with Image.open(target) as image:
@@ -135,47 +135,44 @@ def test_with_little_memory_tiles_get_smaller_and_the_result_is_the_same(process
         assert np.abs(seen.astype(int) - samples.repeat(4, 0).repeat(4, 1)).max() <= 1
 
 
-def test_two_runs_on_the_same_folder(processes, pictures, quick_model, tmp_path):
-    out = tmp_path / "out"
-    both = [processes.start(*words_for(pictures, out, quick_model)) for _ in range(2)]
-    for running in both:
-        assert running.ended() == 0, running.err
-    assert len(whole(out)) == 5
-    assert half_written(out) == []
-
-
-def on_a_terminal(slave, **environment):
-    """Standard output and error on a terminal, 40 columns wide."""
+def on_a_terminal(slave, environment):
+    """Standard output and error on a terminal."""
     for number in (1, 2):
         os.dup2(os.open(slave, os.O_WRONLY | os.O_NOCTTY), number)
     os.environ.update(environment)
 
 
-def test_a_narrow_terminal_without_colours(processes, pictures, quick_model, tmp_path):
+@pytest.fixture
+def terminal():
+    """(name, what was shown): a terminal of its own."""
     pty = pytest.importorskip("pty")
     ours, theirs = pty.openpty()
     seen = bytearray()
 
     def listen():
-        with contextlib.suppress(OSError):  # the terminal ends with the process
+        with contextlib.suppress(OSError):  # it ends with the last who holds it
             while chunk := os.read(ours, 65536):
                 seen.extend(chunk)
 
-    listener = threading.Thread(target=listen)
+    listener = threading.Thread(target=listen, daemon=True)
     listener.start()
+
+    def shown():
+        os.close(theirs)
+        listener.join(10)
+        return seen.decode()
+
+    yield os.ttyname(theirs), shown
+    os.close(ours)
+
+
+def test_a_narrow_terminal_without_colours(processes, pictures, quick_model, tmp_path, terminal):
+    slave, shown = terminal
     words = words_for(pictures / "0.png", tmp_path / "o.png", quick_model)
     environment = {"NO_COLOR": "1", "COLUMNS": "40", "TERM": "xterm-256color"}
-    running = processes.start(*words, prepare=_narrow, given=(os.ttyname(theirs), environment))
-    status = running.ended()
-    os.close(theirs)
-    listener.join(10)
-    os.close(ours)
-    text = seen.decode()
+    status = processes.start(*words, first=[(on_a_terminal, (slave, environment))]).ended()
+    text = shown()
     assert status == 0, text
     assert f"{tmp_path / 'o.png'}\r\n" in text  # in one piece, however narrow
     assert "\x1b[3" not in text  # colours
     assert "\x1b[9" not in text
-
-
-def _narrow(slave, environment):
-    on_a_terminal(slave, **environment)
