@@ -1,6 +1,7 @@
 """What all tests share: no test reaches the network, the user's cache or the user's token."""
 
 import os
+import signal
 import tempfile
 
 import pytest
@@ -12,6 +13,11 @@ os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"  # nothing listens there
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 for _name in ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"):
     os.environ.pop(_name, None)
+
+# A shell ignores these in what it starts in the background, and so would every process that a test stops by them.
+for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _usual)
 
 
 def pytest_unconfigure():

@@ -19,13 +19,12 @@ from torch import Tensor, nn
 from ddnsr_cli.config import options_to_json
 from ddnsr_cli.losses.adversarial import gan_disc_loss, gan_gen_loss, relativistic_disc_loss, relativistic_gen_loss
 from ddnsr_cli.losses.features import colour_loss, content_loss, content_reference, cycle_loss
-from ddnsr_cli.nets.degrader import Degrader, start_as_area, start_with_noise
-from ddnsr_cli.nets.discriminators import PatchGANDiscriminator, VGGStyleConfig, VGGStyleDiscriminator
-from ddnsr_cli.nets.rrdb import RRDBNet, start_as_nearest
+from ddnsr_cli.nets.rrdb import RRDBNet
 from ddnsr_cli.nets.vgg19 import Tap
 from ddnsr_cli.training.ema import Ema
 from ddnsr_cli.training.eyes import Eyes
-from ddnsr_cli.training.joint_options import Critic, JointOptions
+from ddnsr_cli.training.joint_nets import fresh_nets
+from ddnsr_cli.training.joint_options import JointOptions
 from ddnsr_cli.training.pieces import mixed_precision, refuse_not_finite, to_floats
 from ddnsr_cli.training.snapshot import Snapshot, adam_tensors, net_tensors, restore_adam, restore_net
 from ddnsr_cli.training.world import World, share_batch_statistics
@@ -48,21 +47,6 @@ class Made:
     """What the critic of HR pictures says of the real ones: both sides of its game need it. None without a game."""
 
 
-class JointNets(nn.Module):
-    """The networks that learn. A critic is None when nothing would learn from it."""
-
-    def __init__(self, options: JointOptions) -> None:
-        super().__init__()
-        self.sr_net = RRDBNet(options.sr_net)
-        self.degrader = Degrader(options.degrader)
-        self.disc_hr = _critic_of_hr(options)
-        self.disc_lr = _critic_of_lr(options)
-
-    def learners(self) -> dict[str, nn.Module]:
-        """The networks there are, by name."""
-        return dict(self.named_children())
-
-
 class JointTrainer:
     """Networks, optimisers and averages of a joint run, and how one step moves them."""
 
@@ -71,7 +55,7 @@ class JointTrainer:
         self.device = device
         self.eyes = eyes
         self.world = world
-        self.nets = _fresh_nets(options).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.nets = fresh_nets(options).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         share_batch_statistics(self.nets, world)
         self.emas = {
             "sr_net": Ema(self.nets.sr_net, options.ema_decay),
@@ -254,37 +238,10 @@ class JointTrainer:
         return mixed_precision(self.device, self.options.precision)
 
 
-def _fresh_nets(options: JointOptions) -> JointNets:
-    """Networks drawn from the seed alone, whatever was drawn before."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(options.stream.seed)
-        nets = JointNets(options)
-    start_as_nearest(nets.sr_net, torch.Generator().manual_seed(options.stream.seed))
-    start_as_area(nets.degrader, torch.Generator().manual_seed(options.stream.seed))
-    start_with_noise(nets.degrader)
-    return nets
-
-
 def _forward_of(net: nn.Module, *, compiled: bool) -> Callable[..., Tensor]:
     """The network as a function, compiled when its first batch comes if that was asked for."""
     run: Callable[..., Tensor] = torch.compile(net) if compiled else net
     return run
-
-
-def _critic_of_hr(options: JointOptions) -> nn.Module | None:
-    if options.critic is Critic.NONE:
-        return None
-    if options.critic is Critic.PATCH_GAN:
-        return PatchGANDiscriminator(options.critic_features)
-    config = VGGStyleConfig(input_px=options.stream.crop_px, features=options.critic_features, stages=5)
-    return VGGStyleDiscriminator(config)
-
-
-def _critic_of_lr(options: JointOptions) -> nn.Module | None:
-    if not options.losses.lr_adversarial:
-        return None
-    side = options.stream.crop_px // options.sr_net.scale
-    return VGGStyleDiscriminator(VGGStyleConfig(input_px=side, features=options.lr_critic_features, stages=3))
 
 
 @contextmanager

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 SAVED_BY_ALL = {"options", "rate_factor", "photos", "data"}
 """What is beside the state of every kind of run."""
 
-HALF_WRITTEN = ".*-*.part*"  # as `files.atomic_path` names them
 KEPT_STATES = 3
 """How many numbered copies of the state stay, the newest."""
 
@@ -91,15 +90,9 @@ class RunFolder:
         return numbers
 
     def prepare(self, trainer: Resumable) -> None:
-        """Make the folder, take away what saves that were killed left half written, and write the options.
-
-        Raises TrainingError when that cannot be done.
-        """
+        """Make the folder and write the options. Raises TrainingError when that cannot be done."""
         try:
             self.state.parent.mkdir(parents=True, exist_ok=True)
-            for folder in (self.path, self.state.parent, self.path / "samples"):
-                for half in folder.glob(HALF_WRITTEN):
-                    half.unlink(missing_ok=True)
             text = json.dumps(options_to_json(trainer.options), indent=2) + "\n"
             with atomic_path(self.path / "options.json") as temporary:
                 temporary.write_text(text, encoding="utf-8")

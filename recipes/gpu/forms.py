@@ -104,7 +104,7 @@ def _unfolded(tensors: Mapping[str, Tensor]) -> Tensors:
 def _fresh_critics(options: Mapping[str, Any]) -> Tensors:
     import torch
 
-    from ddnsr_cli.training.joint import JointNets
+    from ddnsr_cli.training.joint_nets import JointNets
     from ddnsr_cli.training.joint_options import JointOptions
 
     known = options_from_json(JointOptions, options)

@@ -1,55 +1,75 @@
 """How fast training steps are: `python tests/bench/training.py [--full] [--compile] [--device cuda]`.
 
-Per setting the seconds of a joint step and of a fidelity step (batch 16, HR crops of 128 px, random pictures and a
+Per setting: the seconds of a joint step and of a fidelity step (batch 16, HR crops of 128 px, random pictures and a
 random VGG19 up to conv3_4), images a second, and the floating-point operations a second that were achieved (counted by
 PyTorch over forward and backward passes; optimisers are left out) beside those of a plain matrix product in the same
-number format, measured in the same run. Only ratios within one run mean something. A table, then one JSON line.
+number format, measured in the same run. Then the joint step fed with photos from a disk, decoded by one worker: the
+share of the time that it waits for them. With --compile also how far the losses of compiled networks are from those of
+plain ones. Only ratios within one run mean something. A table, then one JSON line.
 """
 
 import argparse
 import json
 import sys
+import tempfile
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
+from ddnsr_cli.data.photos import list_photos
+from ddnsr_cli.data.stream import StreamConfig
+from ddnsr_cli.data.targets import PhotoSet
+from ddnsr_cli.data.unpaired import UnpairedVisits, unpaired_batches
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
 from ddnsr_cli.training.eyes import Eyes, VggDifference
 from ddnsr_cli.training.fidelity import FidelityTrainer
 from ddnsr_cli.training.joint import JointTrainer
 from ddnsr_cli.training.joint_options import small_helpers, track_options
+from ddnsr_cli.training.loop import Meter
 from ddnsr_cli.training.options import LITE, FidelityOptions
 from ddnsr_cli.training.pieces import Precision
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from random_vgg import random_vgg19
 
-MATRIX, BATCH, CROP_PX, ROUNDS = 2048, 16, 128, 3
+BATCH, CROP_PX, ROUNDS = 16, 128, 3
+MATRIX = {"cpu": 2048, "cuda": 8192}  # a GPU needs a large one to be busy
 FORMATS = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16}
+SHORT = StreamConfig(batch=BATCH, crop_px=CROP_PX, crops_per_photo=16, photos_per_round=6, workers=1)
+FED_STEPS = 2 * SHORT.batches_per_round  # as much decoding a step as in longer rounds, in steps that a CPU can do
+
+
+def synchronised(device):
+    """Now, with all that was asked of the device done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def seconds(work, device, rounds=ROUNDS):
     """The least of a few runs, after one to warm up."""
     times = []
     for _ in range(rounds + 1):
-        start = time.perf_counter()
+        start = synchronised(device)
         work()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
+        times.append(synchronised(device) - start)
     return min(times[1:])
 
 
 def product_rate(precision, device):
     """Operations a second of a matrix product."""
-    matrix = torch.randn(MATRIX, MATRIX, device=device).to(FORMATS[precision])
-    return 2 * MATRIX**3 / seconds(lambda: matrix @ matrix, device)
+    side = MATRIX.get(device.type, MATRIX["cpu"])
+    matrix = torch.randn(side, side, device=device).to(FORMATS[precision])
+    return 2 * side**3 / seconds(lambda: matrix @ matrix, device)
 
 
-def joint(precision, device, *, full, compiled):
+def joint(precision, device, *, full, compiled=False):
     plain = track_options(2)
     options = plain if full else small_helpers(replace(plain, sr_net=LITE))
     options = replace(options, precision=precision, compiled=compiled)
@@ -62,25 +82,92 @@ def joint(precision, device, *, full, compiled):
 
 
 def fidelity(precision, device, *, full):
-    options = FidelityOptions(precision=precision)
     network = track_options(2).sr_net if full else LITE
-    return FidelityTrainer(replace(options, network=network), device)
+    return FidelityTrainer(FidelityOptions(precision=precision, network=network), device)
 
 
-def measured(trainer, precision, device, product):
-    lr = torch.randint(0, 256, (BATCH, 3, CROP_PX // 4, CROP_PX // 4), dtype=torch.uint8)
-    hr = torch.randint(0, 256, (BATCH, 3, CROP_PX, CROP_PX), dtype=torch.uint8)
+def random_batch():
+    generator = torch.Generator().manual_seed(0)
+    sides = (CROP_PX // 4, CROP_PX)
+    return [torch.randint(0, 256, (BATCH, 3, side, side), dtype=torch.uint8, generator=generator) for side in sides]
+
+
+def operations(trainer):
+    """Of one step, forwards and backwards."""
     with FlopCounterMode(display=False) as counter:
-        trainer.train_step(lr, hr)
-    step_s = seconds(lambda: trainer.train_step(lr, hr), device)
-    rate = counter.get_total_flops() / step_s
+        trainer.train_step(*random_batch())
+    return counter.get_total_flops()
+
+
+def step_row(trainer, device, *, counted, product):
+    """counted: operations of a step; product: operations a second of a matrix product."""
+    batch = random_batch()
+    step_s = seconds(lambda: trainer.train_step(*batch), device)
+    rate = counted / step_s
     return {
-        "precision": str(precision),
         "step_s": step_s,
+        "steps_per_s": 1 / step_s,
         "images_per_s": BATCH / step_s,
-        "gflops": rate / 1e9,
+        "gflop_a_step": counted / 1e9,
+        "gflop_per_s": rate / 1e9,
         "of_product": rate / product,
     }
+
+
+def write_photos(folder):
+    """Photos of the usual sizes: HR of 1.5 megapixels, LR tiles of 256 px, textured so that PNG has work to do."""
+    rng = np.random.default_rng(0)
+    for name, (height, width) in (("hr", (1024, 1536)), ("lr", (256, 256))):
+        (folder / name).mkdir()
+        y, x = np.mgrid[:height, :width]
+        for number in range(8):
+            smooth = np.stack([x % 256, y % 256, 128 + 60 * np.sin(x / (9 + number))], axis=2)
+            pixels = smooth + rng.normal(0, 8, (height, width, 3))
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / name / f"{number}.png")
+
+
+def fed_row(trainer, folder, device):
+    """Share of the time that a joint step waits for photos from the disk, its first batch apart."""
+    lr, hr = (PhotoSet(photos=tuple(list_photos(folder / name))) for name in ("lr", "hr"))
+    visits = UnpairedVisits(lr=lr, hr=(hr,), stream=SHORT)
+    with closing(unpaired_batches(visits, start=0, on_refused=lambda _refusal: None)) as batches:
+        start = time.perf_counter()
+        trainer.train_step(*next(batches))
+        first_s = synchronised(device) - start
+        meter = Meter()
+        for _ in range(FED_STEPS):
+            crops = meter.wait(batches)
+            meter.add(trainer.train_step(*crops), images=BATCH)
+        synchronised(device)
+        report = meter.take(FED_STEPS)
+    return {"first_s": first_s, "images_per_s": report.images_per_s, "waiting_share": report.waiting_share}
+
+
+def compiled_difference(precision, device, *, full):
+    """Largest relative difference of a loss of the second step, of compiled networks from plain ones."""
+    figures = []
+    for compiled in (False, True):
+        trainer = joint(precision, device, full=full, compiled=compiled)
+        trainer.train_step(*random_batch())
+        figures.append(trainer.train_step(*random_batch()))
+    plain, other = figures
+    losses = [name for name in plain if not name.startswith("norm_") and "drift" not in name]
+    return max(abs(other[name] / plain[name] - 1) for name in losses)
+
+
+def rows_of(precision, device, given):
+    """(name, row) of every setting in a number format."""
+    product = product_rate(precision, device)
+    yield "matrix product", {"gflop_per_s": product / 1e9}
+    for name, make in (("fidelity", fidelity), ("joint", joint)):
+        trainer = make(precision, device, full=given.full)
+        counted = operations(trainer)
+        yield name, step_row(trainer, device, counted=counted, product=product)
+    yield "joint, fed", fed_row(trainer, given.photos, device)
+    if given.compile:
+        trainer = joint(precision, device, full=given.full, compiled=True)
+        row = step_row(trainer, device, counted=counted, product=product)  # counting inside would undo the compiling
+        yield "joint, compiled", {**row, "loss_difference": compiled_difference(precision, device, full=given.full)}
 
 
 def main():
@@ -90,21 +177,18 @@ def main():
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     given = parser.parse_args()
     device = torch.device(given.device)
-    rows = {}
-    for precision in FORMATS:
-        product = product_rate(precision, device)
-        settings = {"fidelity": lambda p=precision: fidelity(p, device, full=given.full)}
-        for compiled in (False, True) if given.compile else (False,):
-            name = "joint, compiled" if compiled else "joint"
-            settings[name] = lambda p=precision, c=compiled: joint(p, device, full=given.full, compiled=c)
-        for name, made in settings.items():
-            row = rows[f"{name}, {precision}"] = measured(made(), precision, device, product)
-            print(
-                f"{name:16} {precision}  {row['step_s']:7.3f} s a step  {row['images_per_s']:7.1f} images/s  "
-                f"{row['gflops']:8.0f} GFLOP/s, {row['of_product']:.2f} of a matrix product",
-                flush=True,
-            )
-    print(json.dumps({"device": str(device), "torch": torch.__version__, "full": given.full, "rows": rows}))
+    torch.backends.cuda.matmul.allow_tf32 = True  # as convolutions have it from the start
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        given.photos = Path(folder)
+        write_photos(given.photos)
+        for precision in FORMATS:
+            for name, row in rows_of(precision, device, given):
+                rows.append({"name": name, "precision": str(precision), **row})
+                figures = "  ".join(f"{key} {value:.4g}" for key, value in row.items())
+                print(f"{name:16} {precision}  {figures}", flush=True)
+    place = {"device": str(device), "threads": torch.get_num_threads(), "torch": torch.__version__}
+    print(json.dumps({**place, "full": given.full, "rows": rows}))
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def test_kills_at_any_moment_change_no_byte_of_what_is_learned(scene, tmp_path, 
     assert (whole.ended(), last.ended()) == (0, 0), last.err
     for name in ("state/last.safetensors", "sr.safetensors", "degrader.safetensors"):
         assert (run / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
-    assert not list(run.rglob(".*.part*"))  # what the kills left is taken away
+    assert not list(run.rglob(".*.part*"))  # what the kills left was taken over
 
 
 def load_numbers_step(run):

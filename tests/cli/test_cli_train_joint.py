@@ -4,20 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from joint_run import SMALL, vgg_file, write_photos
 from PIL import Image
-from random_vgg import random_vgg19
-from safetensors.torch import save_file
 
 from ddnsr_cli.checkpoint import load_degrader
-
-SIZES = {"--features": 4, "--blocks": 1, "--growth": 2, "--batch": 2, "--crop": 32, "--workers": 0}
-SMALL = [word for option in SIZES.items() for word in option] + ["--lite", "--device", "cpu", "--offline"]
-
-
-def vgg_file(path, seed=1):
-    state = random_vgg19("conv3_4", seed=seed)
-    save_file({name: tensor.half() for name, tensor in state.items()}, path)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -28,16 +18,7 @@ def vgg(tmp_path_factory):
 @pytest.fixture
 def folders(tmp_path):
     """Clean HR photos and noisy LR ones of other scenes."""
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[:96, :128]
-    for number in range(3):
-        smooth = np.stack([x + 20 * number, y + 40, 128 + 60 * np.sin(x / (4 + number))], axis=2)
-        (tmp_path / "hr").mkdir(exist_ok=True)
-        Image.fromarray(smooth.clip(0, 255).astype(np.uint8)).save(tmp_path / f"hr/{number}.png")
-        noisy = smooth[:72, :72][::-1] + rng.normal(0, 12, (72, 72, 3))
-        (tmp_path / "lr").mkdir(exist_ok=True)
-        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(tmp_path / f"lr/{number}.png")
-    return tmp_path / "hr", tmp_path / "lr"
+    return write_photos(tmp_path)
 
 
 @pytest.fixture

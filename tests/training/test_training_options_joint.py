@@ -220,7 +220,7 @@ def away_from_its_start(trainer):
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for parameter in trainer.nets.degrader.parameters():
-            parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
     return trainer
 
 

@@ -139,3 +139,20 @@ def test_a_stopped_run_finishes_its_step_and_saves_it(tmp_path):
     assert time.monotonic() - sent < 20
     last = int(([1, *steps.split()])[-1])
     assert load_snapshot(tmp_path / "state.safetensors").step == last
+
+
+def test_a_launchers_copy_of_ctrl_c_does_not_interrupt(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("ddnsr_cli.training.stop.time.monotonic", lambda: now[0])
+    request = StopRequest(copies_s=2.0)
+
+    def interrupts(late):
+        now[0] += late
+        try:
+            request.note(signal.SIGINT)
+        except KeyboardInterrupt:  # would end the test run
+            return True
+        return False
+
+    assert [interrupts(late) for late in (0.0, 0.1, 1.8, 0.2)] == [False, False, False, True]
+    assert request.signal_number == signal.SIGINT
