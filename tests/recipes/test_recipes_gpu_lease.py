@@ -43,6 +43,7 @@ sys.exit(143)
 def lease(tmp_path, monkeypatch):
     """`lease(manner)`: train for 5 seconds with the stand-in; what was brought."""
     (tmp_path / "code/ddnsr_cli").mkdir(parents=True)
+    (tmp_path / "code/ddnsr_cli/__init__.py").touch()  # else an installed package goes before it
     (tmp_path / "code/ddnsr_cli/__main__.py").write_text(STAND_IN, encoding="utf-8")
     monkeypatch.setattr(train, "CODE", tmp_path / "code")
     monkeypatch.chdir(tmp_path)  # -m looks in the current folder first
