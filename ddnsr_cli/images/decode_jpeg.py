@@ -16,6 +16,12 @@ MAX_SCANS = 500
 """Every scan of a progressive file goes over the whole picture; usual ones have ten, crafted ones thousands."""
 
 _END, _SCAN = b"\xff\xd9", b"\xff\xda"
+_CODINGS = frozenset((*range(0xC0, 0xD0), 0xF7)) - {0xC4, 0xC8, 0xCC}
+_PROGRESSIVE = (0xC2, 0xCA)
+_UNREADABLE = dict.fromkeys((195, 199, 203, 207), "a lossless JPEG")
+_UNREADABLE |= dict.fromkeys((197, 198, 205, 206), "a hierarchical JPEG") | {0xF7: "a JPEG-LS picture"}
+_END_IS_MISSING = "its end is missing, but all its pixels are there"
+_MAY_BE_COARSE = "its end is missing: all its pixels are there, perhaps not all their detail"
 _EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 
 
@@ -25,28 +31,46 @@ def decode_jpeg(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     A file that ends behind its last pixel but before its end mark is read: cards and transfers leave such. One whose
     pixels stop earlier is not.
     """
-    if file.read().count(_SCAN) > MAX_SCANS:
+    data = file.read()
+    if data.count(_SCAN) > MAX_SCANS:
         raise ValueError(f"it has more than {MAX_SCANS} scans")
+    progressive = _check_kind(data) in _PROGRESSIVE
     file.seek(0)
     try:
         decoded = decode_with_pillow(path, file, file_format="JPEG", max_pixels=max_pixels)
-        complaint = jpeg_complaint(_bytes(file))
+        complaint = jpeg_complaint(data)
         note = f"its data are damaged in places ({complaint}): look at the result" if complaint else ""
+        if not complaint and data.find(_END, data.rfind(_SCAN)) < 0:
+            note = _END_IS_MISSING
     except UnidentifiedImageError:
         raise
     except OSError:
-        mended = _bytes(file).removesuffix(_END[:1]) + _END
+        mended = data.removesuffix(_END[:1]) + _END
         if jpeg_complaint(mended) is not None:
             raise
         decoded = decode_with_pillow(path, BytesIO(mended), file_format="JPEG", max_pixels=max_pixels)
-        note = "its end is missing, but all its pixels are there"
+        # a progressive file comes coarse first: cut between two rounds nothing in it tells that there were more
+        note = _MAY_BE_COARSE if progressive else _END_IS_MISSING
     metadata, left_out = _segments(file, decoded.metadata)
     return replace(decoded, metadata=metadata, notes=(*decoded.notes, *filter(None, (note, left_out))))
 
 
-def _bytes(file: BinaryIO) -> bytes:
-    file.seek(0)
-    return file.read()
+def _check_kind(data: bytes) -> int:
+    """Which of the JPEG codings a file has: the second byte of the marker that tells; 0: none found.
+
+    Raises ValueError for those that decoders do not know, and would call damage.
+    """
+    at = 2
+    while at + 5 <= len(data) and data[at] == 0xFF:
+        kind = data[at + 1]
+        if kind in _CODINGS:
+            if kind in _UNREADABLE:
+                raise ValueError(f"it is {_UNREADABLE[kind]}")
+            if data[at + 4] != 8:
+                raise ValueError(f"it is a JPEG of {data[at + 4]} bits a sample")
+            return kind
+        at += 1 if kind == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return 0
 
 
 def _segments(file: BinaryIO, metadata: Metadata) -> tuple[Metadata, str]:

@@ -32,7 +32,8 @@ def decode_tiff(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     decoded = decoded or _decode_with_vips(file, header, metadata)
     pages = (first_of(header.pages),) if header.pages > 1 else ()
     place = ("its place on the map (GeoTIFF) was left out",) if header.is_map else ()
-    return replace(decoded, notes=(*pages, *decoded.notes, *place))
+    others = (f"{header.other_channels} channels beyond its colours were left out",) if header.other_channels else ()
+    return replace(decoded, notes=(*pages, *decoded.notes, *others, *place))
 
 
 def _decode_with_vips(file: BinaryIO, header: TiffHeader, metadata: Metadata) -> Decoded:

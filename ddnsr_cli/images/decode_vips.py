@@ -1,5 +1,6 @@
 """Samples through libvips, which keeps all bits of deep files; Pillow would cut them to 8."""
 
+import logging
 import re
 from functools import cache
 from types import ModuleType
@@ -92,14 +93,30 @@ def jpeg_complaint(data: bytes) -> str | None:
 
     Decoders show such a picture all the same, in part gray or out of place. What is merely odd is no matter.
     """
-    vips = _vips()
+    vips, heard = _vips(), _Heard()
+    logger = logging.getLogger(vips.__name__)
+    logger.addHandler(heard)
     try:
-        image = vips.Image.jpegload_buffer(data, access="sequential", fail_on="warning")
-        image.avg()
+        # a warning in the last rows is no error of any call: it is logged when the picture is let go
+        vips.Image.jpegload_buffer(data, access="sequential", fail_on="warning").avg()
     except vips.Error as error:
-        said = re.findall(r"(?:Corrupt JPEG data|Premature end)[^\n]*", str(error))
-        return said[-1] if said else None
-    return None
+        heard.lines.append(str(error))
+    finally:
+        logger.removeHandler(heard)
+    said = re.findall(r"(?:Corrupt JPEG data|Premature end)[^\n]*", "\n".join(heard.lines))
+    return said[-1] if said else None
+
+
+class _Heard(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One message."""
+        self.lines.append(record.getMessage())
 
 
 def stretched(samples: NDArray[Any], bits: int) -> NDArray[np.uint16]:

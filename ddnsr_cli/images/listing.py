@@ -39,7 +39,10 @@ def find_images(
     results: what an earlier run has written under these names is left out of the folders.
     Raises ImageReadError, at once, where an input does not exist.
     """
-    once = list({os.path.abspath(path): path for path in inputs}.values())  # noqa: PTH100 - links stay links
+    try:
+        once = list({os.path.abspath(path): path for path in inputs}.values())  # noqa: PTH100 - links stay links
+    except FileNotFoundError as error:
+        raise ImageReadError("The folder that this runs in is gone. Change to one that is there.") from error
     for path in once:
         _check_it_is_there(path)
     return _found(once, recursive=recursive, results=results)

@@ -150,16 +150,17 @@ def _chunks(file: BinaryIO, rows: _Rows, notes: list[str]) -> Iterator[tuple[byt
 
 
 def _read_needed(file: BinaryIO, kind: bytes, length: int, rows: _Rows) -> bytes | None:
-    """A chunk that makes the picture; None for an end mark that is cut short."""
+    """A chunk that makes the picture; None for an end mark that is damaged: nothing comes behind it."""
     if length > (rows.room if kind == b"IDAT" else MAX_CHUNK_BYTES):
         raise ValueError("it holds more data than its pixels can need")
     data, checksum = file.read(length), file.read(4)
     whole = len(checksum) == 4
-    if whole and not _is_sound(kind, data, checksum):
+    sound = _is_sound(kind, data, checksum)
+    if whole and not sound and kind != b"IEND":
         raise ValueError(f"the checksum of its {kind.decode()} chunk is wrong")
     if kind == b"IDAT":
         rows.see(data)  # cut short it may be all the same, behind the last pixel
-    return data if whole or kind != b"IEND" else None
+    return data if sound or kind != b"IEND" else None
 
 
 def _is_sound(kind: bytes, data: bytes, checksum: bytes) -> bool:

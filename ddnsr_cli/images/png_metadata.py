@@ -45,6 +45,9 @@ class _Found:
     texts: list[_Text] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    text_room: int = MAX_TEXT_BYTES
+    """Bytes of text that may still come."""
+
 
 def read_chunks(chunks: list[tuple[bytes, bytes]]) -> tuple[Metadata, list[str]]:
     """The metadata in chunks (kind, data), and notes on those that could not be read."""
@@ -73,10 +76,11 @@ def _read(kind: bytes, data: bytes, found: _Found) -> None:
     elif kind in COLOUR_CHUNKS:
         if len(data) != COLOUR_CHUNKS[kind]:
             raise ValueError(kind)
-        found.metadata = replace(before, png_colour=(*before.png_colour, (kind, data)))
+        if kind not in dict(before.png_colour):  # there may be one of each
+            found.metadata = replace(before, png_colour=(*before.png_colour, (kind, data)))
     elif kind in (b"tEXt", b"zTXt", b"iTXt"):
-        left = MAX_TEXT_BYTES - sum(len(text.value) for text in found.texts)
-        found.texts.append(_text(kind, data, left))
+        found.texts.append(_text(kind, data, found.text_room))
+        found.text_room -= len(found.texts[-1].value)
 
 
 def _text(kind: bytes, data: bytes, most: int) -> _Text:

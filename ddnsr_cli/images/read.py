@@ -1,6 +1,8 @@
 """Reading a picture: recognised by content, bounded in size, upright, in gray or RGB with straight alpha."""
 
 import math
+import re
+import struct
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -24,7 +26,7 @@ from ddnsr_cli.images.decode_jpeg import decode_jpeg
 from ddnsr_cli.images.decode_png import decode_png
 from ddnsr_cli.images.decode_tiff import decode_tiff
 from ddnsr_cli.images.exif import mend_exif, mend_xmp
-from ddnsr_cli.images.formats import HEAD_BYTES, READABLE, foreign_kind, is_tga, shown, sniff
+from ddnsr_cli.images.formats import READABLE, foreign_kind, is_tga, shown, sniff
 from ddnsr_cli.images.picture import Metadata, Picture, Pixels
 from ddnsr_cli.images.pnm import decode_pnm
 from ddnsr_cli.images.stderr import quiet_stderr
@@ -49,6 +51,9 @@ _DECODERS: dict[str, Callable[..., Decoded]] = {
     **{name: partial(decode_with_pillow, file_format=name) for name in ("WEBP", "BMP", "TGA", "QOI")},
 }
 
+_FOREIGN_HEAD_BYTES = 1024  # an SVG may begin with a long comment
+_LIBRARY_PLACE = re.compile(r"^\w*(vips|VIPS|Vips)\w*: ")  # libvips says first which of its functions speaks
+
 # Warning filters, Pillow's size limit and the standard error are of the whole process: one decode at a time.
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -71,7 +76,7 @@ def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
         except Image.DecompressionBombError as error:
             raise ImageReadError(
                 f"{shown(path)} has more pixels than the limit of {max_pixels:,}. "
-                "If you trust it, raise the limit: --max-pixels NUMBER."
+                f"If you trust it, raise the limit: --max-pixels {_pixels_told(error)}."
             ) from error
         except MemoryError as error:
             raise ImageReadError(f"{shown(path)} needs more memory than there is. Free some, or shrink it.") from error
@@ -92,7 +97,7 @@ def _decoder_for(path: Path) -> Callable[..., Decoded]:
         if path.exists() and not path.is_file():
             raise ImageReadError(f"{name} is not a regular file. Name a picture file.")
         with path.open("rb") as file:
-            head = file.read(HEAD_BYTES)
+            head = file.read(_FOREIGN_HEAD_BYTES)
             size = file.seek(0, 2)
     except FileNotFoundError as error:
         raise ImageReadError(f"{name} does not exist. Check the name.") from error
@@ -166,10 +171,20 @@ def _sane_dpi(dpi: tuple[float, float] | None) -> tuple[float, float] | None:
     return (x, y) if all(math.isfinite(value) and 0 < value < 1e6 for value in (x, y)) else None
 
 
+def _pixels_told(error: Image.DecompressionBombError) -> str:
+    """How many pixels Pillow found, in digits."""
+    found = re.search(r"\((\d+) pixels\)", str(error))
+    return found[1] if found else "NUMBER"
+
+
 def _reason(error: Exception) -> str:
     """An error of a library in a few words on one line."""
-    if isinstance(error, UnidentifiedImageError):  # says no more than the address of a file object
+    # what these say is for programmers, and of a file it is always this
+    if isinstance(error, (UnidentifiedImageError, AssertionError, AttributeError, IndexError, KeyError, TypeError)):
         return "its header makes no sense"
+    if isinstance(error, (struct.error, EOFError)):
+        return "it is cut short, or its header makes no sense"
     lines = str(getattr(error, "strerror", None) or error).strip().split("\n")
-    words = "".join(char if char.isprintable() else "?" for char in lines[-1]).strip(" .")  # the last goes deepest
+    deepest = _LIBRARY_PLACE.sub("", lines[-1])
+    words = "".join(char if char.isprintable() else "?" for char in deepest).strip(" .")
     return words[:120] or type(error).__name__

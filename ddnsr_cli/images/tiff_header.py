@@ -62,6 +62,9 @@ class TiffHeader:
     alpha_channel: int | None
     """Where the alpha channel is among the samples of a pixel; None: there is none."""
 
+    other_channels: int
+    """Samples of a pixel beyond its colours and alpha, whose meaning nothing tells."""
+
     orientation: int
     """1 to 8."""
 
@@ -133,6 +136,7 @@ def _header(fields: dict[int, Field], layout: Layout, *, is_cr2: bool, pages: in
         colour_channels=channels,
         is_palette=photometric == _PALETTE,
         alpha_channel=None if alpha is None else channels + alpha,
+        other_channels=max(0, numbers(SAMPLES, 1)[0] - channels - (alpha is not None)) if channels else 0,
         orientation=orientation if 1 <= orientation <= 8 else 1,
         is_camera_raw=is_cr2 or thumbnail_first or photometric in _SENSOR_DATA or DNG_VERSION in fields,
         pages=pages,

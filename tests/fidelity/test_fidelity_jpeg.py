@@ -86,6 +86,39 @@ def test_what_ends_before_the_last_pixel_is_refused(enlarged, missing, progressi
     assert "cut.jpg is damaged" in result.err
 
 
+@pytest.mark.parametrize("kind", ["RGB", "L"])
+@pytest.mark.parametrize("missing", [5, 11, 20, 50])
+def test_pixels_that_are_missing_in_the_last_rows_only_are_refused(enlarged, missing, kind):
+    """These are decoded last, by some libraries behind the last look at warnings."""
+    picture = np.random.default_rng(0).integers(0, 256, (18, 22, 3), np.uint8)
+    data = encoded(pillow(picture).convert(kind), "JPEG", quality=97, subsampling="4:4:4")
+    result = enlarged(data[:-missing], "cut.jpg")
+    assert (result.code, result.err.count("\n")) == (3, 1), result.err
+    cut = enlarged(data[:-missing] + b"\xff\xd9", "cut.jpg")
+    assert (cut.code, "look at the result" in cut.err) == (0, True)
+
+
+def test_a_progressive_file_that_ends_between_two_rounds_may_be_coarse(enlarged):
+    data = encoded(pillow(smooth(80, 80)), "JPEG", quality=97, progressive=True)
+    tables = data.rindex(b"\xff\xc4")
+    result = enlarged(data[:tables])
+    assert (result.code, "perhaps not all their detail" in result.err) == (0, True), result.err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (b"\xff\xc0\0\x11\x08", b"\xff\xc1\0\x11\x0c", "a JPEG of 12 bits a sample"),
+        (b"\xff\xc0", b"\xff\xc3", "a lossless JPEG"),
+        (b"\xff\xc0", b"\xff\xf7", "a JPEG-LS picture"),
+    ],
+)
+def test_codings_that_nobody_reads_are_called_by_name(enlarged, old, new, said):
+    result = enlarged(encoded(pillow(PICTURE), "JPEG").replace(old, new, 1), "odd.jpg")
+    assert (result.code, result.err.count("\n")) == (3, 1)
+    assert said in result.err
+
+
 def test_damage_that_decoders_pass_over_is_told(enlarged):
     data = bytearray(encoded(pillow(smooth(120, 160)), "JPEG", quality=97))
     middle = len(data) * 2 // 3

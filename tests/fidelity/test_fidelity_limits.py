@@ -113,6 +113,20 @@ def test_let_in_what_lies_is_still_told(enlarged, name):
     refused(enlarged(small.get(name, BOMBS[name]), name, "--max-pixels", "100000000"), name)
 
 
+@pytest.mark.parametrize("file_format", ["JPEG", "GIF", "BMP", "WEBP", "PNG", "TIFF", "PPM", "AVIF", "JPEG2000", "TGA"])
+def test_the_message_has_the_number_that_lets_it_in(enlarged, file_format):
+    data, name = encoded(Image.new("L", (300, 200), 77), file_format), f"large.{file_format.lower()}"
+    refused(enlarged(data, name, "--max-pixels", "29999"), "--max-pixels 60000")
+    assert enlarged(data, name, "--max-pixels", "60000").code == 0
+
+
+def test_thousands_of_texts_take_no_time(enlarged):
+    data, texts = png(4, 4, bits=8, colour_type=0, rows=[bytes(4)] * 4), png_chunk(b"tEXt", b"k\0v") * 20_000
+    start = time.process_time()
+    assert enlarged(data[:33] + texts + data[33:]).code == 0
+    assert time.process_time() - start < 3
+
+
 def test_the_flag_lets_a_large_picture_in(enlarged):
     data = encoded(Image.new("L", (300, 200), 77), "PNG")
     refused(enlarged(data, "large.png", "--max-pixels", "59999"), "300 x 200", "--max-pixels 60000")
@@ -138,6 +152,7 @@ def test_more_data_than_pixels_is_refused(enlarged):
 
 def test_an_end_that_is_missing_behind_the_pixels_is_told(enlarged):
     data = encoded(pillow(smooth(8, 8)), "PNG")
+    assert "its end is missing" in enlarged(data[:-1] + b"!").err  # its checksum is wrong
     for cut in (1, 4, 12):
         result = enlarged(data[:-cut])
         assert result.code == 0

@@ -160,3 +160,9 @@ def test_thousands_of_pages_take_no_time(enlarged, bits):
     assert result.code == 0
     assert "only the first of 10000 frames was read" in result.err
     assert time.process_time() - start < 3
+
+
+def test_channels_of_no_known_meaning_are_told(enlarged):
+    samples = noise(12, 10, 4)
+    image = Image.frombytes("RGBX", (10, 12), samples.tobytes())
+    check(enlarged(encoded(image, "TIFF")), samples[..., :3], note="1 channels beyond its colours were left out")

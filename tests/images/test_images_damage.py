@@ -97,6 +97,7 @@ def test_a_header_with_zeros_behind_it_is_no_crash(tmp_path, capfd, kind):
     ("data", "words"),
     [
         (b"hello, this is no picture at all", r"fake\.png is not a picture we can read\. Save it as one of: PNG"),
+        (b"<?xml version='1.0'?><!--" + b" " * 500 + b"--><svg", "is an SVG drawing, which cannot be read"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9", "is a PostScript document, which cannot be read"),
     ],
 )

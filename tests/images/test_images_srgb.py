@@ -85,3 +85,39 @@ def test_a_damaged_profile_is_told_and_the_colours_stay():
     assert np.array_equal(done.pixels, picture.pixels)
     assert done.metadata.icc == icc
     assert "profile" in done.notes[0]
+
+
+def table(levels):
+    """An 8-bit table from RGB to Lab: gray of lightness levels[0] for black to levels[1] for white."""
+    head = b"mft1\0\0\0\0" + bytes((3, 3, 2, 0))
+    head += struct.pack(">9i", *(65536 if index % 4 == 0 else 0 for index in range(9)))
+    corners = (bin(index).count("1") / 3 for index in range(8))
+    lightness = [round(2.55 * (levels[0] + (levels[1] - levels[0]) * share)) for share in corners]
+    return (
+        head + bytes(range(256)) * 3 + b"".join(bytes((level, 128, 128)) for level in lightness) + bytes(range(256)) * 3
+    )
+
+
+def scanner_profile():
+    """Every intent of it gives something else: black is a dark gray, white is yellowish, perceptually all is gray."""
+    white = b"XYZ " + bytes(4) + struct.pack(">3i", *(round(value * 65536) for value in (0.9, 0.95, 0.4)))
+    tags = {b"wtpt": white, b"A2B0": table((50, 50)), b"A2B1": table((20, 100))}
+    listed, body, start = struct.pack(">I", len(tags)), b"", 132 + 12 * len(tags)
+    for name, data in tags.items():
+        listed += name + struct.pack(">2I", start + len(body), len(data))
+        body += data
+    head = struct.pack(">I4sI", start + len(body), b"lcms", 0x02400000) + b"scnrRGB Lab " + bytes(12) + b"acsp"
+    pcs_white = struct.pack(">3i", *(round(value * 65536) for value in (0.9642, 1, 0.8249)))
+    return (head + bytes(28) + pcs_white).ljust(128, b"\0") + listed + body
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_the_intent_is_relative_colorimetric_with_black_point_compensation(kind):
+    white = np.iinfo(kind).max
+    ramp = np.linspace(0, white, 33).round().astype(kind)[None, :, None].repeat(3, axis=2)
+    done = to_srgb(Picture(pixels=ramp, metadata=Metadata(icc=scanner_profile())))
+    lightness = 20 + 80 * (ramp / white)
+    light = np.where(lightness > 8, ((lightness + 16) / 116) ** 3, lightness / 903.3)
+    darkest = light.min()  # becomes black, and what is lighter moves along
+    expected = encoded((light - darkest) / (1 - darkest))
+    assert 255 * np.abs(done.pixels / white - expected).max() < 2.5
