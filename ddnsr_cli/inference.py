@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ddnsr_cli.errors import OutOfMemoryError
 from ddnsr_cli.images.tiles import Span, TileConfig, TilePlan, plan_tiles
-from ddnsr_cli.memory import free_bytes, is_out_of_memory, release_memory
+from ddnsr_cli.memory import bound_kernels, free_bytes, is_out_of_memory, release_memory
 from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
 from ddnsr_cli.runner import Note, WindowRunner
 from ddnsr_cli.tiling import Band, LrSource, Progress, TensorSource, fade, tile_row
@@ -49,6 +49,7 @@ class Upscaler:
         eight flips and quarter turns of every tile, eight times the work. name: of the weights, for messages.
         Raises OutOfMemoryError when not even the weights fit.
         """
+        bound_kernels()
         self._runner = WindowRunner(net, device=device, dtype=dtype, tta=tta, name=name)
         self._config = net.config
         self._tiles = tiles

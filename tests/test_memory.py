@@ -1,10 +1,19 @@
 import os
+import platform
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from ddnsr_cli import memory
-from ddnsr_cli.memory import free_bytes, free_host_bytes, is_out_of_memory, release_memory
+from ddnsr_cli.memory import (
+    bound_kernels,
+    free_bytes,
+    free_host_bytes,
+    is_out_of_memory,
+    release_memory,
+)
 
 GIB = 1 << 30
 
@@ -136,3 +145,30 @@ def test_what_the_cpu_really_says_is_understood():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(10**15)
     assert is_out_of_memory(caught.value)
+
+
+@pytest.mark.skipif(not platform.libc_ver()[0], reason="what glibc does")
+def test_what_was_freed_is_given_back():
+    """Every second of many blocks is freed: too scattered for the library to give it back by itself."""
+    script = (
+        "from ddnsr_cli.memory import give_back_freed\n"
+        "from pathlib import Path\n"
+        "resident = lambda: int(Path('/proc/self/statm').read_text().split()[1]) * 4096\n"
+        "blocks = [bytearray(100_000) for _ in range(1000)]\n"
+        "del blocks[::2]\n"
+        "before = resident()\n"
+        "give_back_freed()\n"
+        "print(before - resident())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 40_000_000
+
+
+def test_kernels_are_bound_unless_the_environment_says_otherwise(monkeypatch):
+    name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+    monkeypatch.delenv(name, raising=False)
+    bound_kernels()
+    assert os.environ[name] == "64"
+    monkeypatch.setenv(name, "7")
+    bound_kernels()
+    assert os.environ[name] == "7"

@@ -19,6 +19,7 @@ from ddnsr_cli.images.read import read_picture
 from ddnsr_cli.images.resize import resize
 from ddnsr_cli.images.srgb import to_srgb
 from ddnsr_cli.images.write import write_picture
+from ddnsr_cli.memory import give_back_freed
 from ddnsr_cli.workflows.upscaling.compare import comparison
 from ddnsr_cli.workflows.upscaling.engine import Engine
 from ddnsr_cli.workflows.upscaling.events import Written
@@ -50,6 +51,7 @@ class Prepared:
 
 def prepare(job: Job, options: UpscaleOptions, scale: int) -> Prepared:
     """Read the picture of a job and bring it into the form that the network takes. Raises ImageReadError."""
+    give_back_freed()  # by the picture before
     since = time.perf_counter()
     try:
         picture, source = read_picture(job.source, max_pixels=options.max_pixels), source_of(job.source)
