@@ -61,7 +61,8 @@ def evaluate(
         typer.Option(help="lr-size: --hr holds clean pictures as large as the LR ones.", rich_help_panel=HOW),
     ] = Reference.HR,
     degrader: Annotated[
-        str | None, typer.Option(help="Consistency through this degrader (file or run folder).", rich_help_panel=HOW)
+        str | None,
+        typer.Option(help="Self-consistency through this degrader (file or run folder).", rich_help_panel=HOW),
     ] = None,
     crop_border: Annotated[
         int, typer.Option(min=0, help="Border that no metric sees, HR pixels.", rich_help_panel=HOW)

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddnsr_cli.data.photos import decode_rgb
-from ddnsr_cli.errors import DataError, ImageReadError, ImageWriteError
-from ddnsr_cli.files import atomic_path
+from ddnsr_cli.errors import DataError, ImageReadError
 from ddnsr_cli.metrics.realism import LEAST_PX, PictureFigures, Realism, gather, measure_picture
 from ddnsr_cli.metrics.verdict import compare
 from ddnsr_cli.workflows.report.realism_page import Side, realism_page
+from ddnsr_cli.workflows.webpage.shell import write_page
 
 Pixels = NDArray[np.uint8]
 
@@ -47,14 +47,7 @@ def realism_report(real: Sequence[Path], fake: Sequence[Path], page: Path, *, se
     """
     ours, made = _side(real, seed), _side(fake, seed)
     verdict = compare(ours.realism, made.realism)
-    try:
-        with atomic_path(page) as temporary:
-            temporary.write_text(realism_page(ours, made, verdict), encoding="utf-8")
-    except OSError as cause:
-        reason = cause.strerror or cause
-        raise ImageWriteError(
-            f"{page} could not be written ({reason}). Check the folder and the free space."
-        ) from cause
+    write_page(realism_page(ours, made, verdict), page)
     return verdict.sentence
 
 

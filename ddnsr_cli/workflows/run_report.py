@@ -1,24 +1,21 @@
 """The page of a training run: `report.html`, one file that needs no network."""
 
 import json
-from base64 import b64encode
 from collections.abc import Iterator, Mapping
-from hashlib import sha256
-from html import escape
-from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from ddnsr_cli.errors import TrainingError
-from ddnsr_cli.files import atomic_path
 from ddnsr_cli.workflows.report.axes import shown
 from ddnsr_cli.workflows.report.curves import SMOOTH_SHARE
 from ddnsr_cli.workflows.report.figure import panel_html
 from ddnsr_cli.workflows.report.history import History, read_history
 from ddnsr_cli.workflows.report.panels import panels_for
 from ddnsr_cli.workflows.report.samples import samples_html
+from ddnsr_cli.workflows.webpage.shell import PageKind, page_html, words, write_page
+
+PAGE = PageKind(package="ddnsr_cli.workflows.report", body="page.html", styles=("page.css",), script="page.js")
 
 READING = (
     f"A bold curve is the mean of about 1/{SMOOTH_SHARE} of the run around each step; the pale one behind it is what "
@@ -34,16 +31,12 @@ def write_run_report(run: Path) -> Path:
     Raises TrainingError when the folder is none of a run, or does not take the page.
     """
     options = _read_options(run)
-    target = run / "report.html"
+    target, log = run / "report.html", run / "log.jsonl"
     try:
-        page = _page(run, options, read_history(run / "log.jsonl"))
-        with atomic_path(target) as temporary:
-            temporary.write_text(page, encoding="utf-8")
+        history = read_history(log)
     except OSError as cause:
-        reason = cause.strerror or cause
-        raise TrainingError(
-            f"{target} could not be written ({reason}). Check the folder and the free space."
-        ) from cause
+        raise TrainingError(f"{log} cannot be read ({cause.strerror or cause}). Check the folder.") from cause
+    write_page(_page(run, options, history), target, error=TrainingError)
     return target
 
 
@@ -59,20 +52,13 @@ def _read_options(run: Path) -> Mapping[str, Any]:
 
 
 def _page(run: Path, options: Mapping[str, Any], history: History) -> str:
-    script = _part("page.js")
-    digest = b64encode(sha256(script.encode()).digest()).decode()
-    return Template(_part("page.html")).substitute(
-        title=escape(run.resolve().name),
-        style=_part("page.css"),
-        script=script,
-        script_hash=f"sha256-{digest}",
-        progress=_progress(options, history),
-        body="".join((*_body(run, history), _options_html(options))),
-    )
-
-
-def _part(name: str) -> str:
-    return (files("ddnsr_cli.workflows.report") / name).read_text(encoding="utf-8")
+    title = words(run.resolve().name)
+    parts = {
+        "title": title,
+        "progress": _progress(options, history),
+        "body": "".join((*_body(run, history), _options_html(options))),
+    }
+    return page_html(PAGE, parts, title=title)
 
 
 def _progress(options: Mapping[str, Any], history: History) -> str:
@@ -92,7 +78,7 @@ def _body(run: Path, history: History) -> Iterator[str]:
     """The sections, in the order in which a person asks: how good, what does it look like, how does it learn."""
     panels = panels_for(history.curves)
     sections = {
-        name: f'<h2>{escape(name)}</h2><div class="grid-of-panels">'
+        name: f'<h2>{words(name)}</h2><div class="grid-of-panels">'
         f"{''.join(panel_html(panel, history) for panel in group)}</div>\n"
         for name, group in groupby(panels, key=lambda panel: panel.section)
     }
@@ -104,7 +90,7 @@ def _body(run: Path, history: History) -> Iterator[str]:
 
 def _latest_html(history: History) -> str:
     rows = "".join(
-        f"<tr><td><code>{escape(name)}</code></td>"
+        f"<tr><td><code>{words(name)}</code></td>"
         + "".join(
             f'<td class="n">{shown(value)}</td>' for value in (curve.values[-1], curve.values.min(), curve.values.max())
         )
@@ -121,7 +107,7 @@ def _latest_html(history: History) -> str:
 
 def _options_html(options: Mapping[str, Any]) -> str:
     rows = "".join(
-        f"<tr><td><code>{escape(name)}</code></td><td>{escape(json.dumps(value, ensure_ascii=False))}</td></tr>"
+        f"<tr><td><code>{words(name)}</code></td><td>{words(json.dumps(value, ensure_ascii=False))}</td></tr>"
         for name, value in _dotted(options)
     )
     return (

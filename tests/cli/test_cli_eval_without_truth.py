@@ -1,4 +1,4 @@
-"""`ddnsr eval` where there is no HR: consistency, clean references of the LR's size, the paper's table."""
+"""`ddnsr eval` where there is no HR: self-consistency, clean references of the LR's size, the paper's table."""
 
 import json
 
@@ -39,17 +39,17 @@ def write_enlarged(folder, lr, times=4):
     return folder
 
 
-def test_consistency_is_the_psnr_of_the_way_back(told, tmp_path):
+def test_self_consistency_is_the_psnr_of_the_way_back(told, tmp_path):
     lr, _ = write_pairs(tmp_path)
     squares = write_enlarged(tmp_path / "squares", lr)
     found = told("--lr", lr, "--sr", squares)
-    assert list(found["metrics"]) == ["consistency_db"]
+    assert list(found["metrics"]) == ["self_consistency_db"]
     assert list(found["models"]) == ["bicubic", "squares"]
     for name in ("a", "b", "deep/c"):
         with Image.open(squares / f"{name}.png") as image:
             back = np.asarray(image.resize((image.width // 4, image.height // 4), Image.Resampling.BICUBIC))
         expected = psnr(back[1:-1, 1:-1], levels(lr / f"{name}.png")[1:-1, 1:-1])
-        assert found["models"]["squares"]["values"][name]["consistency_db"] == pytest.approx(expected, abs=1e-9)
+        assert found["models"]["squares"]["values"][name]["self_consistency_db"] == pytest.approx(expected, abs=1e-9)
 
 
 def test_a_result_that_left_the_picture_is_less_consistent(told, tmp_path):
@@ -57,7 +57,9 @@ def test_a_result_that_left_the_picture_is_less_consistent(told, tmp_path):
     for path in write_enlarged(tmp_path / "squares", lr).rglob("*.png"):
         save(tmp_path / "warmer" / path.relative_to(tmp_path / "squares"), levels(path) + np.array([20.0, 0, -20]))
     means = told("--lr", lr, "--sr", tmp_path / "squares", "--sr", tmp_path / "warmer")["models"]
-    assert means["squares"]["mean"]["consistency_db"]["low"] > means["warmer"]["mean"]["consistency_db"]["high"]
+    assert (
+        means["squares"]["mean"]["self_consistency_db"]["low"] > means["warmer"]["mean"]["self_consistency_db"]["high"]
+    )
 
 
 @pytest.fixture
@@ -74,8 +76,8 @@ def test_the_way_back_may_be_a_learned_degrader(told, run, tmp_path):
     lr, _ = write_pairs(tmp_path)
     squares = write_enlarged(tmp_path / "squares", lr)
     found = told("--lr", lr, "--sr", squares, "--degrader", run)
-    assert list(found["metrics"]) == ["degraded_db"]
-    assert found["models"]["squares"]["mean"]["degraded_db"]["mean"] == 100
+    assert list(found["metrics"]) == ["self_consistency_learned_db"]
+    assert found["models"]["squares"]["mean"]["self_consistency_learned_db"]["mean"] == 100
 
 
 @pytest.mark.parametrize("dual_input", [True, False])
@@ -93,13 +95,13 @@ def test_the_degrader_takes_its_noise_from_the_lr_itself(told, tmp_path, dual_in
     with torch.inference_mode():
         back = net(sr, small if dual_input else torch.zeros_like(small))[0].clamp(0, 1).mul(255).round()
     expected = psnr(back.permute(1, 2, 0).numpy()[1:-1, 1:-1], levels(lr / "a.png")[1:-1, 1:-1])
-    assert values["a"]["degraded_db"] == pytest.approx(expected, abs=1e-3)
+    assert values["a"]["self_consistency_learned_db"] == pytest.approx(expected, abs=1e-3)
 
 
 def test_with_truth_and_degrader_both_are_told(told, run, tmp_path):
     lr, hr = write_pairs(tmp_path)
     found = told("--lr", lr, "--hr", hr, "--degrader", run, "-m", "bicubic")
-    assert list(found["metrics"]) == ["psnr_rgb", "ssim_rgb", "psnr_y", "ssim_y", "degraded_db"]
+    assert list(found["metrics"]) == ["psnr_rgb", "ssim_rgb", "psnr_y", "ssim_y", "self_consistency_learned_db"]
 
 
 def test_clean_references_of_the_lrs_size(told, tmp_path):

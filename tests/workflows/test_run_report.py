@@ -1,6 +1,8 @@
 import base64
 import json
+import os
 import re
+import sys
 import time
 from html.parser import HTMLParser
 from io import BytesIO
@@ -117,7 +119,7 @@ def test_every_figure_of_a_joint_run_has_its_place(tmp_path):
     assert all(title in text for title in titles)
     assert "Other" not in text
     assert len(page.all("svg")) == len(titles)
-    assert len(page.all("li")) == 3 + 3 + 3 + 2 + 4 + 1 + 4 + 1 + 2
+    assert len(page.all("li")) == 3 + 3 + 4 + 2 + 4 + 1 + 4 + 2 + 2
     assert len(drawn(page)) == len(titles)
 
 
@@ -257,6 +259,20 @@ def test_a_page_that_cannot_be_written_is_told(tmp_path):
     run = write_run(tmp_path / "run", [])
     (run / "report.html").mkdir()
     with pytest.raises(TrainingError, match=r"report\.html could not be written"):
+        write_run_report(run)
+
+
+@pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="names there are text")
+def test_a_run_whose_name_is_no_text_has_a_page(tmp_path):
+    run = write_run(tmp_path / os.fsdecode(b"r\xffn"), [])
+    assert "<title>r?n</title>" in write_run_report(run).read_text(encoding="utf-8")
+
+
+def test_a_log_that_cannot_be_read_is_told_as_that(tmp_path):
+    run = write_run(tmp_path / "run", [])
+    (run / "log.jsonl").unlink()
+    (run / "log.jsonl").mkdir()
+    with pytest.raises(TrainingError, match=r"log\.jsonl cannot be read"):
         write_run_report(run)
 
 

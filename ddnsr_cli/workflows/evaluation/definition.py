@@ -22,7 +22,7 @@ def define(
     if options.hr is not None:
         sentences += _against_truth(options, judge)
     if options.hr is None or degrade is not None:
-        sentences.append(_consistency(options, degrade))
+        sentences.append(_self_consistency(options, degrade))
     sentences.append(f"Means over the pictures, 95 % intervals by bootstrap over them ({DRAWS} draws).")
     sentences.append("; ".join(f"{one.label}: {one.origin}" for one in contestants) + ".")
     sentences.append(f"ddnsr {__version__}, PyTorch {torch.__version__}.")
@@ -51,11 +51,11 @@ def _against_truth(options: EvaluateOptions, judge: Judge | None) -> list[str]:
     return sentences
 
 
-def _consistency(options: EvaluateOptions, degrade: LearnedDegrade | None) -> str:
+def _self_consistency(options: EvaluateOptions, degrade: LearnedDegrade | None) -> str:
     way = "antialiased bicubic (Pillow)"
     if degrade is not None:
         way = f"a degrader with the LR as its noise input ({degrade.origin})"
     return (
-        f"Consistency is the PSNR over RGB between the LR picture and the result brought back to its size by {way}, in "
-        f"whole levels, {options.lr_crop_px} LR pixels of border cut off, {BEST_DB:.0f} dB at most."
+        f"Self-consistency is the PSNR over RGB between the LR picture and the result brought back to its size by "
+        f"{way}, in whole levels, {options.lr_crop_px} LR pixels of border cut off, {BEST_DB:.0f} dB at most."
     )

@@ -21,7 +21,7 @@ from ddnsr_cli.workflows.evaluation.contestants import (
 )
 from ddnsr_cli.workflows.evaluation.learned import LearnedDegrade
 from ddnsr_cli.workflows.evaluation.listener import EvaluateListener
-from ddnsr_cli.workflows.evaluation.measures import Consistency, Fidelity, Judge, Measure, NoiseAndDetail
+from ddnsr_cli.workflows.evaluation.measures import Fidelity, Judge, Measure, NoiseAndDetail, SelfConsistency
 from ddnsr_cli.workflows.evaluation.options import EvaluateOptions, Reference
 from ddnsr_cli.workflows.evaluation.ranking_page import MOST_MODELS
 from ddnsr_cli.workflows.evaluation.subjects import find_finished
@@ -89,7 +89,7 @@ def choose_measures(
     if at_lr_size:
         measures.append(NoiseAndDetail(crop_px=options.lr_crop_px, device=device))
     if options.hr is None or degrade is not None:
-        measures.append(Consistency(crop_px=options.lr_crop_px, device=device, degrade=degrade))
+        measures.append(SelfConsistency(crop_px=options.lr_crop_px, device=device, degrade=degrade))
     return measures
 
 

@@ -74,8 +74,10 @@ PSNR_Y = Metric(key="psnr_y", title="PSNR Y (dB)", higher_is_better=True, digits
 SSIM_Y = Metric(key="ssim_y", title="SSIM Y", higher_is_better=True, digits=3)
 NOISE_LEFT = Metric(key="noise_left", title="noise left (bicubic: 1)", higher_is_better=False, digits=3)
 DETAIL_KEPT = Metric(key="detail_kept", title="detail kept (reference: 1)", higher_is_better=True, digits=3)
-CONSISTENCY = Metric(key="consistency_db", title="consistency (dB)", higher_is_better=True, digits=2)
-DEGRADED = Metric(key="degraded_db", title="consistency, learned (dB)", higher_is_better=True, digits=2)
+SELF_CONSISTENCY = Metric(key="self_consistency_db", title="self-consistency (dB)", higher_is_better=True, digits=2)
+SELF_CONSISTENCY_LEARNED = Metric(
+    key="self_consistency_learned_db", title="self-consistency, learned (dB)", higher_is_better=True, digits=2
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +148,7 @@ class NoiseAndDetail:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Consistency:
+class SelfConsistency:
     """PSNR between the LR picture and the SR picture brought back to its size: whether the result belongs to it."""
 
     crop_px: int
@@ -159,7 +161,7 @@ class Consistency:
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """See `Measure`."""
-        return (CONSISTENCY if self.degrade is None else DEGRADED,)
+        return (SELF_CONSISTENCY if self.degrade is None else SELF_CONSISTENCY_LEARNED,)
 
     @torch.inference_mode()
     def __call__(self, shot: Shot) -> dict[str, list[float]]:

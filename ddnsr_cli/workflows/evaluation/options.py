@@ -40,7 +40,7 @@ class EvaluateOptions:
     reference: Reference = Reference.HR
 
     degrader: str | None = None
-    """Way back to LR for the consistency figure; None: antialiased bicubic."""
+    """Way back to LR for the self-consistency figure; None: antialiased bicubic."""
 
     crop_px: int = 4
     """Border that no metric sees, HR pixels."""

@@ -4,11 +4,18 @@ from pathlib import Path
 
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.workflows.evaluation.pages.cards import DETAIL_ZOOM, MOST_SLIDER_PX, SLIDER_QUALITY, card_html
-from ddnsr_cli.workflows.evaluation.pages.shell import page_html, write_page
-from ddnsr_cli.workflows.evaluation.pages.shown import lead_model, words, worst_first, worst_median_best
+from ddnsr_cli.workflows.evaluation.pages.shown import lead_model, worst_first, worst_median_best
 from ddnsr_cli.workflows.evaluation.pages.tables import CLEAR_P, comparison_html, means_html, values_html
 from ddnsr_cli.workflows.evaluation.scores import Evaluation
 from ddnsr_cli.workflows.evaluation.summary import Summary, summarise
+from ddnsr_cli.workflows.webpage.shell import PageKind, page_html, words, write_page
+
+PAGE = PageKind(
+    package="ddnsr_cli.workflows.evaluation.pages",
+    body="eval_page.html",
+    styles=("eval_page.css",),
+    script="eval_page.js",
+)
 
 MOST_SLIDERS = 12
 """Pictures that are there in full: half of them the worst, then median and best ones."""
@@ -42,7 +49,7 @@ def write_eval_page(evaluation: Evaluation, page: Path, *, against: str | None) 
         "values": values_html(evaluation, summary.worst_by, order, frozenset(cards)),
         "cards": "".join(card_html(evaluation, index, lead=lead, slider=index in sliders) for index in cards),
     }
-    write_page(page_html("eval_page", parts), page)
+    write_page(page_html(PAGE, parts, title=f"Evaluation: {parts['heading']}"), page)
 
 
 def _comparison_section(evaluation: Evaluation, summary: Summary) -> str:

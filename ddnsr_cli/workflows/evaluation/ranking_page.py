@@ -12,9 +12,16 @@ from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.workflows.evaluation.pages.detail import Rgb8, most_different
 from ddnsr_cli.workflows.evaluation.pages.embed import compressed
 from ddnsr_cli.workflows.evaluation.pages.scene import read_views
-from ddnsr_cli.workflows.evaluation.pages.shell import page_html, write_page
 from ddnsr_cli.workflows.evaluation.pages.shown import BICUBIC
 from ddnsr_cli.workflows.evaluation.scores import Evaluation, Subject
+from ddnsr_cli.workflows.webpage.shell import PageKind, page_html, write_page
+
+PAGE = PageKind(
+    package="ddnsr_cli.workflows.evaluation.pages",
+    body="ranking_page.html",
+    styles=("ranking_page.css",),
+    script="ranking_page.js",
+)
 
 MOST_SCENES = 30
 """Pictures to rank: half an hour's work. Of more, these are drawn, the same ones for every seed."""
@@ -67,7 +74,7 @@ def write_ranking_page(evaluation: Evaluation, page: Path, *, seed: int) -> None
         "last": str(len(models)),
         "scenes": "".join(_scene_html(scene, order) for scene, order in zip(shuffled, orders, strict=True)),
     }
-    write_page(page_html("ranking_page", parts), page)
+    write_page(page_html(PAGE, parts, title="Blind ranking"), page)
 
 
 def _drawn(subjects: Iterable[Subject]) -> list[Subject]:

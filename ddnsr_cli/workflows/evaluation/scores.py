@@ -10,7 +10,7 @@ class Metric:
     """A number that compares a picture with its reference, or judges it alone."""
 
     key: str
-    """Its name in files: `psnr_rgb`, `psnr_y`, `ssim_rgb`, `ssim_y`, `lpips_alex`, `consistency_db`, ..."""
+    """Its name in files: `psnr_rgb`, `psnr_y`, `ssim_rgb`, `ssim_y`, `lpips_alex`, `self_consistency_db`, ..."""
 
     title: str
     """Its name for people, with unit: `PSNR RGB (dB)`."""

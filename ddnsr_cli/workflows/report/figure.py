@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from ddnsr_cli.workflows.report.axes import Axis, shown, shown_step, step_axis, 
 from ddnsr_cli.workflows.report.curves import evenly, extremes, smoothed, smoothing_points
 from ddnsr_cli.workflows.report.history import Curve, History
 from ddnsr_cli.workflows.report.panels import Best, Panel
+from ddnsr_cli.workflows.webpage.shell import words
 
 BUCKETS = 300
 """Stretches of a curve of which the least and the greatest value are drawn."""
@@ -55,11 +55,11 @@ def panel_html(panel: Panel, history: History) -> str:
     marker, told = _best(panel, strokes[0].curve, across, up)
     hints = " ".join(filter(None, (panel.hint, "Logarithmic." if up.log else "", told)))
     return (
-        f'<figure class="panel"><div class="title"><h3>{escape(panel.title)}</h3>'
+        f'<figure class="panel"><div class="title"><h3>{words(panel.title)}</h3>'
         f'<output class="at">latest</output></div>'
         f"{plot_html(strokes, across, up, f'{panel.title} over the steps', marker + CURSOR)}"
         f"<figcaption><ul>{''.join(_legend_entry(stroke, across) for stroke in strokes)}</ul>"
-        f'<p class="hint">{escape(hints)}</p></figcaption></figure>\n'
+        f'<p class="hint">{words(hints)}</p></figcaption></figure>\n'
     )
 
 
@@ -67,7 +67,7 @@ def plot_html(strokes: Sequence[Stroke], across: Axis, up: Axis, label: str, mar
     """Curves between axes, with no title. label: what a screen reader says; marks: HTML to lay over the curves."""
     return (
         f'<div class="plot"><svg viewBox="0 0 {BOX} {BOX}" preserveAspectRatio="none" role="img" '
-        f'aria-label="{escape(label)}">'
+        f'aria-label="{words(label)}">'
         f"{_grid(up)}{''.join(_paths(stroke, across, up) for stroke in strokes)}</svg>"
         f"{_tick_labels(across, up)}{marks}</div>"
     )
@@ -110,7 +110,7 @@ def _legend_entry(stroke: Stroke, across: Axis) -> str:
     points = json.dumps([stroke.curve.steps[few].tolist(), values], separators=(",", ":"))
     return (
         f'<li data-points="{points}" data-last="{across.high:g}"><i class="key c{stroke.colour}"></i>'
-        f"{escape(stroke.label)} <output>{shown(stroke.curve.values[-1])}</output></li>"
+        f"{words(stroke.label)} <output>{shown(stroke.curve.values[-1])}</output></li>"
     )
 
 

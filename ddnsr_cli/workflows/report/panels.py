@@ -68,7 +68,13 @@ PANELS = (
         title="Degrader",
         scale=Scale.DECADES,
         hint="Each as weighted in the sum.",
-        figures={"content": "content", "cycle": "cycle", "lr_adversarial": "adversarial"},
+        figures={
+            "content": "content",
+            "cycle": "cycle",
+            "lr_adversarial": "adversarial",
+            "colour": "colour",
+            "carry": "carry",
+        },
     ),
     Panel(
         section="Losses",
@@ -109,7 +115,7 @@ PANELS = (
         title="Colour drift",
         scale=Scale.FROM_ZERO,
         hint="Largest difference of a channel's mean, of 1.",
-        figures={"colour_drift": "drift"},
+        figures={"colour_drift": "results", "lr_colour_drift": "fake LR"},
     ),
     Panel(section="Course", title="Images a second", scale=Scale.FROM_ZERO, figures={"images_per_s": "images/s"}),
     Panel(

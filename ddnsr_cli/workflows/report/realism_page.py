@@ -1,11 +1,7 @@
 """The realism report as HTML: verdict, checks, plots, samples, every figure."""
 
-from base64 import b64encode
 from dataclasses import dataclass
-from html import escape
-from importlib.resources import files
 from io import BytesIO
-from string import Template
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +10,9 @@ from PIL import Image
 from ddnsr_cli.metrics.realism import Realism
 from ddnsr_cli.metrics.verdict import Verdict
 from ddnsr_cli.workflows.report.realism_plots import plots, plots_html
+from ddnsr_cli.workflows.webpage.shell import PageKind, data_uri, page_html, words
+
+PAGE = PageKind(package="ddnsr_cli.workflows.report", body="realism.html", styles=("page.css", "realism.css"))
 
 ENLARGED = 4
 """Pixels of the page per pixel of a sample."""
@@ -48,7 +47,6 @@ class Side:
 
 def realism_page(real: Side, fake: Side, verdict: Verdict) -> str:
     """The whole page; the same arguments give the same text."""
-    folder = files("ddnsr_cli.workflows.report")
     body = (
         _checks_html(verdict),
         plots_html(real.realism, fake.realism),
@@ -56,19 +54,19 @@ def realism_page(real: Side, fake: Side, verdict: Verdict) -> str:
         _figures_html(real, fake),
         _left_out_html((*real.left_out, *fake.left_out)),
     )
-    return Template((folder / "realism.html").read_text(encoding="utf-8")).substitute(
-        style=(folder / "page.css").read_text(encoding="utf-8"),
-        close=VERDICT_CLASS[verdict.close],
-        verdict=escape(verdict.sentence),
-        body="".join(body),
-    )
+    parts = {
+        "close": VERDICT_CLASS[verdict.close],
+        "verdict": words(verdict.sentence),
+        "body": "".join(body),
+    }
+    return page_html(PAGE, parts, title="Fake LR against real LR")
 
 
 def _checks_html(verdict: Verdict) -> str:
     rows = "".join(
-        f'<tr><td>{escape(check.name)}</td><td class="n">{_number(check.real)}</td>'
-        f'<td class="n">{_number(check.fake)}</td><td class="n">{escape(check.apart)}</td>'
-        f"<td>{escape(check.allowed)}</td><td>{escape(check.fault or 'yes')}</td></tr>"
+        f'<tr><td>{words(check.name)}</td><td class="n">{_number(check.real)}</td>'
+        f'<td class="n">{_number(check.fake)}</td><td class="n">{words(check.apart)}</td>'
+        f"<td>{words(check.allowed)}</td><td>{words(check.fault or 'yes')}</td></tr>"
         for check in verdict.checks
     )
     head = (
@@ -95,7 +93,7 @@ def _image(sample: NDArray[np.uint8], name: str) -> str:
     large = Image.fromarray(sample.repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1))
     buffer = BytesIO()
     large.save(buffer, format="PNG", optimize=True)
-    uri = f"data:image/png;base64,{b64encode(buffer.getvalue()).decode()}"
+    uri = data_uri(buffer.getvalue(), "image/png")
     return f'<img alt="Part of a picture: {name}" width="{large.width}" height="{large.height}" src="{uri}">'
 
 
@@ -142,7 +140,7 @@ def _row_html(row: Row) -> str:
 
 
 def _row(name: str, real: float | None, fake: float | None) -> Row:
-    return escape(name), _number(real), _number(fake)
+    return words(name), _number(real), _number(fake)
 
 
 def _number(value: float | None) -> str:
@@ -167,5 +165,5 @@ def _table(name: str, head: str, rows: str) -> str:
 def _left_out_html(sentences: tuple[str, ...]) -> str:
     if not sentences:
         return ""
-    entries = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+    entries = "".join(f"<li>{words(sentence)}</li>" for sentence in sentences)
     return f"<h2>Left out</h2><ul>{entries}</ul>\n"

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from ddnsr_cli.metrics.smooth_noise import BIN_LEVELS, PATCH_PX
 from ddnsr_cli.workflows.report.axes import Axis, Scale, value_axis
 from ddnsr_cli.workflows.report.figure import Stroke, plot_html
 from ddnsr_cli.workflows.report.history import Curve
+from ddnsr_cli.workflows.webpage.shell import words
 
 LEVELS = Axis(low=0, high=256, ticks=(0, 64, 128, 192, 256))
 PERCENT = Axis(low=0, high=100, ticks=(0, 25, 50, 75, 100))
@@ -113,9 +113,9 @@ def _figure_html(plot: Plot) -> str:
     keys = "".join(f'<li><i class="key c{stroke.colour}"></i>{stroke.label}</li>' for stroke in strokes)
     hint = f"{plot.hint} Logarithmic." if up.log else plot.hint
     return (
-        f'<figure class="panel"><div class="title"><h3>{escape(plot.title)}</h3></div>'
+        f'<figure class="panel"><div class="title"><h3>{words(plot.title)}</h3></div>'
         f"{plot_html(strokes, plot.across, up, f'{plot.title}, real and fake')}"
-        f'<figcaption><ul>{keys}</ul><p class="hint">{escape(hint)}</p></figcaption></figure>\n'
+        f'<figcaption><ul>{keys}</ul><p class="hint">{words(hint)}</p></figcaption></figure>\n'
     )
 
 

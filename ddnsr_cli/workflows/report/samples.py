@@ -1,8 +1,6 @@
 """The newest sample sheets of a run, inside the page."""
 
 import re
-from base64 import b64encode
-from html import escape
 from io import BytesIO
 from pathlib import Path
 
@@ -10,6 +8,7 @@ from PIL import Image
 
 from ddnsr_cli.data.photos import decode_rgb
 from ddnsr_cli.errors import ImageReadError
+from ddnsr_cli.workflows.webpage.shell import data_uri, words
 
 MOST_SHEETS = 3
 MOST_WIDTH_PX = 1600
@@ -34,7 +33,7 @@ def newest_sheets(folder: Path) -> list[tuple[int, Path]]:
 
 
 def _sheet_html(step: int, path: Path) -> str:
-    link = f'<a href="samples/{escape(path.name)}">{escape(path.name)}</a>'
+    link = f'<a href="samples/{words(path.name)}">{words(path.name)}</a>'
     try:
         image = Image.fromarray(decode_rgb(path))
     except ImageReadError:
@@ -53,4 +52,4 @@ def _sheet_html(step: int, path: Path) -> str:
 def _data_uri(image: Image.Image) -> str:
     buffer = BytesIO()
     image.save(buffer, format="WEBP", quality=QUALITY)
-    return f"data:image/webp;base64,{b64encode(buffer.getvalue()).decode()}"
+    return data_uri(buffer.getvalue(), "image/webp")

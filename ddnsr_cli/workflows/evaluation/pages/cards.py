@@ -3,8 +3,9 @@
 from ddnsr_cli.workflows.evaluation.pages.detail import Window, most_different
 from ddnsr_cli.workflows.evaluation.pages.embed import compressed, lossless, reduced
 from ddnsr_cli.workflows.evaluation.pages.scene import View, read_views
-from ddnsr_cli.workflows.evaluation.pages.shown import BICUBIC, figure, words
+from ddnsr_cli.workflows.evaluation.pages.shown import BICUBIC, figure
 from ddnsr_cli.workflows.evaluation.scores import Evaluation
+from ddnsr_cli.workflows.webpage.shell import words
 
 DETAIL_PX = 64
 """Side of the detail, HR pixels."""

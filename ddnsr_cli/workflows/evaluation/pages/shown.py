@@ -1,17 +1,11 @@
 """Figures and names as the pages write them, and the order in which pictures are shown."""
 
 from collections.abc import Sequence
-from html import escape
 
 from ddnsr_cli.workflows.evaluation.scores import Evaluation, Metric
 
 BICUBIC = "bicubic"
 """The model that is no network: what every one has to beat."""
-
-
-def words(text: str) -> str:
-    """Any text, a file's name of odd bytes too, as words in HTML."""
-    return escape(text.encode(errors="replace").decode())
 
 
 def figure(value: float, metric: Metric) -> str:

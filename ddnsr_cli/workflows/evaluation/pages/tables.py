@@ -4,9 +4,10 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from ddnsr_cli.metrics.statistics import Interval, Paired
-from ddnsr_cli.workflows.evaluation.pages.shown import figure, words
+from ddnsr_cli.workflows.evaluation.pages.shown import figure
 from ddnsr_cli.workflows.evaluation.scores import Evaluation, Metric
 from ddnsr_cli.workflows.evaluation.summary import Summary
+from ddnsr_cli.workflows.webpage.shell import words
 
 CLEAR_P = 0.05
 """A difference is called clear below."""

@@ -1,0 +1,1 @@
+"""What every page that the commands write has in common."""
