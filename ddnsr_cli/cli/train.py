@@ -85,6 +85,9 @@ def train(
     start_from: Annotated[
         Path | None, typer.Option(help="Weights to begin with: a warm-up's sr.safetensors.", rich_help_panel=METHOD)
     ] = None,
+    start_degrader: Annotated[
+        Path | None, typer.Option(help="The same for the degrader.", rich_help_panel=METHOD)
+    ] = None,
     l2: Annotated[
         bool, typer.Option("--l2", help="Reconstruct by squared error, no critic (appendix C).", rich_help_panel=METHOD)
     ] = False,
@@ -114,8 +117,11 @@ def train(
         list[str] | None,
         typer.Option(help="A loss weight, as in --loss pixel=0.1; again for more.", rich_help_panel=METHOD),
     ] = None,
+    rehearse: Annotated[
+        int, typer.Option(min=0, help="Steps that the degrader carries simulated noise.", rich_help_panel=METHOD)
+    ] = 0,
     lead: Annotated[
-        int, typer.Option(min=0, help="Steps that the degrader learns alone at first.", rich_help_panel=METHOD)
+        int, typer.Option(min=0, help="Steps after that before the other network learns.", rich_help_panel=METHOD)
     ] = 0,
     lpips: Annotated[
         Path | None, typer.Option(help="LPIPS (AlexNet) weights for validation.", rich_help_panel=METHOD)
@@ -197,6 +203,7 @@ def train(
         layers=FeatureLayers(perceptual=perceptual, as_authors=as_authors),
         critic=options.critic if losses.hr_adversarial else Critic.NONE,
         losses=losses,
+        rehearsal_steps=rehearse,
         lead_steps=lead,
         compiled=compile_,
     )
@@ -205,6 +212,7 @@ def train(
         request,
         rhythm=rhythm,
         start_from=start_from,
+        start_degrader=start_degrader,
         judges=JudgeFiles(vgg=vgg, lpips=perceptual_weights, offline=offline),
         lpips=lpips,
         device=device,

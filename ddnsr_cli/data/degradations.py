@@ -4,6 +4,7 @@ Used for the fidelity warm-up and as baselines; the learned degradation is the d
 """
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,7 +77,7 @@ def degrade_classically(hr: Tensor, config: DegradationConfig, rng: np.random.Ge
     """
     blurred = _blur(hr, config, rng)
     lr = torch.cat([_shrink(crop[None], config, rng) for crop in blurred])
-    noisy = lr + _noise(lr, config, rng)
+    noisy = lr + draw_noise(lr.shape, config, rng).on(lr)
     levels = (noisy * 255).round().clamp(0, 255).to(torch.uint8)
     return torch.stack([_maybe_jpeg(crop, config, rng) for crop in levels])
 
@@ -112,18 +113,36 @@ def _shrink(hr: Tensor, config: DegradationConfig, rng: np.random.Generator) -> 
     return F.interpolate(hr, scale_factor=1 / config.scale, mode=mode, antialias=True, align_corners=False)
 
 
-def _noise(lr: Tensor, config: DegradationConfig, rng: np.random.Generator) -> Tensor:
-    """Noise of unit variance, shaped, then scaled by each crop's own sigma. Shape as `lr`."""
-    n = len(lr)
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """Noise that has been drawn, before it is known what it lies on."""
+
+    field: Tensor
+    """(N, 3, H, W) of unit variance, its neighbours and channels related as drawn."""
+
+    shot: Tensor
+    """(N, 1, 1, 1): share of the variance that grows with brightness."""
+
+    sigma: Tensor
+    """(N, 1, 1, 1): standard deviation at mid gray, of 1."""
+
+    def on(self, lr: Tensor) -> Tensor:
+        """The noise of pictures `lr`, (N, 3, H, W) in [0, 1], to be added to them."""
+        variance = (1 - self.shot) + self.shot * 2 * lr.clamp(0, 1)  # equals 1 at mid gray
+        return self.sigma * variance.sqrt() * self.field
+
+
+def draw_noise(shape: torch.Size, config: DegradationConfig, rng: np.random.Generator) -> Noise:
+    """Noise for pictures of a shape (N, 3, H, W): each of them with its own level and kind."""
+    n, _, height, width = shape
     gray = _column(rng.uniform(*config.gray_share, size=n))
     shot = _column(rng.uniform(*config.shot_share, size=n))
     sigma = _column(rng.uniform(*config.noise_sigma, size=n) / 255)
-    common, own = _normal(lr[:, :1].shape, rng), _normal(lr.shape, rng)
-    noise = gray.sqrt() * common + (1 - gray).sqrt() * own
+    common, own = _normal((n, 1, height, width), rng), _normal(shape, rng)
+    field = gray.sqrt() * common + (1 - gray).sqrt() * own
     coloured = rng.random(n) < config.coloured_chance
-    noise[coloured] = _correlate(noise[coloured], rng.uniform(0.3, 0.8))
-    variance = (1 - shot) + shot * 2 * lr.clamp(0, 1)  # equals 1 at mid gray
-    return sigma * variance.sqrt() * noise
+    field[coloured] = _correlate(field[coloured], rng.uniform(0.3, 0.8))
+    return Noise(field=field, shot=shot, sigma=sigma)
 
 
 def _correlate(noise: Tensor, sigma: float) -> Tensor:
@@ -146,7 +165,7 @@ def _maybe_jpeg(levels: Tensor, config: DegradationConfig, rng: np.random.Genera
     return torch.from_numpy(np.array(Image.open(buffer))).permute(2, 0, 1)
 
 
-def _normal(shape: torch.Size, rng: np.random.Generator) -> Tensor:
+def _normal(shape: Sequence[int], rng: np.random.Generator) -> Tensor:
     return torch.from_numpy(rng.standard_normal(tuple(shape), dtype=np.float32))
 
 

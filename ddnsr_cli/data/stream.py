@@ -56,9 +56,12 @@ class StreamConfig:
                 f"batch, crop_px and crops_per_photo are at least 1, workers and seed at least 0, got {self}."
             )
         if self.crops_per_round % self.batch:
+            fit = [size for size in range(1, self.crops_per_round + 1) if self.crops_per_round % size == 0]
+            near = [max(size for size in fit if size < self.batch), *[size for size in fit if size > self.batch][:1]]
             raise ConfigError(
-                f"crops_per_photo * photos_per_round ({self.crops_per_round}) must be a multiple of the batch "
-                f"({self.batch})."
+                f"Crops are mixed {self.crops_per_round} at a time ({self.crops_per_photo} of each of "
+                f"{self.photos_per_round} photos), and a batch of {self.batch} does not divide that. Choose "
+                f"{' or '.join(map(str, near))}."
             )
         if self.photos_per_round < 2:
             raise ConfigError("photos_per_round must be at least 2: a batch from one photo trains badly.")

@@ -5,6 +5,7 @@
     sr_fake  = sr_net(lr_fake.detach())                     perceptual, adversarial and pixel loss
 
 Li et al. 2023, section 3. All losses of a step are computed from the same weights; then each network takes its step.
+Before that, where asked for: the degrader rehearses, then it leads, with its critic.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,14 +19,15 @@ from torch import Tensor, nn
 
 from ddnsr_cli.config import options_to_json
 from ddnsr_cli.losses.adversarial import gan_disc_loss, gan_gen_loss, relativistic_disc_loss, relativistic_gen_loss
+from ddnsr_cli.losses.carry import carry_loss
 from ddnsr_cli.losses.features import colour_loss, content_loss, content_reference, cycle_loss
-from ddnsr_cli.nets.rrdb import RRDBNet
 from ddnsr_cli.nets.vgg19 import Tap
 from ddnsr_cli.training.ema import Ema
 from ddnsr_cli.training.eyes import Eyes
 from ddnsr_cli.training.joint_nets import fresh_nets
 from ddnsr_cli.training.joint_options import JointOptions
 from ddnsr_cli.training.pieces import mixed_precision, refuse_not_finite, to_floats
+from ddnsr_cli.training.rehearsal import Rehearsal, draw_rehearsal
 from ddnsr_cli.training.snapshot import Snapshot, adam_tensors, net_tensors, restore_adam, restore_net
 from ddnsr_cli.training.world import World, share_batch_statistics
 
@@ -72,9 +74,14 @@ class JointTrainer:
         """Times the schedule's rate; lowered when a run has to roll back."""
 
     @property
+    def rehearsing(self) -> bool:
+        """Whether the degrader learns alone in this step, from simulated noise."""
+        return self.step < self.options.rehearsal_steps
+
+    @property
     def leading(self) -> bool:
-        """Whether the degrader and its critic learn alone in this step."""
-        return self.step < self.options.lead_steps
+        """Whether the reconstruction network waits in this step."""
+        return self.step < self._first_step("sr_net")
 
     def train_step(self, lr_real: Tensor, hr: Tensor) -> dict[str, float]:
         """One step of every network on uint8 crops: lr_real (N, 3, h, w), hr (N, 3, 4h, 4w), not of one scene;
@@ -84,13 +91,16 @@ class JointTrainer:
         gradient is not finite.
         """
         real, truth = (to_floats(self.world.share(levels), self.device) for levels in (lr_real, hr))
+        rehearsal = self._rehearsal(hr)
         self.nets.zero_grad(set_to_none=True)
-        made = self.make(real, truth)
-        figures = self._learn(real, truth, made)
+        if self.rehearsing and rehearsal is not None:
+            figures = _backward({"carry": self.carry_loss(truth, rehearsal)})
+        else:
+            figures = self._learn(real, truth, rehearsal)
         figures = self.world.mean_of(figures, self.device) | self._clipped_norms()
-        figures["rate"] = self.rate_factor * self.options.schedule.rate_at(self.step)
+        figures["rate"] = self._rate("degrader")
         refuse_not_finite(figures, self.step)
-        self._move(figures["rate"])
+        self._move()
         return figures
 
     def make(self, lr_real: Tensor, hr: Tensor) -> Made:
@@ -135,6 +145,13 @@ class JointTrainer:
             terms["lr_adversarial"] = weights.lr_adversarial * gan_gen_loss(logits)
         return terms
 
+    def carry_loss(self, hr: Tensor, rehearsal: Rehearsal) -> Tensor:
+        """How far the degrader is from carrying the rehearsal's noise, weighted."""
+        with self._mixed_precision():
+            carried = self.degrade(hr, rehearsal.lr_noisy)
+        loss = carry_loss(carried.float(), rehearsal.lr_wanted, content_reference(hr))
+        return (self.options.losses.carry or 1.0) * loss
+
     def sr_losses(self, hr: Tensor, made: Made) -> dict[str, Tensor]:
         """Weighted terms of eq. 2, or of the L2 mode, those with weight 0 left out."""
         weights = self.options.losses
@@ -173,10 +190,10 @@ class JointTrainer:
             beliefs |= {"disc_hr_real": _belief(real - fake_mean), "disc_hr_fake": _belief(fake - real_mean)}
         return losses, beliefs
 
-    def start_sr_net_from(self, net: RRDBNet) -> None:
-        """Begin with the weights of a network of the same sizes, in the average too."""
-        self.nets.sr_net.load_state_dict(net.state_dict())
-        self.emas["sr_net"].average.load_state_dict(net.state_dict())
+    def start_from(self, name: str, net: nn.Module) -> None:
+        """Begin with the weights of a network of the same sizes, in the average too. name: `sr_net` or `degrader`."""
+        self.nets.learners()[name].load_state_dict(net.state_dict())
+        self.emas[name].average.load_state_dict(net.state_dict())
 
     def snapshot(self, numbers: dict[str, Any]) -> Snapshot:
         """Everything needed to go on, with `numbers` of the caller's beside the options."""
@@ -198,16 +215,26 @@ class JointTrainer:
         self.rate_factor = snapshot.numbers["rate_factor"]
         self.step = snapshot.step
 
-    def _learn(self, real: Tensor, truth: Tensor, made: Made) -> dict[str, float]:
+    def _rehearsal(self, hr: Tensor) -> Rehearsal | None:
+        """This process's share of what there is to carry; None when nothing is asked of it."""
+        if not (self.rehearsing or self.options.losses.carry):
+            return None
+        drawn = draw_rehearsal(hr, seed=self.options.stream.seed, step=self.step)
+        noisy, wanted = (self.world.share(one).to(self.device) for one in (drawn.lr_noisy, drawn.lr_wanted))
+        return Rehearsal(lr_noisy=noisy, lr_wanted=wanted)
+
+    def _learn(self, real: Tensor, truth: Tensor, rehearsal: Rehearsal | None) -> dict[str, float]:
         """Gradients of every network from its own loss, and the figures."""
+        made = self.make(real, truth)
         terms = self.degrader_losses(real, truth, made) | self.sr_losses(truth, made)
+        if rehearsal is not None:
+            terms["carry"] = self.carry_loss(truth, rehearsal)
         losses, beliefs = self.critic_losses(real, made)
-        # One backward pass: what a network learns from ends at the detached pictures, so no loss reaches another.
-        torch.stack([*terms.values(), *losses.values()]).sum().backward()  # type: ignore[no-untyped-call]
+        figures = _backward(terms | losses)
         drifts = {"lr_colour_drift": self._drift(made.lr_fake, content_reference(truth))}
         if made.sr_fake is not None:
             drifts["colour_drift"] = self._drift(made.sr_fake, truth)
-        return {name: value.item() for name, value in (terms | losses | beliefs | drifts).items()}
+        return figures | {name: value.item() for name, value in (beliefs | drifts).items()}
 
     def _drift(self, made: Tensor, truth: Tensor) -> Tensor:
         """How far the mean colour of a batch is from the truth's: the largest of R, G and B."""
@@ -215,8 +242,14 @@ class JointTrainer:
 
     def _learning(self) -> dict[str, nn.Module]:
         """The networks that take a step now."""
-        followers = ("sr_net", "disc_hr") if self.leading else ()
-        return {name: net for name, net in self.nets.learners().items() if name not in followers}
+        return {name: net for name, net in self.nets.learners().items() if self.step >= self._first_step(name)}
+
+    def _first_step(self, name: str) -> int:
+        """The step from which on a network learns."""
+        if name == "degrader":
+            return 0
+        rehearsed = self.options.rehearsal_steps
+        return rehearsed if name == "disc_lr" else rehearsed + self.options.lead_steps
 
     def _clipped_norms(self) -> dict[str, float]:
         norms = {}
@@ -225,10 +258,13 @@ class JointTrainer:
             norms[f"norm_{name}"] = nn.utils.clip_grad_norm_(net.parameters(), self.options.clip_norm).item()
         return norms
 
-    def _move(self, rate: float) -> None:
+    def _rate(self, name: str) -> float:
+        return self.rate_factor * self.options.schedule.rate_at(self.step, first=self._first_step(name))
+
+    def _move(self) -> None:
         for name in self._learning():
             for group in self.optimizers[name].param_groups:
-                group["lr"] = rate
+                group["lr"] = self._rate(name)
             self.optimizers[name].step()
         self.emas["sr_net"].update(self.nets.sr_net, self.step)
         self.emas["degrader"].update(self.nets.degrader, self.step)
@@ -242,6 +278,12 @@ def _forward_of(net: nn.Module, *, compiled: bool) -> Callable[..., Tensor]:
     """The network as a function, compiled when its first batch comes if that was asked for."""
     run: Callable[..., Tensor] = torch.compile(net) if compiled else net
     return run
+
+
+def _backward(losses: dict[str, Tensor]) -> dict[str, float]:
+    """Gradients in one pass: what a network learns from ends at detached pictures, so no loss reaches another."""
+    torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+    return {name: loss.item() for name, loss in losses.items()}
 
 
 @contextmanager

@@ -43,9 +43,9 @@ class HalvingSchedule:
         if self.steps < 1 or not 0 < self.rate < math.inf or self.rise_steps < 0 or not rising:
             raise ConfigError(f"A schedule needs steps >= 1, a rate > 0 and rising halve_at >= 0, got {self}.")
 
-    def rate_at(self, step: int) -> float:
-        """Learning rate of step `step`, counted from 0."""
-        rise = min(1.0, (step + 1) / self.rise_steps) if self.rise_steps else 1.0
+    def rate_at(self, step: int, *, first: int = 0) -> float:
+        """Learning rate at step `step`, counted from 0, of a network that learns from step `first` on."""
+        rise = min(1.0, (step - first + 1) / self.rise_steps) if self.rise_steps else 1.0
         return float(self.rate * rise * 0.5 ** sum(step >= mark for mark in self.halve_at))
 
 
@@ -65,6 +65,10 @@ class LossWeights:
     colour: float = 0.0
     """Degrader: mean colours of its picture and of the HR one, which the paper does not tie. 20 keeps them together
     where both sets differ in colour, or a run is short."""
+
+    carry: float = 0.0
+    """Degrader: simulated noise, carried from one picture to another (`training.rehearsal`), which the paper has not.
+    Holds on to the noise while the other losses, of which the cycle loss rewards its absence, shape it."""
 
     perceptual: float = 1.0
     """Reconstruction: eq. 2."""
@@ -138,8 +142,12 @@ class JointOptions:
     stream: StreamConfig = field(default_factory=StreamConfig)
     schedule: HalvingSchedule = field(default_factory=HalvingSchedule)
 
+    rehearsal_steps: int = 0
+    """Steps at the very start in which the degrader learns alone to carry simulated noise; fast, as no other network
+    and no source photo is needed."""
+
     lead_steps: int = 0
-    """Steps at the start in which the degrader and its critic learn alone: a reconstruction network that comes from a
+    """Steps after that in which the degrader and its critic learn alone: a reconstruction network that comes from a
     warm-up is not to follow a degrader that knows nothing yet."""
 
     precision: Precision = Precision.AUTO

@@ -102,9 +102,13 @@ class Meter:
         self.images += images
 
     def take(self, step: int) -> StepReport:
-        """The means since the last report; starts anew."""
+        """The means since the last report, of each figure over the steps that have it; starts anew."""
         seconds = time.perf_counter() - self.since
-        means = {name: sum(row[name] for row in self.rows) / len(self.rows) for name in self.rows[0]}
+        told: dict[str, list[float]] = {}
+        for row in self.rows:
+            for name, value in row.items():
+                told.setdefault(name, []).append(value)
+        means = {name: sum(values) / len(values) for name, values in told.items()}
         report = StepReport(
             step=step,
             figures=means,

@@ -40,12 +40,13 @@ class StopRequest:
 def stop_on_signals(*, copies_s: float = 0.0) -> Iterator[StopRequest]:
     """Catch SIGINT, SIGTERM and SIGUSR1 inside the block; give the handlers back after it.
 
-    copies_s: as `StopRequest` takes it.
+    copies_s: as `StopRequest` takes it. With it, the handlers stay: the processes of a run stop together as soon as the
+    first of them is asked, so that another's own signal may come while it is leaving, which it must not disturb.
     """
     request = StopRequest(copies_s=copies_s)
     before = {number: signal.signal(number, request.note) for number in STOP_SIGNALS}
     try:
         yield request
     finally:
-        for number, handler in before.items():
+        for number, handler in before.items() if not copies_s else ():
             signal.signal(number, handler)

@@ -1,6 +1,5 @@
 """What a joint run leaves for people and programs while it goes on: saves, scores, samples, models, a card."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +10,6 @@ from PIL import Image
 from torch import Tensor
 
 from ddnsr_cli.checkpoint import save_degrader, save_sr_net
-from ddnsr_cli.config import options_to_json
 from ddnsr_cli.data.pairs import PhotoPair
 from ddnsr_cli.data.unpaired import UnpairedVisits
 from ddnsr_cli.files import atomic_path
@@ -24,7 +22,7 @@ from ddnsr_cli.training.options import Rhythm
 from ddnsr_cli.workflows.model_card import joint_card
 from ddnsr_cli.workflows.run_folder import RunFolder, told_when_full
 from ddnsr_cli.workflows.run_report import write_run_report
-from ddnsr_cli.workflows.training_run import TrainListener, validation_scores, whole_levels
+from ddnsr_cli.workflows.training_run import TrainListener, export_metadata, validation_scores, whole_levels
 
 SAMPLE_ROWS = 4
 DRIFT_LEVELS = 6.0
@@ -76,20 +74,18 @@ class JointShow:
         )
 
     def save(self, record: dict[str, Any], *, keep_steps: int) -> None:
-        """State, both exported networks, model card; after every `keep_steps` a numbered copy of the state too."""
+        """State, both exported networks, card and report; after every `keep_steps` a numbered copy of the state too."""
         trainer = self.trainer
         self.folder.save(trainer, record)
         if trainer.step // keep_steps > self.saved_step // keep_steps:
             self.folder.keep(f"step_{trainer.step:07d}")
         self.saved_step = trainer.step
-        metadata = {
-            "training": json.dumps({"phase": "joint", "step": trainer.step, **record}, sort_keys=True),
-            "options": json.dumps(options_to_json(trainer.options), sort_keys=True),
-        }
+        metadata = export_metadata(trainer, "joint", record)
         save_sr_net(self.folder.weights, trainer.emas["sr_net"].average, metadata=metadata, half=False)
         degrader = self.folder.path / "degrader.safetensors"
         save_degrader(degrader, trainer.emas["degrader"].average, metadata=metadata, half=False)
         self.folder.write_text("README.md", joint_card(self.folder.path.name, trainer.options, trainer.step, record))
+        write_run_report(self.folder.path)
 
     def report(self, row: StepReport) -> None:
         """A line in the log and on the board, and a warning when colours drift."""

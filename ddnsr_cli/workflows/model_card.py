@@ -38,7 +38,7 @@ ddnsr upscale photo.jpg -m {name} -o out.png
 | source (noisy LR) | {lr} |
 | target (clean HR) | {hr}, type {target} |
 | Judges behind the losses | {judges} |
-| begun with | {begun} |
+| begun with | reconstruction: {begun}; degrader: {d_begun} |
 | validation | {best} |
 
 Licence: that of the photos it was trained on decides; fill it in before you publish.
@@ -117,7 +117,7 @@ def fidelity_card(
 
 def joint_card(name: str, options: JointOptions, step: int, record: Mapping[str, Any]) -> str:
     """Markdown with everything a stranger needs to judge the weights of a joint run."""
-    data, begun = record["data"], record.get("start_from")
+    data = record["data"]
     return _CARD.format(
         name=name,
         version=__version__,
@@ -136,10 +136,15 @@ def joint_card(name: str, options: JointOptions, step: int, record: Mapping[str,
             for name in ("vgg", "perceptual_lpips")
             if name in record
         ),
-        begun="nearest-neighbour start" if begun is None else f"{begun['file']}, sha256 {begun['sha256'][:16]}...",
+        begun=_begun(record.get("start_from"), otherwise="nearest-neighbour start"),
+        d_begun=_begun(record.get("start_degrader"), otherwise="averages of squares, and the finest detail"),
         best=_scores(record.get("best")),
         options=json.dumps(options_to_json(options), indent=2),
     )
+
+
+def _begun(weights: Mapping[str, str] | None, *, otherwise: str) -> str:
+    return otherwise if weights is None else f"{weights['file']}, sha256 {weights['sha256'][:16]}..."
 
 
 def _scores(best: Mapping[str, float] | None) -> str:

@@ -1,11 +1,9 @@
 """`ddnsr train --fidelity`: the reconstruction network alone, on crops degraded classically or on ready pairs."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ddnsr_cli.checkpoint import save_sr_net
-from ddnsr_cli.config import options_to_json
 from ddnsr_cli.data.pairs import PhotoPair, match_pairs
 from ddnsr_cli.data.photos import list_photos, split_by_size
 from ddnsr_cli.data.ready_pairs import ReadyPairs
@@ -18,7 +16,7 @@ from ddnsr_cli.training.options import FidelityOptions, Rhythm
 from ddnsr_cli.training.stop import StopRequest
 from ddnsr_cli.workflows.run_folder import RunFolder, photo_list, refuse_other_photos
 from ddnsr_cli.workflows.run_report import write_run_report
-from ddnsr_cli.workflows.training_run import TrainListener, drive, validation_scores
+from ddnsr_cli.workflows.training_run import TrainListener, drive, export_metadata, validation_scores
 
 FREE_TO_CHANGE = ("schedule.", "stream.workers", "clip_norm")
 """Options that a resumed run may change: they decide how on, not what is learned from."""
@@ -97,22 +95,16 @@ def _hooks(
 
     def save(_step: int) -> None:
         folder.save(trainer, {"data": data, "photos": photos})
-        metadata = {
-            "training": json.dumps({"phase": "fidelity", "step": trainer.step, "data": data}),
-            "options": json.dumps(options_to_json(trainer.options)),
-        }
+        metadata = export_metadata(trainer, "fidelity", {"data": data})
         save_sr_net(folder.weights, trainer.ema.average, metadata=metadata, half=False)
+        write_run_report(folder.path)
 
     def report(row: StepReport) -> None:
         folder.log({"step": row.step, **row.figures, "images_per_s": row.images_per_s, "waiting": row.waiting_share})
         listener.report(row)
 
-    def sample(_step: int) -> None:
-        write_run_report(folder.path)
-
     return LoopHooks(
         validate=validate,
-        sample=sample,
         save=save,
         report=report,
         tick=lambda step: listener.tick(step, steps),

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ddnsr_cli.checkpoint import load_sr_net
+from ddnsr_cli.checkpoint import load_degrader, load_sr_net
 from ddnsr_cli.data.pairs import PhotoPair, match_pairs
 from ddnsr_cli.data.targets import PhotoSet, TargetOptions
 from ddnsr_cli.data.unpaired import UnpairedVisits, unpaired_batches
@@ -18,7 +18,6 @@ from ddnsr_cli.errors import TrainingError
 from ddnsr_cli.feature_weights import load_lpips
 from ddnsr_cli.files import sha256_of
 from ddnsr_cli.nets.lpips import LPIPS
-from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
 from ddnsr_cli.training.board import Board
 from ddnsr_cli.training.joint import ALONE, JointTrainer
 from ddnsr_cli.training.joint_options import JointOptions
@@ -41,6 +40,9 @@ from ddnsr_cli.workflows.training_run import SILENT, TrainListener, drive
 
 FREE_TO_CHANGE = ("schedule.steps", "stream.workers", "clip_norm", "compiled")
 """Options that a resumed run may change: they decide how on, not what is learned."""
+
+RECORDED = "track", "data", "photos", "vgg", "perceptual_lpips", "scales", "start_from", "start_degrader", "best"
+"""What a save keeps beside the state; `best` as validation goes on."""
 
 MEASURED_PHOTOS = 8  # crops on which the features' scales are measured
 
@@ -65,6 +67,9 @@ class JointRequest:
 
     start_from: Path | None = None
     """Weights that the reconstruction network begins with, of the same sizes: those of a fidelity warm-up."""
+
+    start_degrader: Path | None = None
+    """Weights that the degrader begins with, of the same sizes: those of a rehearsal, or of another camera."""
 
     judges: JudgeFiles = field(default_factory=lambda: JudgeFiles(vgg=None, lpips=None))
     """Weights of the networks behind the content, cycle and perceptual losses."""
@@ -102,8 +107,8 @@ def train_joint(request: JointRequest, listener: TrainListener, stop: StopReques
     trainer = JointTrainer(request.options, eyes_of(request.options, judges, record["scales"], device), device, world)
     if folder.resume(trainer, free_to_change=FREE_TO_CHANGE) is not None:
         listener.note(f"resumed {request.run} at step {trainer.step}")
-    elif helpers.begun is not None:
-        trainer.start_sr_net_from(helpers.begun)
+    for name, net in helpers.begun.items():
+        trainer.start_from(name, net)
     world.wait()
     visits = UnpairedVisits(lr=lr_set, hr=hr_sets, stream=request.options.stream)
     with _hooks(request, trainer, folder, listener, visits, record, helpers) as hooks:
@@ -126,7 +131,8 @@ class _Helpers:
 
     pairs: list[PhotoPair]
     lpips: LPIPS | None
-    begun: RRDBNet | None
+    begun: Mapping[str, nn.Module]
+    """Networks that a fresh run begins with, by name."""
 
 
 def _helpers(request: JointRequest, device: torch.device, *, fresh: bool) -> _Helpers:
@@ -134,17 +140,26 @@ def _helpers(request: JointRequest, device: torch.device, *, fresh: bool) -> _He
     if request.lpips is not None:
         weights = load_lpips("alex", request.lpips)
         lpips = LPIPS("alex", weights.state, source=weights.source).to(device)
-    begun = None
-    if request.start_from is not None and fresh:
-        begun = _beginning(request.start_from, request.options.sr_net)
+    begun = _beginnings(request) if fresh else {}
     return _Helpers(pairs=_validation_pairs(request), lpips=lpips, begun=begun)
 
 
-def _beginning(weights: Path, sizes: RRDBConfig) -> RRDBNet:
-    net, _ = load_sr_net(weights)
-    if net.config != sizes:
-        raise TrainingError(f"{weights} has other sizes ({net.config}) than the run ({sizes}).")
-    return net
+def _beginnings(request: JointRequest) -> dict[str, nn.Module]:
+    begun: dict[str, nn.Module] = {}
+    if request.start_from is not None:
+        sr_net, _ = load_sr_net(request.start_from)
+        _refuse_other_sizes(request.start_from, sr_net.config, request.options.sr_net)
+        begun["sr_net"] = sr_net
+    if request.start_degrader is not None:
+        degrader, _ = load_degrader(request.start_degrader)
+        _refuse_other_sizes(request.start_degrader, degrader.config, request.options.degrader)
+        begun["degrader"] = degrader
+    return begun
+
+
+def _refuse_other_sizes(weights: Path, sizes: object, wanted: object) -> None:
+    if sizes != wanted:
+        raise TrainingError(f"{weights} has other sizes ({sizes}) than the run ({wanted}).")
 
 
 @contextmanager
@@ -185,12 +200,7 @@ def _record(
     if saved is not None:
         refuse_other_judges(request.run, saved, judges)
         refuse_other_photos(request.run, saved["photos"], photos)
-        return {
-            name: saved[name]
-            for name in ("track", "data", "photos", "vgg", "perceptual_lpips", "scales", "start_from", "best")
-            if name in saved
-        }
-    begun = request.start_from
+        return {name: saved[name] for name in RECORDED if name in saved}
     return {
         "track": request.track,
         "data": {
@@ -201,8 +211,13 @@ def _record(
         "photos": dict(photos),
         **judges.record,
         "scales": measured_scales(request.options, judges, _few_crops(request.options, hr_sets)),
-        "start_from": None if begun is None else {"file": begun.name, "sha256": sha256_of(begun)},
+        "start_from": _told(request.start_from),
+        "start_degrader": _told(request.start_degrader),
     }
+
+
+def _told(weights: Path | None) -> dict[str, str] | None:
+    return None if weights is None else {"file": weights.name, "sha256": sha256_of(weights)}
 
 
 def _target_list(request: JointRequest, hr_sets: Sequence[PhotoSet]) -> str:

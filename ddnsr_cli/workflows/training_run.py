@@ -1,15 +1,19 @@
 """What every training workflow shares: what it tells, how it goes on after trouble, and validation."""
 
-from collections.abc import Callable, Generator, Sequence
+import json
+import platform
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ddnsr_cli import __version__
+from ddnsr_cli.config import options_to_json
 from ddnsr_cli.data.pairs import PhotoPair
 from ddnsr_cli.data.photos import decode_rgb
 from ddnsr_cli.errors import NotFiniteError
@@ -92,6 +96,16 @@ def drive(
             note(f"{error} Back to step {trainer.step}, with {factor:g} times the rate.")
         else:
             return
+
+
+def export_metadata(trainer: RunTrainer, phase: str, told: Mapping[str, Any]) -> dict[str, str]:
+    """What exported weights say of where they come from. phase: kind of training; told: data and whatever else."""
+    versions = {"ddnsr": __version__, "python": platform.python_version(), "torch": torch.__version__}
+    return {
+        "training": json.dumps({"phase": phase, "step": trainer.step, **told}, sort_keys=True),
+        "options": json.dumps(options_to_json(trainer.options), sort_keys=True),
+        "versions": json.dumps(versions),
+    }
 
 
 @torch.inference_mode()

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
 
-from ddnsr_cli.errors import BatchError, DdnsrError, ImageWriteError, OutOfMemoryError
+from ddnsr_cli.errors import BatchError, DdnsrError, ImageWriteError, OutOfMemoryError, UnexpectedError
 from ddnsr_cli.files import is_there
 from ddnsr_cli.images.formats import shown
 from ddnsr_cli.images.limits import check_format, check_writable
-from ddnsr_cli.memory import free_host_bytes
+from ddnsr_cli.memory import free_host_bytes, is_out_of_memory
 from ddnsr_cli.workflows.upscaling.engine import Engine, start_engine
 from ddnsr_cli.workflows.upscaling.estimate import TileCost, measure_tile
 from ddnsr_cli.workflows.upscaling.events import Event, Failed, Planned, Skipped, Started, Summary, Written
@@ -49,25 +49,43 @@ def upscale_images(
 
 def _all(jobs: Iterable[Job], run: "_Run", *, stop_at_first: bool) -> Iterator[Event]:
     failed: list[Path] = []
+    worst: type[DdnsrError] = BatchError
     for job in jobs:
         try:
             for event in run.work(job):
                 run.counts[type(event)] += 1
                 yield event
-        except DdnsrError as error:
+        except Exception as error:  # noqa: BLE001  # a bug that one picture meets does not stop the others either
+            failure = _failure(job, error)
             run.counts[Failed] += 1
             failed.append(job.source)
             yield Failed(
-                input=job.source, output=job.target, error=" ".join(str(error).split()), exit_code=error.exit_code
+                input=job.source, output=job.target, error=" ".join(str(failure).split()), exit_code=failure.exit_code
             )
             if stop_at_first:
                 yield run.summary()
-                raise
-            run.listener.failed(error)
+                raise failure from failure.__cause__
+            run.listener.failed(failure)
+            if isinstance(failure, UnexpectedError):
+                worst = UnexpectedError
     run.tell_end()
     yield run.summary()
     if failed:
-        raise BatchError(f"{len(failed)} of {run.pictures} pictures failed: {listed(failed)}.")
+        raise worst(f"{len(failed)} of {run.pictures} pictures failed: {listed(failed)}.")
+
+
+def _failure(job: Job, error: Exception) -> DdnsrError:
+    """An error as what is told of the picture that it belongs to."""
+    if isinstance(error, DdnsrError):
+        return error
+    if is_out_of_memory(error):
+        failure: DdnsrError = OutOfMemoryError(
+            f"{shown(job.source)} needs more memory than there is. Ask for a smaller result, or free some."
+        )
+    else:
+        failure = UnexpectedError(f"{shown(job.source)}: unexpected {type(error).__name__}: {error}")
+    failure.__cause__ = error
+    return failure
 
 
 class Asked(TypedDict):

@@ -176,6 +176,21 @@ def test_what_ends_the_first_process_ends_all_and_is_told_once(scene, tmp_path):
     assert "last.safetensors could not be saved" in line
 
 
+def test_a_process_that_leaves_already_is_not_disturbed_by_its_own_signal(scene, tmp_path):
+    """Launchers send it to one after the other, and all stop with the first of them."""
+    first, second = pair(scene, tmp_path / "run", *QUICK, "--steps", 1_000_000)
+    first.until(lambda: len(rows(tmp_path / "run")) >= 2)
+    first.send(signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError):
+        while second.process.is_alive():
+            second.send(signal.SIGTERM)
+            time.sleep(0.001)
+    assert first.ended() == 128 + signal.SIGTERM
+    assert second.ended() in {0, 128 + signal.SIGTERM}
+    assert errors([first, second]) == []
+    assert load_snapshot(tmp_path / "run/state/last.safetensors").step == rows(tmp_path / "run")[-1]["step"]
+
+
 def test_a_process_that_is_killed_ends_the_other_with_a_line(scene, tmp_path):
     first, second = pair(scene, tmp_path / "run", *QUICK, "--steps", 1_000_000)
     first.until(lambda: rows(tmp_path / "run"))

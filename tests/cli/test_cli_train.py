@@ -2,12 +2,11 @@
 
 import json
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
 from PIL import Image
+
+from ddnsr_cli.training.snapshot import load_snapshot
 
 SIZES = {"--features": 4, "--blocks": 1, "--growth": 2, "--batch": 4, "--crop": 32, "--workers": 0}
 SMALL = [word for option in SIZES.items() for word in option] + ["--device", "cpu"]
@@ -36,19 +35,31 @@ def test_a_run_trains_and_its_folder_is_a_model(ddnsr, photos, photo, tmp_path):
         assert image.size == (96, 80)
 
 
-def test_a_stopped_run_goes_on_to_the_same_bytes(photos, tmp_path):
+@pytest.mark.parametrize("number", ["SIGKILL", "SIGTERM"])
+def test_twenty_steps_are_ten_a_stop_and_ten_more_to_the_last_bit(photos, tmp_path, number):
     """All in processes of their own: the order of sums, and with it the last bit, follows the number of threads."""
-    words = ["train", "--fidelity", "--hr", photos, "--steps", 4, *SMALL, "-o"]
-    command = [sys.executable, "-m", "ddnsr_cli", *map(str, words)]
-    # A process that gets the signal while it still imports torch has nothing to save and just ends: then again.
-    for seconds in (3, 4):
-        process = subprocess.Popen([*command, str(tmp_path / "parts")], stderr=subprocess.DEVNULL)
-        time.sleep(seconds)
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
-    for name in ("parts", "whole"):
-        subprocess.run([*command, str(tmp_path / name)], check=True, capture_output=True)
-    assert last_state(tmp_path / "whole") == last_state(tmp_path / "parts")
+    pytest.importorskip("resource", reason="signals of Unix")
+    from processes import Processes, slow_disk
+
+    words = ["train", "--fidelity", "--hr", photos, "--steps", 20, "--save-every", 1, *SMALL, "-o"]
+    state = tmp_path / "parts/state/last.safetensors"
+    processes = Processes(tmp_path)
+    try:
+        whole = processes.start(*words, tmp_path / "whole")
+        first = processes.start(*words, tmp_path / "parts", first=[(slow_disk, (0.05,))])
+        first.until(lambda: state.exists() and steps_saved(state) >= 10)
+        first.send(getattr(signal, number))
+        assert first.ended() in {-signal.SIGKILL, 128 + signal.SIGTERM}
+        assert 10 <= steps_saved(state) < 20
+        second = processes.start(*words, tmp_path / "parts")
+        assert (whole.ended(), second.ended()) == (0, 0), second.err
+        assert last_state(tmp_path / "whole") == last_state(tmp_path / "parts")
+    finally:
+        processes.stop()
+
+
+def steps_saved(state):
+    return load_snapshot(state).step
 
 
 def test_validation_scores_are_logged(ddnsr, photos, photo, tmp_path):

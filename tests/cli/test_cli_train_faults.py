@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("resource", reason="signals and limits of Unix")
 
 from joint_run import joint_words, vgg_file, write_photos
-from processes import Processes, no_larger_files, short_rounds, telling_opens
+from processes import Processes, no_larger_files, short_rounds, slow_disk, telling_opens
 
 from ddnsr_cli.training.snapshot import load_snapshot
 
@@ -76,25 +76,26 @@ def test_a_stop_signal_finishes_the_step_saves_and_gives_the_shells_status(scene
     last = json.loads(rows(run)[-1])["step"]
     assert load_snapshot(state_of(run)).step == last
     assert (run / "degrader.safetensors").exists()
+    assert "<svg" in (run / "report.html").read_text()  # before any sample was due
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_kills_at_any_moment_change_no_byte_of_what_is_learned(scene, tmp_path, precision):
-    words = ("--steps", 9, "--lead", 4, "--save-every", 1, "--log-every", 1, "--precision", precision)
+    words = ("--steps", 20, "--lead", 4, "--save-every", 1, "--log-every", 1, "--precision", precision)
     whole = scene.start(tmp_path / "whole", *words)
     run = tmp_path / "parts"
     state = run / "state"
     halves = 0
     moments = random.Random(precision)
-    for steps_more in (1, 3, 2):  # in the lead, over its end, after it
-        running = scene.start(run, *words)
+    for steps_more in (3, 4, 3):  # in the lead, over its end, after it
+        running = scene.start(run, *words, first=[(slow_disk, (0.05,))])
         done = load_numbers_step(run)
         running.until(lambda: load_numbers_step(run) >= done + steps_more)  # noqa: B023
         if moments.random() < 0.7:  # in a save, else anywhere
             running.until(lambda: any(state.glob(".last-*.part*")))
         running.kill()
         halves += any(state.glob(".last-*.part*"))
-        assert 0 < load_snapshot(state / "last.safetensors").step < 9
+        assert 0 < load_snapshot(state / "last.safetensors").step < 20
     assert halves, "no kill met a save: the test is weaker than it says"
     last = scene.start(run, *words)
     assert (whole.ended(), last.ended()) == (0, 0), last.err

@@ -7,7 +7,8 @@ import pytest
 from joint_run import SMALL, vgg_file, write_photos
 from PIL import Image
 
-from ddnsr_cli.checkpoint import load_degrader
+from ddnsr_cli.checkpoint import load_degrader, load_sr_net
+from ddnsr_cli.workflows.report.panels import panels_for
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +54,25 @@ def test_a_run_leaves_models_card_samples_and_report(train, ddnsr, tmp_path):
     degrader, metadata = load_degrader(run / "degrader.safetensors")
     assert degrader.config.features == 32
     assert json.loads(metadata["training"])["vgg"]["source"]
+    _, metadata = load_sr_net(run / "sr.safetensors")
+    training = json.loads(metadata["training"])
+    assert (training["phase"], training["track"], training["step"]) == ("joint", 1, 2)
+    assert training["data"] == {"hr": "hr", "lr": "lr", "target": "div2k"}
+    assert json.loads(metadata["options"]) == json.loads((run / "options.json").read_text())
+    assert json.loads(metadata["versions"]).keys() == {"ddnsr", "python", "torch"}
     assert "track | 1" in (run / "README.md").read_text()
     assert "<svg" in (run / "report.html").read_text()
     with Image.open(run / "samples/step_0000002.png") as samples:
         assert samples.width > 5 * 32
     assert ddnsr("upscale", tmp_path / "lr/0.png", "-o", tmp_path / "o.png", "-m", run).code == 0
+
+
+def test_every_figure_of_a_run_has_its_place_in_the_report(train, tmp_path):
+    run = tmp_path / "run"
+    assert train(run, "--steps", 2, "--log-every", 1, "--loss", "colour=1").code == 0
+    (figures,) = {frozenset(json.loads(line)) for line in (run / "log.jsonl").read_text().splitlines()}
+    assert {"colour", "lr_colour_drift", "disc_hr_real", "disc_lr_fake", "norm_degrader", "images_per_s"} <= figures
+    assert "Other" not in {panel.section for panel in panels_for(figures - {"step"})}
 
 
 @pytest.mark.parametrize("words", [["--track", 2], ["--l2"], ["--ablation", "c"], ["--ablation", "D"]])

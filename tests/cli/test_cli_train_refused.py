@@ -4,9 +4,13 @@ import json
 import shutil
 
 import pytest
+import torch
 from joint_run import SMALL, joint_words, last_state, vgg_file, write_photos
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+
+from ddnsr_cli.checkpoint import save_degrader
+from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
 
 QUICK = ("--ablation", "B", "--l2")
 
@@ -156,6 +160,21 @@ def test_weights_to_begin_with_are_needed_only_at_the_beginning(train, begun, tm
     words[1].unlink()
     assert train(tmp_path / "next", *words, "--steps", 2).code == 0
     assert "warm.safetensors" in (tmp_path / "next/README.md").read_text()
+
+
+def test_a_degrader_to_begin_with(train, begun, tmp_path):
+    words = ("--start-degrader", tmp_path / "camera.safetensors", "--rate", 1e-9)
+    shutil.copy(begun / "degrader.safetensors", words[1])
+    assert train(tmp_path / "next", *words, "--steps", 1).code == 0
+    ours, theirs = (load_file(path / "degrader.safetensors") for path in (begun, tmp_path / "next"))
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-6) for name in ours)
+    assert "camera.safetensors" in (tmp_path / "next/README.md").read_text()
+    words[1].unlink()
+    assert train(tmp_path / "next", *words, "--steps", 2).code == 0
+    shutil.copy(begun / "sr.safetensors", words[1])
+    refused(train(tmp_path / "other", *words), 5, "camera.safetensors")
+    save_degrader(words[1], Degrader(DegraderConfig(features=8, blocks=1)), metadata={}, half=False)
+    refused(train(tmp_path / "other", *words), 10, "camera.safetensors", "other sizes")
 
 
 def test_lpips_as_the_judge_asks_for_its_own_option(ddnsr, scene, tmp_path, monkeypatch):

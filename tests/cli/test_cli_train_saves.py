@@ -127,14 +127,13 @@ def validated(train, monkeypatch, photo, tmp_path, scores):
     given = iter(scores)
     monkeypatch.setattr("ddnsr_cli.workflows.joint_show.validation_scores", lambda *_, **__: next(given))
     best = []
-    plain = load_numbers
     run = tmp_path / "run"
     words = ("--val-lr", tmp_path / "val/lr", "--val-hr", tmp_path / "val/hr", "--validate-every", 1, "--rise", 0)
     for step in range(1, len(scores) + 1):
         done = train(run, "--steps", step, *words)
         assert done.code == 0, done.err
         best.append(load_snapshot(state(run, "best")).step)
-        assert plain(state(run))["best"]["step"] == best[-1]
+        assert load_numbers(state(run))["best"]["step"] == best[-1]
     return best
 
 

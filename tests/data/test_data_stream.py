@@ -213,10 +213,17 @@ def test_workers_outlive_the_signals_that_stop_a_run(noisy_photos, workers, name
     assert same(got, expected)
 
 
+MIXED = {"crops_per_photo": 16, "photos_per_round": 32}
+
+
 @pytest.mark.parametrize(
     ("nonsense", "word"),
     [
-        ({"batch": 7}, "multiple of the batch"),
+        (
+            {"batch": 7, "crops_per_photo": 16, "photos_per_round": 32},
+            r"512 at a time .* batch of 7 .* Choose 4 or 8\.$",
+        ),
+        ({"batch": 600, "crops_per_photo": 16, "photos_per_round": 32}, r"batch of 600 .* Choose 512\.$"),
         ({"batch": 0}, "batch"),
         ({"crops_per_photo": 0}, "crops_per_photo"),
         ({"crop_px": 0}, "crop_px"),

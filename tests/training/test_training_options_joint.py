@@ -12,7 +12,7 @@ from random_vgg import random_vgg19
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.losses.features import COLOUR_PX, colour_loss
 from ddnsr_cli.nets.degrader import DegraderConfig
-from ddnsr_cli.nets.lpips import LPIPS
+from ddnsr_cli.nets.lpips import LPIPS, TRUNKS, _squeeze
 from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
 from ddnsr_cli.training.eyes import Eyes, LpipsDifference, VggDifference
@@ -170,14 +170,10 @@ def test_colours_are_tied_only_when_asked_for(eyes):
 
 
 def squeeze_lpips():
+    """LPIPS on SqueezeNet with random weights."""
     torch.manual_seed(0)
-    bare = LPIPS.__new__(LPIPS)
-    torch.nn.Module.__init__(bare)
-    from ddnsr_cli.nets import lpips
-
-    net = lpips._squeeze()
-    state = {f"features.{name}": tensor for name, tensor in net.state_dict().items()}
-    state |= {f"lin{n}.weight": torch.rand(1, c, 1, 1) for n, c in enumerate(lpips.TRUNKS["squeeze"].channels)}
+    state = {f"features.{name}": tensor for name, tensor in _squeeze().state_dict().items()}
+    state |= {f"lin{n}.weight": torch.rand(1, c, 1, 1) for n, c in enumerate(TRUNKS["squeeze"].channels)}
     return LPIPS("squeeze", state)
 
 

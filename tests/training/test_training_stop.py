@@ -106,6 +106,21 @@ def test_the_handlers_are_given_back_after_a_failure(ours):
     assert handlers() == before
 
 
+def test_one_of_several_processes_is_not_disturbed_while_it_leaves(ours):
+    """It was told to stop by the others, and left the block before its own signal came."""
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    try:
+        with stop_on_signals(copies_s=2.0) as stop:
+            pass
+        for number in STOP_SIGNALS:
+            assert signal.getsignal(number) == stop.note
+            send(number)
+        assert stop.signal_number == STOP_SIGNALS[0]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def started(folder):
     """tiny_run.py as a process group of its own."""
     places = [str(Path(ddnsr_cli.__file__).parents[1]), str(Path(__file__).parent)]

@@ -1,6 +1,7 @@
 """The parts of a joint run that talk: of photos, of drift; and the run folder that remembers."""
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ from ddnsr_cli.config import options_to_json
 from ddnsr_cli.data.report import Finding, Report, Role, Severity, Trouble
 from ddnsr_cli.data.stream import StreamConfig
 from ddnsr_cli.data.targets import Refusal
-from ddnsr_cli.errors import TrainingError
+from ddnsr_cli.errors import ConfigError, TrainingError
 from ddnsr_cli.training.loop import StepReport
 from ddnsr_cli.training.options import FidelityOptions, Rhythm
 from ddnsr_cli.training.snapshot import Snapshot, net_tensors, restore_net
@@ -158,13 +159,15 @@ def test_options_of_another_kind_are_told_by_name(begun):
     assert len(str(caught.value)) < 400
 
 
-@pytest.mark.parametrize("what", ["log", "keep", "write_text"])
-def test_what_cannot_be_written_is_told_by_name(begun, what, monkeypatch):
-    calls = {
-        "log": lambda: begun.log({"step": 1}),
-        "keep": lambda: begun.keep("best"),
-        "write_text": lambda: begun.write_text("README.md", "text"),
-    }
+UNWRITABLE = {
+    "log.jsonl": lambda folder: folder.log({"step": 1}),
+    "state/best.safetensors": lambda folder: folder.keep("best"),
+    "README.md": lambda folder: folder.write_text("README.md", "text"),
+}
+
+
+@pytest.mark.parametrize("name", UNWRITABLE)
+def test_what_cannot_be_written_is_told_by_name(begun, name, monkeypatch):
     begun.log({"step": 0})
 
     def full(*_, **__):
@@ -173,10 +176,8 @@ def test_what_cannot_be_written_is_told_by_name(begun, what, monkeypatch):
     monkeypatch.setattr("shutil.copyfile", full)
     monkeypatch.setattr(Path, "write_text", full)
     monkeypatch.setattr(Path, "open", full)
-    with pytest.raises(
-        TrainingError, match=r"(log\.jsonl|best\.safetensors|README\.md) could not be written \(No space"
-    ):
-        calls[what]()
+    with pytest.raises(TrainingError, match=rf"{re.escape(str(begun.path / name))} could not be written \(No space"):
+        UNWRITABLE[name](begun)
     monkeypatch.undo()
     assert begun.numbers(FidelityOptions(), free_to_change=()) is not None
     assert [path.name for path in begun.state.parent.iterdir()] == ["last.safetensors"]
@@ -193,7 +194,5 @@ def test_a_line_that_a_kill_cut_short_is_ended_first(begun):
 
 @pytest.mark.parametrize("wrong", [{"keep_steps": 0}, {"log_steps": -1}])
 def test_a_rhythm_without_sense_is_refused(wrong):
-    from ddnsr_cli.errors import ConfigError
-
     with pytest.raises(ConfigError, match="at least 1"):
         Rhythm(**wrong)

@@ -8,6 +8,7 @@ from random_vgg import random_vgg19
 from safetensors.torch import save_file
 
 from ddnsr_cli.errors import HubError, TrainingError, WeightsError
+from ddnsr_cli.nets.lpips import TRUNKS, _squeeze
 from ddnsr_cli.nets.vgg19 import Tap
 from ddnsr_cli.training.eyes import LpipsDifference, VggDifference
 from ddnsr_cli.training.joint_options import FeatureLayers, JointOptions, LossWeights, ablated, without_critic
@@ -42,11 +43,9 @@ def vgg(tmp_path_factory):
 @pytest.fixture(scope="module")
 def squeeze(tmp_path_factory):
     """LPIPS on SqueezeNet with random weights."""
-    from ddnsr_cli.nets import lpips
-
     torch.manual_seed(0)
-    state = {f"features.{name}": tensor for name, tensor in lpips._squeeze().state_dict().items()}
-    state |= {f"lin{n}.weight": torch.rand(1, c, 1, 1) for n, c in enumerate(lpips.TRUNKS["squeeze"].channels)}
+    state = {f"features.{name}": tensor for name, tensor in _squeeze().state_dict().items()}
+    state |= {f"lin{n}.weight": torch.rand(1, c, 1, 1) for n, c in enumerate(TRUNKS["squeeze"].channels)}
     path = tmp_path_factory.mktemp("lpips") / "squeeze.safetensors"
     save_file(state, path)
     return path

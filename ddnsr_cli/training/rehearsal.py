@@ -1,0 +1,41 @@
+"""Simulated noise that the degrader learns to carry from one picture to another. Not in the paper.
+
+What the adversarial loss asks of a degrader, noise like the source's, is the noise of the picture it is given. That
+much can be learned without any source: put drawn noise on one picture, and ask for the same noise on another. Its
+level, colour and grain are drawn anew for each crop, so that what is learned is to carry, not to invent.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ddnsr_cli.data.degradations import DegradationConfig, draw_noise
+from ddnsr_cli.losses.features import content_reference
+
+NOISE = DegradationConfig(noise_sigma=(0.0, 20.0), coloured_chance=0.7, gray_share=(0.0, 1.0))
+STREAM = 6  # keeps these draws apart from those of the photos
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rehearsal:
+    """What the degrader is given beside HR crops, and what it is to make of both."""
+
+    lr_noisy: Tensor
+    """(N, 3, h, w) in [0, 1], whole levels: shrunk crops of other pictures with noise."""
+
+    lr_wanted: Tensor
+    """(N, 3, h, w) in [0, 1]: the HR crops shrunk, each with the noise of its `lr_noisy`."""
+
+
+def draw_rehearsal(hr: Tensor, *, seed: int, step: int) -> Rehearsal:
+    """The rehearsal of a step. hr: (N, 3, 4h, 4w), uint8; each crop's noise comes from beside the crop before it."""
+    shrunk = content_reference(hr.float() / 255)
+    others = shrunk.roll(1, dims=0)
+    noise = draw_noise(shrunk.shape, NOISE, np.random.default_rng([seed, STREAM, step]))
+    lr_noisy = (others + noise.on(others)).clamp(0, 1)
+    return Rehearsal(
+        lr_noisy=torch.round(lr_noisy * 255) / 255,
+        lr_wanted=(shrunk + noise.on(shrunk)).clamp(0, 1),
+    )
