@@ -58,6 +58,12 @@ class BatchError(DdnsrError):
     exit_code = 9
 
 
+class UnexpectedError(DdnsrError):
+    """An error that was not foreseen, of one picture of several."""
+
+    exit_code = 70  # sysexits.h: internal software error
+
+
 class OutOfMemoryError(DeviceError):
     """The device has not enough memory even for the smallest tile."""
 

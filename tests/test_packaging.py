@@ -34,7 +34,9 @@ def test_the_wheel_holds_registry_weights_and_licence(wheel):
     assert {"ddnsr_cli/weights.toml", "ddnsr_cli/py.typed"} <= names
     assert {f"ddnsr_cli/workflows/report/page.{kind}" for kind in ("html", "css", "js")} <= names
     pages = [f"{page}.{kind}" for page in ("eval_page", "ranking_page") for kind in ("html", "css", "js")]
-    assert {f"ddnsr_cli/workflows/evaluation/pages/{name}" for name in (*pages, "base.css")} <= names
+    assert {f"ddnsr_cli/workflows/evaluation/pages/{name}" for name in pages} <= names
+    assert {f"ddnsr_cli/workflows/report/realism.{kind}" for kind in ("html", "css")} <= names
+    assert {f"ddnsr_cli/workflows/webpage/{name}" for name in ("shell.html", "base.css")} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     entries = tomllib.loads(wheel.read("ddnsr_cli/weights.toml").decode())["weights"]
     bundled = [entry for entry in entries if "bundled" in entry]

@@ -2,9 +2,6 @@
 
 import os
 import sys
-import tempfile
-import traceback
-from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -14,11 +11,11 @@ from ddnsr_cli.cli.degrade import degrade
 from ddnsr_cli.cli.evaluate import evaluate
 from ddnsr_cli.cli.signals import leaving_in_order
 from ddnsr_cli.cli.train import train
+from ddnsr_cli.cli.unexpected import DEBUG, debugging, line_of, without_debug
 from ddnsr_cli.cli.upscale import upscale
 from ddnsr_cli.cli.weights import weights
-from ddnsr_cli.errors import DdnsrError
+from ddnsr_cli.errors import DdnsrError, OutOfMemoryError, UnexpectedError
 
-EXIT_UNEXPECTED = 70  # sysexits.h: internal software error
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
 EXIT_USAGE = 2
 
@@ -50,6 +47,9 @@ def _root(
     _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    _debug: Annotated[
+        bool, typer.Option(DEBUG, help="Show the traceback of an error; may stand behind any command.")
+    ] = False,
 ) -> None:
     pass
 
@@ -58,10 +58,12 @@ def _root(
 def main() -> None:
     """Entry point of the command."""
     _fill_closed_streams()
+    words, debug = without_debug(sys.argv[1:])
+    debugging.set(debug)
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        sys.exit(app(words, standalone_mode=False) or 0)
     except DdnsrError as error:
-        _fail(str(error), error.exit_code)
+        _fail(line_of(error), error.exit_code)
     except USAGE_ERROR as error:
         _usage(error)
     except BrokenPipeError:  # the reader of our output has seen enough
@@ -69,8 +71,10 @@ def main() -> None:
         sys.exit(1)
     except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted.", EXIT_INTERRUPTED)
+    except MemoryError:
+        _fail("there is not enough memory. Free some, or ask for less.", OutOfMemoryError.exit_code)
     except Exception as error:  # noqa: BLE001  # the last resort: a log and one line instead of a traceback
-        _fail(f"unexpected {type(error).__name__}: {error} (details in {_write_log()}).", EXIT_UNEXPECTED)
+        _fail(line_of(error), UnexpectedError.exit_code)
 
 
 def _fill_closed_streams() -> None:
@@ -89,23 +93,9 @@ def _usage(error: Exception) -> NoReturn:
         typer.echo(message, err=True)
         sys.exit(EXIT_USAGE)
     command = context.command_path if context else "ddnsr"
-    _fail(f"{message.rstrip('.')}. See: {command} --help", EXIT_USAGE)
+    _fail(" ".join(f"{message.rstrip('.')}. See: {command} --help".split()), EXIT_USAGE)
 
 
-def _fail(message: str, exit_code: int) -> NoReturn:
-    """One line on stderr, whatever a file name or a library's message holds."""
-    typer.echo(f"error: {' '.join(message.split())}", err=True)
+def _fail(line: str, exit_code: int) -> NoReturn:
+    typer.echo(f"error: {line}", err=True)
     sys.exit(exit_code)
-
-
-def _write_log() -> Path | str:
-    try:
-        return _log()
-    except OSError as error:
-        return f"no log: it could not be written, {error.strerror or error}"
-
-
-def _log() -> Path:
-    with tempfile.NamedTemporaryFile("w", prefix="ddnsr-", suffix=".log", delete=False, encoding="utf-8") as log:
-        log.write(f"ddnsr {__version__}, Python {sys.version}\n{traceback.format_exc()}")
-    return Path(log.name)

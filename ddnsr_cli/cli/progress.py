@@ -1,10 +1,11 @@
 """What a person sees while work goes on: bars on a terminal, plain lines elsewhere, all on stderr."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -17,6 +18,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from ddnsr_cli.cli.live import LiveFigures
+from ddnsr_cli.cli.unexpected import line_of
 from ddnsr_cli.training.loop import StepReport
 from ddnsr_cli.workflows.degrade import DegradeListener
 from ddnsr_cli.workflows.evaluation.listener import EvaluateListener
@@ -53,7 +56,7 @@ def upscale_view(*, quiet: bool, verbose: bool) -> Iterator[UpscaleView]:
                 tile=bar.move,
                 note=lambda text: console.print(f"note: {text}"),
                 detail=lambda text: console.print(text) if verbose else None,
-                failed=lambda error: errors.print(f"error: {' '.join(str(error).split())}"),
+                failed=lambda error: errors.print(f"error: {line_of(error)}"),
                 download=download,
             )
             yield UpscaleView(listener=listener, clear=progress.stop)
@@ -92,19 +95,33 @@ def degrade_view(*, quiet: bool) -> Iterator[DegradeView]:
 
 @contextmanager
 def training_view(*, quiet: bool) -> Iterator[TrainListener]:
-    """A bar of steps on a terminal, and a line of figures every so many steps everywhere."""
+    """On a terminal the latest figures over a bar of steps, which leave the last figures behind as a line; elsewhere
+    such a line with every report.
+    """
     console = stderr_console(quiet=quiet)
     columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"))
-    with Progress(*columns, *_times(), console=console, transient=True, disable=_hidden(console)) as progress:
-        bar = _Bar(progress)
-        with _download_bar(console) as download:
-            yield TrainListener(
-                note=lambda text: console.print(f"note: {text}"),
-                tick=bar.move,
-                report=lambda row: console.print(_figures(row)),
-                scores=lambda step, scores: console.print(f"step {step}  validation  {_named(scores)}"),
-                download=download,
-            )
+    progress = Progress(*columns, *_times(), console=console, disable=True)  # shown as a part of what follows
+    bar, figures, hidden = _Bar(progress), LiveFigures(progress), _hidden(console)
+
+    def report(row: StepReport) -> None:
+        figures.latest = row
+        if hidden:
+            console.print(_figures(row))
+
+    listener = TrainListener(
+        note=lambda text: console.print(f"note: {text}"),
+        tick=bar.move,
+        report=report,
+        scores=lambda step, scores: console.print(f"step {step}  validation  {_named(scores)}"),
+        download=lambda _done, _total: None,
+    )
+    shown = nullcontext() if hidden else Live(figures, console=console, transient=True)
+    try:
+        with shown, _download_bar(console) as download:
+            yield replace(listener, download=download)
+    finally:
+        if figures.latest is not None and not hidden:
+            console.print(_figures(figures.latest))
 
 
 @contextmanager

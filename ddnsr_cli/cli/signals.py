@@ -18,7 +18,8 @@ def leaving_in_order() -> Iterator[None]:
     """Inside the block a stop signal ends the program as an error does: with its cleaning up, status 128 + number.
 
     Left to the system SIGTERM and SIGHUP would end it on the spot, half-written files and all; of SIGINT (Ctrl-C) Typer
-    makes an end without a word. A signal that is ignored, as under nohup, stays so; code inside may set its own.
+    makes an end without a word. A signal that is ignored, as under nohup, stays so; code inside may set its own, and
+    where it leaves them they stay.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -33,7 +34,8 @@ def leaving_in_order() -> Iterator[None]:
     finally:
         leave.done.set()
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) is leave:
+                signal.signal(number, handler)
         sys.unraisablehook = hook
         leave.tell()
 

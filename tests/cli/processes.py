@@ -90,6 +90,17 @@ def no_larger_files(most_bytes):
     resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
 
 
+def slow_disk(seconds):
+    """Every file takes so long to reach the disk: time to be killed in a save, however busy the machine is."""
+    plain = os.fsync
+
+    def fsync(file):
+        time.sleep(seconds)
+        plain(file)
+
+    os.fsync = fsync
+
+
 def short_rounds():
     """Crops are mixed in rounds of 16, so that photos are read again every few steps."""
     from ddnsr_cli.data.stream import StreamConfig

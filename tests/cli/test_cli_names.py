@@ -122,6 +122,17 @@ def test_an_output_folder_where_nothing_can_be_written(ddnsr, photo, quick_model
     assert "Nothing can be written to /proc/self" in done.err
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a folder in use cannot go there")
+def test_a_folder_to_work_in_that_is_gone(ddnsr, quick_model, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    done = ddnsr("upscale", "a.png", "-m", quick_model)
+    assert (done.code, done.err.count("\n")) == (3, 1)
+    assert "The folder that this runs in is gone" in done.err
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.mark.parametrize("width", ["40", "20"])
 def test_help_on_narrow_terminals(ddnsr, monkeypatch, width):
     monkeypatch.setenv("COLUMNS", width)

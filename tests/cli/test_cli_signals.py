@@ -69,6 +69,18 @@ def test_a_signal_that_is_ignored_stays_so(monkeypatch):
         signal.signal(signal.SIGTERM, before)
 
 
+def test_what_the_block_set_and_left_stays():
+    before, got = signal.getsignal(signal.SIGTERM), []
+    try:
+        with leaving_in_order():
+            signal.signal(signal.SIGTERM, lambda number, _frame: got.append(number))
+        assert callable(signal.getsignal(signal.SIGTERM))
+        signal.raise_signal(signal.SIGTERM)
+        assert got == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_without_a_signal_nothing_happens(capfd):
     with leaving_in_order():
         pass
