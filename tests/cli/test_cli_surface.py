@@ -22,8 +22,9 @@ SURFACE = {
         "--cleanup --realism-report --overwrite --max-pixels --workers --device/-g --offline --json -q/--quiet"
     ),
     "train": (
-        "-o/--output --track --fidelity --hr --lr --data --val-lr --val-hr --check --target --start-from --l2 "
-        "--ablation --vgg --perceptual/--perceptual-layer --perceptual-weights --as-authors --loss --lead --lpips "
+        "-o/--output --track --fidelity --hr --lr --data --val-lr --val-hr --check --target --start-from "
+        "--start-degrader --l2 --ablation --vgg --perceptual/--perceptual-layer --perceptual-weights --as-authors "
+        "--loss --rehearse --lead --lpips "
         "--lite --features --blocks --growth --steps --batch --crop --rate --rise --halve-at --precision --compile "
         "--seed --workers --log-every --save-every --keep-every --validate-every --sample-every --device/-g --offline "
         "-q/--quiet"
