@@ -22,6 +22,22 @@ if TYPE_CHECKING:
     from ddnsr_cli.workflows.train_joint import JointRequest
 
 COPIES_S = 2.0  # torchrun hands on a Ctrl-C within milliseconds
+OF_TRACKS = {
+    "data",
+    "check",
+    "target",
+    "start_from",
+    "start_degrader",
+    "l2",
+    "ablation",
+    "vgg",
+    "lpips",
+    "loss",
+    "lead",
+}
+OF_TRACKS |= {"perceptual", "perceptual_weights", "as_authors", "rehearse", "compile_"}
+"""Parameters that the warm-up has no use for."""
+
 DATA, METHOD, SIZES, COURSE, LOG = "Photos", "Method", "Network sizes", "Course", "Log"
 
 
@@ -54,6 +70,7 @@ class Target(StrEnum):
 
 
 def train(
+    ctx: typer.Context,
     output: Annotated[Path, typer.Option("-o", "--output", help="Run folder; the same command resumes it.")],
     track: Annotated[
         int | None, typer.Option(help="1: synthetic noise, VGG-style critic. 2: camera photos, PatchGAN critic.")
@@ -171,6 +188,8 @@ def train(
     """
     if fidelity == (track is not None):
         raise ConfigError("Choose what to train: --track 1, --track 2, or --fidelity for a warm-up.")
+    if fidelity:
+        _refuse_what_tracks_take(ctx)
     if (val_lr is None) != (val_hr is None):
         raise ConfigError("--val-lr and --val-hr belong together. Give both or none.")
     from ddnsr_cli.data.stream import StreamConfig
@@ -218,6 +237,14 @@ def train(
         device=device,
     )
     _run_joint(request, only_check=check, quiet=quiet)
+
+
+def _refuse_what_tracks_take(ctx: typer.Context) -> None:
+    """Raises ConfigError for an option that the warm-up would not look at."""
+    for parameter in ctx.command.params:
+        source = ctx.get_parameter_source(parameter.name or "")
+        if parameter.name in OF_TRACKS and source is not None and source.name == "COMMANDLINE":
+            raise ConfigError(f"{parameter.opts[0]} belongs to --track; --fidelity has no use for it. Leave it out.")
 
 
 def _steps_of(text: str | None) -> tuple[int, ...] | None:
@@ -394,7 +421,12 @@ def _run_joint(request: "JointRequest", *, only_check: bool, quiet: bool) -> Non
 
 def _check(request: "JointRequest", *, quiet: bool) -> None:
     from ddnsr_cli.cli.progress import training_view
-    from ddnsr_cli.workflows.joint_photos import Teller, examine
+    from ddnsr_cli.workflows.joint_photos import Teller, examine, photo_sets
 
+    folders = (request.hr, request.lr)
     with training_view(quiet=quiet) as listener:
-        examine((request.hr, request.lr), request.options, teller=Teller(listener.note), on_photo=listener.tick)
+        teller = Teller(listener.note)
+        report = examine(folders, request.options, teller=teller, on_photo=listener.tick)
+    for line in report.summary():
+        typer.echo(line)
+    photo_sets(folders, request.target, request.options, teller)  # fails as a run would

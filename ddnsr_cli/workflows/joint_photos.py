@@ -1,18 +1,20 @@
 """The photos of a joint run: looked at before it begins, sorted out, and each that is of no use told once."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ddnsr_cli.data.doctor import DoctorOptions, check_photos
 from ddnsr_cli.data.photos import list_photos
-from ddnsr_cli.data.report import Report, Trouble
+from ddnsr_cli.data.report import Report, Severity, Trouble
 from ddnsr_cli.data.targets import CLEANUP_SHRINK, PhotoSet, Refusal, TargetOptions, target_sets, usable_part
 from ddnsr_cli.errors import DataError
 from ddnsr_cli.training.joint_options import JointOptions
 
 MOST_FINDINGS = 4  # of a kind, told when a run begins
 HOPELESS = {Trouble.UNREADABLE, Trouble.SMALL}
+TOLD_AS = {Severity.ERROR: "left out", Severity.WARNING: "warning"}
+LEAST_PHOTOS = 2  # a batch is not to be of one photo alone
 
 
 class Teller:
@@ -63,10 +65,10 @@ def examine(
     lr_px = CLEANUP_SHRINK * crop_px if hr is None else crop_px // options.sr_net.scale
     doctor = DoctorOptions(least_hr_px=crop_px, least_lr_px=lr_px, seed=options.stream.seed)
     report = check_photos(hr, lr, options=doctor, on_photo=on_photo)
-    teller.findings(report, most=most)
     for finding in report.errors:
         if finding.trouble is Trouble.FOLDERS:
             raise DataError(finding.sentence)
+    teller.findings(report, most=most)
     return report
 
 
@@ -75,7 +77,7 @@ def _sentences(report: Report, most: int | None) -> Iterator[str]:
     for finding in report.findings:
         counts[finding.trouble] += 1
         if most is None or counts[finding.trouble] <= most:
-            yield f"{finding.severity}: {finding.sentence}"
+            yield f"{TOLD_AS[finding.severity]}: {finding.sentence}"
     for trouble, count in counts.items():
         if most is not None and count > most:
             yield f"{count - most} more photos with the same trouble ({trouble}); --check lists them all."
@@ -86,7 +88,7 @@ def photo_sets(
 ) -> tuple[PhotoSet, tuple[PhotoSet, ...]]:
     """(source, targets) of (hr, lr) without the photos that are unreadable or too small, which are told.
 
-    Raises DataError when none is left, or a folder is lacking.
+    Raises DataError when fewer than two are left on a side, or a folder is lacking.
     """
     hr_folder, lr_folder = folders
     crop_px, scale = options.stream.crop_px, options.sr_net.scale
@@ -97,4 +99,15 @@ def photo_sets(
     source, refused = usable_part(PhotoSet(photos=tuple(lr)), crop_px=crop_px // scale)
     parts = [usable_part(one, crop_px=crop_px) for one in target_sets(target, hr=hr, lr=lr)]
     teller.refusals((*refused, *(refusal for _, more in parts for refusal in more)))
-    return source, tuple(part for part, _ in parts)
+    targets = tuple(part for part, _ in parts)
+    _refuse_one_photo("--lr", (source,))
+    _refuse_one_photo("--hr" if target.needs_hr_folder else "--lr", targets)
+    return source, targets
+
+
+def _refuse_one_photo(option: str, sets: Sequence[PhotoSet]) -> None:
+    if sum(len(one.photos) for one in sets) < LEAST_PHOTOS:
+        raise DataError(
+            f"Of the photos of {option} only {sets[0].photos[0]} can be used, and a batch is not to be of one photo "
+            f"alone. Give {LEAST_PHOTOS} or more."
+        )

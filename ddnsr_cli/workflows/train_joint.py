@@ -195,10 +195,11 @@ def _record(
 ) -> dict[str, Any]:
     """What is saved beside the state: which data and feature weights, and the scales measured at the start.
 
-    Raises TrainingError when a saved run used other judges or other photos.
+    Raises TrainingError when a saved run used other judges or other photos, or was asked for something else.
     """
     if saved is not None:
         refuse_other_judges(request.run, saved, judges)
+        _refuse_other_asking(request, saved)
         refuse_other_photos(request.run, saved["photos"], photos)
         return {name: saved[name] for name in RECORDED if name in saved}
     return {
@@ -214,6 +215,23 @@ def _record(
         "start_from": _told(request.start_from),
         "start_degrader": _told(request.start_degrader),
     }
+
+
+def _refuse_other_asking(request: JointRequest, saved: Mapping[str, Any]) -> None:
+    """Raises TrainingError for another track or target, or for weights that the run did not begin with.
+
+    Weights to begin with are not needed any more: they may be left out, or be gone.
+    """
+    before: dict[str, Any] = {"track": saved.get("track"), "target": saved["data"].get("target")}
+    now: dict[str, Any] = {"track": request.track, "target": str(request.target.kind)}
+    for name, weights in (("start-from", request.start_from), ("start-degrader", request.start_degrader)):
+        if weights is not None and weights.is_file():
+            told = saved.get(name.replace("-", "_"))
+            before[name], now[name] = (told or {}).get("sha256", "nothing")[:12], sha256_of(weights)[:12]
+    if changed := [f"--{name} {before[name]} -> {now[name]}" for name in now if before[name] != now[name]]:
+        raise TrainingError(
+            f"{request.run} was begun with other options ({', '.join(changed)}). Use them, or another -o."
+        )
 
 
 def _told(weights: Path | None) -> dict[str, str] | None:

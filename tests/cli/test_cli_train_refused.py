@@ -141,6 +141,38 @@ def test_folders_of_no_use_are_told(train, scene, tmp_path):
     assert not run.exists()
 
 
+def test_the_same_folder_twice_is_one_line(train, scene, tmp_path):
+    (_, lr), _ = scene
+    done = train(tmp_path / "run", folders=(lr, lr))
+    refused(done, 8, "same folder")
+    assert len(done.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_set_of_one_photo_is_told(train, tmp_path, side):
+    folders = write_photos(tmp_path)
+    for path in sorted(folders[side].glob("*.png"))[1:]:
+        path.unlink()
+    run = tmp_path / "run"
+    refused(train(run, "--steps", 1, folders=folders), 8, ("--hr", "--lr")[side], folders[side] / "0.png", "one photo")
+    refused(train(run, "--check", folders=folders), 8, ("--hr", "--lr")[side])
+    assert not run.exists()
+
+
+def test_one_photo_beside_cleaned_up_ones_will_do(train, tmp_path):
+    hr, lr = write_photos(tmp_path)
+    for path in sorted(hr.glob("*.png"))[1:]:
+        path.unlink()
+    assert train(tmp_path / "run", "--steps", 1, "--target", "mixed", folders=(hr, lr)).code == 0
+
+
+@pytest.mark.parametrize("words", [["--check"], ["--l2"], ["--vgg", "vgg.pth"], ["--loss", "pixel=1"], ["--compile"]])
+def test_the_warm_up_does_not_swallow_what_belongs_to_a_track(ddnsr, scene, tmp_path, words):
+    done = ddnsr("train", "--fidelity", "--hr", scene[0][0], "-o", tmp_path / "warm", "--steps", 1, *words)
+    refused(done, 2, words[0], "--track")
+    assert not (tmp_path / "warm").exists()
+
+
 def test_files_that_a_run_is_given_are_read_before_its_photos(train, scene, tmp_path, photo):
     nowhere = (tmp_path / "gone", tmp_path / "gone")  # would be refused with 8
     run = tmp_path / "run"
@@ -160,6 +192,22 @@ def test_weights_to_begin_with_are_needed_only_at_the_beginning(train, begun, tm
     words[1].unlink()
     assert train(tmp_path / "next", *words, "--steps", 2).code == 0
     assert "warm.safetensors" in (tmp_path / "next/README.md").read_text()
+
+
+def test_another_target_track_or_beginning_is_told(train, begun, tmp_path):
+    before = last_state(begun)
+    refused(train(begun, "--steps", 2, "--target", "mixed"), 10, "--target div2k -> mixed", "another -o")
+    refused(train(begun, "--steps", 2, "--track", 1), 10, "--track 2 -> 1")
+    warm = shutil.copy(begun / "sr.safetensors", tmp_path / "warm.safetensors")
+    refused(train(begun, "--steps", 2, "--start-from", warm), 10, "--start-from nothing -> ")
+    camera = shutil.copy(begun / "degrader.safetensors", tmp_path / "camera.safetensors")
+    words = ("--start-from", warm, "--start-degrader", camera)
+    assert train(tmp_path / "next", "--steps", 1, *words).code == 0
+    assert train(tmp_path / "next", "--steps", 2, *words).code == 0
+    assert last_state(begun) == before
+    assert train(begun, "--steps", 2).code == 0
+    shutil.copy(begun / "degrader.safetensors", camera)
+    refused(train(tmp_path / "next", "--steps", 3, *words), 10, "--start-degrader ", " -> ")
 
 
 def test_a_degrader_to_begin_with(train, begun, tmp_path):
