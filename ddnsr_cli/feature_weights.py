@@ -1,7 +1,7 @@
 """The weights of the networks that only judge: VGG19 of the feature losses, and LPIPS.
 
-From a file that the user names, or, for VGG19, from the Hub. Whether the tensors fit is checked where they are used:
-`nets.vgg19.VGG19Features` and `nets.lpips.LPIPS` take `state` and `source`, and refuse what does not fit.
+From a file that the user names, from the Hub, or from PyTorch's server. Whether the tensors fit is checked where they
+are used: `nets.vgg19.VGG19Features` and `nets.lpips.LPIPS` take `state` and `source`, and refuse what does not fit.
 """
 
 import os
@@ -16,9 +16,10 @@ from ddnsr_cli.checkpoint import _kind, _read_pickle, _read_safetensors
 from ddnsr_cli.errors import ConfigError, HubError, WeightsError
 from ddnsr_cli.files import sha256_of
 from ddnsr_cli.hub import HubAccess, HubFile, Progress
+from ddnsr_cli.hub.classifiers import ALEXNET, SQUEEZENET, VGG16, cached, fetch_classifier
 from ddnsr_cli.hub.prefix import BY_SETTINGS, fetch_tensors
 from ddnsr_cli.nets.layouts import LOADS
-from ddnsr_cli.nets.lpips import TRUNKS
+from ddnsr_cli.nets.lpips import TRUNKS, trunk_shapes
 from ddnsr_cli.nets.vgg19 import BLOCK_CHANNELS, LAYERS, Tap
 
 VGG19_ON_HUB = HubFile(
@@ -26,6 +27,12 @@ VGG19_ON_HUB = HubFile(
     revision="128d4708565b3a414bcbb9bbad440b2fe37b9f18",
     name="model.safetensors",
     sha256="11aea017b543ff59233749d8f1cf544cda749378f5790d2fedab841fb86b7669",
+)
+VGG16_ON_HUB = HubFile(
+    repo="timm/vgg16.tv_in1k",  # torchvision's weights, BSD-3-Clause
+    revision="3394518cba29aee1ea82a49d971be90d2dd1dab7",
+    name="model.safetensors",
+    sha256="57b026918159a6bf9faf8405c3a551903768e7138989d9c6224a14227203fad8",
 )
 LPIPS_FOLDER = "DDNSR_LPIPS"
 """Environment variable: the folder where LPIPS files are looked for."""
@@ -35,6 +42,8 @@ _VGG19_FILES = (
     f"{VGG19_ON_HUB.repo} on the Hugging Face Hub serves)"
 )
 _VGG19_NAME = re.compile(r"features\.(\d+)\.(?:weight|bias)")
+_HEADS = Path(__file__).parent / "pretrained" / "lpips_v0.1_heads.safetensors"
+_TORCHVISION = {"alex": ALEXNET, "squeeze": SQUEEZENET, "vgg": VGG16}
 _CLASSIFIERS = {"alex": "AlexNet", "squeeze": "SqueezeNet 1.1", "vgg": "VGG16"}
 _LPIPS_NAME = re.compile(r"features\..+|lin\d+\.weight")
 
@@ -80,29 +89,59 @@ def load_vgg19(
     return FeatureWeights(state=_read(path, "Try again."), source=str(VGG19_ON_HUB), sha256=sha256_of(path))
 
 
-def load_lpips(trunk: str, file: Path | None = None, *, option: str = "--lpips") -> FeatureWeights:
-    """LPIPS on a trunk (`alex`, `squeeze`, `vgg`): the trunk's convolutions and the heads of version 0.1, in one file.
+def load_lpips(
+    trunk: str,
+    file: Path | None = None,
+    *,
+    option: str = "--lpips",
+    offline: bool = True,
+    on_progress: Progress | None = None,
+    hub: HubAccess = BY_SETTINGS,
+) -> FeatureWeights:
+    """LPIPS on a trunk (`alex`, `squeeze`, `vgg`): the convolutions of a classifier, and the heads of version 0.1.
 
-    file: safetensors, or a pickle that is read without running its code, with torchvision's names `features.*` and
-    the heads `lin0.weight`, ... Without one, `lpips_TRUNK_v0.1.safetensors` in the folder that the environment
-    variable DDNSR_LPIPS names. No Hub copy is asked for: there is none by the authors. option: by which the user gives
-    the file, for messages.
-    Raises ConfigError when the trunk is unknown, WeightsError, saying what to give, when there is no such file.
+    file: the classifier, safetensors or a pickle that is read without running its code, of torchvision's names
+    `features.*`; heads in it (`lin0.weight`, ...) are taken before those that come with the package. Without one,
+    `lpips_TRUNK_v0.1.safetensors` in the folder that the environment variable DDNSR_LPIPS names; without that,
+    torchvision's file in PyTorch's cache, or, unless `offline`, fetched: from PyTorch's server, VGG16 from the Hub, of
+    which only the convolutions are. option: by which the user gives the file, for messages. on_progress, hub: as in
+    `hub.fetch`.
+    Raises ConfigError when the trunk is unknown, WeightsError, saying what to give, when no file is at hand or one is
+    of no use, HubError when none can be fetched.
     """
     if trunk not in TRUNKS:
         raise ConfigError(f"LPIPS is on {', '.join(TRUNKS)}; {trunk!r} is none of them.")
     name = _LPIPS_FILE.format(trunk=trunk)
     advice = (
-        f"Give {option} FILE, or set {LPIPS_FOLDER} to a folder that holds {name}: torchvision's {_CLASSIFIERS[trunk]} "
-        f"(features.*) and the heads of LPIPS 0.1 (lin0.weight to lin{len(TRUNKS[trunk].taps) - 1}.weight) in one file."
+        f"Give {option} FILE: torchvision's {_CLASSIFIERS[trunk]} (features.*), or set {LPIPS_FOLDER} to a folder that "
+        f"holds it as {name}."
     )
-    if file is None:
-        folder = os.environ.get(LPIPS_FOLDER)
-        if not folder:
-            raise WeightsError(f"LPIPS needs the weights of a classifier, and {LPIPS_FOLDER} is not set. {advice}")
+    folder = os.environ.get(LPIPS_FOLDER)
+    if file is None and folder:
         file = Path(folder).expanduser() / name
+    if file is not None:
+        return _with_heads(trunk, file, file.name, advice)
+    classifier = _TORCHVISION[trunk]
+    if (here := cached(classifier)) is None and offline:
+        raise WeightsError(f"LPIPS needs {classifier.name}, which is not in PyTorch's cache. {advice}")
+    try:
+        if here is None and trunk == "vgg":
+            here = fetch_tensors(VGG16_ON_HUB, trunk_shapes(trunk), on_progress=on_progress, hub=hub)
+            return _with_heads(trunk, here, str(VGG16_ON_HUB), advice)
+        here = here or fetch_classifier(classifier, on_progress=on_progress)
+    except (HubError, WeightsError) as error:
+        raise type(error)(f"{error} {advice}") from error
+    return _with_heads(trunk, here, classifier.name, advice)
+
+
+def _with_heads(trunk: str, file: Path, source: str, advice: str) -> FeatureWeights:
+    """What a file holds of LPIPS; where it holds a classifier alone, with the heads of the package."""
     state = {key: tensor for key, tensor in _read(file, advice).items() if _LPIPS_NAME.fullmatch(key)}
-    return FeatureWeights(state=state, source=file.name, sha256=sha256_of(file))
+    if not any(key.startswith("lin") for key in state):
+        heads = _read(_HEADS, "Install ddnsr anew.")
+        state |= {key.partition(".")[2]: tensor for key, tensor in heads.items() if key.startswith(f"{trunk}.")}
+        source = f"{source} with the heads of lpips 0.1.4"
+    return FeatureWeights(state=state, source=source, sha256=sha256_of(file))
 
 
 def _read(path: Path, advice: str) -> dict[str, Tensor]:

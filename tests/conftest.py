@@ -11,6 +11,7 @@ _HOME = tempfile.TemporaryDirectory(prefix="ddnsr-tests-hub-")
 os.environ["HF_HOME"] = _HOME.name
 os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"  # nothing listens there
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["TORCH_HOME"] = _HOME.name  # where LPIPS is looked for
 for _name in ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"):
     os.environ.pop(_name, None)
 

@@ -9,10 +9,10 @@ from safetensors.torch import load_file, save, save_file
 
 from ddnsr_cli import feature_weights
 from ddnsr_cli.errors import ConfigError, HubError, WeightsError
-from ddnsr_cli.feature_weights import LPIPS_FOLDER, VGG19_ON_HUB, load_lpips, load_vgg19
+from ddnsr_cli.feature_weights import LPIPS_FOLDER, VGG16_ON_HUB, VGG19_ON_HUB, load_lpips, load_vgg19
 from ddnsr_cli.files import sha256_of
-from ddnsr_cli.hub import HubAccess
-from ddnsr_cli.nets.lpips import LPIPS
+from ddnsr_cli.hub import HubAccess, classifiers
+from ddnsr_cli.nets.lpips import LPIPS, TRUNKS, trunk_shapes
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
 
 # VGG19 as published, up to conv3_1: place in torchvision's list, channels in and out.
@@ -212,10 +212,66 @@ def test_lpips_comes_from_a_file_or_from_the_folder_that_the_environment_names(l
 
 def test_lpips_without_a_file_tells_what_to_set(monkeypatch, tmp_path):
     monkeypatch.delenv(LPIPS_FOLDER, raising=False)
-    words = ["DDNSR_LPIPS", "--lpips FILE", "lpips_alex_v0.1.safetensors", "AlexNet", "lin4.weight"]
-    told(WeightsError, lambda: load_lpips("alex"), "is not set", *words)
+    words = ["DDNSR_LPIPS", "--lpips FILE", "lpips_alex_v0.1.safetensors", "AlexNet"]
+    told(WeightsError, lambda: load_lpips("alex"), "alexnet-owt-7be5be79.pth", "not in PyTorch's cache", *words)
+    monkeypatch.setattr(classifiers, "SERVER", "http://127.0.0.1:9")
+    told(HubError, lambda: load_lpips("alex", offline=False), "could not be fetched", *words)
     monkeypatch.setenv(LPIPS_FOLDER, str(tmp_path))
     told(WeightsError, lambda: load_lpips("alex"), "cannot be read", str(tmp_path), *words)
+
+
+def random_trunk(trunk):
+    generator = torch.Generator().manual_seed(2)
+    return {name: torch.rand(shape, generator=generator) / 100 for name, shape in trunk_shapes(trunk).items()}
+
+
+@pytest.mark.parametrize("trunk", ["alex", "squeeze", "vgg"])
+def test_a_classifier_alone_is_given_the_published_heads(trunk, tmp_path):
+    state = random_trunk(trunk)
+    torch.save(state | {"classifier.1.bias": torch.ones(1000)}, tmp_path / "net.pth")
+    found = load_lpips(trunk, tmp_path / "net.pth")
+    assert found.source == "net.pth with the heads of lpips 0.1.4"
+    assert found.state.keys() - state.keys() == {f"lin{number}.weight" for number in range(len(TRUNKS[trunk].taps))}
+    assert all((found.state[name] >= 0).all() for name in found.state.keys() - state.keys())  # as they were trained
+    picture = torch.rand(1, 3, 32, 32)
+    distance = LPIPS(trunk, found.state, source=found.source)
+    assert distance(picture, picture).item() == 0
+    assert distance(picture, 1 - picture).item() > 0
+
+
+@pytest.mark.parametrize(("trunk", "sums"), [("alex", 105.2754), ("squeeze", 173.4387), ("vgg", 131.8555)])
+def test_the_heads_are_those_of_lpips_0_1_4(trunk, sums, tmp_path):
+    torch.save(random_trunk(trunk), tmp_path / "net.pth")
+    state = load_lpips(trunk, tmp_path / "net.pth").state
+    assert sum(state[name].sum().item() for name in state if name.startswith("lin")) == pytest.approx(sums, abs=1e-3)
+
+
+def test_lpips_comes_from_pytorchs_cache(monkeypatch, tmp_path):
+    monkeypatch.delenv(LPIPS_FOLDER, raising=False)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    file = tmp_path / "hub" / "checkpoints" / "alexnet-owt-7be5be79.pth"
+    file.parent.mkdir(parents=True)
+    torch.save(random_trunk("alex"), file)
+    told(WeightsError, lambda: load_lpips("alex"), "not in PyTorch's cache")  # the name alone is not enough
+    alexnet = replace(classifiers.ALEXNET, sha256=sha256_of(file))
+    monkeypatch.setitem(feature_weights._TORCHVISION, "alex", alexnet)
+    found = load_lpips("alex")
+    assert found.sha256 == sha256_of(file)
+    assert found.source == "alexnet-owt-7be5be79.pth with the heads of lpips 0.1.4"
+
+
+def test_vgg16_for_lpips_comes_from_the_hub_in_part(fake_hub, access, monkeypatch):
+    monkeypatch.delenv(LPIPS_FOLDER, raising=False)
+    state = random_trunk("vgg")
+    content = save(state | {"pre_logits.fc1.weight": torch.ones(300, 1000)})
+    sha256 = fake_hub.add(VGG16_ON_HUB.repo, VGG16_ON_HUB.name, content)
+    fake_hub.commit = VGG16_ON_HUB.revision
+    monkeypatch.setattr(feature_weights, "VGG16_ON_HUB", replace(VGG16_ON_HUB, sha256=sha256))
+    found = load_lpips("vgg", offline=False, hub=access)
+    assert all(torch.equal(found.state[name], tensor) for name, tensor in state.items())
+    assert sum(tensor.nbytes for tensor in state.values()) == 58_858_752  # of 553 MB
+    assert fetched_bytes(fake_hub) < 58_858_752 + 8192
+    assert "timm/vgg16.tv_in1k@3394518cba29" in found.source
 
 
 def test_an_unknown_trunk_is_refused():

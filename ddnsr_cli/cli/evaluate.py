@@ -69,10 +69,11 @@ def evaluate(
     ] = 4,
     lpips: Annotated[
         Lpips | None,
-        typer.Option(help="Network of LPIPS. Default: alex, if its weights are here.", rich_help_panel=HOW),
+        typer.Option(help="Network of LPIPS, fetched when named. Default: alex, if it is here.", rich_help_panel=HOW),
     ] = None,
     lpips_weights: Annotated[
-        Path | None, typer.Option(help="Its weights. Default: in the folder $DDNSR_LPIPS.", rich_help_panel=HOW)
+        Path | None,
+        typer.Option(help="Its weights. Default: in $DDNSR_LPIPS, else PyTorch's cache.", rich_help_panel=HOW),
     ] = None,
     against: Annotated[
         str | None, typer.Option(help="Compare the others with this one, pair by pair.", rich_help_panel=HOW)

@@ -55,7 +55,7 @@ class LPIPS(nn.Module):
             raise ConfigError(f"LPIPS is on {', '.join(TRUNKS)}; {trunk!r} is none of them.")
         self.trunk = TRUNKS[trunk]
         with torch.device("meta"):  # a random start would be thrown away, and move the random state of a run
-            self.features = {"alex": _alex, "squeeze": _squeeze, "vgg": _vgg16}[trunk]()
+            self.features = _features(trunk)
             for number, channels in enumerate(self.trunk.channels):
                 self.add_module(f"lin{number}", nn.Conv2d(channels, 1, kernel_size=1, bias=False))
         fill_frozen(self, state, source)
@@ -104,6 +104,16 @@ class Fire(nn.Module):
         """See the class."""
         few = self.squeeze(x).relu()
         return torch.cat((self.expand1x1(few), self.expand3x3(few)), dim=1).relu()
+
+
+def trunk_shapes(trunk: str) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a trunk's tensors, as torchvision's file has them: `features.0.weight`, ..."""
+    with torch.device("meta"):
+        return {f"features.{name}": tuple(value.shape) for name, value in _features(trunk).state_dict().items()}
+
+
+def _features(trunk: str) -> nn.Sequential:
+    return {"alex": _alex, "squeeze": _squeeze, "vgg": _vgg16}[trunk]()
 
 
 def _alex() -> nn.Sequential:

@@ -140,9 +140,48 @@ def test_without_its_weights_the_table_goes_without_lpips_and_says_so(ddnsr, pai
     assert done.err.count("\n") == 1
     for word in ("without LPIPS", "--lpips-weights FILE", "DDNSR_LPIPS", "lpips_alex_v0.1.safetensors"):
         assert word in done.err
-    asked = ddnsr("eval", "--hr", pairs[1], "--sr", pairs[1], "--lpips", "alex")
+    asked = ddnsr("eval", "--hr", pairs[1], "--sr", pairs[1], "--lpips", "alex", "--offline")
     assert (asked.code, asked.out) == (5, "")
     assert "--lpips-weights FILE" in asked.err
+
+
+def test_lpips_that_is_named_is_fetched_and_found_again_offline(ddnsr, pairs, tmp_path, monkeypatch):
+    """From a server in the place of PyTorch's; by default nothing is fetched, and what is there is used."""
+    import functools
+    import threading
+    from dataclasses import replace
+    from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+    from ddnsr_cli import feature_weights
+    from ddnsr_cli.files import sha256_of
+    from ddnsr_cli.hub import classifiers
+    from ddnsr_cli.nets.lpips import trunk_shapes
+
+    name = classifiers.ALEXNET.name
+    generator = torch.Generator().manual_seed(1)
+    drawn = {key: torch.randn(shape, generator=generator) / 10 for key, shape in trunk_shapes("alex").items()}
+    (tmp_path / "server").mkdir()
+    torch.save(drawn, tmp_path / "server" / name)
+    pinned = replace(classifiers.ALEXNET, sha256=sha256_of(tmp_path / "server" / name), size_bytes=1 << 24)
+    monkeypatch.setitem(feature_weights._TORCHVISION, "alex", pinned)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *_: None)
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=tmp_path / "server")
+    words = ["eval", "--hr", pairs[1], "--sr", write_results(tmp_path / "sr", pairs[1], 9), "--json", "-"]
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        monkeypatch.setattr(classifiers, "SERVER", f"http://127.0.0.1:{server.server_port}")
+        unasked = ddnsr(*words)
+        assert "lpips_alex" not in json.loads(unasked.out)["metrics"]
+        assert "--lpips alex" in unasked.err
+        first = ddnsr(*words, "--lpips", "alex")
+        server.shutdown()
+    assert first.code == 0, first.err
+    found = json.loads(first.out)
+    assert found["models"]["sr"]["mean"]["lpips_alex"]["mean"] > 0
+    assert f"LPIPS is v0.1 on AlexNet ({name} with the heads of lpips 0.1.4, sha256 {pinned.sha256})" in first.out
+    assert json.loads(ddnsr(*words).out) == json.loads(ddnsr(*words, "--offline").out) == found
 
 
 def test_off_a_terminal_the_table_is_plain_text(ddnsr, pairs, tmp_path):

@@ -5,9 +5,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from ddnsr_cli.errors import ConfigError, WeightsError
+from ddnsr_cli.feature_weights import load_lpips
 from ddnsr_cli.nets.lpips import LPIPS, TRUNKS
 
 BESIDE = Path(__file__).resolve().parents[2].parent / "shared" / "weights"
@@ -248,7 +249,7 @@ def test_weights_of_another_network_are_refused(trunk, state):
 
 
 @pytest.mark.parametrize(("name", "far", "near"), [("alex", 0.7219, 0.1376), ("squeeze", 0.7110, 0.1479)])
-def test_published_values_with_the_real_weights(name, far, near):
+def test_published_values_with_the_real_weights(name, far, near, tmp_path):
     file = BESIDE / f"lpips_{name}_v0.1.safetensors"
     if not file.exists():
         pytest.skip(f"the real weights are not beside this checkout ({file.name})")
@@ -260,3 +261,7 @@ def test_published_values_with_the_real_weights(name, far, near):
     reference = picture("ex_ref").expand(2, -1, -1, -1)
     found = LPIPS(name, load_file(file))(torch.cat([picture("ex_p0"), picture("ex_p1")]), reference)
     assert found.tolist() == pytest.approx([far, near], abs=6e-5)
+    bare = {key: tensor for key, tensor in load_file(file).items() if key.startswith("features")}
+    save_file(bare, tmp_path / "trunk.safetensors")  # the heads then come with the package
+    again = LPIPS(name, load_lpips(name, tmp_path / "trunk.safetensors").state)
+    assert torch.equal(again(torch.cat([picture("ex_p0"), picture("ex_p1")]), reference), found)

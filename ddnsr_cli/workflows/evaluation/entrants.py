@@ -61,18 +61,25 @@ def load_way_back(options: EvaluateOptions, device: torch.device, listener: Eval
 def load_judge(options: EvaluateOptions, device: torch.device, listener: EvaluateListener) -> Judge | None:
     """LPIPS; None when it is not wanted, or not at hand and not asked for by name: then the user is told.
 
-    Raises WeightsError when it was asked for and its weights are not to be had.
+    Its weights are fetched only when it is asked for by name. Raises WeightsError or HubError when they are not to be
+    had then.
     """
     if options.hr is None or options.lpips == "none":
         return None
     trunk = options.lpips or DEFAULT_TRUNK
     try:
-        weights = load_lpips(trunk, options.lpips_weights, option="--lpips-weights")
+        weights = load_lpips(
+            trunk,
+            options.lpips_weights,
+            option="--lpips-weights",
+            offline=options.offline or options.lpips is None,
+            on_progress=listener.download,
+        )
         net = LPIPS(trunk, weights.state, source=weights.source).to(device)
     except WeightsError as error:
         if options.lpips is not None or options.lpips_weights is not None:
             raise
-        listener.note(f"the table goes without LPIPS: {error}")
+        listener.note(f"the table goes without LPIPS: {error} Or let --lpips {trunk} fetch it once (244 MB).")
         return None
     return Judge(trunk=trunk, origin=f"{weights.source}, sha256 {weights.sha256}", distance=net)
 
