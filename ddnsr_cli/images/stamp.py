@@ -44,8 +44,11 @@ def read_stamp(path: Path) -> bytes | None:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _TAIL_BYTES))
         tail = file.read()
-    start, end = tail.rfind(_MARK), tail.rfind(_END)
-    return tail[start + len(_MARK) : end] if 0 <= start < end else None
+    end = tail.rfind(_END)
+    start = tail.rfind(
+        _MARK, 0, max(0, end)
+    )  # not behind it: with a checksum that begins with a colon it looks the same
+    return tail[start + len(_MARK) : end] if start >= 0 else None
 
 
 def _framed(path: Path, note: bytes) -> bytes:
