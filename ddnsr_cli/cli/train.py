@@ -89,9 +89,14 @@ def train(
     data: Annotated[
         Path | None, typer.Option(help="Instead of both: holds the NTIRE 2020 folders.", rich_help_panel=DATA)
     ] = None,
-    val_lr: Annotated[Path | None, typer.Option(help="Validation: folder of LR photos.", rich_help_panel=DATA)] = None,
+    val: Annotated[
+        Path | None, typer.Option(help="Validation: a folder of pairs, in lr/ and hr/.", rich_help_panel=DATA)
+    ] = None,
+    val_lr: Annotated[
+        Path | None, typer.Option(help="Or: folder of LR photos to validate on.", rich_help_panel=DATA)
+    ] = None,
     val_hr: Annotated[
-        Path | None, typer.Option(help="Validation: their HR partners, the same names.", rich_help_panel=DATA)
+        Path | None, typer.Option(help="And of their HR partners, the same names.", rich_help_panel=DATA)
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Only look at the photos and tell what is wrong.", rich_help_panel=DATA)
@@ -190,8 +195,7 @@ def train(
         raise ConfigError("Choose what to train: --track 1, --track 2, or --fidelity for a warm-up.")
     if fidelity:
         _refuse_what_tracks_take(ctx)
-    if (val_lr is None) != (val_hr is None):
-        raise ConfigError("--val-lr and --val-hr belong together. Give both or none.")
+    validation = _validation(val, val_lr, val_hr)
     from ddnsr_cli.data.stream import StreamConfig
     from ddnsr_cli.training.options import Rhythm
 
@@ -203,7 +207,6 @@ def train(
         validate_steps=validate_every,
         sample_steps=sample_every,
     )
-    validation = (val_lr, val_hr)
     course = Course(steps=steps, rate=rate, rise=rise, halve_at=_steps_of(halve_at), precision=precision)
     if track is None:
         sizes = _sizes((features, blocks, growth), lite=True)
@@ -245,6 +248,19 @@ def _refuse_what_tracks_take(ctx: typer.Context) -> None:
         source = ctx.get_parameter_source(parameter.name or "")
         if parameter.name in OF_TRACKS and source is not None and source.name == "COMMANDLINE":
             raise ConfigError(f"{parameter.opts[0]} belongs to --track; --fidelity has no use for it. Leave it out.")
+
+
+def _validation(val: Path | None, lr: Path | None, hr: Path | None) -> tuple[Path | None, Path | None]:
+    """Folders of the (LR, HR) photos to validate on, or two times None. Raises ConfigError or DataError."""
+    if (lr is None) != (hr is None):
+        raise ConfigError("--val-lr and --val-hr belong together. Give both or none.")
+    if val is None:
+        return lr, hr
+    if lr is not None:
+        raise ConfigError("--val stands for both --val-lr and --val-hr. Give it, or those two.")
+    from ddnsr_cli.data.folders import find_pair_folders
+
+    return find_pair_folders(val)
 
 
 def _steps_of(text: str | None) -> tuple[int, ...] | None:

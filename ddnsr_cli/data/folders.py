@@ -1,4 +1,4 @@
-"""The folders of the NTIRE 2020 challenge on real-world super-resolution, by their names."""
+"""Folders by their names: those of pairs, and of the NTIRE 2020 challenge on real-world super-resolution."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +53,21 @@ def find_track_folders(data: Path, track: int, target: TargetOptions) -> TrackFo
         )
     val_lr = _find(data, VALIDATION_LR[track])
     return TrackFolders(hr=hr, lr=lr, val_lr=val_lr, val_hr=_partner(val_lr))
+
+
+def find_pair_folders(folder: Path) -> tuple[Path, Path]:
+    """The folders `lr` and `hr`, in any case, below `folder`: as `ddnsr degrade` writes them.
+
+    Raises DataError when one is missing, or there are several that differ in case.
+    """
+    below = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    lr, hr = ([path for path in below if path.name.lower() == name] for name in ("lr", "hr"))
+    if len(lr) != 1 or len(hr) != 1:
+        raise DataError(
+            f"{folder} is to hold one folder lr and one folder hr with pairs of the same names; it holds {len(lr)} and "
+            f"{len(hr)}."
+        )
+    return lr[0], hr[0]
 
 
 def _find(data: Path, names: tuple[str, ...]) -> Path | None:

@@ -58,7 +58,9 @@ def run_loop(
     hooks: LoopHooks,
     stop: Stop,
 ) -> None:
-    """Train until `steps` are done or a stop is asked for. The state at the end is always saved and validated."""
+    """Train until `steps` are done or a stop is asked for. The end is always reported and saved, and validated unless
+    a stop was asked for.
+    """
     meter = Meter()
     start = trainer.step
     while trainer.step < steps and not stop:
@@ -74,6 +76,8 @@ def run_loop(
         hooks.tick(trainer.step)
         if trainer.step % rhythm.log_steps == 0:
             hooks.report(meter.take(trainer.step))
+    if meter.rows:
+        hooks.report(meter.take(trainer.step))
     if not stop:
         hooks.validate(trainer.step)
         hooks.sample(trainer.step)

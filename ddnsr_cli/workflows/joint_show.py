@@ -62,8 +62,7 @@ class JointShow:
                 self._tell_scores(step, scores)
                 if _is_better(scores, record.get("best")):
                     record["best"] = {"step": step, **scores}
-                    self.folder.save(self.trainer, record)
-                    self.folder.keep("best")
+                    self.folder.save(self.trainer, record, name="best")
 
         return LoopHooks(
             validate=validate,
@@ -76,9 +75,9 @@ class JointShow:
     def save(self, record: dict[str, Any], *, keep_steps: int) -> None:
         """State, both exported networks, card and report; after every `keep_steps` a numbered copy of the state too."""
         trainer = self.trainer
-        self.folder.save(trainer, record)
         if trainer.step // keep_steps > self.saved_step // keep_steps:
-            self.folder.keep(f"step_{trainer.step:07d}")
+            self.folder.save(trainer, record, name=f"step_{trainer.step:07d}")
+        self.folder.save(trainer, record)
         self.saved_step = trainer.step
         metadata = export_metadata(trainer, "joint", record)
         save_sr_net(self.folder.weights, trainer.emas["sr_net"].average, metadata=metadata, half=False)

@@ -2,7 +2,7 @@
 
 options.json             what was asked
 log.jsonl                figures and scores, one JSON object a line
-state/last.safetensors   everything needed to go on; best.safetensors and step_N.safetensors are copies of it
+state/last.safetensors   everything needed to go on; best.safetensors and step_N.safetensors are such states too
 sr.safetensors           averaged weights, for `ddnsr upscale -m`
 samples/step_N.png       what the networks make
 """
@@ -10,7 +10,6 @@ samples/step_N.png       what the networks make
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +25,9 @@ if TYPE_CHECKING:
 
 SAVED_BY_ALL = {"options", "rate_factor", "photos", "data"}
 """What is beside the state of every kind of run."""
+
+OVERWRITTEN = ("README.md", "sr.safetensors", "degrader.safetensors")
+"""What a run writes only beside a state: where there is none, such a file is another's."""
 
 KEPT_STATES = 3
 """How many numbered copies of the state stay, the newest."""
@@ -59,9 +61,11 @@ class RunFolder:
         """What was saved beside the last state; None when there is no save yet.
 
         free_to_change: starts of option names that may differ from those of the save.
-        Raises TrainingError when the save is damaged, of another kind of run, or of other options.
+        Raises TrainingError when the save is damaged, of another kind of run, or of other options, and where there is
+        none but a file that the run would write over.
         """
         if not self.state.exists():
+            self._refuse_files_of_others()
             return None
         numbers = load_numbers(self.state)
         before, now = numbers.get("options", {}), options_to_json(options)
@@ -99,24 +103,27 @@ class RunFolder:
         except OSError as cause:
             raise TrainingError(f"{self.path} cannot be written ({cause}). Choose another folder with -o.") from cause
 
-    def save(self, trainer: Resumable, numbers: dict[str, Any]) -> None:
-        """The state, in place of the last one. Raises TrainingError on a full disk; the last one is then intact."""
-        save_snapshot(self.state, trainer.snapshot(numbers))
+    def save(self, trainer: Resumable, numbers: dict[str, Any], *, name: str = "last") -> None:
+        """The state as `state/<name>.safetensors`, in place of an earlier one. Of `step_N` names the newest few stay.
 
-    def keep(self, name: str) -> None:
-        """Keep the state just saved as `state/<name>.safetensors`. Of `step_N` names the newest few stay.
-
-        Raises TrainingError on a full disk.
+        States of other names go first: a run killed between them and the last one comes to the same place again.
+        Raises TrainingError on a full disk; what was there is then intact.
         """
-        path = self.state.with_name(f"{name}.safetensors")
-        with told_when_full(path), atomic_path(path) as temporary:
-            shutil.copyfile(self.state, temporary)
+        save_snapshot(self.state.with_name(f"{name}.safetensors"), trainer.snapshot(numbers))
         numbered = sorted(self.state.parent.glob("step_*.safetensors"))
         for old in numbered[:-KEPT_STATES]:
             old.unlink()
 
+    def _refuse_files_of_others(self) -> None:
+        others = [name for name in OVERWRITTEN if (self.path / name).exists()]
+        if others:
+            raise TrainingError(
+                f"{self.path} holds no save of a run, but {others[0]}, which a run would write over. Choose another "
+                f"folder with -o, or move the file."
+            )
+
     def log(self, row: Mapping[str, Any]) -> None:
-        """Append one line to `log.jsonl`; a line that a kill cut short is ended first. Raises as `keep`."""
+        """Append one line to `log.jsonl`; a line that a kill cut short is ended first. Raises as `save`."""
         path = self.path / "log.jsonl"
         with told_when_full(path), path.open("ab+") as log:
             if log.tell() and not _ends_in_newline(log.name):
@@ -124,7 +131,7 @@ class RunFolder:
             log.write(json.dumps(dict(row)).encode() + b"\n")
 
     def write_text(self, name: str, text: str) -> None:
-        """Write a text file of the folder, whole or not at all. Raises as `keep`."""
+        """Write a text file of the folder, whole or not at all. Raises as `save`."""
         with told_when_full(self.path / name), atomic_path(self.path / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
 

@@ -22,7 +22,7 @@ SURFACE = {
         "--cleanup --realism-report --overwrite --max-pixels --workers --device/-g --offline --json -q/--quiet"
     ),
     "train": (
-        "-o/--output --track --fidelity --hr --lr --data --val-lr --val-hr --check --target --start-from "
+        "-o/--output --track --fidelity --hr --lr --data --val --val-lr --val-hr --check --target --start-from "
         "--start-degrader --l2 --ablation --vgg --perceptual/--perceptual-layer --perceptual-weights --as-authors "
         "--loss --rehearse --lead --lpips "
         "--lite --features --blocks --growth --steps --batch --crop --rate --rise --halve-at --precision --compile "

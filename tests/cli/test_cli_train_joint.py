@@ -103,10 +103,16 @@ def test_the_same_command_goes_on_to_the_same_bytes(train, tmp_path):
 
 def test_validation_keeps_the_best(train, tmp_path, photo):
     photo("val/lr/a.png", width=24, height=24), photo("val/hr/a.png", width=96, height=96)
-    words = ("--val-lr", tmp_path / "val/lr", "--val-hr", tmp_path / "val/hr", "--steps", 1)
-    assert train(tmp_path / "run", *words).code == 0
+    assert train(tmp_path / "run", "--val", tmp_path / "val", "--steps", 1).code == 0
     assert (tmp_path / "run/state/best.safetensors").exists()
     assert "best at step 1" in (tmp_path / "run/README.md").read_text()
+
+
+def test_validation_pairs_are_given_in_one_way(train, tmp_path):
+    one, two = ("--val", tmp_path), ("--val-lr", tmp_path, "--val-hr", tmp_path)
+    refused(train(tmp_path / "run", *two[:2]), 2, "--val-lr and --val-hr")
+    refused(train(tmp_path / "run", *one, *two), 2, "--val stands for both")
+    refused(train(tmp_path / "run", "--val", tmp_path / "none"), 8, "one folder lr")
 
 
 def test_without_vgg_nothing_is_read(ddnsr, tmp_path):

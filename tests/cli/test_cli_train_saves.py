@@ -5,6 +5,7 @@ import json
 import pytest
 from joint_run import joint_words, vgg_file, write_photos
 
+from ddnsr_cli.training import snapshot
 from ddnsr_cli.training.joint import JointTrainer
 from ddnsr_cli.training.snapshot import load_numbers, load_snapshot
 
@@ -119,6 +120,56 @@ def test_a_numbered_state_takes_the_place_of_the_last_one(train, tmp_path):
     state(run).write_bytes(state(run, "step_0000002").read_bytes())
     assert train(run, "--steps", 3).code == 0
     assert state(run).read_bytes() == whole
+
+
+class Killed(BaseException):
+    """Ends a run where no handler of errors has a say."""
+
+
+def dies_before(monkeypatch, number):
+    """The run ends when a state is to be written for the `number`th time."""
+    plain, left = snapshot.save_file, [number]
+
+    def save_file(*words, **named):
+        left[0] -= 1
+        if not left[0]:
+            raise Killed
+        plain(*words, **named)
+
+    monkeypatch.setattr(snapshot, "save_file", save_file)
+
+
+def test_a_kill_between_two_states_loses_none_of_them(train, monkeypatch, photo, tmp_path):
+    photo("val/lr/a.png", width=16, height=16), photo("val/hr/a.png", width=64, height=64)
+    scores = {1: 20.0, 2: 22.0, 3: 21.0, 4: 23.0}
+    monkeypatch.setattr(
+        "ddnsr_cli.workflows.joint_show.validation_scores", lambda net, *_, **__: {"psnr_db": scores[done_steps()]}
+    )
+    done_steps = counted_steps(monkeypatch)
+    val = ("--val-lr", tmp_path / "val/lr", "--val-hr", tmp_path / "val/hr", "--validate-every", 1)
+    words = ("--steps", 4, "--save-every", 2, "--keep-every", 2, *val)
+    assert train(tmp_path / "whole", *words).code == 0
+    whole = {path.name: path.read_bytes() for path in (tmp_path / "whole/state").iterdir()}
+    assert sorted(whole) == [f"{name}.safetensors" for name in ("best", "last", "step_0000002", "step_0000004")]
+    for number in range(1, 8):  # best of 1, best of 2, step_2, last of 2, best of 4, step_4, last of 4
+        run = tmp_path / f"killed{number}"
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            dies_before(patch, number)
+            train(run, *words)
+        assert train(run, *words).code == 0
+        assert {path.name: path.read_bytes() for path in (run / "state").iterdir()} == whole, number
+
+
+def counted_steps(monkeypatch):
+    """A function that gives the steps that the newest trainer has done."""
+    trainers, plain = [], JointTrainer.__init__
+
+    def begin(self, *words, **named):
+        trainers.append(self)
+        plain(self, *words, **named)
+
+    monkeypatch.setattr(JointTrainer, "__init__", begin)
+    return lambda: trainers[-1].step
 
 
 def validated(train, monkeypatch, photo, tmp_path, scores):

@@ -1,6 +1,6 @@
 import pytest
 
-from ddnsr_cli.data.folders import find_track_folders
+from ddnsr_cli.data.folders import find_pair_folders, find_track_folders
 from ddnsr_cli.data.targets import TargetOptions, TargetType
 from ddnsr_cli.errors import ConfigError, DataError
 
@@ -81,6 +81,22 @@ def test_a_file_of_the_right_name_is_no_folder(tmp_path):
     (tmp_path / "canon").write_bytes(b"")
     with pytest.raises(DataError, match="lacks"):
         find_track_folders(tmp_path, 2, CANON)
+
+
+@pytest.mark.parametrize("names", [("lr", "hr"), ("LR", "HR"), ("Lr", "hR")])
+def test_pairs_lie_in_lr_and_hr(tmp_path, names):
+    make(tmp_path, *names, "other")
+    assert find_pair_folders(tmp_path) == (tmp_path / names[0], tmp_path / names[1])
+
+
+@pytest.mark.parametrize("names", [(), ("lr",), ("hr", "other"), ("lr", "hr", "HR")])
+def test_a_folder_without_both_sides_holds_no_pairs(tmp_path, names):
+    make(tmp_path, *names)
+    if len({path.name for path in tmp_path.iterdir()}) == len(names):  # where names differ in case
+        with pytest.raises(DataError, match="one folder lr and one folder hr"):
+            find_pair_folders(tmp_path)
+    with pytest.raises(DataError, match="holds 0 and 0"):
+        find_pair_folders(tmp_path / "none")
 
 
 def test_no_folder_and_no_such_track(tmp_path):

@@ -116,7 +116,13 @@ def test_a_failing_step_saves_nothing():
 def test_reports_are_means_since_the_last_report():
     diary = Diary()
     diary.run(steps=7, log=3)
-    assert [(report.step, report.figures) for report in diary.reports] == [(3, {"l1": 2.0}), (6, {"l1": 5.0})]
+    means = [(3, {"l1": 2.0}), (6, {"l1": 5.0}), (7, {"l1": 7.0})]
+    assert [(report.step, report.figures) for report in diary.reports] == means
+
+
+def test_steps_since_the_last_report_are_reported_at_the_end():
+    assert Diary().run(steps=2)[-3:] == ["report 2", "validate 2", "save 2"]
+    assert Diary(stop_at=1).run(steps=50)[-2:] == ["report 2", "save 2"]
 
 
 class Clock:

@@ -140,6 +140,16 @@ def test_a_new_folder_has_nothing_to_go_on_from(tmp_path):
     assert folder.resume(Runner(), free_to_change=()) is None
 
 
+@pytest.mark.parametrize("name", ["README.md", "sr.safetensors", "degrader.safetensors"])
+def test_files_of_others_are_not_written_over(begun, name):
+    begun.write_text(name, "mine")
+    assert begun.numbers(FidelityOptions(), free_to_change=()) is not None
+    begun.state.unlink()
+    with pytest.raises(TrainingError, match=rf"no save of a run, but {re.escape(name)}"):
+        begun.numbers(FidelityOptions(), free_to_change=())
+    assert (begun.path / name).read_text() == "mine"
+
+
 def test_a_run_comes_back(begun):
     runner = Runner()
     assert begun.resume(runner, free_to_change=())["rate_factor"] == 1.0
@@ -161,7 +171,6 @@ def test_options_of_another_kind_are_told_by_name(begun):
 
 UNWRITABLE = {
     "log.jsonl": lambda folder: folder.log({"step": 1}),
-    "state/best.safetensors": lambda folder: folder.keep("best"),
     "README.md": lambda folder: folder.write_text("README.md", "text"),
 }
 
@@ -173,7 +182,6 @@ def test_what_cannot_be_written_is_told_by_name(begun, name, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("shutil.copyfile", full)
     monkeypatch.setattr(Path, "write_text", full)
     monkeypatch.setattr(Path, "open", full)
     with pytest.raises(TrainingError, match=rf"{re.escape(str(begun.path / name))} could not be written \(No space"):
