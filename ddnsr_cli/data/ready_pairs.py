@@ -10,7 +10,6 @@ from torch import Tensor
 from ddnsr_cli.data.pairs import PhotoPair
 from ddnsr_cli.data.photos import decode_rgb
 from ddnsr_cli.data.stream import CropVisits, Pair, StreamConfig
-from ddnsr_cli.data.visits import photo_of_visit
 from ddnsr_cli.errors import DataError
 
 
@@ -19,14 +18,14 @@ class ReadyPairs(CropVisits):
 
     def __init__(self, pairs: Sequence[PhotoPair], stream: StreamConfig, scale: int) -> None:
         """scale: HR pixels per LR pixel along a side."""
-        super().__init__(stream)
+        super().__init__(stream, len(pairs))
         self.pairs = list(pairs)
         self.scale = scale
 
     def __getitem__(self, visit: int) -> Pair:
         """The crops of one visit. Raises ImageReadError for a damaged photo, DataError for one too small."""
         rng = np.random.default_rng([self.stream.seed, 1, visit])
-        pair = self.pairs[photo_of_visit(visit, len(self.pairs), self.stream.seed)]
+        pair = self.pairs[self.photo_number(visit)]
         lr, hr = decode_rgb(pair.lr), decode_rgb(pair.hr)
         side = self.stream.crop_px // self.scale
         if min(lr.shape[:2]) < side or hr.shape[:2] != (lr.shape[0] * self.scale, lr.shape[1] * self.scale):

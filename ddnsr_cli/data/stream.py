@@ -4,7 +4,7 @@ Everything that batch `i` holds follows from (seed, i) alone: no sampler state i
 a run with other workers, and an uninterrupted run see the same bytes.
 
 A *visit* decodes one photo and cuts several crops. A *round* of visits is the shuffle buffer: its crops are
-permuted before they are cut into batches, so that no batch comes from one photo. Photos come in a new order
+permuted before they are cut into batches, and no batch comes from one photo alone. Photos come in a new order
 each epoch.
 """
 
@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from ddnsr_cli.data.degradations import DegradationConfig, degrade_classically
 from ddnsr_cli.data.photos import decode_rgb
-from ddnsr_cli.data.visits import ENDLESS, photo_of_visit, random_crop, rounds
+from ddnsr_cli.data.visits import ENDLESS, no_batch_of_one_photo, photo_of_visit, random_crop, rounds
 from ddnsr_cli.errors import ConfigError, DataError
 
 MARGIN_LR_PX = 4  # twice this is degraded beside a crop and cut off, at a drawn offset: JPEG blocks lie anywhere
@@ -80,25 +80,31 @@ class StreamConfig:
 class CropVisits(Dataset[Pair]):
     """Visit number -> (lr, hr) crops of one photo. Stateless: see the module."""
 
-    def __init__(self, stream: StreamConfig) -> None:
+    def __init__(self, stream: StreamConfig, photos: int) -> None:
+        """photos: how many there are."""
         self.stream = stream
+        self.photos_in_all = photos
 
     def __len__(self) -> int:
         return ENDLESS  # the loader asks for the visits it is told to
+
+    def photo_number(self, visit: int) -> int:
+        """Which photo a visit reads."""
+        return photo_of_visit(visit, self.photos_in_all, self.stream.seed)
 
 
 class PairVisits(CropVisits):
     """Visits to clean photos, whose crops are degraded classically."""
 
     def __init__(self, photos: Sequence[Path], stream: StreamConfig, degradation: DegradationConfig) -> None:
-        super().__init__(stream)
+        super().__init__(stream, len(photos))
         self.photos = list(photos)
         self.degradation = degradation
 
     def __getitem__(self, visit: int) -> Pair:
         """The crops of one visit. Raises ImageReadError for a damaged photo, DataError for one too small."""
         rng = np.random.default_rng([self.stream.seed, 1, visit])
-        path = self.photos[photo_of_visit(visit, len(self.photos), self.stream.seed)]
+        path = self.photos[self.photo_number(visit)]
         photo = decode_rgb(path)
         side = least_photo_px(self.stream, self.degradation.scale)
         if min(photo.shape[:2]) < side:
@@ -122,12 +128,15 @@ def batches(visits: CropVisits, *, start: int) -> Generator[Pair, None, None]:
     first_round, skipped = divmod(start, config.batches_per_round)
     numbered = rounds(visits, first_round=first_round, visits_per_round=config.photos_per_round, workers=config.workers)
     for number, buffer in numbered:
-        yield from _mixed(buffer, number, config, skipped if number == first_round else 0)
+        yield from _mixed(buffer, number, visits, skipped if number == first_round else 0)
 
 
-def _mixed(buffer: Sequence[Pair], number: int, config: StreamConfig, skipped: int) -> Iterator[Pair]:
+def _mixed(buffer: Sequence[Pair], number: int, visits: CropVisits, skipped: int) -> Iterator[Pair]:
+    config = visits.stream
     lr, hr = (torch.cat(crops) for crops in zip(*buffer, strict=True))
     order = np.random.default_rng([config.seed, 3, number]).permutation(len(lr))
+    photos = [visits.photo_number(number * config.photos_per_round + place) for place in range(len(buffer))]
+    order = no_batch_of_one_photo(order, np.repeat(photos, config.crops_per_photo).tolist(), config.batch)
     for first in range(skipped * config.batch, len(order), config.batch):
         chosen = order[first : first + config.batch]
         yield lr[chosen], hr[chosen]

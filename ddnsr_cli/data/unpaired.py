@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from ddnsr_cli.data.photos import decode_rgb
 from ddnsr_cli.data.stream import Pair, StreamConfig
 from ddnsr_cli.data.targets import PhotoSet, Refusal, too_small
-from ddnsr_cli.data.visits import ENDLESS, epoch_order, random_crop, rounds
+from ddnsr_cli.data.visits import ENDLESS, epoch_order, no_batch_of_one_photo, random_crop, rounds
 from ddnsr_cli.errors import ConfigError, DataError, ImageReadError
 
 LR_SIDE, HR_SIDE = 1, 2  # keys of the two sides' seeds
@@ -31,6 +31,9 @@ class SideVisit:
 
     crops: Tensor
     """uint8, (crops_per_photo, 3, side, side)."""
+
+    photo: Path
+    """Where they are from."""
 
     refused: tuple[Refusal, ...]
     """Photos whose turn it was and that could not be used."""
@@ -65,12 +68,13 @@ class Side:
         """The crops of a visit. Raises DataError when no photo of the set whose turn it is can be used."""
         turn, index = visit % len(self.sets), visit // len(self.sets)
         seed = int(np.random.SeedSequence([self.seed, 4, self.key, turn + 1]).generate_state(1)[0])
-        photo, refused = self._first_usable(self.sets[turn], index, seed)
+        path, photo, refused = self._first_usable(self.sets[turn], index, seed)
         rng = np.random.default_rng([seed, 1, index])
         crops = [random_crop(photo, self.crop_px, rng) for _ in range(self.crops_per_photo)]
-        return SideVisit(crops=torch.stack(crops), refused=tuple(refused))
+        return SideVisit(crops=torch.stack(crops), photo=path, refused=tuple(refused))
 
-    def _first_usable(self, photos: PhotoSet, index: int, seed: int) -> tuple[NDArray[np.uint8], list[Refusal]]:
+    def _first_usable(self, photos: PhotoSet, index: int, seed: int) -> tuple[Path, NDArray[np.uint8], list[Refusal]]:
+        """A photo's path, itself, and those before it that could not be used."""
         count = len(photos.photos)
         epoch, place = divmod(index, count)
         order = np.roll(epoch_order(epoch, count, seed), -place)
@@ -78,7 +82,7 @@ class Side:
         for path in (photos.photos[position] for position in order):
             photo = _photo_or_refusal(path, photos, self.crop_px)
             if not isinstance(photo, Refusal):
-                return photo, refused
+                return path, photo, refused
             refused.append(photo)
         raise DataError(f"None of the {count} photos can be used. First: {refused[0].reason}")
 
@@ -135,17 +139,25 @@ def _news(buffer: Sequence[UnpairedVisit], told: set[Path]) -> Iterator[Refusal]
 
 
 def _mixed(buffer: Sequence[UnpairedVisit], number: int, config: StreamConfig, given: int) -> Iterator[Pair]:
-    lr, hr = torch.cat([visit.lr.crops for visit in buffer]), torch.cat([visit.hr.crops for visit in buffer])
-    lr_order, hr_order = (_dealt(config, number, key) for key in (LR_SIDE, HR_SIDE))
+    sides = {LR_SIDE: [visit.lr for visit in buffer], HR_SIDE: [visit.hr for visit in buffer]}
+    lr, hr = (torch.cat([visit.crops for visit in visits]) for visits in sides.values())
+    lr_order, hr_order = (
+        no_batch_of_one_photo(_dealt(config, number, key), _photos_of_crops(visits), config.batch)
+        for key, visits in sides.items()
+    )
     for first in range(given * config.batch, len(lr_order), config.batch):
         chosen = slice(first, first + config.batch)
         yield lr[lr_order[chosen]], hr[hr_order[chosen]]
 
 
+def _photos_of_crops(visits: Sequence[SideVisit]) -> list[Path]:
+    return [visit.photo for visit in visits for _ in visit.crops]
+
+
 def _dealt(config: StreamConfig, number: int, key: int) -> NDArray[np.int64]:
     """An order of a round's crops that goes through all its visits again and again, each time in a new order.
 
-    A batch no larger than the round's visits so holds hardly two crops of one visit, and none is from one alone.
+    A batch no larger than the round's visits so holds hardly two crops of one visit.
     """
     rng = np.random.default_rng([config.seed, 5, number, key])
     turns = [rng.permutation(config.photos_per_round) for _ in range(config.crops_per_photo)]

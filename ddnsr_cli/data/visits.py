@@ -5,7 +5,7 @@ state: whatever a visit or a round holds follows from its number and the seed.
 """
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Generic, TypeVar
 
@@ -40,6 +40,32 @@ def random_crop(photo: NDArray[np.uint8], side: int, rng: np.random.Generator) -
     crop = torch.from_numpy(photo[top : top + side, left : left + side]).permute(2, 0, 1)
     turned = torch.rot90(crop, int(rng.integers(4)), (1, 2))
     return turned.flip(2) if rng.random() < 0.5 else turned
+
+
+def no_batch_of_one_photo(order: NDArray[np.int64], photos: Sequence[object], batch: int) -> NDArray[np.int64]:
+    """`order`, a round's crops in the order of their batches, with a crop of each batch that is of one photo alone
+    exchanged for the next of another photo. Nothing changes where no batch is, and where there is but one photo.
+
+    photos: what photo each crop is of, by its number, not by its place in `order`; compared only.
+    """
+    mixed = order.copy()
+    number = {photo: index for index, photo in enumerate(dict.fromkeys(photos))}
+    of_crop = np.array([number[photo] for photo in photos])
+    for first in range(0, len(mixed), batch):
+        own = of_crop[mixed[first]]
+        if batch > 1 and (of_crop[mixed[first : first + batch]] == own).all():
+            _exchange(mixed, of_crop, first, batch)
+    return mixed
+
+
+def _exchange(order: NDArray[np.int64], of_crop: NDArray[np.int64], first: int, batch: int) -> None:
+    """Exchange the crop at place `first` for the next, round the end, whose batch keeps two photos without it."""
+    own = of_crop[order[first]]
+    for place in (np.arange(batch, len(order)) + first) % len(order):
+        others = np.delete(of_crop[order[place - place % batch :][:batch]], place % batch)
+        if of_crop[order[place]] != own and (others != own).any():
+            order[first], order[place] = order[place], order[first]
+            return
 
 
 def rounds(

@@ -103,6 +103,14 @@ def test_no_batch_comes_from_one_photo(flat_photos):
         assert len(sources(batch)) > 1
 
 
+def test_no_batch_of_two_comes_from_one_photo_of_two(flat_photos):
+    config = stream(batch=2)
+    for batch in first(60, flat_photos[:2], config, PLAIN):
+        assert len(sources(batch)) == 2
+    everything = first(20, flat_photos[:2], config, PLAIN)
+    assert same(first(9, flat_photos[:2], config, PLAIN, start=11), everything[11:])
+
+
 def test_a_round_holds_the_crops_of_its_visits_and_mixes_them(flat_photos):
     config = stream(photos_per_round=8, batch=12)
     for start in (0, 4):

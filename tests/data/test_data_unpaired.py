@@ -10,7 +10,7 @@ from PIL import Image
 from ddnsr_cli.data.stream import StreamConfig
 from ddnsr_cli.data.targets import PhotoSet
 from ddnsr_cli.data.unpaired import UnpairedVisits, shrunk, unpaired_batches
-from ddnsr_cli.data.visits import epoch_order
+from ddnsr_cli.data.visits import epoch_order, no_batch_of_one_photo
 from ddnsr_cli.errors import ConfigError, DataError
 
 TINY = {"batch": 8, "crop_px": 16, "crops_per_photo": 6, "photos_per_round": 8}  # 6 batches a round
@@ -127,6 +127,36 @@ def test_a_batch_as_large_as_a_round_has_visits_holds_one_crop_of_each(flat_sets
     for lr, hr in first(12, *flat_sets):
         assert sorted(level_of(lr)) == list(range(8))
         assert sorted(level_of(hr)) == list(range(100, 108))
+
+
+@pytest.mark.parametrize("batch", [2, 4])
+def test_no_batch_is_of_one_photo_alone(tmp_path, batch):
+    lr, hr = saved(tmp_path / "lr", flat([1, 2], 9)), saved(tmp_path / "hr", flat([100, 101, 102, 103], 20))
+    damage(hr.photos[2])  # its visits go to the others
+    drawn = first(72, lr, hr, batch=batch)
+    assert all(len(set(level_of(side))) > 1 for both in drawn for side in both)
+    levels = Counter(level for both in drawn for side in both for level in level_of(side))
+    assert levels[1] == levels[2] == 36 * batch  # whole rounds: each photo gives what it gave
+    assert same(first(9, lr, hr, batch=batch, start=5), drawn[5:14])
+
+
+@pytest.mark.parametrize(
+    ("order", "batch", "mixed"),
+    [
+        ([0, 4, 1, 5, 2, 6, 3, 7], 2, [0, 4, 1, 5, 2, 6, 3, 7]),
+        ([0, 1, 4, 5, 2, 6, 3, 7], 2, [4, 1, 0, 5, 2, 6, 3, 7]),  # one exchange mends two batches
+        ([4, 0, 1, 5, 2, 6, 7, 3], 4, [4, 0, 1, 5, 2, 6, 7, 3]),
+        ([4, 5, 6, 7, 0, 1, 2, 3], 4, [0, 5, 6, 7, 4, 1, 2, 3]),
+        ([1, 0, 2, 3, 4, 5, 6, 7], 1, [1, 0, 2, 3, 4, 5, 6, 7]),  # a batch of one is of one photo
+    ],
+)
+def test_a_batch_of_one_photo_takes_the_next_crop_of_another(order, batch, mixed):
+    assert no_batch_of_one_photo(np.array(order), list("aaaabbbb"), batch).tolist() == mixed
+
+
+def test_where_there_are_no_two_photos_for_each_batch_nothing_is_spoilt():
+    for photos in ("aaaaaa", "baaaaa"):
+        assert no_batch_of_one_photo(np.arange(6), list(photos), 2).tolist() == list(range(6))
 
 
 def test_all_eight_flips_and_turns_come_up_on_both_sides(tmp_path):
