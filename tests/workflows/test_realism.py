@@ -66,6 +66,10 @@ def test_the_page_holds_verdict_figures_and_samples(sets, tmp_path):
     text = page.read_text(encoding="utf-8")
     assert told in text
     assert text.count("<svg") == 4
+    assert [text.count(f"<dt>{name}</dt>") for name in ("neighbours", "channels", "red", "green", "blue")] == [1] * 5
+    real = measure_realism(sets["real"])
+    assert f"</i> {real.channels:.2f}</dd>" in text
+    assert f"</i> {real.mean_rgb[2]:.0f}</dd>" in text
     for figure in ("Noise, levels of 255", "Mean colour", "Contrast", "Correlation of channels"):
         assert figure in text
     samples = re.findall(r'src="data:image/png;base64,([^"]+)"', text)
@@ -138,7 +142,9 @@ def test_sets_that_tell_nothing_make_a_page_too(sets, tmp_path):
     told = realism_report(sets["real"], black, tmp_path / "page.html")
     assert told.startswith("Too little to tell")
     assert (tmp_path / "page.html").read_text(encoding="utf-8").count("<svg") == 4
+    assert "<dd>unknown</dd>" in (tmp_path / "page.html").read_text(encoding="utf-8")
     realism_report(black, black, tmp_path / "page.html")
+    assert "<dt>neighbours</dt>" not in (tmp_path / "page.html").read_text(encoding="utf-8")
     assert (tmp_path / "page.html").read_text(encoding="utf-8").count("<svg") == 1  # their spectrum is there
 
 

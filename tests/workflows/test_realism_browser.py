@@ -62,8 +62,24 @@ def test_it_shows_all_without_complaint_and_without_network(browser, page, width
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize("width", [320, 1280])
+def test_bars_are_as_long_as_their_figures(browser, page, width):
+    browser.open(page, width=width)
+    bars = browser.evaluate(
+        "[...document.querySelectorAll('.bars dd')].map(d => [d.querySelector('i').getBoundingClientRect().width, "
+        "Number(d.textContent), d.parentElement.getBoundingClientRect().width - d.getBoundingClientRect().width, "
+        "d.parentElement.getBoundingClientRect().width])"
+    )
+    assert len(bars) == 2 * (2 + 3)  # neighbours and channels, three colours; real and fake
+    for place, (length, figure, margin, whole) in enumerate(bars):
+        high, digits = (1, 2) if place < 4 else (255, 0)
+        expected = max(2, (whole - margin) * max(0, figure) / high)
+        assert length == pytest.approx(expected, abs=1 + whole * 0.6 * 10**-digits / high)
+    assert max(length for length, *_ in bars[4:]) > width / 8
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("what", [".verdict", "td", "th", ".hint", ".note", ".plot span", "h2", "summary"])
+@pytest.mark.parametrize("what", [".verdict", "td", "th", ".hint", ".note", ".plot span", ".bars dd", "h2", "summary"])
 def test_words_stand_out_from_their_ground(browser, page, dark, what):
     """At least 4.5 to 1, as the accessibility guidelines (WCAG 2) ask for text of this size."""
     browser.open(page, dark=dark)

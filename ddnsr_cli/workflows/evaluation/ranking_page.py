@@ -133,7 +133,7 @@ def _scene_html(scene: Scene, order: list[int]) -> str:
 def _frame_html(name: str, part: Rgb8) -> str:
     height, width = part.shape[:2]
     return (
-        f'<div class="frame" style="--w:{width};--h:{height}"><img alt="{name}" loading="lazy" '
+        f'<div class="frame" style="--w:{width};--h:{height}"><img alt="{name}" '
         f'src="{compressed(part, quality=QUALITY)}"></div>'
     )
 

@@ -1,4 +1,4 @@
-"""The plots of the realism report: the real set and the fake one on the same axes."""
+"""The plots of the realism report: the real set and the fake one on the same axes, or as bars one below the other."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,10 +38,25 @@ class Plot:
         return [row for row in known if row[1:] != (None, None)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Bars:
+    """A few figures of both sets, each as two bars from zero."""
+
+    title: str
+    hint: str
+    high: float
+    """What fills the whole width."""
+
+    digits: int
+    rows: tuple[tuple[str, float | None, float | None], ...]
+    """Name, real, fake; None where nothing is known."""
+
+
 def plots_html(real: Realism, fake: Realism) -> str:
     """The section with all the plots that have something to show."""
-    figures = "".join(_figure_html(plot) for plot in plots(real, fake))
-    return f'<h2>Plots</h2><div class="grid-of-panels">{figures}</div>\n'
+    figures = [_figure_html(plot) for plot in plots(real, fake)]
+    figures += [_bars_html(bars) for bars in _bars(real, fake)]
+    return f'<h2>Plots</h2><div class="grid-of-panels">{"".join(figures)}</div>\n'
 
 
 def plots(real: Realism, fake: Realism) -> tuple[Plot, ...]:
@@ -84,6 +99,29 @@ def plots(real: Realism, fake: Realism) -> tuple[Plot, ...]:
     )
 
 
+def _bars(real: Realism, fake: Realism) -> tuple[Bars, ...]:
+    """The figures that do not run over anything."""
+    return (
+        Bars(
+            title="Correlation of the noise",
+            hint="0: each pixel, each channel has noise of its own; 1: all have the same.",
+            high=1,
+            digits=2,
+            rows=(
+                ("neighbours", real.neighbours, fake.neighbours),
+                ("channels", real.channels, fake.channels),
+            ),
+        ),
+        Bars(
+            title="Mean colour, levels",
+            hint="Of the subjects as well as the camera.",
+            high=255,
+            digits=0,
+            rows=tuple(zip(("red", "green", "blue"), real.mean_rgb, fake.mean_rgb, strict=True)),
+        ),
+    )
+
+
 def _by_brightness(side: Realism) -> Line:
     return [(index + 0.5) * BIN_LEVELS for index in range(len(side.by_brightness))], side.by_brightness
 
@@ -117,6 +155,28 @@ def _figure_html(plot: Plot) -> str:
         f"{plot_html(strokes, plot.across, up, f'{plot.title}, real and fake')}"
         f'<figcaption><ul>{keys}</ul><p class="hint">{words(hint)}</p></figcaption></figure>\n'
     )
+
+
+def _bars_html(bars: Bars) -> str:
+    known = [row for row in bars.rows if row[1:] != (None, None)]
+    if not known:
+        return ""
+    rows = "".join(
+        f"<dt>{name}</dt>{''.join(_bar_html(colour, value, bars) for colour, value in enumerate(values))}"
+        for name, *values in known
+    )
+    keys = "".join(f'<li><i class="key c{colour}"></i>{name}</li>' for colour, name in enumerate(("real", "fake")))
+    return (
+        f'<figure class="panel"><div class="title"><h3>{words(bars.title)}</h3></div><dl class="bars">{rows}</dl>'
+        f'<figcaption><ul>{keys}</ul><p class="hint">{words(bars.hint)}</p></figcaption></figure>\n'
+    )
+
+
+def _bar_html(colour: int, value: float | None, bars: Bars) -> str:
+    if value is None:
+        return "<dd>unknown</dd>"
+    share = min(max(value / bars.high, 0.0), 1.0)
+    return f'<dd><i class="c{colour}" style="width:{100 * share:.1f}%"></i> {value:.{bars.digits}f}</dd>'
 
 
 def _curve(line: Line) -> Curve:

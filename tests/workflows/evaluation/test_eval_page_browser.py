@@ -91,6 +91,14 @@ def test_all_pictures_that_are_shown_can_be_decoded(browser, page):
     assert set(sizes) == {64, 128}
 
 
+def test_pictures_below_the_window_are_there_too(browser, page):
+    """Or they would be missing on paper, and in a picture of the whole page."""
+    browser.open(page)
+    loaded = browser.evaluate("[...document.images].map(image => image.complete && image.naturalWidth > 0)")
+    assert len(loaded) == 14 * 5 + 12 * 4
+    assert all(loaded)
+
+
 def test_at_first_the_ten_worst_are_shown_the_worst_first(browser, page, evaluation):
     browser.open(page)
     worst = sorted(evaluation.subjects, key=lambda subject: -evaluation.values["alpha", subject.name]["lpips_alex"])

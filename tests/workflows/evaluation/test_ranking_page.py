@@ -46,7 +46,7 @@ def gray_evaluation(folder, subjects, models=MODELS):
 def levels(page):
     """[[gray level of every result] of every scene], as on the page."""
     scenes = page.split('<section class="scene"')[1:]
-    sources = [re.findall(r'alt="Result [A-I]" loading="lazy" src="data:[^,]*,([^"]*)"', scene) for scene in scenes]
+    sources = [re.findall(r'alt="Result [A-I]" src="data:[^,]*,([^"]*)"', scene) for scene in scenes]
     return [[int(np.asarray(Image.open(BytesIO(b64decode(s)))).mean().round()) for s in scene] for scene in sources]
 
 

@@ -49,7 +49,7 @@ def _stage_html(views: list[View], lead: str) -> str:
     right = names.index(lead)
     left = 0 if right else len(views) - 1
     images = "".join(
-        f'<img alt="{words(view.name)}" loading="lazy" decoding="async"{_side(place, left, right)} '
+        f'<img alt="{words(view.name)}" decoding="async"{_side(place, left, right)} '
         f'src="{compressed(reduced(view.pixels, most_px=MOST_SLIDER_PX), quality=SLIDER_QUALITY)}">'
         for place, view in enumerate(views)
     )
@@ -88,7 +88,7 @@ def _overview_html(view: View, window: Window) -> str:
         f"width:{100 * window.width / width:.2f}%;height:{100 * window.height / height:.2f}%"
     )
     return (
-        f'<figure><div class="overview"><img alt="The whole picture" loading="lazy" width="{small.shape[1]}" '
+        f'<figure><div class="overview"><img alt="The whole picture" width="{small.shape[1]}" '
         f'height="{small.shape[0]}" src="{compressed(small, quality=OVERVIEW_QUALITY)}">'
         f'<i class="mark" style="{mark}"></i></div><figcaption><b>Where</b><p>{width} x {height} pixels</p>'
         "</figcaption></figure>"
@@ -105,7 +105,7 @@ def _detail_html(evaluation: Evaluation, subject: str, view: View, window: Windo
             for metric in evaluation.metrics
         )
     return (
-        f'<figure><img class="detail" alt="Detail, {words(view.name)}" loading="lazy" '
+        f'<figure><img class="detail" alt="Detail, {words(view.name)}" '
         f'width="{DETAIL_ZOOM * window.width}" height="{DETAIL_ZOOM * window.height}" '
         f'src="{lossless(window.cut(view.pixels))}"><figcaption><b>{words(view.name)}</b><dl>{rows}</dl></figcaption>'
         "</figure>"
