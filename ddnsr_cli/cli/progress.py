@@ -99,9 +99,9 @@ def training_view(*, quiet: bool) -> Iterator[TrainListener]:
     such a line with every report.
     """
     console = stderr_console(quiet=quiet)
-    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[unit]}"))
     progress = Progress(*columns, *_times(), console=console, disable=True)  # shown as a part of what follows
-    bar, figures, hidden = _Bar(progress), LiveFigures(progress), _hidden(console)
+    bar, figures, hidden = _Stages(progress), LiveFigures(progress), _hidden(console)
 
     def report(row: StepReport) -> None:
         figures.latest = row
@@ -110,7 +110,8 @@ def training_view(*, quiet: bool) -> Iterator[TrainListener]:
 
     listener = TrainListener(
         note=lambda text: console.print(f"note: {text}"),
-        tick=bar.move,
+        photo=lambda done, total: bar.move("looking", "photos", done, total),
+        tick=lambda done, total: bar.move("training", "steps", done, total),
         report=report,
         scores=lambda step, scores: console.print(f"step {step}  validation  {_named(scores)}"),
         download=lambda _done, _total: None,
@@ -154,6 +155,21 @@ class _Bar:
         self.progress.reset(self.task, description=name, total=None)
 
     def move(self, done: int, total: int) -> None:
+        self.progress.update(self.task, completed=done, total=total)
+
+
+class _Stages:
+    """One task of a progress display that goes through stages, each with a clock of its own."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.stage = ""
+        self.task: TaskID = progress.add_task("", total=None, unit="")
+
+    def move(self, stage: str, unit: str, done: int, total: int) -> None:
+        if stage != self.stage:
+            self.stage = stage
+            self.progress.reset(self.task, description=stage, unit=unit)
         self.progress.update(self.task, completed=done, total=total)
 
 

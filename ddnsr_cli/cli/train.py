@@ -442,7 +442,7 @@ def _check(request: "JointRequest", *, quiet: bool) -> None:
     folders = (request.hr, request.lr)
     with training_view(quiet=quiet) as listener:
         teller = Teller(listener.note)
-        report = examine(folders, request.options, teller=teller, on_photo=listener.tick)
+        report = examine(folders, request.options, teller=teller, on_photo=listener.photo)
     for line in report.summary():
         typer.echo(line)
     photo_sets(folders, request.target, request.options, teller)  # fails as a run would

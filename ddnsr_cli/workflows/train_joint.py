@@ -100,7 +100,7 @@ def train_joint(request: JointRequest, listener: TrainListener, stop: StopReques
     teller = Teller(listener.note)
     folders = request.hr, request.lr
     if saved is None and world.is_first:  # a run that goes on was looked at when it began
-        examine(folders, request.options, teller=teller, on_photo=listener.tick, most=MOST_FINDINGS)
+        examine(folders, request.options, teller=teller, on_photo=listener.photo, most=MOST_FINDINGS)
     lr_set, hr_sets = photo_sets(folders, request.target, request.options, teller)
     photos = {"lr": photo_list(request.lr, lr_set.photos), "hr": _target_list(request, hr_sets)}
     record = _record(request, judges, saved, hr_sets, photos)

@@ -45,6 +45,9 @@ class TrainListener:
     note: Callable[[str], None]
     """One sentence for the user."""
 
+    photo: Callable[[int, int], None]
+    """(photos looked at, photos in all), before the first step."""
+
     tick: Callable[[int, int], None]
     """(steps done, steps in all), after every step."""
 
@@ -60,6 +63,7 @@ class TrainListener:
 
 SILENT = TrainListener(
     note=lambda _text: None,
+    photo=lambda _done, _total: None,
     tick=lambda _done, _total: None,
     report=lambda _row: None,
     scores=lambda _step, _scores: None,

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from ddnsr_cli.cli.live import LiveFigures
+from ddnsr_cli.cli.progress import _Stages
 from ddnsr_cli.training.loop import StepReport
 
 FIGURES = {"content": 0.0123456, "disc_hr_real": 0.75, "disc_hr_fake": 0.25, "news": 3.0}
@@ -71,6 +72,21 @@ def test_a_terminal_shows_the_figures_in_place_and_keeps_the_last(words, tmp_pat
     assert re.search(r"training .*/8 steps \d:\d\d:\d\d (\d|-):", text)  # time gone, time left
     assert re.findall(r"step (\d+)  ", text) == ["8"]  # one line stays, the last
     assert text.splitlines()[-1] == str(tmp_path / "run/sr.safetensors")
+
+
+def test_photos_and_steps_have_clocks_of_their_own():
+    clock = iter(range(0, 1000, 5))
+    progress = Progress(get_time=lambda: float(next(clock)))
+    stages = _Stages(progress)
+    for photo in range(1, 5):
+        stages.move("looking", "photos", photo, 4)
+    (task,) = progress.tasks
+    assert (task.description, task.fields["unit"], task.finished) == ("looking", "photos", True)
+    stages.move("training", "steps", 1, 4)  # as many as there were photos
+    stages.move("training", "steps", 2, 4)
+    (task,) = progress.tasks
+    assert (task.description, task.fields["unit"], task.finished, task.completed) == ("training", "steps", False, 2)
+    assert task.time_remaining
 
 
 def test_elsewhere_there_is_a_line_a_report_and_nothing_else(ddnsr, words, tmp_path):

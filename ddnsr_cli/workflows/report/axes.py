@@ -1,6 +1,7 @@
 """Axes: their range, their ticks, and where a value lies on them."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -86,12 +87,18 @@ def _log_axis(low: float, high: float) -> Axis:
     return Axis(low=low, high=high, ticks=inside[:: 1 + len(inside) // 6], log=True)
 
 
-def shown(value: float) -> str:
+def shown(value: float, digits: int = 4) -> str:
     """A figure with four digits that count, written as JavaScript does: 0.04931, 24.31, 1250, 0.000025, 1e-7."""
-    rounded = float(f"{value:.4g}")
+    rounded = float(f"{value:.{digits}g}")
     if rounded and abs(rounded) < 1e-6:
         return f"{rounded:g}".replace("e-0", "e-")
     return np.format_float_positional(rounded, trim="-")
+
+
+def shown_ticks(values: Sequence[float]) -> list[str]:
+    """Ticks of one axis, which are round, with as many more digits as they have."""
+    texts = ([shown(value, digits) for value in values] for digits in range(4, 18))
+    return next(row for row in texts if all(float(text) == value for text, value in zip(row, values, strict=True)))
 
 
 def shown_step(step: float) -> str:

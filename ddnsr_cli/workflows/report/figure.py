@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ddnsr_cli.workflows.report.axes import Axis, shown, shown_step, step_axis, value_axis
+from ddnsr_cli.workflows.report.axes import Axis, shown, shown_step, shown_ticks, step_axis, value_axis
 from ddnsr_cli.workflows.report.curves import evenly, extremes, smoothed, smoothing_points
 from ddnsr_cli.workflows.report.history import Curve, History
 from ddnsr_cli.workflows.report.panels import Best, Panel
@@ -134,8 +134,8 @@ def _tick_labels(across: Axis, up: Axis) -> str:
     heights = 1 - up.place(np.array(up.ticks))
     lefts = across.place(np.array(across.ticks))
     ys = [
-        f'<span class="y" style="top:{100 * height:.1f}%">{shown(tick)}</span>'
-        for height, tick in zip(heights, up.ticks, strict=True)
+        f'<span class="y" style="top:{100 * height:.1f}%">{text}</span>'
+        for height, text in zip(heights, shown_ticks(up.ticks), strict=True)
     ]
     xs = [
         f'<span class="x" style="left:{100 * left:.1f}%">{shown_step(tick)}</span>'

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddnsr_cli.workflows.report.axes import Scale, shown, shown_step, step_axis, ticks, value_axis
+from ddnsr_cli.workflows.report.axes import Scale, shown, shown_step, shown_ticks, step_axis, ticks, value_axis
 
 VALUES = st.lists(st.floats(-1e9, 1e9).map(lambda value: float(f"{value:.6g}")), min_size=1, max_size=8)
 
@@ -17,6 +17,7 @@ def test_every_axis_holds_its_values_and_round_ticks(values, scale):
     assert max(values) <= axis.high
     assert len(axis.ticks) <= 6
     slack = 1e-6 * (axis.high - axis.low)
+    assert len(set(shown_ticks(axis.ticks))) == len(set(axis.ticks))
     assert all(axis.low - slack <= tick <= axis.high + slack for tick in axis.ticks)
     places = axis.place(np.array(values))
     assert ((places >= 0) & (places <= 1)).all()
@@ -96,6 +97,20 @@ def test_ticks_of_steps_are_whole_and_inside(last):
 def test_figures_have_four_digits_that_count(value, text):
     assert shown(value) == text
     assert float(text) == pytest.approx(value, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ((25.1575, 25.16, 25.1625), ["25.1575", "25.16", "25.1625"]),
+        ((22.5, 23.0), ["22.5", "23"]),
+        ((1234567.0, 1234568.0), ["1234567", "1234568"]),
+        ((0.0,), ["0"]),
+        ((), []),
+    ],
+)
+def test_ticks_of_an_axis_can_be_told_apart(values, texts):
+    assert shown_ticks(values) == texts
 
 
 @pytest.mark.parametrize(("step", "text"), [(0, "0"), (500, "500"), (1500, "1.5k"), (300_000, "300k"), (2e6, "2M")])
