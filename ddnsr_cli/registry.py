@@ -24,6 +24,10 @@ _SIZES: dict[str, dict[str, type]] = {"rrdb": {"growth": int}, "degrader": {}}  
 _OPTIONAL: dict[str, type] = dict.fromkeys(("bundled", "repo", "revision", "file"), str) | {
     "default": bool,
     "scores": dict,
+    "steps": int,
+    "seed": int,
+    "command": str,
+    "research_only": bool,
 }
 
 Network = Literal["rrdb", "degrader"]
@@ -75,6 +79,15 @@ class WeightsEntry:
     scores: Mapping[str, float] = field(default_factory=dict)
     """Measured figures by name; what they are measured on is told in the description."""
 
+    steps: int | None = None
+    """Batches that it learned from, with `seed` and `command`: how it was made, as far as that is known."""
+
+    seed: int | None = None
+    command: str | None = None
+
+    research_only: bool = False
+    """It learned from photos that may be used for research only; whoever uses it is told."""
+
     default: bool = False
     """Used when no weights are named; one for each kind of network."""
 
@@ -86,8 +99,9 @@ class WeightsEntry:
             raise WeightsError(f"network must be {known}, got {self.network!r} at {self.scale}")
         if (self.growth is not None) != (self.network == "rrdb"):
             raise WeightsError("growth belongs to 'rrdb', and to no other network")
-        if min(self.features, self.blocks, 1 if self.growth is None else self.growth, self.size_bytes) < 1:
-            raise WeightsError("features, blocks, growth and bytes must be at least 1")
+        counts = (self.features, self.blocks, self.growth, self.size_bytes, self.steps)
+        if min(count for count in counts if count is not None) < 1:
+            raise WeightsError("features, blocks, growth, bytes and steps must be at least 1")
         if not _HEX64.fullmatch(self.sha256):
             raise WeightsError(f"sha256 must be 64 lower-case hexadecimal digits, got {self.sha256!r}")
         if not all(math.isfinite(value) for value in self.scores.values()):

@@ -33,6 +33,13 @@ class FoundWeights:
     entry: WeightsEntry | None = None
     """What the registry says of it; None when it is not a released one."""
 
+    @property
+    def terms(self) -> str | None:
+        """What whoever uses it has to know; None: nothing."""
+        if self.entry is None or not self.entry.research_only:
+            return None
+        return f"{self.name} is for research only, as are the photos that it learned from: {self.entry.trained_on}."
+
 
 def find_weights(
     name: str | None,

@@ -49,7 +49,8 @@ def written(tmp_path, *tables, head=""):
 
 def test_all_fields_are_read(tmp_path):
     scores = {"psnr-y": 25.5, "lpips": 0.21, "pairs": 100}
-    first = ENTRY | BUNDLED | {"scores": scores, "default": True}
+    making = {"steps": 300, "seed": 0, "command": "ddnsr train ...", "research_only": True}
+    first = ENTRY | BUNDLED | making | {"scores": scores, "default": True}
     second = ENTRY | ON_HUB | {"name": "far", "own": False}
     registry = read_registry(written(tmp_path, first, second), folder=tmp_path)
     assert registry.names == ("tiny-net", "far")
@@ -61,6 +62,8 @@ def test_all_fields_are_read(tmp_path):
     assert (tiny.features, tiny.blocks, tiny.growth, tiny.scale) == (8, 2, 4, 4)
     assert (tiny.sha256, tiny.size_bytes, tiny.bundled, tiny.repo) == (SHA256, 123, BUNDLED["bundled"], None)
     assert tiny.scores == scores
+    assert {name: getattr(tiny, name) for name in making} == making
+    assert not far.research_only
     assert tiny.trained_on == "Nothing"
     assert tiny.own
     assert (far.repo, far.revision, far.file, far.bundled) == ("some-one/nets", COMMIT, "tiny.pth", None)
@@ -91,6 +94,8 @@ def test_a_missing_key_is_refused(tmp_path, key):
         ({"bytes": True}, "bytes must be of type int"),
         ({"features": 0}, "at least 1"),
         ({"blocks": 2.0}, "blocks must be of type int"),
+        ({"steps": 0}, "at least 1"),
+        ({"research_only": "yes"}, "research_only must be of type bool"),
         ({"own": 1}, "own must be of type bool"),
         ({"title": 3}, "title must be of type str"),
         ({"scale": 3}, "scale 1, 2 or 4"),

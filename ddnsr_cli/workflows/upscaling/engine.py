@@ -36,6 +36,8 @@ def start_engine(options: UpscaleOptions, listener: UpscaleListener) -> Engine:
     weights = find_weights(
         options.model, registry=read_registry(), offline=options.offline, on_progress=listener.download
     )
+    if weights.terms:
+        listener.note(weights.terms)
     net, _ = load_sr_net(weights.path)
     upscaler = Upscaler(
         net,
