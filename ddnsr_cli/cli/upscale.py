@@ -11,11 +11,13 @@ from ddnsr_cli.errors import ConfigError
 
 
 class Format(StrEnum):
-    """File formats of results."""
+    """File formats of results, as extensions."""
 
     PNG = "png"
     JPG = "jpg"
+    JPEG = "jpeg"
     WEBP = "webp"
+    TIF = "tif"
     TIFF = "tiff"
     AVIF = "avif"
 
@@ -29,14 +31,33 @@ class Dtype(StrEnum):
     BF16 = "bf16"
 
 
+def _path(text: str) -> Path:
+    """A path as it was given. Raises ConfigError where nothing was: `Path` makes the whole current folder of that."""
+    if not text:
+        raise ConfigError("A path on the command line is empty: was a variable not set? For this folder say '.'.")
+    return Path(text)
+
+
 SIZE, LOOK, FILES, ENGINE = "Size of the result", "Look of the result", "Files", "Speed and memory"
 
 
 def upscale(
-    images: Annotated[list[Path] | None, typer.Argument(help="Pictures or folders of pictures.")] = None,
-    input_: Annotated[list[Path] | None, typer.Option("-i", "--input", help="The same as the argument.")] = None,
+    images: Annotated[
+        list[Path] | None, typer.Argument(parser=_path, metavar="images", help="Pictures or folders of pictures.")
+    ] = None,
+    input_: Annotated[
+        list[Path] | None,
+        typer.Option("-i", "--input", parser=_path, metavar="<path>", help="The same as the argument."),
+    ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="File for one picture, else folder. Default: beside it, _x4.")
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            parser=_path,
+            metavar="<path>",
+            help="File for one picture, else folder. Default: beside it, _x4.",
+        ),
     ] = None,
     model: Model = None,
     scale: Annotated[

@@ -54,6 +54,16 @@ def test_a_folder_without_pictures(ddnsr, quick_model, tmp_path):
     assert_one_line_error(ddnsr("upscale", tmp_path / "in", "-o", tmp_path / "out", "-m", quick_model), tmp_path / "in")
 
 
+@pytest.mark.parametrize("words", [["{}", "-o", "new"], ["-i", "{}", "-o", "new"], ["photo.png", "-o", "{}"]])
+def test_an_empty_path_is_not_the_current_folder(ddnsr, photo, quick_model, tmp_path, monkeypatch, words):
+    photo()
+    monkeypatch.chdir(tmp_path)
+    done = ddnsr("upscale", *(word.format("") for word in words), "-m", quick_model)
+    assert_one_line_error(done, "empty")
+    assert done.code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
+
+
 def test_nothing_given(ddnsr):
     assert_one_line_error(ddnsr("upscale"), "ddnsr upscale")
 

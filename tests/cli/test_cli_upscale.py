@@ -61,7 +61,7 @@ def test_any_size_can_be_asked_for(ddnsr, photo, quick_model, tmp_path, words, s
     assert opened(tmp_path / "o.png").size == size
 
 
-@pytest.mark.parametrize("format_", ["png", "jpg", "webp", "tiff", "avif"])
+@pytest.mark.parametrize("format_", ["png", "jpg", "jpeg", "webp", "tif", "tiff", "avif"])
 def test_every_format_is_written(ddnsr, photo, quick_model, tmp_path, format_):
     source = photo()
     assert ddnsr("upscale", source, "-o", tmp_path / "out", "-f", format_, "-m", quick_model).code == 0
