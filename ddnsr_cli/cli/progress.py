@@ -1,8 +1,11 @@
 """What a person sees while work goes on: bars on a terminal, plain lines elsewhere, all on stderr."""
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from typing import TextIO
 
 from rich.console import Console
 from rich.live import Live
@@ -27,9 +30,21 @@ from ddnsr_cli.workflows.training_run import TrainListener
 from ddnsr_cli.workflows.upscale import UpscaleListener
 
 
-def stderr_console(*, quiet: bool) -> Console:
-    """The console of everything that is not a result. File names are never read as markup."""
-    return Console(stderr=True, quiet=quiet, markup=False, emoji=False, highlight=False, soft_wrap=True)
+def stderr_console(*, quiet: bool, file: TextIO | None = None) -> Console:
+    """The console of everything that is not a result. File names are never read as markup. file: None is stderr."""
+    return Console(file=file, stderr=True, quiet=quiet, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _lasting_stderr() -> Iterator[TextIO | None]:
+    """Standard error under a number of its own: a thread that decodes a picture turns the usual one away meanwhile."""
+    try:
+        handle = os.dup(sys.stderr.fileno())
+    except (OSError, ValueError, AttributeError):  # closed, or a stream without a file
+        yield None
+        return
+    with open(handle, "w", buffering=1, encoding=sys.stderr.encoding, errors=sys.stderr.errors) as stream:  # noqa: PTH123
+        yield stream
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,19 +93,19 @@ class DegradeView:
 @contextmanager
 def degrade_view(*, quiet: bool) -> Iterator[DegradeView]:
     """A bar of pictures with the time left, shown on a terminal only; notes as lines. Errors are told even if quiet."""
-    console = stderr_console(quiet=quiet)
-    errors = stderr_console(quiet=False) if quiet else console
-    columns = (TextColumn("degrading"), BarColumn(), MofNCompleteColumn(), TextColumn("pictures"))
-    with Progress(*columns, *_times(), console=console, transient=True, disable=_hidden(console)) as progress:
-        task = progress.add_task("", total=None)
-        with _download_bar(console) as download:
-            listener = DegradeListener(
-                progress=lambda done, total: progress.update(task, completed=done, total=total),
-                note=lambda text: console.print(f"note: {text}"),
-                failed=lambda error: errors.print(f"error: {' '.join(str(error).split())}"),
-                download=download,
-            )
-            yield DegradeView(listener=listener, clear=progress.stop, resume=progress.start)
+    with _lasting_stderr() as stderr:
+        console, errors = stderr_console(quiet=quiet, file=stderr), stderr_console(quiet=False, file=stderr)
+        columns = (TextColumn("degrading"), BarColumn(), MofNCompleteColumn(), TextColumn("pictures"))
+        with Progress(*columns, *_times(), console=console, transient=True, disable=_hidden(console)) as progress:
+            task = progress.add_task("", total=None)
+            with _download_bar(console) as download:
+                listener = DegradeListener(
+                    progress=lambda done, total: progress.update(task, completed=done, total=total),
+                    note=lambda text: console.print(f"note: {text}"),
+                    failed=lambda error: (errors if quiet else console).print(f"error: {line_of(error)}"),
+                    download=download,
+                )
+                yield DegradeView(listener=listener, clear=progress.stop, resume=progress.start)
 
 
 @contextmanager

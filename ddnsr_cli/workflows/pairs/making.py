@@ -13,13 +13,14 @@ from ddnsr_cli.config import options_to_json
 from ddnsr_cli.data.noise import pair_rng
 from ddnsr_cli.data.unpaired import shrunk
 from ddnsr_cli.degrading import Levels
-from ddnsr_cli.errors import DataError, DdnsrError, ImageWriteError
+from ddnsr_cli.errors import DataError, DdnsrError, ImageWriteError, OutOfMemoryError, UnexpectedError
 from ddnsr_cli.files import atomic_path, sha256_of
 from ddnsr_cli.images.formats import shown
 from ddnsr_cli.images.limits import check_writable
 from ddnsr_cli.images.picture import Metadata, Picture
 from ddnsr_cli.images.read import read_picture
 from ddnsr_cli.images.write import write_picture
+from ddnsr_cli.memory import is_out_of_memory
 from ddnsr_cli.nets.degrader import SCALE
 from ddnsr_cli.workflows.pairs.manifest import HR, LR, PairRecord, PairSettings, PlannedPair
 from ddnsr_cli.workflows.pairs.methods import Made, Method
@@ -101,8 +102,8 @@ class PairMaker:
                 on_tile(0, 1)
         except DdnsrError as failure:
             error = failure
-        except OSError as failure:
-            error = ImageWriteError(f"{shown(job.source)}: {failure.strerror or failure}. Check folders and disk.")
+        except Exception as failure:  # noqa: BLE001  # of one picture: the others go on
+            error = _told(job.source, failure)
         on_share(1.0 - told)
         return Outcome(job=job, written=tuple(written), notes=notes, error=error)
 
@@ -165,6 +166,19 @@ class PairMaker:
             hr_sha256=results[0],
             lr_sha256=results[1],
         )
+
+
+def _told(source: Path, failure: Exception) -> DdnsrError:
+    """An error that no part of the work has put into words."""
+    error: DdnsrError
+    if isinstance(failure, OSError):
+        error = ImageWriteError(f"{shown(source)}: {failure.strerror or failure}. Check folders and disk.")
+    elif is_out_of_memory(failure):
+        error = OutOfMemoryError(f"{shown(source)} needs more memory than there is. Use fewer --workers.")
+    else:
+        error = UnexpectedError(f"{shown(source)}: unexpected {type(failure).__name__}: {failure}")
+    error.__cause__ = failure
+    return error
 
 
 def _link(first: Path, other: Path) -> None:

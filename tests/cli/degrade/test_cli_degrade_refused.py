@@ -1,8 +1,16 @@
 """`ddnsr degrade` on what it cannot use, and what it will not do."""
 
+import sys
+
 import numpy as np
+import pytest
 from pair_folders import records, refused, tree
 from PIL import Image
+
+from ddnsr_cli.cli.progress import degrade_view
+from ddnsr_cli.errors import DataError
+from ddnsr_cli.images.stderr import quiet_stderr
+from ddnsr_cli.workflows.pairs import making
 
 
 def test_bad_pictures_are_skipped_and_named_at_the_end(make, scene, photo):
@@ -25,6 +33,44 @@ def test_bad_noisy_photos_are_drawn_around_and_named_at_the_end(make, scene):
     assert {row["noise_source"] for row in records(scene / "pairs")} == {"y.png", "in/z.png"}
     make("again", "--per-image", 8, "--workers", 1)
     assert tree(scene / "again") == tree(scene / "pairs")
+
+
+def test_what_is_told_while_a_picture_is_read_is_not_lost(capfd, monkeypatch):
+    """Decoders are kept quiet by turning standard error away; other threads read while failures are told."""
+    with open(2, "w", closefd=False) as stderr, monkeypatch.context() as context:  # noqa: PTH123  # as outside of pytest
+        context.setattr(sys, "stderr", stderr)
+        tell_while_decoding()
+    assert capfd.readouterr().err == "error: a.png is bad.\nnote: b.png is odd\n"
+
+
+def tell_while_decoding():
+    with degrade_view(quiet=False) as view, quiet_stderr():
+        view.listener.failed(DataError("a.png is bad."))
+        view.listener.note("b.png is odd")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (ZeroDivisionError("by zero"), 70, "unexpected ZeroDivisionError: by zero (details in "),
+        (MemoryError(), 9, "needs more memory than there is"),
+        (OSError(28, "No space left on device"), 9, "No space left on device"),
+    ],
+)
+def test_an_error_that_nobody_foresaw_stops_no_other_picture(make, scene, monkeypatch, tmp_path, error, code, said):
+    shrink = making.rgb_levels
+
+    def broken(picture):
+        if picture.width == 48:
+            raise error
+        return shrink(picture)
+
+    monkeypatch.setattr(making, "rgb_levels", broken)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    done = make("pairs", "--method", "bicubic", noise=None)
+    assert (done.code, done.err.count("\n")) == (code, 2)
+    assert f"b.jpg: {said}" in done.err.replace("b.jpg needs", "b.jpg: needs")
+    assert len(records(scene / "pairs")) == 2
 
 
 def test_no_noisy_photo_of_use_fails_every_picture(make, scene):
