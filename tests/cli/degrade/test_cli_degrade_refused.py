@@ -37,7 +37,7 @@ def test_bad_noisy_photos_are_drawn_around_and_named_at_the_end(make, scene):
 
 def test_what_is_told_while_a_picture_is_read_is_not_lost(capfd, monkeypatch):
     """Decoders are kept quiet by turning standard error away; other threads read while failures are told."""
-    with open(2, "w", closefd=False) as stderr, monkeypatch.context() as context:  # noqa: PTH123  # as outside of pytest
+    with open(2, "w", closefd=False) as stderr, monkeypatch.context() as context:  # as outside of pytest
         context.setattr(sys, "stderr", stderr)
         tell_while_decoding()
     assert capfd.readouterr().err == "error: a.png is bad.\nnote: b.png is odd\n"
