@@ -412,7 +412,7 @@ def _run_fidelity(request: "FidelityRequest", *, quiet: bool) -> None:
 
 def _run_joint(request: "JointRequest", *, only_check: bool, quiet: bool) -> None:
     from ddnsr_cli.cli.progress import training_view
-    from ddnsr_cli.training.stop import stop_on_signals
+    from ddnsr_cli.training.stop import StopAsked, stop_on_signals
     from ddnsr_cli.training.world import joined_world
     from ddnsr_cli.workflows.train_joint import train_joint
 
@@ -427,7 +427,7 @@ def _run_joint(request: "JointRequest", *, only_check: bool, quiet: bool) -> Non
             stop_on_signals(copies_s=COPIES_S if several else 0.0) as stop,
         ):
             weights = train_joint(request, listener, stop, world)
-    except OtherProcessError as error:
+    except (OtherProcessError, StopAsked) as error:
         sys.exit(error.exit_code)
     if world.is_first:
         typer.echo(weights)

@@ -9,6 +9,14 @@ from types import FrameType
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 
 
+class StopAsked(Exception):  # noqa: N818  # no error: it was wished
+    """A stop was asked for before there was anything to save."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__("Stopped before the first step.")
+        self.exit_code = exit_code
+
+
 class StopRequest:
     """Remembers the first stop signal. A SIGINT after it interrupts at once."""
 

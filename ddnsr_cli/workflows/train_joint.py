@@ -23,7 +23,7 @@ from ddnsr_cli.training.joint import ALONE, JointTrainer
 from ddnsr_cli.training.joint_options import JointOptions
 from ddnsr_cli.training.loop import LoopHooks
 from ddnsr_cli.training.options import Rhythm
-from ddnsr_cli.training.stop import StopRequest
+from ddnsr_cli.training.stop import StopAsked, StopRequest
 from ddnsr_cli.training.world import AgreedStop, World, own_device
 from ddnsr_cli.workflows.joint_photos import MOST_FINDINGS, Teller, examine, photo_sets
 from ddnsr_cli.workflows.joint_show import JointShow, sample_crops
@@ -89,7 +89,7 @@ def train_joint(request: JointRequest, listener: TrainListener, stop: StopReques
 
     world: the processes that train together; the first one writes and talks, the listener of others is not called.
     Raises WeightsError or HubError before any photo is read when VGG19 is not to be had, DataError for photos of no
-    use, TrainingError when the run cannot go on, DeviceError.
+    use, TrainingError when the run cannot go on, DeviceError; StopAsked when the stop comes while photos are looked at.
     """
     listener = listener if world.is_first else SILENT
     device = own_device(world, choose_device(request.device))
@@ -98,9 +98,15 @@ def train_joint(request: JointRequest, listener: TrainListener, stop: StopReques
     judges = load_judges(request.options, request.judges, listener.download)
     helpers = _helpers(request, device, fresh=saved is None)
     teller = Teller(listener.note)
+
+    def looked(done: int, total: int) -> None:
+        listener.photo(done, total)
+        if stop and world.size == 1:  # several stop together, at the first step
+            raise StopAsked(stop.exit_code)
+
     folders = request.hr, request.lr
     if saved is None and world.is_first:  # a run that goes on was looked at when it began
-        examine(folders, request.options, teller=teller, on_photo=listener.photo, most=MOST_FINDINGS)
+        examine(folders, request.options, teller=teller, on_photo=looked, most=MOST_FINDINGS)
     lr_set, hr_sets = photo_sets(folders, request.target, request.options, teller)
     photos = {"lr": photo_list(request.lr, lr_set.photos), "hr": _target_list(request, hr_sets)}
     record = _record(request, judges, saved, hr_sets, photos)

@@ -1,6 +1,7 @@
 """What a joint run keeps, and how it goes back to it: roll-back, numbered states, the best one."""
 
 import json
+import signal
 
 import pytest
 from joint_run import joint_words, vgg_file, write_photos
@@ -120,6 +121,25 @@ def test_a_numbered_state_takes_the_place_of_the_last_one(train, tmp_path):
     state(run).write_bytes(state(run, "step_0000002").read_bytes())
     assert train(run, "--steps", 3).code == 0
     assert state(run).read_bytes() == whole
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="signals of Unix")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
+def test_a_stop_does_not_wait_until_all_photos_are_looked_at(train, monkeypatch, tmp_path, name):
+    number, looked = getattr(signal, name), []
+
+    def check_photos(hr, lr, *, options, on_photo):
+        for photo in range(1, 1000):
+            looked.append(photo)
+            if photo == 3:
+                signal.raise_signal(number)
+            on_photo(photo, 1000)
+
+    monkeypatch.setattr("ddnsr_cli.workflows.joint_photos.check_photos", check_photos)
+    done = train(tmp_path / "run", "--steps", 5)
+    assert (done.code, done.out, done.err) == (128 + number, "", "")
+    assert looked == [1, 2, 3]
+    assert not (tmp_path / "run").exists()
 
 
 class Killed(BaseException):
