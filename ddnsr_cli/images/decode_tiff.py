@@ -15,6 +15,8 @@ from ddnsr_cli.images.iptc import iptc_of
 from ddnsr_cli.images.picture import Metadata, Pixels
 from ddnsr_cli.images.tiff_header import TiffHeader, read_tiff_header
 
+_DEPTHS = (1, 2, 4, 8, 16, 32)
+
 
 def decode_tiff(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     """The first page of a TIFF; camera raw is refused. Damage raises whatever the decoders raise."""
@@ -22,6 +24,7 @@ def decode_tiff(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     if header.is_camera_raw:
         raise ImageReadError(f"{shown(path)} is a camera raw file. Develop it first, to TIFF or PNG.")
     check_size(path, header.width, header.height, max_pixels)
+    _check_kind(header)
     iptc = iptc_of(header.iptc) if header.iptc else None
     metadata = Metadata(icc=header.icc, exif=header.exif, xmp=header.xmp, dpi=header.dpi, iptc=iptc)
     decoded = None
@@ -36,9 +39,17 @@ def decode_tiff(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     return replace(decoded, notes=(*pages, *decoded.notes, *others, *place))
 
 
-def _decode_with_vips(file: BinaryIO, header: TiffHeader, metadata: Metadata) -> Decoded:
+def _check_kind(header: TiffHeader) -> None:
+    """Refuse by name what the decoders would call damage, or show in colours that it does not have."""
     if header.colour_channels == 0:
         raise ValueError("its colours are of an unknown kind")
+    if header.is_signed:
+        raise ValueError("its samples are signed and have no agreed white")
+    if header.bits not in _DEPTHS:
+        raise ValueError(f"its samples have {header.bits} bits")
+
+
+def _decode_with_vips(file: BinaryIO, header: TiffHeader, metadata: Metadata) -> Decoded:
     samples, notes = vips_samples(file, "TIFF")
     alpha: Pixels | None = None
     if header.alpha_channel is not None and header.alpha_channel < samples.shape[2]:

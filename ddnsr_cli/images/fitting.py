@@ -30,6 +30,8 @@ def fitting_metadata(picture: Picture, file_format: str) -> tuple[Metadata, tupl
         iptc=metadata.iptc if file_format in _HOLD_IPTC else None,
     )
     notes = _without_place(fitting, file_format)
+    if file_format == "WebP" and picture.is_gray and fitting.icc:
+        notes.append("WebP holds no gray: it was converted to sRGB by its profile, which was left out")
     if metadata.iptc and not fitting.iptc:
         notes.append(f"{file_format} has no place for IPTC data; they were left out")
     if file_format == "JPEG":

@@ -185,6 +185,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, (struct.error, EOFError)):
         return "it is cut short, or its header makes no sense"
     lines = str(getattr(error, "strerror", None) or error).strip().split("\n")
-    deepest = _LIBRARY_PLACE.sub("", lines[-1])
+    deepest = _LIBRARY_PLACE.sub("", lines[-1].strip())
+    if deepest.startswith("decoder error"):  # of Pillow; all that follows is a number
+        return "its pixels are damaged, or compressed in a rare way"
     words = "".join(char if char.isprintable() else "?" for char in deepest).strip(" .")
     return words[:120] or type(error).__name__

@@ -33,8 +33,9 @@ DESCRIPTIVE_TAGS = frozenset(
 
 _ALPHA_KINDS = (1, 2)  # multiplied into the colours, straight; both decoders divide the former out
 
-_PALETTE = 3
-_CHANNELS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3, 9: 3}  # by photometric interpretation
+_PALETTE, _LAB = 3, 8
+_CHANNELS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}  # by photometric interpretation
+_SIGNED = 2  # by sample format
 _REDUCED_OR_MASK = 1 | 4
 _SENSOR_DATA = (32803, 34892)
 _MAP_TAGS = frozenset((33550, 33922, 34264, 34735))  # GeoTIFF: how large a pixel is on the ground, and where
@@ -52,6 +53,9 @@ class TiffHeader:
 
     bits: int
     """Bits of the deepest sample."""
+
+    is_signed: bool
+    """Its samples may be below 0, and it is not for Lab. Pillow would take those of 8 bits for what they are not."""
 
     colour_channels: int
     """1 (gray, palette), 3 (RGB, YCbCr, Lab) or 4 (CMYK); 0: something else."""
@@ -133,6 +137,7 @@ def _header(fields: dict[int, Field], layout: Layout, *, is_cr2: bool, pages: in
         width=numbers(WIDTH, 0)[0],
         height=numbers(LENGTH, 0)[0],
         bits=max(numbers(BITS, 1)),
+        is_signed=photometric != _LAB and _SIGNED in numbers(SAMPLE_FORMAT),
         colour_channels=channels,
         is_palette=photometric == _PALETTE,
         alpha_channel=None if alpha is None else channels + alpha,

@@ -1,5 +1,6 @@
 """TIFF of every depth, colour space, compression and layout."""
 
+import re
 import struct
 import time
 from io import BytesIO
@@ -130,11 +131,26 @@ def test_jpeg_inside_a_tiff(enlarged):
     check(enlarged(data), smooth(48, 48), tolerance=6)
 
 
-def test_kinds_without_an_agreed_meaning_are_refused_by_name(enlarged):
-    for samples in (noise(6, 6, 1, np.uint16).astype(np.int16), noise(6, 6, 1, np.uint16).astype(np.complex64)):
-        result = enlarged(tiff(samples), "odd.tif")
-        assert (result.code, result.err.count("\n")) == (3, 1)
-        assert "odd.tif" in result.err
+@pytest.mark.parametrize(
+    ("dtype", "said"),
+    [(np.int8, "signed"), (np.int16, "signed"), (np.int32, "signed"), (np.uint64, "64 bits"), (np.float64, "64 bits"),
+     (np.complex64, "64 bits")],
+)  # fmt: skip
+def test_samples_without_an_agreed_meaning_are_refused_by_name(enlarged, dtype, said):
+    result = enlarged(tiff(noise(6, 6, 1, np.uint16).astype(dtype)), "odd.tif")
+    assert (result.code, result.err.count("\n")) == (3, 1)
+    assert "odd.tif" in result.err
+    assert said in result.err
+
+
+@pytest.mark.parametrize("photometric", [9, 10, 32845], ids=["ICCLab", "ITULab", "LogLuv"])
+def test_colours_that_would_come_out_as_others_are_refused(enlarged, photometric):
+    data = bytearray(tiff(flat(np.uint8, 3)))
+    at = data.index(struct.pack("<HHI", 262, 3, 1)) + 8
+    data[at : at + 2] = struct.pack("<H", photometric)
+    result = enlarged(bytes(data), "odd.tif")
+    assert (result.code, result.err.count("\n")) == (3, 1)
+    assert "its colours are of an unknown kind" in result.err
 
 
 def test_smaller_copies_behind_the_picture_are_no_pages(enlarged):
@@ -166,3 +182,14 @@ def test_channels_of_no_known_meaning_are_told(enlarged):
     samples = noise(12, 10, 4)
     image = Image.frombytes("RGBX", (10, 12), samples.tobytes())
     check(enlarged(encoded(image, "TIFF")), samples[..., :3], note="1 channels beyond its colours were left out")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_compression_that_nobody_knows_is_told_without_words_for_programmers(enlarged, dtype):
+    data = bytearray(tiff(flat(dtype, 3)))
+    at = data.index(struct.pack("<HHI", 259, 3, 1)) + 8
+    data[at : at + 2] = struct.pack("<H", 60_000)
+    result = enlarged(bytes(data), "odd.tif")
+    assert (result.code, result.err.count("\n")) == (3, 1)
+    assert "ompress" in result.err
+    assert not re.search("vips|error -", result.err)

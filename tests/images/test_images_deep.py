@@ -93,8 +93,9 @@ def test_pnm_of_any_depth_is_scaled_to_white(read, kind, largest):
     np.testing.assert_array_equal(picture.pixels, np.floor(levels * white / largest + 0.5))
 
 
-def test_deep_lab_becomes_rgb(read):
+@pytest.mark.parametrize("space", ["lab", "labs"], ids=["floating point", "signed"])
+def test_deep_lab_becomes_rgb(read, space):
     image = vips_image(smooth(32, 32), "srgb")
-    picture = read(image.colourspace("lab").tiffsave_buffer())
+    picture = read(image.colourspace(space).tiffsave_buffer())
     assert picture.depth_bits == 16
     assert np.abs(picture.pixels / 257 - smooth(32, 32)).mean() < 1

@@ -129,8 +129,10 @@ def test_a_gray_picture_becomes_srgb_in_webp(tmp_path, alpha):
     levels = np.full((32, 32, 1), 55, np.uint8)  # as much light as level 128 of sRGB
     opacity = np.full((32, 32), 200, np.uint8) if alpha else None
     for profile, seen in ((linear_gray_profile(), 128), (GRAY, 55), (None, 55)):
-        write_picture(Picture(pixels=levels, alpha=opacity, metadata=Metadata(icc=profile)), tmp_path / "a.webp")
+        picture = Picture(pixels=levels, alpha=opacity, metadata=Metadata(icc=profile))
+        notes = write_picture(picture, tmp_path / "a.webp")
         read = read_picture(tmp_path / "a.webp")
+        assert any("converted to sRGB" in note for note in notes) == (profile is not None)
         assert read.metadata.icc is None
         assert np.abs(read.pixels.astype(int) - seen).max() <= 2
         assert (read.alpha is not None and (read.alpha == 200).all()) == alpha
