@@ -58,13 +58,18 @@ def _classical_way(method: Method, photos: NoisePhotos | None, options: DegradeO
 
 def _learned_way(photos: NoisePhotos | None, options: DegradeOptions, download: Progress) -> Way:
     device = choose_device(options.device)
-    weights = find_weights(
-        options.model,
-        registry=read_registry(),
-        network="degrader",
-        offline=options.offline,
-        on_progress=download,
-    )
+    try:
+        weights = find_weights(
+            options.model,
+            registry=read_registry(),
+            network="degrader",
+            offline=options.offline,
+            on_progress=download,
+        )
+    except WeightsError as error:
+        if options.model is None:
+            raise WeightsError(f"{error} Or take --method patches, which needs none.") from error
+        raise
     net, metadata = load_degrader(weights.path)
     dual_input = takes_noise(metadata, weights.path)
     if dual_input and photos is None:

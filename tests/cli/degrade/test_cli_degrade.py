@@ -14,6 +14,8 @@ from PIL import Image
 from ddnsr_cli.data.pairs import match_pairs
 from ddnsr_cli.data.photos import decode_rgb
 from ddnsr_cli.files import sha256_of
+from ddnsr_cli.registry import Registry, WeightsEntry
+from ddnsr_cli.workflows.pairs import ways
 
 
 def test_pairs_lie_in_two_folders_under_the_same_names(make, scene):
@@ -171,6 +173,41 @@ def test_a_run_folder_is_a_model_and_its_name_is_all_that_is_told(make, scene):
     degrader(scene / "runs/mine/degrader.safetensors")
     assert make("pairs", model=scene / "runs/mine").code == 0
     assert {row["model"] for row in records(scene / "pairs")} == {"mine"}
+
+
+def test_the_bundled_degrader_is_the_default(make, ddnsr, scene, small_degrader, monkeypatch):
+    entry = WeightsEntry(
+        name="ddnsr-camera",
+        title="A camera",
+        description="Of these tests.",
+        network="degrader",
+        features=4,
+        blocks=1,
+        scale=4,
+        sha256=sha256_of(small_degrader),
+        size_bytes=small_degrader.stat().st_size,
+        licence="MIT",
+        by="ddnsr",
+        own=True,
+        trained_on="nothing",
+        bundled=small_degrader.name,
+        default=True,
+    )
+    monkeypatch.setattr(ways, "read_registry", lambda: Registry(entries=(entry,), folder=small_degrader.parent))
+    done = ddnsr("degrade", scene / "hr", "--noise-source", scene / "noisy", "-o", scene / "default", "--offline")
+    assert done.code == 0, done.err
+    assert {row["model"] for row in records(scene / "default")} == {"ddnsr-camera"}
+    make("named")
+    assert (scene / "default/lr/a.png").read_bytes() == (scene / "named/lr/a.png").read_bytes()
+
+
+def test_without_a_default_the_user_is_told_what_to_name(ddnsr, scene, monkeypatch):
+    monkeypatch.setattr(ways, "read_registry", lambda: Registry(entries=()))
+    done = ddnsr("degrade", scene / "hr", "--noise-source", scene / "noisy", "-o", scene / "none")
+    assert (done.code, done.out, done.err.count("\n")) == (5, "", 1)
+    assert "Name one with -m" in done.err
+    assert "--method patches" in done.err
+    assert not (scene / "none").exists()
 
 
 def test_a_single_input_degrader_is_fed_zeros(make, scene):
