@@ -60,8 +60,9 @@ class JointShow:
                 net = self.trainer.emas["sr_net"].average
                 scores = validation_scores(net, pairs, self.trainer.device, lpips=lpips)
                 self._tell_scores(step, scores)
+                record["latest"] = {"step": step, "pairs": len(pairs), **scores}
                 if _is_better(scores, record.get("best")):
-                    record["best"] = {"step": step, **scores}
+                    record["best"] = record["latest"]
                     self.folder.save(self.trainer, record, name="best")
 
         return LoopHooks(

@@ -35,11 +35,12 @@ ddnsr upscale photo.jpg -m {name} -o out.png
 |---|---|
 | track | {track} |
 | steps | {step} |
-| source (noisy LR) | {lr} |
-| target (clean HR) | {hr}, type {target} |
-| Judges behind the losses | {judges} |
+| source (noisy LR) | {lr}{lr_photos} |
+| target (clean HR) | {hr}{hr_photos}, type {target} |
+| judges behind the losses | {judges} |
+| their features are divided by | {scales} |
 | begun with | reconstruction: {begun}; degrader: {d_begun} |
-| validation | {best} |
+| validation | {scores} |
 
 Licence: that of the photos it was trained on decides; fill it in before you publish.
 
@@ -130,6 +131,8 @@ def joint_card(name: str, options: JointOptions, step: int, record: Mapping[str,
         step=step,
         lr=data["lr"],
         hr=data["hr"] or "made from the source",
+        lr_photos=_photos(data.get("lr_photos")),
+        hr_photos=_photos(data.get("hr_photos")),
         target=data["target"],
         judges="; ".join(
             f"{record[name]['source']}, sha256 {record[name]['sha256'][:16]}..."
@@ -138,7 +141,8 @@ def joint_card(name: str, options: JointOptions, step: int, record: Mapping[str,
         ),
         begun=_begun(record.get("start_from"), otherwise="nearest-neighbour start"),
         d_begun=_begun(record.get("start_degrader"), otherwise="averages of squares, and the finest detail"),
-        best=_scores(record.get("best")),
+        scales=_scales(options, record.get("scales", {})),
+        scores=_scores(record.get("latest"), record.get("best")),
         options=json.dumps(options_to_json(options), indent=2),
     )
 
@@ -147,8 +151,21 @@ def _begun(weights: Mapping[str, str] | None, *, otherwise: str) -> str:
     return otherwise if weights is None else f"{weights['file']}, sha256 {weights['sha256'][:16]}..."
 
 
-def _scores(best: Mapping[str, float] | None) -> str:
-    if best is None:
-        return "none"
-    figures = ", ".join(f"{name} {value:.4g}" for name, value in best.items() if name != "step")
-    return f"best at step {best['step']}: {figures}"
+def _photos(count: int | None) -> str:
+    return "" if count is None else f", {count} photos"
+
+
+def _scales(options: JointOptions, scales: Mapping[str, float]) -> str:
+    layers = vars(options.layers)
+    return ", ".join(f"{loss} ({layers[loss]}): {scale:.4g}" for loss, scale in scales.items()) or "nothing"
+
+
+def _scores(latest: Mapping[str, float] | None, best: Mapping[str, float] | None) -> str:
+    told = {"latest, of step": latest, "best, of step": best}
+    return "; ".join(f"{name} {_figures(scores)}" for name, scores in told.items() if scores is not None) or "none"
+
+
+def _figures(scores: Mapping[str, float]) -> str:
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in scores.items() if name not in {"step", "pairs"})
+    pairs = f", {scores['pairs']} pairs" if "pairs" in scores else ""
+    return f"{scores['step']}{pairs}: {figures}"

@@ -41,8 +41,11 @@ from ddnsr_cli.workflows.training_run import SILENT, TrainListener, drive
 FREE_TO_CHANGE = ("schedule.steps", "stream.workers", "clip_norm", "compiled")
 """Options that a resumed run may change: they decide how on, not what is learned."""
 
-RECORDED = "track", "data", "photos", "vgg", "perceptual_lpips", "scales", "start_from", "start_degrader", "best"
-"""What a save keeps beside the state; `best` as validation goes on."""
+RECORDED = (
+    *("track", "data", "photos", "vgg", "perceptual_lpips", "scales", "start_from", "start_degrader"),
+    *("latest", "best"),
+)
+"""What a save keeps beside the state; scores, the latest and the best, as validation goes on."""
 
 MEASURED_PHOTOS = 8  # crops on which the features' scales are measured
 
@@ -109,7 +112,7 @@ def train_joint(request: JointRequest, listener: TrainListener, stop: StopReques
         examine(folders, request.options, teller=teller, on_photo=looked, most=MOST_FINDINGS)
     lr_set, hr_sets = photo_sets(folders, request.target, request.options, teller)
     photos = {"lr": photo_list(request.lr, lr_set.photos), "hr": _target_list(request, hr_sets)}
-    record = _record(request, judges, saved, hr_sets, photos)
+    record = _record(request, judges, saved, (lr_set, hr_sets), photos)
     trainer = JointTrainer(request.options, eyes_of(request.options, judges, record["scales"], device), device, world)
     if folder.resume(trainer, free_to_change=FREE_TO_CHANGE) is not None:
         listener.note(f"resumed {request.run} at step {trainer.step}")
@@ -196,7 +199,7 @@ def _record(
     request: JointRequest,
     judges: Judges,
     saved: Mapping[str, Any] | None,
-    hr_sets: Sequence[PhotoSet],
+    sets: tuple[PhotoSet, Sequence[PhotoSet]],
     photos: Mapping[str, str],
 ) -> dict[str, Any]:
     """What is saved beside the state: which data and feature weights, and the scales measured at the start.
@@ -208,12 +211,15 @@ def _record(
         _refuse_other_asking(request, saved)
         refuse_other_photos(request.run, saved["photos"], photos)
         return {name: saved[name] for name in RECORDED if name in saved}
+    lr_set, hr_sets = sets
     return {
         "track": request.track,
         "data": {
             "lr": request.lr.name,
             "hr": None if request.hr is None else request.hr.name,
             "target": str(request.target.kind),
+            "lr_photos": len(lr_set.photos),
+            "hr_photos": sum(len(one.photos) for one in hr_sets),
         },
         "photos": dict(photos),
         **judges.record,

@@ -1,6 +1,7 @@
 """`ddnsr train --track` as a user runs it, with networks of a few thousand parameters and a random VGG19."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -57,10 +58,19 @@ def test_a_run_leaves_models_card_samples_and_report(train, ddnsr, tmp_path):
     _, metadata = load_sr_net(run / "sr.safetensors")
     training = json.loads(metadata["training"])
     assert (training["phase"], training["track"], training["step"]) == ("joint", 1, 2)
-    assert training["data"] == {"hr": "hr", "lr": "lr", "target": "div2k"}
+    assert training["data"] == {"hr": "hr", "lr": "lr", "target": "div2k", "hr_photos": 3, "lr_photos": 3}
     assert json.loads(metadata["options"]) == json.loads((run / "options.json").read_text())
     assert json.loads(metadata["versions"]).keys() == {"ddnsr", "python", "torch"}
-    assert "track | 1" in (run / "README.md").read_text()
+    card = (run / "README.md").read_text()
+    scale = training["scales"]["cycle"]
+    for part in (
+        "track | 1",
+        "(noisy LR) | lr, 3 photos",
+        "vgg19.safetensors, sha256 ",
+        f"cycle (conv2_2): {scale:.4g}",
+    ):
+        assert part in card
+    assert "validation | none" in card
     assert "<svg" in (run / "report.html").read_text()
     with Image.open(run / "samples/step_0000002.png") as samples:
         assert samples.width > 5 * 32
@@ -105,7 +115,10 @@ def test_validation_keeps_the_best(train, tmp_path, photo):
     photo("val/lr/a.png", width=24, height=24), photo("val/hr/a.png", width=96, height=96)
     assert train(tmp_path / "run", "--val", tmp_path / "val", "--steps", 1).code == 0
     assert (tmp_path / "run/state/best.safetensors").exists()
-    assert "best at step 1" in (tmp_path / "run/README.md").read_text()
+    card = (tmp_path / "run/README.md").read_text()
+    assert re.search(
+        r"validation \| latest, of step 1, 1 pairs: psnr_db [\d.]+, ssim [\d.]+; best, of step 1, 1 pairs", card
+    )
 
 
 def test_validation_pairs_are_given_in_one_way(train, tmp_path):
