@@ -38,8 +38,10 @@ def scene(tmp_path_factory):
 
 @pytest.fixture
 def begun(scene, tmp_path):
-    """A copy of the run of two steps, to be spoilt."""
-    return shutil.copytree(scene.begun, tmp_path / "run")
+    """A copy of the run of two steps, to be spoilt; its log is empty, so that a disk is not full of that."""
+    run = shutil.copytree(scene.begun, tmp_path / "run")
+    (run / "log.jsonl").unlink()
+    return run
 
 
 def state_of(run):
