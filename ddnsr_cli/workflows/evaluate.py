@@ -14,7 +14,7 @@ from ddnsr_cli.errors import ImageWriteError
 from ddnsr_cli.images.formats import shown
 from ddnsr_cli.images.picture import Picture
 from ddnsr_cli.images.write import WriteOptions, write_picture
-from ddnsr_cli.workflows.evaluation.contestants import Contestant
+from ddnsr_cli.workflows.evaluation.contestants import Contestant, labelled
 from ddnsr_cli.workflows.evaluation.definition import define
 from ddnsr_cli.workflows.evaluation.entrants import (
     check_wishes,
@@ -56,6 +56,7 @@ def evaluate(options: EvaluateOptions, listener: EvaluateListener) -> Outcome:
     degrade = load_way_back(options, device, listener)
     contestants = load_contestants(options, device, listener)
     check_wishes(options, contestants)
+    _refuse_to_lose(options, contestants)
     judging_device = torch.device("cpu") if device.type == "mps" else device  # metrics are in float64
     judge = load_judge(options, judging_device, listener)
     measures = choose_measures(options, judging_device, judge, degrade)
@@ -93,6 +94,18 @@ class _PictureStore:
             raise ImageWriteError(f"{shown(path.parent)} cannot be made ({error.strerror}). Choose another.") from error
         write_picture(Picture(pixels=pixels), path, self._options)
         self.paths[label, subject.name] = path
+
+
+def _refuse_to_lose(options: EvaluateOptions, contestants: Sequence[Contestant]) -> None:
+    """No picture that is read is written over, and none that is written is read the next time."""
+    if options.keep is None:
+        return
+    read = [options.lr, options.hr, *(Path(labelled(text)[1]) for text in options.sr)]
+    for one in contestants:
+        place = (options.keep / _folder_name(one.label)).resolve()
+        for folder in (path.resolve() for path in read if path is not None):
+            if place == folder or place in folder.parents or folder in place.parents:
+                raise ImageWriteError(f"--keep would write to {shown(place)}, where pictures are read. Give another.")
 
 
 @contextmanager

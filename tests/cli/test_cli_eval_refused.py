@@ -150,3 +150,15 @@ def test_a_folder_that_cannot_be_made(ddnsr, pairs, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     done = ddnsr("eval", "--hr", pairs[1], "--sr", pairs[1], "--keep", tmp_path / "file", "--lpips", "none")
     assert_refused(done, 4, tmp_path / "file")
+
+
+def test_kept_pictures_are_never_put_where_pictures_are_read(ddnsr, pairs, tmp_path):
+    lr, hr = pairs
+    results = write_results(tmp_path / "sr", hr, 3)
+    before = (results / "a.png").read_bytes()
+    words = ["eval", "--lr", lr, "--hr", hr, "-m", "bicubic", "--sr", results, "--lpips", "none"]
+    assert_refused(ddnsr(*words, "--keep", tmp_path), 4, "--keep would write to", results)
+    assert_refused(ddnsr(*words, "--keep", lr), 4, "--keep would write to", lr / "bicubic")
+    assert (results / "a.png").read_bytes() == before
+    assert not (lr / "bicubic").exists()
+    assert ddnsr(*words, "--keep", tmp_path / "kept").code == 0

@@ -8,6 +8,7 @@ from ddnsr_cli.workflows.evaluation.pages.shown import lead_model, worst_first, 
 from ddnsr_cli.workflows.evaluation.pages.tables import CLEAR_P, comparison_html, means_html, values_html
 from ddnsr_cli.workflows.evaluation.scores import Evaluation
 from ddnsr_cli.workflows.evaluation.summary import Summary, summarise
+from ddnsr_cli.workflows.evaluation.tables import counted
 from ddnsr_cli.workflows.webpage.shell import PageKind, page_html, words, write_page
 
 PAGE = PageKind(
@@ -39,7 +40,7 @@ def write_eval_page(evaluation: Evaluation, page: Path, *, against: str | None) 
     order = worst_first(evaluation, lead, summary.worst_by)
     cards, sliders = worst_median_best(order, MOST_CARDS), set(worst_median_best(order, MOST_SLIDERS))
     parts = {
-        "heading": f"{_count(len(evaluation.models), 'model')} on {_count(len(order), 'picture')}",
+        "heading": f"{counted(len(evaluation.models), 'model')} on {counted(len(order), 'picture')}",
         "means": means_html(evaluation, summary),
         "comparison": _comparison_section(evaluation, summary),
         "definition": words(evaluation.definition),
@@ -75,7 +76,3 @@ def _embedding_note(cards: int, sliders: int, subjects: int) -> str:
         f"smoothing; they show the place where the models differ most. Whole pictures are compressed (JPEG, quality "
         f"{SLIDER_QUALITY}, at most {MOST_SLIDER_PX} pixels a side).{some} {full} a slider."
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -47,7 +47,7 @@ def write_text(path: Path, text: str) -> None:
 def tables(evaluation: Evaluation, summary: Summary) -> list[Table]:
     """Means, then the comparison where one was asked for, then the worst pictures."""
     means = Table(
-        title=f"{len(evaluation.subjects)} pictures, mean [95 % interval]",
+        title=f"{counted(len(evaluation.subjects), 'picture')}, mean [95 % interval]",
         header=("", *(metric.title for metric in evaluation.metrics)),
         rows=tuple(
             (
@@ -58,6 +58,11 @@ def tables(evaluation: Evaluation, summary: Summary) -> list[Table]:
         ),
     )
     return [means, *_comparison(evaluation, summary), _worst(evaluation, summary)]
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 picture`, `1,200 pictures`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def interval_text(interval: Interval, metric: Metric, *, signed: bool = False) -> str:
@@ -82,7 +87,8 @@ def rank_tables(ranks: RankTable) -> list[Table]:
     """Mean opinion ranks, the best first, and who was placed before whom."""
     models = tuple(shown(Path(row.model)) for row in ranks.rows)
     means = Table(
-        title=f"Mean opinion rank [95 % interval] by {len(ranks.raters)} raters on {ranks.pictures} pictures",
+        title=f"Mean opinion rank [95 % interval] by {counted(len(ranks.raters), 'rater')} on "
+        f"{counted(ranks.pictures, 'picture')}",
         header=("", "rank (1 is the best)", "votes"),
         rows=tuple(
             (model, interval_text(row.rank, RANK), str(row.votes))
