@@ -121,17 +121,21 @@ def load_lpips(
         file = Path(folder).expanduser() / name
     if file is not None:
         return _with_heads(trunk, file, file.name, advice)
-    classifier = _TORCHVISION[trunk]
-    if (here := cached(classifier)) is None and offline:
-        raise WeightsError(f"LPIPS needs {classifier.name}, which is not in PyTorch's cache. {advice}")
     try:
-        if here is None and trunk == "vgg":
-            here = fetch_tensors(VGG16_ON_HUB, trunk_shapes(trunk), on_progress=on_progress, hub=hub)
-            return _with_heads(trunk, here, str(VGG16_ON_HUB), advice)
-        here = here or fetch_classifier(classifier, on_progress=on_progress)
+        here, source = _trunk(trunk, offline=offline, on_progress=on_progress, hub=hub)
     except (HubError, WeightsError) as error:
-        raise type(error)(f"{error} {advice}") from error
-    return _with_heads(trunk, here, classifier.name, advice)
+        raise (WeightsError if offline else type(error))(f"LPIPS needs a classifier: {error} {advice}") from error
+    return _with_heads(trunk, here, source, advice)
+
+
+def _trunk(trunk: str, *, offline: bool, on_progress: Progress | None, hub: HubAccess) -> tuple[Path, str]:
+    """A classifier's file from one of the caches, or fetched, and what to call it. Raises HubError, WeightsError."""
+    file = _TORCHVISION[trunk]
+    if trunk == "vgg" and cached(file) is None:  # of the Hub's, a ninth does
+        shapes = trunk_shapes(trunk)
+        path = fetch_tensors(VGG16_ON_HUB, shapes, offline=offline, on_progress=on_progress, hub=hub)
+        return path, str(VGG16_ON_HUB)
+    return fetch_classifier(file, offline=offline, on_progress=on_progress), file.name
 
 
 def _with_heads(trunk: str, file: Path, source: str, advice: str) -> FeatureWeights:

@@ -213,7 +213,8 @@ def test_lpips_comes_from_a_file_or_from_the_folder_that_the_environment_names(l
 def test_lpips_without_a_file_tells_what_to_set(monkeypatch, tmp_path):
     monkeypatch.delenv(LPIPS_FOLDER, raising=False)
     words = ["DDNSR_LPIPS", "--lpips FILE", "lpips_alex_v0.1.safetensors", "AlexNet"]
-    told(WeightsError, lambda: load_lpips("alex"), "alexnet-owt-7be5be79.pth", "not in PyTorch's cache", *words)
+    told(WeightsError, lambda: load_lpips("alex"), "alexnet-owt-7be5be79.pth", "not in the cache", *words)
+    told(WeightsError, lambda: load_lpips("vgg"), "timm/vgg16.tv_in1k", "not in the cache", "VGG16 (features.*)")
     monkeypatch.setattr(classifiers, "SERVER", "http://127.0.0.1:9")
     told(HubError, lambda: load_lpips("alex", offline=False), "could not be fetched", *words)
     monkeypatch.setenv(LPIPS_FOLDER, str(tmp_path))
@@ -252,7 +253,7 @@ def test_lpips_comes_from_pytorchs_cache(monkeypatch, tmp_path):
     file = tmp_path / "hub" / "checkpoints" / "alexnet-owt-7be5be79.pth"
     file.parent.mkdir(parents=True)
     torch.save(random_trunk("alex"), file)
-    told(WeightsError, lambda: load_lpips("alex"), "not in PyTorch's cache")  # the name alone is not enough
+    told(WeightsError, lambda: load_lpips("alex"), "not in the cache")  # the name alone is not enough
     alexnet = replace(classifiers.ALEXNET, sha256=sha256_of(file))
     monkeypatch.setitem(feature_weights._TORCHVISION, "alex", alexnet)
     found = load_lpips("alex")
@@ -272,6 +273,9 @@ def test_vgg16_for_lpips_comes_from_the_hub_in_part(fake_hub, access, monkeypatc
     assert sum(tensor.nbytes for tensor in state.values()) == 58_858_752  # of 553 MB
     assert fetched_bytes(fake_hub) < 58_858_752 + 8192
     assert "timm/vgg16.tv_in1k@3394518cba29" in found.source
+    fake_hub.requests.clear()
+    assert load_lpips("vgg", hub=access).sha256 == found.sha256  # offline
+    assert fake_hub.requests == []
 
 
 def test_an_unknown_trunk_is_refused():
