@@ -111,6 +111,7 @@ def _planned(found: Found, output: Path, options: DegradeOptions) -> Job:
         target = OutputNames(folder=output, suffix=suffix).target(found)
         pairs.append(
             PlannedPair(
+                source=found.source,
                 name=target.relative_to(output).as_posix(),
                 hr_source=found.relative.as_posix(),
                 hr_source_bytes=size_of(found.source),

@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 from ddnsr_cli.config import changed_options, options_to_json
 from ddnsr_cli.errors import ConfigError, ImageWriteError
-from ddnsr_cli.files import atomic_path, is_there
+from ddnsr_cli.files import atomic_path, is_there, sha256_of
 
 MANIFEST = "manifest.jsonl"
 HR, LR = "hr", "lr"
@@ -81,6 +81,9 @@ class PairRecord(PairSettings):
 class PlannedPair:
     """A pair that is wanted."""
 
+    source: Path
+    """The HR picture."""
+
     name: str
     hr_source: str
     hr_source_bytes: int
@@ -104,17 +107,18 @@ class Manifest:
         self.records: dict[Key, PairRecord] = {record.key: record for record in records}
         self.lost = len(lines) - len(records)
         """Lines that say nothing: cut short by a kill, or of another version."""
+        self._digests: dict[Path, str] = {}
 
     def is_finished(self, pair: PlannedPair, settings: PairSettings) -> bool:
         """Whether a pair is recorded as what is wanted, and both files are there."""
         record = self.records.get(pair.key)
-        wanted = record is not None and not _differences(record, pair, settings)
+        wanted = record is not None and not self._differences(record, pair, settings)
         return wanted and all(is_there(self.folder / side / pair.name) for side in (HR, LR))
 
     def refuse_others(self, pairs: Iterable[PlannedPair], settings: PairSettings) -> None:
         """Raises ConfigError when pairs that are wanted were made of another HR file, or under other settings."""
         known = ((pair, self.records[pair.key]) for pair in pairs if pair.key in self.records)
-        others = [changed for pair, record in known if (changed := _differences(record, pair, settings))]
+        others = [changed for pair, record in known if (changed := self._differences(record, pair, settings))]
         if not others:
             return
         told = ", ".join(f"{name} {_short(old)} -> {_short(new)}" for name, (old, new) in others[0].items())
@@ -159,6 +163,31 @@ class Manifest:
         except OSError as error:
             raise self._unwritable(error) from error
 
+    def _differences(self, record: PairRecord, pair: PlannedPair, settings: PairSettings) -> dict[str, tuple[Any, Any]]:
+        """Name -> (as it was made, as it is wanted) of all that differs."""
+        before = {name: getattr(record, name) for name in ("name", "hr_source_bytes", "hr_source_sha256")}
+        now = {
+            "name": pair.name,
+            "hr_source_bytes": pair.hr_source_bytes,
+            "hr_source_sha256": self._source_sha256(record, pair),
+        }
+        if before == now and record.settings == settings:
+            return {}
+        return changed_options(before | options_to_json(record.settings), now | options_to_json(settings))
+
+    def _source_sha256(self, record: PairRecord, pair: PlannedPair) -> str:
+        """Of the HR picture; as recorded, unread, where it was not touched since the pair was made, or is not there."""
+        try:
+            status = pair.source.stat()
+            made_ns = (self.folder / LR / record.name).stat().st_mtime_ns
+            if max(status.st_mtime_ns, status.st_ctime_ns) < made_ns or status.st_size != record.hr_source_bytes:
+                return record.hr_source_sha256
+            if pair.source not in self._digests:
+                self._digests[pair.source] = sha256_of(pair.source)
+        except OSError:  # reading it will tell
+            return record.hr_source_sha256
+        return self._digests[pair.source]
+
     def _remove(self, path: Path) -> None:
         try:
             path.unlink(missing_ok=True)
@@ -175,15 +204,6 @@ class Manifest:
 
     def _unwritable(self, error: OSError) -> ImageWriteError:
         return ImageWriteError(f"{self.path} cannot be written ({error.strerror or error}). Free space, or another -o.")
-
-
-def _differences(record: PairRecord, pair: PlannedPair, settings: PairSettings) -> dict[str, tuple[Any, Any]]:
-    """Name -> (as it was made, as it is wanted) of all that differs."""
-    if (record.name, record.hr_source_bytes, record.settings) == (pair.name, pair.hr_source_bytes, settings):
-        return {}
-    before = {"name": record.name, "hr_source_bytes": record.hr_source_bytes, **options_to_json(record.settings)}
-    now = {"name": pair.name, "hr_source_bytes": pair.hr_source_bytes, **options_to_json(settings)}
-    return changed_options(before, now)
 
 
 def _line(record: PairRecord) -> bytes:

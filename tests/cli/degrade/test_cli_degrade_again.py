@@ -8,8 +8,11 @@ import time
 
 import pytest
 from pair_folders import pixels, records, refused, tree
+from PIL import Image
 
 from ddnsr_cli.data.pairs import match_pairs
+from ddnsr_cli.files import sha256_of
+from ddnsr_cli.workflows.pairs import manifest
 
 
 def test_a_second_run_skips_what_is_there(make, scene):
@@ -54,6 +57,21 @@ def test_a_picture_that_changed_is_not_mixed_up_with_what_it_was(make, scene, ph
     assert make("pairs", "--overwrite").code == 0
     assert pixels(scene / "pairs/lr/a.png").shape == (12, 20, 3)
     assert len(match_pairs(scene / "pairs/lr", scene / "pairs/hr", scale=4)) == 3
+
+
+def test_a_picture_that_changed_and_kept_its_length_is_found_out(make, scene, monkeypatch):
+    path = scene / "hr/plain.bmp"
+    Image.new("RGB", (48, 40), (10, 20, 30)).save(path)
+    make("pairs", "--per-image", 2)
+    path.touch()
+    read = []
+    monkeypatch.setattr(manifest, "sha256_of", lambda path: read.append(path) or sha256_of(path))
+    assert "8 pairs were there already" in make("pairs", "--per-image", 2).err  # touched, and still the same
+    assert read == [path]  # the one that was touched, once
+    Image.new("RGB", (48, 40), (200, 20, 30)).save(path)
+    refused(make("pairs", "--per-image", 2), 2, "2 of these pairs", "hr_source_sha256", "--overwrite")
+    assert make("pairs", "--per-image", 2, "--overwrite").code == 0
+    assert tuple(pixels(scene / "pairs/hr/plain_2.png")[0, 0]) == (200, 20, 30)
 
 
 def test_a_kill_at_any_time_costs_only_the_pairs_in_hand(make, scene, photo, small_degrader):

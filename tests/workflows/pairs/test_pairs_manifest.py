@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -26,7 +27,9 @@ RECORD = PairRecord(
     hr_sha256="45" * 32,
     lr_sha256="67" * 32,
 )
-PAIR = PlannedPair(name="deep/a.png", hr_source="deep/a.jpg", hr_source_bytes=100, variant=1)
+PAIR = PlannedPair(
+    source=Path("not/here/a.jpg"), name="deep/a.png", hr_source="deep/a.jpg", hr_source_bytes=100, variant=1
+)
 OTHER = replace(RECORD, name="b.png", hr_source="b.png")
 
 
