@@ -62,7 +62,7 @@ def evaluate(
     ] = Reference.HR,
     degrader: Annotated[
         str | None,
-        typer.Option(help="Self-consistency through this degrader (file or run folder).", rich_help_panel=HOW),
+        typer.Option(help="Self-consistency through this degrader, as -m of degrade.", rich_help_panel=HOW),
     ] = None,
     crop_border: Annotated[
         int, typer.Option(min=0, help="Border that no metric sees, HR pixels.", rich_help_panel=HOW)
