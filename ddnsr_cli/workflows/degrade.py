@@ -54,6 +54,8 @@ def degrade_images(
     noisy = _noisy_photos(output, options)
     photos = NoisePhotos(noisy, max_pixels=options.max_pixels) if noisy else None
     way = choose_way(photos, options, listener.download)
+    if way.terms:
+        listener.note(way.terms)
     wanted = [_planned(one, output, options) for one in found]
     manifest = _opened(output, [pair for job in wanted for pair in job.pairs], way.settings, options, listener)
     todo, skipped = _unfinished(wanted, manifest, way.settings)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from eval_files import levels, save, write_lpips, write_pairs, write_results
 from PIL import Image
 
 from ddnsr_cli.checkpoint import load_sr_net, save_sr_net
+from ddnsr_cli.registry import read_registry
+from ddnsr_cli.workflows.evaluation import entrants
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +85,15 @@ def test_the_bundled_model_is_the_default(told, pairs):
     assert list(told("--lr", pairs[0], "--hr", pairs[1], "--offline")["models"]) == ["bicubic", "ddnsr-lite"]
 
 
+def test_of_weights_for_research_only_the_user_is_told(ddnsr, pairs, monkeypatch):
+    ours = read_registry()
+    entries = tuple(replace(entry, research_only=True) for entry in ours.entries)
+    monkeypatch.setattr(entrants, "read_registry", lambda: replace(ours, entries=entries))
+    done = ddnsr("eval", "--lr", pairs[0], "--hr", pairs[1], "--lpips", "none")
+    assert done.code == 0
+    assert done.err.startswith("note: ddnsr-lite is for research only")
+
+
 def test_models_come_from_runs_and_foreign_files_and_may_be_named(told, pairs, small_net, as_layout, tmp_path):
     run = tmp_path / "runs" / "mine"
     run.mkdir(parents=True)
@@ -149,7 +161,6 @@ def test_lpips_that_is_named_is_fetched_and_found_again_offline(ddnsr, pairs, tm
     """From a server in the place of PyTorch's; by default nothing is fetched, and what is there is used."""
     import functools
     import threading
-    from dataclasses import replace
     from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
     from ddnsr_cli import feature_weights

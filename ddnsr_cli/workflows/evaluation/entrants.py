@@ -1,5 +1,6 @@
 """From what the user names to what is compared, and by what."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -40,6 +41,7 @@ def load_contestants(
     finished = [_finished(text, options) for text in options.sr]
     weights = _weights(options, read_registry(), listener)
     refuse_doubles([*([BICUBIC] if options.lr else []), *(label for label, _ in weights), *(f.label for f in finished)])
+    _tell_terms([found for _, found in weights], listener)
     networks = [load_network(found, label, device, listener.note) for label, found in weights]
     return (*([Bicubic()] if options.lr else []), *networks, *finished)
 
@@ -55,6 +57,7 @@ def load_way_back(options: EvaluateOptions, device: torch.device, listener: Eval
         offline=options.offline,
         on_progress=listener.download,
     )
+    _tell_terms([found], listener)
     return LearnedDegrade(found, device)
 
 
@@ -108,6 +111,12 @@ def check_wishes(options: EvaluateOptions, contestants: tuple[Contestant, ...]) 
     ranked = sum(label != BICUBIC for label in labels)
     if options.ranking is not None and not 2 <= ranked <= MOST_MODELS:
         raise ConfigError(f"--ranking takes 2 to {MOST_MODELS} models or folders beside bicubic, got {ranked}.")
+
+
+def _tell_terms(weights: Iterable[FoundWeights], listener: EvaluateListener) -> None:
+    for found in weights:
+        if found.terms:
+            listener.note(found.terms)
 
 
 def _finished(text: str, options: EvaluateOptions) -> Finished:

@@ -35,6 +35,9 @@ class Way:
     bytes_each: int
     """Memory of one worker beside the picture itself."""
 
+    terms: str | None = None
+    """What whoever uses the model has to know."""
+
 
 def choose_way(photos: NoisePhotos | None, options: DegradeOptions, download: Progress) -> Way:
     """The method that is asked for, its network loaded.
@@ -83,6 +86,7 @@ def _learned_way(photos: NoisePhotos | None, options: DegradeOptions, download: 
         model=name,
         photos=used,
         bytes_each=window_bytes(net.config),
+        terms=weights.terms,
     )
 
 

@@ -192,11 +192,13 @@ def test_the_bundled_degrader_is_the_default(make, ddnsr, scene, small_degrader,
         trained_on="nothing",
         bundled=small_degrader.name,
         default=True,
+        research_only=True,
     )
     monkeypatch.setattr(ways, "read_registry", lambda: Registry(entries=(entry,), folder=small_degrader.parent))
     done = ddnsr("degrade", scene / "hr", "--noise-source", scene / "noisy", "-o", scene / "default", "--offline")
     assert done.code == 0, done.err
     assert {row["model"] for row in records(scene / "default")} == {"ddnsr-camera"}
+    assert done.err.startswith("note: ddnsr-camera is for research only")
     make("named")
     assert (scene / "default/lr/a.png").read_bytes() == (scene / "named/lr/a.png").read_bytes()
 
