@@ -3,7 +3,7 @@
 from ddnsr_cli.images.picture import Picture
 
 RESIZE_BYTES = 18  # a sample of a resized result while it is made: four times float32, once or twice itself
-PLANE_BYTES = 12  # a sample of the input as float: for the network, and what the result shrinks to, and its like
+PLANE_BYTES = 16  # a sample of the input as float: for the network, and what each step of the result shrinks to
 
 
 def result_bytes(picture: Picture, size: tuple[int, int], scale: int) -> int:
