@@ -7,7 +7,7 @@ from enum import StrEnum
 import torch
 from torch import Tensor
 
-from ddnsr_cli.errors import NotFiniteError
+from ddnsr_cli.errors import DeviceError, NotFiniteError
 
 
 class Precision(StrEnum):
@@ -26,6 +26,18 @@ def mixed_precision(device: torch.device, precision: Precision) -> torch.autocas
     """Within it, networks compute in the number format asked for."""
     half = precision is Precision.BF16 or (precision is Precision.AUTO and device.type == "cuda")
     return torch.autocast(device.type, torch.bfloat16, enabled=half)
+
+
+def refuse_without_compiler(device: torch.device) -> None:
+    """Compile a trifle. Raises DeviceError, saying why, where torch.compile does not work: mostly for want of gcc."""
+    try:
+        torch.compile(torch.neg)(torch.ones(2, device=device))
+    except Exception as cause:  # compilers fail in classes of their own
+        reason = " ".join(str(cause).partition("Set TORCHDYNAMO_VERBOSE")[0].split())[:200]
+        raise DeviceError(
+            f"--compile does not work on {device} here ({type(cause).__name__}: {reason}). Install a C++ compiler, or "
+            f"leave --compile out."
+        ) from cause
 
 
 def to_floats(levels: Tensor, device: torch.device) -> Tensor:

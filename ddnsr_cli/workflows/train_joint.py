@@ -23,6 +23,7 @@ from ddnsr_cli.training.joint import ALONE, JointTrainer
 from ddnsr_cli.training.joint_options import JointOptions
 from ddnsr_cli.training.loop import LoopHooks
 from ddnsr_cli.training.options import Rhythm
+from ddnsr_cli.training.pieces import refuse_without_compiler
 from ddnsr_cli.training.stop import StopAsked, StopRequest
 from ddnsr_cli.training.world import AgreedStop, World, own_device
 from ddnsr_cli.workflows.joint_photos import MOST_FINDINGS, Teller, examine, photo_sets
@@ -96,6 +97,8 @@ def train_joint(request: JointRequest, listener: TrainListener, stop: StopReques
     """
     listener = listener if world.is_first else SILENT
     device = own_device(world, choose_device(request.device))
+    if request.options.compiled:
+        refuse_without_compiler(device)
     folder = RunFolder(request.run)
     saved = folder.numbers(request.options, free_to_change=FREE_TO_CHANGE)
     judges = load_judges(request.options, request.judges, listener.download)

@@ -264,6 +264,20 @@ def test_the_critic_goes_with_its_loss(ddnsr, scene, tmp_path):
     assert json.loads((tmp_path / "run/options.json").read_text())["critic"] == "none"
 
 
+def test_a_machine_without_a_compiler_is_told(train, monkeypatch, tmp_path):
+    def compile_net(_net):
+        def run(_input):
+            raise RuntimeError("No C++ compiler found.\n\nSet TORCHDYNAMO_VERBOSE=1 for more")
+
+        return run
+
+    monkeypatch.setattr("torch.compile", compile_net)
+    done = train(tmp_path / "run", "--steps", 1, "--compile")
+    refused(done, 7, "--compile", "(RuntimeError: No C++ compiler found.)", "leave --compile out")
+    assert len(done.err.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_schedule_is_the_one_asked_for(train, tmp_path):
     words = ("--rate", 0.001, "--rise", 2, "--halve-at", "3,4", "--steps", 5, "--log-every", 1)
     assert train(tmp_path / "run", *words).code == 0
