@@ -69,7 +69,8 @@ def test_validation_scores_are_logged(ddnsr, photos, photo, tmp_path):
     words = ("--val-lr", tmp_path / "val/LR", "--val-hr", tmp_path / "val/HR")
     run = tmp_path / "run"
     assert ddnsr("train", "--fidelity", "--hr", photos, "-o", run, "--steps", 1, *SMALL, *words).code == 0
-    (row,) = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    figures, row = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert (figures["step"], row["step"], "l1" in figures) == (1, 1, True)
     assert 10 < row["psnr_db"] < 60
     assert 0 < row["ssim"] < 1
 
