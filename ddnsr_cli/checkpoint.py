@@ -92,6 +92,11 @@ def load_degrader(path: Path) -> tuple[Degrader, dict[str, str]]:
     return net.eval().requires_grad_(False), metadata
 
 
+def holds_degrader(path: Path) -> bool:
+    """Whether a file of weights is a degrader's, by what it says of itself. Raises WeightsError as `load_degrader`."""
+    return _kind(path) == "safetensors" and DEGRADER_KEY in _read_safetensors(path)[1]
+
+
 def _sizes(config: "DataclassInstance") -> str:
     return json.dumps(options_to_json(config), sort_keys=True)
 

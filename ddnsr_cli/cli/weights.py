@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 weights = typer.Typer(help="List, describe, fetch, convert and publish models.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="Registry name, file, run folder, or org/repo[:file] on the Hub.")]
+NewFile = Annotated[Path, typer.Option("-o", "--output", help="The .safetensors file to write.")]
+Half = Annotated[bool, typer.Option("--half", help="Store half precision: half the size.")]
 
 
 @weights.command("list")
@@ -65,19 +67,32 @@ def pull(name: Name, offline: Offline = False, quiet: Quiet = False) -> None:
 
 
 @weights.command()
-def convert(
-    name: Name,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The .safetensors file to write.")],
-    half: Annotated[bool, typer.Option("--half", help="Store half precision: half the size.")] = False,
-    offline: Offline = False,
-    quiet: Quiet = False,
-) -> None:
-    """Any RRDB file of the field (.pth or .safetensors) to safetensors with today's names."""
+def convert(name: Name, output: NewFile, half: Half = False, offline: Offline = False, quiet: Quiet = False) -> None:
+    """Any RRDB file of the field (.pth or .safetensors), or a degrader, to safetensors with today's names."""
     from ddnsr_cli.cli.progress import download_view
     from ddnsr_cli.workflows.convert import convert_weights
 
     with download_view(quiet=quiet) as download:
         convert_weights(name, output, half=half, offline=offline, on_progress=download)
+    typer.echo(output)
+
+
+@weights.command()
+def mix(
+    first: Name,
+    second: Name,
+    output: NewFile,
+    share: Annotated[float, typer.Option(help="How much of the second, 0 to 1.")] = 0.5,
+    half: Half = False,
+    offline: Offline = False,
+    quiet: Quiet = False,
+) -> None:
+    """A network between two of the same sizes: a milder form of what the second one learned after the first."""
+    from ddnsr_cli.cli.progress import download_view
+    from ddnsr_cli.workflows.convert import mix_weights
+
+    with download_view(quiet=quiet) as download:
+        mix_weights((first, second), share, output, half=half, offline=offline, on_progress=download)
     typer.echo(output)
 
 

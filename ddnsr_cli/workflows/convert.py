@@ -1,26 +1,65 @@
-"""`ddnsr weights convert`: a checkpoint of the field as safetensors with our names."""
+"""`ddnsr weights convert` and `mix`: checkpoints in, one safetensors file with our names out."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
-from ddnsr_cli.checkpoint import load_sr_net, save_sr_net
-from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.checkpoint import holds_degrader, load_degrader, load_sr_net, save_degrader, save_sr_net
+from ddnsr_cli.errors import ConfigError, WeightsError
+from ddnsr_cli.files import sha256_of
 from ddnsr_cli.registry import read_registry
-from ddnsr_cli.weights import find_weights
+from ddnsr_cli.weights import FoundWeights, find_weights
+
+Progress = Callable[[int, int], None]
 
 
-def convert_weights(
-    name: str, output: Path, *, half: bool, offline: bool, on_progress: Callable[[int, int], None] | None
-) -> None:
-    """Find `name` as `-m` does and write it to `output`; the metadata of the source is kept.
+def convert_weights(name: str, output: Path, *, half: bool, offline: bool, on_progress: Progress | None) -> None:
+    """Find `name` as `-m` does, a degrader too, and write it to `output`; the metadata of the source is kept.
 
     Raises WeightsError or HubError when it cannot be found or read, ConfigError for an output that exists or is
     not named .safetensors.
     """
+    _check_output(output)
+    found = _found(name, offline=offline, on_progress=on_progress)
+    if holds_degrader(found.path):
+        degrader, metadata = load_degrader(found.path)
+        save_degrader(output, degrader, metadata=metadata, half=half)
+        return
+    net, metadata = load_sr_net(found.path)
+    save_sr_net(output, net, metadata=metadata, half=half)
+
+
+def mix_weights(
+    names: tuple[str, str], share: float, output: Path, *, half: bool, offline: bool, on_progress: Progress | None
+) -> None:
+    """Write the network between two of the same sizes, `share` of the way from the first to the second.
+
+    Between a network and what it became by more training lie networks that do a part of what that training taught
+    (Wang et al., ESRGAN, 2018, section 3.4: network interpolation).
+    share: 0 to 1. Raises ConfigError for another, WeightsError when the sizes differ, and as `convert_weights`.
+    """
+    if not 0 <= share <= 1:
+        raise ConfigError(f"--share lies between 0 (all the first) and 1 (all the second), got {share:g}.")
+    _check_output(output)
+    first, second = (_found(name, offline=offline, on_progress=on_progress) for name in names)
+    net, other = load_sr_net(first.path)[0].float(), load_sr_net(second.path)[0].float()
+    if net.config != other.config:
+        raise WeightsError(f"{first.name} and {second.name} have other sizes ({net.config}, {other.config}).")
+    theirs = other.state_dict()
+    net.load_state_dict({key: ours.lerp(theirs[key], share) for key, ours in net.state_dict().items()})
+    parts = [
+        {"name": found.path.name, "sha256": sha256_of(found.path), "share": part}
+        for found, part in ((first, 1 - share), (second, share))
+    ]
+    save_sr_net(output, net, metadata={"mix": json.dumps(parts)}, half=half)
+
+
+def _check_output(output: Path) -> None:
     if output.suffix != ".safetensors":
         raise ConfigError(f"{output} must end in .safetensors.")
     if output.exists():
         raise ConfigError(f"{output} exists. Remove it, or give another name with -o.")
-    found = find_weights(name, registry=read_registry(), offline=offline, on_progress=on_progress)
-    net, metadata = load_sr_net(found.path)
-    save_sr_net(output, net, metadata=metadata, half=half)
+
+
+def _found(name: str, *, offline: bool, on_progress: Progress | None) -> FoundWeights:
+    return find_weights(name, registry=read_registry(), network=None, offline=offline, on_progress=on_progress)

@@ -37,6 +37,7 @@ SURFACE = {
     "weights info": "name",
     "weights pull": "name --offline -q/--quiet",
     "weights convert": "name -o/--output --half --offline -q/--quiet",
+    "weights mix": "first second -o/--output --share --half --offline -q/--quiet",
     "weights push": "run repo --licence/--license --private --dry-run --toml -q/--quiet",
 }
 

@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 
-from ddnsr_cli.checkpoint import load_sr_net
+from ddnsr_cli.checkpoint import load_degrader, load_sr_net, save_degrader, save_sr_net
+from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
 from ddnsr_cli.registry import read_registry
 
 
@@ -75,3 +76,50 @@ def test_half_precision_halves_the_file(ddnsr, quick_model, tmp_path):
     lr = torch.rand(1, 3, 9, 7)
     torch.testing.assert_close(net(lr), full(lr), rtol=0, atol=2e-3)
     assert (tmp_path / "half.safetensors").stat().st_size < quick_model.stat().st_size
+
+
+def test_a_degrader_is_converted_too(ddnsr, tmp_path):
+    torch.manual_seed(0)
+    degrader, source, target = (
+        Degrader(DegraderConfig(features=4, blocks=1)),
+        tmp_path / "d.safetensors",
+        tmp_path / "h.safetensors",
+    )
+    save_degrader(source, degrader, metadata={"options": "{}"}, half=False)
+    assert ddnsr("weights", "convert", source, "-o", target, "--half").code == 0
+    converted, metadata = load_degrader(target)
+    assert metadata["options"] == "{}"
+    hr, lr = torch.rand(1, 3, 32, 32), torch.rand(1, 3, 8, 8)
+    with torch.inference_mode():
+        torch.testing.assert_close(converted.float()(hr, lr), degrader(hr, lr), rtol=0, atol=5e-3)
+    assert target.stat().st_size < source.stat().st_size
+
+
+def test_a_mix_lies_between_two_networks(ddnsr, small_net, tmp_path):
+    ends, share = [small_net(), small_net()], 0.25
+    torch.manual_seed(1)
+    for parameter in ends[1].parameters():
+        parameter.data.add_(torch.randn_like(parameter))
+    files = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    for file, net in zip(files, ends, strict=True):
+        save_sr_net(file, net, metadata={}, half=False)
+    target = tmp_path / "mix.safetensors"
+    assert ddnsr("weights", "mix", *files, "--share", share, "-o", target).code == 0
+    mixed, metadata = load_sr_net(target)
+    for key, value in mixed.state_dict().items():
+        first, second = (net.state_dict()[key] for net in ends)
+        torch.testing.assert_close(value, (1 - share) * first + share * second)
+    assert [part["share"] for part in json.loads(metadata["mix"])] == [0.75, 0.25]
+
+
+def test_a_mix_that_makes_no_sense_is_refused(ddnsr, quick_model, small_net, tmp_path):
+    save_sr_net(tmp_path / "wide.safetensors", small_net(features=12), metadata={}, half=False)
+    for second, share, code, word in (
+        (quick_model, 1.5, 2, "between 0"),
+        (tmp_path / "wide.safetensors", 0.5, 5, "other sizes"),
+    ):
+        done = ddnsr("weights", "mix", quick_model, second, "--share", share, "-o", tmp_path / "out.safetensors")
+        assert done.code == code
+        assert word in done.err
+        assert done.err.count("\n") == 1
+    assert not (tmp_path / "out.safetensors").exists()
