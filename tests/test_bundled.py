@@ -1,5 +1,6 @@
-"""The model that people meet first: its size, its seams, and that it does what it is for."""
+"""The models that come along: sizes, seams, and that each does what it is for."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ddnsr_cli.checkpoint import load_sr_net
+from ddnsr_cli.checkpoint import load_degrader, load_sr_net
 from ddnsr_cli.images.tiles import TileConfig
 from ddnsr_cli.inference import Upscaler
 from ddnsr_cli.metrics.fidelity import psnr_db, ssim
@@ -19,9 +20,16 @@ COFFEE = Path(__file__).parent.parent / "examples" / "coffee.png"
 CPU = torch.device("cpu")
 
 
+LITE = ("ddnsr-lite", "ddnsr-lite-fidelity")
+
+
+def network(name):
+    return load_sr_net(find_weights(name, registry=read_registry(), offline=True).path)[0]
+
+
 @pytest.fixture(scope="module")
 def net():
-    return load_sr_net(find_weights(None, registry=read_registry(), offline=True).path)[0]
+    return network(None)
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +53,14 @@ def test_it_is_small_and_what_the_registry_says(net):
     assert entry.scores
 
 
+def test_a_degrader_comes_along_and_is_what_the_registry_says():
+    found = find_weights(None, registry=read_registry(), network="degrader", offline=True)
+    degrader, metadata = load_degrader(found.path)
+    assert (degrader.config.features, degrader.config.blocks) == (found.entry.features, found.entry.blocks)
+    assert json.loads(metadata["options"])["dual_input"]
+    assert found.entry.size_bytes <= 3_000_000
+
+
 def largest_seam(net, lr, tiles):
     whole = Upscaler(net, device=CPU, tiles=TileConfig(tile_px=None)).whole(lr)
     tiled = Upscaler(net, device=CPU, tiles=tiles)
@@ -62,7 +78,8 @@ def test_without_a_halo_the_seams_would_show(net, photo):
     assert largest_seam(net, lr, TileConfig(tile_px=48, halo_px=0, blend_px=0)) > 1 / 255
 
 
-def test_it_beats_bicubic_on_a_noisy_photo(net, photo):
+@pytest.mark.parametrize("name", LITE)
+def test_it_beats_bicubic_on_a_noisy_photo(name, photo):
     """The photo shrunk four times, with noise of 8 levels: the way the validation pairs are made."""
     hr = as_tensor(photo)
     small = np.array(photo.resize((photo.width // 4, photo.height // 4), Image.Resampling.BICUBIC), float)
@@ -70,15 +87,29 @@ def test_it_beats_bicubic_on_a_noisy_photo(net, photo):
     lr = Image.fromarray(noisy.round().clip(0, 255).astype(np.uint8))
     bicubic = as_tensor(lr.resize(photo.size, Image.Resampling.BICUBIC))
     with torch.inference_mode():
-        sr = net(as_tensor(lr)).clamp(0, 1)
+        sr = network(name)(as_tensor(lr)).clamp(0, 1)
     assert psnr_db(sr, hr, crop_px=4) > psnr_db(bicubic, hr, crop_px=4) + 0.8
     assert ssim(sr, hr, crop_px=4) > ssim(bicubic, hr, crop_px=4) + 0.06
 
 
-def test_flat_gray_keeps_its_colour(net):
-    """Mean colour of flat patches moves by less than a level, from black to white."""
+@pytest.mark.parametrize(("name", "most"), [("ddnsr-lite", 1.5), ("ddnsr-lite-fidelity", 0.5)])
+def test_flat_gray_keeps_its_colour(name, most):
+    """Levels by which the mean colour of flat patches moves, from black to white, before the colours are mended."""
+    net = network(name)
     with torch.inference_mode():
         for level in (0, 32, 64, 128, 192, 224, 255):
             sr = net(torch.full((1, 3, 24, 24), level / 255)).clamp(0, 1)
             shift = (sr[..., 16:-16, 16:-16].mean(dim=(2, 3)) * 255 - level).abs().max()
-            assert shift < 1, level
+            assert shift < most, level
+
+
+def test_the_degrader_carries_noise(photo):
+    """Twice the noise beside a picture is twice the noise in its partner, to a third."""
+    degrader = load_degrader(find_weights(None, registry=read_registry(), network="degrader").path)[0].float()
+    hr = as_tensor(photo.crop((100, 60, 356, 316)))
+    rng = torch.Generator().manual_seed(0)
+    field = torch.randn(1, 3, 64, 64, generator=rng) / 255
+    with torch.inference_mode():
+        quiet, *noisy = (degrader(hr, (0.5 + sigma * field).clamp(0, 1)) for sigma in (0, 6, 12))
+    levels = [((made - quiet) * 255).std().item() for made in noisy]
+    assert levels == pytest.approx([6, 12], rel=1 / 3)

@@ -124,7 +124,8 @@ def test_table3_has_the_rows_at_hand_and_names_the_others(ddnsr, quick_model, tm
     lr, hr = write_pairs(tmp_path)
     done = ddnsr("eval", "--lr", lr, "--hr", hr, "--table3", "-m", f"ddnsr l2={quick_model}", "--lpips", "none")
     assert done.code == 0, done.err
-    assert [line.split("  ")[0] for line in done.out.splitlines()[2:5]] == ["bicubic", "ddnsr-lite", "ddnsr l2"]
+    rows = [line.split("  ")[0] for line in done.out.splitlines()[2:6]]
+    assert rows == ["bicubic", "ddnsr-lite", "ddnsr-lite-fidelity", "ddnsr l2"]
     assert done.err.count("\n") == 1
     for word in ("ESRGAN (ddnsr weights pull esrgan)", "Impressionism (", "DDNSR GAN (ddnsr train --track 1,"):
         assert word in done.err

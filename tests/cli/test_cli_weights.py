@@ -16,7 +16,7 @@ def test_list_names_every_model_with_its_licence(ddnsr):
         assert entry.name in line
         assert entry.licence in line
         assert line.startswith("*") == entry.default
-    assert sum(line.startswith("*") for line in lines) == 1
+    assert sum(line.startswith("*") for line in lines) == 2  # one that enlarges, one degrader
 
 
 def test_list_as_json_is_complete(ddnsr):
