@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ddnsr_cli.cli.options import Device, Offline, Quiet
-from ddnsr_cli.errors import ConfigError, OtherProcessError
+from ddnsr_cli.errors import ConfigError, DataError, OtherProcessError
 
 if TYPE_CHECKING:
     from ddnsr_cli.data.stream import StreamConfig
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from ddnsr_cli.training.joint_options import JointOptions
     from ddnsr_cli.training.options import Rhythm
     from ddnsr_cli.training.pieces import Precision as TrainPrecision
+    from ddnsr_cli.training.stop import StopRequest
     from ddnsr_cli.workflows.train_fidelity import FidelityRequest
     from ddnsr_cli.workflows.train_joint import JointRequest
+    from ddnsr_cli.workflows.training_run import Trained
 
 COPIES_S = 2.0  # torchrun hands on a Ctrl-C within milliseconds
 OF_TRACKS = {
@@ -404,10 +406,8 @@ def _run_fidelity(request: "FidelityRequest", *, quiet: bool) -> None:
     from ddnsr_cli.workflows.train_fidelity import train_fidelity
 
     with stop_on_signals() as stop, training_view(quiet=quiet) as listener:
-        weights = train_fidelity(request, listener, stop)
-    typer.echo(weights)
-    if stop:
-        sys.exit(stop.exit_code)
+        trained = train_fidelity(request, listener, stop)
+    _end(trained, stop)
 
 
 def _run_joint(request: "JointRequest", *, only_check: bool, quiet: bool) -> None:
@@ -426,18 +426,33 @@ def _run_joint(request: "JointRequest", *, only_check: bool, quiet: bool) -> Non
             training_view(quiet=quiet or not world.is_first) as listener,
             stop_on_signals(copies_s=COPIES_S if several else 0.0) as stop,
         ):
-            weights = train_joint(request, listener, stop, world)
+            trained = train_joint(request, listener, stop, world)
     except (OtherProcessError, StopAsked) as error:
         sys.exit(error.exit_code)
-    if world.is_first:
-        typer.echo(weights)
+    _end(trained, stop, talks=world.is_first)
+
+
+def _end(trained: "Trained", stop: "StopRequest", *, talks: bool = True) -> None:
+    """Give the result, and the status of what was amiss. Raises DataError when photos had to be replaced.
+
+    talks: whether to say something; of several processes one does, and all end alike.
+    """
+    from ddnsr_cli.workflows.training_run import refuse_replaced
+
+    if talks:
+        typer.echo(trained.weights)
     if stop:
         sys.exit(stop.exit_code)
+    if talks:
+        refuse_replaced(trained)
+    elif trained.replaced:
+        sys.exit(DataError.exit_code)
 
 
 def _check(request: "JointRequest", *, quiet: bool) -> None:
     from ddnsr_cli.cli.progress import training_view
-    from ddnsr_cli.workflows.joint_photos import Teller, examine, photo_sets
+    from ddnsr_cli.workflows.joint_photos import examine, photo_sets
+    from ddnsr_cli.workflows.teller import Teller
 
     folders = (request.hr, request.lr)
     with training_view(quiet=quiet) as listener:

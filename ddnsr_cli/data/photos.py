@@ -82,9 +82,12 @@ def stored_size(path: Path) -> tuple[int, int]:
 
 
 def split_by_size(paths: Sequence[Path], least_px: int) -> tuple[list[Path], list[Path]]:
-    """(large enough, too small): photos whose shorter side has, or has not, `least_px` pixels."""
+    """(large enough, too small): photos whose shorter side has, or has not, `least_px` pixels, by their headers.
+
+    Raises ImageReadError as `decode_rgb`.
+    """
     large: list[Path] = []
     small: list[Path] = []
     for path in paths:
-        (large if min(photo_size(path)) >= least_px else small).append(path)
+        (large if min(stored_size(path)) >= least_px else small).append(path)
     return large, small

@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ddnsr_cli.data.pairs import PhotoPair
-from ddnsr_cli.data.photos import decode_rgb
-from ddnsr_cli.data.stream import CropVisits, Pair, StreamConfig
-from ddnsr_cli.errors import DataError
+from ddnsr_cli.data.stream import CropVisits, Pair, PairVisit, StreamConfig
+from ddnsr_cli.data.targets import Refusal, read_or_refuse
+
+Photos = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+"""(lr, hr)."""
 
 
 class ReadyPairs(CropVisits):
@@ -22,17 +24,26 @@ class ReadyPairs(CropVisits):
         self.pairs = list(pairs)
         self.scale = scale
 
-    def __getitem__(self, visit: int) -> Pair:
-        """The crops of one visit. Raises ImageReadError for a damaged photo, DataError for one too small."""
+    def __getitem__(self, visit: int) -> PairVisit:
+        """The crops of one visit. Raises DataError when no pair can be used."""
+        number, (lr, hr), refused = self.first_usable(visit, self._read)
         rng = np.random.default_rng([self.stream.seed, 1, visit])
-        pair = self.pairs[self.photo_number(visit)]
-        lr, hr = decode_rgb(pair.lr), decode_rgb(pair.hr)
         side = self.stream.crop_px // self.scale
-        if min(lr.shape[:2]) < side or hr.shape[:2] != (lr.shape[0] * self.scale, lr.shape[1] * self.scale):
-            raise DataError(f"{pair.hr} is smaller than a crop, or not {self.scale} times {pair.lr}. Remove the pair.")
         crops = [self._crop(lr, hr, side, rng) for _ in range(self.stream.crops_per_photo)]
         lr_crops, hr_crops = (torch.stack(list(half)) for half in zip(*crops, strict=True))
-        return lr_crops, hr_crops
+        return PairVisit(crops=(lr_crops, hr_crops), photo=number, refused=refused)
+
+    def _read(self, number: int) -> Photos | Refusal:
+        """A pair, or what is wrong with one of the two."""
+        pair, side = self.pairs[number], self.stream.crop_px // self.scale
+        lr, hr = read_or_refuse(pair.lr, side), read_or_refuse(pair.hr, side * self.scale)
+        if isinstance(lr, Refusal):
+            return lr
+        if isinstance(hr, Refusal):
+            return hr
+        if hr.shape[:2] != (lr.shape[0] * self.scale, lr.shape[1] * self.scale):
+            return Refusal(path=pair.hr, reason=f"{pair.hr} is not {self.scale} times {pair.lr}. Remove the pair.")
+        return lr, hr
 
     def _crop(self, lr: NDArray[np.uint8], hr: NDArray[np.uint8], side: int, rng: np.random.Generator) -> Pair:
         """One place in both, flipped and turned alike by one of the eight symmetries of the square."""

@@ -8,19 +8,20 @@ permuted before they are cut into batches, and no batch comes from one photo alo
 each epoch.
 """
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ddnsr_cli.data.degradations import DegradationConfig, degrade_classically
-from ddnsr_cli.data.photos import decode_rgb
-from ddnsr_cli.data.visits import ENDLESS, no_batch_of_one_photo, photo_of_visit, random_crop, rounds
-from ddnsr_cli.errors import ConfigError, DataError
+from ddnsr_cli.data.targets import Refusal, read_or_refuse
+from ddnsr_cli.data.visits import ENDLESS, Photo, first_usable, no_batch_of_one_photo, random_crop, rounds, tell_news
+from ddnsr_cli.errors import ConfigError
 
 MARGIN_LR_PX = 4  # twice this is degraded beside a crop and cut off, at a drawn offset: JPEG blocks lie anywhere
 
@@ -77,7 +78,21 @@ class StreamConfig:
         return self.crops_per_round // self.batch
 
 
-class CropVisits(Dataset[Pair]):
+@dataclass(frozen=True, kw_only=True)
+class PairVisit:
+    """The crops of one photo, or of one pair."""
+
+    crops: Pair
+    """`crops_per_photo` of them."""
+
+    photo: int
+    """Number of the photo."""
+
+    refused: tuple[Refusal, ...]
+    """Photos whose turn it was and that could not be used."""
+
+
+class CropVisits(Dataset[PairVisit]):
     """Visit number -> (lr, hr) crops of one photo. Stateless: see the module."""
 
     def __init__(self, stream: StreamConfig, photos: int) -> None:
@@ -88,9 +103,11 @@ class CropVisits(Dataset[Pair]):
     def __len__(self) -> int:
         return ENDLESS  # the loader asks for the visits it is told to
 
-    def photo_number(self, visit: int) -> int:
-        """Which photo a visit reads."""
-        return photo_of_visit(visit, self.photos_in_all, self.stream.seed)
+    def first_usable(
+        self, visit: int, read: Callable[[int], Photo | Refusal]
+    ) -> tuple[int, Photo, tuple[Refusal, ...]]:
+        """As the function of this name. Raises DataError when no photo can be used."""
+        return first_usable(visit, self.photos_in_all, self.stream.seed, read)
 
 
 class PairVisits(CropVisits):
@@ -101,17 +118,18 @@ class PairVisits(CropVisits):
         self.photos = list(photos)
         self.degradation = degradation
 
-    def __getitem__(self, visit: int) -> Pair:
-        """The crops of one visit. Raises ImageReadError for a damaged photo, DataError for one too small."""
+    def __getitem__(self, visit: int) -> PairVisit:
+        """The crops of one visit. Raises DataError when no photo can be used."""
+        number, photo, refused = self.first_usable(visit, self._read)
         rng = np.random.default_rng([self.stream.seed, 1, visit])
-        path = self.photos[self.photo_number(visit)]
-        photo = decode_rgb(path)
         side = least_photo_px(self.stream, self.degradation.scale)
-        if min(photo.shape[:2]) < side:
-            raise DataError(f"{path} has {photo.shape[1]}x{photo.shape[0]} pixels; a side needs {side}. Remove it.")
         wide = torch.stack([random_crop(photo, side, rng) for _ in range(self.stream.crops_per_photo)])
         lr = degrade_classically(wide.float() / 255, self.degradation, rng)
-        return _cut_margin(lr, wide, self.stream.crop_px, self.degradation.scale, rng)
+        crops = _cut_margin(lr, wide, self.stream.crop_px, self.degradation.scale, rng)
+        return PairVisit(crops=crops, photo=number, refused=refused)
+
+    def _read(self, number: int) -> NDArray[np.uint8] | Refusal:
+        return read_or_refuse(self.photos[number], least_photo_px(self.stream, self.degradation.scale))
 
 
 def least_photo_px(stream: StreamConfig, scale: int) -> int:
@@ -119,23 +137,25 @@ def least_photo_px(stream: StreamConfig, scale: int) -> int:
     return stream.crop_px + 2 * MARGIN_LR_PX * scale
 
 
-def batches(visits: CropVisits, *, start: int) -> Generator[Pair, None, None]:
+def batches(visits: CropVisits, *, start: int, on_refused: Callable[[Refusal], None]) -> Generator[Pair, None, None]:
     """Batches from number `start` on, without end. Raises as the visits do.
 
+    on_refused: told once of each photo that turned out to be of no use.
     Close the generator to end its workers at once.
     """
     config = visits.stream
     first_round, skipped = divmod(start, config.batches_per_round)
     numbered = rounds(visits, first_round=first_round, visits_per_round=config.photos_per_round, workers=config.workers)
+    told: set[Path] = set()
     for number, buffer in numbered:
-        yield from _mixed(buffer, number, visits, skipped if number == first_round else 0)
+        tell_news((refusal for visit in buffer for refusal in visit.refused), told, on_refused)
+        yield from _mixed(buffer, number, config, skipped if number == first_round else 0)
 
 
-def _mixed(buffer: Sequence[Pair], number: int, visits: CropVisits, skipped: int) -> Iterator[Pair]:
-    config = visits.stream
-    lr, hr = (torch.cat(crops) for crops in zip(*buffer, strict=True))
+def _mixed(buffer: Sequence[PairVisit], number: int, config: StreamConfig, skipped: int) -> Iterator[Pair]:
+    lr, hr = (torch.cat(crops) for crops in zip(*(visit.crops for visit in buffer), strict=True))
     order = np.random.default_rng([config.seed, 3, number]).permutation(len(lr))
-    photos = [visits.photo_number(number * config.photos_per_round + place) for place in range(len(buffer))]
+    photos = [visit.photo for visit in buffer]
     order = no_batch_of_one_photo(order, np.repeat(photos, config.crops_per_photo).tolist(), config.batch)
     for first in range(skipped * config.batch, len(order), config.batch):
         chosen = order[first : first + config.batch]

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from ddnsr_cli.data.photos import stored_size
+import numpy as np
+from numpy.typing import NDArray
+
+from ddnsr_cli.data.photos import decode_rgb, stored_size
 from ddnsr_cli.errors import ConfigError, DataError, ImageReadError
 
 CLEANUP_SHRINK = 2
@@ -115,6 +118,18 @@ def _refusal(path: Path, least: int) -> Refusal | None:
     if min(height, width) >= least:
         return None
     return Refusal(path=path, reason=too_small(path, width=width, height=height, least_px=least))
+
+
+def read_or_refuse(path: Path, least_px: int) -> NDArray[np.uint8] | Refusal:
+    """The photo, or why it is of no use: it cannot be decoded, or its shorter side is below `least_px`."""
+    try:
+        photo = decode_rgb(path)
+    except ImageReadError as error:
+        return Refusal(path=path, reason=str(error))
+    height, width = photo.shape[:2]
+    if min(height, width) >= least_px:
+        return photo
+    return Refusal(path=path, reason=too_small(path, width=width, height=height, least_px=least_px))
 
 
 def too_small(path: Path, *, width: int, height: int, least_px: int) -> str:

@@ -1,8 +1,7 @@
 """An endless, exactly resumable stream of unpaired crops: noisy LR ones and clean HR ones of other scenes.
 
 As in the paired stream, everything that batch `i` holds follows from (seed, i) alone. The two sides go through
-their photos in orders of their own. A photo that cannot be used in the middle of a run is replaced by the next one
-of its epoch, in every run and every worker alike, and is told.
+their photos in orders of their own.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -16,11 +15,10 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ddnsr_cli.data.photos import decode_rgb
 from ddnsr_cli.data.stream import Pair, StreamConfig
-from ddnsr_cli.data.targets import PhotoSet, Refusal, too_small
-from ddnsr_cli.data.visits import ENDLESS, epoch_order, no_batch_of_one_photo, random_crop, rounds
-from ddnsr_cli.errors import ConfigError, DataError, ImageReadError
+from ddnsr_cli.data.targets import PhotoSet, Refusal, read_or_refuse
+from ddnsr_cli.data.visits import ENDLESS, first_usable, no_batch_of_one_photo, random_crop, rounds, tell_news
+from ddnsr_cli.errors import ConfigError, DataError
 
 LR_SIDE, HR_SIDE = 1, 2  # keys of the two sides' seeds
 
@@ -68,23 +66,15 @@ class Side:
         """The crops of a visit. Raises DataError when no photo of the set whose turn it is can be used."""
         turn, index = visit % len(self.sets), visit // len(self.sets)
         seed = int(np.random.SeedSequence([self.seed, 4, self.key, turn + 1]).generate_state(1)[0])
-        path, photo, refused = self._first_usable(self.sets[turn], index, seed)
+        photos = self.sets[turn]
+        number, photo, refused = first_usable(index, len(photos.photos), seed, lambda one: self._read(photos, one))
         rng = np.random.default_rng([seed, 1, index])
         crops = [random_crop(photo, self.crop_px, rng) for _ in range(self.crops_per_photo)]
-        return SideVisit(crops=torch.stack(crops), photo=path, refused=tuple(refused))
+        return SideVisit(crops=torch.stack(crops), photo=photos.photos[number], refused=refused)
 
-    def _first_usable(self, photos: PhotoSet, index: int, seed: int) -> tuple[Path, NDArray[np.uint8], list[Refusal]]:
-        """A photo's path, itself, and those before it that could not be used."""
-        count = len(photos.photos)
-        epoch, place = divmod(index, count)
-        order = np.roll(epoch_order(epoch, count, seed), -place)
-        refused: list[Refusal] = []
-        for path in (photos.photos[position] for position in order):
-            photo = _photo_or_refusal(path, photos, self.crop_px)
-            if not isinstance(photo, Refusal):
-                return path, photo, refused
-            refused.append(photo)
-        raise DataError(f"None of the {count} photos can be used. First: {refused[0].reason}")
+    def _read(self, photos: PhotoSet, number: int) -> NDArray[np.uint8] | Refusal:
+        photo = read_or_refuse(photos.photos[number], photos.least_px(self.crop_px))
+        return photo if isinstance(photo, Refusal) else shrunk(photo, photos.shrink)
 
 
 class UnpairedVisits(Dataset[UnpairedVisit]):
@@ -124,18 +114,9 @@ def unpaired_batches(
     told: set[Path] = set()
     numbered = rounds(visits, first_round=first_round, visits_per_round=config.photos_per_round, workers=config.workers)
     for number, buffer in numbered:
-        for refusal in _news(buffer, told):
-            on_refused(refusal)
+        refused = (refusal for visit in buffer for refusal in (*visit.lr.refused, *visit.hr.refused))
+        tell_news(refused, told, on_refused)
         yield from _mixed(buffer, number, config, given if number == first_round else 0)
-
-
-def _news(buffer: Sequence[UnpairedVisit], told: set[Path]) -> Iterator[Refusal]:
-    """Refusals of a round that were not told yet; they are from now on."""
-    for visit in buffer:
-        for refusal in (*visit.lr.refused, *visit.hr.refused):
-            if refusal.path not in told:
-                told.add(refusal.path)
-                yield refusal
 
 
 def _mixed(buffer: Sequence[UnpairedVisit], number: int, config: StreamConfig, given: int) -> Iterator[Pair]:
@@ -162,18 +143,6 @@ def _dealt(config: StreamConfig, number: int, key: int) -> NDArray[np.int64]:
     rng = np.random.default_rng([config.seed, 5, number, key])
     turns = [rng.permutation(config.photos_per_round) for _ in range(config.crops_per_photo)]
     return np.concatenate([visits * config.crops_per_photo + crop for crop, visits in enumerate(turns)])
-
-
-def _photo_or_refusal(path: Path, photos: PhotoSet, crop_px: int) -> NDArray[np.uint8] | Refusal:
-    try:
-        photo = decode_rgb(path)
-    except ImageReadError as error:
-        return Refusal(path=path, reason=str(error))
-    height, width = photo.shape[:2]
-    least = photos.least_px(crop_px)
-    if min(height, width) < least:
-        return Refusal(path=path, reason=too_small(path, width=width, height=height, least_px=least))
-    return shrunk(photo, photos.shrink)
 
 
 def shrunk(photo: NDArray[np.uint8], times: int) -> NDArray[np.uint8]:

@@ -1,11 +1,13 @@
 """What the paired and the unpaired stream share: visits to photos, made in workers, gathered into rounds.
 
 A *visit* decodes one photo and cuts several crops. A *round* of visits is the shuffle buffer. Nothing here keeps a
-state: whatever a visit or a round holds follows from its number and the seed.
+state: whatever a visit or a round holds follows from its number and the seed. A photo that cannot be used in the middle
+of a run is replaced by the next one of its epoch, in every run and every worker alike, and is told.
 """
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Generic, TypeVar
 
@@ -15,12 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ddnsr_cli.errors import DdnsrError
+from ddnsr_cli.data.targets import Refusal
+from ddnsr_cli.errors import DataError, DdnsrError
 
 LINGER_S = 60  # of a worker after SIGTERM: enough for the trainer to finish a step and save
 ENDLESS = 2**62
 
 Visit = TypeVar("Visit")
+Photo = TypeVar("Photo")
 
 
 def epoch_order(epoch: int, photos: int, seed: int) -> NDArray[np.int64]:
@@ -28,10 +32,37 @@ def epoch_order(epoch: int, photos: int, seed: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, 2, epoch]).permutation(photos)
 
 
-def photo_of_visit(visit: int, photos: int, seed: int) -> int:
-    """Index of the photo that a visit reads: every photo once an epoch, in the epoch's own order."""
+def photos_from_visit(visit: int, photos: int, seed: int) -> NDArray[np.int64]:
+    """Indices of all photos, first that of the visit: it goes on in the epoch's order, and round its end.
+
+    Every photo is the first once an epoch.
+    """
     epoch, place = divmod(visit, photos)
-    return int(epoch_order(epoch, photos, seed)[place])
+    return np.roll(epoch_order(epoch, photos, seed), -place)
+
+
+def first_usable(
+    visit: int, photos: int, seed: int, read: Callable[[int], Photo | Refusal]
+) -> tuple[int, Photo, tuple[Refusal, ...]]:
+    """(index, photo, refused): what a visit reads, and the photos whose turn came before and that cannot be used.
+
+    read: gives the photo of an index. Raises DataError when none can be used.
+    """
+    refused: list[Refusal] = []
+    for index in photos_from_visit(visit, photos, seed).tolist():
+        photo = read(index)
+        if not isinstance(photo, Refusal):
+            return index, photo, tuple(refused)
+        refused.append(photo)
+    raise DataError(f"None of the {photos} photos can be used. First: {refused[0].reason}")
+
+
+def tell_news(refusals: Iterable[Refusal], told: set[Path], on_refused: Callable[[Refusal], None]) -> None:
+    """Tell of each photo that is not in `told`, and put it there."""
+    for refusal in refusals:
+        if refusal.path not in told:
+            told.add(refusal.path)
+            on_refused(refusal)
 
 
 def random_crop(photo: NDArray[np.uint8], side: int, rng: np.random.Generator) -> Tensor:

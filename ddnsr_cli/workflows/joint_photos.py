@@ -1,50 +1,17 @@
-"""The photos of a joint run: looked at before it begins, sorted out, and each that is of no use told once."""
+"""The photos of a joint run: looked at before it begins, and sorted out."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ddnsr_cli.data.doctor import DoctorOptions, check_photos
 from ddnsr_cli.data.photos import list_photos
-from ddnsr_cli.data.report import Report, Severity, Trouble
-from ddnsr_cli.data.targets import CLEANUP_SHRINK, PhotoSet, Refusal, TargetOptions, target_sets, usable_part
+from ddnsr_cli.data.report import Report, Trouble
+from ddnsr_cli.data.targets import CLEANUP_SHRINK, PhotoSet, TargetOptions, target_sets, usable_part
 from ddnsr_cli.errors import DataError
 from ddnsr_cli.training.joint_options import JointOptions
+from ddnsr_cli.workflows.teller import Teller
 
-MOST_FINDINGS = 4  # of a kind, told when a run begins
-HOPELESS = {Trouble.UNREADABLE, Trouble.SMALL}
-TOLD_AS = {Severity.ERROR: "left out", Severity.WARNING: "warning"}
 LEAST_PHOTOS = 2  # a batch is not to be of one photo alone
-
-
-class Teller:
-    """Tells of photos: of each that cannot be used once, whoever finds it."""
-
-    def __init__(self, note: Callable[[str], None]) -> None:
-        """note: takes one sentence for the user."""
-        self._note = note
-        self._told: set[Path] = set()
-
-    def findings(self, report: Report, *, most: int | None) -> None:
-        """What the doctor found. most: tell so many of a kind, and count the rest. None: all."""
-        for sentence in _sentences(report, most):
-            self._note(sentence)
-        self._told |= {finding.path for finding in report.findings if finding.trouble in HOPELESS}
-
-    def refusals(self, refusals: Iterable[Refusal]) -> None:
-        """Photos that were sorted out; no more than a few by name."""
-        news = [refusal for refusal in refusals if refusal.path not in self._told]
-        for refusal in news[:MOST_FINDINGS]:
-            self.refusal(refusal)
-        if len(news) > MOST_FINDINGS:
-            self._note(f"{len(news) - MOST_FINDINGS} more photos cannot be used; --check lists them all.")
-        self._told |= {refusal.path for refusal in news}
-
-    def refusal(self, refusal: Refusal) -> None:
-        """A photo that turned out to be of no use."""
-        if refusal.path not in self._told:
-            self._told.add(refusal.path)
-            self._note(refusal.reason)
 
 
 def examine(
@@ -70,17 +37,6 @@ def examine(
             raise DataError(finding.sentence)
     teller.findings(report, most=most)
     return report
-
-
-def _sentences(report: Report, most: int | None) -> Iterator[str]:
-    counts: Counter[Trouble] = Counter()
-    for finding in report.findings:
-        counts[finding.trouble] += 1
-        if most is None or counts[finding.trouble] <= most:
-            yield f"{TOLD_AS[finding.severity]}: {finding.sentence}"
-    for trouble, count in counts.items():
-        if most is not None and count > most:
-            yield f"{count - most} more photos with the same trouble ({trouble}); --check lists them all."
 
 
 def photo_sets(

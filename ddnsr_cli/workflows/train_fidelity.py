@@ -15,8 +15,10 @@ from ddnsr_cli.training.loop import LoopHooks, StepReport
 from ddnsr_cli.training.options import FidelityOptions, Rhythm
 from ddnsr_cli.training.stop import StopRequest
 from ddnsr_cli.workflows.run_folder import RunFolder, photo_list, refuse_other_photos
+from ddnsr_cli.workflows.run_lock import alone_in
 from ddnsr_cli.workflows.run_report import write_run_report
-from ddnsr_cli.workflows.training_run import TrainListener, drive, export_metadata, validation_scores
+from ddnsr_cli.workflows.teller import Teller
+from ddnsr_cli.workflows.training_run import Trained, TrainListener, drive, export_metadata, validation_scores
 
 FREE_TO_CHANGE = ("schedule.", "stream.workers", "clip_norm")
 """Options that a resumed run may change: they decide how on, not what is learned from."""
@@ -48,11 +50,17 @@ class FidelityRequest:
     """As `choose_device` takes."""
 
 
-def train_fidelity(request: FidelityRequest, listener: TrainListener, stop: StopRequest) -> Path:
-    """Train until the steps are done or a stop is asked for. Returns the exported weights, `sr.safetensors`.
+def train_fidelity(request: FidelityRequest, listener: TrainListener, stop: StopRequest) -> Trained:
+    """Train until the steps are done or a stop is asked for.
 
-    Raises DataError for folders of no use, TrainingError when the run cannot go on, DeviceError.
+    Raises DataError for folders of no use, TrainingError when the run cannot go on or another process is at it,
+    DeviceError.
     """
+    with alone_in(request.run):
+        return _train(request, listener, stop)
+
+
+def _train(request: FidelityRequest, listener: TrainListener, stop: StopRequest) -> Trained:
     visits, listed = _visits(request, listener)
     pairs = _validation_pairs(request)
     trainer = FidelityTrainer(request.options, choose_device(request.device))
@@ -63,17 +71,18 @@ def train_fidelity(request: FidelityRequest, listener: TrainListener, stop: Stop
         listener.note(f"resumed {request.run} at step {trainer.step}")
     folder.prepare(trainer)
     steps = request.options.schedule.steps
+    teller = Teller(listener.note)
     drive(
         trainer,
         folder,
-        lambda step: batches(visits, start=step),
+        lambda step: batches(visits, start=step, on_refused=teller.replacement),
         steps=steps,
         rhythm=request.rhythm,
         hooks=_hooks(trainer, folder, pairs, listed, request, listener),
         stop=stop,
         note=listener.note,
     )
-    return folder.weights
+    return Trained(weights=folder.weights, replaced=teller.replaced if trainer.step >= steps else ())
 
 
 def _hooks(

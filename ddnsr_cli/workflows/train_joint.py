@@ -1,7 +1,7 @@
 """`ddnsr train --track 1|2`: degrader and reconstruction network together, on unpaired photos."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from ddnsr_cli.training.options import Rhythm
 from ddnsr_cli.training.pieces import refuse_without_compiler
 from ddnsr_cli.training.stop import StopAsked, StopRequest
 from ddnsr_cli.training.world import AgreedStop, World, own_device
-from ddnsr_cli.workflows.joint_photos import MOST_FINDINGS, Teller, examine, photo_sets
+from ddnsr_cli.workflows.joint_photos import examine, photo_sets
 from ddnsr_cli.workflows.joint_show import JointShow, sample_crops
 from ddnsr_cli.workflows.judges import (
     JudgeFiles,
@@ -37,7 +37,9 @@ from ddnsr_cli.workflows.judges import (
     refuse_other_judges,
 )
 from ddnsr_cli.workflows.run_folder import RunFolder, photo_list, refuse_other_photos
-from ddnsr_cli.workflows.training_run import SILENT, TrainListener, drive
+from ddnsr_cli.workflows.run_lock import alone_in
+from ddnsr_cli.workflows.teller import MOST_FINDINGS, Teller
+from ddnsr_cli.workflows.training_run import SILENT, Trained, TrainListener, drive
 
 FREE_TO_CHANGE = ("schedule.steps", "stream.workers", "clip_norm", "compiled")
 """Options that a resumed run may change: they decide how on, not what is learned."""
@@ -88,13 +90,19 @@ class JointRequest:
     device: str = "auto"
 
 
-def train_joint(request: JointRequest, listener: TrainListener, stop: StopRequest, world: World = ALONE) -> Path:
-    """Train until the steps are done or a stop is asked for. Returns the exported weights, `sr.safetensors`.
+def train_joint(request: JointRequest, listener: TrainListener, stop: StopRequest, world: World = ALONE) -> Trained:
+    """Train until the steps are done or a stop is asked for.
 
     world: the processes that train together; the first one writes and talks, the listener of others is not called.
     Raises WeightsError or HubError before any photo is read when VGG19 is not to be had, DataError for photos of no
-    use, TrainingError when the run cannot go on, DeviceError; StopAsked when the stop comes while photos are looked at.
+    use, TrainingError when the run cannot go on or another process is at it, DeviceError; StopAsked when the stop comes
+    while photos are looked at.
     """
+    with alone_in(request.run) if world.is_first else nullcontext():
+        return _train(request, listener, stop, world)
+
+
+def _train(request: JointRequest, listener: TrainListener, stop: StopRequest, world: World) -> Trained:
     listener = listener if world.is_first else SILENT
     device = own_device(world, choose_device(request.device))
     if request.options.compiled:
@@ -127,14 +135,16 @@ def train_joint(request: JointRequest, listener: TrainListener, stop: StopReques
         drive(
             trainer,
             folder,
-            lambda step: unpaired_batches(visits, start=step, on_refused=teller.refusal),
+            lambda step: unpaired_batches(visits, start=step, on_refused=teller.replacement),
             steps=request.options.schedule.steps,
             rhythm=request.rhythm,
             hooks=hooks,
             stop=AgreedStop(stop, world, device),
             note=listener.note,
         )
-    return folder.weights
+    # a stop of one process ends all, and the others have no signal to give their status by: it is no fault of theirs
+    whole = trainer.step >= request.options.schedule.steps
+    return Trained(weights=folder.weights, replaced=teller.replaced if whole else ())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from ddnsr_cli import __version__
 from ddnsr_cli.config import options_to_json
 from ddnsr_cli.data.pairs import PhotoPair
 from ddnsr_cli.data.photos import decode_rgb
-from ddnsr_cli.errors import NotFiniteError
+from ddnsr_cli.errors import DataError, NotFiniteError
 from ddnsr_cli.metrics.comparison import Distance, compare
 from ddnsr_cli.training.loop import LoopHooks, StepReport, Stop, Trainer, run_loop
 from ddnsr_cli.training.options import Rhythm
@@ -24,6 +24,7 @@ from ddnsr_cli.training.snapshot import load_snapshot
 from ddnsr_cli.workflows.run_folder import Resumable, RunFolder
 
 MOST_ROLLBACKS = 3
+MOST_NAMED = 3  # of the photos that were replaced
 CROP_PX = 4  # border that validation ignores, HR pixels: the scale, as papers do
 
 SCORE_NAMES = {"psnr": "psnr_db", "ssim": "ssim", "lpips": "lpips"}
@@ -70,6 +71,30 @@ SILENT = TrainListener(
     download=lambda _done, _total: None,
 )
 """For processes other than the first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a run leaves."""
+
+    weights: Path
+    """The exported ones, `sr.safetensors`."""
+
+    replaced: tuple[Path, ...] = ()
+    """Photos that could not be used when their turn came; none when the run was stopped before its last step."""
+
+
+def refuse_replaced(trained: Trained) -> None:
+    """Raises DataError when photos had to be replaced: the run is whole, but learned from fewer than it was given."""
+    if not (count := len(trained.replaced)):
+        return
+    named = ", ".join(map(str, trained.replaced[:MOST_NAMED]))
+    more = f" and {count - MOST_NAMED} more" if count > MOST_NAMED else ""
+    photos, them = ("photo", "it") if count == 1 else ("photos", "them")
+    raise DataError(
+        f"{count} {photos} could not be read or used, and others came instead: {named}{more}. The run itself is "
+        f"whole. To go on with it replace {them}; for a new run replace or remove {them}."
+    )
 
 
 def drive(

@@ -198,3 +198,35 @@ def test_a_process_that_is_killed_ends_the_other_with_a_line(scene, tmp_path):
     assert first.ended() == 10
     (line,) = errors([first])
     assert line.startswith("error: Another process of the run has ended or cannot be reached")
+
+
+def test_bad_photos_are_told_by_the_first_process_and_all_end_alike(scene, tmp_path):
+    hr, lr = write_photos(tmp_path)
+    whole = (hr / "1.png").read_bytes()
+    (hr / "1.png").write_bytes(whole[: len(whole) // 2])
+    (vgg,) = scene.processes.folder.glob("*.safetensors")
+    own = SimpleNamespace(
+        processes=scene.processes,
+        meeting_places=scene.meeting_places,
+        words=lambda run, *more: joint_words((hr, lr), vgg, run, *more, track=2),
+    )
+    processes = pair(own, tmp_path / "run", *QUICK, "--steps", 3)
+    assert [running.ended() for running in processes] == [8, 8]
+    (line,) = errors(processes)
+    assert line.startswith("error: 1 photo could not be read or used")
+    assert processes[1].err == ""
+    assert load_snapshot(tmp_path / "run/state/last.safetensors").step == 3
+
+
+def test_a_second_pair_at_the_same_folder_is_refused(scene, tmp_path):
+    run = tmp_path / "run"
+    first = pair(scene, run, *QUICK, "--steps", 1_000_000)
+    first[0].until(lambda: len(rows(run)) >= 2)
+    second = pair(scene, run, *QUICK, "--steps", 1_000_000)
+    assert [running.ended() for running in second] == [10, 10]
+    (line,) = errors(second)
+    assert line.startswith(f"error: {run} is in use")
+    steps = len(rows(run))
+    first[0].until(lambda: len(rows(run)) >= steps + 2)
+    for running in first:
+        running.kill()

@@ -153,12 +153,14 @@ def test_photos_that_go_bad_in_the_middle_are_told_once_and_the_last_one_ends_th
 def test_photos_bad_from_the_start_are_told_once(scene, tmp_path):
     hr, lr = write_photos(tmp_path)
     whole = (hr / "1.png").read_bytes()
-    (hr / "1.png").write_bytes(whole[: len(whole) // 2])  # the header is good
+    (hr / "1.png").write_bytes(whole[: len(whole) // 2])  # the header is good: the run takes it for one of its photos
     (lr / "bad.png").write_bytes(b"no picture")
     running = scene.start(tmp_path / "run", "--steps", 1, *QUICK, folders=(hr, lr))
-    assert running.ended() == 0, running.err
+    assert running.ended() == 8, running.err
+    *notes, error = running.err.splitlines()
     for name in (hr / "1.png", lr / "bad.png"):
-        assert lines_with(running, name) == 1, running.err
+        assert sum(str(name) in note for note in notes) == 1, running.err
+    assert error.startswith(f"error: 1 photo could not be read or used, and others came instead: {hr / '1.png'}. ")
 
 
 def test_without_vgg_weights_no_photo_is_looked_at(scene, tmp_path):

@@ -9,7 +9,7 @@ from PIL import Image
 from ddnsr_cli.data.pairs import PhotoPair, match_pairs
 from ddnsr_cli.data.ready_pairs import ReadyPairs
 from ddnsr_cli.data.stream import StreamConfig, batches
-from ddnsr_cli.errors import DataError, ImageReadError
+from ddnsr_cli.errors import DataError
 
 TINY = {"batch": 8, "crop_px": 16, "crops_per_photo": 6, "photos_per_round": 4, "workers": 0}
 
@@ -27,9 +27,10 @@ def pairs(tmp_path):
     return match_pairs(tmp_path / "lr", tmp_path / "hr", scale=4)
 
 
-def first(count, pairs, start=0, **changes):
+def first(count, pairs, start=0, told=None, **changes):
     visits = ReadyPairs(pairs, StreamConfig(**(TINY | changes)), 4)
-    return list(islice(batches(visits, start=start), count))
+    on_refused = (lambda _refusal: None) if told is None else told.append
+    return list(islice(batches(visits, start=start, on_refused=on_refused), count))
 
 
 def test_both_show_the_same_place_turned_alike(pairs):
@@ -61,9 +62,36 @@ def test_all_eight_symmetries_and_all_places_are_drawn(tmp_path):
     assert places == {(top, left) for top in range(6) for left in range(8)}
 
 
-def test_pairs_of_no_use_are_told_by_name(pairs):
-    with pytest.raises(DataError, match=r"[012]\.png is smaller than a crop"):
-        first(4, pairs, crop_px=48)
-    pairs[2].lr.write_bytes(pairs[2].lr.read_bytes()[:60])
-    with pytest.raises(ImageReadError, match=r"2\.png"):
-        first(6, pairs)
+def test_pairs_too_small_are_told_once_and_replaced(pairs):
+    told = []
+    first(12, pairs, crop_px=48, told=told)
+    assert sorted(refusal.reason for refusal in told) == [
+        f"{pair.lr} has 12x{height} pixels; a side needs 12. Remove it."
+        for pair, height in zip(pairs[:3], (9, 10, 11), strict=True)
+    ]
+
+
+@pytest.mark.parametrize("side", ["lr", "hr"])
+def test_a_pair_with_a_damaged_photo_is_told_once_and_replaced(pairs, side):
+    path = getattr(pairs[2], side)
+    path.write_bytes(path.read_bytes()[:60])
+    told = []
+    drawn = first(12, pairs, told=told)
+    assert [refusal.path for refusal in told] == [path]
+    assert all(torch.equal(hr, lr.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)) for lr, hr in drawn)
+    later = first(5, pairs, start=7)
+    assert all(torch.equal(a, b) for x, y in zip(drawn[7:], later, strict=True) for a, b in zip(x, y, strict=True))
+
+
+def test_a_pair_whose_sizes_no_longer_fit_is_told_and_replaced(pairs):
+    Image.new("RGB", (47, 44)).save(pairs[2].hr)
+    told = []
+    first(12, pairs, told=told)
+    assert [refusal.reason for refusal in told] == [f"{pairs[2].hr} is not 4 times {pairs[2].lr}. Remove the pair."]
+
+
+def test_pairs_none_of_which_is_good_are_refused(pairs):
+    for pair in pairs:
+        pair.lr.write_bytes(b"")
+    with pytest.raises(DataError, match=r"None of the 5 photos can be used. First: .*\.png cannot be read"):
+        first(1, pairs)

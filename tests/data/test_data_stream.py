@@ -12,8 +12,8 @@ from PIL import Image
 
 from ddnsr_cli.data.degradations import DegradationConfig
 from ddnsr_cli.data.stream import MARGIN_LR_PX, PairVisits, StreamConfig, batches, least_photo_px
-from ddnsr_cli.data.visits import photo_of_visit
-from ddnsr_cli.errors import ConfigError, DataError, ImageReadError
+from ddnsr_cli.data.visits import photos_from_visit
+from ddnsr_cli.errors import ConfigError, DataError
 
 PLAIN = DegradationConfig(blur_chance=0.0, bicubic_chance=1.0, noise_sigma=(0.0, 0.0), jpeg_chance=0.0)
 RICH = DegradationConfig()
@@ -50,8 +50,13 @@ def flat_photos(tmp_path):
     return saved(tmp_path, [np.full((56, 60, 3), 30 * number, np.uint8) for number in range(8)])
 
 
-def first(count, photos, config, degradation=RICH, start=0):
-    return list(islice(batches(PairVisits(photos, config, degradation), start=start), count))
+def given(photos, config, degradation=RICH, start=0, told=None):
+    on_refused = (lambda _refusal: None) if told is None else told.append
+    return batches(PairVisits(photos, config, degradation), start=start, on_refused=on_refused)
+
+
+def first(count, photos, config, degradation=RICH, start=0, told=None):
+    return list(islice(given(photos, config, degradation, start, told), count))
 
 
 def same(one, other):
@@ -124,7 +129,7 @@ def test_each_round_is_mixed_in_its_own_way(flat_photos):
     ways = set()
     for number, (_, hr) in enumerate(first(3, flat_photos, config, PLAIN)):
         visit_of_photo = {
-            photo_of_visit(visit, 8, config.seed): visit % 8 for visit in range(8 * number, 8 * number + 8)
+            photos_from_visit(visit, 8, config.seed)[0]: visit % 8 for visit in range(8 * number, 8 * number + 8)
         }
         ways.add(tuple(visit_of_photo[photo] for photo in (hr[:, 0, 0, 0] // 30).tolist()))
     assert len(ways) == 3
@@ -134,12 +139,12 @@ def test_each_round_is_mixed_in_its_own_way(flat_photos):
 def test_each_photo_is_visited_once_an_epoch(photos):
     for epoch in (0, 1, 5):
         visits = range(epoch * photos, (epoch + 1) * photos)
-        assert sorted(photo_of_visit(visit, photos, seed=3) for visit in visits) == list(range(photos))
+        assert sorted(photos_from_visit(visit, photos, seed=3)[0] for visit in visits) == list(range(photos))
 
 
 def test_each_epoch_and_each_seed_has_its_own_order():
     orders = {
-        tuple(photo_of_visit(visit, 20, seed) for visit in range(epoch * 20, epoch * 20 + 20))
+        tuple(photos_from_visit(visit, 20, seed)[0] for visit in range(epoch * 20, epoch * 20 + 20))
         for epoch in range(3)
         for seed in range(3)
     }
@@ -183,22 +188,66 @@ def test_the_least_photo_is_enough_and_one_pixel_less_is_refused(tmp_path):
     least = least_photo_px(stream(), scale=4)
     assert least == 16 + 2 * 4 * MARGIN_LR_PX
     enough, short = saved(tmp_path, [ramp(least, least), ramp(least, least - 1)])
-    first(1, [enough, enough], stream())
-    with pytest.raises(DataError, match=rf"1\.png has {least - 1}x{least} pixels; a side needs {least}"):
-        first(1, [enough, short], stream())
+    told = []
+    first(1, [enough, short], stream(), told=told)
+    assert [refusal.reason for refusal in told] == [
+        f"{short} has {least - 1}x{least} pixels; a side needs {least}. Remove it."
+    ]
+
+
+def damage(path):
+    path.write_bytes(path.read_bytes()[:60])
 
 
 @pytest.mark.parametrize("workers", WORKERS)
-def test_a_damaged_photo_is_told_by_name_in_one_line(noisy_photos, workers):
-    noisy_photos[3].write_bytes(noisy_photos[3].read_bytes()[:500])
-    with pytest.raises(ImageReadError, match=r"3\.png cannot be read") as caught:
-        first(12, noisy_photos, stream(workers=workers))
+def test_a_damaged_photo_is_told_once_in_one_line_and_replaced(flat_photos, workers):
+    damage(flat_photos[3])
+    told = []
+    drawn = first(18, flat_photos, stream(workers=workers), PLAIN, told=told)
+    assert [refusal.path for refusal in told] == [flat_photos[3]]
+    assert told[0].reason.startswith(f"{flat_photos[3]} cannot be read")
+    assert "\n" not in told[0].reason
+    assert set().union(*map(sources, drawn)) == {0, 1, 2, 4, 5, 6, 7}
+
+
+def test_a_damaged_photo_gives_its_visits_to_the_next_of_its_epoch_and_moves_no_other(flat_photos):
+    visits = PairVisits(flat_photos, stream(), PLAIN)
+    before = [visits[number] for number in range(16)]
+    damage(flat_photos[3])
+    damage(flat_photos[5])
+    for number, (old, new) in enumerate(zip(before, (visits[number] for number in range(16)), strict=True)):
+        epoch = [visit.photo for visit in before[number // 8 * 8 :][:8]]
+        turns = [epoch[(number + step) % 8] for step in range(8)]
+        assert new.photo == next(photo for photo in turns if photo not in {3, 5})
+        assert new.crops[1].unique().tolist() == [30 * new.photo]
+        if old.photo == new.photo:
+            assert same([old.crops], [new.crops])
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_damage_does_not_hinder_an_exact_resume(noisy_photos, workers):
+    damage(noisy_photos[3])
+    assert same(first(16, noisy_photos, stream())[7:], first(9, noisy_photos, stream(workers=workers), start=7))
+
+
+def test_a_replaced_photo_does_not_leave_a_batch_of_one_photo(flat_photos):
+    damage(flat_photos[2])
+    for batch in first(60, flat_photos[:4], stream(batch=2), PLAIN):
+        assert len(sources(batch)) == 2
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_photos_none_of_which_is_good_are_refused(noisy_photos, workers):
+    for photo in noisy_photos:
+        damage(photo)
+    with pytest.raises(DataError, match=r"None of the 7 photos can be used. First: .*\.png cannot be read") as caught:
+        first(1, noisy_photos, stream(workers=workers))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("workers", WORKERS[1:])
 def test_closing_the_stream_ends_its_workers(noisy_photos, workers):
-    endless = batches(PairVisits(noisy_photos, stream(workers=workers), RICH), start=0)
+    endless = given(noisy_photos, stream(workers=workers))
     next(endless)
     assert len(multiprocessing.active_children()) == workers
     endless.close()
@@ -211,7 +260,7 @@ def test_closing_the_stream_ends_its_workers(noisy_photos, workers):
 def test_workers_outlive_the_signals_that_stop_a_run(noisy_photos, workers, name):
     # A terminal's Ctrl-C and a scheduler's stop reach every process of a run.
     expected = first(5, noisy_photos, stream())
-    endless = batches(PairVisits(noisy_photos, stream(workers=workers), RICH), start=0)
+    endless = given(noisy_photos, stream(workers=workers))
     got = [next(endless)]
     for child in multiprocessing.active_children():
         os.kill(child.pid, getattr(signal, name))

@@ -42,7 +42,8 @@ def write_photos(folder, count=4):
 
 
 def tiny_batches(folder, options, *, start=0):
-    return batches(PairVisits(list_photos(folder), options.stream, options.degradation), start=start)
+    visits = PairVisits(list_photos(folder), options.stream, options.degradation)
+    return batches(visits, start=start, on_refused=lambda _refusal: None)
 
 
 def run_until_stopped(folder):

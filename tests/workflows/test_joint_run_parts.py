@@ -17,9 +17,9 @@ from ddnsr_cli.errors import ConfigError, TrainingError
 from ddnsr_cli.training.loop import StepReport
 from ddnsr_cli.training.options import FidelityOptions, Rhythm
 from ddnsr_cli.training.snapshot import Snapshot, net_tensors, restore_net
-from ddnsr_cli.workflows.joint_photos import MOST_FINDINGS, Teller
 from ddnsr_cli.workflows.joint_show import DRIFT_LEVELS, JointShow
 from ddnsr_cli.workflows.run_folder import RunFolder
+from ddnsr_cli.workflows.teller import MOST_FINDINGS, Teller
 
 
 def finding(number, trouble=Trouble.SMALL):
