@@ -108,6 +108,11 @@ def short_rounds():
     StreamConfig.__init__.__kwdefaults__.update(crops_per_photo=4, photos_per_round=4)
 
 
+def forked_workers():
+    """The processes that decode are made as for a command from a shell: here they would take the server's way."""
+    multiprocessing.set_start_method("fork", force=True)
+
+
 def as_one_of(size, rank, port):
     """The environment that torchrun gives its processes."""
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": str(size)}

@@ -1,5 +1,6 @@
 """A second process at the run folder of one that trains."""
 
+import os
 import signal
 from types import SimpleNamespace
 
@@ -8,7 +9,7 @@ import pytest
 pytest.importorskip("fcntl", reason="locks of Unix")
 
 from joint_run import SIZES, joint_words, vgg_file, write_photos
-from processes import Processes, telling_opens
+from processes import Processes, forked_workers, telling_opens
 
 WARM = [str(word) for option in SIZES.items() for word in option] + ["--device", "cpu"]
 ENDLESS = ("--steps", 1_000_000, "--log-every", 1)
@@ -68,14 +69,17 @@ def test_a_second_process_is_refused_before_it_reads_a_photo_and_the_first_goes_
 
 def test_a_killed_process_leaves_no_lock_even_while_its_workers_live(scene, tmp_path):
     run = tmp_path / "run"
-    first = scene.start(run, *ENDLESS, "--save-every", 1, "--workers", 1)
+    first = scene.start(run, *ENDLESS, "--save-every", 1, "--workers", 1, first=[(forked_workers, ())])
     first.until((run / "state/last.safetensors").exists)
-    first.send(signal.SIGKILL)  # not its workers
+    os.killpg(first.pid, signal.SIGSTOP)  # so that its workers live on, however long what follows takes
+    first.send(signal.SIGKILL)
     assert first.ended() == -signal.SIGKILL
     assert (run / ".lock").exists()
     begun = len(rows(run))
     next_one = scene.start(run, "--steps", begun + 3)
     assert next_one.ended() == 0, next_one.err
+    os.killpg(first.pid, 0)  # raises when none is left
+    first.kill()
     assert not (run / ".lock").exists()
 
 

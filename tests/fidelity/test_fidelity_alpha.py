@@ -58,12 +58,13 @@ def test_what_lies_unseen_leaves_no_trace(with_default_model, bits):
 def test_a_hard_edge_has_no_fringe_over_any_background(with_default_model, words):
     samples = np.asarray(Image.open(with_default_model(file(sprite(0), 8), *words))).astype(float)
     colours, alpha = samples[..., :3], samples[..., 3:] / 255
-    assert np.abs(colours - COLOUR)[alpha[..., 0] > 0].max() < 12
+    # as far as it can be seen: at an alpha of 1 of 255 a colour has but a few steps, whatever resizing leaves there
+    assert (np.abs(colours - COLOUR) * alpha).max() < 3
     for background in (0.0, 255.0):
         seen = alpha * colours + (1 - alpha) * background
         # every pixel is a mixture of the background and of the sprite: nothing darker, nothing lighter
-        assert (seen >= np.minimum(COLOUR, background) - 12).all()
-        assert (seen <= np.maximum(COLOUR, background) + 12).all()
+        assert (seen >= np.minimum(COLOUR, background) - 2).all()
+        assert (seen <= np.maximum(COLOUR, background) + 2).all()
 
 
 def test_a_sprite_of_two_colours_looks_as_the_same_picture_without_a_hole(with_default_model):
