@@ -99,8 +99,9 @@ def test_a_full_disk_is_told_without_a_traceback_of_a_thread(tmp_path):
             board.scalars(step, {"l1": 0.5}, group="train")
 
     (file,) = tmp_path.iterdir()
-    file.unlink()
-    file.symlink_to("/dev/full")
+    full = tmp_path / "full"
+    full.symlink_to("/dev/full")
+    full.replace(file)  # in one step: the thread would make the file anew in between
     with pytest.raises(TrainingError, match="No space left"):
         write_on()
     for thread in set(threading.enumerate()) - before:
