@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ddnsr_cli.cli.options import Device, Offline, Quiet
+from ddnsr_cli.cli.train_values import degradation, loss_weights, steps_of
 from ddnsr_cli.errors import ConfigError, DataError, OtherProcessError
 
 if TYPE_CHECKING:
+    from ddnsr_cli.data.degradations import DegradationConfig
     from ddnsr_cli.data.stream import StreamConfig
     from ddnsr_cli.nets.rrdb import RRDBConfig
     from ddnsr_cli.training.joint_options import JointOptions
-    from ddnsr_cli.training.options import Rhythm
     from ddnsr_cli.training.pieces import Precision as TrainPrecision
     from ddnsr_cli.training.stop import StopRequest
     from ddnsr_cli.workflows.train_fidelity import FidelityRequest
@@ -28,7 +29,6 @@ OF_TRACKS = {
     "data",
     "check",
     "target",
-    "start_from",
     "start_degrader",
     "l2",
     "ablation",
@@ -107,7 +107,8 @@ def train(
         Target, typer.Option(help="cleanup: the noisy photos shrunk by 2; mixed: both.", rich_help_panel=METHOD)
     ] = Target.DIV2K,
     start_from: Annotated[
-        Path | None, typer.Option(help="Weights to begin with: a warm-up's sr.safetensors.", rich_help_panel=METHOD)
+        Path | None,
+        typer.Option(help="Weights to begin with, as a warm-up's; smaller ones grow.", rich_help_panel=METHOD),
     ] = None,
     start_degrader: Annotated[
         Path | None, typer.Option(help="The same for the degrader.", rich_help_panel=METHOD)
@@ -147,6 +148,14 @@ def train(
     lead: Annotated[
         int, typer.Option(min=0, help="Steps after that before the other network learns.", rich_help_panel=METHOD)
     ] = 0,
+    degradation_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--degradation",
+            help="Of --fidelity, as in --degradation noise_sigma=0,30; again for more.",
+            rich_help_panel=METHOD,
+        ),
+    ] = None,
     lpips: Annotated[
         Path | None, typer.Option(help="LPIPS (AlexNet) weights for validation.", rich_help_panel=METHOD)
     ] = None,
@@ -197,6 +206,8 @@ def train(
         raise ConfigError("Choose what to train: --track 1, --track 2, or --fidelity for a warm-up.")
     if fidelity:
         _refuse_what_tracks_take(ctx)
+    elif degradation_:
+        raise ConfigError("--degradation belongs to --fidelity; a track learns what its photos show. Leave it out.")
     validation = _validation(val, val_lr, val_hr)
     from ddnsr_cli.data.stream import StreamConfig
     from ddnsr_cli.training.options import Rhythm
@@ -209,19 +220,22 @@ def train(
         validate_steps=validate_every,
         sample_steps=sample_every,
     )
-    course = Course(steps=steps, rate=rate, rise=rise, halve_at=_steps_of(halve_at), precision=precision)
+    course = Course(steps=steps, rate=rate, rise=rise, halve_at=steps_of(halve_at), precision=precision)
     if track is None:
         sizes = _sizes((features, blocks, growth), lite=True)
-        _run_fidelity(
-            _fidelity_request((hr, lr), output, sizes, course, stream, rhythm, validation, device), quiet=quiet
+        if lr is not None and degradation_:
+            raise ConfigError("--degradation is for LR partners made on the way; --lr gives ready ones. Leave one out.")
+        request = _fidelity_request(
+            (hr, lr), output, sizes, course, stream, validation, degradation(degradation_ or [])
         )
+        _run_fidelity(replace(request, rhythm=rhythm, start_from=start_from, device=device), quiet=quiet)
         return
     from ddnsr_cli.training.joint_options import Critic, FeatureLayers
     from ddnsr_cli.workflows.judges import JudgeFiles
 
     sizes = _sizes((features, blocks, growth), lite=lite)
     options = _joint_options(track, sizes, course, stream, lite=lite, l2=l2, ablation=ablation)
-    losses = replace(options.losses, **_loss_weights(loss or []))
+    losses = replace(options.losses, **loss_weights(loss or []))
     options = replace(
         options,
         layers=FeatureLayers(perceptual=perceptual, as_authors=as_authors),
@@ -231,9 +245,9 @@ def train(
         lead_steps=lead,
         compiled=compile_,
     )
-    request = _joint_request((track, target), (hr, lr, data), output, options, validation)
-    request = replace(
-        request,
+    joint = _joint_request((track, target), (hr, lr, data), output, options, validation)
+    joint = replace(
+        joint,
         rhythm=rhythm,
         start_from=start_from,
         start_degrader=start_degrader,
@@ -241,7 +255,7 @@ def train(
         lpips=lpips,
         device=device,
     )
-    _run_joint(request, only_check=check, quiet=quiet)
+    _run_joint(joint, only_check=check, quiet=quiet)
 
 
 def _refuse_what_tracks_take(ctx: typer.Context) -> None:
@@ -265,35 +279,6 @@ def _validation(val: Path | None, lr: Path | None, hr: Path | None) -> tuple[Pat
     return find_pair_folders(val)
 
 
-def _steps_of(text: str | None) -> tuple[int, ...] | None:
-    """ "5000,8000" as numbers. Raises ConfigError."""
-    if text is None:
-        return None
-    try:
-        return tuple(int(part) for part in text.split(",") if part)
-    except ValueError as cause:
-        raise ConfigError(f"--halve-at takes steps with commas between, as in 5000,8000; got {text!r}.") from cause
-
-
-def _loss_weights(given: list[str]) -> dict[str, float]:
-    """["pixel=0.1"] as {"pixel": 0.1}. Raises ConfigError."""
-    from dataclasses import fields
-
-    from ddnsr_cli.training.joint_options import LossWeights
-
-    known = [field.name for field in fields(LossWeights)]
-    weights = {}
-    for text in given:
-        name, _, number = text.partition("=")
-        try:
-            weights[name] = float(number)
-        except ValueError as cause:
-            raise ConfigError(f"--loss takes NAME=NUMBER, as in pixel=0.1; got {text!r}.") from cause
-        if name not in known:
-            raise ConfigError(f"--loss knows {', '.join(known)}; got {name!r}.")
-    return weights
-
-
 def _sizes(given: tuple[int | None, int | None, int | None], *, lite: bool) -> "RRDBConfig":
     from ddnsr_cli.nets.rrdb import RRDBConfig
     from ddnsr_cli.training.options import LITE
@@ -309,9 +294,8 @@ def _fidelity_request(
     sizes: "RRDBConfig",
     course: Course,
     stream: "StreamConfig",
-    rhythm: "Rhythm",
     validation: tuple[Path | None, Path | None],
-    device: str,
+    degradation: "DegradationConfig",
 ) -> "FidelityRequest":
     from ddnsr_cli.training.options import FidelityOptions, ScheduleConfig
     from ddnsr_cli.workflows.train_fidelity import FidelityRequest
@@ -332,12 +316,14 @@ def _fidelity_request(
         lr=lr,
         run=output,
         options=FidelityOptions(
-            network=sizes, stream=stream, schedule=schedule, precision=_precision(course.precision)
+            network=sizes,
+            stream=stream,
+            degradation=degradation,
+            schedule=schedule,
+            precision=_precision(course.precision),
         ),
-        rhythm=rhythm,
         val_lr=validation[0],
         val_hr=validation[1],
-        device=device,
     )
 
 

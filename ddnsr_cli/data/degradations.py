@@ -41,6 +41,9 @@ class DegradationConfig:
     coloured_chance: float = 0.4
     """Share of crops whose noise is blurred slightly, as after demosaicing."""
 
+    coloured_sigma: tuple[float, float] = (0.3, 0.8)
+    """Standard deviation of the Gaussian that blurs it, LR pixels; drawn once for a batch."""
+
     shot_share: tuple[float, float] = (0.0, 0.8)
     """Share of the noise variance that grows with brightness (photon noise)."""
 
@@ -57,11 +60,15 @@ class DegradationConfig:
         chances = (self.blur_chance, self.bicubic_chance, self.coloured_chance, self.jpeg_chance)
         if not all(0 <= chance <= 1 for chance in chances):
             raise ConfigError(f"Chances lie in [0, 1], got {chances}.")
-        for low, high in (self.blur_sigma, self.noise_sigma, self.shot_share, self.gray_share, self.jpeg_quality):
+        ranges = (self.blur_sigma, self.noise_sigma, self.coloured_sigma, self.shot_share, self.gray_share)
+        for low, high in (*ranges, self.jpeg_quality):
             if not 0 <= low <= high:
                 raise ConfigError(f"A range goes from low to high and is not negative, got ({low}, {high}).")
-        if self.scale < 1 or self.blur_sigma[0] == 0:
-            raise ConfigError(f"scale is at least 1 and blur_sigma is above 0, got {self.scale} and {self.blur_sigma}.")
+        if self.scale < 1 or not (self.blur_sigma[0] and self.coloured_sigma[0]):
+            raise ConfigError(
+                f"scale is at least 1, blur_sigma and coloured_sigma are above 0, got {self.scale}, {self.blur_sigma} "
+                f"and {self.coloured_sigma}."
+            )
         if max(self.shot_share[1], self.gray_share[1]) > 1 or self.jpeg_quality[1] > 100:
             raise ConfigError(
                 f"Shares reach 1 and the JPEG quality 100 at most, got {self.shot_share}, {self.gray_share} and "
@@ -141,7 +148,7 @@ def draw_noise(shape: torch.Size, config: DegradationConfig, rng: np.random.Gene
     common, own = _normal((n, 1, height, width), rng), _normal(shape, rng)
     field = gray.sqrt() * common + (1 - gray).sqrt() * own
     coloured = rng.random(n) < config.coloured_chance
-    field[coloured] = _correlate(field[coloured], rng.uniform(0.3, 0.8))
+    field[coloured] = _correlate(field[coloured], rng.uniform(*config.coloured_sigma))
     return Noise(field=field, shot=shot, sigma=sigma)
 
 

@@ -51,6 +51,11 @@ class FidelityTrainer:
         self.step += 1
         return figures
 
+    def start_from(self, net: RRDBNet) -> None:
+        """Begin with the weights of a network of the same sizes, in the average too."""
+        self.net.load_state_dict(net.state_dict())
+        self.ema.average.load_state_dict(net.state_dict())
+
     def snapshot(self, numbers: dict[str, Any]) -> Snapshot:
         """Everything needed to go on, with `numbers` of the caller's beside the options."""
         tensors = net_tensors("net", self.net) | net_tensors("ema", self.ema.average)

@@ -160,6 +160,13 @@ def photo_list(folder: Path, photos: Iterable[Path]) -> str:
     return hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()
 
 
+def refuse_other_asking(run: Path, changed: Mapping[str, tuple[Any, Any]]) -> None:
+    """Raises TrainingError when anything was asked of a run that it was not begun with. changed: (before, now)."""
+    if changed:
+        told = ", ".join(f"--{name} {before} -> {now}" for name, (before, now) in changed.items())
+        raise TrainingError(f"{run} was begun with other options ({told}). Use them, or another -o.")
+
+
 def refuse_other_photos(run: Path, before: Mapping[str, str], now: Mapping[str, str]) -> None:
     """Raises TrainingError when a run would go on with other photos than it was begun with."""
     changed = " and ".join(f"--{side}" for side in sorted(now) if before[side] != now[side])

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ddnsr_cli.checkpoint import save_sr_net
 from ddnsr_cli.data.pairs import PhotoPair, match_pairs
@@ -14,7 +15,8 @@ from ddnsr_cli.training.fidelity import FidelityTrainer
 from ddnsr_cli.training.loop import LoopHooks, StepReport
 from ddnsr_cli.training.options import FidelityOptions, Rhythm
 from ddnsr_cli.training.stop import StopRequest
-from ddnsr_cli.workflows.run_folder import RunFolder, photo_list, refuse_other_photos
+from ddnsr_cli.workflows.beginnings import other_beginnings, sr_net_to_begin_with, told
+from ddnsr_cli.workflows.run_folder import RunFolder, photo_list, refuse_other_asking, refuse_other_photos
 from ddnsr_cli.workflows.run_lock import alone_in
 from ddnsr_cli.workflows.run_report import write_run_report
 from ddnsr_cli.workflows.teller import Teller
@@ -39,6 +41,9 @@ class FidelityRequest:
 
     options: FidelityOptions = field(default_factory=FidelityOptions)
     rhythm: Rhythm = field(default_factory=Rhythm)
+
+    start_from: Path | None = None
+    """Weights that the network begins with, of its sizes or smaller."""
 
     val_lr: Path | None = None
     """Folder of LR photos to validate on; with `val_hr`."""
@@ -68,7 +73,14 @@ def _train(request: FidelityRequest, listener: TrainListener, stop: StopRequest)
     saved = folder.resume(trainer, free_to_change=FREE_TO_CHANGE)
     if saved is not None:
         refuse_other_photos(request.run, {"lr": "", **saved["photos"]}, listed)
+        refuse_other_asking(request.run, other_beginnings(saved, {"start-from": request.start_from}))
         listener.note(f"resumed {request.run} at step {trainer.step}")
+        begun = saved.get("start_from")
+    else:
+        begun = told(request.start_from)
+        if request.start_from is not None:
+            sizes, seed = request.options.network, request.options.stream.seed
+            trainer.start_from(sr_net_to_begin_with(request.start_from, sizes, seed))
     folder.prepare(trainer)
     steps = request.options.schedule.steps
     teller = Teller(listener.note)
@@ -78,7 +90,7 @@ def _train(request: FidelityRequest, listener: TrainListener, stop: StopRequest)
         lambda step: batches(visits, start=step, on_refused=teller.replacement),
         steps=steps,
         rhythm=request.rhythm,
-        hooks=_hooks(trainer, folder, pairs, listed, request, listener),
+        hooks=_hooks(trainer, folder, pairs, {"photos": listed, "start_from": begun}, request, listener),
         stop=stop,
         note=listener.note,
     )
@@ -89,7 +101,7 @@ def _hooks(
     trainer: FidelityTrainer,
     folder: RunFolder,
     pairs: list[PhotoPair],
-    photos: dict[str, str],
+    record: dict[str, Any],
     request: FidelityRequest,
     listener: TrainListener,
 ) -> LoopHooks:
@@ -103,8 +115,9 @@ def _hooks(
             listener.scores(step, scores)
 
     def save(_step: int) -> None:
-        folder.save(trainer, {"data": data, "photos": photos})
-        metadata = export_metadata(trainer, "fidelity", {"data": data})
+        folder.save(trainer, {"data": data, **record})
+        begun = {"start_from": record["start_from"]} if record["start_from"] else {}
+        metadata = export_metadata(trainer, "fidelity", {"data": data, **begun})
         save_sr_net(folder.weights, trainer.ema.average, metadata=metadata, half=False)
         write_run_report(folder.path)
 

@@ -9,14 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ddnsr_cli.checkpoint import load_degrader, load_sr_net
 from ddnsr_cli.data.pairs import PhotoPair, match_pairs
 from ddnsr_cli.data.targets import PhotoSet, TargetOptions
 from ddnsr_cli.data.unpaired import UnpairedVisits, unpaired_batches
 from ddnsr_cli.device import choose_device
-from ddnsr_cli.errors import TrainingError
 from ddnsr_cli.feature_weights import load_lpips
-from ddnsr_cli.files import sha256_of
 from ddnsr_cli.nets.lpips import LPIPS
 from ddnsr_cli.training.board import Board
 from ddnsr_cli.training.joint import ALONE, JointTrainer
@@ -26,6 +23,12 @@ from ddnsr_cli.training.options import Rhythm
 from ddnsr_cli.training.pieces import refuse_without_compiler
 from ddnsr_cli.training.stop import StopAsked, StopRequest
 from ddnsr_cli.training.world import AgreedStop, World, own_device
+from ddnsr_cli.workflows.beginnings import (
+    degrader_to_begin_with,
+    other_beginnings,
+    sr_net_to_begin_with,
+    told,
+)
 from ddnsr_cli.workflows.joint_photos import examine, photo_sets
 from ddnsr_cli.workflows.joint_show import JointShow, sample_crops
 from ddnsr_cli.workflows.judges import (
@@ -36,7 +39,7 @@ from ddnsr_cli.workflows.judges import (
     measured_scales,
     refuse_other_judges,
 )
-from ddnsr_cli.workflows.run_folder import RunFolder, photo_list, refuse_other_photos
+from ddnsr_cli.workflows.run_folder import RunFolder, photo_list, refuse_other_asking, refuse_other_photos
 from ddnsr_cli.workflows.run_lock import alone_in
 from ddnsr_cli.workflows.teller import MOST_FINDINGS, Teller
 from ddnsr_cli.workflows.training_run import SILENT, Trained, TrainListener, drive
@@ -72,10 +75,10 @@ class JointRequest:
     rhythm: Rhythm = field(default_factory=Rhythm)
 
     start_from: Path | None = None
-    """Weights that the reconstruction network begins with, of the same sizes: those of a fidelity warm-up."""
+    """Weights that the reconstruction network begins with, of its sizes or smaller: those of a fidelity warm-up."""
 
     start_degrader: Path | None = None
-    """Weights that the degrader begins with, of the same sizes: those of a rehearsal, or of another camera."""
+    """Weights that the degrader begins with, of its sizes or smaller: those of a rehearsal, or of another camera."""
 
     judges: JudgeFiles = field(default_factory=lambda: JudgeFiles(vgg=None, lpips=None))
     """Weights of the networks behind the content, cycle and perceptual losses."""
@@ -167,21 +170,13 @@ def _helpers(request: JointRequest, device: torch.device, *, fresh: bool) -> _He
 
 
 def _beginnings(request: JointRequest) -> dict[str, nn.Module]:
+    options, seed = request.options, request.options.stream.seed
     begun: dict[str, nn.Module] = {}
     if request.start_from is not None:
-        sr_net, _ = load_sr_net(request.start_from)
-        _refuse_other_sizes(request.start_from, sr_net.config, request.options.sr_net)
-        begun["sr_net"] = sr_net
+        begun["sr_net"] = sr_net_to_begin_with(request.start_from, options.sr_net, seed)
     if request.start_degrader is not None:
-        degrader, _ = load_degrader(request.start_degrader)
-        _refuse_other_sizes(request.start_degrader, degrader.config, request.options.degrader)
-        begun["degrader"] = degrader
+        begun["degrader"] = degrader_to_begin_with(request.start_degrader, options.degrader, seed)
     return begun
-
-
-def _refuse_other_sizes(weights: Path, sizes: object, wanted: object) -> None:
-    if sizes != wanted:
-        raise TrainingError(f"{weights} has other sizes ({sizes}) than the run ({wanted}).")
 
 
 @contextmanager
@@ -237,30 +232,20 @@ def _record(
         "photos": dict(photos),
         **judges.record,
         "scales": measured_scales(request.options, judges, _few_crops(request.options, hr_sets)),
-        "start_from": _told(request.start_from),
-        "start_degrader": _told(request.start_degrader),
+        "start_from": told(request.start_from),
+        "start_degrader": told(request.start_degrader),
     }
 
 
 def _refuse_other_asking(request: JointRequest, saved: Mapping[str, Any]) -> None:
-    """Raises TrainingError for another track or target, or for weights that the run did not begin with.
-
-    Weights to begin with are not needed any more: they may be left out, or be gone.
-    """
-    before: dict[str, Any] = {"track": saved.get("track"), "target": saved["data"].get("target")}
-    now: dict[str, Any] = {"track": request.track, "target": str(request.target.kind)}
-    for name, weights in (("start-from", request.start_from), ("start-degrader", request.start_degrader)):
-        if weights is not None and weights.is_file():
-            told = saved.get(name.replace("-", "_"))
-            before[name], now[name] = (told or {}).get("sha256", "nothing")[:12], sha256_of(weights)[:12]
-    if changed := [f"--{name} {before[name]} -> {now[name]}" for name in now if before[name] != now[name]]:
-        raise TrainingError(
-            f"{request.run} was begun with other options ({', '.join(changed)}). Use them, or another -o."
-        )
-
-
-def _told(weights: Path | None) -> dict[str, str] | None:
-    return None if weights is None else {"file": weights.name, "sha256": sha256_of(weights)}
+    """Raises TrainingError for another track or target, or for weights that the run did not begin with."""
+    asked = {
+        "track": (saved.get("track"), request.track),
+        "target": (saved["data"].get("target"), str(request.target.kind)),
+    }
+    changed: dict[str, tuple[Any, Any]] = {name: values for name, values in asked.items() if values[0] != values[1]}
+    changed |= other_beginnings(saved, {"start-from": request.start_from, "start-degrader": request.start_degrader})
+    refuse_other_asking(request.run, changed)
 
 
 def _target_list(request: JointRequest, hr_sets: Sequence[PhotoSet]) -> str:

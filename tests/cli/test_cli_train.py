@@ -1,10 +1,14 @@
 """`ddnsr train --fidelity` as a user runs it: learn, stop, go on, use."""
 
+import hashlib
 import json
 import signal
 
 import pytest
+import torch
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file
 
 from ddnsr_cli.training.snapshot import load_snapshot
 
@@ -60,6 +64,70 @@ def test_twenty_steps_are_ten_a_stop_and_ten_more_to_the_last_bit(photos, tmp_pa
 
 def steps_saved(state):
     return load_snapshot(state).step
+
+
+def test_a_warm_up_begins_with_weights_that_grow_and_that_it_knows_again(ddnsr, photos, tmp_path):
+    words = ["train", "--fidelity", "--hr", photos, *SMALL]
+    small, large = tmp_path / "small/sr.safetensors", tmp_path / "large"
+    assert ddnsr(*words, "--steps", 1, "-o", small.parent).code == 0
+    grown = [*words, "--features", 6, "--start-from", small, "--rate", 1e-9, "-o", large]
+    done = ddnsr(*grown, "--steps", 1)
+    assert done.code == 0, done.err
+    ours, theirs = load_file(large / "sr.safetensors"), load_file(small)
+    assert ours["conv_last.weight"].shape[1] == 6
+    assert torch.allclose(ours["conv_last.weight"][:, :4], theirs["conv_last.weight"], atol=1e-6)
+    with safe_open(large / "sr.safetensors", "pt") as file:
+        begun = json.loads(file.metadata()["training"])["start_from"]
+    assert begun == {"file": "sr.safetensors", "sha256": hashlib.sha256(small.read_bytes()).hexdigest()}
+    assert ddnsr(*grown, "--steps", 2).code == 0
+    small.write_bytes((large / "sr.safetensors").read_bytes())
+    assert_refused(ddnsr(*grown, "--steps", 3), 10, "--start-from", begun["sha256"][:12], "another -o")
+    small.unlink()
+    assert ddnsr(*grown, "--steps", 3).code == 0
+
+
+def test_the_degradations_of_a_warm_up_can_be_chosen(ddnsr, photos, tmp_path):
+    words = ["train", "--fidelity", "--hr", photos, *SMALL, "--steps", 1, "-o"]
+    asked = [
+        "--degradation",
+        "noise_sigma=0,30",
+        "--degradation",
+        "jpeg_chance=1",
+        "--degradation",
+        "jpeg_quality=10,20",
+    ]
+    assert ddnsr(*words, tmp_path / "run", *asked).code == 0
+    options = json.loads((tmp_path / "run/options.json").read_text())["degradation"]
+    assert (options["noise_sigma"], options["jpeg_chance"], options["jpeg_quality"]) == ([0, 30], 1, [10, 20])
+    assert options["blur_sigma"] == [0.4, 2.6]
+    assert_refused(ddnsr(*words, tmp_path / "run"), 10, "noise_sigma [0.0, 30.0] -> [0.0, 16.0]")
+
+
+@pytest.mark.parametrize(
+    ("given", "parts"),
+    [
+        ("noise=0,30", ("noise_sigma", "'noise'")),
+        ("noise_sigma=30", ("noise_sigma=LOW,HIGH", "'noise_sigma=30'")),
+        ("noise_sigma=0,much", ("noise_sigma=LOW,HIGH", "much")),
+        ("noise_sigma=0,1,2", ("noise_sigma=LOW,HIGH", "0,1,2")),
+        ("jpeg_quality=40,60.5", ("whole numbers", "60.5")),
+        ("blur_chance=0,1", ("blur_chance=CHANCE", "0,1")),
+        ("blur_chance", ("blur_chance=CHANCE",)),
+        ("blur_chance=2", ("Chances lie in",)),
+        ("noise_sigma=nan,nan", ("low to high",)),
+        ("scale=2", ("'scale'",)),
+    ],
+)
+def test_degradations_of_no_use_are_told(ddnsr, photos, tmp_path, given, parts):
+    words = ("train", "--fidelity", "--hr", photos, *SMALL, "--steps", 1, "-o", tmp_path / "run")
+    assert_refused(ddnsr(*words, "--degradation", given), 2, *parts)
+    assert not (tmp_path / "run").exists()
+
+
+def test_degradations_are_for_lr_partners_made_on_the_way(ddnsr, photos, tmp_path):
+    words = ("--degradation", "jpeg_chance=1", "-o", tmp_path / "run")
+    assert_refused(ddnsr("train", "--fidelity", "--hr", photos, "--lr", photos, *words), 2, "--degradation", "--lr")
+    assert_refused(ddnsr("train", "--track", 2, "--hr", photos, "--lr", photos, *words), 2, "belongs to --fidelity")
 
 
 def test_validation_scores_are_logged(ddnsr, photos, photo, tmp_path):

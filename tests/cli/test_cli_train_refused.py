@@ -221,8 +221,20 @@ def test_a_degrader_to_begin_with(train, begun, tmp_path):
     assert train(tmp_path / "next", *words, "--steps", 2).code == 0
     shutil.copy(begun / "sr.safetensors", words[1])
     refused(train(tmp_path / "other", *words), 5, "camera.safetensors")
-    save_degrader(words[1], Degrader(DegraderConfig(features=8, blocks=1)), metadata={}, half=False)
-    refused(train(tmp_path / "other", *words), 10, "camera.safetensors", "other sizes")
+    save_degrader(words[1], Degrader(DegraderConfig(features=80, blocks=1)), metadata={}, half=False)
+    refused(train(tmp_path / "other", *words), 10, "camera.safetensors", "its own sizes or larger")
+
+
+def test_smaller_weights_grow(train, tmp_path):
+    torch.manual_seed(0)
+    begin = tmp_path / "small.safetensors"
+    save_degrader(begin, Degrader(DegraderConfig(features=8, blocks=1)), metadata={}, half=False)
+    done = train(tmp_path / "next", "--start-degrader", begin, "--rate", 1e-9, "--steps", 1)
+    assert done.code == 0, done.err
+    small, large = load_file(begin), load_file(tmp_path / "next/degrader.safetensors")
+    assert large["conv_last.weight"].shape[1] > 8
+    assert torch.allclose(large["conv_last.weight"][:, :8], small["conv_last.weight"], atol=1e-6)
+    assert torch.all(large["conv_last.weight"][:, 8:].abs() < 1e-6)
 
 
 def test_lpips_as_the_judge_asks_for_its_own_option(ddnsr, scene, tmp_path, monkeypatch):

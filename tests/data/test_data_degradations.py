@@ -126,6 +126,14 @@ def test_coloured_noise_leans_on_its_neighbours():
     assert 0.1 < sum(found) / len(found) < 0.6
 
 
+def test_a_wider_grain_leans_further_on_its_neighbours():
+    fine, wide = (
+        noise_levels(3, noise_sigma=(8, 8), coloured_chance=1.0, coloured_sigma=(sigma, sigma)) for sigma in (0.4, 1.2)
+    )
+    assert neighbours(fine) + 0.4 < neighbours(wide)
+    assert wide.std().item() == pytest.approx(fine.std().item(), rel=0.1)
+
+
 def test_coloured_noise_keeps_the_gray_share():
     noise = noise_levels(noise_sigma=(8, 8), coloured_chance=1.0, gray_share=(0.5, 0.5))
     assert correlation(noise[:, 0], noise[:, 1]) == pytest.approx(0.5, abs=0.06)
