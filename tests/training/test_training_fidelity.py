@@ -153,3 +153,12 @@ def test_a_snapshot_carries_options_step_and_the_callers_numbers(tiny_options, t
     assert snapshot.numbers["best"] == 23.5
     assert options_from_json(FidelityOptions, snapshot.numbers["options"]) == options
     assert {name.partition(".")[0] for name in snapshot.tensors} == {"net", "ema", "adam"}
+
+
+def test_a_beginning_is_that_of_the_average_too(tiny_options):
+    trainer, other = FidelityTrainer(tiny_options(), CPU), FidelityTrainer(tiny_options(), CPU)
+    with torch.no_grad():
+        other.net.conv_last.bias.add_(0.5)
+    trainer.start_from(other.net)
+    for net in (trainer.net, trainer.ema.average):
+        assert torch.equal(net.conv_last.bias, other.net.conv_last.bias)
