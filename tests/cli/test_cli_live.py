@@ -1,16 +1,13 @@
 """What a person at a terminal sees while a run trains, and what goes elsewhere."""
 
-import contextlib
 import io
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 from joint_run import joint_words, vgg_file, write_photos
 from rich.console import Console
 from rich.progress import Progress
+from terminal import on_a_terminal
 
 from ddnsr_cli.cli.live import LiveFigures
 from ddnsr_cli.cli.progress import _Stages
@@ -54,19 +51,8 @@ def words(tmp_path_factory):
 
 
 def test_a_terminal_shows_the_figures_in_place_and_keeps_the_last(words, tmp_path):
-    pty = pytest.importorskip("pty")
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "ddnsr_cli", *words(tmp_path / "run", "--steps", 8, "--log-every", 1)]
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "200", "LINES": "50", "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, env=environment)
-    os.close(theirs)
-    seen = b""
-    with contextlib.suppress(OSError):  # the terminal ends with the process
-        while chunk := os.read(ours, 65536):
-            seen += chunk
-    os.close(ours)
-    assert process.wait(60) == 0
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
+    seen = on_a_terminal(*words(tmp_path / "run", "--steps", 8, "--log-every", 1), columns=200)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen)
     for part in ("content ", "LR critic: D(real) and D(fake)", "images/s", "waiting for data", "/8 steps"):
         assert part in text
     assert re.search(r"training .*/8 steps \d:\d\d:\d\d (\d|-):", text)  # time gone, time left

@@ -1,6 +1,5 @@
 """`ddnsr upscale` on files and folders, by its effects."""
 
-import contextlib
 import json
 import os
 import subprocess
@@ -9,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from terminal import on_a_terminal
 
 
 def opened(path):
@@ -164,20 +164,9 @@ def test_a_name_that_is_no_text_is_printed_as_it_is(photo, quick_model, tmp_path
 
 
 def test_on_a_terminal_the_bar_makes_way_for_the_path(photo, quick_model, tmp_path):
-    pty = pytest.importorskip("pty")
-    ours, theirs = pty.openpty()
-    words = [sys.executable, "-m", "ddnsr_cli", "upscale", photo(), "-o", tmp_path / "o.png", "-m", quick_model]
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"}
-    process = subprocess.Popen(words, stdout=theirs, stderr=theirs, env=environment)
-    os.close(theirs)
-    seen = b""
-    with contextlib.suppress(OSError):  # the terminal ends with the process
-        while chunk := os.read(ours, 65536):
-            seen += chunk
-    os.close(ours)
-    assert process.wait(60) == 0
-    assert b"tiles" in seen
-    last = seen.decode().split("tiles")[-1]
+    seen = on_a_terminal("upscale", photo(), "-o", tmp_path / "o.png", "-m", quick_model)
+    assert "tiles" in seen
+    last = seen.split("tiles")[-1]
     assert f"\x1b[2K{tmp_path / 'o.png'}\r\n" in last or f"\r{tmp_path / 'o.png'}\r\n" in last
 
 

@@ -1,15 +1,12 @@
 """`ddnsr degrade` as a user runs it, by the files that it leaves."""
 
-import contextlib
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from pair_folders import degrader, pixels, records, refused, tree
 from PIL import Image
+from terminal import on_a_terminal
 
 from ddnsr_cli.data.pairs import match_pairs
 from ddnsr_cli.data.photos import decode_rgb
@@ -249,19 +246,8 @@ def test_single_files_and_names_that_collide_work(make, ddnsr, scene, photo, sma
 
 
 def test_on_a_terminal_the_bar_makes_way_for_the_paths(scene, small_degrader):
-    pty = pytest.importorskip("pty")
-    ours, theirs = pty.openpty()
     words = ["degrade", scene / "hr", "--noise-source", scene / "noisy", "-m", small_degrader, "-o", scene / "pairs"]
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "ddnsr_cli", *map(str, words)]
-    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, env=environment)
-    os.close(theirs)
-    seen = b""
-    with contextlib.suppress(OSError):  # the terminal ends with the process
-        while chunk := os.read(ours, 65536):
-            seen += chunk
-    os.close(ours)
-    assert process.wait(60) == 0
-    assert b"3/3" in seen
+    seen = on_a_terminal(*words)
+    assert "3/3" in seen
     for name in ("a.png", "b.png", "deep/c.png"):
-        assert f"\x1b[2K{scene / 'pairs/lr' / name}\r\n" in seen.decode()
+        assert f"\x1b[2K{scene / 'pairs/lr' / name}\r\n" in seen

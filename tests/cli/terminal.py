@@ -1,0 +1,28 @@
+"""The command on a terminal: what it draws there, escape sequences and all."""
+
+import contextlib
+import os
+import subprocess
+import sys
+
+import pytest
+
+PATIENCE_S = 60
+
+
+def on_a_terminal(*words, columns=100):
+    """What `ddnsr` with these words draws while it runs to a good end. Skips where there are no such terminals."""
+    pty = pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "ddnsr_cli", *map(str, words)]
+    size = {"COLUMNS": str(columns), "LINES": "50"}
+    environment = {**os.environ, "TERM": "xterm-256color", "OMP_NUM_THREADS": "1", **size}
+    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    seen = b""
+    with contextlib.suppress(OSError):  # the terminal ends with the process
+        while chunk := os.read(ours, 65536):
+            seen += chunk
+    os.close(ours)
+    assert process.wait(PATIENCE_S) == 0, seen.decode()
+    return seen.decode()
