@@ -153,13 +153,14 @@ def draw_noise(shape: torch.Size, config: DegradationConfig, rng: np.random.Gene
 
 
 def _correlate(noise: Tensor, sigma: float) -> Tensor:
-    """Blur noise by a 5x5 Gaussian and give it unit variance again."""
-    axis = torch.arange(5.0) - 2
+    """Blur noise by a Gaussian, 5 taps wide or more where it and the crop are wide, and give it unit variance again."""
+    reach = max(2, min(round(2.5 * sigma), min(noise.shape[-2:]) // 4))
+    axis = torch.arange(2.0 * reach + 1) - reach
     line = torch.exp(-0.5 * (axis / sigma) ** 2)
     kernel = torch.outer(line, line)
     kernel /= kernel.square().sum().sqrt()
-    weight = kernel.expand(noise.shape[1], 1, 5, 5)
-    return F.conv2d(F.pad(noise, (2, 2, 2, 2), mode="reflect"), weight, groups=noise.shape[1])
+    weight = kernel.expand(noise.shape[1], 1, *kernel.shape)
+    return F.conv2d(F.pad(noise, (reach,) * 4, mode="reflect"), weight, groups=noise.shape[1])
 
 
 def _maybe_jpeg(levels: Tensor, config: DegradationConfig, rng: np.random.Generator) -> Tensor:

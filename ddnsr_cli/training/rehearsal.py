@@ -14,7 +14,12 @@ from torch import Tensor
 from ddnsr_cli.data.degradations import DegradationConfig, draw_noise
 from ddnsr_cli.losses.features import content_reference
 
-NOISE = DegradationConfig(noise_sigma=(0.0, 20.0), coloured_chance=0.7, gray_share=(0.0, 1.0))
+NOISE = DegradationConfig(
+    noise_sigma=(0.0, 20.0),
+    coloured_chance=0.7,
+    coloured_sigma=(0.3, 2.0),  # the noise of cameras' JPEGs leans on neighbours several pixels away
+    gray_share=(0.0, 1.0),
+)
 STREAM = 6  # keeps these draws apart from those of the photos
 
 

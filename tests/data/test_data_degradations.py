@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ddnsr_cli.data.degradations import DegradationConfig, degrade_classically
+from ddnsr_cli.data.degradations import DegradationConfig, degrade_classically, draw_noise
 from ddnsr_cli.errors import ConfigError
 
 NOTHING = {"blur_chance": 0.0, "bicubic_chance": 1.0, "noise_sigma": (0.0, 0.0), "jpeg_chance": 0.0}
@@ -124,6 +124,15 @@ def test_coloured_noise_leans_on_its_neighbours():
     assert min(found) > -0.02
     assert max(found) < 0.75  # exp(-1 / (4 * 0.8^2)), the widest blur of the noise
     assert 0.1 < sum(found) / len(found) < 0.6
+
+
+@pytest.mark.parametrize(("side", "near"), [(64, 0.1), (4, 0.7)])
+def test_grain_wider_than_its_crop_is_cut_to_it(side, near):
+    """The smallest crop of training has 4 LR pixels a side: what is mirrored at its border is strong there."""
+    wide = DegradationConfig(coloured_chance=1.0, coloured_sigma=(3.0, 3.0), gray_share=(0.0, 0.0))
+    rng = np.random.default_rng(0)
+    fields = [draw_noise(torch.Size((2, 3, side, side)), wide, rng).field for _ in range(100)]
+    assert torch.stack(fields).std().item() == pytest.approx(1, rel=near)
 
 
 def test_a_wider_grain_leans_further_on_its_neighbours():
