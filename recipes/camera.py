@@ -18,6 +18,8 @@ from photo_files import Photo, arguments, listed_photos, run_script, write_shots
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from ddnsr_cli.errors import ConfigError
+
 Pixels = NDArray[np.float64]
 
 LUMA = np.array([0.299, 0.587, 0.114])
@@ -134,9 +136,21 @@ def jpeg(picture: Photo, *, quality: int) -> Photo:
 
 def main(given: list[str]) -> None:
     """Run the script."""
-    options = arguments("Take pictures of clean photos with a simulated phone camera.").parse_args(given)
+    parser = arguments("Take pictures of clean photos with a simulated phone camera.")
+    parser.add_argument(
+        "--electrons",
+        type=float,
+        nargs=2,
+        default=Camera.electrons,
+        metavar=("LOW", "HIGH"),
+        help="of a white green pixel: the fewer, the more noise",
+    )
+    options = parser.parse_args(given)
     photos = listed_photos(options.photos, options.root)
-    camera = Camera()
+    low, high = options.electrons
+    if not 0 < low <= high < np.inf:
+        raise ConfigError(f"--electrons takes two numbers above 0, the lower first; got {low:g} and {high:g}.")
+    camera = Camera(electrons=(low, high))
     write_shots(
         photos,
         options.out,

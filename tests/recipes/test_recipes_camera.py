@@ -11,6 +11,8 @@ pytest.importorskip("scipy")
 from camera import Camera, linear_from_srgb, main, srgb_from_linear, take_picture
 from mosaic import bayer, demosaic
 
+from ddnsr_cli.errors import ConfigError
+
 STILL = replace(Camera(), shrink=(4.0, 4.0), electrons=(600.0, 601.0), jpeg_quality=(97, 97))
 
 
@@ -125,3 +127,21 @@ def test_each_pixel_keeps_the_colour_its_filter_lets_through():
     np.testing.assert_array_equal(filled[::2, ::2, 0], rgb[::2, ::2, 0])
     np.testing.assert_array_equal(filled[1::2, 1::2, 2], rgb[1::2, 1::2, 2])
     np.testing.assert_array_equal(filled[::2, 1::2, 1], rgb[::2, 1::2, 1])
+
+
+def test_fewer_electrons_are_more_noise(tmp_path):
+    (tmp_path / "gray").mkdir()
+    Image.fromarray(flat(118)).save(tmp_path / "gray/a.png")
+    spread = {}
+    for low, high in ((40, 60), (900, 1000)):
+        out = tmp_path / f"{low}"
+        run(tmp_path / "gray", out, "--electrons", str(low), str(high))
+        spread[low] = np.asarray(Image.open(out / "a_0.png"), float).std(axis=(0, 1)).mean()
+    assert spread[40] > 3 * spread[900]
+
+
+@pytest.mark.parametrize("words", [("0", "10"), ("20", "10"), ("10", "inf")])
+def test_electrons_are_a_range(photos, tmp_path, words):
+    with pytest.raises(ConfigError, match="--electrons takes two numbers above 0"):
+        run(photos, tmp_path / "out", "--electrons", *words)
+    assert not (tmp_path / "out").exists()
