@@ -87,7 +87,10 @@ def mix(
     offline: Offline = False,
     quiet: Quiet = False,
 ) -> None:
-    """A network between two of the same sizes: a milder form of what the second one learned after the first."""
+    """A network between two of the same sizes: a milder form of what the second one learned after the first.
+
+    The first may be smaller where the second grew from it in training.
+    """
     from ddnsr_cli.cli.progress import download_view
     from ddnsr_cli.workflows.convert import mix_weights
 

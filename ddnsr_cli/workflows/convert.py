@@ -1,12 +1,16 @@
 """`ddnsr weights convert` and `mix`: checkpoints in, one safetensors file with our names out."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+import torch
 
 from ddnsr_cli.checkpoint import holds_degrader, load_degrader, load_sr_net, save_degrader, save_sr_net
 from ddnsr_cli.errors import ConfigError, WeightsError
 from ddnsr_cli.files import sha256_of
+from ddnsr_cli.nets.grow import grow_rrdb
+from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
 from ddnsr_cli.registry import read_registry
 from ddnsr_cli.weights import FoundWeights, find_weights
 
@@ -34,6 +38,8 @@ def mix_weights(
 ) -> None:
     """Write the network between two of the same sizes, `share` of the way from the first to the second.
 
+    The first may be smaller when the second grew from it in training: it is grown again, as it was then.
+
     Between a network and what it became by more training lie networks that do a part of what that training taught
     (Wang et al., ESRGAN, 2018, section 3.4: network interpolation).
     share: 0 to 1. Raises ConfigError for another, WeightsError when the sizes differ, and as `convert_weights`.
@@ -42,16 +48,29 @@ def mix_weights(
         raise ConfigError(f"--share lies between 0 (all the first) and 1 (all the second), got {share:g}.")
     _check_output(output)
     first, second = (_found(name, offline=offline, on_progress=on_progress) for name in names)
-    net, other = load_sr_net(first.path)[0].float(), load_sr_net(second.path)[0].float()
+    net = load_sr_net(first.path)[0].float()
+    other, metadata = load_sr_net(second.path)
+    net = _grown_as_then(net, other.config, metadata)
     if net.config != other.config:
         raise WeightsError(f"{first.name} and {second.name} have other sizes ({net.config}, {other.config}).")
-    theirs = other.state_dict()
+    theirs = other.float().state_dict()
     net.load_state_dict({key: ours.lerp(theirs[key], share) for key, ours in net.state_dict().items()})
     parts = [
         {"name": found.path.name, "sha256": sha256_of(found.path), "share": part}
         for found, part in ((first, 1 - share), (second, share))
     ]
     save_sr_net(output, net, metadata={"mix": json.dumps(parts)}, half=half)
+
+
+def _grown_as_then(net: RRDBNet, sizes: RRDBConfig, trained: Mapping[str, str]) -> RRDBNet:
+    """The network as a run began with it that says so in its metadata; `net` itself where that does not fit."""
+    try:
+        if not json.loads(trained["training"])["start_from"]:
+            return net
+        seed = json.loads(trained["options"])["stream"]["seed"]
+        return grow_rrdb(net, sizes, torch.Generator().manual_seed(seed))
+    except (ConfigError, KeyError, TypeError, ValueError):  # other programs write such keys, too
+        return net
 
 
 def _check_output(output: Path) -> None:

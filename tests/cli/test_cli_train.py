@@ -80,6 +80,9 @@ def test_a_warm_up_begins_with_weights_that_grow_and_that_it_knows_again(ddnsr, 
         begun = json.loads(file.metadata()["training"])["start_from"]
     assert begun == {"file": "sr.safetensors", "sha256": hashlib.sha256(small.read_bytes()).hexdigest()}
     assert ddnsr(*grown, "--steps", 2).code == 0
+    assert ddnsr("weights", "mix", small, large, "-o", tmp_path / "mix.safetensors").code == 0
+    half, grown_net = load_file(tmp_path / "mix.safetensors"), load_file(large / "sr.safetensors")
+    assert all(torch.allclose(half[name], grown_net[name], atol=1e-6) for name in half)  # the rate moved nothing
     small.write_bytes((large / "sr.safetensors").read_bytes())
     assert_refused(ddnsr(*grown, "--steps", 3), 10, "--start-from", begun["sha256"][:12], "another -o")
     small.unlink()
