@@ -91,7 +91,7 @@ def test_weights_for_research_only_say_so(registry):
     assert find_weights(None, registry=registry).terms is None
     photos = replace(registry.entries[0], research_only=True, trained_on="photos of DPED")
     found = find_weights(None, registry=Registry(entries=(photos,), folder=registry.folder))
-    assert found.terms == "ddnsr-lite is for research only, as are the photos that it learned from: photos of DPED."
+    assert found.terms == "ddnsr-lite is for research only, as are photos that it learned from: photos of DPED."
 
 
 def test_no_default_is_told(registry):

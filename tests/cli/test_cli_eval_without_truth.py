@@ -124,12 +124,14 @@ def test_table3_has_the_rows_at_hand_and_names_the_others(ddnsr, quick_model, tm
     lr, hr = write_pairs(tmp_path)
     done = ddnsr("eval", "--lr", lr, "--hr", hr, "--table3", "-m", f"ddnsr l2={quick_model}", "--lpips", "none")
     assert done.code == 0, done.err
-    rows = [line.split("  ")[0] for line in done.out.splitlines()[2:6]]
-    assert rows == ["bicubic", "ddnsr-lite", "ddnsr-lite-fidelity", "ddnsr l2"]
-    assert done.err.count("\n") == 1
-    for word in ("ESRGAN (ddnsr weights pull esrgan)", "Impressionism (", "DDNSR GAN (ddnsr train --track 1,"):
-        assert word in done.err
-    assert "DDNSR L2" not in done.err
+    rows = [line.split("  ")[0] for line in done.out.splitlines()[2:8]]
+    own = ["ddnsr-lite", "ddnsr-lite-fidelity", "ddnsr-track1", "ddnsr-track2"]
+    assert rows == ["bicubic", *own, "ddnsr l2"]
+    missing, terms = sorted(done.err.splitlines(), key=lambda line: "research" in line)
+    assert "ddnsr-track2 is for research only" in terms
+    for word in ("ESRGAN (ddnsr weights pull esrgan)", "Impressionism ("):
+        assert word in missing
+    assert "DDNSR" not in missing
 
 
 def test_a_model_that_the_preset_has_too_is_one_row(told, tmp_path):

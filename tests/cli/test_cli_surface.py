@@ -24,7 +24,7 @@ SURFACE = {
     "train": (
         "-o/--output --track --fidelity --hr --lr --data --val --val-lr --val-hr --check --target --start-from "
         "--start-degrader --l2 --ablation --vgg --perceptual/--perceptual-layer --perceptual-weights --as-authors "
-        "--loss --rehearse --lead --lpips "
+        "--loss --rehearse --lead --degradation --lpips "
         "--lite --features --blocks --growth --steps --batch --crop --rate --rise --halve-at --precision --compile "
         "--seed --workers --log-every --save-every --keep-every --validate-every --sample-every --device/-g --offline "
         "-q/--quiet"

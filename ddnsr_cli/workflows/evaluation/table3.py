@@ -29,7 +29,7 @@ ROWS = (
         weights=("realsr-df2k-jpeg", "realsr-dped"),
         how="ddnsr weights pull realsr-dped; the paper's own is --models Impressionism=DF2K.pth",
     ),
-    Row(label="DDNSR GAN", weights=(), how="ddnsr train --track 1, then --models 'DDNSR GAN=RUN'"),
+    Row(label="DDNSR GAN", weights=("ddnsr-track1",), how="ddnsr train --track 1, then --models 'DDNSR GAN=RUN'"),
     Row(label="DDNSR L2", weights=(), how="ddnsr train --track 1 --l2, then --models 'DDNSR L2=RUN'"),
 )
 
@@ -48,7 +48,7 @@ def rows_at_hand(registry: Registry, given: Iterable[str]) -> tuple[list[FoundWe
         if row.label.casefold() in labels:
             continue
         here = [weights for name in row.weights if (weights := _at_hand(name, registry))]
-        found += here
+        found += [weights for weights in here if weights.name not in own]
         if not here:
             missing.append(row)
     return found, missing
