@@ -77,10 +77,7 @@ def _train(request: FidelityRequest, listener: TrainListener, stop: StopRequest)
         listener.note(f"resumed {request.run} at step {trainer.step}")
         begun = saved.get("start_from")
     else:
-        begun = told(request.start_from)
-        if request.start_from is not None:
-            sizes, seed = request.options.network, request.options.stream.seed
-            trainer.start_from(sr_net_to_begin_with(request.start_from, sizes, seed))
+        begun = _begin(trainer, request.start_from)
     folder.prepare(trainer)
     steps = request.options.schedule.steps
     teller = Teller(listener.note)
@@ -95,6 +92,15 @@ def _train(request: FidelityRequest, listener: TrainListener, stop: StopRequest)
         note=listener.note,
     )
     return Trained(weights=folder.weights, replaced=teller.replaced if trainer.step >= steps else ())
+
+
+def _begin(trainer: FidelityTrainer, weights: Path | None) -> dict[str, str] | None:
+    """Take over weights to begin with. Returns what the record says of them."""
+    if weights is None:
+        return None
+    options = trainer.options
+    trainer.start_from(sr_net_to_begin_with(weights, options.network, options.stream.seed))
+    return told(weights)
 
 
 def _hooks(

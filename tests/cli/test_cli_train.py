@@ -89,6 +89,14 @@ def test_a_warm_up_begins_with_weights_that_grow_and_that_it_knows_again(ddnsr, 
     assert ddnsr(*grown, "--steps", 3).code == 0
 
 
+def test_weights_of_no_use_to_begin_with_are_told(ddnsr, photos, tmp_path):
+    words = ("train", "--fidelity", "--hr", photos, *SMALL, "--steps", 1, "-o", tmp_path / "run", "--start-from")
+    assert_refused(ddnsr(*words, tmp_path / "gone.safetensors"), 5, "gone.safetensors")
+    (tmp_path / "text.safetensors").write_text("no weights")
+    assert_refused(ddnsr(*words, tmp_path / "text.safetensors"), 5, "text.safetensors")
+    assert not (tmp_path / "run/state").exists()
+
+
 def test_the_degradations_of_a_warm_up_can_be_chosen(ddnsr, photos, tmp_path):
     words = ["train", "--fidelity", "--hr", photos, *SMALL, "--steps", 1, "-o"]
     asked = [
