@@ -38,16 +38,16 @@ def told(weights: Path | None) -> dict[str, str] | None:
 def other_beginnings(saved: Mapping[str, Any], given: Mapping[str, Path | None]) -> dict[str, tuple[str, str]]:
     """Which weights differ from those that a saved run began with: option -> (before, now), starts of their SHA-256.
 
-    given: by option name, as in `start-from`. Weights to begin with are not needed any more: they may be left out, or
+    given: by option, as in `--start-from`. Weights to begin with are not needed any more: they may be left out, or
     be gone.
     """
     changed = {}
-    for name, weights in given.items():
+    for option, weights in given.items():
         if weights is not None and weights.is_file():
-            before = (saved.get(name.replace("-", "_")) or {}).get("sha256", "nothing")[:12]
+            before = (saved.get(option.removeprefix("--").replace("-", "_")) or {}).get("sha256", "nothing")[:12]
             now = sha256_of(weights)[:12]
             if before != now:
-                changed[name] = before, now
+                changed[option] = before, now
     return changed
 
 

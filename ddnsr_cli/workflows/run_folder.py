@@ -78,9 +78,7 @@ class RunFolder:
             )
         changed = changed_options(before, now)
         refused = {name: values for name, values in changed.items() if not name.startswith(free_to_change)}
-        if refused:
-            told = ", ".join(f"{name} {old} -> {new}" for name, (old, new) in refused.items())
-            raise TrainingError(f"{self.path} was begun with other options ({told}). Use them, or another -o.")
+        refuse_other_asking(self.path, refused)
         return numbers
 
     def resume(self, trainer: Resumable, *, free_to_change: tuple[str, ...]) -> Mapping[str, Any] | None:
@@ -163,7 +161,7 @@ def photo_list(folder: Path, photos: Iterable[Path]) -> str:
 def refuse_other_asking(run: Path, changed: Mapping[str, tuple[Any, Any]]) -> None:
     """Raises TrainingError when anything was asked of a run that it was not begun with. changed: (before, now)."""
     if changed:
-        told = ", ".join(f"--{name} {before} -> {now}" for name, (before, now) in changed.items())
+        told = ", ".join(f"{name} {before} -> {now}" for name, (before, now) in changed.items())
         raise TrainingError(f"{run} was begun with other options ({told}). Use them, or another -o.")
 
 

@@ -73,7 +73,7 @@ def _train(request: FidelityRequest, listener: TrainListener, stop: StopRequest)
     saved = folder.resume(trainer, free_to_change=FREE_TO_CHANGE)
     if saved is not None:
         refuse_other_photos(request.run, {"lr": "", **saved["photos"]}, listed)
-        refuse_other_asking(request.run, other_beginnings(saved, {"start-from": request.start_from}))
+        refuse_other_asking(request.run, other_beginnings(saved, {"--start-from": request.start_from}))
         listener.note(f"resumed {request.run} at step {trainer.step}")
         begun = saved.get("start_from")
     else:

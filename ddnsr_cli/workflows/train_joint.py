@@ -240,11 +240,11 @@ def _record(
 def _refuse_other_asking(request: JointRequest, saved: Mapping[str, Any]) -> None:
     """Raises TrainingError for another track or target, or for weights that the run did not begin with."""
     asked = {
-        "track": (saved.get("track"), request.track),
-        "target": (saved["data"].get("target"), str(request.target.kind)),
+        "--track": (saved.get("track"), request.track),
+        "--target": (saved["data"].get("target"), str(request.target.kind)),
     }
     changed: dict[str, tuple[Any, Any]] = {name: values for name, values in asked.items() if values[0] != values[1]}
-    changed |= other_beginnings(saved, {"start-from": request.start_from, "start-degrader": request.start_degrader})
+    changed |= other_beginnings(saved, {"--start-from": request.start_from, "--start-degrader": request.start_degrader})
     refuse_other_asking(request.run, changed)
 
 
