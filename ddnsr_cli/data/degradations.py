@@ -44,6 +44,10 @@ class DegradationConfig:
     coloured_sigma: tuple[float, float] = (0.3, 0.8)
     """Standard deviation of the Gaussian that blurs it, LR pixels; drawn once for a batch."""
 
+    chroma_width: tuple[float, float] = (1.0, 1.0)
+    """How many times as wide that Gaussian is for the noise of single channels; drawn once for a batch.
+    Cameras leave fine grain in brightness and wide blotches of colour."""
+
     shot_share: tuple[float, float] = (0.0, 0.8)
     """Share of the noise variance that grows with brightness (photon noise)."""
 
@@ -60,14 +64,14 @@ class DegradationConfig:
         chances = (self.blur_chance, self.bicubic_chance, self.coloured_chance, self.jpeg_chance)
         if not all(0 <= chance <= 1 for chance in chances):
             raise ConfigError(f"Chances lie in [0, 1], got {chances}.")
-        ranges = (self.blur_sigma, self.noise_sigma, self.coloured_sigma, self.shot_share, self.gray_share)
-        for low, high in (*ranges, self.jpeg_quality):
+        widths = (self.blur_sigma, self.coloured_sigma, self.chroma_width)
+        for low, high in (*widths, self.noise_sigma, self.shot_share, self.gray_share, self.jpeg_quality):
             if not 0 <= low <= high:
                 raise ConfigError(f"A range goes from low to high and is not negative, got ({low}, {high}).")
-        if self.scale < 1 or not (self.blur_sigma[0] and self.coloured_sigma[0]):
+        if self.scale < 1 or not all(low for low, _ in widths):
             raise ConfigError(
-                f"scale is at least 1, blur_sigma and coloured_sigma are above 0, got {self.scale}, {self.blur_sigma} "
-                f"and {self.coloured_sigma}."
+                f"scale is at least 1, blur_sigma, coloured_sigma and chroma_width are above 0, got {self.scale} and "
+                f"{widths}."
             )
         if max(self.shot_share[1], self.gray_share[1]) > 1 or self.jpeg_quality[1] > 100:
             raise ConfigError(
@@ -146,10 +150,18 @@ def draw_noise(shape: torch.Size, config: DegradationConfig, rng: np.random.Gene
     shot = _column(rng.uniform(*config.shot_share, size=n))
     sigma = _column(rng.uniform(*config.noise_sigma, size=n) / 255)
     common, own = _normal((n, 1, height, width), rng), _normal(shape, rng)
-    field = gray.sqrt() * common + (1 - gray).sqrt() * own
     coloured = rng.random(n) < config.coloured_chance
-    field[coloured] = _correlate(field[coloured], rng.uniform(*config.coloured_sigma))
+    grain = rng.uniform(*config.coloured_sigma)
+    common[coloured] = _correlate(common[coloured], grain)
+    own[coloured] = _correlate(own[coloured], grain * _drawn(config.chroma_width, rng))
+    field = gray.sqrt() * common + (1 - gray).sqrt() * own
     return Noise(field=field, shot=shot, sigma=sigma)
+
+
+def _drawn(pair: tuple[float, float], rng: np.random.Generator) -> float:
+    """Uniform; a range of one value takes no number, so that what is drawn after it stays."""
+    low, high = pair
+    return low if low == high else float(rng.uniform(low, high))
 
 
 def _correlate(noise: Tensor, sigma: float) -> Tensor:

@@ -148,6 +148,26 @@ def test_coloured_noise_keeps_the_gray_share():
     assert correlation(noise[:, 0], noise[:, 1]) == pytest.approx(0.5, abs=0.06)
 
 
+def test_colour_can_be_coarser_than_brightness():
+    """The difference of two channels is free of what is common to all: it is as wide as asked, and no weaker."""
+    wide = {"noise_sigma": (8, 8), "coloured_chance": 1.0, "coloured_sigma": (0.8, 0.8), "gray_share": (0.5, 0.5)}
+    noise = noise_levels(**wide, chroma_width=(2.0, 2.0))
+    alike = noise_levels(**wide)
+    assert neighbours(noise[:, 0] - noise[:, 1]) == pytest.approx(np.exp(-1 / (4 * 1.6**2)), abs=0.03)
+    assert neighbours(alike[:, 0] - alike[:, 1]) == pytest.approx(np.exp(-1 / (4 * 0.8**2)), abs=0.03)
+    assert noise.std().item() == pytest.approx(alike.std().item(), rel=0.06)
+    assert correlation(noise[:, 0], noise[:, 1]) == pytest.approx(0.5, abs=0.06)
+
+
+def test_a_width_of_one_value_leaves_what_is_drawn_after_it():
+    """Only a range takes a number more, so runs without one have the draws that they had before there was a width."""
+    fixed, ranged = (np.random.default_rng(0) for _ in range(2))
+    for rng, width in ((fixed, (2.0, 2.0)), (ranged, (1.0, 2.0))):
+        draw_noise(torch.Size((2, 3, 8, 8)), DegradationConfig(chroma_width=width), rng)
+    fixed.random()
+    assert fixed.random() == ranged.random()
+
+
 def test_the_share_of_coloured_crops_is_the_chance():
     hr = flat(crops=200, px=64)
     noise = degraded(hr, seed=1, noise_sigma=(12, 12), coloured_chance=0.3).float() - 127.5
@@ -239,6 +259,7 @@ def test_the_draw_does_not_touch_the_generators_of_others():
         {"gray_share": (0.5, 1.01)},
         {"jpeg_quality": (40, 101)},
         {"coloured_chance": float("nan")},
+        {"chroma_width": (0.0, 2.0)},
     ],
 )
 def test_draws_that_mean_nothing_are_refused(nonsense):
