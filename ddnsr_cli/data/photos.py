@@ -1,7 +1,7 @@
 """Folders of photos as 8-bit RGB arrays."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +16,37 @@ PHOTO_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", "
 def list_photos(folder: Path) -> list[Path]:
     """Every photo under `folder`, by suffix, sorted by its path below the folder: the same list on every machine.
 
-    Raises DataError when the folder is missing or holds none.
+    Links are followed, to folders too. Raises DataError when a folder is missing, cannot be looked into, or there is
+    no photo.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder. Give a folder of photos.")
     found = [
         Path(root) / name
-        for root, _, names in os.walk(folder)
+        for root, names in _walk(folder)
         for name in names
         if Path(name).suffix.lower() in PHOTO_SUFFIXES and not name.startswith(".")
     ]
     if not found:
         raise DataError(f"{folder} holds no photos. Supported: {' '.join(sorted(PHOTO_SUFFIXES))}.")
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _walk(top: Path) -> Iterator[tuple[str, list[str]]]:
+    """The folders below, each with the names of its files; each once, so links in circles do no harm."""
+    seen: set[tuple[int, int]] = set()
+    for root, folders, names in os.walk(top, onerror=_refuse, followlinks=True):
+        status = Path(root).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders.sort()  # which of two ways to a folder is taken must not hang on the disk
+        yield root, names
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(f"{error.filename} cannot be looked into ({error.strerror}). Allow it, or move it away.") from error
 
 
 def decode_rgb(path: Path) -> NDArray[np.uint8]:

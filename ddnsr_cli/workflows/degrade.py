@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ddnsr_cli.degrading import default_workers, one_thread_each
 from ddnsr_cli.errors import BatchError, DdnsrError, ImageReadError, ImageWriteError, UnexpectedError
-from ddnsr_cli.files import is_folder, is_there
+from ddnsr_cli.files import is_disk_full, is_folder, is_there
 from ddnsr_cli.images.formats import shown
 from ddnsr_cli.images.listing import Found, OutputNames, find_images
 from ddnsr_cli.workflows.pairs.making import Job, Outcome, PairMaker, WrittenPair
@@ -43,8 +43,8 @@ def degrade_images(
 
     Pairs come in the order of the pictures. What depends on nothing but names, files and options: every byte. Pairs
     that the manifest holds and that are there are skipped. A failure is told to the listener and the rest go on; at
-    the end BatchError names the pictures, or UnexpectedError where nobody foresaw one. Raises ConfigError, before any
-    work, when pairs that are wanted were made under other settings.
+    the end BatchError names the pictures, or UnexpectedError where nobody foresaw one. A full disk ends it at once.
+    Raises ConfigError, before any work, when pairs that are wanted were made under other settings.
     """
     _refuse_to_lose([*inputs, *([options.noise_source] if options.noise_source else [])], output, options)
     found = list(find_images(inputs, results=OutputNames(folder=output)))
@@ -66,6 +66,8 @@ def degrade_images(
     for outcome in _outcomes(todo, way, output, options, listener):
         yield from _recorded(outcome, manifest, listener)
         if outcome.error is not None:
+            if is_disk_full(outcome.error):
+                raise outcome.error
             failed.append(outcome.job.source)
             listener.failed(outcome.error)
             worst = UnexpectedError if isinstance(outcome.error, UnexpectedError) else worst

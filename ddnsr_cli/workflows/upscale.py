@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from ddnsr_cli.errors import BatchError, DdnsrError, ImageWriteError, OutOfMemoryError, UnexpectedError
-from ddnsr_cli.files import is_there
+from ddnsr_cli.files import is_disk_full, is_there
 from ddnsr_cli.images.formats import shown
 from ddnsr_cli.images.limits import check_format, check_writable
 from ddnsr_cli.memory import free_host_bytes, is_out_of_memory
@@ -32,8 +32,9 @@ def upscale_images(
     """Up-scale files and folders one by one in the order found, and tell what happens. The last event is a Summary.
 
     A single named file raises its own error. Of several pictures each failure is told to the listener and the rest
-    go on, unless `fail_fast`; at the end BatchError names them. Several pictures go on where an earlier run was ended:
-    what is finished is skipped, what was made otherwise is made anew, what is not ours is left alone and fails.
+    go on, unless `fail_fast` or the disk is full; at the end BatchError names them. Several pictures go on where an
+    earlier run was ended: what is finished is skipped, what was made otherwise is made anew, what is not ours is left
+    alone and fails.
     """
     single = is_single(inputs)
     if single:
@@ -62,7 +63,7 @@ def _all(jobs: Iterable[Job], run: "_Run", *, stop_at_first: bool) -> Iterator[E
             yield Failed(
                 input=job.source, output=job.target, error=" ".join(str(failure).split()), exit_code=failure.exit_code
             )
-            if stop_at_first:
+            if stop_at_first or is_disk_full(failure):  # hours of work would come to nothing
                 yield run.summary()
                 raise failure from failure.__cause__
             run.listener.failed(failure)

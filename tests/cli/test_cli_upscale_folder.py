@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from ddnsr_cli.checkpoint import load_sr_net, save_sr_net
+from ddnsr_cli.images import write
 from ddnsr_cli.workflows.upscaling import events as event_kinds
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -111,6 +112,27 @@ def test_fail_fast_ends_with_the_first_failure(ddnsr, folder, quick_model, tmp_p
     assert done.err.count("\n") == 1
     assert [event["event"] for event in events(done)] == ["started", "written", "started", "failed", "summary"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.png"]
+
+
+def test_a_full_disk_ends_it_and_keeps_what_is_done(ddnsr, folder, quick_model, tmp_path, monkeypatch):
+    whole = write._WRITERS["PNG"]
+
+    def full(picture, file, options):
+        if picture.width == 4 * 22:  # the third
+            raise OSError(28, "No space left on device")
+        whole(picture, file, options)
+
+    monkeypatch.setitem(write._WRITERS, "PNG", full)
+    words = ("upscale", folder, "-o", tmp_path / "out", "-m", quick_model)
+    done = ddnsr(*words, "--json")
+    assert done.code == 4
+    assert done.err.count("\n") == 1
+    assert "No space left on device" in done.err
+    assert [event["event"] for event in events(done)][-3:] == ["started", "failed", "summary"]
+    assert sorted(files_in(tmp_path / "out")) == ["0.png", "1.png"]
+    monkeypatch.setitem(write._WRITERS, "PNG", whole)
+    assert ddnsr(*words).code == 0
+    assert len(files_in(tmp_path / "out")) == 5
 
 
 def test_many_failures_are_all_listed_last(ddnsr, folder, quick_model, tmp_path):

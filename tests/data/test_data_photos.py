@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -46,6 +48,33 @@ def test_photos_are_listed_below_the_folder_in_the_order_of_their_paths(tmp_path
         path.touch()
     (tmp_path / "folder.png").mkdir()
     assert [path.relative_to(tmp_path).as_posix() for path in list_photos(tmp_path)] == sorted(names)
+
+
+def test_linked_folders_are_followed_once(tmp_path):
+    """A circle ends, and of two ways to one folder the first in the order of names is taken."""
+    for name in ("away/1.png", "away/deep/2.png", "in/z/3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "in" / "a").symlink_to(tmp_path / "away")
+    (tmp_path / "in" / "b").symlink_to(tmp_path / "away")
+    (tmp_path / "in" / "z" / "round").symlink_to(tmp_path / "in")
+    found = [path.relative_to(tmp_path / "in").as_posix() for path in list_photos(tmp_path / "in")]
+    assert found == ["a/1.png", "a/deep/2.png", "z/3.png"]
+
+
+def test_a_folder_that_cannot_be_looked_into_is_told(tmp_path, monkeypatch):
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "1.png").touch()
+    look = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # root may look everywhere
+    with pytest.raises(DataError, match=r"closed cannot be looked into \(Permission denied\)"):
+        list_photos(tmp_path)
 
 
 def test_a_folder_without_photos_is_refused(tmp_path):

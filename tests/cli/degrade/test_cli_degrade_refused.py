@@ -54,7 +54,7 @@ def tell_while_decoding():
     [
         (ZeroDivisionError("by zero"), 70, "unexpected ZeroDivisionError: by zero (details in "),
         (MemoryError(), 9, "needs more memory than there is"),
-        (OSError(28, "No space left on device"), 9, "No space left on device"),
+        (OSError(5, "Input/output error"), 9, "Input/output error"),
     ],
 )
 def test_an_error_that_nobody_foresaw_stops_no_other_picture(make, scene, monkeypatch, tmp_path, error, code, said):
@@ -71,6 +71,22 @@ def test_an_error_that_nobody_foresaw_stops_no_other_picture(make, scene, monkey
     assert (done.code, done.err.count("\n")) == (code, 2)
     assert f"b.jpg: {said}" in done.err.replace("b.jpg needs", "b.jpg: needs")
     assert len(records(scene / "pairs")) == 2
+
+
+def test_a_full_disk_ends_it_and_keeps_what_is_done(make, scene, monkeypatch):
+    shrink = making.rgb_levels
+
+    def full(picture):
+        if picture.width == 48:
+            raise OSError(28, "No space left on device")
+        return shrink(picture)
+
+    monkeypatch.setattr(making, "rgb_levels", full)
+    refused(make("pairs", "--method", "bicubic", "--workers", 1, noise=None), 4, "b.jpg", "No space left on device")
+    assert [record["hr_source"] for record in records(scene / "pairs")] == ["a.png"]
+    monkeypatch.setattr(making, "rgb_levels", shrink)
+    assert make("pairs", "--method", "bicubic", noise=None).code == 0
+    assert len(records(scene / "pairs")) == 3
 
 
 def test_no_noisy_photo_of_use_fails_every_picture(make, scene):
