@@ -82,16 +82,32 @@ def _check_it_computes(device: torch.device) -> None:
 def choose_dtype(device: torch.device, wanted: DtypeName = "auto") -> torch.dtype:
     """The number format to try first on `device`; whether a network gives right values in it, `probe` tells.
 
-    auto: fp16 on CUDA from compute capability 7 on, fp32 elsewhere. Raises DeviceError for half precision on a CPU,
-    where a convolution takes a hundred times longer, and for bf16 on CUDA devices that only imitate it.
+    auto: fp16 on CUDA from compute capability 7 on, bf16 on CPUs that multiply in it, fp32 elsewhere. Raises
+    DeviceError for half precision that the device only imitates: on a CPU a convolution takes a hundred times longer.
     """
-    if wanted == "fp32" or (wanted == "auto" and not _has_fast_half(device)):
+    if wanted == "fp32":
         return torch.float32
     if device.type == "cpu":
-        raise DeviceError(f"{wanted} on a CPU is far slower than fp32. Use fp32, or another --device.")
+        return _choose_cpu_dtype(wanted)
+    if wanted == "auto" and not _has_fast_half(device):
+        return torch.float32
     if wanted == "bf16" and device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
         raise DeviceError(f"{device} has no bf16. Use fp16 or fp32.")
     return torch.bfloat16 if wanted == "bf16" else torch.float16
+
+
+def _choose_cpu_dtype(wanted: DtypeName) -> torch.dtype:
+    if wanted == "fp16" or (wanted == "bf16" and not _cpu_multiplies_bf16()):
+        raise DeviceError(f"{wanted} on this CPU is far slower than fp32. Use fp32, or another --device.")
+    return torch.bfloat16 if _cpu_multiplies_bf16() else torch.float32
+
+
+def _cpu_multiplies_bf16() -> bool:
+    """Whether the processor has instructions for it: Intel Xeon from Cooper Lake, AMD from Zen 4 on."""
+    if not hasattr(torch.cpu, "get_capabilities") or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False  # an older PyTorch cannot tell
+    known = torch.cpu.get_capabilities()
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
 
 def _has_fast_half(device: torch.device) -> bool:

@@ -149,7 +149,7 @@ class Upscaler:
 
     def _side_that_fits(self, height: int, width: int) -> int:
         device = self._runner.device
-        per_px = network_bytes_per_px(self._config, self.dtype)
+        per_px = network_bytes_per_px(self._config, self._runner.held_dtype)
         budget = MEMORY_SHARE * free_bytes(device)
         most = MOST_TILE_PX_CPU if device.type == "cpu" else MOST_TILE_PX_GPU
         for side in range(most, LEAST_TILE_PX, -16):

@@ -10,6 +10,7 @@ from torch import Tensor
 from ddnsr_cli.device import probe
 from ddnsr_cli.errors import ImageReadError, OutOfMemoryError, WeightsError
 from ddnsr_cli.memory import is_out_of_memory
+from ddnsr_cli.nets.narrow import narrow_dense_blocks
 from ddnsr_cli.nets.rrdb import RRDBNet
 
 Note = Callable[[str], None]
@@ -24,7 +25,10 @@ class WindowRunner:
     """
 
     def __init__(self, net: RRDBNet, *, device: torch.device, dtype: torch.dtype, tta: bool, name: str) -> None:
-        """The network is copied: the caller's stays as it is. dtype: fp16, bf16, fp32 or fp64. See `Upscaler`."""
+        """The network is copied: the caller's stays as it is. dtype: fp16, bf16, fp32 or fp64. See `Upscaler`.
+
+        bf16 on a CPU is for the dense blocks alone, see `nets.narrow`.
+        """
         self.device = device
         self._tta = tta
         self._name = name
@@ -36,11 +40,13 @@ class WindowRunner:
             self._quick = self._full
             if dtype != self._wide:
                 half = _on_device(net, device, dtype)
-                if probe(half, self._full, device, dtype):
+                if probe(half, self._full, device, _input_dtype(half)):
                     self._quick = half
                 else:
                     self._wrong_half = f"{_short(dtype)} gives wrong values on {device}: computing in fp32."
         self.dtype = self._wide if self._quick is self._full else dtype
+        self.held_dtype = _input_dtype(self._quick)
+        """Of what takes most of the memory: the feature maps of HR size."""
 
     def run(self, lr: Tensor, on_note: Note) -> Tensor:
         """LR window to SR window on the CPU: (3, h, w) in [0, 1] -> (3, scale * h, scale * w), fp32 or wider.
@@ -63,8 +69,7 @@ class WindowRunner:
     @torch.inference_mode()
     def _forward(self, net: RRDBNet, lr: Tensor) -> Tensor | None:
         """The SR window, or None when a value is not finite."""
-        dtype = next(net.parameters()).dtype
-        batch = lr.unsqueeze(0).to(self.device, dtype).contiguous(memory_format=torch.channels_last)
+        batch = lr.unsqueeze(0).to(self.device, _input_dtype(net)).contiguous(memory_format=torch.channels_last)
         sr = (self._mean_of_views(net, batch) if self._tta else net(batch)).to(self._wide)
         return sr[0].cpu() if bool(sr.isfinite().all()) else None
 
@@ -96,8 +101,18 @@ def _room_for(name: str, device: torch.device) -> Iterator[None]:
 
 
 def _on_device(net: RRDBNet, device: torch.device, dtype: torch.dtype) -> RRDBNet:
-    moved: RRDBNet = copy.deepcopy(net).to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    narrow = device.type == "cpu" and dtype == torch.bfloat16
+    moved: RRDBNet = copy.deepcopy(net).to(  # type: ignore[call-overload]
+        device, torch.float32 if narrow else dtype, memory_format=torch.channels_last
+    )
+    if narrow:
+        narrow_dense_blocks(moved)
     return moved.eval().requires_grad_(False)
+
+
+def _input_dtype(net: RRDBNet) -> torch.dtype:
+    """The format of what comes in first and goes out last; dense blocks on a CPU may have a narrower one."""
+    return next(net.parameters()).dtype
 
 
 def _short(dtype: torch.dtype) -> str:

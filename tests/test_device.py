@@ -83,8 +83,10 @@ def test_the_cpu_of_this_machine_is_there():
 @pytest.mark.parametrize(
     ("kind", "capability", "wanted", "expected"),
     [
-        ("cpu", None, "auto", torch.float32),
-        ("cpu", None, "fp32", torch.float32),
+        ("cpu", {"avx512_f": True, "avx512_bf16": False}, "auto", torch.float32),
+        ("cpu", {"avx512_bf16": True}, "auto", torch.bfloat16),
+        ("cpu", {"amx_bf16": True}, "bf16", torch.bfloat16),
+        ("cpu", {"avx512_bf16": True}, "fp32", torch.float32),
         ("cuda", (7, 5), "auto", torch.float16),
         ("cuda", (6, 1), "auto", torch.float32),
         ("cuda", (9, 0), "fp32", torch.float32),
@@ -97,7 +99,13 @@ def test_the_cpu_of_this_machine_is_there():
 )
 def test_the_number_format_goes_by_the_device(monkeypatch, kind, capability, wanted, expected):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capability)
     assert choose_dtype(torch.device(kind), wanted) == expected
+
+
+def test_a_pytorch_that_does_not_know_the_processor_computes_in_fp32(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert choose_dtype(CPU) == torch.float32
 
 
 @pytest.mark.parametrize(
@@ -106,6 +114,7 @@ def test_the_number_format_goes_by_the_device(monkeypatch, kind, capability, wan
 )
 def test_a_format_that_the_device_only_imitates_is_refused(monkeypatch, kind, wanted, part):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
     with pytest.raises(DeviceError, match=part):
         choose_dtype(torch.device(kind), wanted)
 

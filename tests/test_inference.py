@@ -331,6 +331,18 @@ def test_the_tile_grows_with_free_memory(monkeypatch, gib, least, most):
     assert least <= side <= most
 
 
+def test_narrow_dense_blocks_make_no_room_for_larger_tiles(monkeypatch):
+    """The feature maps of HR size, which take the most, stay in fp32 on a CPU."""
+    monkeypatch.setattr(inference, "free_bytes", lambda device: 1 << 30)
+    net = RRDBNet(RRDBConfig(blocks=1))
+    sides = {
+        Upscaler(net, device=CPU, dtype=dtype, tiles=TileConfig())._sized(2000, 2000).tile_px
+        for dtype in (torch.float32, torch.bfloat16)
+    }
+    assert len(sides) == 1
+    assert sides < {*range(256)}
+
+
 def test_a_very_wide_picture_gets_lower_tiles_for_its_bands(monkeypatch):
     monkeypatch.setattr(inference, "free_bytes", lambda device: 3 << 30)
     ready = Upscaler(RRDBNet(RRDBConfig(features=8, blocks=1, growth=4)), device=CPU, tiles=TileConfig())

@@ -57,10 +57,15 @@ class ResidualDenseBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
+        return torch.add(x, self.residual(x), alpha=RESIDUAL_SCALE)
+
+    def residual(self, x: Tensor) -> Tensor:
+        """What the block adds, before it is scaled. (N, C, H, W) -> (N, C, H, W)"""
         dense = x
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
             dense = torch.cat((dense, lrelu(conv(dense))), dim=1)  # (N, C + i * growth, H, W)
-        return torch.add(x, self.conv5(dense), alpha=RESIDUAL_SCALE)
+        residual: Tensor = self.conv5(dense)
+        return residual
 
 
 class RRDB(nn.Module):

@@ -115,7 +115,7 @@ def test_quiet_off_a_terminal(ddnsr, photo, quick_model, tmp_path):
 
 
 def test_verbose_tells_model_device_and_tiles(ddnsr, photo, quick_model, tmp_path):
-    done = ddnsr("upscale", photo(), "-o", tmp_path / "o.png", "-m", quick_model, "-v", "--device", "cpu")
+    done = ddnsr("upscale", photo(), "-o", tmp_path / "o.png", "-m", quick_model, "-v", "--device", "cpu", "--fp32")
     for word in (quick_model, "on cpu", "float32", "96x80 pixels", "1 tiles"):
         assert str(word) in done.err
 
