@@ -2,73 +2,38 @@
 
 import os
 import sys
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ddnsr_cli.cli.options import Device, Offline, Quiet
+from ddnsr_cli.cli.train_requests import (
+    Course,
+    Precision,
+    Target,
+    fidelity_request,
+    joint_options,
+    joint_request,
+    network_sizes,
+    validation_folders,
+)
 from ddnsr_cli.cli.train_values import degradation, loss_weights, steps_of
 from ddnsr_cli.errors import ConfigError, DataError, OtherProcessError
 
 if TYPE_CHECKING:
-    from ddnsr_cli.data.degradations import DegradationConfig
-    from ddnsr_cli.data.stream import StreamConfig
-    from ddnsr_cli.nets.rrdb import RRDBConfig
-    from ddnsr_cli.training.joint_options import JointOptions
-    from ddnsr_cli.training.pieces import Precision as TrainPrecision
     from ddnsr_cli.training.stop import StopRequest
     from ddnsr_cli.workflows.train_fidelity import FidelityRequest
     from ddnsr_cli.workflows.train_joint import JointRequest
     from ddnsr_cli.workflows.training_run import Trained
 
 COPIES_S = 2.0  # torchrun hands on a Ctrl-C within milliseconds
-OF_TRACKS = {
-    "data",
-    "check",
-    "target",
-    "start_degrader",
-    "l2",
-    "ablation",
-    "vgg",
-    "lpips",
-    "loss",
-    "lead",
-}
-OF_TRACKS |= {"perceptual", "perceptual_weights", "as_authors", "rehearse", "compile_"}
+OF_TRACKS = {"data", "check", "target", "start_degrader", "l2", "ablation", "vgg", "lpips", "loss", "lead", "rehearse"}
+OF_TRACKS |= {"perceptual", "perceptual_weights", "as_authors", "compile_"}
 """Parameters that the warm-up has no use for."""
 
 DATA, METHOD, SIZES, COURSE, LOG = "Photos", "Method", "Network sizes", "Course", "Log"
-
-
-class Precision(StrEnum):
-    """Number format of the networks that learn."""
-
-    AUTO = "auto"
-    BF16 = "bf16"
-    FP32 = "fp32"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Course:
-    """What the command line says of the schedule; None: the default of the kind of training."""
-
-    steps: int | None
-    rate: float | None
-    rise: int | None
-    halve_at: tuple[int, ...] | None
-    precision: Precision
-
-
-class Target(StrEnum):
-    """Where clean HR crops come from."""
-
-    DIV2K = "div2k"
-    CLEANUP = "cleanup"
-    MIXED = "mixed"
-    CANON = "canon"
 
 
 def train(
@@ -208,7 +173,7 @@ def train(
         _refuse_what_tracks_take(ctx)
     elif degradation_:
         raise ConfigError("--degradation belongs to --fidelity; a track learns what its photos show. Leave it out.")
-    validation = _validation(val, val_lr, val_hr)
+    validation = validation_folders(val, val_lr, val_hr)
     from ddnsr_cli.data.stream import StreamConfig
     from ddnsr_cli.training.options import Rhythm
 
@@ -222,19 +187,17 @@ def train(
     )
     course = Course(steps=steps, rate=rate, rise=rise, halve_at=steps_of(halve_at), precision=precision)
     if track is None:
-        sizes = _sizes((features, blocks, growth), lite=True)
+        sizes = network_sizes((features, blocks, growth), lite=True)
         if lr is not None and degradation_:
             raise ConfigError("--degradation is for LR partners made on the way; --lr gives ready ones. Leave one out.")
-        request = _fidelity_request(
-            (hr, lr), output, sizes, course, stream, validation, degradation(degradation_ or [])
-        )
+        request = fidelity_request((hr, lr), output, sizes, course, stream, validation, degradation(degradation_ or []))
         _run_fidelity(replace(request, rhythm=rhythm, start_from=start_from, device=device), quiet=quiet)
         return
     from ddnsr_cli.training.joint_options import Critic, FeatureLayers
     from ddnsr_cli.workflows.judges import JudgeFiles
 
-    sizes = _sizes((features, blocks, growth), lite=lite)
-    options = _joint_options(track, sizes, course, stream, lite=lite, l2=l2, ablation=ablation)
+    sizes = network_sizes((features, blocks, growth), lite=lite)
+    options = joint_options(track, sizes, course, stream, lite=lite, l2=l2, ablation=ablation)
     losses = replace(options.losses, **loss_weights(loss or []))
     options = replace(
         options,
@@ -245,7 +208,7 @@ def train(
         lead_steps=lead,
         compiled=compile_,
     )
-    joint = _joint_request((track, target), (hr, lr, data), output, options, validation)
+    joint = joint_request((track, target), (hr, lr, data), output, options, validation)
     joint = replace(
         joint,
         rhythm=rhythm,
@@ -264,126 +227,6 @@ def _refuse_what_tracks_take(ctx: typer.Context) -> None:
         source = ctx.get_parameter_source(parameter.name or "")
         if parameter.name in OF_TRACKS and source is not None and source.name == "COMMANDLINE":
             raise ConfigError(f"{parameter.opts[0]} belongs to --track; --fidelity has no use for it. Leave it out.")
-
-
-def _validation(val: Path | None, lr: Path | None, hr: Path | None) -> tuple[Path | None, Path | None]:
-    """Folders of the (LR, HR) photos to validate on, or two times None. Raises ConfigError or DataError."""
-    if (lr is None) != (hr is None):
-        raise ConfigError("--val-lr and --val-hr belong together. Give both or none.")
-    if val is None:
-        return lr, hr
-    if lr is not None:
-        raise ConfigError("--val stands for both --val-lr and --val-hr. Give it, or those two.")
-    from ddnsr_cli.data.folders import find_pair_folders
-
-    return find_pair_folders(val)
-
-
-def _sizes(given: tuple[int | None, int | None, int | None], *, lite: bool) -> "RRDBConfig":
-    from ddnsr_cli.nets.rrdb import RRDBConfig
-    from ddnsr_cli.training.options import LITE
-
-    plain = LITE if lite else RRDBConfig()
-    features, blocks, growth = given
-    return RRDBConfig(features=features or plain.features, blocks=blocks or plain.blocks, growth=growth or plain.growth)
-
-
-def _fidelity_request(
-    folders: tuple[Path | None, Path | None],
-    output: Path,
-    sizes: "RRDBConfig",
-    course: Course,
-    stream: "StreamConfig",
-    validation: tuple[Path | None, Path | None],
-    degradation: "DegradationConfig",
-) -> "FidelityRequest":
-    from ddnsr_cli.training.options import FidelityOptions, ScheduleConfig
-    from ddnsr_cli.workflows.train_fidelity import FidelityRequest
-
-    hr, lr = folders
-    if hr is None:
-        raise ConfigError("The warm-up needs clean photos. Give their folder with --hr.")
-    plain = ScheduleConfig()
-    if course.halve_at is not None:
-        raise ConfigError("--halve-at belongs to --track; the warm-up's rate falls in a straight line. Leave it out.")
-    schedule = ScheduleConfig(
-        steps=course.steps or plain.steps,
-        peak=plain.peak if course.rate is None else course.rate,
-        rise_steps=plain.rise_steps if course.rise is None else course.rise,
-    )
-    return FidelityRequest(
-        hr=hr,
-        lr=lr,
-        run=output,
-        options=FidelityOptions(
-            network=sizes,
-            stream=stream,
-            degradation=degradation,
-            schedule=schedule,
-            precision=_precision(course.precision),
-        ),
-        val_lr=validation[0],
-        val_hr=validation[1],
-    )
-
-
-def _joint_options(
-    track: int,
-    sizes: "RRDBConfig",
-    course: Course,
-    stream: "StreamConfig",
-    *,
-    lite: bool,
-    l2: bool,
-    ablation: str | None,
-) -> "JointOptions":
-    from ddnsr_cli.training.joint_options import ablated, small_helpers, track_options, without_critic
-
-    options = replace(track_options(track), sr_net=sizes, stream=stream)
-    options = small_helpers(options) if lite else options
-    options = without_critic(options) if l2 else options
-    options = ablated(options, ablation.upper()) if ablation else options
-    plain = options.schedule
-    schedule = replace(
-        plain,
-        steps=course.steps or plain.steps,
-        rate=plain.rate if course.rate is None else course.rate,
-        halve_at=plain.halve_at if course.halve_at is None else course.halve_at,
-        rise_steps=plain.rise_steps if course.rise is None else course.rise,
-    )
-    return replace(options, schedule=schedule, precision=_precision(course.precision))
-
-
-def _precision(chosen: Precision) -> "TrainPrecision":
-    from ddnsr_cli.training.pieces import Precision as TrainPrecision
-
-    return TrainPrecision(chosen.value)
-
-
-def _joint_request(
-    what: tuple[int, Target],
-    folders: tuple[Path | None, Path | None, Path | None],
-    output: Path,
-    options: "JointOptions",
-    validation: tuple[Path | None, Path | None],
-) -> "JointRequest":
-    """Folders as given, else those found under --data."""
-    from ddnsr_cli.data.folders import find_track_folders
-    from ddnsr_cli.data.targets import TargetOptions, TargetType
-    from ddnsr_cli.workflows.train_joint import JointRequest
-
-    (track, target), (hr, lr, data) = what, folders
-    kind = TargetOptions(kind=TargetType(target.value))
-    if data is not None:
-        found = find_track_folders(data, track, kind)
-        hr, lr = hr or found.hr, lr or found.lr
-        if validation == (None, None) and found.val_hr is not None:
-            validation = (found.val_lr, found.val_hr)
-    if lr is None:
-        raise ConfigError("The method needs real noisy photos. Give their folder with --lr, or --data.")
-    return JointRequest(
-        lr=lr, hr=hr, run=output, track=track, target=kind, options=options, val_lr=validation[0], val_hr=validation[1]
-    )
 
 
 def _run_fidelity(request: "FidelityRequest", *, quiet: bool) -> None:
