@@ -47,15 +47,9 @@ def as_tensor(image):
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
 
 
-def test_it_is_small_and_what_the_registry_says(net):
-    entry = read_registry().default
+def test_the_default_is_small(net):
     assert sum(parameter.numel() for parameter in net.parameters()) <= 1_500_000
-    assert entry.size_bytes <= 3_000_000
-    assert net.config == RRDBConfig(
-        features=entry.features, blocks=entry.blocks, growth=entry.growth, scale=entry.scale
-    )
-    assert entry.own
-    assert entry.scores
+    assert read_registry().default.size_bytes <= 3_000_000
 
 
 @pytest.mark.parametrize("name", ENLARGERS)
@@ -100,16 +94,17 @@ def test_the_default_degrader_is_small():
     assert found.entry.size_bytes <= 3_000_000
 
 
-def largest_seam(net, lr, tiles):
-    whole = Upscaler(net, device=CPU, tiles=TileConfig(tile_px=None)).whole(lr)
-    tiled = Upscaler(net, device=CPU, tiles=tiles)
+def largest_seam(net, lr, tiles, dtype=torch.float32):
+    whole = Upscaler(net, device=CPU, dtype=dtype, tiles=TileConfig(tile_px=None)).whole(lr)
+    tiled = Upscaler(net, device=CPU, dtype=dtype, tiles=tiles)
     assert tiled.plan(*lr.shape[-2:]).tiles > 3
     return (tiled.whole(lr).clamp(0, 1) - whole.clamp(0, 1)).abs().max().item()
 
 
-def test_tiled_equals_untiled_within_one_level(net, photo):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_tiled_equals_untiled_within_one_level(net, photo, dtype):
     lr = as_tensor(photo.crop((100, 60, 260, 200)))
-    assert largest_seam(net, lr, TileConfig(tile_px=48)) <= 1 / 255
+    assert largest_seam(net, lr, TileConfig(tile_px=48), dtype) <= 1 / 255
 
 
 def test_without_a_halo_the_seams_would_show(net, photo):
