@@ -1,6 +1,10 @@
 """Link the listed photos into two folders, after checking that they are the ones that were listed.
 
 python recipes/make_sets.py --data data --out sets
+python recipes/make_sets.py --data data --out sets --grainless 1.2
+
+The second fills a third folder, `grainless`: the photos of both lists whose smooth parts deviate by less than so many
+levels of 255 (`smooth_noise`). Grain in a target looks to the network that learns from it like a thing to be kept.
 """
 
 import argparse
@@ -9,14 +13,16 @@ from pathlib import Path
 
 from photo_files import read_list, run_script
 
+from ddnsr_cli.data.photos import decode_rgb
 from ddnsr_cli.errors import DataError
 from ddnsr_cli.files import sha256_of
+from ddnsr_cli.metrics.smooth_noise import smooth_noise
 
 LISTS = Path(__file__).parent / "lists"
 
 
-def make_sets(data: Path, out: Path, lists: Path) -> None:
-    """Fill `out`/source and `out`/target.
+def make_sets(data: Path, out: Path, lists: Path, grainless: float | None = None) -> None:
+    """Fill `out`/source and `out`/target, and `out`/grainless where a level is given.
 
     Raises DataError for a photo that is missing or is another one than was listed.
     """
@@ -24,7 +30,17 @@ def make_sets(data: Path, out: Path, lists: Path) -> None:
         folder = out / name
         folder.mkdir(parents=True, exist_ok=True)
         for file, digest in read_list(lists / f"{name}.txt").items():
-            place(checked(data / file, digest), folder)
+            photo = checked(data / file, digest)
+            place(photo, folder)
+            if grainless is not None and is_smoother(photo, grainless):
+                (out / "grainless").mkdir(exist_ok=True)
+                place(photo, out / "grainless")
+
+
+def is_smoother(photo: Path, level: float) -> bool:
+    """Whether the smooth parts of a photo deviate by less than `level`; not where it has none to measure."""
+    found = smooth_noise(decode_rgb(photo))
+    return found is not None and found.level < level
 
 
 def checked(photo: Path, digest: str) -> Path:
@@ -52,8 +68,9 @@ def main(given: list[str]) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with the photos")
     parser.add_argument("--out", type=Path, required=True, help="folder for the two folders")
     parser.add_argument("--lists", type=Path, default=LISTS, help="folder with source.txt and target.txt")
+    parser.add_argument("--grainless", type=float, metavar="LEVEL", help="a third one, of photos with less grain")
     options = parser.parse_args(given)
-    make_sets(options.data, options.out, options.lists)
+    make_sets(options.data, options.out, options.lists, options.grainless)
 
 
 if __name__ == "__main__":

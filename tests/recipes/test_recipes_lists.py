@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from make_lists import FREE, series_by_file, write_lists
 from make_sets import make_sets
+from noisy_pictures import noise, scene, whole
 from photo_files import read_list
+from PIL import Image
 
 from ddnsr_cli.errors import DataError
 
@@ -101,6 +103,22 @@ def test_sets_hold_the_listed_photos(lists, tmp_path):
         make_sets(tmp_path, tmp_path / "sets", lists)
     assert [path.read_bytes() for path in (tmp_path / "sets/source").iterdir()] == [b"one"]
     assert [path.read_bytes() for path in (tmp_path / "sets/target").iterdir()] == [b"two"]
+
+
+def test_photos_without_grain_are_put_together(tmp_path):
+    """Of both lists; a photo without smooth parts to measure is left out."""
+    kinds = {"clean": ("source", 0.4), "grainy": ("target", 3.0), "smooth": ("target", 0.8), "tiny": ("source", 0.4)}
+    lines = {"source": "", "target": ""}
+    for name, (side, sigma) in kinds.items():
+        picture = scene(18 if name == "tiny" else 192)
+        Image.fromarray(whole(picture + noise(picture.shape, sigma))).save(tmp_path / f"{name}.png")
+        digest = hashlib.sha256((tmp_path / f"{name}.png").read_bytes()).hexdigest()
+        lines[side] += f"{digest}  {name}.png\n"
+    for side, text in lines.items():
+        (tmp_path / f"{side}.txt").write_text(text, encoding="utf-8")
+    make_sets(tmp_path, tmp_path / "sets", tmp_path, grainless=1.2)
+    assert sorted(path.stem for path in (tmp_path / "sets/grainless").iterdir()) == ["clean", "smooth"]
+    assert len(list((tmp_path / "sets/target").iterdir())) == 2
 
 
 def test_another_photo_under_a_listed_name_is_refused(lists, tmp_path):
