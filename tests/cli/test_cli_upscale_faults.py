@@ -124,7 +124,7 @@ def test_with_little_memory_tiles_get_smaller_and_the_result_is_the_same(process
     save_sr_net(tmp_path / "wide.safetensors", net, metadata={}, half=False)
     samples = np.random.default_rng(0).integers(0, 256, (240, 240, 3), np.uint8)
     Image.fromarray(samples).save(tmp_path / "in.png")
-    # in fp32: the kernels for bf16 reserve addresses of their own, though no more memory, and addresses are counted here
+    # in fp32: addresses are counted here, and the kernels for bf16 reserve some of their own, though no more memory
     words = ("upscale", tmp_path / "in.png", "-m", tmp_path / "wide.safetensors", "--device", "cpu", "--fp32", "-v")
     for name, given in {"auto": "auto", "none": "none"}.items():
         target = tmp_path / f"{name}.png"
