@@ -160,6 +160,10 @@ def joined_world() -> Iterator[World]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield World()
         return
+    # It keeps the group that is there when it is first imported (by an optimiser's step, too) as a default argument,
+    # and a group that is kept is not taken down: its threads live into the end of Python, which now and then aborts.
+    import torch.distributed.nn.functional
+
     store, rank, size = next(rendezvous("env://"))
     backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backends, store=store, rank=rank, world_size=size)

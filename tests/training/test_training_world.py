@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.distributed import TCPStore
 
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.training.world import GlobalBatchNorm2d, World, share_batch_statistics
@@ -28,6 +29,40 @@ def run_processes(count, setting, tmp_path):
     assert [process.returncode for process in processes] == [0] * count
     assert len(set(told)) == 1  # all processes tell the same
     return json.loads(told[0])
+
+
+LEAVE = """
+import pathlib, torch
+from ddnsr_cli.training.world import joined_world
+
+with joined_world() as world:
+    assert world.agree(True, torch.device("cpu"))
+    import torch._dynamo  # as the first step of an optimiser does
+print(sorted({task.read_text().strip() for task in pathlib.Path("/proc/self/task").glob("*/comm")}))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="names of threads are Linux's")
+def test_nothing_of_the_group_lives_on_when_it_is_left():
+    """What does may still be at work when Python ends, and abort it."""
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "WORLD_SIZE": "2"}
+    elastic = {"TORCHELASTIC_RUN_ID": "test", "TORCHELASTIC_RESTART_COUNT": "0", "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    paths = {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", LEAVE],
+            env={**os.environ, **meeting, **elastic, **paths, "RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    told = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    for threads in told:
+        assert "python" in threads
+        assert "gloo" not in threads
 
 
 @pytest.mark.parametrize("setting", ["track 1", "track 2"])
