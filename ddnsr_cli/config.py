@@ -56,5 +56,15 @@ def changed_options(
     return changed
 
 
+def unlike_names(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted names that only one of two `options_to_json` results has, as of two versions; sorted."""
+    names = [f"{prefix}{name}" for name in before.keys() ^ after.keys()]
+    for name in before.keys() & after.keys():
+        old, new = before[name], after[name]
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            names += unlike_names(old, new, f"{prefix}{name}.")
+    return sorted(names)
+
+
 def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value

@@ -3,7 +3,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from ddnsr_cli.config import changed_options, options_from_json, options_to_json
+from ddnsr_cli.config import changed_options, options_from_json, options_to_json, unlike_names
 from ddnsr_cli.errors import ConfigError
 
 
@@ -76,3 +76,10 @@ def test_a_key_on_one_side_only_is_a_change():
 def test_a_part_that_appears_is_a_change_as_a_whole():
     after = options_to_json(Outer(other=Inner()))
     assert changed_options(options_to_json(Outer()), after) == {"other": (None, {"size": 3, "span": (0.0, 1.0)})}
+
+
+def test_options_of_two_versions_differ_in_names_however_deep():
+    before = {"inner": {"size": 3, "gone": 1}, "other": None, "old": 1}
+    after = {"inner": {"size": 4, "new": (1, 1)}, "other": {"size": 3}}
+    assert unlike_names(before, after) == ["inner.gone", "inner.new", "old"]
+    assert unlike_names(before, before) == []

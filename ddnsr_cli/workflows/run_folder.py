@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ddnsr_cli.config import changed_options, options_to_json
+from ddnsr_cli.config import changed_options, options_to_json, unlike_names
 from ddnsr_cli.errors import TrainingError
 from ddnsr_cli.files import atomic_path
 from ddnsr_cli.training.snapshot import Snapshot, load_numbers, load_snapshot, save_snapshot
@@ -71,7 +71,7 @@ class RunFolder:
         before, now = numbers.get("options", {}), options_to_json(options)
         if lacking := sorted(SAVED_BY_ALL - numbers.keys()):
             raise TrainingError(f"{self.state} is damaged: it has no {', '.join(lacking)}. Start a new run with -o.")
-        if odd := sorted(before.keys() ^ now.keys()):
+        if odd := unlike_names(before, now):
             raise TrainingError(
                 f"{self.path} holds a run of another kind or version (it differs in {', '.join(odd)}). Choose "
                 f"another folder with -o."

@@ -17,6 +17,7 @@ from ddnsr_cli.errors import ConfigError, TrainingError
 from ddnsr_cli.training.loop import StepReport
 from ddnsr_cli.training.options import FidelityOptions, Rhythm
 from ddnsr_cli.training.snapshot import Snapshot, net_tensors, restore_net
+from ddnsr_cli.workflows import run_folder
 from ddnsr_cli.workflows.joint_show import DRIFT_LEVELS, JointShow
 from ddnsr_cli.workflows.run_folder import RunFolder
 from ddnsr_cli.workflows.teller import MOST_FINDINGS, Teller
@@ -167,6 +168,14 @@ def test_options_of_another_kind_are_told_by_name(begun):
     with pytest.raises(TrainingError, match=r"another kind or version \(it differs in .*batch.*network") as caught:
         begun.numbers(StreamConfig(), free_to_change=())
     assert len(str(caught.value)) < 400
+
+
+def test_an_option_that_the_save_does_not_know_is_of_another_version(begun, monkeypatch):
+    known = options_to_json(FidelityOptions())
+    newer = known | {"stream": known["stream"] | {"newer": 1}}
+    monkeypatch.setattr(run_folder, "options_to_json", lambda _: newer)
+    with pytest.raises(TrainingError, match=r"another kind or version \(it differs in stream\.newer\)"):
+        begun.numbers(FidelityOptions(), free_to_change=())
 
 
 UNWRITABLE = {
