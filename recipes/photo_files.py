@@ -47,8 +47,7 @@ def write_shots(photos: list[Path], out: Path, *, seed: int, shots: int, make: S
 
     Raises ImageReadError for a photo that cannot be read, DataError when two have one name.
     """
-    if len({path.stem for path in photos}) < len(photos):
-        raise DataError("Two of the photos have one name, but for folder and suffix. Rename one.")
+    refuse_one_name_for_two(photos)
     out.mkdir(parents=True, exist_ok=True)
     written = []
     for path in photos:
@@ -59,6 +58,12 @@ def write_shots(photos: list[Path], out: Path, *, seed: int, shots: int, make: S
                 Image.fromarray(make(photo, photo_rng(seed, path.stem, shot))).save(temporary, "PNG")
             written.append(target)
     return written
+
+
+def refuse_one_name_for_two(photos: list[Path]) -> None:
+    """Raises DataError when what is made of two photos would have one name."""
+    if len({path.stem for path in photos}) < len(photos):
+        raise DataError("Two of the photos have one name, but for folder and suffix. Rename one.")
 
 
 def arguments(about: str) -> argparse.ArgumentParser:

@@ -1,0 +1,63 @@
+"""Clean photos as soft as those of a camera at its own resolution: each as it is, and parts of it enlarged by 2 and 3.
+
+    python recipes/enlarge.py --photos sets/grainless --out sets/soft
+
+A photo that is shrunk by 4 for training is full of detail; one that comes out of a camera has flat parts and, by lens,
+sensor and software, nothing finer than two pixels. A network that knows shrunk photos only takes weak, coarse noise for
+texture. Enlarged first, they look to it like those that it will meet.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from photo_files import Photo, refuse_one_name_for_two, run_script
+from PIL import Image
+
+from ddnsr_cli.data.photos import decode_rgb, list_photos
+from ddnsr_cli.files import atomic_path
+
+SIDES_PX = {2: 384, 3: 256}
+"""Times enlarged: side of the middle that is."""
+
+
+def enlarge(photos: list[Path], out: Path) -> list[Path]:
+    """Three pictures of every photo, as `<name>_<times>.png`.
+
+    Raises ImageReadError for a photo that cannot be read, DataError when two have one name.
+    """
+    refuse_one_name_for_two(photos)
+    out.mkdir(parents=True, exist_ok=True)
+    written = []
+    for path in photos:
+        photo = decode_rgb(path)
+        for times in (1, *SIDES_PX):
+            target = out / f"{path.stem}_{times}.png"
+            with atomic_path(target) as temporary:
+                Image.fromarray(enlarged(photo, times)).save(temporary, "PNG", compress_level=1)
+            written.append(target)
+    return written
+
+
+def enlarged(photo: Photo, times: int) -> Photo:
+    """The middle of a photo, (H, W, 3), bicubic; all of it where it is smaller than that, or not to be enlarged."""
+    if times == 1:
+        return photo
+    height, width = photo.shape[:2]
+    side = min(SIDES_PX[times], height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    middle = Image.fromarray(photo[top : top + side, left : left + side])
+    return np.asarray(middle.resize((side * times, side * times), Image.Resampling.BICUBIC))
+
+
+def main(given: list[str]) -> None:
+    """Run the script."""
+    parser = argparse.ArgumentParser(description="Clean photos, and parts of them enlarged by 2 and 3.")
+    parser.add_argument("--photos", type=Path, required=True, help="folder of clean photos")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
+    options = parser.parse_args(given)
+    enlarge(list_photos(options.photos), options.out)
+
+
+if __name__ == "__main__":
+    run_script(main)
