@@ -5,6 +5,12 @@ import signal
 import tempfile
 
 import pytest
+from hypothesis import settings
+
+# The same examples each time, and however long they take: neither chance nor other work on the machine fails a test.
+# `--hypothesis-profile=default` looks for new ones.
+settings.register_profile("ddnsr", derandomize=True, deadline=None)
+settings.load_profile("ddnsr")
 
 # Read by huggingface_hub when it is imported, so set before any test module is.
 _HOME = tempfile.TemporaryDirectory(prefix="ddnsr-tests-hub-")

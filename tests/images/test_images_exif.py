@@ -70,7 +70,7 @@ def test_damaged_exif_is_told_apart(block):
     assert without_orientation(block) == block
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_damage_anywhere_raises_nothing(data):
     block = bytearray(exif_block(data.draw(st.sampled_from("<>"))))

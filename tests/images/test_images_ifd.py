@@ -84,7 +84,7 @@ def test_values_that_claim_too_much_together_are_left_out(monkeypatch):
     assert [field.tag for field in read_block(packed)[1]] == [1]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_damage_raises_only_what_is_said(data):
     block = bytearray(exif_block(data.draw(st.sampled_from("<>"))))

@@ -59,7 +59,7 @@ def test_what_nobody_needs_is_passed_over_unread():
     assert (parts.chunks, parts.notes) == ([], [])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_damage_raises_only_what_is_said(data):
     whole = data.draw(st.sampled_from([PLAIN, deep_png(noise(3, 4, 4, np.uint16), [(b"eXIf", b"II*\0")])]))
@@ -70,7 +70,7 @@ def test_damage_raises_only_what_is_said(data):
         assert parts.pixels.getvalue().endswith(PLAIN[-12:])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(st.sampled_from([b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"pHYs", b"gAMA"]), st.binary())))
 def test_whatever_chunks_hold_each_gives_metadata_or_a_note(chunks):
     metadata, notes = read_chunks(chunks)
@@ -78,7 +78,7 @@ def test_whatever_chunks_hold_each_gives_metadata_or_a_note(chunks):
     assert metadata.exif is None
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.dictionaries(st.text(st.characters(max_codepoint=255, min_codepoint=32), min_size=1, max_size=79), st.text()))
 def test_texts_come_back_as_pillow_writes_them(texts):
     from PIL.PngImagePlugin import PngInfo

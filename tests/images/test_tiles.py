@@ -1,7 +1,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ddnsr_cli.errors import ConfigError
@@ -38,7 +38,6 @@ def assert_whole(cut: Cut, length: int, done: int, align: int) -> None:
         assert left.hi <= right.lo
 
 
-@settings(deadline=None)  # other work on the machine must not fail a test
 @given(axes())
 def test_kept_parts_cover_the_length_exactly(axis):
     cut = cut_axis(**axis)
@@ -46,7 +45,6 @@ def test_kept_parts_cover_the_length_exactly(axis):
     assert_whole(cut, axis["length"], 0, axis["align"])
 
 
-@settings(deadline=None)  # other work on the machine must not fail a test
 @given(axes())
 def test_every_seam_lies_a_halo_from_the_border_of_both_windows(axis):
     cut = cut_axis(**axis)
@@ -57,7 +55,6 @@ def test_every_seam_lies_a_halo_from_the_border_of_both_windows(axis):
         assert seam - right.start >= axis["halo_px"]
 
 
-@settings(deadline=None)  # other work on the machine must not fail a test
 @given(axes())
 def test_a_window_is_at_most_a_tile_and_two_halos(axis):
     align = axis["align"]
@@ -66,7 +63,6 @@ def test_a_window_is_at_most_a_tile_and_two_halos(axis):
     assert cut_axis(**axis).size <= rounded_tile + 2 * rounded_halo + align
 
 
-@settings(deadline=None)  # other work on the machine must not fail a test
 @given(axes(), st.data())
 def test_the_rest_of_a_picture_can_be_cut_anew(axis, data):
     spans = cut_axis(**axis).spans

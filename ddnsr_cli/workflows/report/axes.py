@@ -91,7 +91,7 @@ def shown(value: float, digits: int = 4) -> str:
     """A figure with four digits that count, written as JavaScript does: 0.04931, 24.31, 1250, 0.000025, 1e-7."""
     rounded = float(f"{value:.{digits}g}")
     if rounded and abs(rounded) < 1e-6:
-        return f"{rounded:g}".replace("e-0", "e-")
+        return f"{rounded:.{digits}g}".replace("e-0", "e-")
     return np.format_float_positional(rounded, trim="-")
 
 

@@ -23,6 +23,12 @@ def test_every_axis_holds_its_values_and_round_ticks(values, scale):
     assert ((places >= 0) & (places <= 1)).all()
 
 
+def test_ticks_of_next_to_nothing_have_all_their_digits():
+    """Numbers so small have few bits, and what is round is not quite."""
+    axis = value_axis(np.array([2.22507e-313]), Scale.FITTED)
+    assert [float(text) for text in shown_ticks(axis.ticks)] == list(axis.ticks)
+
+
 @pytest.mark.parametrize(
     ("values", "log"),
     [([1.0, 9.0], False), ([1.0, 10.0], True), ([1e-9, 1.0], True), ([-1.0, 100.0], False), ([0.0, 0.0], False)],
