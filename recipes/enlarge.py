@@ -11,32 +11,18 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from photo_files import Photo, refuse_one_name_for_two, run_script
+from photo_files import Photo, run_script, write_made
 from PIL import Image
 
-from ddnsr_cli.data.photos import decode_rgb, list_photos
-from ddnsr_cli.files import atomic_path
+from ddnsr_cli.data.photos import list_photos
 
 SIDES_PX = {2: 384, 3: 256}
 """Times enlarged: side of the middle that is."""
 
 
 def enlarge(photos: list[Path], out: Path) -> list[Path]:
-    """Three pictures of every photo, as `<name>_<times>.png`.
-
-    Raises ImageReadError for a photo that cannot be read, DataError when two have one name.
-    """
-    refuse_one_name_for_two(photos)
-    out.mkdir(parents=True, exist_ok=True)
-    written = []
-    for path in photos:
-        photo = decode_rgb(path)
-        for times in (1, *SIDES_PX):
-            target = out / f"{path.stem}_{times}.png"
-            with atomic_path(target) as temporary:
-                Image.fromarray(enlarged(photo, times)).save(temporary, "PNG", compress_level=1)
-            written.append(target)
-    return written
+    """Three pictures of every photo, as `<name>_<times>.png`. Raises as `write_made`."""
+    return write_made(photos, out, (1, *SIDES_PX), lambda photo, _name, times: enlarged(photo, times))
 
 
 def enlarged(photo: Photo, times: int) -> Photo:

@@ -3,7 +3,7 @@
 import argparse
 import hashlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -45,25 +45,30 @@ def photo_rng(seed: int, name: str, shot: int) -> np.random.Generator:
 def write_shots(photos: list[Path], out: Path, *, seed: int, shots: int, make: Shot) -> list[Path]:
     """`shots` pictures of every photo, each with its own draws, as `<name>_<shot>.png`. Same seed, same bytes.
 
+    Raises as `write_made`.
+    """
+    return write_made(photos, out, range(shots), lambda photo, name, shot: make(photo, photo_rng(seed, name, shot)))
+
+
+def write_made(
+    photos: list[Path], out: Path, numbers: Iterable[int], make: Callable[[Photo, str, int], Photo]
+) -> list[Path]:
+    """What `make` makes of every photo, its name and each number, as `<name>_<number>.png`.
+
     Raises ImageReadError for a photo that cannot be read, DataError when two have one name.
     """
-    refuse_one_name_for_two(photos)
+    if len({path.stem for path in photos}) < len(photos):
+        raise DataError("Two of the photos have one name, but for folder and suffix. Rename one.")
     out.mkdir(parents=True, exist_ok=True)
     written = []
     for path in photos:
         photo = decode_rgb(path)
-        for shot in range(shots):
-            target = out / f"{path.stem}_{shot}.png"
+        for number in numbers:
+            target = out / f"{path.stem}_{number}.png"
             with atomic_path(target) as temporary:
-                Image.fromarray(make(photo, photo_rng(seed, path.stem, shot))).save(temporary, "PNG")
+                Image.fromarray(make(photo, path.stem, number)).save(temporary, "PNG")
             written.append(target)
     return written
-
-
-def refuse_one_name_for_two(photos: list[Path]) -> None:
-    """Raises DataError when what is made of two photos would have one name."""
-    if len({path.stem for path in photos}) < len(photos):
-        raise DataError("Two of the photos have one name, but for folder and suffix. Rename one.")
 
 
 def arguments(about: str) -> argparse.ArgumentParser:

@@ -132,10 +132,10 @@ def test_flat_gray_keeps_its_colour(name):
     """Levels by which the mean colour of flat patches moves, from black to white, before the colours are mended."""
     net = network(name)
     with torch.inference_mode():
-        for level in range(0, 256, 5):
+        for level in sorted({*range(0, 256, 5), 32, 64, 128, 192, 224}):
             sr = net(torch.full((1, 3, 24, 24), level / 255)).clamp(0, 1)
             shift = (sr[..., 16:-16, 16:-16].mean(dim=(2, 3)) * 255 - level).abs().max()
-            assert shift < 3.0, level
+            assert shift < (3.0 if 0 < level <= 15 else 1.3), level  # dark grays shift more
 
 
 @pytest.mark.parametrize("name", DEGRADERS)
