@@ -11,6 +11,7 @@ import typer
 from ddnsr_cli.cli.options import Device, Offline, Quiet
 from ddnsr_cli.cli.train_requests import (
     Course,
+    DegradationPreset,
     Precision,
     Target,
     fidelity_request,
@@ -113,11 +114,18 @@ def train(
     lead: Annotated[
         int, typer.Option(min=0, help="Steps after that before the other network learns.", rich_help_panel=METHOD)
     ] = 0,
+    degradation_preset: Annotated[
+        DegradationPreset | None,
+        typer.Option(
+            help="What LR crops of --fidelity look like: classic (default), photo (phones and the web), mild, track1.",
+            rich_help_panel=METHOD,
+        ),
+    ] = None,
     degradation_: Annotated[
         list[str] | None,
         typer.Option(
             "--degradation",
-            help="Of --fidelity, as in --degradation noise_sigma=0,30; again for more.",
+            help="A setting of it, as in --degradation noise_sigma=0,30; again for more.",
             rich_help_panel=METHOD,
         ),
     ] = None,
@@ -171,7 +179,7 @@ def train(
         raise ConfigError("Choose what to train: --track 1, --track 2, or --fidelity for a warm-up.")
     if fidelity:
         _refuse_what_tracks_take(ctx)
-    elif degradation_:
+    elif degradation_ or degradation_preset:
         raise ConfigError("--degradation belongs to --fidelity; a track learns what its photos show. Leave it out.")
     validation = validation_folders(val, val_lr, val_hr)
     from ddnsr_cli.data.stream import StreamConfig
@@ -188,9 +196,10 @@ def train(
     course = Course(steps=steps, rate=rate, rise=rise, halve_at=steps_of(halve_at), precision=precision)
     if track is None:
         sizes = network_sizes((features, blocks, growth), lite=True)
-        if lr is not None and degradation_:
+        if lr is not None and (degradation_ or degradation_preset):
             raise ConfigError("--degradation is for LR partners made on the way; --lr gives ready ones. Leave one out.")
-        request = fidelity_request((hr, lr), output, sizes, course, stream, validation, degradation(degradation_ or []))
+        made = degradation(degradation_preset or DegradationPreset.CLASSIC, degradation_ or [])
+        request = fidelity_request((hr, lr), output, sizes, course, stream, validation, made)
         _run_fidelity(replace(request, rhythm=rhythm, start_from=start_from, device=device), quiet=quiet)
         return
     from ddnsr_cli.training.joint_options import Critic, FeatureLayers

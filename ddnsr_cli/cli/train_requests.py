@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ddnsr_cli.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ddnsr_cli.data.degradations import DegradationConfig
+    from ddnsr_cli.data.degradation_config import DegradationConfig
     from ddnsr_cli.data.stream import StreamConfig
     from ddnsr_cli.nets.rrdb import RRDBConfig
     from ddnsr_cli.training.joint_options import JointOptions
@@ -34,6 +34,15 @@ class Course:
     rise: int | None
     halve_at: tuple[int, ...] | None
     precision: Precision
+
+
+class DegradationPreset(StrEnum):
+    """What LR partners made by rule look like: names of `PRESETS`."""
+
+    CLASSIC = "classic"
+    PHOTO = "photo"
+    MILD = "mild"
+    TRACK1 = "track1"
 
 
 class Target(StrEnum):

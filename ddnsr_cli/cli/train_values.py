@@ -1,13 +1,13 @@
 """Values of `ddnsr train` that are written as text: steps, loss weights, degradations."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from ddnsr_cli.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ddnsr_cli.data.degradations import DegradationConfig
+    from ddnsr_cli.data.degradation_config import DegradationConfig
 
 
 def steps_of(text: str | None) -> tuple[int, ...] | None:
@@ -34,11 +34,11 @@ def loss_weights(given: Iterable[str]) -> dict[str, float]:
     return weights
 
 
-def degradation(given: Iterable[str]) -> "DegradationConfig":
-    """["noise_sigma=0,30", "jpeg_chance=0.8"] as a config, the rest as it is by default. Raises ConfigError."""
-    from ddnsr_cli.data.degradations import DegradationConfig
+def degradation(preset: str, given: Iterable[str]) -> "DegradationConfig":
+    """A preset refined by ["noise_sigma=0,30", "jpeg_chance=0.8"]. Raises ConfigError."""
+    from ddnsr_cli.data.degradation_config import PRESETS
 
-    plain = vars(DegradationConfig())
+    plain = vars(PRESETS[preset])
     changed: dict[str, Any] = {}
     for name, value, text in _named(given, "--degradation", [name for name in plain if name != "scale"]):
         kind = type(plain[name])
@@ -51,7 +51,7 @@ def degradation(given: Iterable[str]) -> "DegradationConfig":
             wanted = f"{name}=LOW,HIGH" if kind is tuple else f"{name}=CHANCE"
             raise ConfigError(f"--degradation takes {wanted} here, in whole numbers for jpeg_quality; got {text!r}.")
         changed[name] = numbers if kind is tuple else numbers[0]
-    return DegradationConfig(**changed)
+    return replace(PRESETS[preset], **changed)
 
 
 def _named(given: Iterable[str], option: str, known: Iterable[str]) -> Iterator[tuple[str, str, str]]:

@@ -1,194 +1,148 @@
-"""Classical degradations: from clean HR crops to noisy LR ones, with everything drawn at random.
+"""Degradations by rule: from clean HR images to LR ones as cameras, phones and the web leave them.
 
-Used for the fidelity warm-up and as baselines; the learned degradation is the degrader network's.
+Each image draws its own, from its own generator: what one draws does not depend on the others. The learned degradation
+is the degrader network's.
 """
 
-import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.data.compression import BLOCK_PX, FULL_CHROMA, HALF_CHROMA, Compression
+from ddnsr_cli.data.degradation_config import DegradationConfig, Range
+from ddnsr_cli.data.filters import Pixels, bell, circular_low_pass, filtered, generalized_gaussian, plateau
+from ddnsr_cli.data.synthetic_noise import draw_noise, photon_noise
 
-BLUR_TAPS = 13  # wide enough for 4 sigma at the largest blur drawn
-SHRINKERS = ("bicubic", "bilinear", "area")
-
-
-@dataclass(frozen=True, kw_only=True)
-class DegradationConfig:
-    """What is drawn for each crop. A pair is a range, drawn uniformly; a chance is in [0, 1]."""
-
-    scale: int = 4
-    """HR pixels per LR pixel along a side."""
-
-    blur_chance: float = 0.4
-    """Share of crops blurred by an anisotropic Gaussian before shrinking."""
-
-    blur_sigma: tuple[float, float] = (0.4, 2.6)
-    """Standard deviation along each axis of the Gaussian, HR pixels."""
-
-    bicubic_chance: float = 0.7
-    """Share of crops shrunk by antialiased bicubic; the rest by bilinear or area."""
-
-    noise_sigma: tuple[float, float] = (0.0, 16.0)
-    """Standard deviation of the noise at mid gray, levels of 255."""
-
-    coloured_chance: float = 0.4
-    """Share of crops whose noise is blurred slightly, as after demosaicing."""
-
-    coloured_sigma: tuple[float, float] = (0.3, 0.8)
-    """Standard deviation of the Gaussian that blurs it, LR pixels; drawn once for a batch."""
-
-    chroma_width: tuple[float, float] = (1.0, 1.0)
-    """How many times as wide that Gaussian is for the noise of single channels; drawn once for a batch.
-    Cameras leave fine grain in brightness and wide blotches of colour."""
-
-    shot_share: tuple[float, float] = (0.0, 0.8)
-    """Share of the noise variance that grows with brightness (photon noise)."""
-
-    gray_share: tuple[float, float] = (0.0, 0.7)
-    """Share of the noise variance common to the three channels."""
-
-    jpeg_chance: float = 0.5
-    """Share of crops compressed by JPEG."""
-
-    jpeg_quality: tuple[int, int] = (40, 96)
-    """Pillow's JPEG quality, both ends included."""
-
-    def __post_init__(self) -> None:
-        chances = (self.blur_chance, self.bicubic_chance, self.coloured_chance, self.jpeg_chance)
-        if not all(0 <= chance <= 1 for chance in chances):
-            raise ConfigError(f"Chances lie in [0, 1], got {chances}.")
-        widths = (self.blur_sigma, self.coloured_sigma, self.chroma_width)
-        for low, high in (*widths, self.noise_sigma, self.shot_share, self.gray_share, self.jpeg_quality):
-            if not 0 <= low <= high:
-                raise ConfigError(f"A range goes from low to high and is not negative, got ({low}, {high}).")
-        if self.scale < 1 or not all(low for low, _ in widths):
-            raise ConfigError(
-                f"scale is at least 1, blur_sigma, coloured_sigma and chroma_width are above 0, got {self.scale} and "
-                f"{widths}."
-            )
-        if max(self.shot_share[1], self.gray_share[1]) > 1 or self.jpeg_quality[1] > 100:
-            raise ConfigError(
-                f"Shares reach 1 and the JPEG quality 100 at most, got {self.shot_share}, {self.gray_share} and "
-                f"{self.jpeg_quality}."
-            )
+RESIZERS = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+    "area": Image.Resampling.BOX,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+LEAST_PX = 4  # side of an image between two passes
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
-def degrade_classically(hr: Tensor, config: DegradationConfig, rng: np.random.Generator) -> Tensor:
-    """Blur, shrink, add noise, compress: each crop with its own draw.
+def degrade(hr: Tensor, config: DegradationConfig, rng: np.random.Generator) -> Tensor:
+    """Degrade each image of a batch by a draw of its own.
 
-    hr: (N, 3, H, W) in [0, 1], H and W multiples of the scale. Returns (N, 3, H/scale, W/scale), uint8:
-    a real camera's file has whole levels too.
+    hr: (N, 3, H, W), float in [0, 1], H and W multiples of the scale. Returns (N, 3, H/scale, W/scale), uint8: a real
+    camera's file has whole levels too. The extents of HR and LR are the same: nothing is shifted.
     """
-    blurred = _blur(hr, config, rng)
-    lr = torch.cat([_shrink(crop[None], config, rng) for crop in blurred])
-    noisy = lr + draw_noise(lr.shape, config, rng).on(lr)
-    levels = (noisy * 255).round().clamp(0, 255).to(torch.uint8)
-    return torch.stack([_maybe_jpeg(crop, config, rng) for crop in levels])
+    seeds = rng.integers(2**63, size=len(hr))
+    pairs = zip(hr, seeds, strict=True)
+    return torch.stack([torch.from_numpy(degrade_image(crop.numpy(), config, int(seed))) for crop, seed in pairs])
 
 
-def _blur(hr: Tensor, config: DegradationConfig, rng: np.random.Generator) -> Tensor:
-    chosen = np.flatnonzero(rng.random(len(hr)) < config.blur_chance)
-    if not len(chosen):
-        return hr
-    kernels = torch.stack([_gaussian_kernel(config, rng) for _ in chosen])
-    crops = F.pad(hr[chosen], (BLUR_TAPS // 2,) * 4, mode="reflect")
-    n, channels, height, width = crops.shape
-    weight = kernels.repeat_interleave(channels, dim=0)[:, None]  # (N * C, 1, taps, taps)
-    blurred = F.conv2d(crops.reshape(1, n * channels, height, width), weight, groups=n * channels)
-    result = hr.clone()
-    result[chosen] = blurred.reshape(n, channels, *hr.shape[-2:])
-    return result
+def degrade_image(hr: Pixels, config: DegradationConfig, seed: int) -> NDArray[np.uint8]:
+    """One image (3, H, W) in [0, 1] to (3, H/scale, W/scale), all that is drawn following from `seed`."""
+    rng = np.random.default_rng(seed)
+    draws = _Draws(rng, rng.uniform(*config.strength))
+    image, (height, width) = hr, (side // config.scale for side in hr.shape[1:])
+    if draws.hit(config.twice_chance):
+        times = draws.size(config.size)
+        between = (max(LEAST_PX, round(times * height)), max(LEAST_PX, round(times * width)))
+        image = _pass(image, between, config, draws, hr_px=1.0).astype(np.float32) / np.float32(255)
+    return _pass(image, (height, width), config, draws, hr_px=image.shape[2] / hr.shape[2])
 
 
-def _gaussian_kernel(config: DegradationConfig, rng: np.random.Generator) -> Tensor:
-    sigma_u, sigma_v = rng.uniform(*config.blur_sigma, size=2)
-    angle = rng.uniform(0, np.pi)
-    axis = np.arange(BLUR_TAPS) - BLUR_TAPS // 2
-    x, y = np.meshgrid(axis, axis)
-    u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
-    kernel = np.exp(-0.5 * ((u / sigma_u) ** 2 + (v / sigma_v) ** 2))
-    return torch.from_numpy(kernel / kernel.sum()).float()
+@dataclass(frozen=True)
+class _Draws:
+    """A generator, and how far into the ranges of what harms it may go, of 1."""
+
+    rng: np.random.Generator
+    strength: float
+
+    def hit(self, chance: float) -> bool:
+        return bool(self.rng.random() < chance)
+
+    def within(self, between: Range) -> float:
+        return float(self.rng.uniform(*between))
+
+    def up_from(self, between: Range) -> float:
+        """Of a range whose high end harms."""
+        low, high = between
+        return low + self.strength * (high - low) * float(self.rng.random())
+
+    def down_from(self, between: Range) -> float:
+        """Of a range whose low end harms."""
+        low, high = between
+        return high - self.strength * (high - low) * float(self.rng.random())
+
+    def size(self, between: Range) -> float:
+        """Uniform in its logarithm; what lies below 1 harms."""
+        low, high = np.log(between)
+        return float(np.exp(self.rng.uniform(self.strength * low if low < 0 < high else low, high)))
 
 
-def _shrink(hr: Tensor, config: DegradationConfig, rng: np.random.Generator) -> Tensor:
-    mode = SHRINKERS[0] if rng.random() < config.bicubic_chance else SHRINKERS[rng.integers(1, len(SHRINKERS))]
-    if mode == "area":
-        return F.avg_pool2d(hr, config.scale)
-    return F.interpolate(hr, scale_factor=1 / config.scale, mode=mode, antialias=True, align_corners=False)
+def _pass(
+    image: Pixels, size: tuple[int, int], config: DegradationConfig, draws: _Draws, *, hr_px: float
+) -> NDArray[np.uint8]:
+    """hr_px: side of an HR pixel in pixels of the image."""
+    if draws.hit(config.blur_chance):
+        image = filtered(image, _blur_kernel(config, draws, hr_px))
+    image = resized(image, size, _resizer(config, draws))
+    if draws.hit(config.noise_chance):
+        image = image + _noise(image, config, draws)
+    if draws.hit(config.ring_chance):
+        image = filtered(image, circular_low_pass(draws.down_from(config.ring_cutoff)))
+    if draws.hit(config.sharpen_chance):
+        image = sharpened(image, draws.up_from(config.sharpen_amount), draws.within(config.sharpen_radius))
+    levels = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    return _compression(config, draws).of(levels) if draws.hit(config.jpeg_chance) else levels
 
 
-@dataclass(frozen=True, kw_only=True)
-class Noise:
-    """Noise that has been drawn, before it is known what it lies on."""
-
-    field: Tensor
-    """(N, 3, H, W) of unit variance, its neighbours and channels related as drawn."""
-
-    shot: Tensor
-    """(N, 1, 1, 1): share of the variance that grows with brightness."""
-
-    sigma: Tensor
-    """(N, 1, 1, 1): standard deviation at mid gray, of 1."""
-
-    def on(self, lr: Tensor) -> Tensor:
-        """The noise of pictures `lr`, (N, 3, H, W) in [0, 1], to be added to them."""
-        variance = (1 - self.shot) + self.shot * 2 * lr.clamp(0, 1)  # equals 1 at mid gray
-        return self.sigma * variance.sqrt() * self.field
+def _blur_kernel(config: DegradationConfig, draws: _Draws, hr_px: float) -> Pixels:
+    along, across = (hr_px * draws.up_from(config.blur_sigma) for _ in range(2))
+    distance = bell((along, along if draws.hit(config.isotropic_chance) else across), draws.within((0, np.pi)))
+    kind = draws.within((0, 1))
+    if kind < config.generalized_chance:
+        return generalized_gaussian(distance, draws.within(config.generalized_beta))
+    if kind < config.generalized_chance + config.plateau_chance:
+        return plateau(distance, draws.within(config.plateau_beta))
+    return generalized_gaussian(distance)
 
 
-def draw_noise(shape: torch.Size, config: DegradationConfig, rng: np.random.Generator) -> Noise:
-    """Noise for pictures of a shape (N, 3, H, W): each of them with its own level and kind."""
-    n, _, height, width = shape
-    gray = _column(rng.uniform(*config.gray_share, size=n))
-    shot = _column(rng.uniform(*config.shot_share, size=n))
-    sigma = _column(rng.uniform(*config.noise_sigma, size=n) / 255)
-    common, own = _normal((n, 1, height, width), rng), _normal(shape, rng)
-    coloured = rng.random(n) < config.coloured_chance
-    grain = rng.uniform(*config.coloured_sigma)
-    common[coloured] = _correlate(common[coloured], grain)
-    own[coloured] = _correlate(own[coloured], grain * _drawn(config.chroma_width, rng))
-    field = gray.sqrt() * common + (1 - gray).sqrt() * own
-    return Noise(field=field, shot=shot, sigma=sigma)
+def _resizer(config: DegradationConfig, draws: _Draws) -> Image.Resampling:
+    first, *others = RESIZERS.values()
+    return first if draws.hit(config.bicubic_chance) else others[draws.rng.integers(len(others))]
 
 
-def _drawn(pair: tuple[float, float], rng: np.random.Generator) -> float:
-    """Uniform; a range of one value takes no number, so that what is drawn after it stays."""
-    low, high = pair
-    return low if low == high else float(rng.uniform(low, high))
+def resized(image: Pixels, size: tuple[int, int], resizer: Image.Resampling) -> Pixels:
+    """(C, H, W) to (C, *size), antialiased; the extents stay the same, whatever the ratio."""
+    if image.shape[1:] == size:
+        return image
+    planes = [np.asarray(Image.fromarray(plane).resize(size[::-1], resizer)) for plane in image]
+    return np.stack(planes)
 
 
-def _correlate(noise: Tensor, sigma: float) -> Tensor:
-    """Blur noise by a Gaussian, 5 taps wide or more where it and the crop are wide, and give it unit variance again."""
-    reach = max(2, min(round(2.5 * sigma), min(noise.shape[-2:]) // 4))
-    axis = torch.arange(2.0 * reach + 1) - reach
-    line = torch.exp(-0.5 * (axis / sigma) ** 2)
-    kernel = torch.outer(line, line)
-    kernel /= kernel.square().sum().sqrt()
-    weight = kernel.expand(noise.shape[1], 1, *kernel.shape)
-    return F.conv2d(F.pad(noise, (reach,) * 4, mode="reflect"), weight, groups=noise.shape[1])
+def _noise(image: Pixels, config: DegradationConfig, draws: _Draws) -> Pixels:
+    sigma = draws.up_from(config.noise_sigma) / 255
+    gray, size = draws.hit(config.gray_chance), (image.shape[1], image.shape[2])
+    if draws.hit(config.poisson_chance):
+        return photon_noise(image, sigma, draws.rng, gray=gray)
+    return draw_noise(size, config, draws.rng, sigma=sigma, gray=gray).on(image)
 
 
-def _maybe_jpeg(levels: Tensor, config: DegradationConfig, rng: np.random.Generator) -> Tensor:
+def sharpened(image: Pixels, amount: float, radius: float) -> Pixels:
+    """An image (3, H, W) under an unsharp mask of its brightness.
+
+    amount: how often what a Gaussian of `radius` pixels takes away is added.
+    """
+    luma = np.tensordot(LUMA, image, axes=1)[None]
+    blurred = filtered(luma, generalized_gaussian(bell((radius, radius), 0.0)))
+    return image + np.float32(amount) * (luma - blurred)
+
+
+def _compression(config: DegradationConfig, draws: _Draws) -> Compression:
     low, high = config.jpeg_quality
-    chance, quality = rng.random(), int(rng.integers(low, high + 1))
-    if chance >= config.jpeg_chance:
-        return levels
-    buffer = io.BytesIO()
-    Image.fromarray(levels.permute(1, 2, 0).contiguous().numpy()).save(buffer, "JPEG", quality=quality)
-    return torch.from_numpy(np.array(Image.open(buffer))).permute(2, 0, 1)
-
-
-def _normal(shape: Sequence[int], rng: np.random.Generator) -> Tensor:
-    return torch.from_numpy(rng.standard_normal(tuple(shape), dtype=np.float32))
-
-
-def _column(values: np.ndarray) -> Tensor:
-    """(N,) numbers as (N, 1, 1, 1) float32, to scale a batch."""
-    return torch.from_numpy(values.astype(np.float32)).reshape(-1, 1, 1, 1)
+    return Compression(
+        quality=min(high, int(draws.down_from((low, high + 1)))),
+        webp=draws.hit(config.webp_chance),
+        chroma=FULL_CHROMA if draws.hit(config.full_chroma_chance) else HALF_CHROMA,
+        phase=(int(draws.rng.integers(BLOCK_PX)), int(draws.rng.integers(BLOCK_PX))),
+    )

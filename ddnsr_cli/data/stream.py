@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ddnsr_cli.data.degradations import DegradationConfig, degrade_classically
+from ddnsr_cli.data.degradation_config import DegradationConfig
+from ddnsr_cli.data.degradations import degrade
 from ddnsr_cli.data.targets import Refusal, read_or_refuse
 from ddnsr_cli.data.visits import ENDLESS, Photo, first_usable, no_batch_of_one_photo, random_crop, rounds, tell_news
 from ddnsr_cli.errors import ConfigError
@@ -111,7 +112,7 @@ class CropVisits(Dataset[PairVisit]):
 
 
 class PairVisits(CropVisits):
-    """Visits to clean photos, whose crops are degraded classically."""
+    """Visits to clean photos, whose crops are degraded by rule."""
 
     def __init__(self, photos: Sequence[Path], stream: StreamConfig, degradation: DegradationConfig) -> None:
         super().__init__(stream, len(photos))
@@ -124,7 +125,7 @@ class PairVisits(CropVisits):
         rng = np.random.default_rng([self.stream.seed, 1, visit])
         side = least_photo_px(self.stream, self.degradation.scale)
         wide = torch.stack([random_crop(photo, side, rng) for _ in range(self.stream.crops_per_photo)])
-        lr = degrade_classically(wide.float() / 255, self.degradation, rng)
+        lr = degrade(wide.float() / 255, self.degradation, rng)
         crops = _cut_margin(lr, wide, self.stream.crop_px, self.degradation.scale, rng)
         return PairVisit(crops=crops, photo=number, refused=refused)
 

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-from ddnsr_cli.data.degradations import DegradationConfig
+from ddnsr_cli.data.degradation_config import DegradationConfig
 from ddnsr_cli.data.stream import StreamConfig
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.nets.rrdb import RRDBConfig
@@ -43,7 +43,7 @@ class ScheduleConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FidelityOptions:
-    """The fidelity warm-up: R learns by mean absolute error on classically degraded pairs."""
+    """The fidelity warm-up: R learns by mean absolute error on pairs degraded by rule."""
 
     network: RRDBConfig = LITE
     """Sizes of the reconstruction network."""

@@ -1,15 +1,16 @@
-import io
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from ddnsr_cli.data.degradations import DegradationConfig, degrade_classically, draw_noise
+from ddnsr_cli.data.compression import Compression
+from ddnsr_cli.data.degradation_config import DegradationConfig
+from ddnsr_cli.data.degradations import degrade
+from ddnsr_cli.data.synthetic_noise import draw_noise
 from ddnsr_cli.errors import ConfigError
 
 NOTHING = {"blur_chance": 0.0, "bicubic_chance": 1.0, "noise_sigma": (0.0, 0.0), "jpeg_chance": 0.0}
-WHITE = {"shot_share": (0.0, 0.0), "gray_share": (0.0, 0.0), "coloured_chance": 0.0}
+WHITE = {"shot_share": (0.0, 0.0), "gray_share": (0.0, 0.0), "coarse_chance": 0.0}
 
 
 def config(**changes):
@@ -17,7 +18,7 @@ def config(**changes):
 
 
 def degraded(hr, seed=0, **changes):
-    return degrade_classically(hr, config(**changes), np.random.default_rng(seed))
+    return degrade(hr, config(**changes), np.random.default_rng(seed))
 
 
 def flat(value=0.5, crops=24, px=128):
@@ -114,13 +115,13 @@ def test_white_noise_knows_nothing_of_its_neighbours():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_coloured_noise_is_as_strong_as_white_noise(seed):
-    noise = noise_levels(seed, noise_sigma=(8, 8), coloured_chance=1.0)
+def test_coarse_noise_is_as_strong_as_white_noise(seed):
+    noise = noise_levels(seed, noise_sigma=(8, 8), coarse_chance=1.0)
     assert noise.std().item() == pytest.approx(8, rel=0.04)
 
 
-def test_coloured_noise_leans_on_its_neighbours():
-    found = [neighbours(noise_levels(seed, noise_sigma=(8, 8), coloured_chance=1.0)) for seed in range(8)]
+def test_coarse_noise_leans_on_its_neighbours():
+    found = [neighbours(noise_levels(seed, noise_sigma=(8, 8), coarse_chance=1.0)) for seed in range(8)]
     assert min(found) > -0.02
     assert max(found) < 0.75  # exp(-1 / (4 * 0.8^2)), the widest blur of the noise
     assert 0.1 < sum(found) / len(found) < 0.6
@@ -129,28 +130,28 @@ def test_coloured_noise_leans_on_its_neighbours():
 @pytest.mark.parametrize(("side", "near"), [(64, 0.1), (4, 0.7)])
 def test_grain_wider_than_its_crop_is_cut_to_it(side, near):
     """The smallest crop of training has 4 LR pixels a side: what is mirrored at its border is strong there."""
-    wide = DegradationConfig(coloured_chance=1.0, coloured_sigma=(3.0, 3.0), gray_share=(0.0, 0.0))
+    wide = DegradationConfig(coarse_chance=1.0, coarse_sigma=(3.0, 3.0), gray_share=(0.0, 0.0))
     rng = np.random.default_rng(0)
-    fields = [draw_noise(torch.Size((2, 3, side, side)), wide, rng).field for _ in range(100)]
-    assert torch.stack(fields).std().item() == pytest.approx(1, rel=near)
+    fields = [draw_noise((side, side), wide, rng, sigma=1.0).field for _ in range(200)]
+    assert np.stack(fields).std() == pytest.approx(1, rel=near)
 
 
 def test_a_wider_grain_leans_further_on_its_neighbours():
     fine, wide = (
-        noise_levels(3, noise_sigma=(8, 8), coloured_chance=1.0, coloured_sigma=(sigma, sigma)) for sigma in (0.4, 1.2)
+        noise_levels(3, noise_sigma=(8, 8), coarse_chance=1.0, coarse_sigma=(sigma, sigma)) for sigma in (0.4, 1.2)
     )
     assert neighbours(fine) + 0.4 < neighbours(wide)
     assert wide.std().item() == pytest.approx(fine.std().item(), rel=0.1)
 
 
-def test_coloured_noise_keeps_the_gray_share():
-    noise = noise_levels(noise_sigma=(8, 8), coloured_chance=1.0, gray_share=(0.5, 0.5))
+def test_coarse_noise_keeps_the_gray_share():
+    noise = noise_levels(noise_sigma=(8, 8), coarse_chance=1.0, gray_share=(0.5, 0.5))
     assert correlation(noise[:, 0], noise[:, 1]) == pytest.approx(0.5, abs=0.06)
 
 
 def test_colour_can_be_coarser_than_brightness():
     """The difference of two channels is free of what is common to all: it is as wide as asked, and no weaker."""
-    wide = {"noise_sigma": (8, 8), "coloured_chance": 1.0, "coloured_sigma": (0.8, 0.8), "gray_share": (0.5, 0.5)}
+    wide = {"noise_sigma": (8, 8), "coarse_chance": 1.0, "coarse_sigma": (0.8, 0.8), "gray_share": (0.5, 0.5)}
     noise = noise_levels(**wide, chroma_width=(2.0, 2.0))
     alike = noise_levels(**wide)
     assert neighbours(noise[:, 0] - noise[:, 1]) == pytest.approx(np.exp(-1 / (4 * 1.6**2)), abs=0.03)
@@ -159,20 +160,35 @@ def test_colour_can_be_coarser_than_brightness():
     assert correlation(noise[:, 0], noise[:, 1]) == pytest.approx(0.5, abs=0.06)
 
 
-def test_a_width_of_one_value_leaves_what_is_drawn_after_it():
-    """Only a range takes a number more, so runs without one have the draws that they had before there was a width."""
-    fixed, ranged = (np.random.default_rng(0) for _ in range(2))
-    for rng, width in ((fixed, (2.0, 2.0)), (ranged, (1.0, 2.0))):
-        draw_noise(torch.Size((2, 3, 8, 8)), DegradationConfig(chroma_width=width), rng)
-    fixed.random()
-    assert fixed.random() == ranged.random()
+def test_coarse_noise_can_be_weaker_than_fine():
+    strong = {"noise_sigma": (16, 16), "coarse_level": (0.25, 0.25)}
+    assert noise_levels(**strong, coarse_chance=1.0).std().item() == pytest.approx(4, rel=0.05)
+    assert noise_levels(**strong, coarse_chance=0.0).std().item() == pytest.approx(16, rel=0.02)
 
 
-def test_the_share_of_coloured_crops_is_the_chance():
+def test_gray_noise_is_the_same_in_all_channels():
+    for kind in (0.0, 1.0):
+        noise = noise_levels(noise_sigma=(12, 12), gray_chance=1.0, poisson_chance=kind)
+        assert (noise[:, 0] - noise[:, 2]).abs().max() <= 1
+        assert noise.std().item() == pytest.approx(12, rel=0.6)
+
+
+@pytest.mark.parametrize(("value", "sigma"), [(0.5, 8.0), (0.25, 8.0), (0.1, 20.0)])
+def test_poisson_noise_has_the_variance_and_the_skew_of_counted_photons(value, sigma):
+    noise = noise_levels(value=value, noise_sigma=(sigma, sigma), poisson_chance=1.0)
+    spread = sigma * (value / 0.5) ** 0.5
+    photons = (value * 255 / spread) ** 2
+    assert noise.mean().item() == pytest.approx(0, abs=0.05 * sigma + 0.5)
+    assert noise.std().item() == pytest.approx(rounding(spread), rel=0.03)
+    skew = (noise / noise.std()).pow(3).mean().item()
+    assert skew == pytest.approx(photons**-0.5, abs=0.05)
+
+
+def test_the_share_of_coarse_crops_is_the_chance():
     hr = flat(crops=200, px=64)
-    noise = degraded(hr, seed=1, noise_sigma=(12, 12), coloured_chance=0.3).float() - 127.5
-    coloured = sum(neighbours(crop) > 0.2 for crop in noise)
-    assert 200 * 0.2 < coloured < 200 * 0.4
+    noise = degraded(hr, seed=1, noise_sigma=(12, 12), coarse_chance=0.3).float() - 127.5
+    coarse = sum(neighbours(crop) > 0.2 for crop in noise)
+    assert 200 * 0.2 < coarse < 200 * 0.4
 
 
 @pytest.mark.parametrize("chance", ["blur_chance", "jpeg_chance"])
@@ -182,16 +198,21 @@ def test_the_share_of_changed_crops_is_the_chance(chance):
     assert 200 * 0.6 < same < 200 * 0.8
 
 
-def test_shrinking_draws_among_three():
+def test_shrinking_draws_among_four():
+    """Each is Pillow's own, of whole levels; by chance 20 of 60 each."""
     hr = textured(crops=60, px=32)
-    others = degraded(hr, bicubic_chance=0.0)
-    area = (torch.nn.functional.avg_pool2d(hr, 4) * 255).round().to(torch.uint8)
-    is_area = (others == area).flatten(1).all(1)
-    is_bicubic = (others == degraded(hr)).flatten(1).all(1)
-    assert not is_bicubic.any()
-    assert 10 < is_area.sum() < 50  # the rest is bilinear
-    softer = others[~is_area].float().std() / degraded(hr)[~is_area].float().std()
-    assert softer < 0.9
+    lr = degraded(hr, bicubic_chance=0.0).permute(0, 2, 3, 1).numpy().astype(int)
+    images = [Image.fromarray((crop * 255).round().byte().permute(1, 2, 0).numpy()) for crop in hr]
+    kinds = []
+    for image, found in zip(images, lr, strict=True):
+        kinds += [
+            name
+            for name in ("BICUBIC", "BILINEAR", "BOX", "LANCZOS")
+            if np.abs(np.array(image.resize((8, 8), Image.Resampling[name])) - found).max() <= 1
+        ]
+    assert len(kinds) == 60
+    assert set(kinds) == {"BILINEAR", "BOX", "LANCZOS"}
+    assert min(kinds.count(kind) for kind in set(kinds)) >= 10
 
 
 @pytest.mark.parametrize("sigma", [0.8, 1.5])
@@ -206,15 +227,26 @@ def test_a_blurred_edge_is_as_wide_as_its_sigma(sigma):
     assert (spread * (place - centre).square()).sum().sqrt().item() == pytest.approx(sigma, rel=0.05)
 
 
-def test_jpeg_is_pillows_at_the_quality_drawn():
-    hr = textured()
-    plain = degraded(hr)
-    for lr, levels in zip(degraded(hr, jpeg_chance=1.0, jpeg_quality=(60, 60)), plain, strict=True):
-        buffer = io.BytesIO()
-        Image.fromarray(levels.permute(1, 2, 0).numpy()).save(buffer, "JPEG", quality=60)
-        with Image.open(buffer) as image:
-            assert np.array_equal(lr.permute(1, 2, 0).numpy(), np.array(image))
-        assert not torch.equal(lr, levels)
+PHASES = [(top, left) for top in range(16) for left in range(16)]
+
+
+def compressed(levels, **settings):
+    """By Pillow, with every phase of the blocks: (256, 3, H, W)."""
+    return torch.stack([torch.from_numpy(Compression(phase=phase, **settings).of(levels.numpy())) for phase in PHASES])
+
+
+@pytest.mark.parametrize(
+    ("changes", "settings"),
+    [({}, {}), ({"webp_chance": 1.0}, {"webp": True}), ({"full_chroma_chance": 1.0}, {"chroma": "4:4:4"})],
+)
+def test_compression_is_that_of_the_quality_drawn_at_any_phase(changes, settings):
+    hr = textured(crops=12)
+    phases = set()
+    for lr, levels in zip(degraded(hr, jpeg_chance=1.0, jpeg_quality=(60, 60), **changes), degraded(hr), strict=True):
+        same = (compressed(levels, quality=60, **settings) == lr).flatten(1).all(1)
+        assert same.any()
+        phases |= {PHASES[int(same.int().argmax())]}
+    assert len(phases) > 6
 
 
 def test_a_lower_jpeg_quality_changes_more():
@@ -225,14 +257,19 @@ def test_a_lower_jpeg_quality_changes_more():
 
 
 def test_both_ends_of_the_jpeg_quality_are_drawn():
-    hr = textured(crops=1).expand(40, -1, -1, -1)
-    assert len(degraded(hr, jpeg_chance=1.0, jpeg_quality=(50, 51)).unique(dim=0)) == 2
+    hr = textured(crops=1)
+    levels = degraded(hr)[0]
+    made = degraded(hr.expand(24, -1, -1, -1), jpeg_chance=1.0, jpeg_quality=(50, 51))
+    of = {quality: compressed(levels, quality=quality) for quality in (50, 51)}
+    counts = [sum((of[quality] == lr).flatten(1).all(1).any().item() for lr in made) for quality in (50, 51)]
+    assert sum(counts) >= 24
+    assert min(counts) >= 4
 
 
 def test_the_same_generator_gives_the_same_bytes():
     hr = textured()
-    drawn = DegradationConfig(blur_chance=0.5, coloured_chance=0.5)
-    once, again, other = (degrade_classically(hr, drawn, np.random.default_rng(seed)) for seed in (3, 3, 4))
+    drawn = DegradationConfig(blur_chance=0.5, coarse_chance=0.5)
+    once, again, other = (degrade(hr, drawn, np.random.default_rng(seed)) for seed in (3, 3, 4))
     assert torch.equal(once, again)
     assert not torch.equal(once, other)
 
@@ -241,7 +278,7 @@ def test_the_draw_does_not_touch_the_generators_of_others():
     torch.manual_seed(0)
     np.random.seed(0)
     before = torch.get_rng_state(), np.random.get_state()[1].tolist()
-    degrade_classically(textured(), DegradationConfig(), np.random.default_rng(0))
+    degrade(textured(), DegradationConfig(), np.random.default_rng(0))
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.random.get_state()[1].tolist() == before[1]
 
@@ -258,7 +295,7 @@ def test_the_draw_does_not_touch_the_generators_of_others():
         {"shot_share": (0.0, 1.5)},
         {"gray_share": (0.5, 1.01)},
         {"jpeg_quality": (40, 101)},
-        {"coloured_chance": float("nan")},
+        {"coarse_chance": float("nan")},
         {"chroma_width": (0.0, 2.0)},
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ddnsr_cli.data.degradations import DegradationConfig
+from ddnsr_cli.data.degradation_config import DegradationConfig
 from ddnsr_cli.data.stream import MARGIN_LR_PX, PairVisits, StreamConfig, batches, least_photo_px
 from ddnsr_cli.data.visits import photos_from_visit
 from ddnsr_cli.errors import ConfigError, DataError

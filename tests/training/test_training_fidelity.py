@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from ddnsr_cli.config import options_from_json
-from ddnsr_cli.data.degradations import DegradationConfig
+from ddnsr_cli.data.degradation_config import DegradationConfig
 from ddnsr_cli.errors import TrainingError
 from ddnsr_cli.training.fidelity import FidelityTrainer
 from ddnsr_cli.training.options import FidelityOptions

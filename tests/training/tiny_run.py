@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ddnsr_cli.data.degradations import DegradationConfig
+from ddnsr_cli.data.degradation_config import DegradationConfig
 from ddnsr_cli.data.photos import list_photos
 from ddnsr_cli.data.stream import PairVisits, StreamConfig, batches
 from ddnsr_cli.nets.rrdb import RRDBConfig
