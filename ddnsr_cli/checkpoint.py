@@ -1,4 +1,4 @@
-"""Weights as files: one safetensors file that needs no side file is written; RRDB files of any project are read."""
+"""Weights as files: one safetensors file that needs no side file is written; files of other projects are read."""
 
 import ctypes
 import json
@@ -20,7 +20,7 @@ from ddnsr_cli.config import options_from_json, options_to_json
 from ddnsr_cli.errors import ConfigError, WeightsError
 from ddnsr_cli.files import atomic_path
 from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
-from ddnsr_cli.nets.layouts import LOADS, read_layout
+from ddnsr_cli.nets.layouts import LOADS, OwnNet, build, read_layout
 from ddnsr_cli.nets.rrdb import RRDBNet
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ _BROKEN_PICKLE = (
 )  # fmt: skip
 
 
-def load_sr_net(path: Path) -> tuple[RRDBNet, dict[str, str]]:
-    """The network of an RRDB checkpoint, in eval mode and without gradients, and the file's metadata.
+def load_sr_net(path: Path) -> tuple[OwnNet, dict[str, str]]:
+    """The network that enlarges of a checkpoint, in eval mode and without gradients, and the file's metadata.
 
     Reads safetensors, whatever the name, and pickles named .pth, .pt or .ckpt, of which nothing but tensors and plain
     containers is let in: no code of the file runs. Sizes and layout are deduced (`nets.layouts`). Metadata is what a
@@ -51,13 +51,21 @@ def load_sr_net(path: Path) -> tuple[RRDBNet, dict[str, str]]:
         raise WeightsError(f"{path.name} is a degrader, for ddnsr degrade: it does not enlarge. Name other weights.")
     config, state = read_layout(loaded, path.name)
     with torch.device("meta"):  # the random start would be thrown away
-        net = RRDBNet(config)
+        net = build(config)
     net.load_state_dict(state, assign=True)
     return net.eval().requires_grad_(False), metadata
 
 
-def save_sr_net(path: Path, net: RRDBNet, *, metadata: Mapping[str, str], half: bool) -> None:
-    """Write a network as safetensors, whole or not at all, under the names that other programs detect as ESRGAN.
+def load_rrdb_net(path: Path) -> tuple[RRDBNet, dict[str, str]]:
+    """The same, of what `ddnsr train` can learn with: RRDB networks. Raises WeightsError for a Compact one, too."""
+    net, metadata = load_sr_net(path)
+    if not isinstance(net, RRDBNet):
+        raise WeightsError(f"{path.name} is a Compact network; training is for RRDB networks only. Name such weights.")
+    return net, metadata
+
+
+def save_sr_net(path: Path, net: OwnNet, *, metadata: Mapping[str, str], half: bool) -> None:
+    """Write a network as safetensors, whole or not at all, under the names that other programs detect.
 
     metadata: what the file shall say of itself; the network's sizes (JSON, `ddnsr_network`) and `ddnsr_version` are
     added, and replace entries of those names. half: store float16 (half the bytes, about three digits).
@@ -159,7 +167,7 @@ def _head(path: Path) -> bytes:
     except OSError as cause:
         raise WeightsError(f"{path} cannot be read: {cause.strerror or cause}.") from cause
     if size > MAX_FILE_BYTES:
-        raise WeightsError(f"{path.name} has {size / 1e9:.1f} GB; no RRDB network is that large. {LOADS}.")
+        raise WeightsError(f"{path.name} has {size / 1e9:.1f} GB; no network here is that large. {LOADS}.")
     return head
 
 
@@ -183,7 +191,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def _read_pickle(path: Path) -> object:
     if (inflated := _inflated_bytes(path)) > MAX_FILE_BYTES:
-        raise WeightsError(f"{path.name} inflates to {inflated / 1e9:.1f} GB; no RRDB network is that large. {LOADS}.")
+        raise WeightsError(f"{path.name} inflates to {inflated / 1e9:.1f} GB; no network here is that large. {LOADS}.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch, about archives that it then refuses

@@ -10,7 +10,7 @@ from torch import Tensor
 from ddnsr_cli.errors import OutOfMemoryError
 from ddnsr_cli.images.tiles import Span, TileConfig, TilePlan, plan_tiles
 from ddnsr_cli.memory import bound_kernels, free_bytes, is_out_of_memory, release_memory
-from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
+from ddnsr_cli.nets.sr_net import SrNet, SrTraits
 from ddnsr_cli.runner import Note, WindowRunner
 from ddnsr_cli.tiling import Band, LrSource, Progress, TensorSource, fade, tile_row
 
@@ -35,7 +35,7 @@ class Upscaler:
 
     def __init__(
         self,
-        net: RRDBNet,
+        net: SrNet,
         *,
         device: torch.device,
         dtype: torch.dtype = torch.float32,
@@ -51,14 +51,16 @@ class Upscaler:
         """
         bound_kernels()
         self._runner = WindowRunner(net, device=device, dtype=dtype, tta=tta, name=name)
-        self._config = net.config
-        self._tiles = tiles
+        self._traits = net.traits
+        halo_px = max(self._traits.halo_px, tiles.blend_px) if tiles.halo_px is None else tiles.halo_px
+        self._halo_px = halo_px
+        self._tiles = replace(tiles, halo_px=halo_px)
         self._largest_px = sys.maxsize  # what memory bore; learnt once, kept for the pictures that follow
 
     @property
     def scale(self) -> int:
         """SR pixels per LR pixel along a side."""
-        return self._config.scale
+        return self._traits.scale
 
     @property
     def dtype(self) -> torch.dtype:
@@ -67,7 +69,7 @@ class Upscaler:
 
     def plan(self, height: int, width: int) -> TilePlan:
         """How a picture of `height` x `width` LR pixels would be cut now, with the memory that is free now."""
-        return plan_tiles(height, width, self._sized(height, width), align=self._config.unshuffle)
+        return plan_tiles(height, width, self._sized(height, width), align=self._traits.align)
 
     def whole(self, lr: Tensor) -> Tensor:
         """The SR picture in one tensor: (1, 3, H, W) in [0, 1] -> (1, 3, scale * H, scale * W), on the CPU."""
@@ -92,7 +94,7 @@ class Upscaler:
                 source.height,
                 source.width,
                 tiles,
-                align=self._config.unshuffle,
+                align=self._traits.align,
                 done=done,
                 tail=tail.shape[1] // self.scale,
             )
@@ -149,11 +151,11 @@ class Upscaler:
 
     def _side_that_fits(self, height: int, width: int) -> int:
         device = self._runner.device
-        per_px = network_bytes_per_px(self._config, self._runner.held_dtype)
+        per_px = network_bytes_per_px(self._traits, self._runner.held_dtype)
         budget = MEMORY_SHARE * free_bytes(device)
         most = MOST_TILE_PX_CPU if device.type == "cpu" else MOST_TILE_PX_GPU
         for side in range(most, LEAST_TILE_PX, -16):
-            window = side + 2 * self._tiles.halo_px
+            window = side + 2 * self._halo_px
             need = per_px * min(window, height) * min(window, width)
             if device.type == "cpu":  # the network shares the memory with two bands: one in work, one handed out
                 need += 2 * 4 * 3 * self.scale**2 * min(window, height) * width
@@ -165,7 +167,7 @@ class Upscaler:
         """Half the tile, from the size that was really in use. Raises OutOfMemoryError at the least one."""
         side = tiles.tile_px or 0
         if plan.tiles == 1:
-            side = min(side, plan.window_px - 2 * tiles.halo_px)
+            side = min(side, plan.window_px - 2 * self._halo_px)
         if side <= LEAST_TILE_PX:
             elsewhere = "" if self._runner.device.type == "cpu" else ", or use --device cpu"
             raise OutOfMemoryError(
@@ -203,18 +205,11 @@ class _Meter:
             self._on_tile(self._done, self._total)
 
 
-def network_bytes_per_px(config: RRDBConfig, dtype: torch.dtype) -> int:
-    """Peak bytes of activations per LR pixel of a window, weights not counted; checked by tests/bench/tiling.py.
-
-    Two moments compete. In the last dense block of the trunk: inputs of skips and the result (5 x features), and the
-    concatenation before and after it grows (8 x growth). At HR size: the up-scaled features and the convolution of
-    them (2 x 16 x features) beside those at half the size (4) and the shallow ones (1).
-    """
-    trunk = 5 * config.features + 8 * config.growth
-    hr_stage = 37 * config.features
-    picture = 3 * 3 + 3 * config.scale**2  # the input, padded and folded; the result
+def network_bytes_per_px(traits: SrTraits, dtype: torch.dtype) -> int:
+    """Peak bytes of activations per LR pixel of a window, weights not counted; checked by tests/bench/tiling.py."""
+    image = 3 * 3 + 3 * traits.scale**2  # the input, padded and folded; the result
     fragments = 1.2  # what allocators take beyond the sum
-    return int((fragments * max(trunk, hr_stage) / config.unshuffle**2 + picture) * dtype.itemsize)
+    return int((fragments * traits.values_per_px + image) * dtype.itemsize)
 
 
 def _rows(plan: TilePlan, height: int) -> Iterator[tuple[Span, int]]:

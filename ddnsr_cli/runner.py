@@ -10,8 +10,8 @@ from torch import Tensor
 from ddnsr_cli.device import probe
 from ddnsr_cli.errors import ImageReadError, OutOfMemoryError, WeightsError
 from ddnsr_cli.memory import is_out_of_memory
-from ddnsr_cli.nets.narrow import narrow_dense_blocks
-from ddnsr_cli.nets.rrdb import RRDBNet
+from ddnsr_cli.nets.narrow import narrow_blocks
+from ddnsr_cli.nets.sr_net import SrNet
 
 Note = Callable[[str], None]
 """Takes one line to tell the user."""
@@ -24,10 +24,10 @@ class WindowRunner:
     computed again in fp32. What was told to the user once is not told again.
     """
 
-    def __init__(self, net: RRDBNet, *, device: torch.device, dtype: torch.dtype, tta: bool, name: str) -> None:
+    def __init__(self, net: SrNet, *, device: torch.device, dtype: torch.dtype, tta: bool, name: str) -> None:
         """The network is copied: the caller's stays as it is. dtype: fp16, bf16, fp32 or fp64. See `Upscaler`.
 
-        bf16 on a CPU is for the dense blocks alone, see `nets.narrow`.
+        bf16 on a CPU is for the inner blocks alone, see `nets.narrow`.
         """
         self.device = device
         self._tta = tta
@@ -67,13 +67,13 @@ class WindowRunner:
         return sr
 
     @torch.inference_mode()
-    def _forward(self, net: RRDBNet, lr: Tensor) -> Tensor | None:
+    def _forward(self, net: SrNet, lr: Tensor) -> Tensor | None:
         """The SR window, or None when a value is not finite."""
         batch = lr.unsqueeze(0).to(self.device, _input_dtype(net)).contiguous(memory_format=torch.channels_last)
         sr = (self._mean_of_views(net, batch) if self._tta else net(batch)).to(self._wide)
         return sr[0].cpu() if bool(sr.isfinite().all()) else None
 
-    def _mean_of_views(self, net: RRDBNet, batch: Tensor) -> Tensor:
+    def _mean_of_views(self, net: SrNet, batch: Tensor) -> Tensor:
         """The mean over the eight flips and quarter turns, each undone after the network."""
         total: Tensor | int = 0
         for mirrored in (batch, batch.flip(3)):
@@ -100,18 +100,18 @@ def _room_for(name: str, device: torch.device) -> Iterator[None]:
         ) from error
 
 
-def _on_device(net: RRDBNet, device: torch.device, dtype: torch.dtype) -> RRDBNet:
+def _on_device(net: SrNet, device: torch.device, dtype: torch.dtype) -> SrNet:
     narrow = device.type == "cpu" and dtype == torch.bfloat16
-    moved: RRDBNet = copy.deepcopy(net).to(  # type: ignore[call-overload]
+    moved: SrNet = copy.deepcopy(net).to(  # type: ignore[call-overload]
         device, torch.float32 if narrow else dtype, memory_format=torch.channels_last
     )
     if narrow:
-        narrow_dense_blocks(moved)
+        narrow_blocks(moved)
     return moved.eval().requires_grad_(False)
 
 
-def _input_dtype(net: RRDBNet) -> torch.dtype:
-    """The format of what comes in first and goes out last; dense blocks on a CPU may have a narrower one."""
+def _input_dtype(net: SrNet) -> torch.dtype:
+    """The format of what comes in first and goes out last; inner blocks on a CPU may have a narrower one."""
     return next(net.parameters()).dtype
 
 

@@ -56,3 +56,11 @@ def small_net():
     from foreign import small_net
 
     return small_net
+
+
+@pytest.fixture
+def small_compact():
+    """`small_compact(convs=3)`: a seeded Compact network, in eval mode."""
+    from foreign import small_compact
+
+    return small_compact

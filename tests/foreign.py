@@ -1,9 +1,10 @@
-"""RRDB checkpoints under the names that other projects give them."""
+"""Networks as other projects make and name them."""
 
 import re
 
 import torch
 
+from ddnsr_cli.nets.compact import CompactConfig, CompactNet
 from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
 
 SECOND = {"conv_body": "trunk_conv", "conv_up1": "upconv1", "conv_up2": "upconv2", "conv_hr": "HRconv"}
@@ -12,13 +13,21 @@ FIRST = {"conv_first": "0", "conv_up1": "3", "conv_up2": "6", "conv_hr": "8", "c
 
 def small_net(*, features=8, blocks=2, growth=4, scale=4, seed=0):
     """A network whose body matters in the output, and whose output has a range of about one."""
-    net = RRDBNet(RRDBConfig(features=features, blocks=blocks, growth=growth, scale=scale)).eval()
+    return _filled(RRDBNet(RRDBConfig(features=features, blocks=blocks, growth=growth, scale=scale)), seed)
+
+
+def small_compact(*, features=8, convs=3, scale=4, seed=0):
+    """The same for a Compact network."""
+    return _filled(CompactNet(CompactConfig(features=features, convs=convs, scale=scale)), seed)
+
+
+def _filled(net, seed):
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for value in net.parameters():
             spread = 1.3 / value[0].numel() ** 0.5 if value.ndim == 4 else 0.1
             value.copy_(torch.randn(value.shape, generator=generator) * spread)
-    return net.requires_grad_(False)
+    return net.eval().requires_grad_(False)
 
 
 def as_layout(state, layout):

@@ -103,6 +103,27 @@ def test_an_rrdb_network_with_the_usual_halo_is_within_one_level():
     assert farthest(0, 0) > 1 / 255
 
 
+@pytest.mark.parametrize(("convs", "scale"), [(3, 4), (6, 2), (1, 3), (0, 1)])
+def test_the_halo_of_a_compact_network_is_its_reach(small_compact, convs, scale):
+    net = small_compact(convs=convs, scale=scale).double()
+    lr = torch.rand(1, 3, 41, 67, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def farthest(**halo):
+        tiles = TileConfig(tile_px=16, blend_px=0, **halo)
+        return (Upscaler(net, device=CPU, dtype=torch.float64, tiles=tiles).whole(lr) - untiled(net, lr)).abs().max()
+
+    reach = net.traits.halo_px
+    assert reach == convs + 2
+    assert farthest() < 1e-13
+    assert farthest(halo_px=reach) < 1e-13
+    assert farthest(halo_px=reach - 1) > 1e-8
+
+
+def test_a_blend_wider_than_the_reach_widens_the_halo(small_compact):
+    net = small_compact(convs=0)
+    assert Upscaler(net, device=CPU, tiles=TileConfig(tile_px=16, blend_px=4)).whole(torch.rand(1, 3, 40, 40)).any()
+
+
 def test_every_window_of_a_picture_has_one_shape():
     net = ShortNet()
     upscaler(net).whole(whole_numbers(67, 93))
@@ -349,10 +370,14 @@ def test_a_very_wide_picture_gets_lower_tiles_for_its_bands(monkeypatch):
     assert ready.plan(10_000, 30_000).rows.size < ready.plan(10_000, 3_000).rows.size
 
 
+def small(scale):
+    return RRDBNet(RRDBConfig(blocks=1, scale=scale))
+
+
 @pytest.mark.parametrize("scale", [1, 2, 4])
 def test_bytes_per_pixel_follow_scale_and_format(scale):
-    config = RRDBConfig(scale=scale)
-    wide, half = (network_bytes_per_px(config, dtype) for dtype in (torch.float32, torch.float16))
+    traits = small(scale).traits
+    wide, half = (network_bytes_per_px(traits, dtype) for dtype in (torch.float32, torch.float16))
     assert math.isclose(wide, 2 * half, abs_tol=2)
-    at_4 = network_bytes_per_px(RRDBConfig(scale=4), torch.float32)
-    assert math.isclose(wide, at_4 / config.unshuffle**2, rel_tol=0.1)
+    at_4 = network_bytes_per_px(small(4).traits, torch.float32)
+    assert math.isclose(wide, at_4 / traits.align**2, rel_tol=0.1)

@@ -72,6 +72,33 @@ def test_our_files_are_esrgan_x4_to_spandrel_and_give_the_same_picture(tmp_path,
         assert seen["difference"] < 1e-12 * seen["range"]
 
 
+def test_compact_networks_give_the_same_picture_in_both(tmp_path, small_compact):
+    sizes = [(8, 3, 4), (6, 16, 2), (4, 2, 1), (5, 1, 3)]
+    for number, (features, convs, scale) in enumerate(sizes):
+        net = small_compact(features=features, convs=convs, scale=scale)
+        torch.save({"params": net.state_dict()}, tmp_path / f"{number}.pth")
+        save_sr_net(tmp_path / f"{number}.safetensors", net, metadata={}, half=False)
+    paths = [tmp_path / f"{number}{suffix}" for number in range(len(sizes)) for suffix in (".pth", ".safetensors")]
+    for seen, (features, convs, scale) in zip(compared(*paths), [size for size in sizes for _ in "12"], strict=True):
+        assert (seen["architecture"], seen["scale"]) == ("Compact", scale)
+        assert seen["tags"] == [f"{features}nf", f"{convs}nc"]
+        assert seen["range"] > 0.1
+        assert seen["difference"] < 1e-12 * seen["range"]
+
+
+PEERS = Path(__file__).parents[2] / "shared" / "weights" / "peers"
+
+
+@pytest.mark.parametrize("name", ["upscayl_lite_4x", "realesr_animevideov3_x4"])
+def test_published_compact_networks_give_the_same_picture_in_both(name):
+    path = PEERS / f"{name}.safetensors"
+    if not path.is_file():
+        pytest.skip(f"{path.name} is not beside this checkout")
+    (seen,) = compared(path)
+    assert (seen["architecture"], seen["scale"]) == ("Compact", 4)
+    assert seen["difference"] < 1e-6
+
+
 def test_files_of_others_give_the_same_picture_in_both(tmp_path, net, small_net, as_layout):
     for layout in (1, 2, 3):
         torch.save({"params_ema": as_layout(net.state_dict(), layout)}, tmp_path / f"{layout}.pth")

@@ -68,7 +68,7 @@ def pull(name: Name, offline: Offline = False, quiet: Quiet = False) -> None:
 
 @weights.command()
 def convert(name: Name, output: NewFile, half: Half = False, offline: Offline = False, quiet: Quiet = False) -> None:
-    """Any RRDB file of the field (.pth or .safetensors), or a degrader, to safetensors with today's names."""
+    """Any RRDB or SRVGGNetCompact file of the field, or a degrader, to safetensors with today's names."""
     from ddnsr_cli.cli.progress import download_view
     from ddnsr_cli.workflows.convert import convert_weights
 

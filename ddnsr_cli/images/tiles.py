@@ -23,8 +23,9 @@ class TileConfig:
     tile_px: int | None = 0
     """Side of a tile's core, the part between seams; 0: chosen from free memory; None: the whole picture at once."""
 
-    halo_px: int = 16
-    """Context around a core that the network reads: a seam is at least this far from the border of both windows."""
+    halo_px: int | None = None
+    """Context around a core that the network reads: a seam is at least this far from the border of both windows; None:
+    what the network needs, see `nets.sr_net`."""
 
     blend_px: int = 4
     """How far past the seam a tile's result still counts, taken out of the halo: neighbours fade over twice this."""
@@ -32,7 +33,7 @@ class TileConfig:
     def __post_init__(self) -> None:
         if self.tile_px is not None and self.tile_px < 0:
             raise ConfigError(f"tile_px must be at least 1, or 0 for a choice by free memory, got {self.tile_px}.")
-        if not 0 <= self.blend_px <= self.halo_px:
+        if self.blend_px < 0 or (self.halo_px is not None and self.blend_px > self.halo_px):
             raise ConfigError(f"blend_px must lie in 0..halo_px, got {self.blend_px} with halo_px {self.halo_px}.")
 
 
@@ -79,14 +80,14 @@ class TilePlan:
 
 
 def plan_tiles(height: int, width: int, tiles: TileConfig, *, align: int = 1, done: int = 0, tail: int = 0) -> TilePlan:
-    """Cut a picture of `height` x `width` LR pixels; `tiles.tile_px` must not be 0 here.
+    """Cut a picture of `height` x `width` LR pixels; here `tiles` must tell tile_px and halo_px.
 
     align: windows start at its multiples and end as the picture ends, so that a network which folds squares of
     pixels (x2, x1) folds the same ones as in an untiled run. done, tail: to go on after a part, see `cut_axis`.
     """
     side = tiles.tile_px if tiles.tile_px is not None else max(height, width)
-    if side < 1:
-        raise ValueError("tile_px = 0 must be replaced by a size before planning.")
+    if side < 1 or tiles.halo_px is None:
+        raise ValueError("tile_px = 0 and halo_px = None must be replaced by lengths before planning.")
     rows = cut_axis(height, side, halo_px=tiles.halo_px, blend_px=tiles.blend_px, align=align, done=done, tail=tail)
     cols = cut_axis(width, side, halo_px=tiles.halo_px, blend_px=tiles.blend_px, align=align)
     return TilePlan(rows, cols)

@@ -1,10 +1,13 @@
-"""RRDB checkpoints of the field, under any of their names, to our network: sizes are deduced from the shapes.
+"""Checkpoints of the field, under any of their names, to our networks: sizes are deduced from the shapes.
 
-Three layouts exist. 1: `conv_first, body.N.rdbK.convJ, conv_body, conv_up1, ...` (Real-ESRGAN; ours).
+RRDB networks have three layouts. 1: `conv_first, body.N.rdbK.convJ, conv_body, conv_up1, ...` (Real-ESRGAN; ours).
 2: `RRDB_trunk.N.RDBK.convJ, trunk_conv, upconv1, HRconv` (ESRGAN's second code, BSRGAN).
-3: `model.0, model.1.sub.N.RDBK.convJ.0, ...` (ESRGAN's first code, RealSR). What is none of them is refused by name.
+3: `model.0, model.1.sub.N.RDBK.convJ.0, ...` (ESRGAN's first code, RealSR).
+Compact networks have one: `body.0, body.1, ...`, convolutions and slopes of PReLUs by turns. What is none of these is
+refused by name.
 """
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 
@@ -12,23 +15,32 @@ import torch
 from torch import Tensor
 
 from ddnsr_cli.errors import WeightsError
+from ddnsr_cli.nets.compact import LARGEST_SCALE, CompactConfig, CompactNet
 from ddnsr_cli.nets.rrdb import SCALES, RRDBConfig, RRDBNet
 
-NESTS = ("params_ema", "params", "generator", "state_dict")  # the averaged weights are the ones meant for use
-WRAPPERS = ("module.", *(f"{nest}." for nest in NESTS))
-DEPTH = 4  # nests and wrappers that a file may pile up
+NESTS = (  # in this order: the averaged weights are the ones meant for use
+    "params_ema", "params-ema", "params", "generator", "state_dict", "model_state_dict", "model", "net",
+)  # fmt: skip
+DEPTH = 4  # nests that a file may pile up
 MAX_VALUES = 250_000_000  # 1 GB as float32, 15 times the field's largest; a crafted file can claim any shape
 STORED = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-LOADS = "What loads: RRDB networks of ESRGAN, BSRGAN (x4), RealSR and Real-ESRGAN (x4, x2, x1)"
+LOADS = "What loads: RRDB networks of ESRGAN, BSRGAN (x4), RealSR and Real-ESRGAN (x4, x2, x1), and SRVGGNetCompact"
+
+Config = RRDBConfig | CompactConfig
+"""The sizes of a network that loads; its type tells which network."""
+
+OwnNet = RRDBNet | CompactNet
+"""A network that is written here, and can be saved."""
 
 _DENSE = "body.0.rdb1.conv1"
 _BLOCK = re.compile(r"(?:RRDB_trunk|model\.1\.sub)\.(\d+)\.RDB(\d)\.conv(\d)(?:\.0)?\.(weight|bias)")
 _OURS = re.compile(r"body\.(\d+)\.")
+_COMPACT = re.compile(r"body\.(\d+)\.(?:weight|bias)")
+_FIRST_KEY = re.compile(r"(|.*\.)(?:conv_first|model\.0|body\.0)\.(?:weight|bias)")
 _SECOND = {"trunk_conv": "conv_body", "upconv1": "conv_up1", "upconv2": "conv_up2", "HRconv": "conv_hr"}
 _FIRST = {"0": "conv_first", "3": "conv_up1", "6": "conv_up2", "8": "conv_hr", "10": "conv_last"}
 _OTHERS = (  # a key that gives a network away, and what to call it; the first that matches
     (r"\.conv1x1\.", "ESRGAN+, an RRDB network with extra 1x1 convolutions"),
-    (r"^body\.0\.(weight|bias)$", "SRVGGNetCompact, the small network of Real-ESRGAN"),
     (r"^layers\.0\.residual_group\.", "a transformer such as SwinIR or HAT"),
     (r"^body\.0\.(conv1|body\.0)\.", "EDSR, MSRResNet or RCAN"),
     (r"^(fea_conv|IMDB1)\.", "IMDN"),
@@ -37,16 +49,17 @@ _OTHERS = (  # a key that gives a network away, and what to call it; the first t
 )
 
 
-def read_layout(loaded: object, source: str) -> tuple[RRDBConfig, dict[str, Tensor]]:
-    """The sizes and the float32 state dict, under our names, of a loaded RRDB checkpoint.
+def read_layout(loaded: object, source: str) -> tuple[Config, dict[str, Tensor]]:
+    """The sizes and the float32 state dict, under our names, of a loaded checkpoint.
 
-    loaded: what the file held: tensors by name, bare or inside `params_ema`, `params`, `generator` or `state_dict`.
+    loaded: what the file held: tensors by name, bare, inside one of `NESTS`, or with a prefix that all names share.
     source: the file's name, for the messages.
     Raises WeightsError when it is another network, is incomplete, or has values that are not finite.
     """
     found = _tensors(loaded, source)
-    named = _renamed(found, source)
-    config = _sizes(named, source)
+    compact = "body.0.weight" in found or all(_COMPACT.fullmatch(key) for key in found)
+    named = found if compact else _renamed(found, source)
+    config = (_compact_sizes if compact else _rrdb_sizes)(named, source)
     _check(named, config, source)
     state = {key: tensor.to(torch.float32, copy=True).contiguous() for key, tensor in named.items()}
     for key, tensor in state.items():
@@ -55,8 +68,13 @@ def read_layout(loaded: object, source: str) -> tuple[RRDBConfig, dict[str, Tens
     return config, state
 
 
+def build(config: Config) -> OwnNet:
+    """The network of those sizes, with the values it is born with."""
+    return CompactNet(config) if isinstance(config, CompactConfig) else RRDBNet(config)
+
+
 def _tensors(loaded: object, source: str) -> dict[str, Tensor]:
-    """The named tensors inside all nests and wrappers."""
+    """The named tensors inside all nests, without a prefix."""
     for _ in range(DEPTH):
         inner = _opened(loaded)
         if inner is loaded:
@@ -70,23 +88,31 @@ def _tensors(loaded: object, source: str) -> dict[str, Tensor]:
             raise WeightsError(f"{source} is no plain set of weights: {_short(key)} is no tensor. {LOADS}.")
         tensors[str(key)] = value
     if sum(tensor.numel() for tensor in tensors.values()) > MAX_VALUES:
-        raise WeightsError(f"{source} is no RRDB network: it claims more than {MAX_VALUES:,} values. {LOADS}.")
+        raise WeightsError(f"{source} is no network that loads: it claims more than {MAX_VALUES:,} values. {LOADS}.")
     return tensors
 
 
 def _opened(loaded: object) -> object:
-    """One nest or wrapper less; the same object when there is none."""
+    """One nest or prefix less; the same object when there is none."""
     if not isinstance(loaded, Mapping):
         return loaded
     for nest in NESTS:
         if isinstance(loaded.get(nest), Mapping):
             return loaded[nest]
-    for wrapper in WRAPPERS:
-        inside = {key[len(wrapper) :]: value for key, value in loaded.items() if str(key).startswith(wrapper)}
-        # Flat files may hold `params.` beside `params_ema.`; a `module.` that does not wrap all is not a wrapper.
-        if inside and (wrapper != "module." or len(inside) == len(loaded)):
-            return inside
-    return loaded
+    prefix = _prefix(list(map(str, loaded)))
+    if not prefix:
+        return loaded
+    return {str(key)[len(prefix) :]: value for key, value in loaded.items() if str(key).startswith(prefix)}
+
+
+def _prefix(keys: list[str]) -> str:
+    """What stands before the names of a network: that of averaged weights, that of a nest, or what all keys share."""
+    found = sorted({match[1] for key in keys if (match := _FIRST_KEY.fullmatch(key))})
+    for wanted in ("ema", *(f"{nest}." for nest in NESTS)):  # flat files may hold `params.` beside `params_ema.`
+        for prefix in found:
+            if wanted in prefix:
+                return prefix
+    return next((prefix for prefix in found if all(key.startswith(prefix) for key in keys)), "")
 
 
 def _renamed(found: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
@@ -114,7 +140,7 @@ def _our_name(key: str, blocks: int) -> str:
     return f"{_SECOND.get(stem, stem)}.{kind}"
 
 
-def _sizes(named: Mapping[str, Tensor], source: str) -> RRDBConfig:
+def _rrdb_sizes(named: Mapping[str, Tensor], source: str) -> RRDBConfig:
     """Channels, blocks, growth and scale, as the shapes tell them."""
     first, last, dense = (_kernel(named, f"{name}.weight", source) for name in ("conv_first", "conv_last", _DENSE))
     if last[0] != 3 or (scale := _scale(first[1])) is None:
@@ -122,11 +148,32 @@ def _sizes(named: Mapping[str, Tensor], source: str) -> RRDBConfig:
             f"{source} maps {first[1]} input to {last[0]} output channels; only RGB networks load: "
             f"3 input channels (x4), or 12 (x2) or 48 (x1) after a pixel-unshuffle, and 3 output channels."
         )
+    blocks = _count(named, source, "rdb1.conv1.weight")
+    return RRDBConfig(features=first[0], blocks=blocks, growth=dense[0], scale=scale)
+
+
+def _compact_sizes(named: Mapping[str, Tensor], source: str) -> CompactConfig:
+    """Channels, convolutions and scale, as the shapes tell them."""
+    layers = _count(named, source, "weight")
+    if layers % 2 == 0 or layers == 1:
+        raise WeightsError(f"{source} is no whole Compact network: it lacks body.{layers}.weight. Fetch it anew.")
+    first, last = (_kernel(named, f"body.{number}.weight", source) for number in (0, layers - 1))
+    scale = math.isqrt(last[0] // 3)
+    if first[1] != 3 or last[0] != 3 * scale**2 or not 1 <= scale <= LARGEST_SCALE:
+        raise WeightsError(
+            f"{source} maps {first[1]} input to {last[0]} output channels; only RGB Compact networks load: 3 input "
+            f"channels, and 3 x scale x scale output channels, scale 1 to {LARGEST_SCALE}."
+        )
+    return CompactConfig(features=first[0], convs=layers // 2 - 1, scale=scale)
+
+
+def _count(named: Mapping[str, Tensor], source: str, of_each: str) -> int:
+    """How many `body.N` there are, from 0 on without a gap. of_each: the name, within it, of what every one has."""
     numbers = {int(match[1]) for key in named if (match := _OURS.match(key))}
     if numbers != set(range(len(numbers))):
         missing = next(number for number in range(len(numbers)) if number not in numbers)
-        raise WeightsError(f"{source} is incomplete: it lacks body.{missing}.rdb1.conv1.weight. Fetch it anew.")
-    return RRDBConfig(features=first[0], blocks=len(numbers), growth=dense[0], scale=scale)
+        raise WeightsError(f"{source} is incomplete: it lacks body.{missing}.{of_each}. Fetch it anew.")
+    return len(numbers)
 
 
 def _scale(channels: int) -> int | None:
@@ -138,14 +185,14 @@ def _kernel(named: Mapping[str, Tensor], key: str, source: str) -> tuple[int, ..
         raise WeightsError(_incomplete(named, key, source))
     shape = tuple(named[key].shape)
     if len(shape) != 4 or 0 in shape:
-        raise WeightsError(f"{source} is no RRDB network: {key} has the shape {shape}, not that of a 3x3 kernel.")
+        raise WeightsError(f"{source} is no network that loads: {key} has the shape {shape}, not that of a 3x3 kernel.")
     return shape
 
 
-def _check(named: Mapping[str, Tensor], config: RRDBConfig, source: str) -> None:
+def _check(named: Mapping[str, Tensor], config: Config, source: str) -> None:
     """Every name and shape, before anything is built or copied."""
     with torch.device("meta"):
-        expected = RRDBNet(config).state_dict()
+        expected = build(config).state_dict()
     for key, wanted in expected.items():
         if key not in named:
             raise WeightsError(_incomplete(named, key, source))
@@ -166,6 +213,8 @@ def _check_stored(tensor: Tensor, key: str, source: str) -> None:
 
 
 def _incomplete(named: Iterable[str], key: str, source: str) -> str:
+    if "body.0.weight" in named:
+        return f"{source} is no whole Compact network: it lacks {key}. {LOADS}."
     steps = _steps(set(named))
     if steps is not None and steps != 2:
         return f"{source} is an RRDB network that doubles the size {steps} time(s), not twice: it lacks {key}. {LOADS}."
@@ -189,7 +238,9 @@ def _guess(found: Iterable[str]) -> str:
     return "a network that is not known here"
 
 
-def _said(config: RRDBConfig) -> str:
+def _said(config: Config) -> str:
+    if isinstance(config, CompactConfig):
+        return f"a Compact network of {config.features} features, {config.convs} convolutions and scale {config.scale}"
     return f"an RRDB network of {config.features} features, {config.blocks} blocks and growth {config.growth}"
 
 

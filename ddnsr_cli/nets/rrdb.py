@@ -8,9 +8,11 @@ from torch import Tensor, nn
 
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.nets.blocks import conv3x3, lrelu
+from ddnsr_cli.nets.sr_net import SrNet, SrTraits
 
 RESIDUAL_SCALE = 0.2  # keeps 23 stacked RRDBs stable; ESRGAN section 3.1
 SCALES = (1, 2, 4)
+HALO_PX = 16  # reach is hundreds of pixels, but beyond this nothing is seen of it: tests/bench/tiling.py
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +87,7 @@ class RRDB(nn.Module):
         return torch.add(x, self.rdb3(self.rdb2(self.rdb1(x))), alpha=RESIDUAL_SCALE)
 
 
-class RRDBNet(nn.Module):
+class RRDBNet(SrNet):
     """RGB LR picture to RGB SR picture.
 
     Shape: (N, 3, H, W) -> (N, 3, scale * H, scale * W), values near [0, 1], not clamped.
@@ -104,6 +106,19 @@ class RRDBNet(nn.Module):
         self.conv_up2 = conv3x3(features, features)
         self.conv_hr = conv3x3(features, features)
         self.conv_last = conv3x3(features, 3)
+
+    @property
+    def traits(self) -> SrTraits:
+        """See `SrNet`. Two moments compete for the peak of memory.
+
+        In the last dense block of the trunk: inputs of skips and the result (5 x features), and the concatenation
+        before and after it grows (8 x growth). At HR size: the up-scaled features and the convolution of them
+        (2 x 16 x features) beside those at half the size (4) and the shallow ones (1).
+        """
+        trunk = 5 * self.config.features + 8 * self.config.growth
+        hr_stage = 37 * self.config.features
+        values = max(trunk, hr_stage) / self.config.unshuffle**2
+        return SrTraits(scale=self.config.scale, align=self.config.unshuffle, halo_px=HALO_PX, values_per_px=values)
 
     def forward(self, lr: Tensor) -> Tensor:
         """See the class."""

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from ddnsr_cli.checkpoint import load_degrader, load_sr_net
+from ddnsr_cli.checkpoint import load_degrader, load_rrdb_net
 from ddnsr_cli.errors import ConfigError, TrainingError
 from ddnsr_cli.files import sha256_of
 from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
@@ -22,7 +22,7 @@ def sr_net_to_begin_with(weights: Path, sizes: RRDBConfig, seed: int) -> RRDBNet
 
     Raises WeightsError for a file of no use, TrainingError when a size would shrink.
     """
-    return _grown(weights, load_sr_net(weights)[0].float(), sizes, seed, grow_rrdb)
+    return _grown(weights, load_rrdb_net(weights)[0].float(), sizes, seed, grow_rrdb)
 
 
 def degrader_to_begin_with(weights: Path, sizes: DegraderConfig, seed: int) -> Degrader:

@@ -50,7 +50,8 @@ def mix_weights(
     first, second = (_found(name, offline=offline, on_progress=on_progress) for name in names)
     net = load_sr_net(first.path)[0].float()
     other, metadata = load_sr_net(second.path)
-    net = _grown_as_then(net, other.config, metadata)
+    if isinstance(net, RRDBNet) and isinstance(other, RRDBNet):
+        net = _grown_as_then(net, other.config, metadata)
     if net.config != other.config:
         raise WeightsError(f"{first.name} and {second.name} have other sizes ({net.config}, {other.config}).")
     theirs = other.float().state_dict()

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from ddnsr_cli.checkpoint import VERSION_KEY, load_degrader, load_sr_net
+from ddnsr_cli.checkpoint import VERSION_KEY, load_degrader, load_rrdb_net
 from ddnsr_cli.errors import ConfigError, WeightsError
 from ddnsr_cli.files import atomic_path, sha256_of
 from ddnsr_cli.hub import HubAccess, Progress
@@ -87,7 +87,7 @@ def plan_push(request: PushRequest, note: Callable[[str], None]) -> PushPlan:
             f"{request.run} is not the folder of a training run that saved: it lacks {SR_NET} or {OPTIONS}. Give the "
             f"folder that ddnsr train had as -o."
         )
-    sr_file, net, metadata = _loaded(request.run / SR_NET, load_sr_net)
+    sr_file, net, metadata = _loaded(request.run / SR_NET, load_rrdb_net)
     training, options = _said(metadata, "training"), _said(metadata, "options")
     files = [sr_file]
     if (request.run / DEGRADER).is_file():

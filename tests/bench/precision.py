@@ -20,14 +20,14 @@ from torch import Tensor
 from ddnsr_cli.checkpoint import load_sr_net
 from ddnsr_cli.images.tiles import TileConfig
 from ddnsr_cli.inference import Upscaler
-from ddnsr_cli.nets.rrdb import RRDBNet
+from ddnsr_cli.nets.sr_net import SrNet
 from ddnsr_cli.registry import read_registry
 from ddnsr_cli.weights import find_weights
 
 CPU = torch.device("cpu")
 
 
-def compared(net: RRDBNet, lr: Tensor, rounds: int) -> dict[str, float]:
+def compared(net: SrNet, lr: Tensor, rounds: int) -> dict[str, float]:
     engines = [Upscaler(net, device=CPU, dtype=dtype, tiles=TileConfig()) for dtype in (torch.float32, torch.bfloat16)]
     seconds: list[list[float]] = [[], []]
     results: list[Tensor] = [lr, lr]

@@ -16,12 +16,14 @@ import time
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
+from ddnsr_cli.checkpoint import load_sr_net
 from ddnsr_cli.device import choose_device
 from ddnsr_cli.images.tiles import TileConfig
 from ddnsr_cli.inference import Upscaler, network_bytes_per_px
+from ddnsr_cli.nets.compact import CompactConfig
+from ddnsr_cli.nets.layouts import Config, OwnNet, build
 from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet, start_as_nearest
 from ddnsr_cli.tiling import TensorSource
 
@@ -29,18 +31,16 @@ CPU = torch.device("cpu")
 
 TILES = (96, 128, 192, 256, 384, 512)
 HALOS = ((0, 0), (4, 2), (8, 4), (12, 4), (16, 4), (16, 8), (24, 8), (32, 8))  # halo, blend
-PEAKS = ((64, 32, 4), (32, 16, 4), (16, 64, 4), (64, 32, 2), (64, 32, 1))  # features, growth, scale
+PEAKS = (  # blocks and convolutions do not add to the peak
+    *(RRDBConfig(features=features, blocks=1, growth=growth) for features, growth in ((64, 32), (32, 16), (16, 64))),
+    *(RRDBConfig(blocks=1, scale=scale) for scale in (2, 1)),
+    *(CompactConfig(features=features, convs=2) for features in (64, 24)),
+    *(CompactConfig(features=features, convs=2, scale=scale) for features, scale in ((64, 1), (8, 8))),
+)
 
 
-def network(weights: Path | None) -> RRDBNet:
-    if weights is None:
-        return untrained(RRDBConfig(features=32, blocks=4, growth=16))
-    state = load_file(weights)
-    growth, features = state["body.0.rdb1.conv1.weight"].shape[:2]
-    blocks = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("body."))
-    net = RRDBNet(RRDBConfig(features=features, blocks=blocks, growth=growth))
-    net.load_state_dict(state)
-    return net
+def network(weights: Path | None) -> OwnNet:
+    return untrained(RRDBConfig(features=32, blocks=4, growth=16)) if weights is None else load_sr_net(weights)[0]
 
 
 def untrained(config: RRDBConfig) -> RRDBNet:
@@ -80,7 +80,7 @@ def seconds(upscaler: Upscaler, lr: Tensor, device: torch.device) -> float:
     return clock(device) - start
 
 
-def time_rows(net: RRDBNet, lr: Tensor, device: torch.device, rounds: int) -> list[dict[str, float | None]]:
+def time_rows(net: OwnNet, lr: Tensor, device: torch.device, rounds: int) -> list[dict[str, float | None]]:
     """Seconds per tile size; the sizes take turns, so that a busy moment does not hit one of them only."""
     sizes = (None, *(tile for tile in TILES if tile < lr.shape[-1]))
     ready = {size: Upscaler(net, device=device, tiles=TileConfig(tile_px=size)) for size in sizes}
@@ -102,7 +102,7 @@ def time_rows(net: RRDBNet, lr: Tensor, device: torch.device, rounds: int) -> li
     return rows
 
 
-def halo_rows(net: RRDBNet, lr: Tensor, device: torch.device) -> list[dict[str, float]]:
+def halo_rows(net: OwnNet, lr: Tensor, device: torch.device) -> list[dict[str, float]]:
     """Greatest and mean distance from the untiled picture, in levels of 255, with tiles of 48 px: many seams."""
     untiled = Upscaler(net, device=device, tiles=TileConfig(tile_px=None)).whole(lr)
     rows = []
@@ -114,29 +114,29 @@ def halo_rows(net: RRDBNet, lr: Tensor, device: torch.device) -> list[dict[str, 
     return rows
 
 
-def peak_rows(side: int) -> list[dict[str, float | None]]:
+def peak_rows(side: int) -> list[dict[str, float | str]]:
     """Peak memory of one window beside the estimate that chooses the tile."""
-    rows: list[dict[str, float | None]] = []
-    for features, growth, scale in PEAKS:
-        config = RRDBConfig(features=features, blocks=1, growth=growth, scale=scale)  # blocks do not add to the peak
+    rows: list[dict[str, float | str]] = []
+    for config in PEAKS:
         measured = peak_apart(config, side, None) / side**2
-        estimate = network_bytes_per_px(config, torch.float32)
-        row = {"features": features, "growth": growth, "scale": scale, "bytes_per_px": round(measured)}
-        rows.append({**row, "estimate": estimate, "estimate_to_measured": round(estimate / measured, 3)})
+        estimate = network_bytes_per_px(build(config).traits, torch.float32)
+        row = {"network": f"{type(config).__name__[:4]} {'/'.join(map(str, vars(config).values()))}"}
+        figures = {"bytes_per_px": round(measured), "estimate": estimate}
+        rows.append({**row, **figures, "estimate_to_measured": round(estimate / measured, 3)})
     return rows
 
 
-def peak_apart(config: RRDBConfig, side: int, tile: int | None) -> int:
+def peak_apart(config: Config, side: int, tile: int | None) -> int:
     """`peak_bytes` in a process of its own: a high-water mark never falls."""
-    sizes = (config.features, config.growth, config.scale, side, -1 if tile is None else tile)
-    command = [sys.executable, __file__, "--peak", ",".join(map(str, sizes))]
+    asked = {"kind": type(config).__name__, "sizes": vars(config), "side": side, "tile": tile}
+    command = [sys.executable, __file__, "--peak", json.dumps(asked)]
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def peak_bytes(features: int, growth: int, scale: int, side: int, tile: int) -> int:
+def peak_bytes(kind: str, sizes: dict[str, int], side: int, tile: int | None) -> int:
     """What the first band of a square picture takes beyond a tiny picture, by the process's high-water mark."""
-    config = RRDBConfig(features=features, blocks=1, growth=growth, scale=scale)
-    upscaler = Upscaler(RRDBNet(config), device=CPU, tiles=TileConfig(tile_px=None if tile < 0 else tile))
+    config = (CompactConfig if kind == "CompactConfig" else RRDBConfig)(**sizes)
+    upscaler = Upscaler(build(config), device=CPU, tiles=TileConfig(tile_px=tile))
     marks = []
     for px in (8, side):
         next(upscaler.bands(TensorSource(torch.rand(1, 3, px, px))))
@@ -150,17 +150,17 @@ def high_water_bytes() -> int:
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
-def show(rows: list[dict[str, float | None]]) -> None:
+def show(rows: list[dict[str, float | str | None]]) -> None:
     print("  ".join(f"{name:>20}" for name in rows[0]))
     for row in rows:
-        cells = ("none" if cell is None else f"{cell:.4g}" for cell in row.values())
+        cells = (cell if isinstance(cell, str) else "none" if cell is None else f"{cell:.4g}" for cell in row.values())
         print("  ".join(f"{cell:>20}" for cell in cells), flush=True)
     print()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", type=Path, help="safetensors of an RRDB x4 network, our names")
+    parser.add_argument("--weights", type=Path, help="any file of weights that loads")
     parser.add_argument("--picture", type=Path, help="LR picture")
     parser.add_argument("--side", type=int, default=640, help="of the LR picture for timing")
     parser.add_argument("--halo-side", type=int, default=160, help="of the LR picture for halos")
@@ -170,7 +170,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.peak:
-        print(peak_bytes(*map(int, options.peak.split(","))))
+        print(peak_bytes(**json.loads(options.peak)))
         return
     device, net = choose_device(options.device), network(options.weights)
     result = {"time": time_rows(net, picture(options.picture, options.side), device, options.rounds)}

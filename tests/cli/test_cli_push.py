@@ -8,7 +8,7 @@ import tomllib
 import pytest
 import torch
 
-from ddnsr_cli.checkpoint import load_degrader, load_sr_net, save_degrader, save_sr_net
+from ddnsr_cli.checkpoint import load_degrader, load_rrdb_net, save_degrader, save_sr_net
 from ddnsr_cli.config import options_to_json
 from ddnsr_cli.hub import HubAccess, HubFile, fetch
 from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
@@ -175,7 +175,7 @@ def test_a_card_of_the_users_own_is_sent_as_it_is(push, fake_hub, fidelity):
 def test_a_pushed_run_can_be_fetched_by_its_revision_and_loaded(push, fake_hub, joint, tmp_path):
     revision = push(joint, "--licence", "mit").out.split()[2]
     access = HubAccess(endpoint=fake_hub.endpoint, cache_dir=tmp_path / "cache")
-    for name, load in (("sr.safetensors", load_sr_net), ("degrader.safetensors", load_degrader)):
+    for name, load in (("sr.safetensors", load_rrdb_net), ("degrader.safetensors", load_degrader)):
         path = fetch(HubFile(repo=REPO, name=name, revision=revision), hub=access)
         found, wanted = load(path)[0].state_dict(), load(joint / name)[0].state_dict()
         assert all(torch.equal(found[key], wanted[key]) for key in wanted)
@@ -233,7 +233,7 @@ def older_degrader(run):
 
 
 def strange_metadata(run):
-    save_sr_net(run / "sr.safetensors", load_sr_net(run / "sr.safetensors")[0], metadata={}, half=False)
+    save_sr_net(run / "sr.safetensors", load_rrdb_net(run / "sr.safetensors")[0], metadata={}, half=False)
 
 
 def older_card(run):
@@ -268,11 +268,11 @@ def test_what_is_wrong_with_a_run_is_told_before_any_request(push, fake_hub, joi
 
 def test_weights_that_change_while_they_are_read_are_not_sent(push, fake_hub, joint, monkeypatch):
     def load(path):
-        found = load_sr_net(path)
+        found = load_rrdb_net(path)
         path.write_bytes(path.read_bytes() + b" ")
         return found
 
-    monkeypatch.setattr("ddnsr_cli.workflows.push.load_sr_net", load)
+    monkeypatch.setattr("ddnsr_cli.workflows.push.load_rrdb_net", load)
     refused(push(joint, "--licence", "mit"), 5, "was replaced while it was read")
     assert fake_hub.requests == []
 

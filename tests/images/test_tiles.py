@@ -111,7 +111,7 @@ def test_thin_pictures_are_cut_along_their_length_only(height, width):
 
 
 def test_no_tile_size_means_one_window():
-    plan = plan_tiles(3000, 5000, TileConfig(tile_px=None))
+    plan = plan_tiles(3000, 5000, TileConfig(tile_px=None, halo_px=16))
     assert (plan.tiles, plan.rows.size, plan.cols.size) == (1, 3000, 5000)
 
 

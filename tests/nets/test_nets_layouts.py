@@ -2,7 +2,6 @@ import re
 
 import pytest
 import torch
-from torch import nn
 
 from ddnsr_cli.errors import WeightsError
 from ddnsr_cli.nets.layouts import read_layout
@@ -153,9 +152,54 @@ def test_esrgan_plus_is_refused_by_name(state, as_layout):
     refused(plus, "ESRGAN+", "model.1.sub.0.RDB1.conv1x1.weight", "4x8x1x1")
 
 
-def test_the_small_network_of_real_esrgan_is_refused_by_name():
-    compact = nn.ModuleDict({"body": nn.Sequential(nn.Conv2d(3, 8, 3), nn.PReLU(8), nn.Conv2d(8, 48, 3))})
-    refused({"params": compact.state_dict()}, "SRVGGNetCompact", "body.0.weight", "8x3x3x3")
+@pytest.fixture
+def compact(small_compact):
+    return small_compact().state_dict()
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"features": 8, "convs": 3, "scale": 4}, {"features": 5, "convs": 0, "scale": 1}, {"scale": 3}]
+)
+def test_sizes_of_a_compact_network_are_deduced_from_the_shapes(small_compact, sizes):
+    net = small_compact(**sizes)
+    config, state = read_layout(net.state_dict(), "net.pth")
+    assert config == net.config
+    assert all(torch.equal(state[key], value) for key, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize("prefix", ["params.", "params_ema.", "module.", "netG.", "model.net.", "params.module."])
+def test_any_prefix_that_all_names_share_is_taken_off(state, compact, prefix):
+    for bare in (state, compact):
+        wrapped = {f"{prefix}{key}": value for key, value in bare.items()}
+        assert read_layout(wrapped, "n")[1].keys() == bare.keys()
+        assert read_layout({"state_dict": wrapped}, "n")[1].keys() == bare.keys()
+
+
+def test_averaged_weights_are_preferred_under_any_prefix(compact):
+    flat = {f"net_g.{key}": value for key, value in compact.items()}
+    flat |= {f"net_g_ema.{key}": value + 1 for key, value in compact.items()}
+    assert torch.equal(read_layout(flat, "n")[1]["body.1.weight"], compact["body.1.weight"] + 1)
+
+
+@pytest.mark.parametrize("key", ["body.0.weight", "body.2.bias", "body.3.weight", "body.8.weight"])
+def test_a_missing_part_of_a_compact_network_is_named(compact, key):
+    rest = {name: value for name, value in compact.items() if name != key}
+    refused(rest, f"lacks {key}")
+    refused({name: value for name, value in compact.items() if not name.startswith("body.8.")}, "lacks body.8.weight")
+
+
+def test_compact_networks_of_other_channels_or_scales_are_refused(compact):
+    refused(compact | {"body.0.weight": torch.zeros(8, 1, 3, 3)}, "maps 1 input to 48 output", "only RGB")
+    for channels in (0, 16, 50, 3 * 81):
+        refused(compact | {"body.8.weight": torch.zeros(channels, 8, 3, 3)}, "shape" if not channels else "only RGB")
+
+
+def test_wrong_parts_of_a_compact_network_are_named(compact):
+    refused(compact | {"body.3.weight": torch.zeros(1)}, "body.3.weight", "a Compact network of 8 features")
+    refused(compact | {"body.1.bias": torch.zeros(8)}, "body.1.bias", "which a Compact network of 8 features")
+    refused(compact | {"extra.weight": torch.zeros(8)}, "extra.weight")
+    refused(compact | {"body.4000000000.weight": torch.zeros(8)}, "lacks body.9.weight")
+    refused(compact | {"body.2.weight": compact["body.2.weight"] / 0}, "not finite", "body.2.weight")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import copy
 
 import torch
 
-from ddnsr_cli.nets.narrow import NarrowBlock, narrow_dense_blocks
+from ddnsr_cli.nets.narrow import NarrowBlock, narrow_blocks
 from ddnsr_cli.nets.rrdb import RESIDUAL_SCALE, ResidualDenseBlock, RRDBConfig, RRDBNet, start_as_nearest
 from ddnsr_cli.runner import WindowRunner
 
@@ -26,7 +26,7 @@ def random_lr(side=24):
 
 def narrowed(net):
     net = copy.deepcopy(net)
-    narrow_dense_blocks(net)
+    narrow_blocks(net)
     return net
 
 
@@ -70,6 +70,19 @@ def test_on_a_cpu_bf16_means_narrow_blocks():
     assert sr.dtype == torch.float32
     assert torch.equal(sr, narrowed(net).to(memory_format=torch.channels_last)(lr[None])[0])
     assert all(weight.dtype == torch.float32 for weight in net.parameters())  # the caller's stays
+
+
+def test_of_a_compact_network_the_inner_layers_are_narrow(small_compact):
+    net, lr = small_compact(convs=4), random_lr()[None]
+    narrow = narrowed(net)
+    dtypes = [next(layer.parameters()).dtype for layer in narrow.body]
+    assert dtypes == [torch.float32, torch.float32, torch.bfloat16, torch.float32]
+    assert len(narrow.body[2].layers) == 8
+    added = 255 * (net(lr) - torch.nn.functional.interpolate(lr, scale_factor=4))
+    difference = 255 * (narrow(lr) - net(lr))
+    assert narrow(lr).dtype == torch.float32
+    assert added.square().mean().sqrt() > 10  # the layers matter
+    assert 0 < difference.square().mean().sqrt() < 0.01 * added.square().mean().sqrt()
 
 
 def test_averages_over_flips_work_too():

@@ -90,8 +90,8 @@ class Network:
 def load_network(found: FoundWeights, label: str, device: torch.device, note: Callable[[str], None]) -> Network:
     """A network on the device. Raises WeightsError for a file that is none, ConfigError for one that is not x4."""
     net, _ = load_sr_net(found.path)
-    if net.config.scale != SCALE:
-        raise ConfigError(f"{found.name} enlarges {net.config.scale} times; all that is compared enlarges {SCALE}.")
+    if net.traits.scale != SCALE:
+        raise ConfigError(f"{found.name} enlarges {net.traits.scale} times; all that is compared enlarges {SCALE}.")
     engine = Upscaler(net, device=device, dtype=choose_dtype(device), tiles=TileConfig(), name=found.name)
     origin = f"sha256 {sha256_of(found.path)}, {str(engine.dtype).removeprefix('torch.')} on {device}"
     return Network(label=label, origin=origin, engine=engine, note=note)
