@@ -18,6 +18,7 @@ from ddnsr_cli.files import sha256_of
 from ddnsr_cli.hub import HubAccess, HubFile, Progress
 from ddnsr_cli.hub.classifiers import ALEXNET, SQUEEZENET, VGG16, cached, fetch_classifier
 from ddnsr_cli.hub.prefix import BY_SETTINGS, fetch_tensors
+from ddnsr_cli.metrics.niqe import PristineModel
 from ddnsr_cli.nets.layouts import LOADS
 from ddnsr_cli.nets.lpips import TRUNKS, trunk_shapes
 from ddnsr_cli.nets.vgg19 import BLOCK_CHANNELS, LAYERS, Tap
@@ -43,6 +44,7 @@ _VGG19_FILES = (
 )
 _VGG19_NAME = re.compile(r"features\.(\d+)\.(?:weight|bias)")
 _HEADS = Path(__file__).parent / "pretrained" / "lpips_v0.1_heads.safetensors"
+_NIQE = Path(__file__).parent / "pretrained" / "niqe_pristine.safetensors"
 _TORCHVISION = {"alex": ALEXNET, "squeeze": SQUEEZENET, "vgg": VGG16}
 _CLASSIFIERS = {"alex": "AlexNet", "squeeze": "SqueezeNet 1.1", "vgg": "VGG16"}
 _LPIPS_NAME = re.compile(r"features\..+|lin\d+\.weight")
@@ -175,3 +177,9 @@ def _vgg19_shapes(deepest: int) -> dict[str, tuple[int, ...]]:
             shapes[f"features.{index}.bias"] = (channels,)
             before = channels
     return shapes
+
+
+def load_niqe_model() -> PristineModel:
+    """NIQE's statistics of pristine photos, which come with the package. Raises WeightsError when they are damaged."""
+    state = _read(_NIQE, "Install ddnsr anew.")
+    return PristineModel(mean=state["mu_pris_param"].numpy()[0], covariance=state["cov_pris_param"].numpy())

@@ -37,8 +37,11 @@ def test_the_wheel_holds_registry_weights_and_licence(wheel):
     assert {f"ddnsr_cli/workflows/evaluation/pages/{name}" for name in pages} <= names
     assert {f"ddnsr_cli/workflows/report/realism.{kind}" for kind in ("html", "css")} <= names
     assert {f"ddnsr_cli/workflows/webpage/{name}" for name in ("shell.html", "base.css")} <= names
-    assert all(any(name.endswith(f"licenses/{one}") for name in names) for one in ("LICENSE", "NOTICE"))
-    assert "ddnsr_cli/pretrained/lpips_v0.1_heads.safetensors" in names
+    assert all(
+        any(name.endswith(f"licenses/{one}") for name in names)
+        for one in ("LICENSE", "LICENSES/Apache-2.0.txt", "NOTICE")
+    )
+    assert {f"ddnsr_cli/pretrained/{name}.safetensors" for name in ("lpips_v0.1_heads", "niqe_pristine")} <= names
     entries = tomllib.loads(wheel.read("ddnsr_cli/weights.toml").decode())["weights"]
     bundled = [entry for entry in entries if "bundled" in entry]
     assert bundled

@@ -24,8 +24,9 @@ class ModelRank:
     model: str
 
     rank: Interval
-    """Mean over all votes, from 1 (always the best) to the number of models. The interval tells of other such
-    pictures and other such raters (of pictures alone where there is one rater); not a number with a single vote."""
+    """Mean over all votes, from 1 (always the best) to the number of models; models that draw share their ranks. The
+    interval tells of other such pictures and other such raters (of pictures alone where there is one rater); not a
+    number with a single vote."""
 
     votes: int
     """Raters times pictures."""
@@ -39,7 +40,8 @@ class RankTable:
     """The best mean first."""
 
     wins: tuple[tuple[int, ...], ...]
-    """[i][j]: the votes in which the model of row i stands before that of row j. With [j][i] it gives all votes."""
+    """[i][j]: the votes in which the model of row i stands before that of row j. What [i][j] and [j][i] leave of all
+    votes are draws, which the ranking page does not take but other files may hold."""
 
     raters: tuple[str, ...]
     """In the order of the files."""
@@ -48,17 +50,20 @@ class RankTable:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Sheet:
-    """One file."""
+class Ranking:
+    """One file, as it was exported."""
 
     path: Path
+
     page: str
+    """Hash of what was ranked: files of one page go together."""
+
     rater: str
     models: tuple[str, ...]
     pictures: tuple[str, ...]
 
     ranks: Ranks
-    """(pictures, models), 1 to the number of models, once in every row."""
+    """(pictures, models): 1 and the number of models that are better. Equal ranks are draws."""
 
 
 def mean_opinion_ranks(files: Sequence[Path], *, seed: int) -> RankTable:
@@ -70,10 +75,10 @@ def mean_opinion_ranks(files: Sequence[Path], *, seed: int) -> RankTable:
     """
     if not files:
         raise ConfigError("There are no ranks to read. Give the files that the ranking page exported.")
-    sheets = [_read(path) for path in files]
+    sheets = [read_ranking(path) for path in files]
     _check_together(sheets)
     models, votes = sheets[0].models, _votes(sheets)
-    intervals = _intervals(votes, seed)
+    intervals = _intervals(_shared(votes), seed)
     order = sorted(range(len(models)), key=lambda index: intervals[index].mean)
     count = votes.shape[0] * votes.shape[1]
     return RankTable(
@@ -84,7 +89,8 @@ def mean_opinion_ranks(files: Sequence[Path], *, seed: int) -> RankTable:
     )
 
 
-def _read(path: Path) -> _Sheet:
+def read_ranking(path: Path) -> Ranking:
+    """One file of ranks. Raises DataError, naming the file, for one that is damaged or incomplete."""
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except OSError as cause:
@@ -94,7 +100,7 @@ def _read(path: Path) -> _Sheet:
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         raise _damaged(path, f"its format is not {FORMAT}")
     models, pictures = _names(path, raw, "models"), _names(path, raw, "pictures")
-    return _Sheet(
+    return Ranking(
         path=path,
         page=_word(path, raw, "page"),
         rater=_word(path, raw, "rater"),
@@ -125,21 +131,26 @@ def _ranks(path: Path, rows: object, models: tuple[str, ...], pictures: tuple[st
         raise _damaged(path, "ranks is no list")
     if len(rows) != len(pictures):
         raise DataError(f"{path} ranks {len(rows)} of {len(pictures)} pictures. Finish the page, then export again.")
-    whole = list(range(1, len(models) + 1))
     for row, picture in zip(rows, pictures, strict=True):
-        if not isinstance(row, list) or any(type(rank) is not int for rank in row) or sorted(row) != whole:
+        if not _is_ranking(row, len(models)):
             raise DataError(
-                f"{path} ranks {picture!r} as {json.dumps(row)[:80]}, not as 1 to {len(models)}, each once. "
-                "Finish the page, then export again."
+                f"{path} ranks {picture!r} as {json.dumps(row)[:80]}, not each of {len(models)} by 1 and how many are "
+                "better. Finish the page, then export again."
             )
     return np.array(rows, np.int64)
+
+
+def _is_ranking(row: object, count: int) -> bool:
+    if not isinstance(row, list) or len(row) != count or any(type(rank) is not int for rank in row):
+        return False
+    return all(rank == 1 + sum(other < rank for other in row) for rank in row)
 
 
 def _damaged(path: Path, reason: str) -> DataError:
     return DataError(f"{path} is no file of ranks: {reason}. Export it again from the ranking page.")
 
 
-def _check_together(sheets: list[_Sheet]) -> None:
+def _check_together(sheets: list[Ranking]) -> None:
     first = sheets[0]
     by_rater: dict[str, Path] = {}
     for sheet in sheets:
@@ -154,7 +165,7 @@ def _check_together(sheets: list[_Sheet]) -> None:
         by_rater[sheet.rater] = sheet.path
 
 
-def _votes(sheets: list[_Sheet]) -> Ranks:
+def _votes(sheets: list[Ranking]) -> Ranks:
     """(raters, pictures, models), the pictures in the order of the first sheet: each page had its own."""
     rows = [{name: place for place, name in enumerate(sheet.pictures)} for sheet in sheets]
     return np.stack(
@@ -162,7 +173,14 @@ def _votes(sheets: list[_Sheet]) -> Ranks:
     )
 
 
-def _intervals(votes: Ranks, seed: int) -> list[Interval]:
+def _shared(votes: Ranks) -> NDArray[np.float64]:
+    """Ranks of which those that draw have the mean: 1 1 3 becomes 1.5 1.5 3, so that each vote gives out the same."""
+    alike = (votes[..., :, None] == votes[..., None, :]).sum(axis=-1)
+    shared: NDArray[np.float64] = votes + (alike - 1) / 2
+    return shared
+
+
+def _intervals(votes: NDArray[np.float64], seed: int) -> list[Interval]:
     """A model's mean rank, with percentiles of means over pictures and raters drawn anew, each for themselves.
 
     Votes on one picture are alike, and so are those of one person: drawing single votes would promise too much
@@ -172,7 +190,7 @@ def _intervals(votes: Ranks, seed: int) -> list[Interval]:
     rng = np.random.default_rng(seed)
     rater_shares = rng.multinomial(raters, np.full(raters, 1 / raters), size=DRAWS) / raters
     picture_shares = rng.multinomial(pictures, np.full(pictures, 1 / pictures), size=DRAWS) / pictures
-    return [_interval(table, rater_shares, picture_shares) for table in np.moveaxis(votes, 2, 0).astype(np.float64)]
+    return [_interval(table, rater_shares, picture_shares) for table in np.moveaxis(votes, 2, 0)]
 
 
 def _interval(

@@ -61,6 +61,13 @@ def test_wins_both_ways_are_all_votes_and_ranks_have_a_known_mean(tmp_path):
         assert row.rank.low < row.rank.mean < row.rank.high
 
 
+def test_models_that_draw_share_their_ranks_and_neither_wins(tmp_path):
+    files = write(tmp_path, sheet(ranks=[(1, 1, 3), (2, 1, 2), (1, 1, 1), (1, 2, 3)]))
+    table = mean_opinion_ranks(files, seed=0)
+    assert [(row.model, row.rank.mean) for row in table.rows] == [("b", 1.625), ("a", 1.75), ("c", 2.625)]
+    assert table.wins == ((0, 1, 3), (1, 0, 2), (0, 0, 0))
+
+
 def test_one_rater_has_the_interval_of_a_mean_over_pictures(tmp_path):
     rng = np.random.default_rng(1)
     ranks = [(rng.permutation(3) + 1).tolist() for _ in range(40)]
@@ -145,13 +152,26 @@ def test_bytes_that_are_no_text_are_told(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "row", [(1, 2), (1, 2, 2), (0, 1, 2), (1, 2, None), (1, 2, 3.0), (True, 2, 3), (1, 2, 4), 3, None]
+    "row",
+    [
+        (1, 2),
+        (1, 2, 3, 4),
+        (2, 2, 3),
+        (1, 1, 2),
+        (0, 1, 2),
+        (1, 2, None),
+        (1, 2, 3.0),
+        (True, 2, 3),
+        (1, 2, 4),
+        3,
+        None,
+    ],
 )
 def test_an_incomplete_row_is_told_with_its_picture(tmp_path, row):
     told = sheet()
     told["ranks"][1] = row
     message = refused(tmp_path, told)
-    assert re.match(r"0\.json ranks 'scene_1' as .*, not as 1 to 3, each once\. Finish the page", message)
+    assert re.match(r"0\.json ranks 'scene_1' as .*, not each of 3 by 1 and how many are better\. Finish the", message)
 
 
 def test_missing_pictures_are_counted(tmp_path):
