@@ -75,6 +75,9 @@ def evaluate(
         Path | None,
         typer.Option(help="Its weights. Default: in $DDNSR_LPIPS, else PyTorch's cache.", rich_help_panel=HOW),
     ] = None,
+    niqe: Annotated[
+        bool, typer.Option("--niqe", help="Judge by NIQE, too, which needs no truth.", rich_help_panel=HOW)
+    ] = False,
     against: Annotated[
         str | None, typer.Option(help="Compare the others with this one, pair by pair.", rich_help_panel=HOW)
     ] = None,
@@ -131,6 +134,7 @@ def evaluate(
         crop_px=crop_border,
         lpips=lpips.value if lpips else None,
         lpips_weights=lpips_weights,
+        niqe=niqe,
         against=against,
         seed=seed,
         keep=keep,

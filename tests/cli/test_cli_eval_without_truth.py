@@ -9,6 +9,8 @@ from eval_files import levels, save, write_pairs
 from PIL import Image
 
 from ddnsr_cli.checkpoint import save_degrader
+from ddnsr_cli.feature_weights import load_niqe_model
+from ddnsr_cli.metrics.niqe import niqe
 from ddnsr_cli.nets.degrader import Degrader, DegraderConfig, start_as_area
 
 
@@ -160,3 +162,26 @@ def test_the_pages_are_written_and_ranks_are_read(ddnsr, quick_model, tmp_path):
     told = json.loads(ddnsr("eval", "--ranks", *files, "--json", "-").out)
     assert told["rows"][0]["rank"]["mean"] == pytest.approx(4 / 3)
     assert "| quick | 1.33 [" in ddnsr("eval", "--ranks", *files, "--markdown", "-").out
+
+
+def test_niqe_is_of_the_results_themselves(told, tmp_path):
+    lr, _ = write_pairs(tmp_path, names=("a", "b"), height=26, width=52)
+    squares = write_enlarged(tmp_path / "squares", lr)
+    found = told("--lr", lr, "--sr", squares, "--niqe")
+    assert list(found["metrics"]) == ["niqe", "self_consistency_db"]
+    assert not found["metrics"]["niqe"]["higher_is_better"]
+    for name in ("a", "b"):
+        value = niqe(levels(squares / f"{name}.png"), load_niqe_model(), crop_px=4)
+        assert found["models"]["squares"]["values"][name]["niqe"] == pytest.approx(value, rel=1e-12)
+    assert "NIQE is that of Mittal" in found["definition"]
+
+
+def test_results_that_niqe_cannot_judge_are_named(ddnsr, tmp_path):
+    small, _ = write_pairs(tmp_path / "small", names=("a",), height=25, width=52)
+    done = ddnsr("eval", "--lr", small, "--sr", write_enlarged(tmp_path / "x", small), "--niqe")
+    assert (done.code, done.out) == (8, "")
+    assert "a.png: the results have 208x100 pixels; for NIQE a side needs 104." in done.err
+    save(tmp_path / "flat" / "a.png", np.full((26, 26, 3), 90))
+    done = ddnsr("eval", "--lr", tmp_path / "flat", "--sr", write_enlarged(tmp_path / "y", tmp_path / "flat"), "--niqe")
+    assert (done.code, done.out) == (8, "")
+    assert "a.png: a result has no contrast that NIQE could judge." in done.err

@@ -24,14 +24,15 @@ SURFACE = {
     "train": (
         "-o/--output --track --fidelity --hr --lr --data --val --val-lr --val-hr --check --target --start-from "
         "--start-degrader --l2 --ablation --vgg --perceptual/--perceptual-layer --perceptual-weights --as-authors "
-        "--loss --rehearse --lead --degradation --lpips "
+        "--loss --rehearse --lead --degradation-preset --degradation --lpips "
         "--lite --features --blocks --growth --steps --batch --crop --rate --rise --halve-at --precision --compile "
         "--seed --workers --log-every --save-every --keep-every --validate-every --sample-every --device/-g --offline "
         "-q/--quiet"
     ),
     "eval": (
         "ranks_files --lr --hr -m/--models --sr --table3 --reference --degrader --crop-border --lpips --lpips-weights "
-        "--against --seed --json --csv --markdown --report --keep --ranking --ranks --device/-g --offline -q/--quiet"
+        "--niqe --against --seed --json --csv --markdown --report --keep --ranking --ranks --device/-g --offline "
+        "-q/--quiet"
     ),
     "weights list": "--json",
     "weights info": "name",

@@ -23,6 +23,11 @@ def define(
         sentences += _against_truth(options, judge)
     if options.hr is None or degrade is not None:
         sentences.append(_self_consistency(options, degrade))
+    if options.niqe:
+        sentences.append(
+            f"NIQE is that of Mittal, Soundararajan and Bovik (2013) with its authors' model, of the results by "
+            f"themselves: rounded Y, {options.crop_px} HR pixels of border cut off, blocks of 96x96 pixels."
+        )
     sentences.append(f"Means over the pictures, 95 % intervals by bootstrap over them ({DRAWS} draws).")
     sentences.append("; ".join(f"{one.label}: {one.origin}" for one in contestants) + ".")
     sentences.append(f"ddnsr {__version__}, PyTorch {torch.__version__}.")

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from ddnsr_cli.errors import ConfigError, WeightsError
-from ddnsr_cli.feature_weights import load_lpips
+from ddnsr_cli.feature_weights import load_lpips, load_niqe_model
 from ddnsr_cli.nets.lpips import LPIPS
 from ddnsr_cli.registry import Registry, read_registry
 from ddnsr_cli.weights import FoundWeights, find_weights
@@ -22,7 +22,14 @@ from ddnsr_cli.workflows.evaluation.contestants import (
 )
 from ddnsr_cli.workflows.evaluation.learned import LearnedDegrade
 from ddnsr_cli.workflows.evaluation.listener import EvaluateListener
-from ddnsr_cli.workflows.evaluation.measures import Fidelity, Judge, Measure, NoiseAndDetail, SelfConsistency
+from ddnsr_cli.workflows.evaluation.measures import (
+    Fidelity,
+    Judge,
+    Measure,
+    Naturalness,
+    NoiseAndDetail,
+    SelfConsistency,
+)
 from ddnsr_cli.workflows.evaluation.options import EvaluateOptions, Reference
 from ddnsr_cli.workflows.evaluation.ranking_page import MOST_MODELS
 from ddnsr_cli.workflows.evaluation.subjects import find_finished
@@ -90,7 +97,10 @@ def load_judge(options: EvaluateOptions, device: torch.device, listener: Evaluat
 def choose_measures(
     options: EvaluateOptions, device: torch.device, judge: Judge | None, degrade: LearnedDegrade | None
 ) -> list[Measure]:
-    """What the folders allow: figures against the truth, else how consistent the results are with the LR pictures."""
+    """What the folders allow: figures against the truth, else how consistent the results are with the LR pictures.
+
+    Raises WeightsError when NIQE is wanted and its model is damaged.
+    """
     at_lr_size = options.reference is Reference.LR_SIZE
     measures: list[Measure] = []
     if options.hr is not None:
@@ -98,6 +108,8 @@ def choose_measures(
         measures.append(Fidelity(crop_px=crop_px, device=device, judge=judge, at_lr_size=at_lr_size))
     if at_lr_size:
         measures.append(NoiseAndDetail(crop_px=options.lr_crop_px, device=device))
+    if options.niqe:
+        measures.append(Naturalness(crop_px=options.crop_px, model=load_niqe_model()))
     if options.hr is None or degrade is not None:
         measures.append(SelfConsistency(crop_px=options.lr_crop_px, device=device, degrade=degrade))
     return measures

@@ -13,6 +13,8 @@ from ddnsr_cli.data.unpaired import shrunk
 from ddnsr_cli.errors import DataError
 from ddnsr_cli.metrics.comparison import Distance, compare
 from ddnsr_cli.metrics.fidelity import SSIM_TAPS, luma, psnr_db
+from ddnsr_cli.metrics.niqe import BLOCK_PX as NIQE_BLOCK_PX
+from ddnsr_cli.metrics.niqe import PristineModel, niqe
 from ddnsr_cli.metrics.texture import BLOCK_PX, edge_gain, flat_noise
 from ddnsr_cli.nets.lpips import TRUNKS
 from ddnsr_cli.workflows.evaluation.scores import Metric
@@ -72,6 +74,7 @@ PSNR_RGB = Metric(key="psnr_rgb", title="PSNR RGB (dB)", higher_is_better=True, 
 SSIM_RGB = Metric(key="ssim_rgb", title="SSIM RGB", higher_is_better=True, digits=3)
 PSNR_Y = Metric(key="psnr_y", title="PSNR Y (dB)", higher_is_better=True, digits=2)
 SSIM_Y = Metric(key="ssim_y", title="SSIM Y", higher_is_better=True, digits=3)
+NIQE = Metric(key="niqe", title="NIQE", higher_is_better=False, digits=2)
 NOISE_LEFT = Metric(key="noise_left", title="noise left (bicubic: 1)", higher_is_better=False, digits=3)
 DETAIL_KEPT = Metric(key="detail_kept", title="detail kept (reference: 1)", higher_is_better=True, digits=3)
 SELF_CONSISTENCY = Metric(key="self_consistency_db", title="self-consistency (dB)", higher_is_better=True, digits=2)
@@ -145,6 +148,30 @@ class NoiseAndDetail:
         noise = flat_noise(made, clean)
         left = noise / noise[0].clamp(min=ROUNDING_NOISE)
         return {"noise_left": left.tolist(), "detail_kept": edge_gain(made, clean).tolist()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Naturalness:
+    """NIQE of the results, whatever they are compared with otherwise."""
+
+    crop_px: int
+    """Border left out, pixels of the results."""
+
+    model: PristineModel
+    metrics: tuple[Metric, ...] = (NIQE,)
+
+    def __call__(self, shot: Shot) -> dict[str, list[float]]:
+        """See `Measure`. Raises DataError for a result without any contrast, too."""
+        height, width = shot.sr[0].shape[:2]
+        if min(height, width) < NIQE_BLOCK_PX + 2 * self.crop_px:
+            raise DataError(
+                f"{shot.name}: the results have {width}x{height} pixels; for NIQE a side needs "
+                f"{NIQE_BLOCK_PX + 2 * self.crop_px}. Take it out, or leave out --niqe."
+            )
+        values = [niqe(sr, self.model, crop_px=self.crop_px) for sr in shot.sr]
+        if not all(map(math.isfinite, values)):
+            raise DataError(f"{shot.name}: a result has no contrast that NIQE could judge. Leave out it or --niqe.")
+        return {NIQE.key: values}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,6 +50,9 @@ class EvaluateOptions:
 
     lpips_weights: Path | None = None
 
+    niqe: bool = False
+    """Judge the results by NIQE, too."""
+
     against: str | None = None
     """Label of the model that the others are compared with."""
 
