@@ -20,13 +20,16 @@ from ddnsr_cli.config import options_from_json, options_to_json
 from ddnsr_cli.errors import ConfigError, WeightsError
 from ddnsr_cli.files import atomic_path
 from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
-from ddnsr_cli.nets.layouts import LOADS, OwnNet, build, read_layout
+from ddnsr_cli.nets.layouts import LOADS, Config, OwnNet, build, read_layout
+from ddnsr_cli.nets.ncnn_reader import read_ncnn
+from ddnsr_cli.nets.ncnn_writer import MAGIC
 from ddnsr_cli.nets.rrdb import RRDBNet
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 PICKLES = (".pth", ".pt", ".ckpt")
+MOST_TEXT_BYTES = 8 << 20  # of the layers of an ncnn file; the field's largest have 0.1 MB
 MAX_FILE_BYTES = 2 << 30  # the field's largest, with optimiser states, are some 300 MB
 NETWORK_KEY, DEGRADER_KEY, VERSION_KEY = "ddnsr_network", "ddnsr_degrader", "ddnsr_version"
 _DTYPES = {torch.float32: "F32", torch.float16: "F16"}
@@ -40,20 +43,26 @@ _BROKEN_PICKLE = (
 def load_sr_net(path: Path) -> tuple[OwnNet, dict[str, str]]:
     """The network that enlarges of a checkpoint, in eval mode and without gradients, and the file's metadata.
 
-    Reads safetensors, whatever the name, and pickles named .pth, .pt or .ckpt, of which nothing but tensors and plain
-    containers is let in: no code of the file runs. Sizes and layout are deduced (`nets.layouts`). Metadata is what a
-    safetensors file says of itself, and empty for a pickle.
+    Reads safetensors, whatever the name; pickles named .pth, .pt or .ckpt, of which nothing but tensors and plain
+    containers is let in: no code of the file runs; and the text of an ncnn pair, with its .bin beside it. Sizes and
+    layout are deduced (`nets.layouts`). Metadata is what a safetensors file says of itself, and empty for others.
     Raises WeightsError when the file is missing, damaged, unsafe or of another network.
     """
-    kind = _kind(path)
-    loaded, metadata = _read_safetensors(path) if kind == "safetensors" else (_read_pickle(path), {})
-    if DEGRADER_KEY in metadata:
-        raise WeightsError(f"{path.name} is a degrader, for ddnsr degrade: it does not enlarge. Name other weights.")
-    config, state = read_layout(loaded, path.name)
+    config, state, metadata = _read(path)
     with torch.device("meta"):  # the random start would be thrown away
         net = build(config)
     net.load_state_dict(state, assign=True)
     return net.eval().requires_grad_(False), metadata
+
+
+def _read(path: Path) -> tuple[Config, dict[str, Tensor], dict[str, str]]:
+    kind = _kind(path)
+    if kind == "ncnn":
+        return *_read_ncnn(path), {}
+    loaded, metadata = _read_safetensors(path) if kind == "safetensors" else (_read_pickle(path), {})
+    if DEGRADER_KEY in metadata:
+        raise WeightsError(f"{path.name} is a degrader, for ddnsr degrade: it does not enlarge. Name other weights.")
+    return *read_layout(loaded, path.name), metadata
 
 
 def load_rrdb_net(path: Path) -> tuple[RRDBNet, dict[str, str]]:
@@ -144,11 +153,13 @@ def _bytes(tensor: Tensor) -> bytes:
 
 
 def _kind(path: Path) -> str:
-    """`safetensors` or `pickle`, by content; everything else is refused with what it is."""
+    """`safetensors`, `ncnn` or `pickle`, by content; everything else is refused with what it is."""
     head = _head(path)
     length = int.from_bytes(head[:8], "little")
     if len(head) > 8 and head[8:9] == b"{" and length < MAX_FILE_BYTES:
         return "safetensors"
+    if head.startswith(MAGIC.encode()) and path.suffix.lower() == ".param":
+        return "ncnn"
     if head.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
         if path.suffix.lower() in PICKLES:
             return "pickle"
@@ -187,6 +198,19 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, RuntimeError, AttributeError) as cause:
         raise WeightsError(f"{path.name} is damaged ({_one_line(cause)}). Fetch it anew.") from cause
+
+
+def _read_ncnn(path: Path) -> tuple[Config, dict[str, Tensor]]:
+    weights = path.with_suffix(".bin")
+    if not weights.is_file():
+        raise WeightsError(f"{path.name} belongs to {weights.name}, which is not beside it. Put the two side by side.")
+    _head(weights)  # refuses one without measure
+    try:
+        if path.stat().st_size > MOST_TEXT_BYTES:
+            raise WeightsError(f"{path.name} is too long for the text of an ncnn pair. {LOADS}.")
+        return read_ncnn(path.read_bytes(), weights.read_bytes(), path.name)
+    except OSError as cause:
+        raise WeightsError(f"{path} cannot be read: {cause.strerror or cause}.") from cause
 
 
 def _read_pickle(path: Path) -> object:

@@ -94,10 +94,13 @@ def is_disk_full(error: BaseException | None) -> bool:
     return False
 
 
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, as 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def sha256_of(*paths: Path) -> str:
+    """The SHA-256 of a file's bytes, or of several files' one after the other, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)
+    return digest.hexdigest()
 
 
 def _sync(path: Path) -> None:

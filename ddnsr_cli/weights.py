@@ -18,6 +18,10 @@ _WHAT_IT_IS: dict[Network, str] = {
     "degrader": "a degrader, for ddnsr degrade",
 }
 BY_SETTINGS = HubAccess()
+NCNN = ".param"
+HERE = (*SUFFIXES, NCNN)
+"""Suffixes of files on this machine; on the Hub the two files of an ncnn pair would not come together."""
+
 _ON_HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^:@\s]+))?(?::(?P<file>.+))?")
 
 
@@ -32,6 +36,12 @@ class FoundWeights:
 
     entry: WeightsEntry | None = None
     """What the registry says of it; None when it is not a released one."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the file; of an ncnn pair, of both files, the text first."""
+        pair = (self.path.with_suffix(".bin"),) if self.path.suffix.lower() == NCNN else ()
+        return sha256_of(self.path, *pair)
 
     @property
     def terms(self) -> str | None:
@@ -52,7 +62,8 @@ def find_weights(
 ) -> FoundWeights:
     """The weights that `name` means: a released name first, then a path, then a Hub id. None means the default.
 
-    A path is a file, or the folder of a training run, of which the file of the network's kind is taken. A Hub id is
+    A path is a file, with or without its suffix, or the folder of a training run, of which the file of the network's
+    kind is taken. Of an ncnn pair either file may be named. A Hub id is
     `owner/name`, with `@revision` and `:file` when wanted; without a file, the repository must hold that of a run, or
     exactly one `.safetensors`.
     network: the kind wanted; None takes a released name of any kind, else as `rrdb`. offline: only what is here, or
@@ -110,7 +121,7 @@ def _local(name: str, of_run: str) -> Path | None:
     try:
         path = Path(name).expanduser()
         if not name.strip() or not path.is_dir():
-            return path if path.is_file() else None
+            return _file(path)
     except (OSError, RuntimeError):  # a name too long for a path; a home that nobody has
         return None
     inside = path / of_run
@@ -119,8 +130,16 @@ def _local(name: str, of_run: str) -> Path | None:
     return inside
 
 
+def _file(path: Path) -> Path | None:
+    """The file at a path, of which the suffix may be missing; of an ncnn pair, its text."""
+    if path.suffix.lower() == ".bin" and path.is_file() and path.with_suffix(NCNN).is_file():
+        return path.with_suffix(NCNN)
+    nearby = (path.with_name(path.name + suffix) for suffix in HERE if path.name)
+    return next((file for file in (path, *nearby) if file.is_file()), None)
+
+
 def _is_meant_as_path(name: str) -> bool:
-    return name.startswith((".", "/", "~")) or (":" not in name and name.lower().endswith(SUFFIXES))
+    return name.startswith((".", "/", "~")) or (":" not in name and name.lower().endswith(HERE))
 
 
 def unknown_name(name: str, registry: Registry) -> str:

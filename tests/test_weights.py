@@ -1,6 +1,7 @@
 import hashlib
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from fake_hub import COMMIT, Faults
@@ -116,6 +117,24 @@ def test_a_released_name_of_another_kind_is_refused(with_degrader):
     refused(WeightsError, "ddnsr-lite", with_degrader, "ddnsr-lite", "for ddnsr upscale", network="degrader")
     for name in ("ddnsr-degrader", "ddnsr-lite"):
         assert find_weights(name, registry=with_degrader, network=None).name == name
+
+
+def test_a_suffix_may_be_left_out(registry, here):
+    (here / "nets").mkdir()
+    (here / "nets/a.pth").write_bytes(b"x")
+    (here / "nets/b.param").write_bytes(b"text")
+    (here / "nets/b.bin").write_bytes(b"weights")
+    for name, path in (("nets/a", "nets/a.pth"), ("nets/b", "nets/b.param"), ("nets/b.bin", "nets/b.param")):
+        assert find_weights(name, registry=registry).path == Path(path)
+    refused(WeightsError, "./nets/c", registry, "no weights file")
+    refused(WeightsError, "c.param", registry, "no weights file")
+
+
+def test_the_hash_of_an_ncnn_pair_covers_both_files(registry, here):
+    (here / "b.param").write_bytes(b"text")
+    (here / "b.bin").write_bytes(b"weights")
+    assert find_weights("b.param", registry=registry).sha256 == hashlib.sha256(b"textweights").hexdigest()
+    assert find_weights(None, registry=registry).sha256 == hashlib.sha256(DATA).hexdigest()
 
 
 def test_of_a_run_the_file_of_its_kind_is_taken(registry, here):

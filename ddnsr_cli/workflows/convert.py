@@ -8,7 +8,6 @@ import torch
 
 from ddnsr_cli.checkpoint import holds_degrader, load_degrader, load_sr_net, save_degrader, save_sr_net
 from ddnsr_cli.errors import ConfigError, WeightsError
-from ddnsr_cli.files import sha256_of
 from ddnsr_cli.nets.grow import grow_rrdb
 from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
 from ddnsr_cli.registry import read_registry
@@ -57,7 +56,7 @@ def mix_weights(
     theirs = other.float().state_dict()
     net.load_state_dict({key: ours.lerp(theirs[key], share) for key, ours in net.state_dict().items()})
     parts = [
-        {"name": found.path.name, "sha256": sha256_of(found.path), "share": part}
+        {"name": found.path.name, "sha256": found.sha256, "share": part}
         for found, part in ((first, 1 - share), (second, share))
     ]
     save_sr_net(output, net, metadata={"mix": json.dumps(parts)}, half=half)

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from ddnsr_cli.checkpoint import load_sr_net
+from ddnsr_cli.nets.ncnn_writer import param_text, weight_bytes
 
 
 @pytest.fixture
@@ -76,6 +77,60 @@ def test_a_compact_network_is_compared_with_others(ddnsr, photo, compact_file, q
     done = ddnsr("eval", *folders, "--models", f"{weights},{quick_model}")
     assert done.code == 0, done.err
     assert "realesr-x" in done.out
+
+
+@pytest.fixture
+def ncnn_pair(tmp_path, small_net, small_compact):
+    """A network, and the text of its pair in a folder as other programs keep them."""
+
+    def make(make_net=small_compact):
+        net = make_net()
+        text = tmp_path / "models" / "x-4x.param"
+        text.parent.mkdir(exist_ok=True)
+        text.write_text(param_text(net.config))
+        text.with_suffix(".bin").write_bytes(b"".join(weight_bytes(net.state_dict(), half=False)))
+        return net, text
+
+    return make
+
+
+@pytest.mark.parametrize("named", ["x-4x.param", "x-4x.bin", "x-4x"])
+def test_an_ncnn_pair_enlarges_by_any_of_its_names(ddnsr, photo, ncnn_pair, small_net, tmp_path, named):
+    source = photo()
+    for make_net in (small_net, None):
+        net, text = ncnn_pair(make_net) if make_net else ncnn_pair()
+        words = ("-m", text.with_name(named), "-o", tmp_path / "out.png", "--no-color-fix", "--fp32", "--overwrite")
+        done = ddnsr("upscale", source, *words)
+        assert done.code == 0, done.err
+        assert np.abs(pixels(tmp_path / "out.png") - expected(net, source)).max() < 0.51
+
+
+def test_other_weights_under_the_same_text_are_another_model(ddnsr, photo, ncnn_pair, tmp_path):
+    _, text = ncnn_pair()
+    photo("in/a.png")
+    words = ("upscale", tmp_path / "in", "-o", tmp_path / "out", "-m", text)
+    assert ddnsr(*words).out
+    assert not ddnsr(*words).out  # finished
+    content = bytearray(text.with_suffix(".bin").read_bytes())
+    content[-1] ^= 1
+    text.with_suffix(".bin").write_bytes(content)
+    assert ddnsr(*words).out
+
+
+def test_half_an_ncnn_pair_is_told(ddnsr, photo, ncnn_pair):
+    source, (_, text) = photo(), ncnn_pair()
+    weights = text.with_suffix(".bin")
+    content = weights.read_bytes()
+    weights.write_bytes(content[:100])
+    done = ddnsr("upscale", source, "-m", text)
+    assert (done.code, done.err.count("\n")) == (5, 1)
+    assert "x-4x.param: its .bin is shorter than the layers tell" in done.err
+    weights.unlink()
+    assert "belongs to x-4x.bin, which is not beside it" in ddnsr("upscale", source, "-m", text).err
+    weights.write_bytes(content)
+    text.unlink()
+    done = ddnsr("upscale", source, "-m", weights)
+    assert (done.code, done.err.count("\n")) == (5, 1)
 
 
 def test_training_with_a_compact_network_is_refused_in_one_line(ddnsr, photo, compact_file, tmp_path):

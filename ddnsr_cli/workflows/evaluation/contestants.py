@@ -12,7 +12,6 @@ from PIL import Image
 from ddnsr_cli.checkpoint import load_sr_net
 from ddnsr_cli.device import choose_dtype
 from ddnsr_cli.errors import ConfigError
-from ddnsr_cli.files import sha256_of
 from ddnsr_cli.images.tensors import to_pixels, to_tensor
 from ddnsr_cli.images.tiles import TileConfig
 from ddnsr_cli.inference import Upscaler
@@ -93,7 +92,7 @@ def load_network(found: FoundWeights, label: str, device: torch.device, note: Ca
     if net.traits.scale != SCALE:
         raise ConfigError(f"{found.name} enlarges {net.traits.scale} times; all that is compared enlarges {SCALE}.")
     engine = Upscaler(net, device=device, dtype=choose_dtype(device), tiles=TileConfig(), name=found.name)
-    origin = f"sha256 {sha256_of(found.path)}, {str(engine.dtype).removeprefix('torch.')} on {device}"
+    origin = f"sha256 {found.sha256}, {str(engine.dtype).removeprefix('torch.')} on {device}"
     return Network(label=label, origin=origin, engine=engine, note=note)
 
 

@@ -4,7 +4,6 @@ import torch
 
 from ddnsr_cli.checkpoint import load_degrader
 from ddnsr_cli.degrading import LevelsInMemory, TiledDegrader
-from ddnsr_cli.files import sha256_of
 from ddnsr_cli.weights import FoundWeights
 from ddnsr_cli.workflows.evaluation.contestants import short_name
 from ddnsr_cli.workflows.evaluation.subjects import Rgb8
@@ -19,7 +18,7 @@ class LearnedDegrade:
         net, metadata = load_degrader(found.path)
         dual_input = takes_noise(metadata, found.path)
         self._degrader = TiledDegrader(net, device=device, dual_input=dual_input, name=found.name)
-        self.origin = f"{short_name(found.name)}, sha256 {sha256_of(found.path)}"
+        self.origin = f"{short_name(found.name)}, sha256 {found.sha256}"
 
     def __call__(self, sr: Rgb8, lr: Rgb8) -> Rgb8:
         """The SR picture as the camera of `lr` would have taken it, of the size of `lr`."""

@@ -10,7 +10,7 @@ from ddnsr_cli.data.noise_patches import PatchLimits
 from ddnsr_cli.degrading import TiledDegrader, window_bytes
 from ddnsr_cli.device import choose_device
 from ddnsr_cli.errors import ConfigError, WeightsError
-from ddnsr_cli.files import is_there, sha256_of
+from ddnsr_cli.files import is_there
 from ddnsr_cli.registry import read_registry
 from ddnsr_cli.weights import FoundWeights, find_weights
 from ddnsr_cli.workflows.pairs.manifest import PairSettings
@@ -82,7 +82,7 @@ def _learned_way(photos: NoisePhotos | None, options: DegradeOptions, download: 
     used = photos if dual_input else None
     return Way(
         method=Learned(engine, used),
-        settings=_settings(options, used, model_sha256=sha256_of(weights.path)),
+        settings=_settings(options, used, model_sha256=weights.sha256),
         model=name,
         photos=used,
         bytes_each=window_bytes(net.config),

@@ -6,7 +6,6 @@ import torch
 
 from ddnsr_cli.checkpoint import load_sr_net
 from ddnsr_cli.device import choose_device, choose_dtype
-from ddnsr_cli.files import sha256_of
 from ddnsr_cli.inference import Upscaler
 from ddnsr_cli.registry import read_registry
 from ddnsr_cli.weights import find_weights
@@ -49,4 +48,4 @@ def start_engine(options: UpscaleOptions, listener: UpscaleListener) -> Engine:
     )
     dtype = str(upscaler.dtype).removeprefix("torch.")
     listener.detail(f"model {weights.name} ({weights.path}), on {device}, in {dtype}")
-    return Engine(upscaler=upscaler, device=device, model=weights.name, sha256=sha256_of(weights.path))
+    return Engine(upscaler=upscaler, device=device, model=weights.name, sha256=weights.sha256)
