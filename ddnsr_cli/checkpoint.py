@@ -114,6 +114,14 @@ def holds_degrader(path: Path) -> bool:
     return _kind(path) == "safetensors" and DEGRADER_KEY in _read_safetensors(path)[1]
 
 
+def check_finite(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Raises WeightsError, naming the file that is not written, when a value is NaN or infinity as it is stored."""
+    for key, tensor in state.items():
+        if not bool(torch.isfinite(tensor).all()):
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise WeightsError(f"{path.name} is not written: {key} has values that are not finite as {kind}.")
+
+
 def _sizes(config: "DataclassInstance") -> str:
     return json.dumps(options_to_json(config), sort_keys=True)
 
@@ -121,9 +129,7 @@ def _sizes(config: "DataclassInstance") -> str:
 def _write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, half: bool) -> None:
     dtype = torch.float16 if half else torch.float32
     state = {key: tensor.detach().to("cpu", dtype).contiguous() for key, tensor in tensors.items()}
-    for key, tensor in state.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise WeightsError(f"{path.name} is not written: {key} has values that are not finite as {_DTYPES[dtype]}.")
+    check_finite(path, state)
     header = _header(state, {"format": "pt", **metadata, VERSION_KEY: __version__})
     try:
         with atomic_path(path) as temporary, temporary.open("wb") as file:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 weights = typer.Typer(help="List, describe, fetch, convert and publish models.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="Registry name, file, run folder, or org/repo[:file] on the Hub.")]
-NewFile = Annotated[Path, typer.Option("-o", "--output", help="The .safetensors file to write.")]
+NewFile = Annotated[
+    Path, typer.Option("-o", "--output", help="File to write: .safetensors, .param (with a .bin) or .onnx.")
+]
 Half = Annotated[bool, typer.Option("--half", help="Store half precision: half the size.")]
 
 
@@ -68,13 +70,16 @@ def pull(name: Name, offline: Offline = False, quiet: Quiet = False) -> None:
 
 @weights.command()
 def convert(name: Name, output: NewFile, half: Half = False, offline: Offline = False, quiet: Quiet = False) -> None:
-    """Any RRDB or SRVGGNetCompact file of the field, or a degrader, to safetensors with today's names."""
+    """Write a model of any kind that loads as safetensors, as an ncnn pair or as ONNX; a degrader as safetensors.
+
+    The ncnn pair is a custom model for Upscayl and realesrgan-ncnn-vulkan. ONNX needs ddnsr[onnx].
+    """
     from ddnsr_cli.cli.progress import download_view
     from ddnsr_cli.workflows.convert import convert_weights
 
     with download_view(quiet=quiet) as download:
-        convert_weights(name, output, half=half, offline=offline, on_progress=download)
-    typer.echo(output)
+        files = convert_weights(name, output, half=half, offline=offline, on_progress=download)
+    typer.echo("\n".join(map(str, files)))
 
 
 @weights.command()
@@ -95,8 +100,8 @@ def mix(
     from ddnsr_cli.workflows.convert import mix_weights
 
     with download_view(quiet=quiet) as download:
-        mix_weights((first, second), share, output, half=half, offline=offline, on_progress=download)
-    typer.echo(output)
+        files = mix_weights((first, second), share, output, half=half, offline=offline, on_progress=download)
+    typer.echo("\n".join(map(str, files)))
 
 
 @weights.command()

@@ -1,4 +1,4 @@
-"""`ddnsr weights convert` and `mix`: checkpoints in, one safetensors file with our names out."""
+"""`ddnsr weights convert` and `mix`: checkpoints in, one file of ours or for another program out."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -8,33 +8,43 @@ import torch
 
 from ddnsr_cli.checkpoint import holds_degrader, load_degrader, load_sr_net, save_degrader, save_sr_net
 from ddnsr_cli.errors import ConfigError, WeightsError
+from ddnsr_cli.export import save_ncnn, save_onnx
 from ddnsr_cli.nets.grow import grow_rrdb
+from ddnsr_cli.nets.layouts import OwnNet
 from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
 from ddnsr_cli.registry import read_registry
-from ddnsr_cli.weights import FoundWeights, find_weights
+from ddnsr_cli.weights import NCNN, FoundWeights, find_weights
 
 Progress = Callable[[int, int], None]
+SAFETENSORS, ONNX = ".safetensors", ".onnx"
 
 
-def convert_weights(name: str, output: Path, *, half: bool, offline: bool, on_progress: Progress | None) -> None:
-    """Find `name` as `-m` does, a degrader too, and write it to `output`; the metadata of the source is kept.
+def convert_weights(
+    name: str, output: Path, *, half: bool, offline: bool, on_progress: Progress | None
+) -> tuple[Path, ...]:
+    """Find `name` as `-m` does, a degrader too, and write it; gives the files that there are then.
 
-    Raises WeightsError or HubError when it cannot be found or read, ConfigError for an output that exists or is
-    not named .safetensors.
+    output: its suffix tells the kind: .safetensors, .param (an ncnn pair, with a .bin beside) or .onnx. The metadata of
+    the source is kept where the kind has room for it.
+    Raises WeightsError or HubError when it cannot be found or read, ConfigError for an output that exists or is of no
+    kind that is written.
     """
-    _check_output(output)
+    files = _output_files(output, half=half)
     found = _found(name, offline=offline, on_progress=on_progress)
     if holds_degrader(found.path):
+        if output.suffix != SAFETENSORS:
+            raise ConfigError(f"{found.name} is a degrader, which is written as {SAFETENSORS} only, got {output.name}.")
         degrader, metadata = load_degrader(found.path)
         save_degrader(output, degrader, metadata=metadata, half=half)
-        return
+        return files
     net, metadata = load_sr_net(found.path)
-    save_sr_net(output, net, metadata=metadata, half=half)
+    _save(output, net, metadata=metadata, half=half)
+    return files
 
 
 def mix_weights(
     names: tuple[str, str], share: float, output: Path, *, half: bool, offline: bool, on_progress: Progress | None
-) -> None:
+) -> tuple[Path, ...]:
     """Write the network between two of the same sizes, `share` of the way from the first to the second.
 
     The first may be smaller when the second grew from it in training: it is grown again, as it was then.
@@ -45,7 +55,7 @@ def mix_weights(
     """
     if not 0 <= share <= 1:
         raise ConfigError(f"--share lies between 0 (all the first) and 1 (all the second), got {share:g}.")
-    _check_output(output)
+    files = _output_files(output, half=half)
     first, second = (_found(name, offline=offline, on_progress=on_progress) for name in names)
     net = load_sr_net(first.path)[0].float()
     other, metadata = load_sr_net(second.path)
@@ -59,7 +69,8 @@ def mix_weights(
         {"name": found.path.name, "sha256": found.sha256, "share": part}
         for found, part in ((first, 1 - share), (second, share))
     ]
-    save_sr_net(output, net, metadata={"mix": json.dumps(parts)}, half=half)
+    _save(output, net, metadata={"mix": json.dumps(parts)}, half=half)
+    return files
 
 
 def _grown_as_then(net: RRDBNet, sizes: RRDBConfig, trained: Mapping[str, str]) -> RRDBNet:
@@ -73,11 +84,26 @@ def _grown_as_then(net: RRDBNet, sizes: RRDBConfig, trained: Mapping[str, str]) 
         return net
 
 
-def _check_output(output: Path) -> None:
-    if output.suffix != ".safetensors":
-        raise ConfigError(f"{output} must end in .safetensors.")
-    if output.exists():
-        raise ConfigError(f"{output} exists. Remove it, or give another name with -o.")
+def _save(output: Path, net: OwnNet, *, metadata: Mapping[str, str], half: bool) -> None:
+    if output.suffix == NCNN:
+        save_ncnn(output, net, half=half)
+    elif output.suffix == ONNX:
+        save_onnx(output, net, metadata=metadata)
+    else:
+        save_sr_net(output, net, metadata=metadata, half=half)
+
+
+def _output_files(output: Path, *, half: bool) -> tuple[Path, ...]:
+    """What will be written, and is not there yet."""
+    if output.suffix not in (SAFETENSORS, NCNN, ONNX):
+        raise ConfigError(f"{output} must end in {SAFETENSORS}, {NCNN} (for ncnn, with a .bin beside) or {ONNX}.")
+    if half and output.suffix == ONNX:
+        raise ConfigError("ONNX files are written in single precision. Leave --half out.")
+    files = (output, output.with_suffix(".bin")) if output.suffix == NCNN else (output,)
+    for file in files:
+        if file.exists():
+            raise ConfigError(f"{file} exists. Remove it, or give another name with -o.")
+    return files
 
 
 def _found(name: str, *, offline: bool, on_progress: Progress | None) -> FoundWeights:

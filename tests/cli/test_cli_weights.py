@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 
 from ddnsr_cli.checkpoint import load_degrader, load_sr_net, save_degrader, save_sr_net
 from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
@@ -67,6 +68,42 @@ def test_convert_loses_nothing_that_is_there(ddnsr, quick_model, tmp_path):
         assert done.code == 2
         assert word in done.err
     assert (tmp_path / "there.safetensors").read_text() == "precious"
+
+
+@pytest.mark.parametrize("suffix", [".param", ".onnx"])
+def test_convert_writes_for_other_programs(ddnsr, quick_model, tmp_path, suffix):
+    target = tmp_path / f"x4{suffix}"
+    done = ddnsr("weights", "convert", quick_model, "-o", target)
+    files = [target, target.with_suffix(".bin")] if suffix == ".param" else [target]
+    assert (done.code, done.out.split()) == (0, [str(file) for file in files])
+    assert all(file.stat().st_size for file in files)
+    again = ddnsr("weights", "convert", quick_model, "-o", target)
+    assert (again.code, again.err.count("\n")) == (2, 1)
+    files[0].unlink()
+    assert ddnsr("weights", "convert", quick_model, "-o", target).code == (2 if suffix == ".param" else 0)
+
+
+def test_an_ncnn_pair_that_was_converted_enlarges_the_same(ddnsr, photo, quick_model, tmp_path):
+    assert ddnsr("weights", "convert", quick_model, "-o", tmp_path / "x4.param").code == 0
+    source = photo()
+    for model, name in ((quick_model, "a.png"), (tmp_path / "x4.param", "b.png")):
+        assert ddnsr("upscale", source, "-m", model, "-o", tmp_path / name).code == 0
+    with Image.open(tmp_path / "a.png") as ours, Image.open(tmp_path / "b.png") as theirs:
+        assert ours.tobytes() == theirs.tobytes()
+
+
+def test_what_a_kind_of_file_cannot_hold_is_told(ddnsr, quick_model, tmp_path):
+    degrader = tmp_path / "d.safetensors"
+    save_degrader(degrader, Degrader(DegraderConfig(features=4, blocks=1)), metadata={}, half=False)
+    for words, word in (
+        ((degrader, "-o", tmp_path / "d.param"), "d.safetensors is a degrader"),
+        ((quick_model, "-o", tmp_path / "m.onnx", "--half"), "single precision"),
+        ((quick_model, "-o", tmp_path / "m.bin"), "must end in .safetensors, .param"),
+    ):
+        done = ddnsr("weights", "convert", *words)
+        assert (done.code, done.err.count("\n")) == (2, 1)
+        assert word in done.err
+    assert [path.name for path in tmp_path.iterdir()] == ["d.safetensors"]
 
 
 def test_half_precision_halves_the_file(ddnsr, quick_model, tmp_path):
