@@ -1,5 +1,6 @@
 """The released weights as data: `weights.toml`, read strictly. An entry without hash or full revision is refused."""
 
+import difflib
 import math
 import re
 import tomllib
@@ -16,6 +17,7 @@ SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 _HEX40 = re.compile(r"[0-9a-f]{40}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
+_ALIAS = re.compile(r"[A-Za-z0-9][\w.-]*")
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _TEXTS = ("name", "title", "description", "network", "sha256", "licence", "by", "trained_on")
 _NUMBERS = ("features", "blocks", "scale", "bytes")
@@ -28,6 +30,7 @@ _OPTIONAL: dict[str, type] = dict.fromkeys(("bundled", "repo", "revision", "file
     "seed": int,
     "command": str,
     "research_only": bool,
+    "aliases": list,
 }
 
 Network = Literal["rrdb", "degrader"]
@@ -76,6 +79,9 @@ class WeightsEntry:
     revision: str | None = None
     file: str | None = None
 
+    aliases: tuple[str, ...] = ()
+    """Other names that the field has for it: those of its files, without a suffix. Capitals and `_` do not matter."""
+
     scores: Mapping[str, float] = field(default_factory=dict)
     """Measured figures by name; what they are measured on is told in the description."""
 
@@ -94,6 +100,8 @@ class WeightsEntry:
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise WeightsError(f"a name has lower-case letters, digits, dots and hyphens, got {self.name!r}")
+        if odd := [alias for alias in self.aliases if not _ALIAS.fullmatch(alias)]:
+            raise WeightsError(f"an alias has letters, digits, dots, hyphens and underscores, got {odd[0]!r}")
         if self.scale not in {"rrdb": (1, 2, 4), "degrader": (4,)}.get(self.network, ()):
             known = "'rrdb' at scale 1, 2 or 4, or 'degrader' at scale 4"
             raise WeightsError(f"network must be {known}, got {self.network!r} at {self.scale}")
@@ -129,7 +137,7 @@ class Registry:
     folder: Path = PACKAGE
 
     def __post_init__(self) -> None:
-        names = [entry.name for entry in self.entries]
+        names = [name for entry in self.entries for name in {_plain(one) for one in (entry.name, *entry.aliases)}]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise WeightsError(f"{FILE} names {', '.join(twice)} more than once.")
         for kind in _SIZES:
@@ -160,8 +168,15 @@ class Registry:
         raise WeightsError(f"No default weights are set. Name some with -m: {names or 'a file'}.")
 
     def get(self, name: str) -> WeightsEntry | None:
-        """The entry of that name, or None."""
-        return next((entry for entry in self.entries if entry.name == name), None)
+        """The entry of that name or alias, or None."""
+        wanted = _plain(name)
+        return next((entry for entry in self.entries if wanted in map(_plain, (entry.name, *entry.aliases))), None)
+
+    def near(self, name: str) -> tuple[str, ...]:
+        """Names like a mistyped one, the closest first; three at most."""
+        known = {_plain(alias): entry.name for entry in self.entries for alias in (*entry.aliases, entry.name)}
+        close = difflib.get_close_matches(_plain(name), known, n=6, cutoff=0.6)
+        return tuple(dict.fromkeys(known[one] for one in close))[:3]
 
 
 def read_registry(path: Path | None = None, *, folder: Path = PACKAGE) -> Registry:
@@ -181,6 +196,10 @@ def read_registry(path: Path | None = None, *, folder: Path = PACKAGE) -> Regist
     if raw or not isinstance(tables, list):
         raise WeightsError(f"{path} must hold [[weights]] tables only, got {', '.join(map(repr, raw)) or 'one table'}.")
     return Registry(entries=tuple(_entry(table, number) for number, table in enumerate(tables, 1)), folder=folder)
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "-")
 
 
 def is_inner_path(path: str) -> bool:
@@ -211,8 +230,11 @@ def _parsed(table: object) -> WeightsEntry:
     for key, value in table.items():
         if type(value) is not kinds[key]:  # bool is an int to isinstance
             raise WeightsError(f"{key} must be of type {kinds[key].__name__}, got {value!r}")
+    aliases = table.get("aliases", [])
+    if odd := [alias for alias in aliases if type(alias) is not str]:
+        raise WeightsError(f"aliases must be texts, got {odd[0]!r}")
     scores = table.get("scores", {})
     if odd := [key for key, value in scores.items() if type(value) not in (int, float)]:
         raise WeightsError(f"scores must be numbers, got {', '.join(odd)}")
-    values = {key: value for key, value in table.items() if key != "bytes"}
-    return WeightsEntry(**values, size_bytes=table["bytes"])
+    values = {key: value for key, value in table.items() if key not in ("bytes", "aliases")}
+    return WeightsEntry(**values, aliases=tuple(aliases), size_bytes=table["bytes"])

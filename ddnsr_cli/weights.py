@@ -1,6 +1,5 @@
 """From what `-m` says to a file on this machine: a released name, a path, or a file on the Hugging Face Hub."""
 
-import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,10 +61,10 @@ def find_weights(
 ) -> FoundWeights:
     """The weights that `name` means: a released name first, then a path, then a Hub id. None means the default.
 
-    A path is a file, with or without its suffix, or the folder of a training run, of which the file of the network's
-    kind is taken. Of an ncnn pair either file may be named. A Hub id is
-    `owner/name`, with `@revision` and `:file` when wanted; without a file, the repository must hold that of a run, or
-    exactly one `.safetensors`.
+    An alias of a released name is one, where no file is called so. A path is a file, with or without its suffix, or the
+    folder of a training run, of which the file of the network's kind is taken; of an ncnn pair either file may be
+    named. A Hub id is `owner/name`, with `@revision` and `:file` when wanted; without a file, the repository must hold
+    that of a run, or exactly one `.safetensors`.
     network: the kind wanted; None takes a released name of any kind, else as `rrdb`. offline: only what is here, or
     in the cache. on_progress: bytes done and in all, while a file is fetched.
     Raises WeightsError when nothing is meant by the name, a released name is of another kind, or a file is not the
@@ -73,7 +72,7 @@ def find_weights(
     """
     kind: Network = network or "rrdb"
     entry = registry.default_of(kind) if name is None else registry.get(name)
-    if entry is not None:
+    if entry is not None and (name in (None, entry.name) or _file(Path(str(name))) is None):
         if network not in (None, entry.network):
             raise WeightsError(f"{entry.name} is {_WHAT_IT_IS[entry.network]}. Name another: ddnsr weights list.")
         path = _released(entry, registry, offline=offline, on_progress=on_progress, hub=hub)
@@ -143,13 +142,15 @@ def _is_meant_as_path(name: str) -> bool:
 
 
 def unknown_name(name: str, registry: Registry) -> str:
-    """What to tell a user whose name means nothing: released names that are close, and where all are listed."""
-    if _is_meant_as_path(name):
-        return f"There is no weights file {name!r}. Check the path; for released weights, see: ddnsr weights list."
-    close = difflib.get_close_matches(name.lower(), registry.names, n=3, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    """What to tell a user whose name means nothing: released names that are close, and all that there are."""
     shown = repr(name if len(name) <= 80 else f"{name[:77]}...")
-    return f"{shown} is no released name, no file and no Hub id (owner/name:file).{hint} See: ddnsr weights list."
+    if _is_meant_as_path(name):
+        close = registry.near(Path(name).stem)
+        hint = f"-m {close[0]}" if close else "see: ddnsr weights list"
+        return f"There is no weights file {shown}. Check the path; for released weights, {hint}."
+    close, every = registry.near(name), ", ".join(registry.names)
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    return f"{shown} is no released name, no file and no Hub id.{hint} Released (ddnsr weights list): {every}."
 
 
 def _on_hub(

@@ -35,6 +35,8 @@ def toml(value):
         return str(value).lower()
     if isinstance(value, dict):
         return "{" + ", ".join(f'"{key}" = {toml(inner)}' for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
     return repr(value) if isinstance(value, (int, float)) else "'''" + value + "'''"
 
 
@@ -45,6 +47,34 @@ def written(tmp_path, *tables, head=""):
     path = tmp_path / "weights.toml"
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
+
+
+def test_aliases_are_names_too_and_clash_as_names_do(tmp_path):
+    first, second = ENTRY | BUNDLED, ENTRY | ON_HUB | {"name": "far", "aliases": ["Far_X4", "Far_away"]}
+    registry = read_registry(written(tmp_path, first, second))
+    assert registry.get("far-x4") is registry.get("FAR_AWAY") is registry.entries[1]
+    assert registry.names == ("tiny-net", "far")
+    assert registry.near("farx4") == ("far",)
+    assert registry.near("zebra") == ()
+    for alias in ("Tiny_Net", "tiny-net"):
+        with pytest.raises(WeightsError, match="tiny-net more than once"):
+            read_registry(written(tmp_path, first, second | {"aliases": [alias]}))
+    for aliases, word in (([3], "texts"), (["a b"], "an alias has letters"), ([""], "an alias"), ("far", "type list")):
+        with pytest.raises(WeightsError, match=word):
+            read_registry(written(tmp_path, second | {"aliases": aliases}))
+
+
+def test_file_names_of_the_field_are_aliases_of_the_released_weights():
+    registry = read_registry()
+    for file, name in (
+        ("RealESRGAN_x4plus", "realesrgan-x4plus"),
+        ("RRDB_ESRGAN_x4", "esrgan"),
+        ("RRDB_PSNR_x4", "rrdb-psnr"),
+        ("DF2K_JPEG", "realsr-df2k-jpeg"),
+        ("DPED", "realsr-dped"),
+        ("BSRGAN", "bsrgan"),
+    ):
+        assert registry.get(file) is registry.get(name)
 
 
 def test_all_fields_are_read(tmp_path):

@@ -185,6 +185,41 @@ def test_a_released_name_comes_before_a_file_of_that_name(registry, here):
     assert find_weights("./ddnsr-lite", registry=registry).path.read_bytes() == b"mine"
 
 
+@pytest.fixture
+def with_aliases(registry):
+    far = replace(registry.entries[1], aliases=("RealESRGAN_x4plus", "RRDB_X4"))
+    return Registry(entries=(registry.entries[0], far), folder=registry.folder)
+
+
+@pytest.mark.parametrize("name", ["RealESRGAN_x4plus", "realesrgan_X4PLUS", "rrdb-x4", "RRDB_X4"])
+def test_names_of_the_field_mean_released_weights(with_aliases, access, fake_hub, name):
+    fake_hub.add(REPO, "x4.safetensors", DATA[::-1])
+    found = find_weights(name, registry=with_aliases, hub=access)
+    assert (found.name, found.path.read_bytes()) == ("realesrgan-x4plus", DATA[::-1])
+
+
+@pytest.mark.parametrize("file", ["RRDB_X4", "RRDB_X4.pth"])
+def test_a_file_comes_before_an_alias(with_aliases, here, file):
+    (here / file).write_bytes(b"mine")
+    found = find_weights("RRDB_X4", registry=with_aliases)
+    assert (found.entry, found.path.read_bytes()) == (None, b"mine")
+
+
+def test_a_folder_of_an_aliass_name_is_not_meant(with_aliases, here, access, fake_hub):
+    (here / "RRDB_X4").mkdir()
+    fake_hub.add(REPO, "x4.safetensors", DATA[::-1])
+    assert find_weights("RRDB_X4", registry=with_aliases, hub=access).entry is not None
+
+
+def test_an_unknown_name_is_told_with_all_that_there_are(with_aliases, here):
+    every = "Released (ddnsr weights list): ddnsr-lite, realesrgan-x4plus."
+    assert "Did you mean" not in refused(WeightsError, "zebra", with_aliases, "'zebra' is no released name", every)
+    refused(WeightsError, "real-esrgan-x4", with_aliases, "Did you mean realesrgan-x4plus?", every)
+    refused(WeightsError, "RRDBx4", with_aliases, "Did you mean realesrgan-x4plus?")
+    refused(WeightsError, "models/RealESRGAN_x4plus.pth", with_aliases, "no weights file", "-m realesrgan-x4plus")
+    refused(WeightsError, "zebra.pth", with_aliases, "no weights file", "ddnsr weights list")
+
+
 def test_a_path_comes_before_the_hub(registry, here, access, fake_hub):
     fake_hub.add("some-one/nets", "x.safetensors", DATA)
     (here / "some-one").mkdir()
@@ -280,7 +315,7 @@ def test_a_missing_path_is_told_and_nobody_is_asked(registry, access, fake_hub, 
 
 @pytest.mark.parametrize(
     ("name", "close"),
-    [("realesrgan", "realesrgan-x4plus"), ("RealESRGAN_x4plus", "realesrgan-x4plus"), ("ddnsr-light", "ddnsr-lite")],
+    [("realesrgan", "realesrgan-x4plus"), ("RealESRGANx4plus", "realesrgan-x4plus"), ("ddnsr-light", "ddnsr-lite")],
 )
 def test_a_mistyped_name_brings_the_close_ones(registry, here, name, close):
     refused(WeightsError, name, registry, repr(name), f"Did you mean {close}", "ddnsr weights list")

@@ -53,7 +53,7 @@ def info(name: Annotated[str, typer.Argument(help="Registry name.")]) -> None:
     if entry is None:
         raise WeightsError(unknown_name(name, registry))
     for key, value in _facts(entry).items():
-        typer.echo(f"{key}: {value}")
+        typer.echo(f"{key}: {', '.join(value) if isinstance(value, tuple) else value}")
 
 
 @weights.command()
@@ -148,4 +148,4 @@ def _echo_files(plan: "PushPlan") -> None:
 def _facts(entry: "WeightsEntry") -> dict[str, object]:
     from ddnsr_cli.config import options_to_json
 
-    return {key: value for key, value in options_to_json(entry).items() if value not in (None, {}, "")}
+    return {key: value for key, value in options_to_json(entry).items() if value not in (None, {}, (), "")}
