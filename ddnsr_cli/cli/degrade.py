@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ddnsr_cli.cli.degradation_options import DegradationPreset, Preset, Settings, degradation
 from ddnsr_cli.cli.options import Device, Model, Offline, Quiet
 from ddnsr_cli.errors import ConfigError
 
 if TYPE_CHECKING:
+    from ddnsr_cli.data.degradation_config import DegradationConfig
     from ddnsr_cli.workflows.pairs.making import WrittenPair
 
 
@@ -22,6 +24,7 @@ class Method(StrEnum):
     BICUBIC = "bicubic"
     GAUSSIAN = "gaussian"
     PATCHES = "patches"
+    CLASSICAL = "classical"
 
 
 HOW, FILES = "Method", "Files"
@@ -39,7 +42,10 @@ def degrade(
     ] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
     method: Annotated[
-        Method, typer.Option(help="gaussian: bicubic and --sigma; patches: bicubic and noise.", rich_help_panel=HOW)
+        Method,
+        typer.Option(
+            help="gaussian: bicubic and --sigma; patches: bicubic and noise; classical: by rule.", rich_help_panel=HOW
+        ),
     ] = Method.LEARNED,
     model: Model = None,
     sigma: Annotated[
@@ -49,6 +55,8 @@ def degrade(
         float | None,
         typer.Option(help="Of patches: largest variance of a smooth one. Default: by photo.", rich_help_panel=HOW),
     ] = None,
+    degradation_preset: Preset = None,
+    degradation_: Settings = None,
     cleanup: Annotated[
         int, typer.Option(min=1, help="Shrink HR so many times first: 2 cleans noisy photos.", rich_help_panel=HOW)
     ] = 1,
@@ -91,6 +99,7 @@ def degrade(
         cleanup=cleanup,
         sigma=sigma,
         patch_variance=patch_variance,
+        degradation=_by_rule(method, degradation_preset, degradation_),
         report=realism_report,
         workers=workers,
         device=device,
@@ -103,6 +112,15 @@ def degrade(
             view.clear()
             typer.echo(_as_json(written).encode() if json_ else os.fsencode(written.lr))
             view.resume()
+
+
+def _by_rule(
+    method: Method, preset: DegradationPreset | None, settings: list[str] | None
+) -> "DegradationConfig | None":
+    """What --method classical draws. None, for another method, where nothing is said of it."""
+    if method is Method.CLASSICAL or preset or settings:
+        return degradation(preset, settings)
+    return None
 
 
 def _as_json(written: "WrittenPair") -> str:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ddnsr_cli.cli.degradation_options import Preset, Settings, degradation
 from ddnsr_cli.cli.options import Device, Offline, Quiet
 from ddnsr_cli.cli.train_requests import (
     Course,
-    DegradationPreset,
     Precision,
     Target,
     fidelity_request,
@@ -20,7 +20,7 @@ from ddnsr_cli.cli.train_requests import (
     network_sizes,
     validation_folders,
 )
-from ddnsr_cli.cli.train_values import degradation, loss_weights, steps_of
+from ddnsr_cli.cli.train_values import loss_weights, steps_of
 from ddnsr_cli.errors import ConfigError, DataError, OtherProcessError
 
 if TYPE_CHECKING:
@@ -114,21 +114,8 @@ def train(
     lead: Annotated[
         int, typer.Option(min=0, help="Steps after that before the other network learns.", rich_help_panel=METHOD)
     ] = 0,
-    degradation_preset: Annotated[
-        DegradationPreset | None,
-        typer.Option(
-            help="What LR crops of --fidelity look like: classic (default), photo (phones and the web), mild, track1.",
-            rich_help_panel=METHOD,
-        ),
-    ] = None,
-    degradation_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--degradation",
-            help="A setting of it, as in --degradation noise_sigma=0,30; again for more.",
-            rich_help_panel=METHOD,
-        ),
-    ] = None,
+    degradation_preset: Preset = None,
+    degradation_: Settings = None,
     lpips: Annotated[
         Path | None, typer.Option(help="LPIPS (AlexNet) weights for validation.", rich_help_panel=METHOD)
     ] = None,
@@ -198,7 +185,7 @@ def train(
         sizes = network_sizes((features, blocks, growth), lite=True)
         if lr is not None and (degradation_ or degradation_preset):
             raise ConfigError("--degradation is for LR partners made on the way; --lr gives ready ones. Leave one out.")
-        made = degradation(degradation_preset or DegradationPreset.CLASSIC, degradation_ or [])
+        made = degradation(degradation_preset, degradation_)
         request = fidelity_request((hr, lr), output, sizes, course, stream, validation, made)
         _run_fidelity(replace(request, rhythm=rhythm, start_from=start_from, device=device), quiet=quiet)
         return

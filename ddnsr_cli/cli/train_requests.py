@@ -36,15 +36,6 @@ class Course:
     precision: Precision
 
 
-class DegradationPreset(StrEnum):
-    """What LR partners made by rule look like: names of `PRESETS`."""
-
-    CLASSIC = "classic"
-    PHOTO = "photo"
-    MILD = "mild"
-    TRACK1 = "track1"
-
-
 class Target(StrEnum):
     """Where clean HR crops come from."""
 

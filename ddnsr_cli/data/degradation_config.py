@@ -100,7 +100,7 @@ class DegradationConfig:
     sharpen_chance: float = 0.0
     """Share of passes that sharpen brightness by an unsharp mask, as cameras do: light and dark halos along edges."""
 
-    sharpen_amount: Range = (0.2, 1.5)
+    sharpen_amount: Range = (0.2, 1.0)
     """How much of the detail is added once more."""
 
     sharpen_radius: Range = (0.5, 1.5)
@@ -149,10 +149,11 @@ PRESETS: Mapping[str, DegradationConfig] = MappingProxyType(
     {
         "classic": DegradationConfig(),
         "photo": DegradationConfig(
-            strength=(0.0, 1.0),
+            strength=(0.05, 1.0),
             twice_chance=0.7,
-            blur_chance=0.6,
-            blur_sigma=(0.3, 3.0),
+            size=(0.5, 3.0),
+            blur_chance=0.7,
+            blur_sigma=(0.5, 3.0),
             isotropic_chance=0.5,
             generalized_chance=0.15,
             plateau_chance=0.1,
@@ -160,10 +161,10 @@ PRESETS: Mapping[str, DegradationConfig] = MappingProxyType(
             noise_chance=0.6,
             noise_sigma=(0.0, 30.0),
             poisson_chance=0.25,
-            shot_share=(0.0, 1.0),
+            shot_share=(0.0, 0.8),
             gray_chance=0.25,
             gray_share=(0.1, 0.95),
-            coarse_chance=0.5,
+            coarse_chance=0.65,
             coarse_sigma=(0.3, 1.2),
             coarse_level=(0.3, 0.8),
             chroma_width=(1.0, 3.0),
@@ -178,6 +179,7 @@ PRESETS: Mapping[str, DegradationConfig] = MappingProxyType(
             blur_sigma=(0.3, 1.5),
             isotropic_chance=0.5,
             noise_sigma=(0.0, 12.0),
+            coarse_level=(0.4, 0.9),
             jpeg_quality=(60, 98),
             full_chroma_chance=0.3,
         ),

@@ -17,12 +17,7 @@ from ddnsr_cli.data.degradation_config import DegradationConfig, Range
 from ddnsr_cli.data.filters import Pixels, bell, circular_low_pass, filtered, generalized_gaussian, plateau
 from ddnsr_cli.data.synthetic_noise import draw_noise, photon_noise
 
-RESIZERS = {
-    "bicubic": Image.Resampling.BICUBIC,
-    "bilinear": Image.Resampling.BILINEAR,
-    "area": Image.Resampling.BOX,
-    "lanczos": Image.Resampling.LANCZOS,
-}
+RESIZERS = ("bicubic", "bilinear", "area", "lanczos")
 LEAST_PX = 4  # side of an image between two passes
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -34,13 +29,14 @@ def degrade(hr: Tensor, config: DegradationConfig, rng: np.random.Generator) -> 
     camera's file has whole levels too. The extents of HR and LR are the same: nothing is shifted.
     """
     seeds = rng.integers(2**63, size=len(hr))
-    pairs = zip(hr, seeds, strict=True)
-    return torch.stack([torch.from_numpy(degrade_image(crop.numpy(), config, int(seed))) for crop, seed in pairs])
+    made = [
+        degrade_image(image.numpy(), config, np.random.default_rng(seed)) for image, seed in zip(hr, seeds, strict=True)
+    ]
+    return torch.from_numpy(np.stack(made))
 
 
-def degrade_image(hr: Pixels, config: DegradationConfig, seed: int) -> NDArray[np.uint8]:
-    """One image (3, H, W) in [0, 1] to (3, H/scale, W/scale), all that is drawn following from `seed`."""
-    rng = np.random.default_rng(seed)
+def degrade_image(hr: Pixels, config: DegradationConfig, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """One image, (3, H, W) in [0, 1], to (3, H/scale, W/scale)."""
     draws = _Draws(rng, rng.uniform(*config.strength))
     image, (height, width) = hr, (side // config.scale for side in hr.shape[1:])
     if draws.hit(config.twice_chance):
@@ -107,17 +103,31 @@ def _blur_kernel(config: DegradationConfig, draws: _Draws, hr_px: float) -> Pixe
     return generalized_gaussian(distance)
 
 
-def _resizer(config: DegradationConfig, draws: _Draws) -> Image.Resampling:
-    first, *others = RESIZERS.values()
+def _resizer(config: DegradationConfig, draws: _Draws) -> str:
+    first, *others = RESIZERS
     return first if draws.hit(config.bicubic_chance) else others[draws.rng.integers(len(others))]
 
 
-def resized(image: Pixels, size: tuple[int, int], resizer: Image.Resampling) -> Pixels:
-    """(C, H, W) to (C, *size), antialiased; the extents stay the same, whatever the ratio."""
+def resized(image: Pixels, size: tuple[int, int], resizer: str) -> Pixels:
+    """(C, H, W) to (C, *size), antialiased; the extents stay the same, whatever the ratio. resizer: of `RESIZERS`."""
     if image.shape[1:] == size:
         return image
-    planes = [np.asarray(Image.fromarray(plane).resize(size[::-1], resizer)) for plane in image]
-    return np.stack(planes)
+    if resizer == "area":
+        return np.stack([_averaged(_averaged(plane, size[1]).T, size[0]).T for plane in image])
+    how = Image.Resampling[resizer.upper()]
+    return np.stack([np.asarray(Image.fromarray(plane).resize(size[::-1], how)) for plane in image])
+
+
+def _averaged(lines: Pixels, length: int) -> Pixels:
+    """Means over equal parts of each line, (N, L) to (N, length); a sample on a border counts in part in both.
+
+    Not Pillow's BOX, which gives such samples to one side whole: edges would move by up to half a pixel.
+    """
+    borders = np.linspace(0, lines.shape[1], length + 1)
+    whole = np.minimum(borders.astype(int), lines.shape[1] - 1)
+    sums = np.pad(lines.cumsum(axis=1, dtype=np.float64), ((0, 0), (1, 0)))
+    at_borders = sums[:, whole] + (borders - whole) * lines[:, whole]
+    return np.asarray(np.diff(at_borders, axis=1) * (length / lines.shape[1]), np.float32)
 
 
 def _noise(image: Pixels, config: DegradationConfig, draws: _Draws) -> Pixels:

@@ -19,7 +19,8 @@ SURFACE = {
     ),
     "degrade": (
         "-o/--output images -i/--input --noise-source --per-image --seed --method -m/--model --sigma --patch-variance "
-        "--cleanup --realism-report --overwrite --max-pixels --workers --device/-g --offline --json -q/--quiet"
+        "--degradation-preset --degradation --cleanup --realism-report --overwrite --max-pixels --workers --device/-g "
+        "--offline --json -q/--quiet"
     ),
     "train": (
         "-o/--output --track --fidelity --hr --lr --data --val --val-lr --val-hr --check --target --start-from "

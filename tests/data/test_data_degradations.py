@@ -1,11 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from ddnsr_cli.data import degradations
 from ddnsr_cli.data.compression import Compression
-from ddnsr_cli.data.degradation_config import DegradationConfig
-from ddnsr_cli.data.degradations import degrade
+from ddnsr_cli.data.degradation_config import PRESETS, DegradationConfig
+from ddnsr_cli.data.degradations import RESIZERS, degrade
 from ddnsr_cli.data.synthetic_noise import draw_noise
 from ddnsr_cli.errors import ConfigError
 
@@ -207,7 +210,7 @@ def test_shrinking_draws_among_four():
     for image, found in zip(images, lr, strict=True):
         kinds += [
             name
-            for name in ("BICUBIC", "BILINEAR", "BOX", "LANCZOS")
+            for name in ("BICUBIC", "BILINEAR", "BOX", "LANCZOS")  # of a whole ratio, BOX is exact
             if np.abs(np.array(image.resize((8, 8), Image.Resampling[name])) - found).max() <= 1
         ]
     assert len(kinds) == 60
@@ -283,6 +286,149 @@ def test_the_draw_does_not_touch_the_generators_of_others():
     assert np.random.get_state()[1].tolist() == before[1]
 
 
+def test_what_an_image_draws_does_not_depend_on_the_others():
+    """Its place in the batch does: it is its number in the draws."""
+    hr, drawn = textured(), PRESETS["photo"]
+    alone = degrade(hr[:2], drawn, np.random.default_rng(3))
+    others = hr.clone()
+    others[0] = 0.5
+    among = degrade(others, drawn, np.random.default_rng(3))
+    assert torch.equal(among[1], alone[1])
+
+
+def blob(px=128, sigma=8.0, at=(58.3, 70.9)):
+    """A round spot on gray, (1, 3, px, px); `at`: its middle, in pixels from the image's corner."""
+    y, x = (torch.arange(px) + 0.5 - middle for middle in at)
+    return (0.3 + 0.35 * torch.exp(-(y[:, None] ** 2 + x**2) / (2 * sigma**2))).expand(1, 3, px, px).contiguous()
+
+
+def middle(lr):
+    """Of the spot in (N, 3, h, w) levels: (N, 2), LR pixels from the corner."""
+    weight = (lr.double().mean(dim=1) - 0.3 * 255).clamp(min=3) - 3  # what ringing leaves far away has no say
+    places = torch.arange(lr.shape[-1]).double() + 0.5
+    mass = weight.sum(dim=(1, 2))
+    return torch.stack([(weight.sum(dim=2) @ places) / mass, (weight.sum(dim=1) @ places) / mass], dim=1)
+
+
+@pytest.mark.parametrize("name", RESIZERS)
+@pytest.mark.parametrize("size", [(0.5, 1.0), (1.0, 3.0)])
+def test_nothing_is_shifted_whatever_size_lies_between(monkeypatch, name, size):
+    monkeypatch.setattr(degradations, "RESIZERS", (name, name))
+    hr = blob().expand(40, -1, -1, -1)
+    filters = {"blur_chance": 1.0, "ring_chance": 0.5, "sharpen_chance": 0.5}
+    shift = middle(degraded(hr, twice_chance=1.0, size=size, **filters)) - torch.tensor((58.3, 70.9)) / 4
+    assert shift.abs().mean() < 0.02
+    assert shift.abs().max() < 0.06
+
+
+def test_compression_shifts_nothing_on_average():
+    hr = blob().expand(80, -1, -1, -1)
+    changes = {"jpeg_chance": 1.0, "webp_chance": 0.5, "jpeg_quality": (50, 95)}
+    shift = middle(degraded(hr, twice_chance=1.0, **changes)) - torch.tensor((58.3, 70.9)) / 4
+    assert shift.mean(dim=0).abs().max() < 0.05
+
+
+@pytest.mark.parametrize(("shape", "size"), [((48, 80), (0.5, 0.5)), ((16, 200), (0.9, 0.9)), ((64, 64), (3.0, 3.0))])
+def test_two_passes_end_at_the_size_of_lr(shape, size):
+    lr = degraded(torch.rand(3, 3, *shape), twice_chance=1.0, size=size)
+    assert lr.shape == (3, 3, shape[0] // 4, shape[1] // 4)
+
+
+def test_a_size_below_lr_loses_detail_and_one_above_hardly():
+    hr = textured(crops=4, px=128)
+    detail = [degraded(hr, twice_chance=1.0, size=(size, size)).float().std().item() for size in (0.5, 0.8, 3.9)]
+    assert detail[0] < 0.8 * detail[1]
+    assert detail[2] == pytest.approx(degraded(hr).float().std().item(), rel=0.1)
+
+
+def edge_width(lr):
+    """Standard deviation of an edge's derivative, LR pixels; the edge is upright."""
+    spread = lr.double().mean(dim=(0, 1, 2)).diff()
+    spread /= spread.sum()
+    place = torch.arange(len(spread)).double()
+    return ((spread * (place - (spread * place).sum()).square()).sum()).sqrt().item()
+
+
+def test_blur_has_the_same_width_in_hr_pixels_in_both_passes():
+    hr = torch.full((1, 3, 128, 256), 0.2)
+    hr[..., 128:] = 0.8
+    twice = {"twice_chance": 1.0, "size": (2.0, 2.0)}
+    blur = {"blur_chance": 1.0, "blur_sigma": (3.0, 3.0)}
+    added = edge_width(degraded(hr, **twice, **blur)) ** 2 - edge_width(degraded(hr, **twice)) ** 2
+    assert added == pytest.approx(2 * (3 / 4) ** 2, rel=0.05)
+
+
+def test_a_share_of_images_goes_through_two_passes():
+    hr = textured(crops=200, px=32)
+    same = (degraded(hr) == degraded(hr, twice_chance=0.3, size=(0.5, 0.5))).flatten(1).all(1).sum().item()
+    assert 200 * 0.6 < same < 200 * 0.8
+
+
+def test_strength_bounds_noise_and_compression_of_an_image_together():
+    harm = {"noise_sigma": (0, 20), "jpeg_chance": 1.0, "jpeg_quality": (10, 95), "blur_chance": 1.0}
+    weak = degraded(flat(crops=40), **harm, strength=(0.1, 0.1)).float()
+    strong = degraded(flat(crops=40), **harm).float()
+    assert weak.std(dim=(1, 2, 3)).max() < 2.3
+    assert strong.std(dim=(1, 2, 3)).max() > 6
+    full = degraded(textured(px=64), jpeg_chance=1.0, jpeg_quality=(10, 100), strength=(0.0, 0.0)).float()
+    assert (full - degraded(textured(px=64)).float()).abs().mean() < 30  # quality 100: chroma alone is halved
+
+
+def test_sharpening_leaves_halos_of_brightness_only():
+    hr = torch.full((1, 3, 64, 128), 0.4)
+    hr[:, :, :, 64:] = torch.tensor((0.7, 0.6, 0.5))[:, None, None]
+    plain = degraded(hr, scale=1).float()
+    sharp = degraded(hr, scale=1, sharpen_chance=1.0, sharpen_amount=(1, 1), sharpen_radius=(1, 1)).float()
+    luma = torch.tensor((0.299, 0.587, 0.114))
+    step = (luma * torch.tensor((0.3, 0.2, 0.1))).sum() * 255
+    # Half of a sampled Gaussian of sigma 1 and half its middle tap: what is taken away beside an edge.
+    beside = step * (1 - 0.5 * (1 + 0.3989))
+    assert (sharp - plain)[0, :, 32, 64].tolist() == pytest.approx([beside.item()] * 3, abs=1.01)
+    assert (sharp - plain)[0, :, 32, 63].tolist() == pytest.approx([-beside.item()] * 3, abs=1.01)
+    assert torch.equal(sharp[..., :50], plain[..., :50])
+
+
+def test_ringing_swings_on_both_sides_of_an_edge():
+    hr = torch.full((1, 3, 64, 128), 0.3)
+    hr[..., 64:] = 0.7
+    rung = degraded(hr, scale=1, ring_chance=1.0, ring_cutoff=(0.5, 0.5)).float()[0, 0, 32] / 255
+    assert rung.max() > 0.7 + 0.4 * 0.035
+    assert rung.min() < 0.3 - 0.4 * 0.035
+
+
+def noise_of(preset, value=0.45, crops=400):
+    """Standard deviation of each image of one gray, levels."""
+    lr = degrade(flat(value, crops=crops, px=96), PRESETS[preset], np.random.default_rng(0)).float()
+    return lr.std(dim=(2, 3)).mean(dim=1)
+
+
+@pytest.mark.parametrize(
+    ("preset", "at_most"), [("photo", (1, 5, 16, 26)), ("mild", (4, 7, 11, 12)), ("track1", (7, 9, 12, 13))]
+)
+def test_presets_have_the_noise_they_promise(preset, at_most):
+    """Quartiles and 95 %, within a third."""
+    found = noise_of(preset).quantile(torch.tensor((0.25, 0.5, 0.9, 0.99)))
+    assert (found < torch.tensor(at_most) * 1.15).all()
+    assert found[1] > {"photo": 1.5, "mild": 3, "track1": 7}[preset]
+
+
+def test_track_1_is_bicubic_and_noise_alone():
+    hr = textured(crops=40, px=64)
+    made = replace(PRESETS["track1"], noise_sigma=(0.0, 0.0))
+    assert torch.equal(degrade(hr, made, np.random.default_rng(0)), degraded(hr))
+    assert 3.7 < noise_of("track1").min() < 5
+    assert 0.02 < neighbours(degrade(flat(), PRESETS["track1"], np.random.default_rng(1)).float()) < 0.4
+
+
+def test_photos_differ_widely_and_many_are_mild():
+    hr = textured(crops=1, px=96).expand(120, -1, -1, -1) * 0.3 + 0.3
+    hr = torch.nn.functional.avg_pool2d(hr, 5, stride=1, padding=2)
+    made, plain = degrade(hr, PRESETS["photo"], np.random.default_rng(0)).float(), degraded(hr[:1]).float()
+    error = (made - plain).abs().mean(dim=(1, 2, 3))
+    assert (error < 3).float().mean() > 0.2
+    assert (error > 8).float().mean() > 0.1
+
+
 @pytest.mark.parametrize(
     "nonsense",
     [
@@ -297,8 +443,14 @@ def test_the_draw_does_not_touch_the_generators_of_others():
         {"jpeg_quality": (40, 101)},
         {"coarse_chance": float("nan")},
         {"chroma_width": (0.0, 2.0)},
+        {"twice_chance": 1.5},
+        {"size": (0.0, 2.0)},
+        {"strength": (0.0, 1.2)},
+        {"ring_cutoff": (0.5, 1.1)},
+        {"sharpen_radius": (0.0, 1.0)},
+        {"plateau_chance": 0.6, "generalized_chance": 0.6},
     ],
 )
 def test_draws_that_mean_nothing_are_refused(nonsense):
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=next(iter(nonsense)) if len(nonsense) == 1 else "plateau_chance"):
         DegradationConfig(**nonsense)

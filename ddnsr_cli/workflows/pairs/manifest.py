@@ -5,11 +5,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from ddnsr_cli.config import changed_options, options_to_json
 from ddnsr_cli.errors import ConfigError, ImageWriteError
 from ddnsr_cli.files import atomic_path, is_there, sha256_of
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 MANIFEST = "manifest.jsonl"
 HR, LR = "hr", "lr"
@@ -34,6 +37,9 @@ class PairSettings:
 
     patch_variance: float | None
     """Limit given for noise patches, levels squared; None: found in each photo, or another method."""
+
+    degradation: dict[str, Any] | None
+    """All settings of the classical method, as they are read from JSON; None for other methods."""
 
     model_sha256: str | None
     """Of the degrader's file; None for other methods."""
@@ -206,6 +212,13 @@ class Manifest:
         return ImageWriteError(f"{self.path} cannot be written ({error.strerror or error}). Free space, or another -o.")
 
 
+def as_in_json(options: "DataclassInstance") -> dict[str, Any]:
+    """Options with lists for tuples: what was read from a manifest is compared with it."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value for name, value in options_to_json(options).items()
+    }
+
+
 def _line(record: PairRecord) -> bytes:
     values = options_to_json(record)
     return json.dumps({"name": values.pop("name"), **dict(sorted(values.items()))}).encode() + b"\n"
@@ -229,7 +242,7 @@ def _parsed(line: bytes) -> PairRecord | None:
 @cache
 def _kinds() -> dict[str, Any]:
     """What each field of a record is, for isinstance."""
-    return get_type_hints(PairRecord) | {"noise_crop": tuple | None}
+    return get_type_hints(PairRecord) | {"noise_crop": tuple | None, "degradation": dict | None}
 
 
 def _is_inside(name: str) -> bool:

@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddnsr_cli.data.baselines import add_gaussian, shrink_bicubic, whole_levels
+from ddnsr_cli.data.degradation_config import DegradationConfig
+from ddnsr_cli.data.degradations import degrade_image
 from ddnsr_cli.data.noise import NoiseCrop, NoisePicture, draw_crop
 from ddnsr_cli.data.noise_patches import PatchLimits, noise_field, smooth_patches
 from ddnsr_cli.degrading import Levels, LevelsInMemory, OnTile, TiledDegrader
@@ -59,6 +61,17 @@ def gaussian(sigma: float) -> Method:
 
     def make(hr: Levels, rng: np.random.Generator, _on_tile: OnTile) -> Made:
         return Made(lr=whole_levels(add_gaussian(shrink_bicubic(hr), sigma, rng)))
+
+    return make
+
+
+def by_rule(config: DegradationConfig) -> Method:
+    """Blur, resizing, noise and compression of one draw for the whole image."""
+
+    def make(hr: Levels, rng: np.random.Generator, _on_tile: OnTile) -> Made:
+        planes = np.ascontiguousarray(hr.transpose(2, 0, 1), np.float32)
+        planes /= 255
+        return Made(lr=np.ascontiguousarray(degrade_image(planes, config, rng).transpose(1, 2, 0)))
 
     return make
 

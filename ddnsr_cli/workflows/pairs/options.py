@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ddnsr_cli.data.degradation_config import DegradationConfig
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.images.read import MAX_PIXELS
 
-MethodName = Literal["learned", "bicubic", "gaussian", "patches"]
+MethodName = Literal["learned", "bicubic", "gaussian", "patches", "classical"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,9 @@ class DegradeOptions:
     patch_variance: float | None = None
     """Largest variance of a noise patch, levels squared; None: found in each photo."""
 
+    degradation: DegradationConfig | None = None
+    """Of the classical method, which needs it: what is drawn for each image."""
+
     report: Path | None = None
     """HTML page that compares the LR pictures with the noisy photos."""
 
@@ -55,8 +59,9 @@ class DegradeOptions:
             )
         if self.sigma is not None and not 0 <= self.sigma <= 255:
             raise ConfigError(f"--sigma lies in 0..255, got {self.sigma}.")
-        own = {"learned": ("--model", self.model), "gaussian": ("--sigma", self.sigma)}
+        own: dict[str, tuple[str, object]] = {"learned": ("--model", self.model), "gaussian": ("--sigma", self.sigma)}
         own["patches"] = ("--patch-variance", self.patch_variance)
+        own["classical"] = ("--degradation-preset or --degradation", self.degradation)
         for method, (option, value) in own.items():
             if value is not None and method != self.method:
                 raise ConfigError(f"{option} is for --method {method}, and the method is {self.method}. Drop one.")

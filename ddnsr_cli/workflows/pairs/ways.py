@@ -13,8 +13,8 @@ from ddnsr_cli.errors import ConfigError, WeightsError
 from ddnsr_cli.files import is_there
 from ddnsr_cli.registry import read_registry
 from ddnsr_cli.weights import FoundWeights, find_weights
-from ddnsr_cli.workflows.pairs.manifest import PairSettings
-from ddnsr_cli.workflows.pairs.methods import Learned, Method, Patches, bicubic, gaussian
+from ddnsr_cli.workflows.pairs.manifest import PairSettings, as_in_json
+from ddnsr_cli.workflows.pairs.methods import Learned, Method, Patches, bicubic, by_rule, gaussian
 from ddnsr_cli.workflows.pairs.options import DegradeOptions
 from ddnsr_cli.workflows.pairs.sources import NoisePhotos
 
@@ -51,6 +51,9 @@ def choose_way(photos: NoisePhotos | None, options: DegradeOptions, download: Pr
         assert photos is not None  # the options have checked themselves
         limits = PatchLimits(most_variance=options.patch_variance)
         return _classical_way(Patches(photos, limits), photos, options)
+    if options.method == "classical":
+        assert options.degradation is not None  # as before
+        return _classical_way(by_rule(options.degradation), None, options)
     return _classical_way(bicubic if options.method == "bicubic" else gaussian(_sigma(options)), None, options)
 
 
@@ -117,6 +120,7 @@ def _settings(options: DegradeOptions, photos: NoisePhotos | None, *, model_sha2
         cleanup=options.cleanup,
         sigma=_sigma(options) if options.method == "gaussian" else None,
         patch_variance=options.patch_variance,
+        degradation=as_in_json(options.degradation) if options.degradation else None,
         model_sha256=model_sha256,
         noise_set_sha256=photos.sha256 if photos else None,
     )
