@@ -3,16 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ddnsr_cli.data.degradation_config import DegradationConfig
 from ddnsr_cli.data.filters import Pixels
 
-LEAST_PHOTONS = 1e-6  # at mid gray: keeps noise of no strength defined
-MOST_PHOTONS = 1e6
+MOST_PHOTONS = 1e6  # of white: a quarter of a level of noise is less than rounding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +26,8 @@ class Noise:
 
     def on(self, lr: Pixels) -> Pixels:
         """The noise of an image (3, H, W) in [0, 1], to be added to it."""
-        variance = (1 - self.shot) + self.shot * 2 * np.clip(lr, 0, 1)  # equals 1 at mid gray
-        return np.asarray(self.sigma * np.sqrt(variance) * self.field, np.float32)
+        variance = (1 - self.shot) + (2 * self.shot) * np.clip(lr, 0, 1)  # equals 1 at mid gray
+        return np.asarray(np.sqrt(variance) * self.field * np.float32(self.sigma))
 
 
 def draw_noise(
@@ -48,8 +44,9 @@ def draw_noise(
         grain = rng.uniform(*config.coarse_sigma)
         common, own = coarsened(common, grain), coarsened(own, grain * rng.uniform(*config.chroma_width))
         sigma *= rng.uniform(*config.coarse_level)
-    field = np.sqrt(gray_share) * common + np.sqrt(1 - gray_share) * own
-    return Noise(field=field.astype(np.float32), shot=shot, sigma=sigma)
+    field = own * np.float32((1 - gray_share) ** 0.5)
+    field += common * np.float32(gray_share**0.5)
+    return Noise(field=field, shot=shot, sigma=sigma)
 
 
 def photon_noise(image: Pixels, sigma: float, rng: np.random.Generator, *, gray: bool = False) -> Pixels:
@@ -57,7 +54,7 @@ def photon_noise(image: Pixels, sigma: float, rng: np.random.Generator, *, gray:
 
     sigma: standard deviation at mid gray, of 1. gray: brightness is counted instead of each channel.
     """
-    photons = np.clip(0.25 / max(sigma, 1e-9) ** 2, LEAST_PHOTONS, MOST_PHOTONS) * 2  # of white
+    photons = min(0.5 / max(sigma, 1e-9) ** 2, MOST_PHOTONS)  # of white
     light = np.clip(image.mean(axis=0, keepdims=True) if gray else image, 0, 1)
     return np.asarray(rng.poisson(light * photons) / photons - light, np.float32)
 
@@ -68,13 +65,18 @@ def coarsened(noise: Pixels, sigma: float) -> Pixels:
     It has unit variance again.
     """
     reach = max(2, min(round(2.5 * sigma), min(noise.shape[-2:]) // 4))
-    axis = torch.arange(2.0 * reach + 1) - reach
-    line = torch.exp(-0.5 * (axis / sigma) ** 2)
-    line /= line.square().sum().sqrt()
-    field = F.pad(torch.from_numpy(noise)[:, None], (reach,) * 4, mode="reflect")
-    return _numpy(F.conv2d(F.conv2d(field, line[None, None, None]), line[None, None, :, None])[:, 0])
+    line = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    line /= np.sqrt(np.square(line).sum())
+    padded = np.pad(noise, ((0, 0), (reach, reach), (reach, reach)), mode="reflect")
+    across = _weighed_sum(padded, line, axis=2)
+    return _weighed_sum(across, line, axis=1)
 
 
-def _numpy(field: Tensor) -> NDArray[np.float32]:
-    result: NDArray[np.float32] = field.numpy()
-    return result
+def _weighed_sum(image: Pixels, line: NDArray[np.float64], *, axis: int) -> Pixels:
+    """Of an image's parts that are shifted along an axis; shorter there by the length of `line` less 1."""
+    image = np.moveaxis(image, axis, 0)
+    length = len(image) - len(line) + 1
+    result = np.zeros((length, *image.shape[1:]), np.float32)
+    for first, weight in enumerate(line.astype(np.float32)):
+        result += weight * image[first : first + length]
+    return np.moveaxis(result, 0, axis)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,9 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from ddnsr_cli.cli.degradation_options import DegradationPreset
+from ddnsr_cli.config import options_to_json
+from ddnsr_cli.data.degradation_config import PRESETS
 from ddnsr_cli.training.snapshot import load_snapshot
 
 SIZES = {"--features": 4, "--blocks": 1, "--growth": 2, "--batch": 4, "--crop": 32, "--workers": 0}
@@ -135,10 +139,27 @@ def test_degradations_of_no_use_are_told(ddnsr, photos, tmp_path, given, parts):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("name", list(DegradationPreset))
+def test_a_preset_is_taken_and_refined(ddnsr, photos, tmp_path, name):
+    words = ["train", "--fidelity", "--hr", photos, *SMALL, "--steps", 1, "-o", tmp_path / "run"]
+    done = ddnsr(*words, "--degradation-preset", name, "--degradation", "noise_sigma=0,3")
+    assert done.code == 0, done.err
+    options = json.loads((tmp_path / "run/options.json").read_text())["degradation"]
+    expected = options_to_json(replace(PRESETS[name], noise_sigma=(0.0, 3.0)))
+    assert options == json.loads(json.dumps(expected))
+
+
+def test_each_preset_has_its_word():
+    assert {str(name) for name in DegradationPreset} == PRESETS.keys()
+
+
 def test_degradations_are_for_lr_partners_made_on_the_way(ddnsr, photos, tmp_path):
     words = ("--degradation", "jpeg_chance=1", "-o", tmp_path / "run")
     assert_refused(ddnsr("train", "--fidelity", "--hr", photos, "--lr", photos, *words), 2, "--degradation", "--lr")
     assert_refused(ddnsr("train", "--track", 2, "--hr", photos, "--lr", photos, *words), 2, "belongs to --fidelity")
+    preset = ("--degradation-preset", "photo", "-o", tmp_path / "run")
+    assert_refused(ddnsr("train", "--track", 2, "--hr", photos, "--lr", photos, *preset), 2, "belongs to --fidelity")
+    assert_refused(ddnsr("train", "--fidelity", "--hr", photos, "--lr", photos, *preset), 2, "--degradation", "--lr")
 
 
 def test_validation_scores_are_logged(ddnsr, photos, photo, tmp_path):

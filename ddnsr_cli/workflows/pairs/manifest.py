@@ -252,4 +252,6 @@ def _is_inside(name: str) -> bool:
 
 
 def _short(value: object) -> str:
+    if isinstance(value, dict):
+        return f"{len(value)} settings"
     return f"{value[:8]}..." if isinstance(value, str) and len(value) == 64 else str(value)

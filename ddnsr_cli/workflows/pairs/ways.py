@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ddnsr_cli.checkpoint import load_degrader
@@ -19,6 +19,7 @@ from ddnsr_cli.workflows.pairs.options import DegradeOptions
 from ddnsr_cli.workflows.pairs.sources import NoisePhotos
 
 CLASSICAL_BYTES = 128 << 20  # what a classical method takes beside the picture
+BY_RULE_BYTES = 3 << 29  # the same of the chain of degradations, which holds a picture whole: 62 bytes a pixel of 24 MP
 
 SIGMA = 8.0  # levels of 255: Track 1 of NTIRE 2020
 Progress = Callable[[int, int], None]
@@ -53,7 +54,7 @@ def choose_way(photos: NoisePhotos | None, options: DegradeOptions, download: Pr
         return _classical_way(Patches(photos, limits), photos, options)
     if options.method == "classical":
         assert options.degradation is not None  # as before
-        return _classical_way(by_rule(options.degradation), None, options)
+        return replace(_classical_way(by_rule(options.degradation), None, options), bytes_each=BY_RULE_BYTES)
     return _classical_way(bicubic if options.method == "bicubic" else gaussian(_sigma(options)), None, options)
 
 

@@ -54,7 +54,7 @@ def test_the_manifest_says_where_all_comes_from(make, scene, small_degrader):
         )
 
 
-@pytest.mark.parametrize("method", ["learned", "gaussian", "patches"])
+@pytest.mark.parametrize("method", ["learned", "gaussian", "patches", "classical"])
 def test_workers_free_memory_and_time_change_no_byte(make, scene, monkeypatch, method):
     words = ("--per-image", 2, *(() if method == "learned" else ("--method", method)))
     assert make("first", *words, "--workers", 1).code == 0
@@ -126,6 +126,39 @@ def test_bicubic_has_no_noise_and_gaussian_as_much_as_asked(make, scene):
     assert np.abs(plain).max() <= 0.51
     assert [three.std(), eight.std()] == pytest.approx([3, 8], rel=0.03)
     assert records(scene / "three")[0]["noise_source"] is None
+
+
+def test_the_classical_method_draws_each_pair_by_its_preset(make, scene):
+    Image.fromarray(np.full((400, 400, 3), 128, np.uint8)).save(scene / "hr/flat.png")
+    exact = ("--degradation", "noise_sigma=6,6", "--degradation", "coarse_chance=0")
+    words = ("--method", "classical", "--degradation-preset", "track1", *exact)
+    assert make("pairs", *words, "--per-image", 2, noise=None).code == 0
+    one, two = (pixels(scene / f"pairs/lr/flat_{variant}.png") for variant in (1, 2))
+    assert one.shape == (100, 100, 3)
+    assert [one.std(), two.std()] == pytest.approx([6, 6], rel=0.05)
+    assert not np.array_equal(one, two)
+    row = records(scene / "pairs")[0]
+    assert (row["method"], row["degradation"]["noise_sigma"], row["degradation"]["jpeg_chance"]) == (
+        "classical",
+        [6.0, 6.0],
+        0.0,
+    )
+    again = make("pairs", *words, "--per-image", 2, noise=None)
+    assert (again.code, again.out) == (0, "")
+    assert "8 pairs were there already" in again.err
+    other = make("pairs", *words, "--degradation", "noise_sigma=5,6", "--per-image", 2, noise=None)
+    refused(other, 2, "degradation.noise_sigma [6.0, 6.0] -> [5.0, 6.0]")
+    refused(make("pairs", "--method", "bicubic", "--per-image", 2, noise=None), 2, "settings -> None")
+
+
+def test_a_picture_of_any_shape_goes_through_two_passes(make, scene):
+    words = ("--degradation-preset", "photo", "--degradation", "twice_chance=1")
+    assert make("pairs", "--method", "classical", *words, noise=None).code == 0
+    assert {row["name"]: pixels(scene / "pairs/lr" / row["name"]).shape for row in records(scene / "pairs")} == {
+        "a.png": (12, 16, 3),
+        "b.png": (10, 12, 3),
+        "deep/c.png": (9, 30, 3),
+    }
 
 
 def test_patches_bring_the_noise_of_the_photo(make, scene):

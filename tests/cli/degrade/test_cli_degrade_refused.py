@@ -109,6 +109,8 @@ def test_what_cannot_be_made_is_told_before_any_work(make, ddnsr, scene, small_d
     refused(make("pairs", "--method", "bicubic", "-m", small_degrader), 2, "--model")
     refused(make("pairs", "--sigma", 3), 2, "--sigma is for --method gaussian")
     refused(make("pairs", "--method", "gaussian", "--sigma", "nan"), 2, "--sigma")
+    refused(make("pairs", "--degradation-preset", "photo"), 2, "--degradation-preset", "--method classical")
+    refused(make("pairs", "--method", "classical", "--degradation", "noise=3"), 2, "--degradation knows", "noise_sigma")
     refused(make("pairs", "--method", "patches", "--patch-variance", 0), 2, "above 0")
     refused(make("pairs", "--realism-report", scene / "gone/r.html"), 4, "gone/r.html")
     refused(make("pairs", noise="gone"), 3, "gone")
