@@ -30,7 +30,8 @@ def degrade(hr: Tensor, config: DegradationConfig, rng: np.random.Generator) -> 
     """
     seeds = rng.integers(2**63, size=len(hr))
     made = [
-        degrade_image(image.numpy(), config, np.random.default_rng(seed)) for image, seed in zip(hr, seeds, strict=True)
+        degrade_image(image.float().numpy(), config, np.random.default_rng(seed))
+        for image, seed in zip(hr, seeds, strict=True)
     ]
     return torch.from_numpy(np.stack(made))
 

@@ -9,6 +9,7 @@ from ddnsr_cli.data import degradations
 from ddnsr_cli.data.compression import Compression
 from ddnsr_cli.data.degradation_config import PRESETS, DegradationConfig
 from ddnsr_cli.data.degradations import RESIZERS, degrade
+from ddnsr_cli.data.filters import bell, filtered, generalized_gaussian, plateau
 from ddnsr_cli.data.synthetic_noise import draw_noise
 from ddnsr_cli.errors import ConfigError
 
@@ -370,8 +371,33 @@ def test_strength_bounds_noise_and_compression_of_an_image_together():
     strong = degraded(flat(crops=40), **harm).float()
     assert weak.std(dim=(1, 2, 3)).max() < 2.3
     assert strong.std(dim=(1, 2, 3)).max() > 6
-    full = degraded(textured(px=64), jpeg_chance=1.0, jpeg_quality=(10, 100), strength=(0.0, 0.0)).float()
-    assert (full - degraded(textured(px=64)).float()).abs().mean() < 30  # quality 100: chroma alone is halved
+    best, least = (
+        degraded(textured(), jpeg_chance=1.0, jpeg_quality=(low, 95), strength=(0.0, 0.0)) for low in (95, 10)
+    )
+    assert torch.equal(best, least)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kernel"),
+    [
+        ({}, generalized_gaussian(bell((3.0, 3.0), 0.0))),
+        ({"generalized_chance": 1.0, "generalized_beta": (4, 4)}, generalized_gaussian(bell((3.0, 3.0), 0.0), 4)),
+        ({"plateau_chance": 1.0, "plateau_beta": (1.5, 1.5)}, plateau(bell((3.0, 3.0), 0.0), 1.5)),
+    ],
+)
+def test_blur_is_of_the_kernel_asked_for(changes, kernel):
+    hr = textured(crops=1)
+    blurred = degraded(hr, scale=1, blur_chance=1.0, blur_sigma=(3, 3), **changes)[0].numpy().astype(float)
+    assert np.abs(blurred - 255 * filtered(hr[0].numpy(), kernel)).max() < 0.51
+
+
+def test_a_share_of_kernels_is_as_wide_both_ways():
+    """An impulse blurred is the kernel itself: the same turned by a quarter where it is round."""
+    hr = torch.zeros(100, 3, 33, 33)
+    hr[..., 16, 16] = 1
+    made = degraded(hr, scale=1, blur_chance=1.0, blur_sigma=(0.5, 2.0), isotropic_chance=0.4).int()
+    round_ones = ((made - made.rot90(dims=(2, 3))).abs().flatten(1).max(1).values <= 1).sum().item()
+    assert 25 < round_ones < 60
 
 
 def test_sharpening_leaves_halos_of_brightness_only():
