@@ -39,11 +39,11 @@ from ddnsr_cli.workflows.evaluation.ranks import FORMAT, Ranking, read_ranking
 WIDTH_PX, SIDE_PX = 1560, 448
 DRAW = "draw"
 
-BETTER = {"psnr": log, "niqe": lambda niqe: -niqe, "lpips": lambda lpips: -lpips, "noise_left": lambda left: -left}
-"""How good a figure is: the larger, the better."""
+MORE, LESS = ("psnr", "crisp"), ("niqe", "lpips", "noise_left", "lattice")
+"""Figures of which more, or less, is better."""
 
-WANTS_ONE = ("edges", "low", "mid", "high", "detail")
-WANTS_ZERO = ("speckle", "worms", "lattice")
+WANTS_ONE = ("edges", "coarse", "low", "mid", "high", "detail")
+WANTS_ZERO = ("speckle", "worms")
 
 
 def make_sheets(
@@ -170,8 +170,8 @@ def _signs(rankings: Sequence[Ranking], first: int, second: int) -> list[tuple[s
 def agreement(rankings: Sequence[Ranking], figures: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
     """Markdown: on how many decided votes each figure says the same, the most agreeing first.
 
-    Each figure is taken as it is (more is better), and in its meaning where it has one: LPIPS, say, turned round,
-    ratios to the truth by how near they are to 1. figures: model -> case -> figure, as in `quality.json`.
+    Of figures without a better side more is taken as better, and ratios to the truth also by how near they are to 1.
+    figures: model -> case -> figure, as in `quality.json`.
     """
     agreed: dict[str, list[bool]] = {}
     for ranking in rankings:
@@ -192,8 +192,9 @@ def _decided(ranks: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _goodness(figures: Mapping[str, float]) -> dict[str, float]:
-    found = {f"{name}, more": value for name, value in figures.items() if name not in BETTER}
-    found |= {name: better(figures[name]) for name, better in BETTER.items() if name in figures}
+    found = {name: figures[name] for name in MORE if name in figures}
+    found |= {name: -figures[name] for name in LESS if name in figures}
+    found |= {f"{name}, more": value for name, value in figures.items() if name not in found}
     found |= {f"{name}, near 1": -abs(log(max(figures[name], 1e-6))) for name in WANTS_ONE if name in figures}
     return found | {f"{name}, near 0": -abs(figures[name]) for name in WANTS_ZERO if name in figures}
 

@@ -41,7 +41,7 @@ from ddnsr_cli.workflows.upscaling.options import LookOptions, UpscaleListener, 
 from ddnsr_cli.workflows.upscaling.pixels import enlarge_picture
 
 BORDER_PX = 4
-VERSION = 2
+VERSION = 5
 """Of the figures: those of another version are measured again, from the images that are there."""
 
 DIGITS = {"psnr": 2, "lpips": 3, "niqe": 2, "noise_left": 3, "detail": 3}

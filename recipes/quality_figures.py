@@ -4,6 +4,7 @@ All are measured on the luma (BT.601, 16 to 235), in levels of 255. Images are (
 """
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, maximum_filter
 
@@ -17,17 +18,23 @@ EDGE_SHARE = 0.1
 """Of the pixels, those with the truth's steepest gradients."""
 
 CALM_SHARE = 0.5
-"""Of the image, where the truth has the weakest gradients: what is crisp there is not of the truth."""
+"""Of the image, where gradients are weakest: what stands out there is hardly of the scene."""
 
-BANDS = {"low": (1 / 16, 1 / 8), "mid": (1 / 8, 1 / 4), "high": (1 / 4, 1 / 2)}
-"""Cycles per pixel. `low` is the finest that the input holds, `mid` and `high` are invented."""
+CRISP_SIGMA = 2.0
+
+BANDS = {"coarse": (1 / 64, 1 / 16), "low": (1 / 16, 1 / 8), "mid": (1 / 8, 1 / 4), "high": (1 / 4, 1 / 2)}
+"""Cycles per pixel. `coarse` and `low` are in the input, `low` barely; `mid` and `high` are invented."""
 
 TILE_PX = 32
+TILE_WINDOW = np.outer(np.hanning(TILE_PX), np.hanning(TILE_PX))
+MOSTLY = 0.8
+"""Share of a tile that is calm."""
 
 
 def against_truth(sr: Rgb8, truth: Rgb8, *, crop_px: int) -> dict[str, float]:
-    """`edges`, `low`, `mid`, `high`: gradient on the truth's edges and amplitude by frequency, over the truth's (1: as
-    crisp, below: softer). `speckle`, `worms`, `lattice`: what calm parts hold more than the truth's (0: no more)."""
+    """`edges`, `coarse`, `low`, `mid`, `high`: gradient on the truth's edges and amplitude by frequency, over the
+    truth's (1: as crisp, below: softer). `speckle`, `worms`: what calm parts hold more than the truth's.
+    """
     ours, theirs = (_luma(image, crop_px) for image in (sr, truth))
     calm = _calm(theirs)
     return {
@@ -35,16 +42,23 @@ def against_truth(sr: Rgb8, truth: Rgb8, *, crop_px: int) -> dict[str, float]:
         **{name: _amplitude(ours, band) / _amplitude(theirs, band) for name, band in BANDS.items()},
         "speckle": _speckle(ours, calm) - _speckle(theirs, calm),
         "worms": _coherence(ours, calm) - _coherence(theirs, calm),
-        "lattice": _peaks(ours, calm) - _peaks(theirs, calm),
     }
 
 
 def by_itself(sr: Rgb8, *, crop_px: int) -> dict[str, float]:
-    """`steep`: mean gradient of the steepest tenth, levels per pixel. `fine`: amplitude above 1/4 cycle per pixel."""
+    """`crisp`: root mean square of the gradient over its mean, after a Gaussian of 2 pixels: high where edges are steep
+    and all else is smooth, low in haze, grain and worms. `lattice`: how far single waves stand out in the calm half.
+    `steep`: mean gradient of the steepest tenth, levels per pixel. `fine`: amplitude above 1/4 cycle per pixel, levels.
+    """
     luma = _luma(sr, crop_px)
-    steepness = _gradient(luma)
+    steepness, smoother = _gradient(luma), _gradient(gaussian_filter(luma, CRISP_SIGMA))
     steep = steepness >= np.quantile(steepness, 1 - EDGE_SHARE)
-    return {"steep": float(steepness[steep].mean()), "fine": _amplitude(luma, BANDS["high"])}
+    return {
+        "crisp": float(np.sqrt(np.square(smoother).mean()) / max(smoother.mean(), 1e-9)),
+        "lattice": _peaks(luma),
+        "steep": float(steepness[steep].mean()),
+        "fine": _amplitude(luma, BANDS["high"]),
+    }
 
 
 def _luma(image: Rgb8, crop_px: int) -> Plane:
@@ -76,9 +90,9 @@ def _amplitude(luma: Plane, band: tuple[float, float]) -> float:
     return float(np.sqrt(power[chosen].sum() / luma.size / np.square(window).sum()))
 
 
-def _calm(truth: Plane) -> Mask:
-    """Where the truth's gradients, smoothed over some ten pixels, are weakest."""
-    energy = np.sqrt(gaussian_filter(np.square(_gradient(truth)), 5.0))
+def _calm(luma: Plane) -> Mask:
+    """Where gradients, smoothed over some ten pixels, are weakest."""
+    energy = np.sqrt(gaussian_filter(np.square(_gradient(luma)), 5.0))
     calm: Mask = energy <= np.quantile(energy, CALM_SHARE)
     return calm
 
@@ -102,19 +116,19 @@ def _coherence(luma: Plane, calm: Mask) -> float:
     return float(one_way[calm].sum() / max(energy[calm].sum(), 1e-9))
 
 
-def _peaks(luma: Plane, calm: Mask) -> float:
-    """How far the strongest wave of a tile stands above the others of about its length, mean over calm tiles; log."""
-    window = np.outer(np.hanning(TILE_PX), np.hanning(TILE_PX))
-    ring = np.rint(TILE_PX * np.hypot(np.fft.fftfreq(TILE_PX)[:, None], np.fft.rfftfreq(TILE_PX))).astype(int)
-    found = []
-    for top in range(0, luma.shape[0] - TILE_PX + 1, TILE_PX // 2):
-        for left in range(0, luma.shape[1] - TILE_PX + 1, TILE_PX // 2):
-            part = (slice(top, top + TILE_PX), slice(left, left + TILE_PX))
-            if calm[part].mean() > 0.8:
-                power = np.square(np.abs(np.fft.rfft2((luma[part] - luma[part].mean()) * window)))
-                found.append(max(_peak(power[ring == radius]) for radius in range(4, TILE_PX // 2)))
-    return float(np.log(found).mean()) if found else 0.0
+def _tiles(plane: Plane | Mask) -> Plane:
+    """(H, W) to (n, 32, 32), half overlapping."""
+    step = TILE_PX // 2
+    return sliding_window_view(plane, (TILE_PX, TILE_PX))[::step, ::step].reshape(-1, TILE_PX, TILE_PX)
 
 
-def _peak(power: Plane) -> float:
-    return float(power.max() / (np.median(power) + 1e-6))
+def _peaks(luma: Plane) -> float:
+    """How far the strongest wave of a tile stands above the others of about its length; log, mean over calm tiles."""
+    tiles, calm = _tiles(luma), _tiles(_calm(luma)).mean((1, 2))
+    chosen = tiles[calm >= min(MOSTLY, calm.max())]
+    waves = np.fft.rfft2((chosen - chosen.mean((1, 2), keepdims=True)) * TILE_WINDOW)
+    power = np.square(np.abs(waves)) + np.square(TILE_WINDOW).sum() / 12  # and the noise of rounding to whole levels
+    ring = np.rint(TILE_PX * np.hypot(np.fft.fftfreq(TILE_PX)[:, None], np.fft.rfftfreq(TILE_PX)))
+    rings = [power[:, ring == radius] for radius in range(4, TILE_PX // 2)]
+    peaks = np.max([of_length.max(axis=1) / np.median(of_length, axis=1) for of_length in rings], axis=0)
+    return float(np.log(peaks).mean())

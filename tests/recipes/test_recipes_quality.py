@@ -91,29 +91,40 @@ def softened(sigma):
 
 def test_figures_of_the_truth_itself():
     found = against_truth(PHOTO, PHOTO, crop_px=4)
-    assert found == {"edges": 1, "low": 1, "mid": 1, "high": 1, "speckle": 0, "worms": 0, "lattice": 0}
+    assert found == {"edges": 1, "coarse": 1, "low": 1, "mid": 1, "high": 1, "speckle": 0, "worms": 0}
 
 
 def test_softness_shows_in_edges_and_most_in_the_high_band():
     found = against_truth(softened(1.0), PHOTO, crop_px=4)
-    assert found["high"] < found["mid"] < found["low"] < 1
+    assert found["high"] < found["mid"] < found["low"] < found["coarse"] < 1
     assert found["edges"] < 0.8
     assert by_itself(softened(1.0), crop_px=4)["steep"] < by_itself(PHOTO, crop_px=4)["steep"]
 
 
-def test_grain_waves_and_stripes_in_calm_parts_are_told_apart():
+def on_a_soft_photo(layer):
+    return (softened(4.0) + layer[..., None]).clip(0, 255).astype(np.uint8)
+
+
+def test_grain_lattice_and_worms_in_calm_parts_are_told_apart():
     truth = softened(4.0)
     rows, columns = np.indices(truth.shape[:2])
-    noise = np.random.default_rng(0).normal(0, 4, truth.shape[:2])
-    lattice = 4 * np.sin(rows * 2 * np.pi / 5) + 4 * np.sin(columns * 2 * np.pi / 5)
-    worms = gaussian_filter(np.random.default_rng(1).normal(0, 60, truth.shape[:2]), (0.7, 6))
-    grain, lattice, worms = (
-        against_truth((truth + layer[..., None]).clip(0, 255).astype(np.uint8), truth, crop_px=4)
-        for layer in (noise, lattice, worms)
-    )
-    assert min(found["speckle"] for found in (grain, lattice, worms)) > 2
-    assert worms["worms"] > grain["worms"] + 0.3
-    assert lattice["lattice"] > grain["lattice"] + 1
+    grain = on_a_soft_photo(np.random.default_rng(0).normal(0, 4, truth.shape[:2]))
+    lattice = on_a_soft_photo(4 * np.sin(rows * 2 * np.pi / 5) + 4 * np.sin(columns * 2 * np.pi / 5))
+    worms = on_a_soft_photo(gaussian_filter(np.random.default_rng(1).normal(0, 60, truth.shape[:2]), (0.7, 6)))
+    to_truth = [against_truth(image, truth, crop_px=4) for image in (grain, lattice, worms)]
+    alone = [by_itself(image, crop_px=4)["lattice"] for image in (grain, lattice, worms)]
+    assert min(found["speckle"] for found in to_truth) > 2
+    assert to_truth[2]["worms"] > 0.1 > max(found["worms"] for found in to_truth[:2])
+    assert min(alone[1:]) > alone[0] + 4
+
+
+def test_crispness_falls_with_blur_and_grain_and_worms():
+    worms = gaussian_filter(np.random.default_rng(1).normal(0, 120, PHOTO.shape[:2]), (1.5, 6))[..., None]
+    grain = np.random.default_rng(0).normal(0, 25, PHOTO.shape)
+    spoilt = [softened(3.0), *((PHOTO + layer).clip(0, 255).astype(np.uint8) for layer in (grain, worms))]
+    crisp, *others = (by_itself(image, crop_px=4)["crisp"] for image in (PHOTO, *spoilt))
+    assert crisp > max(others) + 0.05
+    assert by_itself(np.full_like(PHOTO, 9), crop_px=4)["crisp"] == 0
 
 
 @pytest.fixture
@@ -137,9 +148,10 @@ def test_only_what_is_new_is_made(tmp_path, meter):
     both = measure(models, cases, store, meter)
     assert meter.calls == 4
     assert both["bicubic"]["noise8/a"] == first["bicubic"]["noise8/a"]
-    changed = [Case(set="noise8", name="a", make=lambda: Shown(lr=lr[::-1].copy(), truth=PHOTO[:160, :160]))]
-    measure(models[:1], changed, store, meter)
+    changed = [Case(set="noise8", name="a", make=lambda: Shown(lr=255 - lr, truth=PHOTO[:160, :160]))]
+    anew = measure(models[:1], changed, store, meter)
     assert meter.calls == 5
+    assert anew["bicubic"]["noise8/a"]["psnr"] == pytest.approx(255 - first["bicubic"]["noise8/a"]["psnr"], abs=1)
     table = markdown(both, "closing")
     assert "| ours |" in table
     assert "noise8 (2)" in table
