@@ -19,11 +19,13 @@ from ddnsr_cli import __version__
 from ddnsr_cli.config import options_from_json, options_to_json
 from ddnsr_cli.errors import ConfigError, WeightsError
 from ddnsr_cli.files import atomic_path
+from ddnsr_cli.foreign import load_foreign
 from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
-from ddnsr_cli.nets.layouts import LOADS, Config, OwnNet, build, read_layout
+from ddnsr_cli.nets.layouts import LOADS, Config, OtherNetworkError, OwnNet, build, read_layout
 from ddnsr_cli.nets.ncnn_reader import read_ncnn
 from ddnsr_cli.nets.ncnn_writer import MAGIC
 from ddnsr_cli.nets.rrdb import RRDBNet
+from ddnsr_cli.nets.sr_net import SrNet
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -40,37 +42,58 @@ _BROKEN_PICKLE = (
 )  # fmt: skip
 
 
-def load_sr_net(path: Path) -> tuple[OwnNet, dict[str, str]]:
+def load_sr_net(path: Path) -> tuple[SrNet, dict[str, str]]:
     """The network that enlarges of a checkpoint, in eval mode and without gradients, and the file's metadata.
+
+    As `load_own_net`, and networks of all other architectures where spandrel is installed.
+    Raises WeightsError as `load_own_net`.
+    """
+    if _kind(path) == "ncnn":
+        return load_own_net(path)
+    loaded, metadata = _read(path)
+    try:
+        return _built(*read_layout(loaded, path.name)), metadata
+    except OtherNetworkError as refusal:
+        return load_foreign(loaded, path.name, refusal), metadata
+
+
+def load_own_net(path: Path) -> tuple[OwnNet, dict[str, str]]:
+    """The RRDB or Compact network of a checkpoint, in eval mode and without gradients, and the file's metadata.
 
     Reads safetensors, whatever the name; pickles named .pth, .pt or .ckpt, of which nothing but tensors and plain
     containers is let in: no code of the file runs; and the text of an ncnn pair, with its .bin beside it. Sizes and
     layout are deduced (`nets.layouts`). Metadata is what a safetensors file says of itself, and empty for others.
     Raises WeightsError when the file is missing, damaged, unsafe or of another network.
     """
-    config, state, metadata = _read(path)
-    with torch.device("meta"):  # the random start would be thrown away
-        net = build(config)
-    net.load_state_dict(state, assign=True)
-    return net.eval().requires_grad_(False), metadata
-
-
-def _read(path: Path) -> tuple[Config, dict[str, Tensor], dict[str, str]]:
-    kind = _kind(path)
-    if kind == "ncnn":
-        return *_read_ncnn(path), {}
-    loaded, metadata = _read_safetensors(path) if kind == "safetensors" else (_read_pickle(path), {})
-    if DEGRADER_KEY in metadata:
-        raise WeightsError(f"{path.name} is a degrader, for ddnsr degrade: it does not enlarge. Name other weights.")
-    return *read_layout(loaded, path.name), metadata
+    if _kind(path) == "ncnn":
+        return _built(*_read_ncnn(path)), {}
+    loaded, metadata = _read(path)
+    return _built(*read_layout(loaded, path.name)), metadata
 
 
 def load_rrdb_net(path: Path) -> tuple[RRDBNet, dict[str, str]]:
     """The same, of what `ddnsr train` can learn with: RRDB networks. Raises WeightsError for a Compact one, too."""
-    net, metadata = load_sr_net(path)
+    net, metadata = load_own_net(path)
     if not isinstance(net, RRDBNet):
         raise WeightsError(f"{path.name} is a Compact network; training is for RRDB networks only. Name such weights.")
     return net, metadata
+
+
+def _read(path: Path) -> tuple[object, dict[str, str]]:
+    """What a file holds that is no ncnn text, and its metadata. Raises WeightsError for a degrader's, too."""
+    if _kind(path) != "safetensors":
+        return _read_pickle(path), {}
+    loaded, metadata = _read_safetensors(path)
+    if DEGRADER_KEY in metadata:
+        raise WeightsError(f"{path.name} is a degrader, for ddnsr degrade: it does not enlarge. Name other weights.")
+    return loaded, metadata
+
+
+def _built(config: Config, state: Mapping[str, Tensor]) -> OwnNet:
+    with torch.device("meta"):  # the random start would be thrown away
+        net = build(config)
+    net.load_state_dict(state, assign=True)
+    return net.eval().requires_grad_(False)
 
 
 def save_sr_net(path: Path, net: OwnNet, *, metadata: Mapping[str, str], half: bool) -> None:

@@ -54,7 +54,7 @@ class Upscaler:
         self._traits = net.traits
         halo_px = max(self._traits.halo_px, tiles.blend_px) if tiles.halo_px is None else tiles.halo_px
         self._halo_px = halo_px
-        self._tiles = replace(tiles, halo_px=halo_px)
+        self._tiles = replace(tiles, halo_px=halo_px, tile_px=tiles.tile_px if self._traits.tiles else None)
         self._largest_px = sys.maxsize  # what memory bore; learnt once, kept for the pictures that follow
 
     @property

@@ -33,7 +33,10 @@ class WindowRunner:
         self._tta = tta
         self._name = name
         self._said: set[str] = set()
+        self._memory_format = net.traits.memory_format
         self._wide = torch.promote_types(dtype, torch.float32)
+        if dtype not in (self._wide, *net.traits.half_formats):
+            dtype = self._wide
         self._wrong_half = ""
         with _room_for(name, device):
             self._full = _on_device(net, device, self._wide)
@@ -69,7 +72,7 @@ class WindowRunner:
     @torch.inference_mode()
     def _forward(self, net: SrNet, lr: Tensor) -> Tensor | None:
         """The SR window, or None when a value is not finite."""
-        batch = lr.unsqueeze(0).to(self.device, _input_dtype(net)).contiguous(memory_format=torch.channels_last)
+        batch = lr.unsqueeze(0).to(self.device, _input_dtype(net)).contiguous(memory_format=self._memory_format)
         sr = (self._mean_of_views(net, batch) if self._tta else net(batch)).to(self._wide)
         return sr[0].cpu() if bool(sr.isfinite().all()) else None
 
@@ -103,7 +106,7 @@ def _room_for(name: str, device: torch.device) -> Iterator[None]:
 def _on_device(net: SrNet, device: torch.device, dtype: torch.dtype) -> SrNet:
     narrow = device.type == "cpu" and dtype == torch.bfloat16
     moved: SrNet = copy.deepcopy(net).to(  # type: ignore[call-overload]
-        device, torch.float32 if narrow else dtype, memory_format=torch.channels_last
+        device, torch.float32 if narrow else dtype, memory_format=net.traits.memory_format
     )
     if narrow:
         narrow_blocks(moved)

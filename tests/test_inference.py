@@ -1,5 +1,6 @@
 import gc
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -117,6 +118,48 @@ def test_the_halo_of_a_compact_network_is_its_reach(small_compact, convs, scale)
     assert farthest() < 1e-13
     assert farthest(halo_px=reach) < 1e-13
     assert farthest(halo_px=reach - 1) > 1e-8
+
+
+class Apart(ShortNet):
+    """Says other things of itself."""
+
+    def __init__(self, **traits):
+        super().__init__()
+        self.said = traits
+
+    @property
+    def traits(self):
+        return replace(super().traits, **self.said)
+
+
+def test_a_network_that_needs_the_whole_image_gets_it():
+    lr = whole_numbers(67, 93)
+    assert upscaler(Apart(), 16).plan(67, 93).tiles > 1
+    assert upscaler(Apart(tiles=False), 16).plan(67, 93).tiles == 1
+    assert torch.equal(upscaler(Apart(tiles=False), 16).whole(lr), untiled(ShortNet(), lr))
+
+
+def test_windows_start_where_the_network_asks():
+    net = Apart(align=8)
+    plan = upscaler(net, 16).plan(67, 93)
+    assert plan.tiles > 1
+    assert all(span.start % 8 == 0 for span in (*plan.rows.spans, *plan.cols.spans))
+
+
+@pytest.mark.parametrize(("formats", "used"), [((), torch.float32), ((torch.float16,), torch.float16)])
+def test_half_precision_is_used_where_the_network_bears_it(formats, used):
+    assert upscaler(Apart(half_formats=formats), dtype=torch.float16).dtype == used
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_images_lie_in_memory_as_the_network_asks(layout):
+    class Asked(Apart):
+        def forward(self, lr):
+            assert lr.is_contiguous(memory_format=layout)
+            assert self.conv.weight.is_contiguous(memory_format=layout)
+            return super().forward(lr)
+
+    assert upscaler(Asked(memory_format=layout)).whole(whole_numbers(20, 20)).any()
 
 
 def test_a_blend_wider_than_the_reach_widens_the_halo(small_compact):

@@ -1,7 +1,6 @@
 """Other programs (chaiNNer, ComfyUI) load through spandrel: it must see in our files what we see, and compute the same.
 
-It runs in a process of its own, with a stand-in for torchvision: it imports two small functions of it, for networks
-that are not used here, and torchvision itself cannot be imported beside a PyTorch of another build.
+It runs in a process of its own: see tests/torchvision_stand_in.py.
 """
 
 import importlib.util
@@ -19,15 +18,10 @@ from ddnsr_cli.checkpoint import save_sr_net
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("spandrel") is None, reason="spandrel is not installed")
 
 PROGRAM = """
-import json, sys, types
+import json, sys
 from pathlib import Path
 
-stand_in = types.ModuleType("torchvision.transforms.functional")
-stand_in.InterpolationMode = stand_in.rotate = stand_in.normalize = None
-sys.modules["torchvision"] = types.ModuleType("torchvision")
-sys.modules["torchvision.transforms"] = types.ModuleType("torchvision.transforms")
-sys.modules["torchvision.transforms.functional"] = stand_in
-
+import torchvision_stand_in
 import spandrel
 import torch
 from ddnsr_cli.checkpoint import load_sr_net
@@ -52,7 +46,7 @@ def net(small_net):
 
 def compared(*paths):
     root = Path(__file__).parents[1]
-    env = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    env = os.environ | {"PYTHONPATH": f"{root}:{root / 'tests'}", "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", PROGRAM, *paths], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]

@@ -26,6 +26,11 @@ MAX_VALUES = 250_000_000  # 1 GB as float32, 15 times the field's largest; a cra
 STORED = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 LOADS = "What loads: RRDB networks of ESRGAN, BSRGAN (x4), RealSR and Real-ESRGAN (x4, x2, x1), and SRVGGNetCompact"
 
+
+class OtherNetworkError(WeightsError):
+    """The file is sound, as far as it was looked at, but its network is none of ours."""
+
+
 Config = RRDBConfig | CompactConfig
 """The sizes of a network that loads; its type tells which network."""
 
@@ -56,15 +61,13 @@ def read_layout(loaded: object, source: str) -> tuple[Config, dict[str, Tensor]]
     source: the file's name, for the messages.
     Raises WeightsError when it is another network, is incomplete, or has values that are not finite.
     """
-    found = _tensors(loaded, source)
+    found = named_tensors(loaded, source)
     compact = "body.0.weight" in found or all(_COMPACT.fullmatch(key) for key in found)
     named = found if compact else _renamed(found, source)
     config = (_compact_sizes if compact else _rrdb_sizes)(named, source)
     _check(named, config, source)
     state = {key: tensor.to(torch.float32, copy=True).contiguous() for key, tensor in named.items()}
-    for key, tensor in state.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise WeightsError(f"{source} holds values that are not finite in {key}: damaged. Fetch or save it anew.")
+    check_finite(state, source)
     return config, state
 
 
@@ -73,8 +76,20 @@ def build(config: Config) -> OwnNet:
     return CompactNet(config) if isinstance(config, CompactConfig) else RRDBNet(config)
 
 
-def _tensors(loaded: object, source: str) -> dict[str, Tensor]:
-    """The named tensors inside all nests, without a prefix."""
+def check_finite(tensors: Mapping[str, Tensor], source: str) -> None:
+    """Raises WeightsError, naming the tensor, when a value that was read is NaN or infinity."""
+    for key, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise WeightsError(
+                f"{source} holds values that are not finite in {_short(key)}: damaged. Fetch or save it anew."
+            )
+
+
+def named_tensors(loaded: object, source: str) -> dict[str, Tensor]:
+    """The named tensors inside all nests, without a prefix.
+
+    Raises WeightsError when there is something else, or more than any network has.
+    """
     for _ in range(DEPTH):
         inner = _opened(loaded)
         if inner is loaded:
@@ -121,7 +136,8 @@ def _renamed(found: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
     known = any(_BLOCK.match(key) for key in found) or any(key.startswith("body.0.rdb1.") for key in found)
     if odd is not None or not known:
         key = odd or next(iter(found))
-        raise WeightsError(f"{source} is {_guess(found)} (it holds {_short(key)} of {_shape(found[key])}). {LOADS}.")
+        what = f"{source} is {_guess(found)} (it holds {_short(key)} of {_shape(found[key])})"
+        raise OtherNetworkError(f"{what}. {LOADS}.")
     blocks = 1 + max((int(match[1]) for key in found if (match := _BLOCK.match(key))), default=-1)
     named = {_our_name(key, blocks): tensor for key, tensor in found.items()}
     if len(named) != len(found):
@@ -144,7 +160,7 @@ def _rrdb_sizes(named: Mapping[str, Tensor], source: str) -> RRDBConfig:
     """Channels, blocks, growth and scale, as the shapes tell them."""
     first, last, dense = (_kernel(named, f"{name}.weight", source) for name in ("conv_first", "conv_last", _DENSE))
     if last[0] != 3 or (scale := _scale(first[1])) is None:
-        raise WeightsError(
+        raise OtherNetworkError(
             f"{source} maps {first[1]} input to {last[0]} output channels; only RGB networks load: "
             f"3 input channels (x4), or 12 (x2) or 48 (x1) after a pixel-unshuffle, and 3 output channels."
         )
@@ -160,7 +176,7 @@ def _compact_sizes(named: Mapping[str, Tensor], source: str) -> CompactConfig:
     first, last = (_kernel(named, f"body.{number}.weight", source) for number in (0, layers - 1))
     scale = math.isqrt(last[0] // 3)
     if first[1] != 3 or last[0] != 3 * scale**2 or not 1 <= scale <= LARGEST_SCALE:
-        raise WeightsError(
+        raise OtherNetworkError(
             f"{source} maps {first[1]} input to {last[0]} output channels; only RGB Compact networks load: 3 input "
             f"channels, and 3 x scale x scale output channels, scale 1 to {LARGEST_SCALE}."
         )
@@ -182,7 +198,7 @@ def _scale(channels: int) -> int | None:
 
 def _kernel(named: Mapping[str, Tensor], key: str, source: str) -> tuple[int, ...]:
     if key not in named:
-        raise WeightsError(_incomplete(named, key, source))
+        raise _incomplete(named, key, source)
     shape = tuple(named[key].shape)
     if len(shape) != 4 or 0 in shape:
         raise WeightsError(f"{source} is no network that loads: {key} has the shape {shape}, not that of a 3x3 kernel.")
@@ -195,13 +211,13 @@ def _check(named: Mapping[str, Tensor], config: Config, source: str) -> None:
         expected = build(config).state_dict()
     for key, wanted in expected.items():
         if key not in named:
-            raise WeightsError(_incomplete(named, key, source))
+            raise _incomplete(named, key, source)
         if named[key].shape != wanted.shape:
             shapes = f"{_shape(named[key])}; {_said(config)} has {_shape(wanted)} there"
             raise WeightsError(f"{source}: {key} has the shape {shapes}. {LOADS}.")
         _check_stored(named[key], key, source)
     if extra := next((key for key in named if key not in expected), None):
-        raise WeightsError(
+        raise OtherNetworkError(
             f"{source} holds {_short(extra)} of {_shape(named[extra])}, which {_said(config)} has not. {LOADS}."
         )
 
@@ -212,13 +228,15 @@ def _check_stored(tensor: Tensor, key: str, source: str) -> None:
         raise WeightsError(f"{source}: {key} is stored as {kind}; only plain floating point loads.")
 
 
-def _incomplete(named: Iterable[str], key: str, source: str) -> str:
+def _incomplete(named: Iterable[str], key: str, source: str) -> WeightsError:
     if "body.0.weight" in named:
-        return f"{source} is no whole Compact network: it lacks {key}. {LOADS}."
+        return WeightsError(f"{source} is no whole Compact network: it lacks {key}. {LOADS}.")
     steps = _steps(set(named))
     if steps is not None and steps != 2:
-        return f"{source} is an RRDB network that doubles the size {steps} time(s), not twice: it lacks {key}. {LOADS}."
-    return f"{source} is no whole RRDB network: it lacks {key}. {LOADS}."
+        return OtherNetworkError(
+            f"{source} is an RRDB network that doubles the size {steps} time(s), not twice: it lacks {key}. {LOADS}."
+        )
+    return WeightsError(f"{source} is no whole RRDB network: it lacks {key}. {LOADS}.")
 
 
 def _steps(keys: set[str]) -> int | None:

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 
@@ -21,6 +22,15 @@ class SrTraits:
 
     align: int = 1
     """Windows start at its multiples, LR pixels: a network that folds squares of pixels folds the same ones then."""
+
+    tiles: bool = True
+    """False: it needs the whole image at once, as long as there is memory for that."""
+
+    half_formats: tuple[torch.dtype, ...] = (torch.float16, torch.bfloat16)
+    """In which of these it may be tried."""
+
+    memory_format: torch.memory_format = torch.channels_last
+    """How its weights and images lie in memory."""
 
 
 class SrNet(nn.Module):

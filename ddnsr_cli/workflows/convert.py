@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from ddnsr_cli.checkpoint import holds_degrader, load_degrader, load_sr_net, save_degrader, save_sr_net
+from ddnsr_cli.checkpoint import holds_degrader, load_degrader, load_own_net, save_degrader, save_sr_net
 from ddnsr_cli.errors import ConfigError, WeightsError
 from ddnsr_cli.export import save_ncnn, save_onnx
 from ddnsr_cli.nets.grow import grow_rrdb
@@ -37,7 +37,7 @@ def convert_weights(
         degrader, metadata = load_degrader(found.path)
         save_degrader(output, degrader, metadata=metadata, half=half)
         return files
-    net, metadata = load_sr_net(found.path)
+    net, metadata = load_own_net(found.path)
     _save(output, net, metadata=metadata, half=half)
     return files
 
@@ -57,8 +57,8 @@ def mix_weights(
         raise ConfigError(f"--share lies between 0 (all the first) and 1 (all the second), got {share:g}.")
     files = _output_files(output, half=half)
     first, second = (_found(name, offline=offline, on_progress=on_progress) for name in names)
-    net = load_sr_net(first.path)[0].float()
-    other, metadata = load_sr_net(second.path)
+    net = load_own_net(first.path)[0].float()
+    other, metadata = load_own_net(second.path)
     if isinstance(net, RRDBNet) and isinstance(other, RRDBNet):
         net = _grown_as_then(net, other.config, metadata)
     if net.config != other.config:

@@ -81,10 +81,10 @@ def main():
         for photo in photos:
             with torch.inference_mode():
                 sr, lr = net(photo)[0].numpy(), photo[0].numpy()
-            levels.append(drift(sr, lr, net.config.scale))
+            levels.append(drift(sr, lr, net.traits.scale))
             if name == given.models[0]:
                 for how, spoil in SPOILT.items():
-                    spoilt[how].append(drift(spoil(sr), lr, net.config.scale))
+                    spoilt[how].append(drift(spoil(sr), lr, net.traits.scale))
         show(name, levels)
     for how, levels in spoilt.items():
         show(f"  {how}", levels)

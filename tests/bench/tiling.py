@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ddnsr_cli.checkpoint import load_sr_net
+from ddnsr_cli.checkpoint import load_own_net
 from ddnsr_cli.device import choose_device
 from ddnsr_cli.images.tiles import TileConfig
 from ddnsr_cli.inference import Upscaler, network_bytes_per_px
@@ -40,7 +40,7 @@ PEAKS = (  # blocks and convolutions do not add to the peak
 
 
 def network(weights: Path | None) -> OwnNet:
-    return untrained(RRDBConfig(features=32, blocks=4, growth=16)) if weights is None else load_sr_net(weights)[0]
+    return untrained(RRDBConfig(features=32, blocks=4, growth=16)) if weights is None else load_own_net(weights)[0]
 
 
 def untrained(config: RRDBConfig) -> RRDBNet:
