@@ -33,8 +33,8 @@ def options_from_json(kind: type[Options], raw: Mapping[str, Any]) -> Options:
 def _value_from_json(hint: object, value: object) -> object:
     """JSON knows no tuples, no enums and no dataclasses: make them again from the field's type, `X | None` included."""
     for kind in (hint, *get_args(hint)):
-        if get_origin(kind) is tuple and isinstance(value, list):
-            return tuple(value)
+        if get_origin(kind) is tuple and isinstance(value, list | tuple):
+            return tuple(_value_from_json(get_args(kind)[0], item) for item in value)
         if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
             return options_from_json(kind, value)
         if isinstance(kind, type) and issubclass(kind, StrEnum) and isinstance(value, str):
@@ -45,7 +45,10 @@ def _value_from_json(hint: object, value: object) -> object:
 def changed_options(
     before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = ""
 ) -> dict[str, tuple[Any, Any]]:
-    """Dotted name -> (before, after) of every value that differs between two `options_to_json` results."""
+    """Dotted name -> (before, after) of every value that differs between two `options_to_json` results.
+
+    Options in a list have their place in it, from 1, as a name.
+    """
     changed: dict[str, tuple[Any, Any]] = {}
     for name in sorted(before.keys() | after.keys()):
         old, new = _plain(before.get(name)), _plain(after.get(name))
@@ -58,13 +61,18 @@ def changed_options(
 
 def unlike_names(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Dotted names that only one of two `options_to_json` results has, as of two versions; sorted."""
-    names = [f"{prefix}{name}" for name in before.keys() ^ after.keys()]
+    names = [f"{prefix}{name}" for name in before.keys() ^ after.keys() if not name.isdigit()]  # lists may grow
     for name in before.keys() & after.keys():
-        old, new = before[name], after[name]
+        old, new = _plain(before[name]), _plain(after[name])
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             names += unlike_names(old, new, f"{prefix}{name}.")
     return sorted(names)
 
 
 def _plain(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value
+    """Tuples as JSON has them, and lists of options by their places."""
+    if not isinstance(value, list | tuple):
+        return value
+    if any(isinstance(item, Mapping) for item in value):
+        return {str(place): item for place, item in enumerate(value, 1)}
+    return list(value)

@@ -79,7 +79,7 @@ def degrade(
 
     ddnsr degrade hr/ --noise-source noisy/ -o pairs/
 
-    Then, here or elsewhere: ddnsr train --fidelity --hr pairs/hr --lr pairs/lr -o runs/mine
+    Then, here or elsewhere: ddnsr train --pretrain --hr pairs/hr --lr pairs/lr -o runs/mine
 
     Run again, it goes on where it was.
     """

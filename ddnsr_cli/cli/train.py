@@ -8,31 +8,44 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ddnsr_cli.cli.degradation_options import Preset, Settings, degradation
+from ddnsr_cli.cli.degradation_options import Preset, Settings
 from ddnsr_cli.cli.options import Device, Offline, Quiet
 from ddnsr_cli.cli.train_requests import (
     Course,
+    Discriminator,
+    GanKind,
     Precision,
     Target,
-    fidelity_request,
+    chosen_discriminator,
     joint_options,
     joint_request,
     network_sizes,
+    paired_options,
+    paired_request,
     validation_folders,
+    with_losses,
+    with_sources,
 )
 from ddnsr_cli.cli.train_values import loss_weights, steps_of
 from ddnsr_cli.errors import ConfigError, DataError, OtherProcessError
 
 if TYPE_CHECKING:
     from ddnsr_cli.training.stop import StopRequest
-    from ddnsr_cli.workflows.train_fidelity import FidelityRequest
     from ddnsr_cli.workflows.train_joint import JointRequest
+    from ddnsr_cli.workflows.train_paired import PairedRequest
     from ddnsr_cli.workflows.training_run import Trained
 
 COPIES_S = 2.0  # torchrun hands on a Ctrl-C within milliseconds
-OF_TRACKS = {"data", "check", "target", "start_degrader", "l2", "ablation", "vgg", "lpips", "loss", "lead", "rehearse"}
-OF_TRACKS |= {"perceptual", "perceptual_weights", "as_authors", "compile_"}
-"""Parameters that the warm-up has no use for."""
+TRACKS_ONLY = {"data", "target", "start_degrader", "l2", "ablation", "lead", "rehearse", "compile_", "halve_at"}
+"""Parameters that pairs have no use for."""
+
+NOT_FOR_PRETRAINING = {"vgg", "perceptual", "perceptual_weights", "as_authors", "loss", "discriminator", "gan"}
+NOT_FOR_PRETRAINING |= {"sharpen_targets", "discriminator_first_steps", "discriminator_learning_rate"}
+"""Parameters of losses that the mean absolute error alone does not need."""
+
+PAIRS_ONLY = {"mix", "degradation_", "degradation_preset", "sharpen_targets", "discriminator_first_steps"}
+PAIRS_ONLY |= {"discriminator_learning_rate"}
+"""Parameters that a track has no use for."""
 
 DATA, METHOD, SIZES, COURSE, LOG = "Photos", "Method", "Network sizes", "Course", "Log"
 
@@ -41,18 +54,24 @@ def train(
     ctx: typer.Context,
     output: Annotated[Path, typer.Option("-o", "--output", help="Run folder; the same command resumes it.")],
     track: Annotated[
-        int | None, typer.Option(help="1: synthetic noise, VGG-style critic. 2: camera photos, PatchGAN critic.")
+        int | None, typer.Option(help="1: synthetic noise, VGG-style discriminator. 2: camera photos, PatchGAN.")
     ] = None,
-    fidelity: Annotated[
+    paired: Annotated[
         bool,
-        typer.Option("--fidelity", help="Instead of a track: mean absolute error on pairs, made on the way or ready."),
+        typer.Option("--paired", help="Instead of a track, learn from pairs by the losses of equation 2."),
+    ] = False,
+    pretrain: Annotated[
+        bool,
+        typer.Option("--pretrain", help="Instead of a track, learn from pairs by the mean absolute error alone."),
     ] = False,
     hr: Annotated[
         Path | None, typer.Option("--hr", help="Folder of clean, sharp photos, with sub-folders.", rich_help_panel=DATA)
     ] = None,
     lr: Annotated[
         Path | None,
-        typer.Option("--lr", help="Real noisy photos. With --fidelity: LR partners of --hr.", rich_help_panel=DATA),
+        typer.Option(
+            "--lr", help="Real noisy photos. For pairs, they are ready LR partners of --hr.", rich_help_panel=DATA
+        ),
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Instead of both: holds the NTIRE 2020 folders.", rich_help_panel=DATA)
@@ -65,6 +84,14 @@ def train(
     ] = None,
     val_hr: Annotated[
         Path | None, typer.Option(help="And of their HR partners, the same names.", rich_help_panel=DATA)
+    ] = None,
+    mix: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Pairs come from this source for its share, as in --mix photo=0.6; again for more. A source is a "
+            "preset, a folder of ready pairs, or a degrader, which takes noise from the photos of --lr.",
+            rich_help_panel=DATA,
+        ),
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Only look at the photos and tell what is wrong.", rich_help_panel=DATA)
@@ -80,7 +107,10 @@ def train(
         Path | None, typer.Option(help="The same for the degrader.", rich_help_panel=METHOD)
     ] = None,
     l2: Annotated[
-        bool, typer.Option("--l2", help="Reconstruct by squared error, no critic (appendix C).", rich_help_panel=METHOD)
+        bool,
+        typer.Option(
+            "--l2", help="Reconstruct by squared error, no discriminator (appendix C).", rich_help_panel=METHOD
+        ),
     ] = False,
     ablation: Annotated[
         str | None, typer.Option(help="A to E: a row of the paper's table 2.", rich_help_panel=METHOD)
@@ -93,7 +123,7 @@ def train(
         typer.Option(
             "--perceptual",
             "--perceptual-layer",
-            help="Perceptual loss: a VGG19 layer, or lpips-alex, -squeeze, -vgg.",
+            help="Images are compared by VGG19 layers, as in conv2_2=0.4,conv3_4=1, or lpips-alex, -squeeze, -vgg.",
             rich_help_panel=METHOD,
         ),
     ] = "conv5_4",
@@ -107,6 +137,28 @@ def train(
     loss: Annotated[
         list[str] | None,
         typer.Option(help="A loss weight, as in --loss pixel=0.1; again for more.", rich_help_panel=METHOD),
+    ] = None,
+    discriminator: Annotated[
+        Discriminator | None,
+        typer.Option(
+            help="HR images are judged by this discriminator. Default: the track's, or unet.", rich_help_panel=METHOD
+        ),
+    ] = None,
+    gan: Annotated[
+        GanKind | None,
+        typer.Option(
+            help="It compares images in this way. Default: relativistic on tracks, else plain.", rich_help_panel=METHOD
+        ),
+    ] = None,
+    sharpen_targets: Annotated[
+        bool,
+        typer.Option("--sharpen-targets", help="Targets are sharpened, as Real-ESRGAN's were.", rich_help_panel=METHOD),
+    ] = False,
+    discriminator_first_steps: Annotated[
+        int, typer.Option(min=0, help="The discriminator learns alone for so many steps first.", rich_help_panel=METHOD)
+    ] = 0,
+    discriminator_learning_rate: Annotated[
+        float | None, typer.Option(help="It learns at this constant rate. Default: 0.0001.", rich_help_panel=METHOD)
     ] = None,
     rehearse: Annotated[
         int, typer.Option(min=0, help="Steps that the degrader carries simulated noise.", rich_help_panel=METHOD)
@@ -156,21 +208,28 @@ def train(
 
     The method: ddnsr train --track 2 --hr clean/ --lr noisy/ -o runs/mine
 
-    A warm-up to begin from: ddnsr train --fidelity --hr clean/ -o runs/warm
+    To begin from: ddnsr train --pretrain --hr clean/ -o runs/warm
+
+    For photos of any origin: ddnsr train --paired --hr clean/ --degradation-preset photo --start-from
+    runs/warm/sr.safetensors -o runs/photo
 
     Then: ddnsr upscale -m runs/mine photo.jpg
 
     Ctrl-C finishes the step in hand and saves; the same command goes on from there.
     """
-    if fidelity == (track is not None):
-        raise ConfigError("Choose what to train: --track 1, --track 2, or --fidelity for a warm-up.")
-    if fidelity:
-        _refuse_what_tracks_take(ctx)
-    elif degradation_ or degradation_preset:
-        raise ConfigError("--degradation belongs to --fidelity; a track learns what its photos show. Leave it out.")
+    if (track is not None) + paired + pretrain != 1:
+        raise ConfigError("Choose what to train: --track 1, --track 2, --paired, or --pretrain.")
+    if track is None:
+        _refuse_given(ctx, TRACKS_ONLY, "belongs to --track; pairs have no use for it")
+        _refuse_given(ctx, NOT_FOR_PRETRAINING if pretrain else set(), "is not for --pretrain, which uses no such loss")
+    else:
+        _refuse_given(ctx, PAIRS_ONLY, "is for pairs; a track learns what its photos show")
     validation = validation_folders(val, val_lr, val_hr)
     from ddnsr_cli.data.stream import StreamConfig
-    from ddnsr_cli.training.options import Rhythm
+    from ddnsr_cli.nets.rrdb import RRDBConfig
+    from ddnsr_cli.training.options import LITE, Rhythm
+    from ddnsr_cli.workflows.judges import JudgeFiles
+    from ddnsr_cli.workflows.train_paired import plain_network
 
     stream = StreamConfig(batch=batch, crop_px=crop, seed=seed, workers=workers)
     rhythm = Rhythm(
@@ -181,65 +240,69 @@ def train(
         sample_steps=sample_every,
     )
     course = Course(steps=steps, rate=rate, rise=rise, halve_at=steps_of(halve_at), precision=precision)
+    judges = JudgeFiles(vgg=vgg, lpips=perceptual_weights, offline=offline)
     if track is None:
-        sizes = network_sizes((features, blocks, growth), lite=True)
-        if lr is not None and (degradation_ or degradation_preset):
-            raise ConfigError("--degradation is for LR partners made on the way; --lr gives ready ones. Leave one out.")
-        made = degradation(degradation_preset, degradation_)
-        request = fidelity_request((hr, lr), output, sizes, course, stream, validation, made)
-        _run_fidelity(replace(request, rhythm=rhythm, start_from=start_from, device=device), quiet=quiet)
+        sizes = network_sizes((features, blocks, growth), LITE if lite else plain_network(output, start_from))
+        options = paired_options(sizes, course, stream, pretrain=pretrain)
+        if not pretrain:
+            kinds = (discriminator, gan, (perceptual, as_authors))
+            options = with_losses(options, loss_weights(loss or []), kinds)
+            options = replace(
+                options,
+                sharpen_targets=sharpen_targets,
+                discriminator_first_steps=discriminator_first_steps,
+                discriminator_rate=(
+                    options.discriminator_rate if discriminator_learning_rate is None else discriminator_learning_rate
+                ),
+            )
+        rule = (degradation_preset, degradation_ or [])
+        options, sources = with_sources(options, (hr, lr), mix or [], rule)
+        request = paired_request(sources, output, options, validation)
+        request = replace(request, rhythm=rhythm, start_from=start_from, judges=judges, lpips=lpips, device=device)
+        _run(request, only_check=check, quiet=quiet)
         return
-    from ddnsr_cli.training.joint_options import Critic, FeatureLayers
-    from ddnsr_cli.workflows.judges import JudgeFiles
+    from ddnsr_cli.training.joint_options import FeatureLayers
 
-    sizes = network_sizes((features, blocks, growth), lite=lite)
-    options = joint_options(track, sizes, course, stream, lite=lite, l2=l2, ablation=ablation)
-    losses = replace(options.losses, **loss_weights(loss or []))
-    options = replace(
-        options,
+    sizes = network_sizes((features, blocks, growth), LITE if lite else RRDBConfig())
+    joint = joint_options(track, sizes, course, stream, lite=lite, l2=l2, ablation=ablation)
+    losses = replace(joint.losses, **loss_weights(loss or []))
+    joint = replace(
+        joint,
         layers=FeatureLayers(perceptual=perceptual, as_authors=as_authors),
-        critic=options.critic if losses.hr_adversarial else Critic.NONE,
+        discriminator=chosen_discriminator(discriminator or joint.discriminator, losses),
+        gan=gan.option if gan else joint.gan,
         losses=losses,
         rehearsal_steps=rehearse,
         lead_steps=lead,
         compiled=compile_,
     )
-    joint = joint_request((track, target), (hr, lr, data), output, options, validation)
-    joint = replace(
-        joint,
+    joint_asked = joint_request((track, target), (hr, lr, data), output, joint, validation)
+    joint_asked = replace(
+        joint_asked,
         rhythm=rhythm,
         start_from=start_from,
         start_degrader=start_degrader,
-        judges=JudgeFiles(vgg=vgg, lpips=perceptual_weights, offline=offline),
+        judges=judges,
         lpips=lpips,
         device=device,
     )
-    _run_joint(joint, only_check=check, quiet=quiet)
+    _run(joint_asked, only_check=check, quiet=quiet)
 
 
-def _refuse_what_tracks_take(ctx: typer.Context) -> None:
-    """Raises ConfigError for an option that the warm-up would not look at."""
+def _refuse_given(ctx: typer.Context, names: set[str], why: str) -> None:
+    """Raises ConfigError for an option that the kind of training would not look at."""
     for parameter in ctx.command.params:
         source = ctx.get_parameter_source(parameter.name or "")
-        if parameter.name in OF_TRACKS and source is not None and source.name == "COMMANDLINE":
-            raise ConfigError(f"{parameter.opts[0]} belongs to --track; --fidelity has no use for it. Leave it out.")
+        if parameter.name in names and source is not None and source.name == "COMMANDLINE":
+            raise ConfigError(f"{parameter.opts[0]} {why}. Leave it out.")
 
 
-def _run_fidelity(request: "FidelityRequest", *, quiet: bool) -> None:
-    from ddnsr_cli.cli.progress import training_view
-    from ddnsr_cli.training.stop import stop_on_signals
-    from ddnsr_cli.workflows.train_fidelity import train_fidelity
-
-    with stop_on_signals() as stop, training_view(quiet=quiet) as listener:
-        trained = train_fidelity(request, listener, stop)
-    _end(trained, stop)
-
-
-def _run_joint(request: "JointRequest", *, only_check: bool, quiet: bool) -> None:
+def _run(request: "PairedRequest | JointRequest", *, only_check: bool, quiet: bool) -> None:
     from ddnsr_cli.cli.progress import training_view
     from ddnsr_cli.training.stop import StopAsked, stop_on_signals
     from ddnsr_cli.training.world import joined_world
-    from ddnsr_cli.workflows.train_joint import train_joint
+    from ddnsr_cli.workflows.train_joint import JointRequest, train_joint
+    from ddnsr_cli.workflows.train_paired import train_paired
 
     if only_check:
         _check(request, quiet=quiet)
@@ -251,7 +314,10 @@ def _run_joint(request: "JointRequest", *, only_check: bool, quiet: bool) -> Non
             training_view(quiet=quiet or not world.is_first) as listener,
             stop_on_signals(copies_s=COPIES_S if several else 0.0) as stop,
         ):
-            trained = train_joint(request, listener, stop, world)
+            if isinstance(request, JointRequest):
+                trained = train_joint(request, listener, stop, world)
+            else:
+                trained = train_paired(request, listener, stop, world)
     except (OtherProcessError, StopAsked) as error:
         sys.exit(error.exit_code)
     _end(trained, stop, talks=world.is_first)
@@ -274,15 +340,17 @@ def _end(trained: "Trained", stop: "StopRequest", *, talks: bool = True) -> None
         sys.exit(DataError.exit_code)
 
 
-def _check(request: "JointRequest", *, quiet: bool) -> None:
+def _check(request: "PairedRequest | JointRequest", *, quiet: bool) -> None:
     from ddnsr_cli.cli.progress import training_view
-    from ddnsr_cli.workflows.joint_photos import examine, photo_sets
     from ddnsr_cli.workflows.teller import Teller
+    from ddnsr_cli.workflows.train_joint import JointRequest, check_joint
+    from ddnsr_cli.workflows.train_paired import check_paired
 
-    folders = (request.hr, request.lr)
     with training_view(quiet=quiet) as listener:
         teller = Teller(listener.note)
-        report = examine(folders, request.options, teller=teller, on_photo=listener.photo)
-    for line in report.summary():
+        if isinstance(request, JointRequest):
+            lines = check_joint(request, teller, listener)
+        else:
+            lines = check_paired(request, teller, listener)
+    for line in lines:
         typer.echo(line)
-    photo_sets(folders, request.target, request.options, teller)  # fails as a run would

@@ -1,20 +1,26 @@
 """What the command line of `ddnsr train` asks for, as the requests of its workflows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ddnsr_cli.cli.degradation_options import DegradationPreset
 from ddnsr_cli.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ddnsr_cli.data.degradation_config import DegradationConfig
     from ddnsr_cli.data.stream import StreamConfig
     from ddnsr_cli.nets.rrdb import RRDBConfig
     from ddnsr_cli.training.joint_options import JointOptions
+    from ddnsr_cli.training.paired_options import PairedOptions
     from ddnsr_cli.training.pieces import Precision as TrainPrecision
-    from ddnsr_cli.workflows.train_fidelity import FidelityRequest
+    from ddnsr_cli.training.reconstruction_options import Discriminator as TrainDiscriminator
+    from ddnsr_cli.training.reconstruction_options import GanKind as TrainGanKind
+    from ddnsr_cli.training.reconstruction_options import ReconstructionWeights
+    from ddnsr_cli.workflows.pair_sources import SourcePaths
     from ddnsr_cli.workflows.train_joint import JointRequest
+    from ddnsr_cli.workflows.train_paired import PairedRequest
 
 
 class Precision(StrEnum):
@@ -34,6 +40,28 @@ class Course:
     rise: int | None
     halve_at: tuple[int, ...] | None
     precision: Precision
+
+
+class Discriminator(StrEnum):
+    """The discriminator of HR images."""
+
+    VGG_STYLE = "vgg-style"
+    PATCH_GAN = "patchgan"
+    U_NET = "unet"
+
+
+class GanKind(StrEnum):
+    """How a discriminator compares real and made images."""
+
+    RELATIVISTIC = "relativistic"
+    PLAIN = "plain"
+
+    @property
+    def option(self) -> "TrainGanKind":
+        """As the options of a run name it; without torch, this module does not know them."""
+        from ddnsr_cli.training.reconstruction_options import GanKind as TrainGanKind
+
+        return TrainGanKind(self.value)
 
 
 class Target(StrEnum):
@@ -58,54 +86,95 @@ def validation_folders(val: Path | None, lr: Path | None, hr: Path | None) -> tu
     return find_pair_folders(val)
 
 
-def network_sizes(given: tuple[int | None, int | None, int | None], *, lite: bool) -> "RRDBConfig":
-    """The reconstruction network of (features, blocks, growth); None: as in the lite one or the paper's."""
-    from ddnsr_cli.nets.rrdb import RRDBConfig
-    from ddnsr_cli.training.options import LITE
-
-    plain = LITE if lite else RRDBConfig()
+def network_sizes(given: tuple[int | None, int | None, int | None], plain: "RRDBConfig") -> "RRDBConfig":
+    """The reconstruction network of (features, blocks, growth); None: as in the plain one."""
     features, blocks, growth = given
-    return RRDBConfig(features=features or plain.features, blocks=blocks or plain.blocks, growth=growth or plain.growth)
+    return replace(
+        plain, features=features or plain.features, blocks=blocks or plain.blocks, growth=growth or plain.growth
+    )
 
 
-def fidelity_request(
-    folders: tuple[Path | None, Path | None],
-    output: Path,
-    sizes: "RRDBConfig",
-    course: Course,
-    stream: "StreamConfig",
-    validation: tuple[Path | None, Path | None],
-    degradation: "DegradationConfig",
-) -> "FidelityRequest":
-    """The warm-up. folders: (hr, lr), lr only where pairs are ready. Raises ConfigError."""
-    from ddnsr_cli.training.options import FidelityOptions, ScheduleConfig
-    from ddnsr_cli.workflows.train_fidelity import FidelityRequest
+def paired_options(sizes: "RRDBConfig", course: Course, stream: "StreamConfig", *, pretrain: bool) -> "PairedOptions":
+    """What and how a paired run learns. pretrain: by the mean absolute error alone. Raises ConfigError."""
+    from ddnsr_cli.training.options import ScheduleConfig
+    from ddnsr_cli.training.paired_options import PairedOptions, PairSource, with_equation_2
 
-    hr, lr = folders
-    if hr is None:
-        raise ConfigError("The warm-up needs clean photos. Give their folder with --hr.")
-    plain = ScheduleConfig()
-    if course.halve_at is not None:
-        raise ConfigError("--halve-at belongs to --track; the warm-up's rate falls in a straight line. Leave it out.")
+    plain = ScheduleConfig() if pretrain else ScheduleConfig(peak=5e-5)
     schedule = ScheduleConfig(
         steps=course.steps or plain.steps,
         peak=plain.peak if course.rate is None else course.rate,
         rise_steps=plain.rise_steps if course.rise is None else course.rise,
     )
-    return FidelityRequest(
-        hr=hr,
-        lr=lr,
-        run=output,
-        options=FidelityOptions(
-            network=sizes,
-            stream=stream,
-            degradation=degradation,
-            schedule=schedule,
-            precision=_precision(course.precision),
-        ),
-        val_lr=validation[0],
-        val_hr=validation[1],
+    options = PairedOptions(
+        network=sizes,
+        stream=stream,
+        sources=(PairSource().of_scale(sizes.scale),),
+        schedule=schedule,
+        precision=_precision(course.precision),
     )
+    return options if pretrain else with_equation_2(options)
+
+
+def with_losses(
+    options: "PairedOptions",
+    weights: dict[str, float],
+    kinds: tuple[Discriminator | None, GanKind | None, tuple[str, bool]],
+) -> "PairedOptions":
+    """The options with other losses. weights: those given; kinds: (discriminator, GAN, (perceptual, as authors)).
+
+    Raises ConfigError.
+    """
+    from ddnsr_cli.training.reconstruction_options import PerceptualLayers, ReconstructionWeights
+
+    discriminator, gan, (perceptual, as_authors) = kinds
+    if odd := sorted(weights.keys() - vars(ReconstructionWeights()).keys()):
+        raise ConfigError(f"--loss {odd[0]} is the degrader's, which learns on a --track only. Leave it out.")
+    losses = replace(options.losses, **weights)
+    return replace(
+        options,
+        losses=losses,
+        layers=PerceptualLayers(perceptual=perceptual, as_authors=as_authors),
+        discriminator=chosen_discriminator(discriminator or options.discriminator, losses),
+        gan=gan.option if gan else options.gan,
+    )
+
+
+def chosen_discriminator(
+    discriminator: "Discriminator | TrainDiscriminator", losses: "ReconstructionWeights"
+) -> "TrainDiscriminator":
+    """The discriminator, none where its loss has no weight."""
+    from ddnsr_cli.training.reconstruction_options import Discriminator as TrainDiscriminator
+
+    return TrainDiscriminator(discriminator.value) if losses.hr_adversarial else TrainDiscriminator.NONE
+
+
+def with_sources(
+    options: "PairedOptions",
+    folders: tuple[Path | None, Path | None],
+    mix: Sequence[str],
+    rule: tuple[DegradationPreset | None, Sequence[str]],
+) -> tuple["PairedOptions", tuple["SourcePaths", ...]]:
+    """The options with the sources of pairs that are asked for, and where each lies.
+
+    folders: (hr, lr). mix: NAME=SHARE. rule: (preset, settings) of degradations made on the way. Raises ConfigError.
+    """
+    from ddnsr_cli.cli.pair_mixture import source_of, sources_of
+
+    given = sources_of(mix, folders, rule) if mix else [source_of(folders, rule)]
+    sources = tuple(source.of_scale(options.network.scale) for source, _ in given)
+    return replace(options, sources=sources), tuple(paths for _, paths in given)
+
+
+def paired_request(
+    sources: tuple["SourcePaths", ...],
+    output: Path,
+    options: "PairedOptions",
+    validation: tuple[Path | None, Path | None],
+) -> "PairedRequest":
+    """A paired run. validation: folders of (LR, HR) photos, or two times None."""
+    from ddnsr_cli.workflows.train_paired import PairedRequest
+
+    return PairedRequest(sources=sources, run=output, options=options, val_lr=validation[0], val_hr=validation[1])
 
 
 def joint_options(
@@ -119,11 +188,11 @@ def joint_options(
     ablation: str | None,
 ) -> "JointOptions":
     """What and how a joint run learns. lite: small networks beside the reconstruction one. Raises ConfigError."""
-    from ddnsr_cli.training.joint_options import ablated, small_helpers, track_options, without_critic
+    from ddnsr_cli.training.joint_options import ablated, small_helpers, track_options, without_discriminator
 
     options = replace(track_options(track), sr_net=sizes, stream=stream)
     options = small_helpers(options) if lite else options
-    options = without_critic(options) if l2 else options
+    options = without_discriminator(options) if l2 else options
     options = ablated(options, ablation.upper()) if ablation else options
     plain = options.schedule
     schedule = replace(

@@ -60,20 +60,21 @@ class DoctorOptions:
 
 def check_photos(
     hr: Path | None,
-    lr: Path,
+    lr: Path | None,
     *,
     options: DoctorOptions | None = None,
     on_photo: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Report:
-    """Everything that is wrong with two folders of photos.
+    """Everything that is wrong with two folders of photos, or with one.
 
-    hr: clean photos, or None when the target is made from `lr`. on_photo: (photos measured, photos to measure),
-    called from this thread. Raises DataError when a folder is missing or holds no photos.
+    hr: clean photos, or None when the target is made from `lr`. lr: noisy ones, or None when they are made from `hr`.
+    on_photo: (photos measured, photos to
+    measure), called from this thread. Raises DataError when a folder is missing or holds no photos.
     """
     chosen = options or DoctorOptions()
-    folders = {Role.LR: lr} if hr is None else {Role.HR: hr, Role.LR: lr}
+    folders = {role: folder for role, folder in ((Role.HR, hr), (Role.LR, lr)) if folder is not None}
     photos = {role: list_photos(folder) for role, folder in folders.items()}
-    if hr is not None and (same := _same_folder(hr, lr)):
+    if hr is not None and lr is not None and (same := _same_folder(hr, lr)):
         checked = {role: Checked(photos=len(paths), decoded=0) for role, paths in photos.items()}
         return Report(findings=(same,), checked=checked)
     facts = _all_facts(photos, chosen, on_photo)

@@ -1,14 +1,16 @@
-"""The critics: one score a picture (VGG-style) or one a patch (PatchGAN). Logits, no sigmoid.
+"""The discriminators: one score an image (VGG-style), a patch (PatchGAN) or a pixel (U-Net). Logits, no sigmoid.
 
 Batch norm is trained in training mode. The authors' code runs it in inference mode, by accident.
 """
 
 from dataclasses import dataclass
 
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from ddnsr_cli.errors import ConfigError
-from ddnsr_cli.nets.blocks import LEAKY_SLOPE
+from ddnsr_cli.nets.blocks import LEAKY_SLOPE, lrelu
 
 WIDEST = 512  # channels stop doubling here, as in ESRGAN
 HIDDEN = 100  # units of the dense layer before the score
@@ -95,6 +97,47 @@ class PatchGANDiscriminator(nn.Module):
         """See the class."""
         logits: Tensor = self.layers(image)
         return logits
+
+
+class UNetDiscriminator(nn.Module):
+    """Scores every pixel in the light of its surroundings: the discriminator of Real-ESRGAN (Wang et al. 2021).
+
+    Three halvings and three doublings with skips added between equal sizes; spectral norm on all convolutions but the
+    first and the last, which bounds how steep the scores can be. No batch norm: a score depends on its image alone.
+
+    Shape: (N, 3, H, W) -> (N, 1, H, W) logits, for H and W multiples of 8
+    """
+
+    def __init__(self, features: int = 64) -> None:
+        super().__init__()
+        f = features
+        self.first = nn.Conv2d(3, f, kernel_size=3, padding=1)
+        self.down = nn.ModuleList(_normed(f * 2**level, 2 * f * 2**level, kernel=4, stride=2) for level in range(3))
+        self.up = nn.ModuleList(_normed(2 * f * 2**level, f * 2**level) for level in (2, 1, 0))
+        self.refine = nn.ModuleList(_normed(f, f) for _ in range(2))
+        self.last = nn.Conv2d(f, 1, kernel_size=3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """See the class."""
+        x = lrelu(self.first(image))
+        skips = []
+        for conv in self.down:
+            skips.append(x)
+            x = lrelu(conv(x))
+        for conv in self.up:
+            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+            x = lrelu(conv(x)) + skips.pop()
+        for conv in self.refine:
+            x = lrelu(conv(x))
+        logits: Tensor = self.last(x)
+        return logits
+
+
+def _normed(in_channels: int, out_channels: int, *, kernel: int = 3, stride: int = 1) -> nn.Module:
+    """A convolution without bias whose largest singular value is held at 1."""
+    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding=1, bias=False)
+    normed: nn.Module = spectral_norm(conv)
+    return normed
 
 
 def _conv(in_channels: int, out_channels: int, *, kernel: int, stride: int, norm: bool) -> list[nn.Module]:

@@ -6,6 +6,7 @@ The weights come as an argument, under torchvision's names `features.N.weight` a
 import math
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -49,7 +50,8 @@ class VGG19Features(nn.Module):
     """RGB pictures to the features at some taps, all in one pass that ends at the deepest of them.
 
     Shape: (N, 3, H, W) in [0, 1] -> per tap (N, C, H / 2^b, W / 2^b) float32, b being the block less one (halves are
-    rounded down). The weights are frozen, gradients reach the pictures. Computes in float32 also under autocast.
+    rounded down). The weights are frozen, gradients reach the pictures. Computes in float32 also under autocast,
+    unless asked to follow it.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class VGG19Features(nn.Module):
         *,
         scales: Mapping[Tap, float] | None = None,
         normalise: bool = True,
+        autocast: bool = False,
         source: str = "The VGG19 file",
     ) -> None:
         """Take the layers up to the deepest tap; the rest of `state` is ignored.
@@ -67,7 +70,9 @@ class VGG19Features(nn.Module):
         scales: what the features of each tap are divided by, 1 when not given. With the means that `mean_activations`
         measures, losses have the same size whether the weights are of the original Caffe scale or of torchvision's.
         normalise: subtract ImageNet's mean and divide by its deviation first, as these weights were trained.
-        DDNSR's authors feed [0, 1] as it is; False does so. source: the file's name, for the messages.
+        DDNSR's authors feed [0, 1] as it is; False does so. autocast: compute in its number format
+        where it is on; three digits are enough where images differ as much as an SR image and its target do. source:
+        the file's name, for the messages.
         Raises WeightsError when the state ends before the deepest tap or is no VGG19, ValueError without taps or when
         `scales` does not hold a positive number for each.
         """
@@ -76,6 +81,7 @@ class VGG19Features(nn.Module):
         if not self.taps:
             raise ValueError("VGG19Features needs at least one tap.")
         self.scales = _checked_scales(self.taps, scales)
+        self.autocast = autocast
         deepest = max((tap.layer for tap in self.taps), key=LAYERS.__getitem__)
         _check_depth(state, deepest, source)
         with torch.device("meta"):  # a random start would be thrown away, and move the random state of a run
@@ -86,7 +92,7 @@ class VGG19Features(nn.Module):
 
     def forward(self, image: Tensor) -> dict[Tap, Tensor]:
         """See the class. Raises ValueError when `image` is not RGB batches, or a side would come to nothing."""
-        with full_precision(image):
+        with nullcontext() if self.autocast else full_precision(image):
             x = self.standardise(image)
             if min(image.shape[-2:]) < self.least_px:
                 raise ValueError(f"{tuple(image.shape)} is too small: sides of {self.least_px} px at least.")
@@ -102,7 +108,7 @@ class VGG19Features(nn.Module):
             before = self.features[str(index)](x)
             x = F.relu(before)  # not in place: a tap before it would change
             found |= {tap: x if tap.activated else before for tap in self.taps if tap.layer == layer}
-        return {tap: found[tap] / self.scales[tap] for tap in self.taps}
+        return {tap: found[tap].float() / self.scales[tap] for tap in self.taps}
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """The frozen networks through which the losses of a joint run compare pictures."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ddnsr_cli.losses.features import perceptual_loss
 from ddnsr_cli.nets.lpips import LPIPS
-from ddnsr_cli.nets.vgg19 import VGG19Features
+from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
 
 Difference = Callable[[Tensor, Tensor], Tensor]
 """(made, truth), both (N, 3, H, W) in [0, 1] -> a scalar; only `made` gets a gradient."""
@@ -27,18 +27,24 @@ class Eyes:
 
 @dataclass(frozen=True)
 class VggDifference:
-    """The perceptual loss of ESRGAN: features at one tap, those of the truth without a graph."""
+    """The perceptual loss of ESRGAN: features at one tap or several, those of the truth without a graph."""
 
     vgg: VGG19Features
+    weights: Mapping[Tap, float] | None = None
+    """Of each tap; None: 1."""
+
     squared: bool = False
     """The squares that DDNSR's authors take, instead of absolute differences."""
 
     def __call__(self, made: Tensor, truth: Tensor) -> Tensor:
         """See `Difference`."""
-        (tap,) = self.vgg.taps
         with torch.no_grad():
-            reference = self.vgg(truth)[tap]
-        return perceptual_loss(self.vgg(made)[tap], reference, squared=self.squared)
+            reference = self.vgg(truth)
+        terms = [
+            (self.weights or {}).get(tap, 1.0) * perceptual_loss(features, reference[tap], squared=self.squared)
+            for tap, features in self.vgg(made).items()
+        ]
+        return terms[0] if len(terms) == 1 else torch.stack(terms).sum()
 
 
 @dataclass(frozen=True)

@@ -5,28 +5,29 @@
     sr_fake  = sr_net(lr_fake.detach())                     perceptual, adversarial and pixel loss
 
 Li et al. 2023, section 3. All losses of a step are computed from the same weights; then each network takes its step.
-Before that, where asked for: the degrader rehearses, then it leads, with its critic.
+Before that, where asked for: the degrader rehearses, then it leads, with its discriminator.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddnsr_cli.config import options_to_json
-from ddnsr_cli.losses.adversarial import gan_disc_loss, gan_gen_loss, relativistic_disc_loss, relativistic_gen_loss
+from ddnsr_cli.losses.adversarial import gan_disc_loss, gan_gen_loss
 from ddnsr_cli.losses.carry import carry_loss
 from ddnsr_cli.losses.features import colour_loss, content_loss, content_reference, cycle_loss
+from ddnsr_cli.nets.degrader import Degrader
+from ddnsr_cli.nets.rrdb import RRDBNet
 from ddnsr_cli.nets.vgg19 import Tap
 from ddnsr_cli.training.ema import Ema
 from ddnsr_cli.training.eyes import Eyes
 from ddnsr_cli.training.joint_nets import fresh_nets
 from ddnsr_cli.training.joint_options import JointOptions
 from ddnsr_cli.training.pieces import mixed_precision, refuse_not_finite, to_floats
+from ddnsr_cli.training.reconstruction import ReconstructionLoss, belief, frozen
 from ddnsr_cli.training.rehearsal import Rehearsal, draw_rehearsal
 from ddnsr_cli.training.snapshot import Snapshot, adam_tensors, net_tensors, restore_adam, restore_net
 from ddnsr_cli.training.world import World, share_batch_statistics
@@ -46,7 +47,7 @@ class Made:
     """None when the cycle loss has no weight."""
 
     hr_logits: Tensor | None
-    """What the critic of HR pictures says of the real ones: both sides of its game need it. None without a game."""
+    """What the discriminator of HR images says of the real ones: both sides of its game need it. None without one."""
 
 
 class JointTrainer:
@@ -59,10 +60,13 @@ class JointTrainer:
         self.world = world
         self.nets = fresh_nets(options).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         share_batch_statistics(self.nets, world)
-        self.emas = {
+        self.emas: dict[str, Ema[RRDBNet] | Ema[Degrader]] = {
             "sr_net": Ema(self.nets.sr_net, options.ema_decay),
             "degrader": Ema(self.nets.degrader, options.ema_decay),
         }
+        self.reconstruction = ReconstructionLoss(
+            weights=options.losses, perceptual=eyes.hr, gan=options.gan, average=world.average
+        )
         self.optimizers = {
             name: torch.optim.Adam(net.parameters(), lr=options.schedule.rate, betas=(0.9, 0.999), fused=True)
             for name, net in self.nets.learners().items()
@@ -140,7 +144,7 @@ class JointTrainer:
                 seen = eyes(lr_real)[tap]
             terms["cycle"] = weights.cycle * cycle_loss(eyes(made.lr_cycle)[tap], seen)
         if self.nets.disc_lr is not None:
-            with _frozen(self.nets.disc_lr), self._mixed_precision():
+            with frozen(self.nets.disc_lr), self._mixed_precision():
                 logits = self.nets.disc_lr(made.lr_fake)
             terms["lr_adversarial"] = weights.lr_adversarial * gan_gen_loss(logits)
         return terms
@@ -154,40 +158,31 @@ class JointTrainer:
 
     def sr_losses(self, hr: Tensor, made: Made) -> dict[str, Tensor]:
         """Weighted terms of eq. 2, or of the L2 mode, those with weight 0 left out."""
-        weights = self.options.losses
-        terms: dict[str, Tensor] = {}
         if made.sr_fake is None:
-            return terms
-        if weights.pixel:
-            terms["pixel"] = weights.pixel * F.l1_loss(made.sr_fake, hr)
-        if weights.squared:
-            terms["squared"] = weights.squared * F.mse_loss(made.sr_fake, hr)
-        if self.eyes.hr is not None and weights.perceptual:
-            terms["perceptual"] = weights.perceptual * self.eyes.hr(made.sr_fake, hr)
+            return {}
+        terms = self.reconstruction.terms(made.sr_fake, hr)
         if self.nets.disc_hr is not None and made.hr_logits is not None:
-            with _frozen(self.nets.disc_hr), self._mixed_precision():
-                fake = self.nets.disc_hr(made.sr_fake)
-            terms["hr_adversarial"] = weights.hr_adversarial * relativistic_gen_loss(
-                made.hr_logits, fake, average=self.world.average
-            )
+            with frozen(self.nets.disc_hr), self._mixed_precision():
+                terms["hr_adversarial"] = self.reconstruction.adversarial(
+                    self.nets.disc_hr, made.sr_fake, made.hr_logits
+                )
         return terms
 
-    def critic_losses(self, lr_real: Tensor, made: Made) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """(losses, mean belief in [0, 1] that a picture is real) of the critics; made pictures enter detached."""
+    def discriminator_losses(self, lr_real: Tensor, made: Made) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """(losses, mean belief in [0, 1] that an image is real) of the discriminators; made images enter detached."""
         losses: dict[str, Tensor] = {}
         beliefs: dict[str, Tensor] = {}
         if self.nets.disc_lr is not None:
             with self._mixed_precision():
                 real, fake = self.nets.disc_lr(lr_real), self.nets.disc_lr(made.lr_fake.detach())
             losses["disc_lr"] = gan_disc_loss(real, fake)
-            beliefs |= {"disc_lr_real": _belief(real), "disc_lr_fake": _belief(fake)}
+            beliefs |= {"disc_lr_real": belief(real), "disc_lr_fake": belief(fake)}
         if self.nets.disc_hr is not None and made.sr_fake is not None and made.hr_logits is not None:
-            real = made.hr_logits
             with self._mixed_precision():
                 fake = self.nets.disc_hr(made.sr_fake.detach())
-            losses["disc_hr"] = relativistic_disc_loss(real, fake, average=self.world.average)
-            real_mean, fake_mean = self.world.average(real.detach()), self.world.average(fake.detach())
-            beliefs |= {"disc_hr_real": _belief(real - fake_mean), "disc_hr_fake": _belief(fake - real_mean)}
+            scores = self.reconstruction.scores(made.hr_logits, fake)
+            losses["disc_hr"] = scores.loss
+            beliefs |= {"disc_hr_real": scores.real_belief, "disc_hr_fake": scores.fake_belief}
         return losses, beliefs
 
     def start_from(self, name: str, net: nn.Module) -> None:
@@ -215,6 +210,25 @@ class JointTrainer:
         self.rate_factor = snapshot.numbers["rate_factor"]
         self.step = snapshot.step
 
+    @property
+    def averages(self) -> dict[str, RRDBNet | Degrader]:
+        """The averaged networks."""
+        return {name: ema.average for name, ema in self.emas.items()}
+
+    @torch.inference_mode()
+    def sample(self, lr_real: Tensor, hr: Tensor) -> dict[str, Tensor]:
+        """What the averaged networks make of crops in [0, 1], as titled columns of a sheet."""
+        sr_net, degrader = self.emas["sr_net"].average, self.emas["degrader"].average
+        lr_fake = degrader(hr, lr_real if self.options.dual_input else torch.zeros_like(lr_real))
+        lr_fake = lr_fake.clamp(0, 1).mul(255).round() / 255  # as a file would hold it
+        return {
+            "real LR": lr_real,
+            "SR of it": sr_net(lr_real),
+            "HR": hr,
+            "fake LR": lr_fake,
+            "SR of fake LR": sr_net(lr_fake),
+        }
+
     def _rehearsal(self, hr: Tensor) -> Rehearsal | None:
         """This process's share of what there is to carry; None when nothing is asked of it."""
         if not (self.rehearsing or self.options.losses.carry):
@@ -229,7 +243,7 @@ class JointTrainer:
         terms = self.degrader_losses(real, truth, made) | self.sr_losses(truth, made)
         if rehearsal is not None:
             terms["carry"] = self.carry_loss(truth, rehearsal)
-        losses, beliefs = self.critic_losses(real, made)
+        losses, beliefs = self.discriminator_losses(real, made)
         figures = _backward(terms | losses)
         drifts = {"lr_colour_drift": self._drift(made.lr_fake, content_reference(truth))}
         if made.sr_fake is not None:
@@ -284,20 +298,6 @@ def _backward(losses: dict[str, Tensor]) -> dict[str, float]:
     """Gradients in one pass: what a network learns from ends at detached pictures, so no loss reaches another."""
     torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
     return {name: loss.item() for name, loss in losses.items()}
-
-
-@contextmanager
-def _frozen(net: nn.Module) -> Iterator[None]:
-    """Inside, gradients pass through the network but not into it."""
-    net.requires_grad_(requires_grad=False)
-    try:
-        yield
-    finally:
-        net.requires_grad_(requires_grad=True)
-
-
-def _belief(logits: Tensor) -> Tensor:
-    return logits.detach().float().sigmoid().mean()
 
 
 def _float_or_none(picture: Tensor | None) -> Tensor | None:

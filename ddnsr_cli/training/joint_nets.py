@@ -4,20 +4,23 @@ import torch
 from torch import nn
 
 from ddnsr_cli.nets.degrader import Degrader, start_as_area, start_with_noise
-from ddnsr_cli.nets.discriminators import PatchGANDiscriminator, VGGStyleConfig, VGGStyleDiscriminator
+from ddnsr_cli.nets.discriminators import VGGStyleConfig, VGGStyleDiscriminator
 from ddnsr_cli.nets.rrdb import RRDBNet, start_as_nearest
-from ddnsr_cli.training.joint_options import Critic, JointOptions
+from ddnsr_cli.training.joint_options import JointOptions
+from ddnsr_cli.training.reconstruction import hr_discriminator
 
 
 class JointNets(nn.Module):
-    """The networks that learn. A critic is None when nothing would learn from it."""
+    """The networks that learn. A discriminator is None when nothing would learn from it."""
 
     def __init__(self, options: JointOptions) -> None:
         super().__init__()
         self.sr_net = RRDBNet(options.sr_net)
         self.degrader = Degrader(options.degrader)
-        self.disc_hr = _critic_of_hr(options)
-        self.disc_lr = _critic_of_lr(options)
+        self.disc_hr = hr_discriminator(
+            options.discriminator, features=options.discriminator_features, crop_px=options.stream.crop_px
+        )
+        self.disc_lr = _lr_discriminator(options)
 
     def learners(self) -> dict[str, nn.Module]:
         """The networks there are, by name."""
@@ -35,17 +38,8 @@ def fresh_nets(options: JointOptions) -> JointNets:
     return nets
 
 
-def _critic_of_hr(options: JointOptions) -> nn.Module | None:
-    if options.critic is Critic.NONE:
-        return None
-    if options.critic is Critic.PATCH_GAN:
-        return PatchGANDiscriminator(options.critic_features)
-    config = VGGStyleConfig(input_px=options.stream.crop_px, features=options.critic_features, stages=5)
-    return VGGStyleDiscriminator(config)
-
-
-def _critic_of_lr(options: JointOptions) -> nn.Module | None:
+def _lr_discriminator(options: JointOptions) -> nn.Module | None:
     if not options.losses.lr_adversarial:
         return None
     side = options.stream.crop_px // options.sr_net.scale
-    return VGGStyleDiscriminator(VGGStyleConfig(input_px=side, features=options.lr_critic_features, stages=3))
+    return VGGStyleDiscriminator(VGGStyleConfig(input_px=side, features=options.lr_discriminator_features, stages=3))

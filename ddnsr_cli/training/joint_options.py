@@ -2,23 +2,20 @@
 
 import math
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 
 from ddnsr_cli.data.stream import StreamConfig
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.nets.degrader import DegraderConfig
-from ddnsr_cli.nets.lpips import TRUNKS
 from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.nets.vgg19 import LAYERS
 from ddnsr_cli.training.pieces import Precision
-
-
-class Critic(StrEnum):
-    """The discriminator of the reconstruction network."""
-
-    VGG_STYLE = "vgg-style"
-    PATCH_GAN = "patchgan"
-    NONE = "none"
+from ddnsr_cli.training.reconstruction_options import (
+    Discriminator,
+    GanKind,
+    PerceptualLayers,
+    ReconstructionWeights,
+    refuse_unlike,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +47,7 @@ class HalvingSchedule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LossWeights:
+class LossWeights(ReconstructionWeights):
     """Factors of the losses; 0 leaves a loss out, and what only it needs is not computed."""
 
     content: float = 0.1
@@ -70,52 +67,19 @@ class LossWeights:
     """Degrader: simulated noise, carried from one picture to another (`training.rehearsal`), which the paper has not.
     Holds on to the noise while the other losses, of which the cycle loss rewards its absence, shape it."""
 
-    perceptual: float = 1.0
-    """Reconstruction: eq. 2."""
-
-    hr_adversarial: float = 0.005
-    """Reconstruction: eq. 2."""
-
-    pixel: float = 0.01
-    """Reconstruction, mean absolute error: eq. 2."""
-
-    squared: float = 0.0
-    """Reconstruction, mean squared error: 1 in the L2 mode of appendix C, with the three above at 0."""
-
-    def __post_init__(self) -> None:
-        if wrong := {name: weight for name, weight in vars(self).items() if not 0 <= weight < math.inf}:
-            told = ", ".join(f"{name} {weight:g}" for name, weight in wrong.items())
-            raise ConfigError(f"Loss weights are 0 or more and finite, got {told}.")
-        if not self.perceptual + self.hr_adversarial + self.pixel + self.squared:
-            raise ConfigError("The reconstruction network has no loss left. Give one of its weights a value above 0.")
-
-
-LPIPS_PREFIX = "lpips-"
-
 
 @dataclass(frozen=True, kw_only=True)
-class FeatureLayers:
+class FeatureLayers(PerceptualLayers):
     """Which VGG19 layers the losses compare, each before its activation."""
 
     content: str = "conv3_4"
     cycle: str = "conv2_2"
-    perceptual: str = "conv5_4"
-    """A layer of VGG19, or LPIPS as a whole: `lpips-alex`, `lpips-squeeze` or `lpips-vgg`."""
-
-    as_authors: bool = False
-    """The perceptual loss as in the code of DDNSR's authors: squared differences, of pictures that are not
-    standardised for VGG19. False: absolute ones of standardised pictures, as in ESRGAN."""
 
     def __post_init__(self) -> None:
-        judges = (*LAYERS, *(f"{LPIPS_PREFIX}{trunk}" for trunk in TRUNKS))
-        for loss, known in (("content", LAYERS), ("cycle", LAYERS), ("perceptual", judges)):
-            if (layer := getattr(self, loss)) not in known:
-                raise ConfigError(f"The {loss} loss compares {', '.join(known)}; {layer!r} is none of them.")
-
-    @property
-    def lpips_trunk(self) -> str | None:
-        """The trunk of LPIPS when that is the perceptual loss."""
-        return self.perceptual.removeprefix(LPIPS_PREFIX) if self.perceptual.startswith(LPIPS_PREFIX) else None
+        super().__post_init__()
+        for loss in ("content", "cycle"):
+            if (layer := getattr(self, loss)) not in LAYERS:
+                raise ConfigError(f"The {loss} loss compares {', '.join(LAYERS)}; {layer!r} is none of them.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,14 +89,17 @@ class JointOptions:
     sr_net: RRDBConfig = field(default_factory=RRDBConfig)
     degrader: DegraderConfig = field(default_factory=DegraderConfig)
 
-    critic: Critic = Critic.PATCH_GAN
+    discriminator: Discriminator = Discriminator.PATCH_GAN
     """Of the reconstruction network: VGG-style on Track 1, PatchGAN on Track 2."""
 
-    critic_features: int = 64
+    discriminator_features: int = 64
     """Channels of the first stage of the reconstruction network's discriminator."""
 
-    lr_critic_features: int = 128
+    lr_discriminator_features: int = 128
     """The same of the degrader's discriminator."""
+
+    gan: GanKind = GanKind.RELATIVISTIC
+    """How the reconstruction network's discriminator compares; the degrader's compares plainly (eq. 5)."""
 
     dual_input: bool = True
     """False: the degrader's second input is zeros (ablation D)."""
@@ -166,11 +133,7 @@ class JointOptions:
             raise ConfigError(
                 f"The degrader shrinks 4 times, so the network must enlarge 4 times, not {self.sr_net.scale}."
             )
-        if (self.critic is Critic.NONE) != (self.losses.hr_adversarial == 0):
-            raise ConfigError(
-                f"The discriminator of the reconstruction network ({self.critic}) and a weight of its loss, "
-                f"hr_adversarial ({self.losses.hr_adversarial:g}), belong together. Give both or none."
-            )
+        refuse_unlike(self.discriminator, self.losses)
         if self.stream.crop_px % 32:
             raise ConfigError(
                 f"HR crops are multiples of 32 pixels, for the discriminators; got {self.stream.crop_px}."
@@ -193,7 +156,7 @@ def track_options(track: int) -> JointOptions:
     """The paper's setting of Track 1 or 2. Raises ConfigError for another number."""
     if track not in (1, 2):
         raise ConfigError(f"There are track 1 (synthetic noise) and track 2 (phone photos), got {track}.")
-    return JointOptions(critic=Critic.VGG_STYLE if track == 1 else Critic.PATCH_GAN)
+    return JointOptions(discriminator=Discriminator.VGG_STYLE if track == 1 else Discriminator.PATCH_GAN)
 
 
 def small_helpers(options: JointOptions) -> JointOptions:
@@ -201,15 +164,15 @@ def small_helpers(options: JointOptions) -> JointOptions:
     return replace(
         options,
         degrader=DegraderConfig(features=options.degrader.features // 2, blocks=options.degrader.blocks // 2),
-        critic_features=options.critic_features // 2,
-        lr_critic_features=options.lr_critic_features // 2,
+        discriminator_features=options.discriminator_features // 2,
+        lr_discriminator_features=options.lr_discriminator_features // 2,
     )
 
 
-def without_critic(options: JointOptions) -> JointOptions:
+def without_discriminator(options: JointOptions) -> JointOptions:
     """The L2 mode of appendix C: the reconstruction network learns by mean squared error only."""
     losses = replace(options.losses, perceptual=0.0, hr_adversarial=0.0, pixel=0.0, squared=1.0)
-    return replace(options, critic=Critic.NONE, losses=losses)
+    return replace(options, discriminator=Discriminator.NONE, losses=losses)
 
 
 def ablated(options: JointOptions, letter: str) -> JointOptions:

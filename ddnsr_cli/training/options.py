@@ -1,13 +1,10 @@
 """Every option of a training run, saved as JSON beside its weights."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from ddnsr_cli.data.degradation_config import DegradationConfig
-from ddnsr_cli.data.stream import StreamConfig
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.nets.rrdb import RRDBConfig
-from ddnsr_cli.training.pieces import Precision
 
 LITE = RRDBConfig(features=32, blocks=3, growth=32)
 """A reconstruction network that a CPU runs quickly: 1.3 million parameters. Other programs read growth 32 only."""
@@ -33,48 +30,12 @@ class ScheduleConfig:
         if self.steps < 1 or self.rise_steps < 0 or not 0 <= self.fall_share <= 1 or not 0 < self.peak < math.inf:
             raise ConfigError(f"A schedule needs steps >= 1, a peak > 0 and a fall_share in [0, 1], got {self}.")
 
-    def rate(self, step: int) -> float:
-        """Learning rate of step `step`, counted from 0."""
-        rise = min(1.0, (step + 1) / self.rise_steps) if self.rise_steps else 1.0
+    def rate(self, step: int, *, first: int = 0) -> float:
+        """Learning rate of step `step`, counted from 0, of a network that learns from step `first` on."""
+        rise = min(1.0, max(0.0, (step - first + 1) / self.rise_steps)) if self.rise_steps else 1.0
         fall_steps = max(1.0, self.fall_share * self.steps)
         fall = min(1.0, max(0.0, (self.steps - step) / fall_steps))
         return self.peak * min(rise, fall)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FidelityOptions:
-    """The fidelity warm-up: R learns by mean absolute error on pairs degraded by rule."""
-
-    network: RRDBConfig = LITE
-    """Sizes of the reconstruction network."""
-
-    stream: StreamConfig = field(default_factory=StreamConfig)
-    """How crops are drawn."""
-
-    degradation: DegradationConfig = field(default_factory=DegradationConfig)
-    """How LR crops are made."""
-
-    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    """Learning rate and length."""
-
-    ema_decay: float = 0.999
-    """Decay a step of the averaged weights, which are the ones exported."""
-
-    clip_norm: float = 1.0
-    """Largest gradient norm; larger gradients are shortened to it."""
-
-    precision: Precision = Precision.AUTO
-
-    def __post_init__(self) -> None:
-        if self.network.scale != self.degradation.scale:
-            raise ConfigError(
-                f"The network enlarges {self.network.scale} times but the pairs are shrunk "
-                f"{self.degradation.scale} times: give both the same scale."
-            )
-        if self.stream.crop_px % self.degradation.scale:
-            raise ConfigError(f"crop_px ({self.stream.crop_px}) must be a multiple of {self.degradation.scale}.")
-        if not 0 <= self.ema_decay < 1 or self.clip_norm <= 0:
-            raise ConfigError(f"ema_decay lies in [0, 1) and clip_norm is above 0, got {self}.")
 
 
 @dataclass(frozen=True, kw_only=True)

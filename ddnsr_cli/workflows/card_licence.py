@@ -17,7 +17,7 @@ HUB_LICENCES = frozenset((
 """What the Hub takes as `license`. It refuses others: those are `other` there, with a name of their own."""
 
 _NO_LICENCES = ("", "none", "other", "unknown", "tbd")
-_BODY_LINE = re.compile(r"^Licence: .*$", re.MULTILINE)
+_BODY_LINE = re.compile(r"^(Licen[cs]e): .*$", re.MULTILINE)
 
 
 def with_licence(card: str, licence: str) -> str:
@@ -39,7 +39,7 @@ def with_licence(card: str, licence: str) -> str:
         lines = ["license: other", f"license_name: {slug}"]
         if not _BODY_LINE.search(body):
             body = f"{body.rstrip()}\n\nLicence: \n"
-    body = _BODY_LINE.sub(lambda _: f"Licence: {licence}", body, count=1)
+    body = _BODY_LINE.sub(lambda line: f"{line[1]}: {licence}", body, count=1)
     return "\n".join(["---", *_without(head), *lines, "---", ""]) + body
 
 

@@ -1,4 +1,4 @@
-"""The photos of a joint run: looked at before it begins, and sorted out."""
+"""The photos of a run: looked at before it begins, and sorted out."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from ddnsr_cli.data.doctor import DoctorOptions, check_photos
 from ddnsr_cli.data.photos import list_photos
 from ddnsr_cli.data.report import Report, Trouble
+from ddnsr_cli.data.stream import StreamConfig
 from ddnsr_cli.data.targets import CLEANUP_SHRINK, PhotoSet, TargetOptions, target_sets, usable_part
 from ddnsr_cli.errors import DataError
 from ddnsr_cli.training.joint_options import JointOptions
@@ -15,22 +16,23 @@ LEAST_PHOTOS = 2  # a batch is not to be of one photo alone
 
 
 def examine(
-    folders: tuple[Path | None, Path],
-    options: JointOptions,
+    folders: tuple[Path | None, Path | None],
+    stream: StreamConfig,
     *,
+    scale: int,
     teller: Teller,
     on_photo: Callable[[int, int], None],
     most: int | None = None,
 ) -> Report:
     """What the data doctor finds in the photos of (hr, lr); each finding is told.
 
+    Either folder may be None: its images are then made from the other's. scale: HR pixels per LR pixel along a side.
     on_photo: (photos measured, photos to measure). most: as `Teller.findings`.
     Raises DataError when training on them makes no sense: no photos, or the same folder twice.
     """
     hr, lr = folders
-    crop_px = options.stream.crop_px
-    lr_px = CLEANUP_SHRINK * crop_px if hr is None else crop_px // options.sr_net.scale
-    doctor = DoctorOptions(least_hr_px=crop_px, least_lr_px=lr_px, seed=options.stream.seed)
+    lr_px = CLEANUP_SHRINK * stream.crop_px if hr is None else stream.crop_px // scale
+    doctor = DoctorOptions(least_hr_px=stream.crop_px, least_lr_px=lr_px, seed=stream.seed)
     report = check_photos(hr, lr, options=doctor, on_photo=on_photo)
     for finding in report.errors:
         if finding.trouble is Trouble.FOLDERS:

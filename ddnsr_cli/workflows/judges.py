@@ -1,4 +1,4 @@
-"""The frozen networks that judge in a joint run: which files they are from, and how their features are scaled."""
+"""The frozen networks that judge in a run: which files they are from, and how their features are scaled."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +15,10 @@ from ddnsr_cli.nets.lpips import LPIPS
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features, mean_activations
 from ddnsr_cli.training.eyes import Difference, Eyes, LpipsDifference, VggDifference
 from ddnsr_cli.training.joint_options import JointOptions
+from ddnsr_cli.training.paired_options import PairedOptions
+
+Judged = JointOptions | PairedOptions
+"""Options of a run whose losses look through feature networks."""
 
 AUTHORS_GAIN = {"conv2_2": 2.4, "conv3_4": 7.7}
 """Feature scale that gives squared losses the size they have in the authors' setting (the original VGG19 fed with
@@ -52,15 +56,13 @@ class Judges:
         return {name: {"source": one.source, "sha256": one.sha256} for name, one in known.items() if one is not None}
 
 
-def load_judges(options: JointOptions, files: JudgeFiles, on_progress: Callable[[int, int], None]) -> Judges:
+def load_judges(options: Judged, files: JudgeFiles, on_progress: Callable[[int, int], None]) -> Judges:
     """The weights that the losses of `options` need, and no more.
 
     on_progress: (bytes done, bytes in all) of a download. Raises WeightsError or HubError, saying what to give.
     """
-    layers, losses = options.layers, options.losses
-    trunk = layers.lpips_trunk if losses.perceptual else None
-    wanted = {"content": losses.content, "cycle": losses.cycle, "perceptual": losses.perceptual if not trunk else 0}
-    taps = [Tap(layer=getattr(layers, loss)) for loss, weight in wanted.items() if weight]
+    trunk = options.layers.lpips_trunk if options.losses.perceptual else None
+    taps = [Tap(layer=layer) for layer in (*_lr_layers(options).values(), *_perceptual_weights(options))]
     vgg = load_vgg19(files.vgg, taps=taps, offline=files.offline, on_progress=on_progress) if taps else None
     return Judges(vgg=vgg, lpips=load_lpips(trunk, files.lpips, option="--perceptual-weights") if trunk else None)
 
@@ -74,48 +76,65 @@ def refuse_other_judges(run: Path, before: Mapping[str, Any], now: Judges) -> No
             raise TrainingError(f"{run} was begun with {told}. Give that one with {option}.")
 
 
-def measured_scales(options: JointOptions, judges: Judges, crops: Sequence[Tensor]) -> dict[str, float]:
-    """For each loss what its features are divided by: their mean activations on clean HR crops, (1, 3, H, W) in [0, 1].
+def measured_scales(options: Judged, judges: Judges, crops: Sequence[Tensor]) -> dict[str, float]:
+    """What the features of each loss are divided by: their mean activations on clean HR crops, (1, 3, H, W) in [0, 1].
 
-    The content and cycle losses look at LR pictures, the perceptual loss at HR ones. LPIPS has its own scale.
+    The content and cycle losses look at LR images, the perceptual loss at HR ones, under `perceptual.LAYER`. LPIPS has
+    its own scale.
     """
+    if judges.vgg is None:
+        return {}
     small = [content_reference(crop) for crop in crops]
-    layers = options.layers
     scales: dict[str, float] = {}
-    for loss, layer, pictures in (
-        ("content", layers.content, small),
-        ("cycle", layers.cycle, small),
-        ("perceptual", layers.perceptual, crops),
-    ):
-        if getattr(options.losses, loss) and judges.vgg is not None and not (loss == "perceptual" and judges.lpips):
-            tap = Tap(layer=layer)
-            vgg = _vgg(judges.vgg, {tap: 1.0}, standardised=loss != "perceptual" or not layers.as_authors)
-            mean = mean_activations(vgg, pictures)[tap]
-            scales[loss] = mean / (1.0 if loss == "perceptual" else AUTHORS_GAIN.get(layer, 1.0))
+    for loss, layer in _lr_layers(options).items():
+        tap = Tap(layer=layer)
+        mean = mean_activations(_vgg(judges.vgg, {tap: 1.0}), small)[tap]
+        scales[loss] = mean / AUTHORS_GAIN.get(layer, 1.0)
+    if taps := [Tap(layer=layer) for layer in _perceptual_weights(options)]:
+        vgg = _vgg(judges.vgg, dict.fromkeys(taps, 1.0), standardised=not options.layers.as_authors)
+        scales |= {f"perceptual.{tap.layer}": mean for tap, mean in mean_activations(vgg, crops).items()}
     return scales
 
 
 def eyes_of(options: JointOptions, judges: Judges, scales: Mapping[str, float], device: torch.device) -> Eyes:
-    """The networks on the device, with the scales that `measured_scales` found."""
-    layers = options.layers
-    lr_scales = {Tap(layer=getattr(layers, loss)): scales[loss] for loss in ("content", "cycle") if loss in scales}
+    """The networks of a joint run on the device, with the scales that `measured_scales` found."""
+    lr_scales = {Tap(layer=layer): scales[loss] for loss, layer in _lr_layers(options).items()}
     lr = _vgg(judges.vgg, lr_scales).to(device) if judges.vgg is not None and lr_scales else None
-    return Eyes(lr=lr, hr=_perceptual(options, judges, scales, device))
+    return Eyes(lr=lr, hr=perceptual_difference(options, judges, scales, device))
 
 
-def _perceptual(
-    options: JointOptions, judges: Judges, scales: Mapping[str, float], device: torch.device
+def perceptual_difference(
+    options: Judged, judges: Judges, scales: Mapping[str, float], device: torch.device
 ) -> Difference | None:
+    """The perceptual loss on the device, with the scales that `measured_scales` found; None when it has no weight."""
     layers = options.layers
     if judges.lpips is not None and layers.lpips_trunk is not None:
-        weights = judges.lpips
-        return LpipsDifference(LPIPS(layers.lpips_trunk, weights.state, source=weights.source).to(device))
-    if judges.vgg is None or "perceptual" not in scales:
+        lpips = judges.lpips
+        return LpipsDifference(LPIPS(layers.lpips_trunk, lpips.state, source=lpips.source).to(device))
+    weights = {Tap(layer=layer): weight for layer, weight in _perceptual_weights(options).items()}
+    if judges.vgg is None or not weights:
         return None
-    tap = Tap(layer=layers.perceptual)
-    vgg = _vgg(judges.vgg, {tap: scales["perceptual"]}, standardised=not layers.as_authors)
-    return VggDifference(vgg.to(device), squared=layers.as_authors)
+    perceptual_scales = {tap: scales[f"perceptual.{tap.layer}"] for tap in weights}
+    quick = isinstance(options, PairedOptions)
+    vgg = _vgg(judges.vgg, perceptual_scales, standardised=not layers.as_authors, autocast=quick)
+    return VggDifference(vgg.to(device), weights=weights, squared=layers.as_authors)
 
 
-def _vgg(weights: FeatureWeights, scales: Mapping[Tap, float], *, standardised: bool = True) -> VGG19Features:
-    return VGG19Features(weights.state, scales, scales=scales, normalise=standardised, source=weights.source)
+def _lr_layers(options: Judged) -> dict[str, str]:
+    """Loss -> VGG19 layer, of the degrader's losses that look through it; none in paired training."""
+    if not isinstance(options, JointOptions):
+        return {}
+    return {loss: getattr(options.layers, loss) for loss in ("content", "cycle") if getattr(options.losses, loss)}
+
+
+def _perceptual_weights(options: Judged) -> dict[str, float]:
+    """VGG19 layer -> weight of the perceptual loss; none when it has no weight, or is LPIPS."""
+    return options.layers.perceptual_weights if options.losses.perceptual else {}
+
+
+def _vgg(
+    weights: FeatureWeights, scales: Mapping[Tap, float], *, standardised: bool = True, autocast: bool = False
+) -> VGG19Features:
+    return VGG19Features(
+        weights.state, scales, scales=scales, normalise=standardised, autocast=autocast, source=weights.source
+    )

@@ -6,8 +6,8 @@ from typing import Any
 
 from ddnsr_cli import __version__
 from ddnsr_cli.config import options_to_json
-from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.training.joint_options import JointOptions
+from ddnsr_cli.training.paired_options import PIXELS_ONLY, PairedOptions
 
 _CARD = """---
 library_name: ddnsr
@@ -52,7 +52,7 @@ Licence: that of the photos it was trained on decides; fill it in before you pub
 </details>
 """
 
-_FIDELITY_CARD = """---
+_PAIRED_CARD = """---
 library_name: ddnsr
 pipeline_tag: image-to-image
 tags: [super-resolution, rrdb, ddnsr]
@@ -60,9 +60,7 @@ tags: [super-resolution, rrdb, ddnsr]
 
 # {name}
 
-Enlarges photos {scale} times. Trained by `ddnsr {version}` for fidelity alone: the mean absolute error on {pairs},
-and no adversarial loss, so results are smooth; it is a baseline, or the beginning of a joint run. No scores were
-measured for this card.
+Enlarges photos {scale} times. Trained by `ddnsr {version}` on pairs of LR and HR images, {how}.
 
 - `sr.safetensors`: reconstruction network, RRDB with {features} features, {blocks} blocks, growth {growth}
 
@@ -77,10 +75,13 @@ ddnsr upscale photo.jpg -m {name} -o out.png
 | | |
 |---|---|
 | steps | {step} |
-| photos (clean HR) | {hr} |
-| photos (LR partners) | {lr} |
+| pairs | {sources} |
+| feature networks behind the losses | {judges} |
+| their features are divided by | {scales} |
+| begun with | {begun} |
+| validation | {scores} |
 
-Licence: that of the photos it was trained on decides; fill it in before you publish.
+License: that of the photos, and of the weights it began with, decides; fill it in before you publish.
 
 <details><summary>All options</summary>
 
@@ -90,30 +91,38 @@ Licence: that of the photos it was trained on decides; fill it in before you pub
 </details>
 """
 
-_CLASSICAL_PAIRS = "pairs made from clean photos by\nblur, reduction and noise, that is on no camera's own degradation"
+_BY_PIXELS = "by the mean absolute error alone: results are smooth, a baseline or a beginning"
+_BY_EQUATION_2 = "by pixel, perceptual and adversarial losses (equation 2 of Li et al. 2023)"
 
 
-def fidelity_card(
-    name: str, network: RRDBConfig, training: Mapping[str, Any], options: Mapping[str, Any], version: str
-) -> str:
-    """Markdown for the weights of a fidelity run, from what the weights file says of itself.
-
-    training: its `step` and `data`. options: all options of the run, as JSON. version: of ddnsr, that trained it.
-    """
-    partners = training["data"].get("lr")
-    return _FIDELITY_CARD.format(
+def paired_card(name: str, options: PairedOptions, step: int, record: Mapping[str, Any]) -> str:
+    """Markdown with everything a stranger needs to judge the weights of a paired run."""
+    network = options.network
+    return _PAIRED_CARD.format(
         name=name,
-        version=version,
+        version=__version__,
         scale=network.scale,
+        how=_BY_PIXELS if options.losses == PIXELS_ONLY else _BY_EQUATION_2,
         features=network.features,
         blocks=network.blocks,
         growth=network.growth,
-        step=training["step"],
-        pairs="ready pairs of photos" if partners else _CLASSICAL_PAIRS,
-        hr=training["data"]["hr"],
-        lr=partners or "made on the way",
-        options=json.dumps(options, indent=2),
+        step=step,
+        sources="; ".join(map(_source, record["data"]["sources"])),
+        judges=_judges(record) or "none",
+        scales=_scales(vars(options.layers), record.get("scales", {})),
+        begun=_begun(record.get("start_from"), otherwise="nearest-neighbor start"),
+        scores=_scores(record.get("latest"), record.get("best")),
+        options=json.dumps(options_to_json(options), indent=2),
     )
+
+
+def _source(source: Mapping[str, Any]) -> str:
+    how = {
+        "rule": "degraded by rule",
+        "ready": f"with ready partners in {source['lr']}",
+        "learned": f"degraded with noise of {source['lr']} by {_begun(source['degrader'], otherwise='a degrader')}",
+    }
+    return f"{source['photos']} images of {source['hr']}, {how[source['kind']]} (share {source['share']:g})"
 
 
 def joint_card(name: str, options: JointOptions, step: int, record: Mapping[str, Any]) -> str:
@@ -134,14 +143,10 @@ def joint_card(name: str, options: JointOptions, step: int, record: Mapping[str,
         lr_photos=_photos(data.get("lr_photos")),
         hr_photos=_photos(data.get("hr_photos")),
         target=data["target"],
-        judges="; ".join(
-            f"{record[name]['source']}, sha256 {record[name]['sha256'][:16]}..."
-            for name in ("vgg", "perceptual_lpips")
-            if name in record
-        ),
+        judges=_judges(record),
         begun=_begun(record.get("start_from"), otherwise="nearest-neighbour start"),
         d_begun=_begun(record.get("start_degrader"), otherwise="averages of squares, and the finest detail"),
-        scales=_scales(options, record.get("scales", {})),
+        scales=_scales(vars(options.layers), record.get("scales", {})),
         scores=_scores(record.get("latest"), record.get("best")),
         options=json.dumps(options_to_json(options), indent=2),
     )
@@ -155,9 +160,14 @@ def _photos(count: int | None) -> str:
     return "" if count is None else f", {count} photos"
 
 
-def _scales(options: JointOptions, scales: Mapping[str, float]) -> str:
-    layers = vars(options.layers)
-    return ", ".join(f"{loss} ({layers[loss]}): {scale:.4g}" for loss, scale in scales.items()) or "nothing"
+def _judges(record: Mapping[str, Any]) -> str:
+    known = [record[name] for name in ("vgg", "perceptual_lpips") if name in record]
+    return "; ".join(f"{one['source']}, sha256 {one['sha256'][:16]}..." for one in known)
+
+
+def _scales(layers: Mapping[str, str], scales: Mapping[str, float]) -> str:
+    named = {loss: f"{loss} ({layers[loss]})" if loss in layers else loss.replace(".", " ") for loss in scales}
+    return ", ".join(f"{named[loss]}: {scale:.4g}" for loss, scale in scales.items()) or "nothing"
 
 
 def _scores(latest: Mapping[str, float] | None, best: Mapping[str, float] | None) -> str:

@@ -13,14 +13,13 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from ddnsr_cli.checkpoint import VERSION_KEY, load_degrader, load_rrdb_net
+from ddnsr_cli.checkpoint import load_degrader, load_rrdb_net
 from ddnsr_cli.errors import ConfigError, WeightsError
 from ddnsr_cli.files import atomic_path, sha256_of
 from ddnsr_cli.hub import HubAccess, Progress
 from ddnsr_cli.hub.upload import Pushed, check_repo, upload
 from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.workflows.card_licence import licence_of, with_licence
-from ddnsr_cli.workflows.model_card import fidelity_card
 
 SR_NET, DEGRADER, CARD, OPTIONS = "sr.safetensors", "degrader.safetensors", "README.md", "options.json"
 BY_SETTINGS = HubAccess()
@@ -94,7 +93,7 @@ def plan_push(request: PushRequest, note: Callable[[str], None]) -> PushPlan:
         degrader, _, beside = _loaded(request.run / DEGRADER, load_degrader)
         _check_step(_said(beside, "training")["step"], training["step"], DEGRADER)
         files.append(degrader)
-    card, licence = _card(request, net.config, training, options, metadata.get(VERSION_KEY, "unknown"))
+    card, licence = _card(request, training["step"])
     wanted = options.get("schedule", {}).get("steps", 0)
     if training["step"] < wanted:
         note(f"the run is at step {training['step']} of {wanted}; its weights are sent as they are")
@@ -131,7 +130,8 @@ def registry_entry(plan: PushPlan, pushed: Pushed) -> str:
     """The uploaded reconstruction network as an entry of `weights.toml`; title and description are for the author."""
     sr_file, data, phase = plan.files[0], plan.training["data"], plan.training["phase"]
     owner, name = plan.request.repo.split("/")
-    photos = [str(data[key]) for key in ("lr", "hr") if data.get(key)]
+    sources = data.get("sources", [data])
+    photos = list(dict.fromkeys(str(source[key]) for source in sources for key in ("lr", "hr") if source.get(key)))
     values: dict[str, str | int | bool] = {
         "name": re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.") or "model",
         "title": name,
@@ -183,7 +183,7 @@ def _said(metadata: dict[str, str], key: str) -> dict[str, Any]:
 
 def _is_training(table: dict[str, Any]) -> bool:
     data = table.get("data")
-    keys = {"joint": {"lr", "hr"}, "fidelity": {"hr"}}.get(str(table.get("phase")))
+    keys = {"joint": {"lr", "hr"}, "paired": {"sources"}}.get(str(table.get("phase")))
     return keys is not None and type(table.get("step")) is int and isinstance(data, dict) and keys <= data.keys()
 
 
@@ -194,9 +194,7 @@ def _check_step(told: int, step: int, name: str) -> None:
         )
 
 
-def _card(
-    request: PushRequest, network: RRDBConfig, training: dict[str, Any], options: dict[str, Any], version: str
-) -> tuple[str, str]:
+def _card(request: PushRequest, step: int) -> tuple[str, str]:
     """The card with its licence, and the licence."""
     path = request.run / CARD
     if path.is_file():
@@ -205,9 +203,7 @@ def _card(
         except (OSError, UnicodeDecodeError) as cause:
             raise WeightsError(f"{path} cannot be read as text ({cause}). Write the card anew.") from cause
         if told := _STEPS.search(card):
-            _check_step(int(told[1]), training["step"], CARD)
-    elif training["phase"] == "fidelity":
-        card = fidelity_card(request.run.resolve().name, network, training, options, version)
+            _check_step(int(told[1]), step, CARD)
     else:
         raise WeightsError(f"{request.run} has no {CARD}, the model card. Resume the run for a new save, or write one.")
     if request.licence is not None:

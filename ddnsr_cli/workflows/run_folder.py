@@ -29,6 +29,9 @@ SAVED_BY_ALL = {"options", "rate_factor", "photos", "data"}
 OVERWRITTEN = ("README.md", "sr.safetensors", "degrader.safetensors")
 """What a run writes only beside a state: where there is none, such a file is another's."""
 
+MOST_NAMED = 8
+"""Options that a message names."""
+
 KEPT_STATES = 3
 """How many numbered copies of the state stay, the newest."""
 
@@ -72,9 +75,10 @@ class RunFolder:
         if lacking := sorted(SAVED_BY_ALL - numbers.keys()):
             raise TrainingError(f"{self.state} is damaged: it has no {', '.join(lacking)}. Start a new run with -o.")
         if odd := unlike_names(before, now):
+            more = f" and {len(odd) - MOST_NAMED} more" if len(odd) > MOST_NAMED else ""
             raise TrainingError(
-                f"{self.path} holds a run of another kind or version (it differs in {', '.join(odd)}). Choose "
-                f"another folder with -o."
+                f"{self.path} holds a run of another kind or version (it differs in {', '.join(odd[:MOST_NAMED])}"
+                f"{more}). Choose another folder with -o."
             )
         changed = changed_options(before, now)
         refused = {name: values for name, values in changed.items() if not name.startswith(free_to_change)}
@@ -161,17 +165,28 @@ def photo_list(folder: Path, photos: Iterable[Path]) -> str:
 def refuse_other_asking(run: Path, changed: Mapping[str, tuple[Any, Any]]) -> None:
     """Raises TrainingError when anything was asked of a run that it was not begun with. changed: (before, now)."""
     if changed:
-        told = ", ".join(f"{name} {before} -> {now}" for name, (before, now) in changed.items())
+        told = ", ".join(f"{name} {_brief(before)} -> {_brief(now)}" for name, (before, now) in changed.items())
         raise TrainingError(f"{run} was begun with other options ({told}). Use them, or another -o.")
 
 
 def refuse_other_photos(run: Path, before: Mapping[str, str], now: Mapping[str, str]) -> None:
     """Raises TrainingError when a run would go on with other photos than it was begun with."""
-    changed = " and ".join(f"--{side}" for side in sorted(now) if before[side] != now[side])
+    changed = " and ".join(_side_told(side) for side in sorted(now) if before[side] != now[side])
     if changed:
         raise TrainingError(
             f"The photos of {changed} are not those that {run} was begun with. Restore them, or another -o."
         )
+
+
+def _side_told(side: str) -> str:
+    """`hr` as the option that it is, `hr_2` as the side of a source of pairs that `--mix` names."""
+    name, _, number = side.partition("_")
+    return f"--mix number {number} ({name})" if number else f"--{name}"
+
+
+def _brief(value: object) -> object:
+    """Options that only one side has are too many for a line."""
+    return "{...}" if isinstance(value, Mapping) else value
 
 
 def _ends_in_newline(path: str) -> bool:

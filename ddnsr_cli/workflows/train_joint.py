@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from ddnsr_cli.data.pairs import PhotoPair, match_pairs
 from ddnsr_cli.data.targets import PhotoSet, TargetOptions
 from ddnsr_cli.data.unpaired import UnpairedVisits, unpaired_batches
 from ddnsr_cli.device import choose_device
-from ddnsr_cli.feature_weights import load_lpips
 from ddnsr_cli.nets.lpips import LPIPS
 from ddnsr_cli.training.board import Board
 from ddnsr_cli.training.joint import ALONE, JointTrainer
@@ -30,7 +30,6 @@ from ddnsr_cli.workflows.beginnings import (
     told,
 )
 from ddnsr_cli.workflows.joint_photos import examine, photo_sets
-from ddnsr_cli.workflows.joint_show import JointShow, sample_crops
 from ddnsr_cli.workflows.judges import (
     JudgeFiles,
     Judges,
@@ -39,10 +38,12 @@ from ddnsr_cli.workflows.judges import (
     measured_scales,
     refuse_other_judges,
 )
+from ddnsr_cli.workflows.model_card import joint_card
 from ddnsr_cli.workflows.run_folder import RunFolder, photo_list, refuse_other_asking, refuse_other_photos
 from ddnsr_cli.workflows.run_lock import alone_in
+from ddnsr_cli.workflows.run_show import RunShow, ShownRun, nothing
 from ddnsr_cli.workflows.teller import MOST_FINDINGS, Teller
-from ddnsr_cli.workflows.training_run import SILENT, Trained, TrainListener, drive
+from ddnsr_cli.workflows.training_run import SILENT, Trained, TrainListener, drive, validation_lpips
 
 FREE_TO_CHANGE = ("schedule.steps", "stream.workers", "clip_norm", "compiled")
 """Options that a resumed run may change: they decide how on, not what is learned."""
@@ -54,6 +55,7 @@ RECORDED = (
 """What a save keeps beside the state; scores, the latest and the best, as validation goes on."""
 
 MEASURED_PHOTOS = 8  # crops on which the features' scales are measured
+SAMPLE_ROWS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +107,15 @@ def train_joint(request: JointRequest, listener: TrainListener, stop: StopReques
         return _train(request, listener, stop, world)
 
 
+def check_joint(request: JointRequest, teller: Teller, listener: TrainListener) -> tuple[str, ...]:
+    """What `--check` does: every finding is told, and the summary returned. Raises DataError where a run would."""
+    folders, options = (request.hr, request.lr), request.options
+    scale = options.sr_net.scale
+    report = examine(folders, options.stream, scale=scale, teller=teller, on_photo=listener.photo)
+    photo_sets(folders, request.target, options, teller)
+    return report.summary()
+
+
 def _train(request: JointRequest, listener: TrainListener, stop: StopRequest, world: World) -> Trained:
     listener = listener if world.is_first else SILENT
     device = own_device(world, choose_device(request.device))
@@ -123,7 +134,8 @@ def _train(request: JointRequest, listener: TrainListener, stop: StopRequest, wo
 
     folders = request.hr, request.lr
     if saved is None and world.is_first:  # a run that goes on was looked at when it began
-        examine(folders, request.options, teller=teller, on_photo=looked, most=MOST_FINDINGS)
+        scale = request.options.sr_net.scale
+        examine(folders, request.options.stream, scale=scale, teller=teller, on_photo=looked, most=MOST_FINDINGS)
     lr_set, hr_sets = photo_sets(folders, request.target, request.options, teller)
     photos = {"lr": photo_list(request.lr, lr_set.photos), "hr": _target_list(request, hr_sets)}
     record = _record(request, judges, saved, (lr_set, hr_sets), photos)
@@ -161,10 +173,7 @@ class _Helpers:
 
 
 def _helpers(request: JointRequest, device: torch.device, *, fresh: bool) -> _Helpers:
-    lpips = None
-    if request.lpips is not None:
-        weights = load_lpips("alex", request.lpips)
-        lpips = LPIPS("alex", weights.state, source=weights.source).to(device)
+    lpips = validation_lpips(request.lpips, device)
     begun = _beginnings(request) if fresh else {}
     return _Helpers(pairs=_validation_pairs(request), lpips=lpips, begun=begun)
 
@@ -191,16 +200,21 @@ def _hooks(
 ) -> Iterator[LoopHooks]:
     """What happens beside the steps: all in the first process, nothing in others."""
     if not trainer.world.is_first:
-        yield LoopHooks(validate=_nothing, save=_nothing, report=lambda _row: None, tick=_nothing)
+        yield LoopHooks(validate=nothing, save=nothing, report=lambda _row: None, tick=nothing)
         return
     folder.prepare(trainer)
     with Board(request.run / "tensorboard", listener.note, start=trainer.step) as board:
-        show = JointShow(trainer, folder, board, listener, sample_crops(visits, trainer.device))
-        yield show.hooks(helpers.pairs, helpers.lpips, record, request.rhythm)
+        kind = ShownRun(phase="joint", card=partial(joint_card, folder.path.name, trainer.options))
+        show = RunShow(trainer, folder, board, listener, _sample_crops(visits, trainer.device), kind)
+        steps = request.options.schedule.steps
+        yield show.hooks(helpers.pairs, helpers.lpips, record, request.rhythm, steps=steps)
 
 
-def _nothing(_step: int) -> None:
-    pass
+def _sample_crops(visits: UnpairedVisits, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The same few crops every time: (lr_real, hr) in [0, 1]."""
+    few = [visits[number] for number in range(SAMPLE_ROWS)]
+    lr, hr = (torch.cat([getattr(visit, side).crops[:1] for visit in few]).to(device) for side in ("lr", "hr"))
+    return lr.float() / 255, hr.float() / 255
 
 
 def _record(

@@ -17,7 +17,9 @@ from ddnsr_cli.config import options_to_json
 from ddnsr_cli.data.pairs import PhotoPair
 from ddnsr_cli.data.photos import decode_rgb
 from ddnsr_cli.errors import DataError, NotFiniteError
+from ddnsr_cli.feature_weights import load_lpips
 from ddnsr_cli.metrics.comparison import Distance, compare
+from ddnsr_cli.nets.lpips import LPIPS
 from ddnsr_cli.training.loop import LoopHooks, StepReport, Stop, Trainer, run_loop
 from ddnsr_cli.training.options import Rhythm
 from ddnsr_cli.training.snapshot import load_snapshot
@@ -152,6 +154,14 @@ def validation_scores(
         for name, value in scores.items():
             rows.setdefault(SCORE_NAMES[name], []).append(value.item())
     return {name: float(np.mean(values)) for name, values in rows.items()}
+
+
+def validation_lpips(weights: Path | None, device: torch.device) -> LPIPS | None:
+    """LPIPS on AlexNet on the device; None when no weights are given. Raises WeightsError for a file of no use."""
+    if weights is None:
+        return None
+    read = load_lpips("alex", weights)
+    return LPIPS("alex", read.state, source=read.source).to(device)
 
 
 def whole_levels(sr: Tensor) -> Tensor:

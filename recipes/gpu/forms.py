@@ -1,13 +1,13 @@
 """The state of a run in fewer bytes, for a link that carries little: what is lost, and how it is made up for.
 
-A state (`state/last.safetensors` of a run folder) holds networks, critics, averages and two moments of the optimiser
-for every weight: half a gigabyte for the paper's networks. Forms, from exact to small:
+A state (`state/last.safetensors` of a run folder) holds networks, discriminators, averages and two moments of the
+optimiser for every weight: half a gigabyte for the paper's networks. Forms, from exact to small:
 
 whole   everything, bit for bit.
-light   The averages in half precision; a network that has an average is that average. Critics in 8 bits, a scale for
-        each output channel. Of the optimiser, the mean squares of each output channel and of each of its inputs
+light   The averages in half precision; a network that has an average is that average. Discriminators in 8 bits, a scale
+        for each output channel. Of the optimiser, the mean squares of each output channel and of each of its inputs
         (as Adafactor keeps them); the first moments begin at zero.
-bare    The averages in half precision. Critics begin anew, and so does the optimiser.
+bare    The averages in half precision. Discriminators begin anew, and so does the optimiser.
 
 Biases and other short tensors stay exact in `light`.
 """
@@ -37,7 +37,7 @@ def in_form(state: Mapping[str, Tensor], form: str) -> Tensors:
         return {name: _half(tensor) for name, tensor in state.items() if name.startswith(AVERAGE)}
     if form != "light":
         raise ValueError(form)
-    averaged = {_averaged(name, state) for name in state if name.startswith(AVERAGE)}
+    averaged = {_averaged(name) for name in state if name.startswith(AVERAGE)}
     light: Tensors = {}
     for name, tensor in state.items():
         if name not in averaged:
@@ -48,7 +48,7 @@ def in_form(state: Mapping[str, Tensor], form: str) -> Tensors:
 def from_form(tensors: Mapping[str, Tensor], form: str, options: Mapping[str, Any]) -> Tensors:
     """A state that a run goes on from, from `in_form`'s result. Exact for `whole`.
 
-    options: of the run, as its state tells them; critics of `bare` are drawn anew from its seed.
+    options: of the run, as its state tells them; discriminators of `bare` are drawn anew from its seed.
     Raises TrainingError for a form that is not known.
     """
     if form not in FORMS:
@@ -56,16 +56,15 @@ def from_form(tensors: Mapping[str, Tensor], form: str, options: Mapping[str, An
     if form == "whole":
         return dict(tensors)
     state = _unfolded(tensors)
-    if form == "bare" and "sr_net" in options:
-        state |= _fresh_critics(options)
+    if form == "bare":
+        state |= _fresh_discriminators(options)
     averages = {name: tensor for name, tensor in state.items() if name.startswith(AVERAGE)}
-    return state | {_averaged(name, options): tensor for name, tensor in averages.items()}
+    return state | {_averaged(name): tensor for name, tensor in averages.items()}
 
 
-def _averaged(name: str, joint: Mapping[str, Any]) -> str:
-    """The weight that an average follows. joint: names of tensors or of options; a joint run's have several nets."""
-    several = "sr_net" in joint or any(other.startswith("nets.") for other in joint)
-    return ("nets." if several else "net.") + name.removeprefix(AVERAGE)
+def _averaged(name: str) -> str:
+    """The weight that an average follows."""
+    return "nets." + name.removeprefix(AVERAGE)
 
 
 def _lightened(name: str, tensor: Tensor) -> Tensors:
@@ -101,16 +100,20 @@ def _unfolded(tensors: Mapping[str, Tensor]) -> Tensors:
     return state
 
 
-def _fresh_critics(options: Mapping[str, Any]) -> Tensors:
+def _fresh_discriminators(options: Mapping[str, Any]) -> Tensors:
     import torch
 
     from ddnsr_cli.training.joint_nets import JointNets
     from ddnsr_cli.training.joint_options import JointOptions
+    from ddnsr_cli.training.paired import PairedNets
+    from ddnsr_cli.training.paired_options import PairedOptions
 
-    known = options_from_json(JointOptions, options)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(known.stream.seed)
-        weights = JointNets(known).state_dict()
+        torch.manual_seed(options["stream"]["seed"])
+        if "network" in options:
+            weights = PairedNets(options_from_json(PairedOptions, options)).state_dict()
+        else:
+            weights = JointNets(options_from_json(JointOptions, options)).state_dict()
     return {f"nets.{name}": tensor.numpy() for name, tensor in weights.items() if name.startswith("disc_")}
 
 

@@ -157,10 +157,8 @@ def _pieces(folder: Path) -> list[Path]:
 
 
 def _averages(state: Tensors, export: str) -> Tensors:
-    """The averaged weights of an exported file. A fidelity run has one network and no names for it."""
+    """The averaged weights of an exported file."""
     prefix = AVERAGE + EXPORTS[export]
-    if not any(name.startswith(prefix) for name in state):
-        prefix = AVERAGE
     return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 

@@ -1,6 +1,6 @@
 """How fast training steps are: `python tests/bench/training.py [--full] [--compile] [--device cuda]`.
 
-Per setting: the seconds of a joint step and of a fidelity step (batch 16, HR crops of 128 px, random pictures and a
+Per setting: the seconds of a joint step and of a pretraining step (batch 16, HR crops of 128 px, random pictures and a
 random VGG19 up to conv3_4), images a second, and the floating-point operations a second that were achieved (counted by
 PyTorch over forward and backward passes; optimisers are left out) beside those of a plain matrix product in the same
 number format, measured in the same run. Then the joint step fed with photos from a disk, decoded by one worker: the
@@ -28,11 +28,12 @@ from ddnsr_cli.data.targets import PhotoSet
 from ddnsr_cli.data.unpaired import UnpairedVisits, unpaired_batches
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
 from ddnsr_cli.training.eyes import Eyes, VggDifference
-from ddnsr_cli.training.fidelity import FidelityTrainer
 from ddnsr_cli.training.joint import JointTrainer
 from ddnsr_cli.training.joint_options import small_helpers, track_options
 from ddnsr_cli.training.loop import Meter
-from ddnsr_cli.training.options import LITE, FidelityOptions
+from ddnsr_cli.training.options import LITE
+from ddnsr_cli.training.paired import PairedTrainer
+from ddnsr_cli.training.paired_options import PairedOptions
 from ddnsr_cli.training.pieces import Precision
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -81,9 +82,9 @@ def joint(precision, device, *, full, compiled=False):
     return JointTrainer(options, eyes, device)
 
 
-def fidelity(precision, device, *, full):
+def pretraining(precision, device, *, full):
     network = track_options(2).sr_net if full else LITE
-    return FidelityTrainer(FidelityOptions(precision=precision, network=network), device)
+    return PairedTrainer(PairedOptions(precision=precision, network=network), None, device)
 
 
 def random_batch():
@@ -159,7 +160,7 @@ def rows_of(precision, device, given):
     """(name, row) of every setting in a number format."""
     product = product_rate(precision, device)
     yield "matrix product", {"gflop_per_s": product / 1e9}
-    for name, make in (("fidelity", fidelity), ("joint", joint)):
+    for name, make in (("pretraining", pretraining), ("joint", joint)):
         trainer = make(precision, device, full=given.full)
         counted = operations(trainer)
         yield name, step_row(trainer, device, counted=counted, product=product)

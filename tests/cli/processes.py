@@ -12,7 +12,7 @@ MODULES = (
     "torch._dynamo",
     "torch.utils.tensorboard",
     "ddnsr_cli.workflows.train_joint",
-    "ddnsr_cli.workflows.train_fidelity",
+    "ddnsr_cli.workflows.train_paired",
 )
 PATIENCE_S = 120
 

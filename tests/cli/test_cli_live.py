@@ -29,7 +29,7 @@ def test_figures_are_grouped_with_speed_below():
     lines = [re.sub(r" {2,}", " | ", line) for line in drawn(figures, 120)]
     assert lines[:5] == [
         "Degrader | content 0.01235",
-        "HR critic: D(real) and D(fake) | real HR 0.75 | super-resolved 0.25",
+        "HR discriminator: D(real) and D(fake) | real HR 0.75 | super-resolved 0.25",
         "news | news 3",
         "Speed | 63.1 images/s | waiting for data 1%",
         "Means up to step | 1,250",
@@ -53,7 +53,7 @@ def words(tmp_path_factory):
 def test_a_terminal_shows_the_figures_in_place_and_keeps_the_last(words, tmp_path):
     seen = on_a_terminal(*words(tmp_path / "run", "--steps", 8, "--log-every", 1), columns=200)
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen)
-    for part in ("content ", "LR critic: D(real) and D(fake)", "images/s", "waiting for data", "/8 steps"):
+    for part in ("content ", "LR discriminator: D(real) and D(fake)", "images/s", "waiting for data", "/8 steps"):
         assert part in text
     assert re.search(r"training .*/8 steps \d:\d\d:\d\d (\d|-):", text)  # time gone, time left
     assert re.findall(r"step (\d+)  ", text) == ["8"]  # one line stays, the last

@@ -137,7 +137,7 @@ def test_training_with_a_compact_network_is_refused_in_one_line(ddnsr, photo, co
     _, weights = compact_file()
     photo("hr/a.png", width=200, height=180), photo("hr/b.png", width=180, height=200)
     words = ("--hr", tmp_path / "hr", "-o", tmp_path / "run", "--steps", 1, "--start-from", weights)
-    done = ddnsr("train", "--fidelity", *words)
+    done = ddnsr("train", "--pretrain", *words)
     assert done.code == 5
     assert "realesr-x.pth is a Compact network; training is for RRDB networks only" in done.err
     assert done.err.count("\n") == 1

@@ -15,9 +15,10 @@ from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
 from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
 from ddnsr_cli.registry import read_registry
 from ddnsr_cli.training.joint_options import JointOptions
-from ddnsr_cli.training.options import FidelityOptions, ScheduleConfig
+from ddnsr_cli.training.options import ScheduleConfig
+from ddnsr_cli.training.paired_options import PairedOptions
 from ddnsr_cli.workflows.card_licence import licence_of, with_licence
-from ddnsr_cli.workflows.model_card import joint_card
+from ddnsr_cli.workflows.model_card import joint_card, paired_card
 
 REPO = "some-one/my_nets"
 RRDB, DEGRADER = RRDBConfig(features=4, blocks=1, growth=2), DegraderConfig(features=4, blocks=1)
@@ -55,11 +56,14 @@ def joint(tmp_path):
 
 
 @pytest.fixture
-def fidelity(tmp_path):
+def pretraining(tmp_path):
     run = tmp_path / "warm-up"
     write_state(run)
-    training = {"phase": "fidelity", "step": 7, "data": {"hr": "clean"}}
-    write_sr(run, training, FidelityOptions(network=RRDB, schedule=ScheduleConfig(steps=20)))
+    source = {"kind": "rule", "share": 1.0, "hr": "clean", "lr": None, "degrader": None, "photos": 9}
+    record = {"data": {"sources": [source, {**source, "kind": "ready", "lr": "noisy"}]}}
+    options = PairedOptions(network=RRDB, schedule=ScheduleConfig(steps=20))
+    write_sr(run, {"phase": "paired", "step": 7, **record}, options)
+    (run / "README.md").write_text(paired_card(run.name, options, 7, record))
     return run
 
 
@@ -133,8 +137,8 @@ def test_the_licence_is_asked_for_once(push, fake_hub, joint):
     assert "-m some-one/other:sr" in fake_hub.files["some-one/other", "README.md"].data.decode()
 
 
-def test_a_fidelity_run_gets_an_honest_card(push, fake_hub, fidelity):
-    done = push(fidelity, "--licence", "CC0-1.0")
+def test_a_pretraining_is_published_with_its_honest_card(push, fake_hub, pretraining):
+    done = push(pretraining, "--licence", "CC0-1.0")
     assert done.code == 0
     assert done.err == "note: the run is at step 7 of 20; its weights are sent as they are\n"
     received = sent(fake_hub)
@@ -143,13 +147,13 @@ def test_a_fidelity_run_gets_an_honest_card(push, fake_hub, fidelity):
     for fact in (
         "license: cc0-1.0",
         "| steps | 7 |",
-        "| photos (clean HR) | clean |",
+        "9 images of clean, degraded by rule (share 1); 9 images of clean, with ready partners in noisy (share 1)",
         "4 features, 1 blocks, growth 2",
         "baseline",
     ):
         assert fact in card
     assert '"peak": 0.0005' in card
-    assert licence_of((fidelity / "README.md").read_text()) == "cc0-1.0"
+    assert licence_of((pretraining / "README.md").read_text()) == "cc0-1.0"
 
 
 def test_a_run_is_published_as_training_leaves_it(push, ddnsr, fake_hub, photo, tmp_path):
@@ -158,17 +162,17 @@ def test_a_run_is_published_as_training_leaves_it(push, ddnsr, fake_hub, photo, 
     sizes = {"--features": 4, "--blocks": 1, "--growth": 2, "--batch": 2, "--crop": 32, "--workers": 0, "--steps": 1}
     words = [word for option in sizes.items() for word in option]
     hr, run = tmp_path / "photos", tmp_path / "run"
-    assert ddnsr("train", "--fidelity", "--hr", hr, "-o", run, "--device", "cpu", *words).code == 0
+    assert ddnsr("train", "--pretrain", "--hr", hr, "-o", run, "--device", "cpu", *words).code == 0
     done = push(run, "--licence", "mit")
     assert (done.code, done.err) == (0, "")
     assert sent(fake_hub)["sr.safetensors"] == (run / "sr.safetensors").read_bytes()
-    assert "| photos (clean HR) | photos |" in sent(fake_hub)["README.md"].decode()
+    assert "| pairs | 2 images of photos, degraded by rule (share 1) |" in sent(fake_hub)["README.md"].decode()
 
 
-def test_a_card_of_the_users_own_is_sent_as_it_is(push, fake_hub, fidelity):
+def test_a_card_of_the_users_own_is_sent_as_it_is(push, fake_hub, pretraining):
     own = "---\nlicense: apache-2.0\ntags: [mine]\n---\n\n# Grüße\nMy words.\n"
-    (fidelity / "README.md").write_text(own, encoding="utf-8")
-    assert push(fidelity).code == 0
+    (pretraining / "README.md").write_text(own, encoding="utf-8")
+    assert push(pretraining).code == 0
     assert sent(fake_hub)["README.md"] == own.encode()
 
 

@@ -99,7 +99,7 @@ def test_targets_made_from_the_source(train, tmp_path, target, folders):
     done = train(tmp_path / "run", "--steps", 1, "--target", target, hr=hr)
     assert done.code == 0, done.err
     saved = json.loads((tmp_path / "run/options.json").read_text())
-    assert saved["critic"] == "vgg-style"
+    assert saved["discriminator"] == "vgg-style"
 
 
 def test_the_same_command_goes_on_to_the_same_bytes(train, tmp_path):

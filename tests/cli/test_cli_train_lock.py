@@ -34,7 +34,7 @@ def scene(request, place):
             return processes.start(
                 *joint_words(folders, place / "vgg.safetensors", run, "--ablation", "B", "--l2", *more), first=first
             )
-        return processes.start("train", "--fidelity", "--hr", folders[0], "-o", run, *WARM, *more, first=first)
+        return processes.start("train", "--pretrain", "--hr", folders[0], "-o", run, *WARM, *more, first=first)
 
     yield SimpleNamespace(start=start, photos=place / "photos", kind=request.param)
     processes.stop()

@@ -108,7 +108,7 @@ def test_options_that_do_not_matter_may_change(train, begun):
 
 def test_a_run_of_another_kind_is_told(ddnsr, train, scene, tmp_path, begun):
     warm_words = [word for word in SMALL if word not in {"--lite", "--offline"}]
-    warm = ("train", "--fidelity", "--hr", scene[0][0], *warm_words, "--steps", 1, "-o")
+    warm = ("train", "--pretrain", "--hr", scene[0][0], *warm_words, "--steps", 1, "-o")
     assert ddnsr(*warm, tmp_path / "warm").code == 0
     refused(train(tmp_path / "warm", "--steps", 2), 10, "another kind", "-o")
     refused(ddnsr(*warm, begun), 10, "another kind", "-o")
@@ -164,13 +164,6 @@ def test_one_photo_beside_cleaned_up_ones_will_do(train, tmp_path):
     for path in sorted(hr.glob("*.png"))[1:]:
         path.unlink()
     assert train(tmp_path / "run", "--steps", 1, "--target", "mixed", folders=(hr, lr)).code == 0
-
-
-@pytest.mark.parametrize("words", [["--check"], ["--l2"], ["--vgg", "vgg.pth"], ["--loss", "pixel=1"], ["--compile"]])
-def test_the_warm_up_does_not_swallow_what_belongs_to_a_track(ddnsr, scene, tmp_path, words):
-    done = ddnsr("train", "--fidelity", "--hr", scene[0][0], "-o", tmp_path / "warm", "--steps", 1, *words)
-    refused(done, 2, words[0], "--track")
-    assert not (tmp_path / "warm").exists()
 
 
 def test_files_that_a_run_is_given_are_read_before_its_photos(train, scene, tmp_path, photo):
@@ -268,12 +261,12 @@ def test_options_without_sense_are_told(train, tmp_path, words, told):
     assert not (tmp_path / "run").exists()
 
 
-def test_the_critic_goes_with_its_loss(ddnsr, scene, tmp_path):
+def test_the_discriminator_goes_with_its_loss(ddnsr, scene, tmp_path):
     words = joint_words(*scene, tmp_path / "run", "--loss", "hr_adversarial=0", "--steps", 1, "--log-every", 1, track=2)
     done = ddnsr(*words)
     assert done.code == 0, done.err
     assert "disc_hr" not in done.err
-    assert json.loads((tmp_path / "run/options.json").read_text())["critic"] == "none"
+    assert json.loads((tmp_path / "run/options.json").read_text())["discriminator"] == "none"
 
 
 def test_a_machine_without_a_compiler_is_told(train, monkeypatch, tmp_path):

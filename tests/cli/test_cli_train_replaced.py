@@ -31,7 +31,7 @@ def scene(request, tmp_path, processes):
     """`start("--steps", 5)`, a kind of training in `run`, and the photo that is to go bad."""
     hr, lr = write_photos(tmp_path)
     run, kind = tmp_path / "run", request.param
-    words = ["train", "--fidelity", "--hr", hr, "-o", run, *WARM]
+    words = ["train", "--pretrain", "--hr", hr, "-o", run, *WARM]
     if kind == "joint":
         vgg = vgg_file(tmp_path / "vgg.safetensors")
         words = joint_words((hr, lr), vgg, run, "--ablation", "B", "--l2", track=2)

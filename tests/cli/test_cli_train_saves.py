@@ -163,7 +163,7 @@ def test_a_kill_between_two_states_loses_none_of_them(train, monkeypatch, photo,
     photo("val/lr/a.png", width=16, height=16), photo("val/hr/a.png", width=64, height=64)
     scores = {1: 20.0, 2: 22.0, 3: 21.0, 4: 23.0}
     monkeypatch.setattr(
-        "ddnsr_cli.workflows.joint_show.validation_scores", lambda net, *_, **__: {"psnr_db": scores[done_steps()]}
+        "ddnsr_cli.workflows.run_show.validation_scores", lambda net, *_, **__: {"psnr_db": scores[done_steps()]}
     )
     done_steps = counted_steps(monkeypatch)
     val = ("--val-lr", tmp_path / "val/lr", "--val-hr", tmp_path / "val/hr", "--validate-every", 1)
@@ -197,7 +197,7 @@ def validated(train, monkeypatch, photo, tmp_path, scores):
     """The steps whose state was the best, one after the other, of a run with these scores after its steps."""
     photo("val/lr/a.png", width=16, height=16), photo("val/hr/a.png", width=64, height=64)
     given = iter(scores)
-    monkeypatch.setattr("ddnsr_cli.workflows.joint_show.validation_scores", lambda *_, **__: next(given))
+    monkeypatch.setattr("ddnsr_cli.workflows.run_show.validation_scores", lambda *_, **__: next(given))
     best = []
     run = tmp_path / "run"
     words = ("--val-lr", tmp_path / "val/lr", "--val-hr", tmp_path / "val/hr", "--validate-every", 1, "--rise", 0)

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -7,12 +9,14 @@ from ddnsr_cli.nets.discriminators import (
     DISC_HR_TRACK1,
     DISC_LR,
     PatchGANDiscriminator,
+    UNetDiscriminator,
     VGGStyleConfig,
     VGGStyleDiscriminator,
 )
 
 SMALL = VGGStyleConfig(input_px=16, features=4, stages=2)
 NETS = [(lambda: VGGStyleDiscriminator(SMALL), 16), (lambda: PatchGANDiscriminator(4), 32)]  # and their input side
+UNET = (lambda: UNetDiscriminator(4), 16)
 
 
 def conv(before, after, side):
@@ -74,7 +78,7 @@ def test_every_convolution_is_normed_but_the_first_and_the_scores(make, norms):
     assert kinds[3:6] == [nn.BatchNorm2d, nn.LeakyReLU, nn.Conv2d]
 
 
-@pytest.mark.parametrize(("make", "px"), NETS)
+@pytest.mark.parametrize(("make", "px"), [*NETS, UNET])
 def test_scores_are_logits_not_chances(make, px):
     net = make().eval().double()
     last = [layer for layer in net.modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
@@ -106,6 +110,60 @@ def test_patchgan_sees_patches_of_70_pixels():
     rows, columns = touched.any(1).nonzero().flatten(), touched.any(0).nonzero().flatten()
     assert len(rows) == len(columns) == 70
     assert rows.tolist() == columns.tolist() == list(range(33, 103))
+
+
+def test_unet_parameters_are_those_of_the_formula():
+    """1068 f^2 + 37 f + 1; with 64 features 4,376,897, as many as Real-ESRGAN's has."""
+    with torch.device("meta"):
+        assert [size_of(UNetDiscriminator(f)) for f in (2, 64)] == [1068 * f**2 + 37 * f + 1 for f in (2, 64)]
+
+
+@pytest.mark.parametrize("size", [(8, 8), (32, 48), (128, 128)])
+def test_unet_gives_one_logit_a_pixel(size):
+    with torch.device("meta"):
+        assert UNetDiscriminator(2)(torch.empty(3, 3, *size)).shape == (3, 1, *size)
+
+
+def test_unet_sees_near_pixels_by_its_skips_and_far_ones_through_its_depth():
+    torch.manual_seed(0)
+    image = torch.rand(1, 3, 64, 64, requires_grad=True)
+    UNetDiscriminator(2).eval()(image)[0, 0, 32, 32].backward()
+    touched = image.grad[0].abs().sum(0) > 0
+    assert touched[31:34, 31:34].all()
+    rows = touched.any(1).nonzero().flatten()
+    assert (int(rows.min()), int(rows.max())) < (10, 50)
+
+
+def test_unet_keeps_the_steepness_of_its_inner_convolutions_at_1_while_it_learns():
+    torch.manual_seed(0)
+    net = UNetDiscriminator(4)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
+    for _ in range(20):
+        optimizer.zero_grad()
+        net(torch.rand(1, 3, 16, 16)).square().mean().backward()
+        optimizer.step()
+    with torch.no_grad():
+        for _ in range(50):  # the largest singular value is told by power iterations, one a pass
+            net(torch.rand(1, 3, 8, 8))
+    net.eval()
+    steepness = {
+        name: torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item()
+        for name, layer in net.named_modules()
+        if isinstance(layer, nn.Conv2d)
+    }
+    assert len(steepness) == 10
+    assert [value for name, value in steepness.items() if name not in {"first", "last"}] == pytest.approx(
+        [1] * 8, rel=0.02
+    )
+    assert abs(steepness["first"] - 1) > 0.1  # without a norm
+
+
+def test_unet_scores_an_image_whatever_others_are_in_the_batch():
+    torch.manual_seed(0)
+    net = UNetDiscriminator(4)
+    one, *others = torch.rand(3, 1, 3, 16, 16)
+    scores = [copy.deepcopy(net)(torch.cat([one, other]))[0] for other in others]
+    assert torch.equal(*scores)
 
 
 def test_patchgan_moves_with_the_picture():

@@ -12,7 +12,8 @@ from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
 from ddnsr_cli.training.eyes import Eyes, VggDifference
 from ddnsr_cli.training.joint import JointTrainer
-from ddnsr_cli.training.joint_options import Critic, JointOptions, ablated, track_options, without_critic
+from ddnsr_cli.training.joint_options import JointOptions, ablated, track_options, without_discriminator
+from ddnsr_cli.training.reconstruction_options import Discriminator
 
 CPU = torch.device("cpu")
 CONTENT, CYCLE = Tap(layer="conv3_4"), Tap(layer="conv2_2")
@@ -29,8 +30,8 @@ def small(options: JointOptions) -> JointOptions:
         options,
         sr_net=RRDBConfig(features=4, blocks=1, growth=2),
         degrader=DegraderConfig(features=4, blocks=1),
-        critic_features=4,
-        lr_critic_features=4,
+        discriminator_features=4,
+        lr_discriminator_features=4,
         stream=replace(options.stream, batch=2, crop_px=32),
     )
 
@@ -39,7 +40,7 @@ TRACK_1, TRACK_2 = small(track_options(1)), small(replace(track_options(2)))
 SETTINGS = {
     "track 1": TRACK_1,
     "track 2": TRACK_2,
-    "l2": without_critic(TRACK_2),
+    "l2": without_discriminator(TRACK_2),
     **{f"ablation {letter}": ablated(TRACK_1, letter) for letter in "ABCDE"},
 }
 
@@ -66,7 +67,7 @@ def joint_and_separate(trainer):
 
     def terms():
         made = trainer.make(lr, hr)
-        critics, _ = trainer.critic_losses(lr, made)
+        critics, _ = trainer.discriminator_losses(lr, made)
         return {"degrader": trainer.degrader_losses(lr, hr, made), "sr_net": trainer.sr_losses(hr, made)} | {
             name: {name: loss} for name, loss in critics.items()
         }
@@ -108,7 +109,7 @@ def test_every_network_moves_and_every_figure_is_told(eyes, name):
     wanted = {term for term, weight in vars(options.losses).items() if weight}
     assert wanted <= figures.keys()
     assert not {"content", "lr_adversarial", "cycle"} - wanted & figures.keys()
-    assert ("disc_hr" in figures) == (options.critic is not Critic.NONE)
+    assert ("disc_hr" in figures) == (options.discriminator is not Discriminator.NONE)
 
 
 def test_the_single_input_ablation_does_not_look_at_the_noise(eyes):

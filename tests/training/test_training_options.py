@@ -7,7 +7,8 @@ from ddnsr_cli.data.degradation_config import DegradationConfig
 from ddnsr_cli.data.stream import StreamConfig
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.nets.rrdb import RRDBConfig
-from ddnsr_cli.training.options import FidelityOptions, Rhythm, ScheduleConfig
+from ddnsr_cli.training.options import Rhythm, ScheduleConfig
+from ddnsr_cli.training.paired_options import PairedOptions, PairSource
 
 SCHEDULE = ScheduleConfig(steps=100, peak=0.5, rise_steps=10, fall_share=0.2)
 
@@ -53,10 +54,10 @@ def test_the_rate_of_every_step_is_above_zero_and_never_above_its_peak(steps, ri
         lambda: Rhythm(log_steps=0),
         lambda: Rhythm(save_steps=-1),
         lambda: Rhythm(validate_steps=0),
-        lambda: FidelityOptions(ema_decay=1.0),
-        lambda: FidelityOptions(ema_decay=-0.1),
-        lambda: FidelityOptions(clip_norm=0.0),
-        lambda: FidelityOptions(stream=StreamConfig(crop_px=30)),
+        lambda: PairedOptions(ema_decay=1.0),
+        lambda: PairedOptions(ema_decay=-0.1),
+        lambda: PairedOptions(clip_norm=0.0),
+        lambda: PairedOptions(stream=StreamConfig(crop_px=30)),
     ],
 )
 def test_options_that_mean_nothing_are_refused(nonsense):
@@ -66,10 +67,10 @@ def test_options_that_mean_nothing_are_refused(nonsense):
 
 def test_a_network_of_another_scale_than_the_pairs_is_refused():
     with pytest.raises(ConfigError, match="2 times but the pairs are shrunk 4 times"):
-        FidelityOptions(network=RRDBConfig(scale=2))
-    FidelityOptions(network=RRDBConfig(scale=2), degradation=DegradationConfig(scale=2))
+        PairedOptions(network=RRDBConfig(scale=2))
+    PairedOptions(network=RRDBConfig(scale=2), sources=(PairSource(degradation=DegradationConfig(scale=2)),))
 
 
 def test_options_come_back_from_json(tiny_options):
-    for options in (FidelityOptions(), tiny_options(seed=3, ema_decay=0.5)):
-        assert options_from_json(FidelityOptions, json.loads(json.dumps(options_to_json(options)))) == options
+    for options in (PairedOptions(), tiny_options(seed=3, ema_decay=0.5)):
+        assert options_from_json(PairedOptions, json.loads(json.dumps(options_to_json(options)))) == options

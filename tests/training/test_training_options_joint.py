@@ -23,7 +23,7 @@ from ddnsr_cli.training.joint_options import (
     LossWeights,
     ablated,
     track_options,
-    without_critic,
+    without_discriminator,
 )
 from ddnsr_cli.training.pieces import Precision
 
@@ -49,8 +49,8 @@ def small(options, **changes):
         options,
         sr_net=RRDBConfig(features=4, blocks=1, growth=2),
         degrader=DegraderConfig(features=4, blocks=1),
-        critic_features=4,
-        lr_critic_features=4,
+        discriminator_features=4,
+        lr_discriminator_features=4,
         stream=replace(options.stream, batch=2, crop_px=32),
         schedule=replace(options.schedule, rise_steps=0),
         **changes,
@@ -125,7 +125,7 @@ def test_loss_weights_without_sense_are_refused(weight):
         LossWeights(colour=weight)
 
 
-@pytest.mark.parametrize("wrong", [{"content": "conv9_9"}, {"cycle": "lpips-alex"}, {"perceptual": "lpips-x"}])
+@pytest.mark.parametrize("wrong", [{"content": "conv9_9"}, {"cycle": "lpips-alex"}])
 def test_unknown_layers_are_refused(wrong):
     with pytest.raises(ConfigError, match="is none of them"):
         FeatureLayers(**wrong)
@@ -256,7 +256,7 @@ ECONOMY = {
                                            "vgg_hr": 2}),
     "no cycle": (ablated(TRACK_1, "C"), {"degrader": 1, "sr_net": 1, "disc_lr": 3, "disc_hr": 3, "vgg_lr": 2,
                                          "vgg_hr": 2}),
-    "l2": (without_critic(TRACK_2), {"degrader": 2, "sr_net": 2, "disc_lr": 3, "vgg_lr": 4}),
+    "l2": (without_discriminator(TRACK_2), {"degrader": 2, "sr_net": 2, "disc_lr": 3, "vgg_lr": 4}),
 }  # fmt: skip
 """Forward passes that the method needs: a critic sees the real picture once and the made one twice, once for each side
 of the game; VGG19 sees each picture once, the real ones too."""

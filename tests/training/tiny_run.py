@@ -1,4 +1,4 @@
-"""A warm-up of some seconds: its options, its photos, and a program that runs until it is stopped."""
+"""A pretraining of some seconds: its options, its photos, and a program that runs until it is stopped."""
 
 import sys
 from contextlib import closing
@@ -12,9 +12,10 @@ from ddnsr_cli.data.degradation_config import DegradationConfig
 from ddnsr_cli.data.photos import list_photos
 from ddnsr_cli.data.stream import PairVisits, StreamConfig, batches
 from ddnsr_cli.nets.rrdb import RRDBConfig
-from ddnsr_cli.training.fidelity import FidelityTrainer
 from ddnsr_cli.training.loop import LoopHooks, run_loop
-from ddnsr_cli.training.options import FidelityOptions, Rhythm, ScheduleConfig
+from ddnsr_cli.training.options import Rhythm, ScheduleConfig
+from ddnsr_cli.training.paired import PairedTrainer
+from ddnsr_cli.training.paired_options import PairedOptions, PairSource
 from ddnsr_cli.training.snapshot import save_snapshot
 from ddnsr_cli.training.stop import stop_on_signals
 
@@ -22,10 +23,10 @@ GENTLE = DegradationConfig(noise_sigma=(0.0, 4.0), jpeg_chance=0.2)
 
 
 def tiny_options(*, workers=0, seed=0, steps=20, peak=1e-3, degradation=GENTLE, **changes):
-    return FidelityOptions(
+    return PairedOptions(
         network=RRDBConfig(features=8, blocks=1, growth=4),
         stream=StreamConfig(batch=4, crop_px=16, crops_per_photo=4, photos_per_round=3, seed=seed, workers=workers),
-        degradation=degradation,
+        sources=(PairSource(degradation=degradation),),
         schedule=ScheduleConfig(steps=steps, peak=peak, rise_steps=3),
         **changes,
     )
@@ -42,14 +43,14 @@ def write_photos(folder, count=4):
 
 
 def tiny_batches(folder, options, *, start=0):
-    visits = PairVisits(list_photos(folder), options.stream, options.degradation)
+    visits = PairVisits(list_photos(folder), options.stream, options.sources[0].degradation)
     return batches(visits, start=start, on_refused=lambda _refusal: None)
 
 
 def run_until_stopped(folder):
     """Train without end, telling each step; `state.safetensors` is the save at the stop."""
     options = tiny_options(workers=1, steps=1_000_000)
-    trainer = FidelityTrainer(options, torch.device("cpu"))
+    trainer = PairedTrainer(options, None, torch.device("cpu"))
     hooks = LoopHooks(
         validate=lambda _step: None,
         save=lambda _step: save_snapshot(folder / "state.safetensors", trainer.snapshot({})),

@@ -32,8 +32,8 @@ def main():
         options,
         sr_net=RRDBConfig(features=4, blocks=1, growth=2),
         degrader=DegraderConfig(features=4, blocks=1),
-        critic_features=4,
-        lr_critic_features=4,
+        discriminator_features=4,
+        lr_discriminator_features=4,
         layers=replace(options.layers, content="conv2_2", perceptual="conv2_2"),
         stream=replace(options.stream, batch=4, crop_px=32),
     )

@@ -15,11 +15,12 @@ from ddnsr_cli.data.stream import StreamConfig
 from ddnsr_cli.data.targets import Refusal
 from ddnsr_cli.errors import ConfigError, TrainingError
 from ddnsr_cli.training.loop import StepReport
-from ddnsr_cli.training.options import FidelityOptions, Rhythm
+from ddnsr_cli.training.options import Rhythm
+from ddnsr_cli.training.paired_options import PairedOptions
 from ddnsr_cli.training.snapshot import Snapshot, net_tensors, restore_net
 from ddnsr_cli.workflows import run_folder
-from ddnsr_cli.workflows.joint_show import DRIFT_LEVELS, JointShow
 from ddnsr_cli.workflows.run_folder import RunFolder
+from ddnsr_cli.workflows.run_show import DRIFT_LEVELS, RunShow, ShownRun
 from ddnsr_cli.workflows.teller import MOST_FINDINGS, Teller
 
 
@@ -82,7 +83,8 @@ def show(folder, notes):
     trainer = SimpleNamespace(step=0)
     board = SimpleNamespace(scalars=lambda *_, **__: None)
     listener = SimpleNamespace(note=notes.append, report=lambda _row: None)
-    return JointShow(trainer, RunFolder(folder), board, listener, (torch.zeros(0), torch.zeros(0)))
+    kind = ShownRun(phase="joint", card=lambda _step, _record: "")
+    return RunShow(trainer, RunFolder(folder), board, listener, (torch.zeros(0), torch.zeros(0)), kind)
 
 
 def row(step, levels):
@@ -109,7 +111,7 @@ class Runner:
     """A trainer of one number."""
 
     def __init__(self, options=None):
-        self.options = options or FidelityOptions()
+        self.options = options or PairedOptions()
         self.net = nn.Linear(1, 1)
         self.step = 0
 
@@ -137,17 +139,17 @@ def begun(tmp_path):
 
 def test_a_new_folder_has_nothing_to_go_on_from(tmp_path):
     folder = RunFolder(tmp_path / "run")
-    assert folder.numbers(FidelityOptions(), free_to_change=()) is None
+    assert folder.numbers(PairedOptions(), free_to_change=()) is None
     assert folder.resume(Runner(), free_to_change=()) is None
 
 
 @pytest.mark.parametrize("name", ["README.md", "sr.safetensors", "degrader.safetensors"])
 def test_files_of_others_are_not_written_over(begun, name):
     begun.write_text(name, "mine")
-    assert begun.numbers(FidelityOptions(), free_to_change=()) is not None
+    assert begun.numbers(PairedOptions(), free_to_change=()) is not None
     begun.state.unlink()
     with pytest.raises(TrainingError, match=rf"no save of a run, but {re.escape(name)}"):
-        begun.numbers(FidelityOptions(), free_to_change=())
+        begun.numbers(PairedOptions(), free_to_change=())
     assert (begun.path / name).read_text() == "mine"
 
 
@@ -158,24 +160,26 @@ def test_a_run_comes_back(begun):
 
 
 def test_options_may_differ_where_that_is_free(begun):
-    other = FidelityOptions(stream=StreamConfig(workers=5))
+    other = PairedOptions(stream=StreamConfig(workers=5))
     assert begun.numbers(other, free_to_change=("stream.workers",)) is not None
     with pytest.raises(TrainingError, match=r"stream\.workers 1 -> 5"):
         begun.numbers(other, free_to_change=("schedule.",))
 
 
 def test_options_of_another_kind_are_told_by_name(begun):
-    with pytest.raises(TrainingError, match=r"another kind or version \(it differs in .*batch.*network") as caught:
+    with pytest.raises(
+        TrainingError, match=r"another kind or version \(it differs in batch, .* and \d+ more\)"
+    ) as caught:
         begun.numbers(StreamConfig(), free_to_change=())
     assert len(str(caught.value)) < 400
 
 
 def test_an_option_that_the_save_does_not_know_is_of_another_version(begun, monkeypatch):
-    known = options_to_json(FidelityOptions())
+    known = options_to_json(PairedOptions())
     newer = known | {"stream": known["stream"] | {"newer": 1}}
     monkeypatch.setattr(run_folder, "options_to_json", lambda _: newer)
     with pytest.raises(TrainingError, match=r"another kind or version \(it differs in stream\.newer\)"):
-        begun.numbers(FidelityOptions(), free_to_change=())
+        begun.numbers(PairedOptions(), free_to_change=())
 
 
 UNWRITABLE = {
@@ -196,7 +200,7 @@ def test_what_cannot_be_written_is_told_by_name(begun, name, monkeypatch):
     with pytest.raises(TrainingError, match=rf"{re.escape(str(begun.path / name))} could not be written \(No space"):
         UNWRITABLE[name](begun)
     monkeypatch.undo()
-    assert begun.numbers(FidelityOptions(), free_to_change=()) is not None
+    assert begun.numbers(PairedOptions(), free_to_change=()) is not None
     assert [path.name for path in begun.state.parent.iterdir()] == ["last.safetensors"]
 
 

@@ -11,7 +11,9 @@ from ddnsr_cli.errors import HubError, TrainingError, WeightsError
 from ddnsr_cli.nets.lpips import TRUNKS, _squeeze
 from ddnsr_cli.nets.vgg19 import Tap
 from ddnsr_cli.training.eyes import LpipsDifference, VggDifference
-from ddnsr_cli.training.joint_options import FeatureLayers, JointOptions, LossWeights, ablated, without_critic
+from ddnsr_cli.training.joint_options import FeatureLayers, JointOptions, LossWeights, ablated, without_discriminator
+from ddnsr_cli.training.paired_options import PairedOptions, with_equation_2
+from ddnsr_cli.training.reconstruction_options import PerceptualLayers
 from ddnsr_cli.workflows.judges import (
     AUTHORS_GAIN,
     JudgeFiles,
@@ -19,6 +21,7 @@ from ddnsr_cli.workflows.judges import (
     eyes_of,
     load_judges,
     measured_scales,
+    perceptual_difference,
     refuse_other_judges,
 )
 
@@ -67,7 +70,8 @@ def test_only_what_the_losses_need_is_read(vgg, squeeze):
 
 
 @pytest.mark.parametrize(
-    ("options", "deepest"), [(CONV34, 16), (ablated(without_critic(CONV34), "A"), 7), (without_critic(CONV34), 16)]
+    ("options", "deepest"),
+    [(CONV34, 16), (ablated(without_discriminator(CONV34), "A"), 7), (without_discriminator(CONV34), 16)],
 )
 def test_vgg_is_read_as_deep_as_the_losses_look(vgg, options, deepest):
     judges = load_judges(options, JudgeFiles(vgg=vgg, lpips=None), silent)
@@ -126,7 +130,7 @@ def test_the_perceptual_loss_is_the_one_asked_for(vgg, squeeze):
     for options, kind in ((CONV34, VggDifference), (WITH_LPIPS, LpipsDifference)):
         judges = load_judges(options, files, silent)
         scales = measured_scales(options, judges, crops())
-        assert ("perceptual" in scales) == (kind is VggDifference)  # LPIPS has its own scale
+        assert ("perceptual.conv3_4" in scales) == (kind is VggDifference)  # LPIPS has its own scale
         assert isinstance(eyes_of(options, judges, scales, CPU).hr, kind)
     authors = replace(CONV34, layers=replace(CONV34.layers, as_authors=True))
     judges = load_judges(authors, files, silent)
@@ -136,6 +140,28 @@ def test_the_perceptual_loss_is_the_one_asked_for(vgg, squeeze):
     assert (plain.squared, squared.squared) == (False, True)
     flat = torch.full((1, 3, 32, 32), 0.5)  # fed as it is, not standardised
     assert not torch.allclose(*(next(iter(one.vgg(flat).values())) for one in (plain, squared)))
+
+
+def test_layers_of_the_perceptual_loss_are_each_scaled_and_weighted(vgg):
+    layers = PerceptualLayers(perceptual="conv2_2=0.4,conv3_4=2")
+    options = with_equation_2(PairedOptions())
+    options = replace(options, layers=layers)
+    judges = load_judges(options, JudgeFiles(vgg=vgg, lpips=None), silent)
+    scales = measured_scales(options, judges, crops())
+    assert scales.keys() == {"perceptual.conv2_2", "perceptual.conv3_4"}
+    difference = perceptual_difference(options, judges, scales, CPU)
+    assert difference.vgg.scales == {
+        Tap(layer=layer): scales[f"perceptual.{layer}"] for layer in ("conv2_2", "conv3_4")
+    }
+    assert difference.weights == {Tap(layer="conv2_2"): 0.4, Tap(layer="conv3_4"): 2.0}
+    assert difference.vgg.autocast  # joint training computes it in full: its runs of before go on alike
+    assert not eyes_of(CONV34, judges, measured_scales(CONV34, judges, crops()), CPU).hr.vgg.autocast
+
+
+def test_pretraining_looks_through_no_network():
+    judges = load_judges(PairedOptions(), JudgeFiles(vgg=None, lpips=None, offline=True), silent)
+    assert (judges.vgg, judges.lpips, judges.record) == (None, None, {})
+    assert perceptual_difference(PairedOptions(), judges, {}, CPU) is None
 
 
 def test_without_feature_losses_nobody_looks():

@@ -137,13 +137,13 @@ def test_panels_have_colours_for_all_their_curves():
 
 
 def test_latest_figures_options_and_progress_are_told(tmp_path):
-    options = {"schedule": {"steps": 400, "halve_at": [1, 2]}, "critic": "patchgan", "clip": None}
+    options = {"schedule": {"steps": 400, "halve_at": [1, 2]}, "discriminator": "patchgan", "clip": None}
     rows = [{"step": 50, "l1": 0.5}, {"step": 100, "l1": 0.123456}]
     text = page_of(write_run(tmp_path / "my run", rows, options)).text()
     assert "my run 100 of 400 steps, 25%" in text
     assert "l1 0.1235 0.1235 0.5 100" in text  # name, latest, least, greatest, step: cells of one row
     assert "schedule.halve_at [1, 2]" in text
-    assert 'critic "patchgan"' in text
+    assert 'discriminator "patchgan"' in text
     assert "clip null" in text
 
 

@@ -47,12 +47,6 @@ PANELS = (
     ),
     Panel(
         section="Losses",
-        title="Mean absolute error",
-        scale=Scale.DECADES,
-        figures={"l1": "mean absolute error"},
-    ),
-    Panel(
-        section="Losses",
         title="Reconstruction network",
         scale=Scale.DECADES,
         hint="Each as weighted in the sum.",
@@ -78,20 +72,20 @@ PANELS = (
     ),
     Panel(
         section="Losses",
-        title="Critics",
+        title="Discriminators",
         scale=Scale.DECADES,
-        figures={"disc_hr": "HR critic", "disc_lr": "LR critic"},
+        figures={"disc_hr": "HR discriminator", "disc_lr": "LR discriminator"},
     ),
     Panel(
-        section="Critics' beliefs",
-        title="HR critic: D(real) and D(fake)",
+        section="Discriminators' beliefs",
+        title="HR discriminator: D(real) and D(fake)",
         scale=Scale.UNIT,
         hint="Mean belief that a picture is real. Both 0.5: it cannot tell them apart.",
         figures={"disc_hr_real": "real HR", "disc_hr_fake": "super-resolved"},
     ),
     Panel(
-        section="Critics' beliefs",
-        title="LR critic: D(real) and D(fake)",
+        section="Discriminators' beliefs",
+        title="LR discriminator: D(real) and D(fake)",
         scale=Scale.UNIT,
         hint="Mean belief that a picture is real. Both 0.5: it cannot tell them apart.",
         figures={"disc_lr_real": "real LR", "disc_lr_fake": "degraded"},
@@ -103,11 +97,10 @@ PANELS = (
         scale=Scale.DECADES,
         hint="Before clipping.",
         figures={
-            "gradient_norm": "network",
             "norm_sr_net": "reconstruction",
             "norm_degrader": "degrader",
-            "norm_disc_hr": "HR critic",
-            "norm_disc_lr": "LR critic",
+            "norm_disc_hr": "HR discriminator",
+            "norm_disc_lr": "LR discriminator",
         },
     ),
     Panel(

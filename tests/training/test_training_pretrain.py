@@ -1,3 +1,5 @@
+"""Pretraining: paired training by the mean absolute error alone."""
+
 from itertools import islice
 
 import pytest
@@ -7,8 +9,8 @@ import torch.nn.functional as F
 from ddnsr_cli.config import options_from_json
 from ddnsr_cli.data.degradation_config import DegradationConfig
 from ddnsr_cli.errors import TrainingError
-from ddnsr_cli.training.fidelity import FidelityTrainer
-from ddnsr_cli.training.options import FidelityOptions
+from ddnsr_cli.training.paired import PairedTrainer
+from ddnsr_cli.training.paired_options import PairedOptions
 from ddnsr_cli.training.snapshot import load_snapshot, save_snapshot
 
 CPU = torch.device("cpu")
@@ -28,16 +30,16 @@ def trained(trainer, stream, steps):
 
 def test_ten_steps_a_save_and_ten_more_are_twenty_steps_bit_for_bit(tiny_options, tiny_batches, tmp_path):
     options = tiny_options(steps=20)
-    whole = FidelityTrainer(options, CPU)
+    whole = PairedTrainer(options, None, CPU)
     figures = trained(whole, tiny_batches(options), 20)
 
-    first = FidelityTrainer(options, CPU)
+    first = PairedTrainer(options, None, CPU)
     trained(first, tiny_batches(options), 10)
     save_snapshot(tmp_path / "s.safetensors", first.snapshot({}))
     torch.manual_seed(99)  # nothing may depend on the generators of the process
 
     saved = load_snapshot(tmp_path / "s.safetensors")
-    second = FidelityTrainer(options_from_json(FidelityOptions, saved.numbers["options"]), CPU)
+    second = PairedTrainer(options_from_json(PairedOptions, saved.numbers["options"]), None, CPU)
     second.restore(saved)
     assert second.step == 10
     assert same(tensors_of(second), tensors_of(first))
@@ -47,24 +49,24 @@ def test_ten_steps_a_save_and_ten_more_are_twenty_steps_bit_for_bit(tiny_options
 
 def test_without_its_moments_a_resumed_run_goes_elsewhere(tiny_options, tiny_batches):
     options = tiny_options()
-    whole, second = FidelityTrainer(options, CPU), FidelityTrainer(options, CPU)
+    whole, second = PairedTrainer(options, None, CPU), PairedTrainer(options, None, CPU)
     trained(whole, tiny_batches(options), 3)
     second.restore(whole.snapshot({}))
-    second.optimizer.state.clear()
+    second.optimizers["sr_net"].state.clear()
     for trainer in (whole, second):
         trained(trainer, tiny_batches(options, start=3), 2)
-    assert not torch.equal(whole.net.conv_last.weight, second.net.conv_last.weight)
+    assert not torch.equal(whole.nets.sr_net.conv_last.weight, second.nets.sr_net.conv_last.weight)
 
 
 def error_on(trainer, pairs):
     with torch.no_grad():
-        return sum(F.l1_loss(trainer.net(lr.float() / 255), hr.float() / 255).item() for lr, hr in pairs)
+        return sum(F.l1_loss(trainer.nets.sr_net(lr.float() / 255), hr.float() / 255).item() for lr, hr in pairs)
 
 
 def test_training_beats_its_start_on_crops_it_has_not_seen(tiny_options, tiny_batches):
     options = tiny_options(steps=80, peak=4e-3, degradation=DegradationConfig(noise_sigma=(20.0, 20.0)))
     unseen = list(islice(tiny_batches(options, start=1000), 8))
-    trainer = FidelityTrainer(options, CPU)
+    trainer = PairedTrainer(options, None, CPU)
     start = error_on(trainer, unseen)
     trained(trainer, tiny_batches(options), 80)
     assert error_on(trainer, unseen) < 0.96 * start
@@ -72,59 +74,59 @@ def test_training_beats_its_start_on_crops_it_has_not_seen(tiny_options, tiny_ba
 
 def test_a_step_tells_the_mean_absolute_error_its_gradient_and_its_rate(tiny_options, tiny_batches):
     options = tiny_options(clip_norm=1e9)
-    trainer = FidelityTrainer(options, CPU)
+    trainer = PairedTrainer(options, None, CPU)
     lr, hr = next(tiny_batches(options))
     with torch.no_grad():
-        expected = F.l1_loss(trainer.net(lr.float() / 255), hr.float() / 255).item()
+        sr, truth = trainer.nets.sr_net(lr.float() / 255), hr.float() / 255
     figures = trainer.train_step(lr, hr)
-    norm = torch.stack([parameter.grad.norm() for parameter in trainer.net.parameters()]).norm()
-    assert figures == pytest.approx(
-        {"l1": expected, "gradient_norm": norm.item(), "rate": options.schedule.rate(0)}, rel=1e-5
-    )
+    norm = torch.stack([parameter.grad.norm() for parameter in trainer.nets.sr_net.parameters()]).norm()
+    expected = {"pixel": F.l1_loss(sr, truth).item(), "norm_sr_net": norm.item(), "rate": options.schedule.rate(0)}
+    expected["colour_drift"] = (sr - truth).mean(dim=(0, 2, 3)).abs().max().item()
+    assert figures == pytest.approx(expected, rel=1e-5)
     assert trainer.step == 1
 
 
 def test_the_rate_of_the_optimiser_is_the_schedules(tiny_options, tiny_batches):
     options = tiny_options(steps=8)
-    trainer = FidelityTrainer(options, CPU)
+    trainer = PairedTrainer(options, None, CPU)
     for step, batch in enumerate(islice(tiny_batches(options), 8)):
         assert trainer.train_step(*batch)["rate"] == options.schedule.rate(step)
-        assert [group["lr"] for group in trainer.optimizer.param_groups] == [options.schedule.rate(step)]
+        assert [group["lr"] for group in trainer.optimizers["sr_net"].param_groups] == [options.schedule.rate(step)]
 
 
 def test_gradients_are_shortened_to_the_norm_asked_for(tiny_options, tiny_batches):
     options = tiny_options(clip_norm=1e-3)
-    trainer = FidelityTrainer(options, CPU)
+    trainer = PairedTrainer(options, None, CPU)
     figures = trainer.train_step(*next(tiny_batches(options)))
-    norm = torch.stack([parameter.grad.norm() for parameter in trainer.net.parameters()]).norm().item()
-    assert figures["gradient_norm"] > 1e-2  # told as it was before
+    norm = torch.stack([parameter.grad.norm() for parameter in trainer.nets.sr_net.parameters()]).norm().item()
+    assert figures["norm_sr_net"] > 1e-2  # told as it was before
     assert norm == pytest.approx(1e-3, rel=1e-2)
 
 
 def test_the_average_follows_the_network(tiny_options, tiny_batches):
     options = tiny_options(ema_decay=0.9)
-    trainer = FidelityTrainer(options, CPU)
-    expected = trainer.net.conv_last.weight.detach().clone()
+    trainer = PairedTrainer(options, None, CPU)
+    expected = trainer.nets.sr_net.conv_last.weight.detach().clone()
     for step, batch in enumerate(islice(tiny_batches(options), 3)):
         trainer.train_step(*batch)
-        expected.lerp_(trainer.net.conv_last.weight.detach(), 1 - (1 + step) / (10 + step))
+        expected.lerp_(trainer.nets.sr_net.conv_last.weight.detach(), 1 - (1 + step) / (10 + step))
     torch.testing.assert_close(trainer.ema.average.conv_last.weight, expected)
-    assert not torch.equal(expected, trainer.net.conv_last.weight)
+    assert not torch.equal(expected, trainer.nets.sr_net.conv_last.weight)
 
 
 def spoil_loss(trainer):
     with torch.no_grad():
-        trainer.net.conv_last.bias[0] = float("inf")
+        trainer.nets.sr_net.conv_last.bias[0] = float("inf")
 
 
 def spoil_gradient(trainer):
-    trainer.net.conv_first.weight.register_hook(lambda gradient: gradient * float("nan"))
+    trainer.nets.sr_net.conv_first.weight.register_hook(lambda gradient: gradient * float("nan"))
 
 
-@pytest.mark.parametrize(("spoil", "word"), [(spoil_loss, "l1 inf"), (spoil_gradient, "gradient_norm nan")])
+@pytest.mark.parametrize(("spoil", "word"), [(spoil_loss, "pixel inf"), (spoil_gradient, "norm_sr_net nan")])
 def test_what_is_not_finite_stops_the_run_before_the_weights_move(tiny_options, tiny_batches, spoil, word):
     options = tiny_options()
-    trainer = FidelityTrainer(options, CPU)
+    trainer = PairedTrainer(options, None, CPU)
     stream = tiny_batches(options)
     trained(trainer, stream, 2)
     spoil(trainer)
@@ -138,27 +140,27 @@ def test_what_is_not_finite_stops_the_run_before_the_weights_move(tiny_options, 
 
 def test_the_start_follows_from_the_seed_alone(tiny_options):
     torch.manual_seed(1)
-    one = tensors_of(FidelityTrainer(tiny_options(seed=4), CPU))
+    one = tensors_of(PairedTrainer(tiny_options(seed=4), None, CPU))
     torch.manual_seed(2)
-    assert same(tensors_of(FidelityTrainer(tiny_options(seed=4), CPU)), one)
-    assert not same(tensors_of(FidelityTrainer(tiny_options(seed=5), CPU)), one)
+    assert same(tensors_of(PairedTrainer(tiny_options(seed=4), None, CPU)), one)
+    assert not same(tensors_of(PairedTrainer(tiny_options(seed=5), None, CPU)), one)
 
 
 def test_a_snapshot_carries_options_step_and_the_callers_numbers(tiny_options, tiny_batches):
     options = tiny_options()
-    trainer = FidelityTrainer(options, CPU)
+    trainer = PairedTrainer(options, None, CPU)
     trained(trainer, tiny_batches(options), 1)
     snapshot = trainer.snapshot({"best": 23.5})
     assert snapshot.step == 1
     assert snapshot.numbers["best"] == 23.5
-    assert options_from_json(FidelityOptions, snapshot.numbers["options"]) == options
-    assert {name.partition(".")[0] for name in snapshot.tensors} == {"net", "ema", "adam"}
+    assert options_from_json(PairedOptions, snapshot.numbers["options"]) == options
+    assert {name.partition(".")[0] for name in snapshot.tensors} == {"nets", "ema", "adam"}
 
 
 def test_a_beginning_is_that_of_the_average_too(tiny_options):
-    trainer, other = FidelityTrainer(tiny_options(), CPU), FidelityTrainer(tiny_options(), CPU)
+    trainer, other = PairedTrainer(tiny_options(), None, CPU), PairedTrainer(tiny_options(), None, CPU)
     with torch.no_grad():
-        other.net.conv_last.bias.add_(0.5)
-    trainer.start_from(other.net)
-    for net in (trainer.net, trainer.ema.average):
-        assert torch.equal(net.conv_last.bias, other.net.conv_last.bias)
+        other.nets.sr_net.conv_last.bias.add_(0.5)
+    trainer.start_from(other.nets.sr_net)
+    for net in (trainer.nets.sr_net, trainer.ema.average):
+        assert torch.equal(net.conv_last.bias, other.nets.sr_net.conv_last.bias)

@@ -1,7 +1,8 @@
-"""What a joint run leaves for people and programs while it goes on: saves, scores, samples, models, a card."""
+"""What a run leaves for people and programs while it goes on: saves, scores, samples, models, a card."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -11,53 +12,83 @@ from torch import Tensor
 
 from ddnsr_cli.checkpoint import save_degrader, save_sr_net
 from ddnsr_cli.data.pairs import PhotoPair
-from ddnsr_cli.data.unpaired import UnpairedVisits
 from ddnsr_cli.files import atomic_path
 from ddnsr_cli.images.sheet import sheet
+from ddnsr_cli.nets.degrader import Degrader
 from ddnsr_cli.nets.lpips import LPIPS
+from ddnsr_cli.nets.rrdb import RRDBNet
 from ddnsr_cli.training.board import Board
-from ddnsr_cli.training.joint import JointTrainer
 from ddnsr_cli.training.loop import LoopHooks, StepReport
 from ddnsr_cli.training.options import Rhythm
-from ddnsr_cli.workflows.model_card import joint_card
 from ddnsr_cli.workflows.run_folder import RunFolder, told_when_full
 from ddnsr_cli.workflows.run_report import write_run_report
-from ddnsr_cli.workflows.training_run import TrainListener, export_metadata, validation_scores, whole_levels
+from ddnsr_cli.workflows.training_run import RunTrainer, TrainListener, export_metadata, validation_scores
 
-SAMPLE_ROWS = 4
 DRIFT_LEVELS = 6.0
 """Mean difference of a colour, in levels of 255 over the steps between two reports, from which on we warn: less is
 what batches of 16 crops show by chance and what a run takes back, more is a cast that people see."""
 
 
-class JointShow:
-    """What a joint run leaves for people and programs while it goes on."""
+class ShownTrainer(RunTrainer, Protocol):
+    """A trainer whose averaged networks can be shown and exported."""
+
+    device: torch.device
+
+    @property
+    def averages(self) -> Mapping[str, RRDBNet | Degrader]:
+        """The averaged networks: `sr_net`, and `degrader` where there is one."""
+
+    def sample(self, lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
+        """What the averaged networks make of crops in [0, 1], as titled columns of a sheet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownRun:
+    """What tells one kind of run from another."""
+
+    phase: str
+    """What exported weights say of it: `joint` or `paired`."""
+
+    card: Callable[[int, Mapping[str, Any]], str]
+    """(steps done, record) -> the model card."""
+
+
+class RunShow:
+    """What a run leaves for people and programs while it goes on."""
 
     def __init__(
         self,
-        trainer: JointTrainer,
+        trainer: ShownTrainer,
         folder: RunFolder,
         board: Board,
         listener: TrainListener,
         crops: tuple[Tensor, Tensor],
+        kind: ShownRun,
     ) -> None:
+        """crops: (lr, hr) in [0, 1] that samples are made of."""
         self.trainer = trainer
         self.folder = folder
         self.board = board
         self.listener = listener
         self.crops = crops
+        self.kind = kind
         self.warned = False
         self.saved_step = trainer.step
 
     def hooks(
-        self, pairs: Sequence[PhotoPair], lpips: LPIPS | None, record: dict[str, Any], rhythm: Rhythm
+        self,
+        pairs: Sequence[PhotoPair],
+        lpips: LPIPS | None,
+        record: dict[str, Any],
+        rhythm: Rhythm,
+        *,
+        steps: int,
     ) -> LoopHooks:
-        """The events of a run. `record` is saved with every state; the best scores are kept in it."""
-        steps = self.trainer.options.schedule.steps
+        """The events of a run of so many steps. `record` is saved with every state; the best scores are kept in it."""
 
         def validate(step: int) -> None:
             if pairs:
-                net = self.trainer.emas["sr_net"].average
+                net = self.trainer.averages["sr_net"]
                 scores = validation_scores(net, pairs, self.trainer.device, lpips=lpips)
                 self._tell_scores(step, scores)
                 record["latest"] = {"step": step, "pairs": len(pairs), **scores}
@@ -74,17 +105,19 @@ class JointShow:
         )
 
     def save(self, record: dict[str, Any], *, keep_steps: int) -> None:
-        """State, both exported networks, card and report; after every `keep_steps` a numbered copy of the state too."""
+        """State, exported networks, card and report; after every `keep_steps` a numbered copy of the state too."""
         trainer = self.trainer
         if trainer.step // keep_steps > self.saved_step // keep_steps:
             self.folder.save(trainer, record, name=f"step_{trainer.step:07d}")
         self.folder.save(trainer, record)
         self.saved_step = trainer.step
-        metadata = export_metadata(trainer, "joint", record)
-        save_sr_net(self.folder.weights, trainer.emas["sr_net"].average, metadata=metadata, half=False)
-        degrader = self.folder.path / "degrader.safetensors"
-        save_degrader(degrader, trainer.emas["degrader"].average, metadata=metadata, half=False)
-        self.folder.write_text("README.md", joint_card(self.folder.path.name, trainer.options, trainer.step, record))
+        metadata = export_metadata(trainer, self.kind.phase, record)
+        for net in trainer.averages.values():
+            if isinstance(net, Degrader):
+                save_degrader(self.folder.path / "degrader.safetensors", net, metadata=metadata, half=False)
+            else:
+                save_sr_net(self.folder.weights, net, metadata=metadata, half=False)
+        self.folder.write_text("README.md", self.kind.card(trainer.step, record))
         write_run_report(self.folder.path)
 
     def report(self, row: StepReport) -> None:
@@ -98,23 +131,13 @@ class JointShow:
             self.warned = True
             self.listener.note(
                 f"Step {row.step}: the colours of the results drift ({drift:.1f} of 255 levels). Look at the samples; "
-                f"a longer head start (--lead), a lower --rate or more --loss pixel=... holds them."
+                f"a lower --rate, a longer head start (--lead) or more --loss pixel=... holds them."
             )
 
-    @torch.inference_mode()
     def sample(self, step: int) -> None:
         """A sheet of what the averaged networks make of fixed crops, and the run's report anew."""
-        lr_real, hr = self.crops
-        sr_net, degrader = self.trainer.emas["sr_net"].average, self.trainer.emas["degrader"].average
-        noise = lr_real if self.trainer.options.dual_input else torch.zeros_like(lr_real)
-        lr_fake = whole_levels(degrader(hr, noise))
-        columns = {
-            "real LR": lr_real,
-            "SR of it": sr_net(lr_real),
-            "HR": hr,
-            "fake LR": lr_fake,
-            "SR of fake LR": sr_net(lr_fake),
-        }
+        lr, hr = self.crops
+        columns = self.trainer.sample(lr, hr)
         rows = [[_rgb8(column[row]) for column in columns.values()] for row in range(len(hr))]
         pixels = sheet(rows, list(columns))
         path = self.folder.sample_path(step)
@@ -129,11 +152,8 @@ class JointShow:
         self.listener.scores(step, scores)
 
 
-def sample_crops(visits: UnpairedVisits, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The same few crops every time: (lr_real, hr) in [0, 1]."""
-    few = [visits[number] for number in range(SAMPLE_ROWS)]
-    lr, hr = (torch.cat([getattr(visit, side).crops[:1] for visit in few]).to(device) for side in ("lr", "hr"))
-    return lr.float() / 255, hr.float() / 255
+def nothing(_step: int) -> None:
+    """What processes other than the first do beside the steps."""
 
 
 def _rgb8(picture: Tensor) -> NDArray[np.uint8]:

@@ -1,0 +1,194 @@
+"""One step of paired training: the reconstruction network, with a discriminator where one is asked for.
+
+    sr = sr_net(lr)    pixel, perceptual and adversarial loss against hr (equation 2)
+
+With the mean absolute error alone this is ESRGAN's pretraining.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ddnsr_cli.config import options_to_json
+from ddnsr_cli.data.sharpen import sharpened
+from ddnsr_cli.nets.rrdb import RRDBNet, start_as_nearest
+from ddnsr_cli.training.ema import Ema
+from ddnsr_cli.training.eyes import Difference
+from ddnsr_cli.training.paired_options import PairedOptions
+from ddnsr_cli.training.pieces import mixed_precision, refuse_not_finite, to_floats
+from ddnsr_cli.training.reconstruction import ReconstructionLoss, frozen, hr_discriminator
+from ddnsr_cli.training.snapshot import Snapshot, adam_tensors, net_tensors, restore_adam, restore_net
+from ddnsr_cli.training.world import World, share_batch_statistics
+
+ALONE = World()
+
+
+class PairedNets(nn.Module):
+    """The networks that learn. The discriminator is None when there is no adversarial loss."""
+
+    def __init__(self, options: PairedOptions) -> None:
+        super().__init__()
+        self.sr_net = RRDBNet(options.network)
+        self.disc_hr = hr_discriminator(
+            options.discriminator, features=options.discriminator_features, crop_px=options.stream.crop_px
+        )
+
+    def learners(self) -> dict[str, nn.Module]:
+        """The networks there are, by name."""
+        return dict(self.named_children())
+
+
+class PairedTrainer:
+    """Networks, optimizers and average of a paired run, and how one step moves them.
+
+    Everything that the next step depends on is in `snapshot()`; batches follow from the seed and `step`.
+    """
+
+    def __init__(
+        self, options: PairedOptions, perceptual: Difference | None, device: torch.device, world: World = ALONE
+    ) -> None:
+        """perceptual: the perceptual loss; None when it has no weight."""
+        self.options = options
+        self.device = device
+        self.world = world
+        self.nets = _fresh_nets(options).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        share_batch_statistics(self.nets, world)
+        self.ema = Ema(self.nets.sr_net, options.ema_decay)
+        self.reconstruction = ReconstructionLoss(
+            weights=options.losses, perceptual=perceptual, gan=options.gan, average=world.average
+        )
+        self.optimizers = {
+            name: torch.optim.Adam(net.parameters(), lr=options.schedule.peak, fused=True)
+            for name, net in self.nets.learners().items()
+        }
+        self.step = 0
+        self.rate_factor = 1.0
+        """Times the schedule's rate; lowered when a run has to roll back."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the discriminator learns alone in this step."""
+        return self.step < self._first_step
+
+    @property
+    def _first_step(self) -> int:
+        """The step from which on the reconstruction network learns."""
+        return self.options.discriminator_first_steps if self.nets.disc_hr is not None else 0
+
+    def train_step(self, lr: Tensor, hr: Tensor) -> dict[str, float]:
+        """One step of every network on uint8 pairs, (N, 3, h, w) and (N, 3, scale * h, scale * w): the global batch,
+        of which each process takes its share. Returns the figures of the step by name.
+
+        Raises NotFiniteError, with all weights unmoved, when a loss or a gradient is not finite.
+        """
+        lr, hr = (to_floats(self.world.share(levels), self.device) for levels in (lr, hr))
+        self.nets.zero_grad(set_to_none=True)
+        figures = self._learn(lr, hr)
+        figures = self.world.mean_of(figures, self.device) | self._clipped_norms()
+        figures["rate"] = self._rate("sr_net")
+        refuse_not_finite(figures, self.step)
+        self._move()
+        return figures
+
+    def start_from(self, net: RRDBNet) -> None:
+        """Begin with the weights of a network of the same sizes, in the average too."""
+        self.nets.sr_net.load_state_dict(net.state_dict())
+        self.ema.average.load_state_dict(net.state_dict())
+
+    def snapshot(self, numbers: dict[str, Any]) -> Snapshot:
+        """Everything needed to go on, with `numbers` of the caller's beside the options."""
+        tensors = net_tensors("nets", self.nets) | net_tensors("ema.sr_net", self.ema.average)
+        for name, optimizer in self.optimizers.items():
+            tensors |= adam_tensors(f"adam.{name}", optimizer)
+        own = {"options": options_to_json(self.options), "rate_factor": self.rate_factor}
+        return Snapshot(step=self.step, numbers={**own, **numbers}, tensors=tensors)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Take over a snapshot of the same options."""
+        restore_net("nets", self.nets, snapshot.tensors)
+        restore_net("ema.sr_net", self.ema.average, snapshot.tensors)
+        for name, optimizer in self.optimizers.items():
+            restore_adam(f"adam.{name}", optimizer, snapshot.tensors)
+        self.rate_factor = snapshot.numbers["rate_factor"]
+        self.step = snapshot.step
+
+    @property
+    def averages(self) -> dict[str, RRDBNet]:
+        """The averaged network, as `sr_net`."""
+        return {"sr_net": self.ema.average}
+
+    @torch.inference_mode()
+    def sample(self, lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
+        """What the averaged network makes of crops in [0, 1], as titled columns of a sheet."""
+        return {"LR": lr, "SR": self.ema.average(lr), "HR": hr}
+
+    def _learn(self, lr: Tensor, hr: Tensor) -> dict[str, float]:
+        """Gradients of every network from its own loss, and the figures."""
+        sr = self._reconstructed(lr)
+        terms = {} if self.waiting else self._terms(sr, hr)
+        beliefs: dict[str, Tensor] = {}
+        losses = dict(terms)
+        if self.nets.disc_hr is not None:
+            with self._mixed_precision():
+                real, fake = self.nets.disc_hr(hr), self.nets.disc_hr(sr.detach())
+            if not self.waiting:
+                losses["hr_adversarial"] = self._adversarial(sr, real)
+            scores = self.reconstruction.scores(real, fake)
+            losses["disc_hr"] = scores.loss
+            beliefs = {"disc_hr_real": scores.real_belief, "disc_hr_fake": scores.fake_belief}
+        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+        drift = self.world.mean((sr.detach() - hr).mean(dim=(0, 2, 3))).abs().max()
+        return {name: value.item() for name, value in (losses | beliefs | {"colour_drift": drift}).items()}
+
+    def _reconstructed(self, lr: Tensor) -> Tensor:
+        with torch.set_grad_enabled(not self.waiting), self._mixed_precision():
+            sr: Tensor = self.nets.sr_net(lr)
+        return sr.float()
+
+    def _terms(self, sr: Tensor, hr: Tensor) -> dict[str, Tensor]:
+        target = sharpened(hr) if self.options.sharpen_targets else hr
+        with self._mixed_precision():
+            return self.reconstruction.terms(sr, target)
+
+    def _adversarial(self, sr: Tensor, real: Tensor) -> Tensor:
+        assert self.nets.disc_hr is not None
+        with frozen(self.nets.disc_hr), self._mixed_precision():
+            return self.reconstruction.adversarial(self.nets.disc_hr, sr, real)
+
+    def _learning(self) -> dict[str, nn.Module]:
+        """The networks that take a step now."""
+        return {name: net for name, net in self.nets.learners().items() if name == "disc_hr" or not self.waiting}
+
+    def _clipped_norms(self) -> dict[str, float]:
+        norms = {}
+        for name, net in self._learning().items():
+            self.world.average_gradients(net)
+            norms[f"norm_{name}"] = nn.utils.clip_grad_norm_(net.parameters(), self.options.clip_norm).item()
+        return norms
+
+    def _rate(self, name: str) -> float:
+        if name == "disc_hr":
+            return self.rate_factor * self.options.discriminator_rate
+        return self.rate_factor * self.options.schedule.rate(self.step, first=self._first_step)
+
+    def _move(self) -> None:
+        for name in self._learning():
+            for group in self.optimizers[name].param_groups:
+                group["lr"] = self._rate(name)
+            self.optimizers[name].step()
+        if not self.waiting:
+            self.ema.update(self.nets.sr_net, self.step)
+        self.step += 1
+
+    def _mixed_precision(self) -> torch.autocast:
+        return mixed_precision(self.device, self.options.precision)
+
+
+def _fresh_nets(options: PairedOptions) -> PairedNets:
+    """Networks drawn from the seed alone, whatever was drawn before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.stream.seed)
+        nets = PairedNets(options)
+    start_as_nearest(nets.sr_net, torch.Generator().manual_seed(options.stream.seed))
+    return nets

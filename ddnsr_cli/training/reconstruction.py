@@ -1,0 +1,102 @@
+"""Equation 2: what the reconstruction network learns by, and what its discriminator does, in every kind of training."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ddnsr_cli.losses.adversarial import (
+    Average,
+    gan_disc_loss,
+    gan_gen_loss,
+    relativistic_disc_loss,
+    relativistic_gen_loss,
+)
+from ddnsr_cli.nets.discriminators import (
+    PatchGANDiscriminator,
+    UNetDiscriminator,
+    VGGStyleConfig,
+    VGGStyleDiscriminator,
+)
+from ddnsr_cli.training.eyes import Difference
+from ddnsr_cli.training.reconstruction_options import Discriminator, GanKind, ReconstructionWeights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """What a discriminator minimizes, and its mean beliefs in [0, 1] that an image is real."""
+
+    loss: Tensor
+    real_belief: Tensor
+    fake_belief: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReconstructionLoss:
+    """The terms of equation 2 with their weights, and the discriminator's side of the adversarial one."""
+
+    weights: ReconstructionWeights
+    perceptual: Difference | None
+    """None when the perceptual loss has no weight."""
+
+    gan: GanKind
+    average: Average = torch.mean
+    """Means of logits over the global batch."""
+
+    def terms(self, sr: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Weighted terms of an SR image and its target, (N, 3, H, W) in [0, 1]; those with weight 0 are left out."""
+        weights = self.weights
+        terms: dict[str, Tensor] = {}
+        if weights.pixel:
+            terms["pixel"] = weights.pixel * F.l1_loss(sr, target)
+        if weights.squared:
+            terms["squared"] = weights.squared * F.mse_loss(sr, target)
+        if self.perceptual is not None and weights.perceptual:
+            terms["perceptual"] = weights.perceptual * self.perceptual(sr, target)
+        return terms
+
+    def adversarial(self, disc: Callable[[Tensor], Tensor], sr: Tensor, real_logits: Tensor) -> Tensor:
+        """The weighted adversarial term. disc: its own weights must not gather gradients (`frozen`)."""
+        fake = disc(sr)
+        if self.gan is GanKind.RELATIVISTIC:
+            return self.weights.hr_adversarial * relativistic_gen_loss(real_logits, fake, average=self.average)
+        return self.weights.hr_adversarial * gan_gen_loss(fake)
+
+    def scores(self, real: Tensor, fake: Tensor) -> Scores:
+        """What the discriminator minimizes. real, fake: its logits of HR images and of detached SR images."""
+        if self.gan is GanKind.PLAIN:
+            return Scores(loss=gan_disc_loss(real, fake), real_belief=belief(real), fake_belief=belief(fake))
+        loss = relativistic_disc_loss(real, fake, average=self.average)
+        real_mean, fake_mean = self.average(real.detach()), self.average(fake.detach())
+        return Scores(loss=loss, real_belief=belief(real - fake_mean), fake_belief=belief(fake - real_mean))
+
+
+def belief(logits: Tensor) -> Tensor:
+    """The mean probability that the logits stand for, a scalar without a graph."""
+    return logits.detach().float().sigmoid().mean()
+
+
+@contextmanager
+def frozen(net: nn.Module) -> Iterator[None]:
+    """Inside, gradients pass through the network but not into it."""
+    net.requires_grad_(requires_grad=False)
+    try:
+        yield
+    finally:
+        net.requires_grad_(requires_grad=True)
+
+
+def hr_discriminator(kind: Discriminator, *, features: int, crop_px: int) -> nn.Module | None:
+    """The discriminator of HR images; None for `none`. crop_px: side of the crops, which VGG-style ones depend on."""
+    builders: dict[StrEnum, Callable[[], nn.Module]] = {
+        Discriminator.PATCH_GAN: lambda: PatchGANDiscriminator(features),
+        Discriminator.U_NET: lambda: UNetDiscriminator(features),
+        Discriminator.VGG_STYLE: lambda: VGGStyleDiscriminator(
+            VGGStyleConfig(input_px=crop_px, features=features, stages=5)
+        ),
+    }
+    return builders[kind]() if kind in builders else None
