@@ -65,10 +65,10 @@ def test_nothing_of_the_group_lives_on_when_it_is_left():
         assert "gloo" not in threads
 
 
-@pytest.mark.parametrize("setting", ["track 1", "track 2"])
+@pytest.mark.parametrize("setting", ["track 1", "track 2", "paired"])
 def test_two_processes_give_the_losses_of_one(setting, tmp_path):
     one, two = (run_processes(count, setting, tmp_path) for count in (1, 2))
-    assert len(one) == len(two) == 3
+    assert len(one) == len(two) == (6 if setting == "paired" else 3)
     for ours, theirs in zip(one, two, strict=True):
         assert ours.keys() == theirs.keys()
         for name in ours:
