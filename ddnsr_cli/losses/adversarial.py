@@ -1,4 +1,4 @@
-"""Losses between a network and its critic, from the critic's logits (no sigmoid before).
+"""Losses between a network and its discriminator, from the discriminator's logits (no sigmoid before).
 
 Written with softplus, since -log sigmoid(x) = softplus(-x) and -log(1 - sigmoid(x)) = softplus(x): finite and with a
 gradient for logits of any size. Expectations are means over the batch, and over the patches of a PatchGAN.
@@ -15,7 +15,9 @@ Average = Callable[[Tensor], Tensor]
 
 
 def gan_disc_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """What the critic minimises: -E log Disc(x_L) - E log(1 - Disc(y_L)). DDNSR, equation 5. 2 log 2 when it guesses.
+    """What the discriminator minimises: -E log Disc(x_L) - E log(1 - Disc(y_L)). DDNSR, equation 5.
+
+    2 log 2 when it guesses.
 
     real, fake: logits, any shapes, of a real picture and of a *detached* made one. Returns a scalar.
     """
@@ -23,7 +25,7 @@ def gan_disc_loss(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def gan_gen_loss(fake: Tensor) -> Tensor:
-    """What the degrader minimises: -E log Disc(y_L). DDNSR, equation 6. log 2 when the critic guesses.
+    """What the degrader minimises: -E log Disc(y_L). DDNSR, equation 6. log 2 when the discriminator guesses.
 
     fake: logits of made pictures, any shape, with their gradient. Returns a scalar.
     """
@@ -31,7 +33,7 @@ def gan_gen_loss(fake: Tensor) -> Tensor:
 
 
 def relativistic_disc_loss(real: Tensor, fake: Tensor, *, average: Average = torch.mean) -> Tensor:
-    """What the relativistic average critic minimises (ESRGAN, equation 1).
+    """What the relativistic average discriminator minimises (ESRGAN, equation 1).
 
     -E log sigmoid(real - E fake) - E log(1 - sigmoid(fake - E real)): real pictures shall look more real than made
     ones do on average, and made ones less than real ones. 2 log 2 when it cannot tell. The two terms are added, as in
@@ -44,9 +46,9 @@ def relativistic_disc_loss(real: Tensor, fake: Tensor, *, average: Average = tor
 
 
 def relativistic_gen_loss(real: Tensor, fake: Tensor, *, average: Average = torch.mean) -> Tensor:
-    """What the network minimises against a relativistic average critic (ESRGAN, equation 2).
+    """What the network minimises against a relativistic average discriminator (ESRGAN, equation 2).
 
-    -E log(1 - sigmoid(real - E fake)) - E log sigmoid(fake - E real): the critic's loss with the parts exchanged.
+    -E log(1 - sigmoid(real - E fake)) - E log sigmoid(fake - E real): the discriminator's loss, the parts exchanged.
 
     real: logits of real pictures, any shape; constants here, so they may be computed once for both losses.
     fake: logits of made pictures with their gradient. average: takes the inner means. Returns a scalar.

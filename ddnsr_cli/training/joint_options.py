@@ -114,8 +114,8 @@ class JointOptions:
     and no source photo is needed."""
 
     lead_steps: int = 0
-    """Steps after that in which the degrader and its critic learn alone: a reconstruction network that comes from a
-    warm-up is not to follow a degrader that knows nothing yet."""
+    """Steps after that in which the degrader and its discriminator learn alone: a reconstruction network that comes
+    from a warm-up is not to follow a degrader that knows nothing yet."""
 
     precision: Precision = Precision.AUTO
 

@@ -1,8 +1,8 @@
 """Several processes that train as one, on PyTorch's distributed engine (`torchrun`).
 
 Every process holds all networks and takes its share of each batch. Gradients are averaged, and whatever looks at the
-whole batch (batch norm, the means of the relativistic critic) sees the global one: a run gives the same curve on one
-process and on many, to rounding.
+whole batch (batch norm, the means of the relativistic discriminator) sees the global one: a run gives the same curve
+on one process and on many, to rounding.
 """
 
 import os

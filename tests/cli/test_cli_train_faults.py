@@ -16,7 +16,7 @@ from processes import Processes, no_larger_files, short_rounds, slow_disk, telli
 from ddnsr_cli.training.snapshot import load_snapshot
 
 ENDLESS = ("--steps", 1_000_000, "--log-every", 1)
-QUICK = ("--ablation", "B", "--l2")  # no critics: the state has 16 MB
+QUICK = ("--ablation", "B", "--l2")  # no discriminators: the state has 16 MB
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ def scene(tmp_path_factory):
 
 @pytest.fixture
 def train(ddnsr, scene):
-    """`train(run, "--steps", 3)`: a run without critics, in this process."""
+    """`train(run, "--steps", 3)`: a run without discriminators, in this process."""
     return lambda run, *words: ddnsr(*joint_words(*scene, run, *QUICK, *words, track=2))
 
 

@@ -23,7 +23,7 @@ def descends(loss, values):
     return gradient.neg().sign()
 
 
-def test_a_guessing_critic_costs_log_2_a_term():
+def test_a_guessing_discriminator_costs_log_2_a_term():
     zeros = torch.zeros(4, 1)
     assert gan_disc_loss(zeros, zeros).item() == pytest.approx(2 * LOG2)
     assert gan_gen_loss(zeros).item() == pytest.approx(LOG2)
@@ -33,7 +33,7 @@ def test_a_guessing_critic_costs_log_2_a_term():
 
 
 def test_values_by_hand():
-    # sigmoid(log 3) = 3/4: the critic gives real 3/4 and made 1/4.
+    # sigmoid(log 3) = 3/4: the discriminator gives real 3/4 and made 1/4.
     real, fake = torch.tensor([math.log(3)]), torch.tensor([-math.log(3)])
     assert gan_disc_loss(real, fake).item() == pytest.approx(-2 * math.log(3 / 4))
     assert gan_gen_loss(fake).item() == pytest.approx(-math.log(1 / 4))
@@ -52,7 +52,7 @@ def test_equal_binary_cross_entropy():
 
 
 @pytest.mark.parametrize("loss", [gan_disc_loss, relativistic_disc_loss])
-def test_the_critic_raises_real_and_lowers_made(loss):
+def test_the_discriminator_raises_real_and_lowers_made(loss):
     real, fake = logits(1).requires_grad_(True), logits(2).requires_grad_(True)
     assert (descends(loss(real, fake), real) == 1).all()
     assert (descends(loss(real, fake), fake) == -1).all()
@@ -72,7 +72,7 @@ def test_real_logits_are_constants_for_the_maker():
 
 
 def test_the_inner_mean_carries_a_gradient():
-    # Without it the critic's first term would not see `fake` at all.
+    # Without it the discriminator's first term would not see `fake` at all.
     real, fake = logits(1), logits(2).requires_grad_(True)
     (gradient,) = torch.autograd.grad(relativistic_disc_loss(real, fake), fake)
     own = torch.sigmoid(fake - real.mean()) / fake.numel()
@@ -86,7 +86,7 @@ def test_large_logits_give_finite_losses_and_gradients(size):
     loss = gan_disc_loss(real, fake)
     loss.backward()
     assert loss.item() == pytest.approx(2 * size)
-    assert (real.grad.item(), fake.grad.item()) == (-1, 1)  # no flat ground where the critic is wholly wrong
+    assert (real.grad.item(), fake.grad.item()) == (-1, 1)  # no flat ground where the discriminator is wholly wrong
     assert gan_gen_loss(-fake).item() == pytest.approx(size)
 
 

@@ -67,9 +67,9 @@ def joint_and_separate(trainer):
 
     def terms():
         made = trainer.make(lr, hr)
-        critics, _ = trainer.discriminator_losses(lr, made)
+        discriminators, _ = trainer.discriminator_losses(lr, made)
         return {"degrader": trainer.degrader_losses(lr, hr, made), "sr_net": trainer.sr_losses(hr, made)} | {
-            name: {name: loss} for name, loss in critics.items()
+            name: {name: loss} for name, loss in discriminators.items()
         }
 
     joint = gradients(trainer, sum(loss for losses in terms().values() for loss in losses.values()))

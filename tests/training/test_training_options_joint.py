@@ -83,7 +83,7 @@ LEADING = {"nets.degrader", "nets.disc_lr", "adam.degrader", "adam.disc_lr", "em
 
 
 @pytest.mark.parametrize("options", [TRACK_1, TRACK_2])
-def test_while_the_degrader_leads_it_and_its_critic_move_alone(eyes, options):
+def test_while_the_degrader_leads_it_and_its_discriminator_move_alone(eyes, options):
     trainer = JointTrainer(replace(options, lead_steps=2), eyes, CPU)
     everything = None
     for step in range(3):
@@ -258,8 +258,8 @@ ECONOMY = {
                                          "vgg_hr": 2}),
     "l2": (without_discriminator(TRACK_2), {"degrader": 2, "sr_net": 2, "disc_lr": 3, "vgg_lr": 4}),
 }  # fmt: skip
-"""Forward passes that the method needs: a critic sees the real picture once and the made one twice, once for each side
-of the game; VGG19 sees each picture once, the real ones too."""
+"""Forward passes that the method needs: a discriminator sees the real picture once and the made one twice, once for
+each side of the game; VGG19 sees each picture once, the real ones too."""
 
 
 @pytest.mark.parametrize("name", ECONOMY)

@@ -72,7 +72,7 @@ def test_two_processes_give_the_losses_of_one(setting, tmp_path):
     for ours, theirs in zip(one, two, strict=True):
         assert ours.keys() == theirs.keys()
         for name in ours:
-            # Batch norm on four samples of one pixel each, as deep in this small critic, magnifies rounding in norms.
+            # Batch norm on four samples of one pixel each, deep in this small discriminator, magnify rounding in norms.
             tolerance = 2e-2 if name.startswith("norm_") else 2e-4
             assert theirs[name] == pytest.approx(ours[name], rel=tolerance, abs=1e-6), name
 
