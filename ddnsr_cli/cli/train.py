@@ -101,7 +101,10 @@ def train(
     ] = Target.DIV2K,
     start_from: Annotated[
         Path | None,
-        typer.Option(help="Weights to begin with, as a warm-up's; smaller ones grow.", rich_help_panel=METHOD),
+        typer.Option(
+            help="Weights to begin with; smaller ones grow. On pairs, sizes that are not given are theirs.",
+            rich_help_panel=METHOD,
+        ),
     ] = None,
     start_degrader: Annotated[
         Path | None, typer.Option(help="The same for the degrader.", rich_help_panel=METHOD)
