@@ -197,6 +197,14 @@ def test_the_entry_for_the_registry_is_one(push, fake_hub, joint, tmp_path):
     assert tomllib.loads(done.out)["weights"][0]["trained_on"] == "photos of noisy and clean"
 
 
+def test_the_entry_of_a_run_on_pairs_names_the_photos_of_all_sources(push, pretraining):
+    done = push(pretraining, "--toml", "--licence", "mit", "-q")
+    assert done.code == 0, done.err
+    (entry,) = tomllib.loads(done.out)["weights"]
+    assert entry["trained_on"] == "photos of clean and noisy"
+    assert entry["description"] == "paired run of ddnsr train, step 7."
+
+
 def test_a_dry_run_tells_the_same_files_and_sends_and_writes_nothing(push, fake_hub, joint):
     before = contents(joint)
     done = push(joint, "--licence", "mit", "--dry-run")
