@@ -349,11 +349,14 @@ def _check(request: "PairedRequest | JointRequest", *, quiet: bool) -> None:
     from ddnsr_cli.workflows.train_joint import JointRequest, check_joint
     from ddnsr_cli.workflows.train_paired import check_paired
 
-    with training_view(quiet=quiet) as listener:
-        teller = Teller(listener.note)
-        if isinstance(request, JointRequest):
-            lines = check_joint(request, teller, listener)
-        else:
-            lines = check_paired(request, teller, listener)
-    for line in lines:
-        typer.echo(line)
+    summary: list[str] = []
+    try:
+        with training_view(quiet=quiet) as listener:
+            teller = Teller(listener.note)
+            if isinstance(request, JointRequest):
+                check_joint(request, teller, listener, summary.append)
+            else:
+                check_paired(request, teller, listener, summary.append)
+    finally:  # also when a run would fail
+        for line in summary:
+            typer.echo(line)

@@ -1,6 +1,6 @@
 """`ddnsr train --track 1|2`: degrader and reconstruction network together, on unpaired photos."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -107,13 +107,16 @@ def train_joint(request: JointRequest, listener: TrainListener, stop: StopReques
         return _train(request, listener, stop, world)
 
 
-def check_joint(request: JointRequest, teller: Teller, listener: TrainListener) -> tuple[str, ...]:
-    """What `--check` does: every finding is told, and the summary returned. Raises DataError where a run would."""
+def check_joint(
+    request: JointRequest, teller: Teller, listener: TrainListener, on_summary: Callable[[str], None]
+) -> None:
+    """What `--check` does: every finding is told, and a line a folder. Raises DataError where a run would, after."""
     folders, options = (request.hr, request.lr), request.options
     scale = options.sr_net.scale
     report = examine(folders, options.stream, scale=scale, teller=teller, on_photo=listener.photo)
+    for line in report.summary():
+        on_summary(line)
     photo_sets(folders, request.target, options, teller)
-    return report.summary()
 
 
 def _train(request: JointRequest, listener: TrainListener, stop: StopRequest, world: World) -> Trained:

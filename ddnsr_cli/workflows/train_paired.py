@@ -1,6 +1,6 @@
 """`ddnsr train --paired` and `--pretrain`: the reconstruction network alone, on LR images with known HR partners."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -97,16 +97,17 @@ def train_paired(request: PairedRequest, listener: TrainListener, stop: StopRequ
         return _train(request, listener if world.is_first else SILENT, stop, world)
 
 
-def check_paired(request: PairedRequest, teller: Teller, listener: TrainListener) -> tuple[str, ...]:
-    """What `--check` does: every finding is told, and the summary returned. Raises DataError where a run would."""
+def check_paired(
+    request: PairedRequest, teller: Teller, listener: TrainListener, on_summary: Callable[[str], None]
+) -> None:
+    """What `--check` does: every finding is told, and a line a folder. Raises DataError where a run would, after."""
     options = request.options
-    lines: list[str] = []
     for folders in folders_to_examine(request):
         scale = options.network.scale
         report = examine(folders, options.stream, scale=scale, teller=teller, on_photo=listener.photo)
-        lines += report.summary()
+        for line in report.summary():
+            on_summary(line)
     open_pairs(options, request.sources, teller)
-    return tuple(lines)
 
 
 def plain_network(run: Path, start_from: Path | None) -> RRDBConfig:

@@ -171,6 +171,8 @@ def test_a_whole_run_is_checked_and_nothing_is_written(train, folders, pairs, tm
     assert done.code == 0, done.err
     assert "broken.png" in done.err
     assert len(done.out.splitlines()) == 2  # a line a folder of clean photos
+    done = train(tmp_path / "run", "--check", "--crop", 256)
+    assert (done.code, len(done.out.splitlines())) == (8, 1), done.err  # fails where a run would
     assert not (tmp_path / "run").exists()
 
 

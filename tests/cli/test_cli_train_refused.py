@@ -239,7 +239,7 @@ def test_lpips_as_the_judge_asks_for_its_own_option(ddnsr, scene, tmp_path, monk
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--loss", "pixels=1"], "knows content, lr_adversarial"),
+        (["--loss", "pixels=1"], "knows perceptual, hr_adversarial"),
         (["--loss", "pixel"], "got 'pixel'"),
         (["--loss", "pixel=much"], "got 'pixel=much'"),
         (["--loss", "pixel=nan"], "pixel nan"),
