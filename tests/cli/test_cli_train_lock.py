@@ -36,7 +36,7 @@ def scene(request, place):
             )
         return processes.start("train", "--pretrain", "--hr", folders[0], "-o", run, *WARM, *more, first=first)
 
-    yield SimpleNamespace(start=start, photos=place / "photos", kind=request.param)
+    yield SimpleNamespace(start=start, photos=place / "photos")
     processes.stop()
 
 
@@ -84,8 +84,6 @@ def test_a_killed_process_leaves_no_lock_even_while_its_workers_live(scene, tmp_
 
 
 def test_a_look_at_the_photos_takes_no_lock(scene, tmp_path):
-    if scene.kind == "warm":
-        pytest.skip("--check belongs to --track")
     run = tmp_path / "run"
     first = scene.start(run, *ENDLESS)
     first.until(lambda: len(rows(run)) >= 1)
