@@ -58,14 +58,15 @@ def read_ncnn(param: bytes, weights: bytes, source: str) -> tuple[Config, dict[s
     terms: dict[tuple[object, ...], int] = {}
     ours = _Formula(terms, "ours").of(_parsed(param_text(config).encode(), "ours"))
     if _Formula(terms, source).of(layers) != ours:
-        raise WeightsError(f"{source} {_how_else(layers[-1])}, so it does not load. Use its .pth file.")
+        raise WeightsError(f"{source} {_how_else(layers[-1])}.")
     return config, state
 
 
 def _how_else(last: _Layer) -> str:
     if last.kind == "Interp" and last.number(0) in _RESIZES:
-        return f"resizes the network's image by {last.number(1):g} at its end ({_RESIZES[int(last.number(0))]})"
-    return "joins its layers in another way than RRDB and Compact networks"
+        how = f"resizes the network's image by {last.number(1):g} at its end ({_RESIZES[int(last.number(0))]})"
+        return f"{how}: it does not load. Use the file without that, as -x4 of the same name, and --scale"
+    return "joins its layers in another way than RRDB and Compact networks: it does not load. Use its .pth file"
 
 
 def _parsed(param: bytes, source: str) -> list[_Layer]:
