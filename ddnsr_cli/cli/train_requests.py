@@ -48,6 +48,7 @@ class Discriminator(StrEnum):
     VGG_STYLE = "vgg-style"
     PATCH_GAN = "patchgan"
     U_NET = "unet"
+    PROJECTED = "projected"
 
 
 class GanKind(StrEnum):

@@ -1,16 +1,24 @@
-"""The discriminators: one score an image (VGG-style), a patch (PatchGAN) or a pixel (U-Net). Logits, no sigmoid.
+"""The discriminators: one score an image (VGG-style), a patch (PatchGAN, projected) or a pixel (U-Net).
+
+Logits, no sigmoid.
 
 Batch norm is trained in training mode. The authors' code runs it in inference mode, by accident.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.nets.blocks import LEAKY_SLOPE, lrelu
+from ddnsr_cli.nets.vgg19 import Tap
+
+PROJECTED_TAPS = {Tap(layer="conv1_2"): 64, Tap(layer="conv2_2"): 128, Tap(layer="conv3_4"): 256}
+"""Where a projected discriminator looks at VGG19, with the channels there: fine, middling and coarse texture."""
 
 WIDEST = 512  # channels stop doubling here, as in ESRGAN
 HIDDEN = 100  # units of the dense layer before the score
@@ -131,6 +139,41 @@ class UNetDiscriminator(nn.Module):
             x = lrelu(conv(x))
         logits: Tensor = self.last(x)
         return logits
+
+
+Features = Callable[[Tensor], Mapping[Tap, Tensor]]
+"""RGB images (N, 3, H, W) in [0, 1] to features of mean size 1 at `PROJECTED_TAPS`."""
+
+
+class ProjectedDiscriminator(nn.Module):
+    """Scores patches by what a frozen VGG19 sees at three depths (after Sauer et al. 2021, "Projected GANs").
+
+    Only small heads learn, so it tells real from made images after some tens of steps where others need thousands.
+
+    Shape: (N, 3, H, W) -> (N, 3, H, W) logits, a channel a depth, coarse ones repeated
+    """
+
+    def __init__(self, features: Features, width: int = 64) -> None:
+        """features: not a part of this module's weights. width: channels of the heads."""
+        super().__init__()
+        # Assigned as a module, VGG19 would be saved and trained as a part of this one.
+        self.see = features.forward if isinstance(features, nn.Module) else features
+        self.heads = nn.ModuleList(_head(channels, width) for channels in PROJECTED_TAPS.values())
+
+    def forward(self, image: Tensor) -> Tensor:
+        """See the class."""
+        seen = self.see(image)
+        logits = [
+            head(F.leaky_relu(seen[tap], LEAKY_SLOPE)) for tap, head in zip(PROJECTED_TAPS, self.heads, strict=True)
+        ]
+        return torch.cat([F.interpolate(one, image.shape[-2:], mode="nearest") for one in logits], dim=1)
+
+
+def _head(in_channels: int, width: int) -> nn.Module:
+    layers: list[nn.Module] = []
+    for before in (in_channels, width, width):
+        layers += [_normed(before, width), nn.LeakyReLU(LEAKY_SLOPE, inplace=True)]
+    return nn.Sequential(*layers, nn.Conv2d(width, 1, kernel_size=3, padding=1))
 
 
 def _normed(in_channels: int, out_channels: int, *, kernel: int = 3, stride: int = 1) -> nn.Module:

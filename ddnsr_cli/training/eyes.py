@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ddnsr_cli.losses.features import perceptual_loss
+from ddnsr_cli.nets.discriminators import Features
 from ddnsr_cli.nets.lpips import LPIPS
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
 
@@ -23,6 +24,13 @@ class Eyes:
 
     hr: Difference | None
     """The perceptual loss; None when it has no weight."""
+
+    disc: Features | None = None
+    """What a projected discriminator judges by."""
+
+
+NO_EYES = Eyes(lr=None, hr=None)
+"""Of a run whose losses compare pixels only."""
 
 
 @dataclass(frozen=True)

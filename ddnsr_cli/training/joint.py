@@ -58,7 +58,7 @@ class JointTrainer:
         self.device = device
         self.eyes = eyes
         self.world = world
-        self.nets = fresh_nets(options).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.nets = fresh_nets(options, eyes.disc).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         share_batch_statistics(self.nets, world)
         self.emas: dict[str, Ema[RRDBNet] | Ema[Degrader]] = {
             "sr_net": Ema(self.nets.sr_net, options.ema_decay),

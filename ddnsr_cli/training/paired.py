@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from ddnsr_cli.config import options_to_json
 from ddnsr_cli.data.sharpen import sharpened
+from ddnsr_cli.nets.discriminators import Features
 from ddnsr_cli.nets.rrdb import RRDBNet, start_as_nearest
 from ddnsr_cli.training.ema import Ema
-from ddnsr_cli.training.eyes import Difference
+from ddnsr_cli.training.eyes import Eyes
 from ddnsr_cli.training.paired_options import PairedOptions
 from ddnsr_cli.training.pieces import mixed_precision, refuse_not_finite, to_floats
 from ddnsr_cli.training.reconstruction import ReconstructionLoss, frozen, hr_discriminator
@@ -27,11 +28,11 @@ ALONE = World()
 class PairedNets(nn.Module):
     """The networks that learn. The discriminator is None when there is no adversarial loss."""
 
-    def __init__(self, options: PairedOptions) -> None:
+    def __init__(self, options: PairedOptions, see: Features | None) -> None:
         super().__init__()
         self.sr_net = RRDBNet(options.network)
         self.disc_hr = hr_discriminator(
-            options.discriminator, features=options.discriminator_features, crop_px=options.stream.crop_px
+            options.discriminator, features=options.discriminator_features, crop_px=options.stream.crop_px, see=see
         )
 
     def learners(self) -> dict[str, nn.Module]:
@@ -45,18 +46,16 @@ class PairedTrainer:
     Everything that the next step depends on is in `snapshot()`; batches follow from the seed and `step`.
     """
 
-    def __init__(
-        self, options: PairedOptions, perceptual: Difference | None, device: torch.device, world: World = ALONE
-    ) -> None:
-        """perceptual: the perceptual loss; None when it has no weight."""
+    def __init__(self, options: PairedOptions, eyes: Eyes, device: torch.device, world: World = ALONE) -> None:
+        """eyes: what the losses and the discriminator look through."""
         self.options = options
         self.device = device
         self.world = world
-        self.nets = _fresh_nets(options).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.nets = _fresh_nets(options, eyes.disc).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         share_batch_statistics(self.nets, world)
         self.ema = Ema(self.nets.sr_net, options.ema_decay)
         self.reconstruction = ReconstructionLoss(
-            weights=options.losses, perceptual=perceptual, gan=options.gan, average=world.average
+            weights=options.losses, perceptual=eyes.hr, gan=options.gan, average=world.average
         )
         self.optimizers = {
             name: torch.optim.Adam(net.parameters(), lr=options.schedule.peak, fused=True)
@@ -185,10 +184,10 @@ class PairedTrainer:
         return mixed_precision(self.device, self.options.precision)
 
 
-def _fresh_nets(options: PairedOptions) -> PairedNets:
+def _fresh_nets(options: PairedOptions, see: Features | None) -> PairedNets:
     """Networks drawn from the seed alone, whatever was drawn before."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.stream.seed)
-        nets = PairedNets(options)
+        nets = PairedNets(options, see)
     start_as_nearest(nets.sr_net, torch.Generator().manual_seed(options.stream.seed))
     return nets

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.losses.adversarial import (
     Average,
     gan_disc_loss,
@@ -17,7 +18,9 @@ from ddnsr_cli.losses.adversarial import (
     relativistic_gen_loss,
 )
 from ddnsr_cli.nets.discriminators import (
+    Features,
     PatchGANDiscriminator,
+    ProjectedDiscriminator,
     UNetDiscriminator,
     VGGStyleConfig,
     VGGStyleDiscriminator,
@@ -90,8 +93,18 @@ def frozen(net: nn.Module) -> Iterator[None]:
         net.requires_grad_(requires_grad=True)
 
 
-def hr_discriminator(kind: Discriminator, *, features: int, crop_px: int) -> nn.Module | None:
-    """The discriminator of HR images; None for `none`. crop_px: side of the crops, which VGG-style ones depend on."""
+def hr_discriminator(
+    kind: Discriminator, *, features: int, crop_px: int, see: Features | None = None
+) -> nn.Module | None:
+    """The discriminator of HR images; None for `none`.
+
+    crop_px: side of the crops, which VGG-style ones depend on. see: features that a projected one judges by.
+    Raises ConfigError for a projected one without them.
+    """
+    if kind is Discriminator.PROJECTED:
+        if see is None:
+            raise ConfigError("A projected discriminator needs the features of VGG19. Give its weights with --vgg.")
+        return ProjectedDiscriminator(see, features)
     builders: dict[StrEnum, Callable[[], nn.Module]] = {
         Discriminator.PATCH_GAN: lambda: PatchGANDiscriminator(features),
         Discriminator.U_NET: lambda: UNetDiscriminator(features),

@@ -23,6 +23,9 @@ class Discriminator(StrEnum):
     U_NET = "unet"
     """One score a pixel, spectral norm (Real-ESRGAN)."""
 
+    PROJECTED = "projected"
+    """One score a patch, by features of a frozen VGG19: learns within tens of steps (Sauer et al. 2021)."""
+
     NONE = "none"
 
 

@@ -11,11 +11,13 @@ from torch import Tensor
 from ddnsr_cli.errors import TrainingError
 from ddnsr_cli.feature_weights import FeatureWeights, load_lpips, load_vgg19
 from ddnsr_cli.losses.features import content_reference
+from ddnsr_cli.nets.discriminators import PROJECTED_TAPS
 from ddnsr_cli.nets.lpips import LPIPS
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features, mean_activations
 from ddnsr_cli.training.eyes import Difference, Eyes, LpipsDifference, VggDifference
 from ddnsr_cli.training.joint_options import JointOptions
 from ddnsr_cli.training.paired_options import PairedOptions
+from ddnsr_cli.training.reconstruction_options import Discriminator
 
 Judged = JointOptions | PairedOptions
 """Options of a run whose losses look through feature networks."""
@@ -62,7 +64,8 @@ def load_judges(options: Judged, files: JudgeFiles, on_progress: Callable[[int, 
     on_progress: (bytes done, bytes in all) of a download. Raises WeightsError or HubError, saying what to give.
     """
     trunk = options.layers.lpips_trunk if options.losses.perceptual else None
-    taps = [Tap(layer=layer) for layer in (*_lr_layers(options).values(), *_perceptual_weights(options))]
+    layers = (*_lr_layers(options).values(), *_perceptual_weights(options))
+    taps = [*(Tap(layer=layer) for layer in layers), *_disc_taps(options)]
     vgg = load_vgg19(files.vgg, taps=taps, offline=files.offline, on_progress=on_progress) if taps else None
     return Judges(vgg=vgg, lpips=load_lpips(trunk, files.lpips, option="--perceptual-weights") if trunk else None)
 
@@ -79,8 +82,8 @@ def refuse_other_judges(run: Path, before: Mapping[str, Any], now: Judges) -> No
 def measured_scales(options: Judged, judges: Judges, crops: Sequence[Tensor]) -> dict[str, float]:
     """What the features of each loss are divided by: their mean activations on clean HR crops, (1, 3, H, W) in [0, 1].
 
-    The content and cycle losses look at LR images, the perceptual loss at HR ones, under `perceptual.LAYER`. LPIPS has
-    its own scale.
+    The content and cycle losses look at LR images, the perceptual loss at HR ones, under `perceptual.LAYER`, and so
+    does a projected discriminator, under `discriminator.LAYER`. LPIPS has its own scale.
     """
     if judges.vgg is None:
         return {}
@@ -93,17 +96,22 @@ def measured_scales(options: Judged, judges: Judges, crops: Sequence[Tensor]) ->
     if taps := [Tap(layer=layer) for layer in _perceptual_weights(options)]:
         vgg = _vgg(judges.vgg, dict.fromkeys(taps, 1.0), standardised=not options.layers.as_authors)
         scales |= {f"perceptual.{tap.layer}": mean for tap, mean in mean_activations(vgg, crops).items()}
+    if taps := _disc_taps(options):
+        vgg = _vgg(judges.vgg, dict.fromkeys(taps, 1.0))
+        scales |= {f"discriminator.{tap.layer}": mean for tap, mean in mean_activations(vgg, crops).items()}
     return scales
 
 
-def eyes_of(options: JointOptions, judges: Judges, scales: Mapping[str, float], device: torch.device) -> Eyes:
-    """The networks of a joint run on the device, with the scales that `measured_scales` found."""
+def eyes_of(options: Judged, judges: Judges, scales: Mapping[str, float], device: torch.device) -> Eyes:
+    """What the losses of a run look through, on the device, with the scales that `measured_scales` found."""
     lr_scales = {Tap(layer=layer): scales[loss] for loss, layer in _lr_layers(options).items()}
     lr = _vgg(judges.vgg, lr_scales).to(device) if judges.vgg is not None and lr_scales else None
-    return Eyes(lr=lr, hr=perceptual_difference(options, judges, scales, device))
+    disc_scales = {tap: scales[f"discriminator.{tap.layer}"] for tap in _disc_taps(options)}
+    disc = _vgg(judges.vgg, disc_scales, autocast=True).to(device) if judges.vgg is not None and disc_scales else None
+    return Eyes(lr=lr, hr=_perceptual(options, judges, scales, device), disc=disc)
 
 
-def perceptual_difference(
+def _perceptual(
     options: Judged, judges: Judges, scales: Mapping[str, float], device: torch.device
 ) -> Difference | None:
     """The perceptual loss on the device, with the scales that `measured_scales` found; None when it has no weight."""
@@ -125,6 +133,11 @@ def _lr_layers(options: Judged) -> dict[str, str]:
     if not isinstance(options, JointOptions):
         return {}
     return {loss: getattr(options.layers, loss) for loss in ("content", "cycle") if getattr(options.losses, loss)}
+
+
+def _disc_taps(options: Judged) -> list[Tap]:
+    """Where a projected discriminator looks at VGG19; nowhere for others."""
+    return list(PROJECTED_TAPS) if options.discriminator is Discriminator.PROJECTED else []
 
 
 def _perceptual_weights(options: Judged) -> dict[str, float]:

@@ -30,9 +30,9 @@ from ddnsr_cli.workflows.joint_photos import examine
 from ddnsr_cli.workflows.judges import (
     JudgeFiles,
     Judges,
+    eyes_of,
     load_judges,
     measured_scales,
-    perceptual_difference,
     refuse_other_judges,
 )
 from ddnsr_cli.workflows.model_card import paired_card
@@ -134,7 +134,7 @@ def _train(request: PairedRequest, listener: TrainListener, stop: StopRequest, w
         _look_at_photos(request, teller, listener, stop if world.size == 1 else None)
     pairs = open_pairs(options, request.sources, teller)
     record = _record(request, judges, saved, pairs)
-    trainer = PairedTrainer(options, perceptual_difference(options, judges, record["scales"], device), device, world)
+    trainer = PairedTrainer(options, eyes_of(options, judges, record["scales"], device), device, world)
     if folder.resume(trainer, free_to_change=FREE_TO_CHANGE) is not None:
         listener.note(f"resumed {request.run} at step {trainer.step}")
     elif begun is not None:

@@ -27,7 +27,7 @@ from ddnsr_cli.data.stream import StreamConfig
 from ddnsr_cli.data.targets import PhotoSet
 from ddnsr_cli.data.unpaired import UnpairedVisits, unpaired_batches
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
-from ddnsr_cli.training.eyes import Eyes, VggDifference
+from ddnsr_cli.training.eyes import NO_EYES, Eyes, VggDifference
 from ddnsr_cli.training.joint import JointTrainer
 from ddnsr_cli.training.joint_options import small_helpers, track_options
 from ddnsr_cli.training.loop import Meter
@@ -84,7 +84,7 @@ def joint(precision, device, *, full, compiled=False):
 
 def pretraining(precision, device, *, full):
     network = track_options(2).sr_net if full else LITE
-    return PairedTrainer(PairedOptions(precision=precision, network=network), None, device)
+    return PairedTrainer(PairedOptions(precision=precision, network=network), NO_EYES, device)
 
 
 def random_batch():

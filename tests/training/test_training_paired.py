@@ -3,6 +3,7 @@ goes on exactly.
 """
 
 import copy
+import math
 from dataclasses import replace
 from itertools import islice
 
@@ -18,9 +19,10 @@ from ddnsr_cli.data.photos import list_photos
 from ddnsr_cli.data.sharpen import sharpened
 from ddnsr_cli.data.stream import PairVisits, batches
 from ddnsr_cli.errors import ConfigError, TrainingError
+from ddnsr_cli.nets.discriminators import PROJECTED_TAPS
 from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
-from ddnsr_cli.training.eyes import VggDifference
+from ddnsr_cli.training.eyes import NO_EYES, Eyes, VggDifference
 from ddnsr_cli.training.options import ScheduleConfig
 from ddnsr_cli.training.paired import PairedTrainer
 from ddnsr_cli.training.paired_options import PairedOptions, PairSource, SourceKind, with_equation_2
@@ -39,8 +41,9 @@ ALL_TERMS = ReconstructionWeights(perceptual=0.7, hr_adversarial=0.2, pixel=1.5,
 
 
 @pytest.fixture(scope="module")
-def perceptual():
-    return VggDifference(VGG19Features(random_vgg19("conv2_2"), (DEEP,)))
+def eyes():
+    state = random_vgg19("conv3_4")
+    return Eyes(lr=None, hr=VggDifference(VGG19Features(state, (DEEP,))), disc=VGG19Features(state, PROJECTED_TAPS))
 
 
 @pytest.fixture
@@ -104,10 +107,10 @@ def terms_by_hand(trainer, pair, *, gan):
 
 @pytest.mark.parametrize("gan", GanKind)
 @pytest.mark.parametrize("kind", [Discriminator.U_NET, Discriminator.PATCH_GAN])
-def test_every_term_of_equation_2_is_what_it_says(options, perceptual, gan, kind):
+def test_every_term_of_equation_2_is_what_it_says(options, eyes, gan, kind):
     chosen = options(losses=ALL_TERMS, gan=gan, discriminator=kind)
     chosen = replace(chosen, stream=replace(chosen.stream, crop_px=32))
-    trainer = PairedTrainer(chosen, perceptual, CPU)
+    trainer = PairedTrainer(chosen, eyes, CPU)
     trainer.train_step(*batch(seed=1, side=32))
     pair = batch(seed=2, side=32)
     expected = {name: value.item() for name, value in terms_by_hand(trainer, pair, gan=gan).items()}
@@ -117,16 +120,16 @@ def test_every_term_of_equation_2_is_what_it_says(options, perceptual, gan, kind
 
 
 @pytest.mark.parametrize("term", vars(ALL_TERMS))
-def test_a_term_without_weight_is_not_computed(options, perceptual, term):
+def test_a_term_without_weight_is_not_computed(options, eyes, term):
     losses = replace(ALL_TERMS, **{term: 0.0})
     discriminator = Discriminator.NONE if term == "hr_adversarial" else Discriminator.U_NET
-    figures = PairedTrainer(options(losses=losses, discriminator=discriminator), perceptual, CPU).train_step(*batch())
+    figures = PairedTrainer(options(losses=losses, discriminator=discriminator), eyes, CPU).train_step(*batch())
     assert vars(ALL_TERMS).keys() - figures.keys() == {term}
     assert ("disc_hr" in figures) == (term != "hr_adversarial")
 
 
-def test_each_network_learns_from_its_own_loss_only(options, perceptual):
-    trainer = PairedTrainer(options(losses=ALL_TERMS), perceptual, CPU)
+def test_each_network_learns_from_its_own_loss_only(options, eyes):
+    trainer = PairedTrainer(options(losses=ALL_TERMS), eyes, CPU)
     separate = copy.deepcopy(trainer.nets)
     pair = batch()
     lr, hr = floats(pair)
@@ -139,9 +142,7 @@ def test_each_network_learns_from_its_own_loss_only(options, perceptual):
     weights = trainer.options.losses
     loss = weights.pixel * F.l1_loss(sr, hr) + weights.squared * F.mse_loss(sr, hr)
     loss = (
-        loss
-        + weights.perceptual * perceptual(sr, hr)
-        - weights.hr_adversarial * F.logsigmoid(separate.disc_hr(sr)).mean()
+        loss + weights.perceptual * eyes.hr(sr, hr) - weights.hr_adversarial * F.logsigmoid(separate.disc_hr(sr)).mean()
     )
     loss.backward()
     for ours, theirs in zip(trainer.nets.sr_net.parameters(), separate.sr_net.parameters(), strict=True):
@@ -182,10 +183,10 @@ def test_vgg_follows_autocast_where_it_is_asked_to():
     assert not torch.equal(rounded, plain)
 
 
-def test_targets_are_sharpened_for_the_pixels_and_features_and_not_for_the_discriminator(options, perceptual):
+def test_targets_are_sharpened_for_the_pixels_and_features_and_not_for_the_discriminator(options, eyes):
     chosen = options(losses=ALL_TERMS, sharpen_targets=True)
     chosen = replace(chosen, stream=replace(chosen.stream, crop_px=32))
-    trainer, plain = (PairedTrainer(replace(chosen, sharpen_targets=on), perceptual, CPU) for on in (True, False))
+    trainer, plain = (PairedTrainer(replace(chosen, sharpen_targets=on), eyes, CPU) for on in (True, False))
     pair = batch(side=32)
     lr, hr = floats(pair)
     with torch.no_grad():
@@ -193,16 +194,16 @@ def test_targets_are_sharpened_for_the_pixels_and_features_and_not_for_the_discr
     figures, others = trainer.train_step(*pair), plain.train_step(*pair)
     target = sharpened(hr)
     assert figures["pixel"] == pytest.approx(1.5 * F.l1_loss(sr, target).item(), rel=1e-5)
-    assert figures["perceptual"] == pytest.approx(0.7 * perceptual(sr, target).item(), rel=1e-5)
+    assert figures["perceptual"] == pytest.approx(0.7 * eyes.hr(sr, target).item(), rel=1e-5)
     assert figures["pixel"] != pytest.approx(others["pixel"], rel=1e-3)
     assert {name: figures[name] for name in ("disc_hr", "hr_adversarial", "disc_hr_real")} == {
         name: others[name] for name in ("disc_hr", "hr_adversarial", "disc_hr_real")
     }
 
 
-def test_the_discriminator_learns_alone_for_the_steps_asked_for(options, perceptual):
+def test_the_discriminator_learns_alone_for_the_steps_asked_for(options, eyes):
     chosen = options(discriminator_first_steps=2)
-    trainer = PairedTrainer(chosen, perceptual, CPU)
+    trainer = PairedTrainer(chosen, eyes, CPU)
     start = tensors_of(trainer)
     figures = [trainer.train_step(*batch(seed)) for seed in range(2)]
     assert all(row["disc_hr"] > 0 and row["norm_disc_hr"] > 0 for row in figures)
@@ -221,8 +222,8 @@ def test_the_discriminator_learns_alone_for_the_steps_asked_for(options, percept
         )
 
 
-def test_the_discriminator_has_a_rate_of_its_own(options, perceptual):
-    trainer = PairedTrainer(options(discriminator_rate=7e-6), perceptual, CPU)
+def test_the_discriminator_has_a_rate_of_its_own(options, eyes):
+    trainer = PairedTrainer(options(discriminator_rate=7e-6), eyes, CPU)
     trainer.train_step(*batch())
     rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in trainer.optimizers.items()}
     assert rates == {"sr_net": trainer.options.schedule.rate(0), "disc_hr": 7e-6}
@@ -235,13 +236,13 @@ def mixed_batches(folder, options, *, start=0):
     return batches(visits, start=start, on_refused=lambda _refusal: None)
 
 
-def test_a_mixed_run_with_a_discriminator_goes_on_bit_for_bit(options, perceptual, tmp_path):
+def test_a_mixed_run_with_a_discriminator_goes_on_bit_for_bit(options, eyes, tmp_path):
     from tiny_run import GENTLE, write_photos
 
     write_photos(tmp_path / "photos")
     sources = (PairSource(degradation=GENTLE, share=0.7), PairSource(degradation=DegradationConfig(), share=0.3))
     chosen = options(sources=sources, discriminator_first_steps=1)
-    whole, first = (PairedTrainer(chosen, perceptual, CPU) for _ in range(2))
+    whole, first = (PairedTrainer(chosen, eyes, CPU) for _ in range(2))
     figures = [whole.train_step(*pair) for pair in islice(mixed_batches(tmp_path / "photos", chosen), 6)]
     for pair in islice(mixed_batches(tmp_path / "photos", chosen), 3):
         first.train_step(*pair)
@@ -249,7 +250,7 @@ def test_a_mixed_run_with_a_discriminator_goes_on_bit_for_bit(options, perceptua
     torch.manual_seed(99)  # nothing may depend on the generators of the process
 
     saved = load_snapshot(tmp_path / "s.safetensors")
-    second = PairedTrainer(options_from_json(PairedOptions, saved.numbers["options"]), perceptual, CPU)
+    second = PairedTrainer(options_from_json(PairedOptions, saved.numbers["options"]), eyes, CPU)
     second.restore(saved)
     assert [
         second.train_step(*pair) for pair in islice(mixed_batches(tmp_path / "photos", chosen, start=3), 3)
@@ -257,8 +258,8 @@ def test_a_mixed_run_with_a_discriminator_goes_on_bit_for_bit(options, perceptua
     assert same(tensors_of(second), tensors_of(whole))
 
 
-def test_what_is_not_finite_moves_no_network(options, perceptual):
-    trainer = PairedTrainer(options(), perceptual, CPU)
+def test_what_is_not_finite_moves_no_network(options, eyes):
+    trainer = PairedTrainer(options(), eyes, CPU)
     trainer.train_step(*batch())
     next(iter(trainer.nets.disc_hr.parameters())).register_hook(lambda gradient: gradient * float("nan"))
     before = {name: parameter.clone() for name, parameter in trainer.nets.named_parameters()}
@@ -267,21 +268,19 @@ def test_what_is_not_finite_moves_no_network(options, perceptual):
     assert all(torch.equal(before[name], parameter) for name, parameter in trainer.nets.named_parameters())
 
 
-def test_networks_follow_from_the_seed_alone(options, perceptual):
+def test_networks_follow_from_the_seed_alone(options, eyes):
     states = []
     for other, seed in ((1, 4), (2, 4), (3, 5)):
         torch.manual_seed(other)
         chosen = options()
-        states.append(
-            tensors_of(PairedTrainer(replace(chosen, stream=replace(chosen.stream, seed=seed)), perceptual, CPU))
-        )
+        states.append(tensors_of(PairedTrainer(replace(chosen, stream=replace(chosen.stream, seed=seed)), eyes, CPU)))
     assert same(states[0], states[1])
     for name in ("nets.disc_hr.first.weight", "nets.sr_net.conv_first.weight"):
         assert not torch.equal(states[0][name], states[2][name])
 
 
-def test_a_sample_shows_lr_sr_and_hr(options, perceptual):
-    trainer = PairedTrainer(options(), perceptual, CPU)
+def test_a_sample_shows_lr_sr_and_hr(options, eyes):
+    trainer = PairedTrainer(options(), eyes, CPU)
     lr, hr = floats(batch())
     columns = trainer.sample(lr, hr)
     assert list(columns) == ["LR", "SR", "HR"]
@@ -297,7 +296,7 @@ def test_a_network_of_another_scale_learns(tiny_options):
     )
     lr, hr = batch()
     twice = F.avg_pool2d(hr.float(), 2).byte()
-    figures = PairedTrainer(chosen, None, CPU).train_step(twice, hr)
+    figures = PairedTrainer(chosen, NO_EYES, CPU).train_step(twice, hr)
     assert 0 < figures["pixel"] < 0.3
     assert lr.shape[-1] * 2 == twice.shape[-1]
 
@@ -341,3 +340,19 @@ def test_crops_that_do_not_fit_the_discriminator_are_refused(kind, crop_px, mult
     plain = with_equation_2(PairedOptions())
     with pytest.raises(ConfigError, match=f"multiples of {multiple} pixels; got {crop_px}"):
         replace(plain, discriminator=kind, stream=replace(plain.stream, crop_px=crop_px))
+
+
+def test_a_projected_discriminator_tells_made_from_real_within_some_steps_and_keeps_vgg_as_it_is(options, eyes):
+    chosen = options(discriminator=Discriminator.PROJECTED, discriminator_first_steps=40, discriminator_rate=2e-3)
+    trainer = PairedTrainer(replace(chosen, discriminator_features=16), eyes, CPU)
+    before = {name: tensor.clone() for name, tensor in eyes.disc.state_dict().items()}
+    rows = [trainer.train_step(*batch(seed)) for seed in range(40)]
+    assert max(row["disc_hr"] for row in rows[-3:]) < 2 * math.log(2) - 0.03  # what it has while it guesses
+    assert all(torch.equal(tensor, before[name]) for name, tensor in eyes.disc.state_dict().items())
+    assert not any("see" in name for name in trainer.snapshot({}).tensors)  # VGG19 is not saved with every run
+    assert "hr_adversarial" in trainer.train_step(*batch(40))
+
+
+def test_a_projected_discriminator_needs_features(options):
+    with pytest.raises(ConfigError, match="--vgg"):
+        PairedTrainer(options(discriminator=Discriminator.PROJECTED), NO_EYES, CPU)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from ddnsr_cli.config import options_from_json
 from ddnsr_cli.data.degradation_config import DegradationConfig
 from ddnsr_cli.errors import TrainingError
+from ddnsr_cli.training.eyes import NO_EYES
 from ddnsr_cli.training.paired import PairedTrainer
 from ddnsr_cli.training.paired_options import PairedOptions
 from ddnsr_cli.training.snapshot import load_snapshot, save_snapshot
@@ -30,16 +31,16 @@ def trained(trainer, stream, steps):
 
 def test_ten_steps_a_save_and_ten_more_are_twenty_steps_bit_for_bit(tiny_options, tiny_batches, tmp_path):
     options = tiny_options(steps=20)
-    whole = PairedTrainer(options, None, CPU)
+    whole = PairedTrainer(options, NO_EYES, CPU)
     figures = trained(whole, tiny_batches(options), 20)
 
-    first = PairedTrainer(options, None, CPU)
+    first = PairedTrainer(options, NO_EYES, CPU)
     trained(first, tiny_batches(options), 10)
     save_snapshot(tmp_path / "s.safetensors", first.snapshot({}))
     torch.manual_seed(99)  # nothing may depend on the generators of the process
 
     saved = load_snapshot(tmp_path / "s.safetensors")
-    second = PairedTrainer(options_from_json(PairedOptions, saved.numbers["options"]), None, CPU)
+    second = PairedTrainer(options_from_json(PairedOptions, saved.numbers["options"]), NO_EYES, CPU)
     second.restore(saved)
     assert second.step == 10
     assert same(tensors_of(second), tensors_of(first))
@@ -49,7 +50,7 @@ def test_ten_steps_a_save_and_ten_more_are_twenty_steps_bit_for_bit(tiny_options
 
 def test_without_its_moments_a_resumed_run_goes_elsewhere(tiny_options, tiny_batches):
     options = tiny_options()
-    whole, second = PairedTrainer(options, None, CPU), PairedTrainer(options, None, CPU)
+    whole, second = PairedTrainer(options, NO_EYES, CPU), PairedTrainer(options, NO_EYES, CPU)
     trained(whole, tiny_batches(options), 3)
     second.restore(whole.snapshot({}))
     second.optimizers["sr_net"].state.clear()
@@ -66,7 +67,7 @@ def error_on(trainer, pairs):
 def test_training_beats_its_start_on_crops_it_has_not_seen(tiny_options, tiny_batches):
     options = tiny_options(steps=80, peak=4e-3, degradation=DegradationConfig(noise_sigma=(20.0, 20.0)))
     unseen = list(islice(tiny_batches(options, start=1000), 8))
-    trainer = PairedTrainer(options, None, CPU)
+    trainer = PairedTrainer(options, NO_EYES, CPU)
     start = error_on(trainer, unseen)
     trained(trainer, tiny_batches(options), 80)
     assert error_on(trainer, unseen) < 0.96 * start
@@ -74,7 +75,7 @@ def test_training_beats_its_start_on_crops_it_has_not_seen(tiny_options, tiny_ba
 
 def test_a_step_tells_the_mean_absolute_error_its_gradient_and_its_rate(tiny_options, tiny_batches):
     options = tiny_options(clip_norm=1e9)
-    trainer = PairedTrainer(options, None, CPU)
+    trainer = PairedTrainer(options, NO_EYES, CPU)
     lr, hr = next(tiny_batches(options))
     with torch.no_grad():
         sr, truth = trainer.nets.sr_net(lr.float() / 255), hr.float() / 255
@@ -88,7 +89,7 @@ def test_a_step_tells_the_mean_absolute_error_its_gradient_and_its_rate(tiny_opt
 
 def test_the_rate_of_the_optimiser_is_the_schedules(tiny_options, tiny_batches):
     options = tiny_options(steps=8)
-    trainer = PairedTrainer(options, None, CPU)
+    trainer = PairedTrainer(options, NO_EYES, CPU)
     for step, batch in enumerate(islice(tiny_batches(options), 8)):
         assert trainer.train_step(*batch)["rate"] == options.schedule.rate(step)
         assert [group["lr"] for group in trainer.optimizers["sr_net"].param_groups] == [options.schedule.rate(step)]
@@ -96,7 +97,7 @@ def test_the_rate_of_the_optimiser_is_the_schedules(tiny_options, tiny_batches):
 
 def test_gradients_are_shortened_to_the_norm_asked_for(tiny_options, tiny_batches):
     options = tiny_options(clip_norm=1e-3)
-    trainer = PairedTrainer(options, None, CPU)
+    trainer = PairedTrainer(options, NO_EYES, CPU)
     figures = trainer.train_step(*next(tiny_batches(options)))
     norm = torch.stack([parameter.grad.norm() for parameter in trainer.nets.sr_net.parameters()]).norm().item()
     assert figures["norm_sr_net"] > 1e-2  # told as it was before
@@ -105,7 +106,7 @@ def test_gradients_are_shortened_to_the_norm_asked_for(tiny_options, tiny_batche
 
 def test_the_average_follows_the_network(tiny_options, tiny_batches):
     options = tiny_options(ema_decay=0.9)
-    trainer = PairedTrainer(options, None, CPU)
+    trainer = PairedTrainer(options, NO_EYES, CPU)
     expected = trainer.nets.sr_net.conv_last.weight.detach().clone()
     for step, batch in enumerate(islice(tiny_batches(options), 3)):
         trainer.train_step(*batch)
@@ -126,7 +127,7 @@ def spoil_gradient(trainer):
 @pytest.mark.parametrize(("spoil", "word"), [(spoil_loss, "pixel inf"), (spoil_gradient, "norm_sr_net nan")])
 def test_what_is_not_finite_stops_the_run_before_the_weights_move(tiny_options, tiny_batches, spoil, word):
     options = tiny_options()
-    trainer = PairedTrainer(options, None, CPU)
+    trainer = PairedTrainer(options, NO_EYES, CPU)
     stream = tiny_batches(options)
     trained(trainer, stream, 2)
     spoil(trainer)
@@ -140,15 +141,15 @@ def test_what_is_not_finite_stops_the_run_before_the_weights_move(tiny_options, 
 
 def test_the_start_follows_from_the_seed_alone(tiny_options):
     torch.manual_seed(1)
-    one = tensors_of(PairedTrainer(tiny_options(seed=4), None, CPU))
+    one = tensors_of(PairedTrainer(tiny_options(seed=4), NO_EYES, CPU))
     torch.manual_seed(2)
-    assert same(tensors_of(PairedTrainer(tiny_options(seed=4), None, CPU)), one)
-    assert not same(tensors_of(PairedTrainer(tiny_options(seed=5), None, CPU)), one)
+    assert same(tensors_of(PairedTrainer(tiny_options(seed=4), NO_EYES, CPU)), one)
+    assert not same(tensors_of(PairedTrainer(tiny_options(seed=5), NO_EYES, CPU)), one)
 
 
 def test_a_snapshot_carries_options_step_and_the_callers_numbers(tiny_options, tiny_batches):
     options = tiny_options()
-    trainer = PairedTrainer(options, None, CPU)
+    trainer = PairedTrainer(options, NO_EYES, CPU)
     trained(trainer, tiny_batches(options), 1)
     snapshot = trainer.snapshot({"best": 23.5})
     assert snapshot.step == 1
@@ -158,7 +159,7 @@ def test_a_snapshot_carries_options_step_and_the_callers_numbers(tiny_options, t
 
 
 def test_a_beginning_is_that_of_the_average_too(tiny_options):
-    trainer, other = PairedTrainer(tiny_options(), None, CPU), PairedTrainer(tiny_options(), None, CPU)
+    trainer, other = PairedTrainer(tiny_options(), NO_EYES, CPU), PairedTrainer(tiny_options(), NO_EYES, CPU)
     with torch.no_grad():
         other.nets.sr_net.conv_last.bias.add_(0.5)
     trainer.start_from(other.nets.sr_net)

@@ -12,6 +12,7 @@ from ddnsr_cli.data.degradation_config import DegradationConfig
 from ddnsr_cli.data.photos import list_photos
 from ddnsr_cli.data.stream import PairVisits, StreamConfig, batches
 from ddnsr_cli.nets.rrdb import RRDBConfig
+from ddnsr_cli.training.eyes import NO_EYES
 from ddnsr_cli.training.loop import LoopHooks, run_loop
 from ddnsr_cli.training.options import Rhythm, ScheduleConfig
 from ddnsr_cli.training.paired import PairedTrainer
@@ -50,7 +51,7 @@ def tiny_batches(folder, options, *, start=0):
 def run_until_stopped(folder):
     """Train without end, telling each step; `state.safetensors` is the save at the stop."""
     options = tiny_options(workers=1, steps=1_000_000)
-    trainer = PairedTrainer(options, None, torch.device("cpu"))
+    trainer = PairedTrainer(options, NO_EYES, torch.device("cpu"))
     hooks = LoopHooks(
         validate=lambda _step: None,
         save=lambda _step: save_snapshot(folder / "state.safetensors", trainer.snapshot({})),

@@ -30,7 +30,7 @@ def perceptual():
 def paired_trainer(gan, world):
     options = with_equation_2(PairedOptions(network=SR_NET, discriminator_features=4, gan=gan))
     options = replace(options, stream=replace(options.stream, batch=4, crop_px=32))
-    return PairedTrainer(options, perceptual(), CPU, world)
+    return PairedTrainer(options, Eyes(lr=None, hr=perceptual()), CPU, world)
 
 
 def joint_trainer(track, world):

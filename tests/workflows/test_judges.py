@@ -10,10 +10,10 @@ from safetensors.torch import save_file
 from ddnsr_cli.errors import HubError, TrainingError, WeightsError
 from ddnsr_cli.nets.lpips import TRUNKS, _squeeze
 from ddnsr_cli.nets.vgg19 import Tap
-from ddnsr_cli.training.eyes import LpipsDifference, VggDifference
+from ddnsr_cli.training.eyes import NO_EYES, LpipsDifference, VggDifference
 from ddnsr_cli.training.joint_options import FeatureLayers, JointOptions, LossWeights, ablated, without_discriminator
 from ddnsr_cli.training.paired_options import PairedOptions, with_equation_2
-from ddnsr_cli.training.reconstruction_options import PerceptualLayers
+from ddnsr_cli.training.reconstruction_options import Discriminator, PerceptualLayers, ReconstructionWeights
 from ddnsr_cli.workflows.judges import (
     AUTHORS_GAIN,
     JudgeFiles,
@@ -21,7 +21,6 @@ from ddnsr_cli.workflows.judges import (
     eyes_of,
     load_judges,
     measured_scales,
-    perceptual_difference,
     refuse_other_judges,
 )
 
@@ -149,7 +148,7 @@ def test_layers_of_the_perceptual_loss_are_each_scaled_and_weighted(vgg):
     judges = load_judges(options, JudgeFiles(vgg=vgg, lpips=None), silent)
     scales = measured_scales(options, judges, crops())
     assert scales.keys() == {"perceptual.conv2_2", "perceptual.conv3_4"}
-    difference = perceptual_difference(options, judges, scales, CPU)
+    difference = eyes_of(options, judges, scales, CPU).hr
     assert difference.vgg.scales == {
         Tap(layer=layer): scales[f"perceptual.{layer}"] for layer in ("conv2_2", "conv3_4")
     }
@@ -161,7 +160,19 @@ def test_layers_of_the_perceptual_loss_are_each_scaled_and_weighted(vgg):
 def test_pretraining_looks_through_no_network():
     judges = load_judges(PairedOptions(), JudgeFiles(vgg=None, lpips=None, offline=True), silent)
     assert (judges.vgg, judges.lpips, judges.record) == (None, None, {})
-    assert perceptual_difference(PairedOptions(), judges, {}, CPU) is None
+    assert eyes_of(PairedOptions(), judges, {}, CPU) == NO_EYES
+
+
+def test_a_projected_discriminator_looks_through_vgg_at_features_of_mean_1(vgg):
+    weights = ReconstructionWeights(perceptual=0, hr_adversarial=0.1, pixel=1)
+    options = PairedOptions(losses=weights, discriminator=Discriminator.PROJECTED)
+    judges = load_judges(options, JudgeFiles(vgg=vgg, lpips=None), silent)
+    scales = measured_scales(options, judges, crops())
+    assert scales.keys() == {f"discriminator.{layer}" for layer in ("conv1_2", "conv2_2", "conv3_4")}
+    eyes = eyes_of(options, judges, scales, CPU)
+    assert eyes.hr is None
+    for features in eyes.disc(torch.cat(crops())).values():
+        assert features.abs().mean().item() == pytest.approx(1, rel=1e-4)
 
 
 def test_without_feature_losses_nobody_looks():
