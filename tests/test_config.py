@@ -69,6 +69,25 @@ def test_a_list_from_json_is_not_a_change_of_a_tuple():
     assert changed_options(options_to_json(options), saved) == {}
 
 
+def test_options_in_a_list_are_compared_by_their_places():
+    before = {"parts": (options_to_json(Inner()), options_to_json(Inner(size=4)))}
+    after = {"parts": [{"size": 3, "span": [0.0, 1.0]}, {"size": 5, "span": [0.0, 1.0]}, {"size": 6}]}
+    assert changed_options(before, after) == {"parts.2.size": (4, 5), "parts.3": (None, {"size": 6})}
+    assert unlike_names(before, after) == []  # one more of the same version
+    after["parts"][0]["depth"] = 1
+    assert unlike_names(before, after) == ["parts.1.depth"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Many:
+    parts: tuple[Inner, ...] = (Inner(), Inner(size=4))
+
+
+def test_options_in_a_tuple_come_back_from_memory_and_from_json():
+    raw = options_to_json(Many())
+    assert options_from_json(Many, raw) == options_from_json(Many, json.loads(json.dumps(raw))) == Many()
+
+
 def test_a_key_on_one_side_only_is_a_change():
     assert changed_options({"a": 1}, {"b": 2}) == {"a": (1, None), "b": (None, 2)}
 
