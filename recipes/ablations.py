@@ -20,11 +20,11 @@ from pathlib import Path
 from photo_files import run_script
 from PIL import Image, ImageDraw
 
-from ddnsr_cli.data.photos import list_photos
+from ddnsr_cli.data.images import list_photos
 from ddnsr_cli.errors import TrainingError
 from ddnsr_cli.files import atomic_path
 from ddnsr_cli.metrics.realism import Realism
-from ddnsr_cli.workflows.realism import measure_realism
+from ddnsr_cli.reports.realism import measure_realism
 
 WITHOUT = {
     "A": "no content loss",

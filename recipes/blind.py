@@ -30,11 +30,11 @@ from PIL import Image
 from quality import Model, Store, bicubic, chosen_cases, models_of
 from quality_sets import SCALE, SEED, SETS, Case, Photo, find_cases
 
-from ddnsr_cli.data.photos import decode_rgb
+from ddnsr_cli.commands.evaluate.mean_opinion import FORMAT, Ranking, read_ranking
+from ddnsr_cli.data.images import decode_rgb
 from ddnsr_cli.errors import ConfigError, DataError
 from ddnsr_cli.files import atomic_path
-from ddnsr_cli.images.sheet import GAP_PX, sheet
-from ddnsr_cli.workflows.evaluation.ranks import FORMAT, Ranking, read_ranking
+from ddnsr_cli.processing.contact_sheet import GAP_PX, sheet
 
 WIDTH_PX, SIDE_PX = 1560, 448
 DRAW = "draw"

@@ -14,7 +14,7 @@ import numpy as np
 from photo_files import Photo, run_script, write_made
 from PIL import Image
 
-from ddnsr_cli.data.photos import list_photos
+from ddnsr_cli.data.images import list_photos
 
 SIDES_PX = {2: 384, 3: 256}
 """Times enlarged: side of the middle that is."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from photo_files import read_list, run_script
 
-from ddnsr_cli.data.photos import decode_rgb
+from ddnsr_cli.data.images import decode_rgb
 from ddnsr_cli.errors import DataError
 from ddnsr_cli.files import sha256_of
 from ddnsr_cli.metrics.smooth_noise import smooth_noise

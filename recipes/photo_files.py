@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ddnsr_cli.data.photos import decode_rgb, list_photos
+from ddnsr_cli.data.images import decode_rgb, list_photos
 from ddnsr_cli.errors import DataError, DdnsrError
 from ddnsr_cli.files import atomic_path
 

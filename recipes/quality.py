@@ -25,20 +25,21 @@ from quality_figures import against_truth, by_itself
 from quality_sets import SCALE, SEED, SETS, Case, Photo, Shown, find_cases
 
 from ddnsr_cli import __version__
-from ddnsr_cli.data.photos import decode_rgb
+from ddnsr_cli.commands.evaluate.measures import Fidelity, Judge, NoiseAndDetail, Shot
+from ddnsr_cli.commands.evaluate.models import labelled, short_name
+from ddnsr_cli.commands.upscale.engine import Engine, start_engine
+from ddnsr_cli.commands.upscale.options import LookOptions, UpscaleListener, UpscaleOptions
+from ddnsr_cli.commands.upscale.worker import enlarge_picture
+from ddnsr_cli.data.images import decode_rgb
 from ddnsr_cli.errors import ConfigError, DataError
-from ddnsr_cli.feature_weights import load_lpips, load_niqe_model
 from ddnsr_cli.files import atomic_path, sha256_of
-from ddnsr_cli.images.picture import Picture
+from ddnsr_cli.io.image import Picture
 from ddnsr_cli.metrics.niqe import niqe
 from ddnsr_cli.nets.lpips import LPIPS
-from ddnsr_cli.registry import read_registry
-from ddnsr_cli.weights import find_weights
-from ddnsr_cli.workflows.evaluation.contestants import BICUBIC, labelled, short_name
-from ddnsr_cli.workflows.evaluation.measures import Fidelity, Judge, NoiseAndDetail, Shot
-from ddnsr_cli.workflows.upscaling.engine import Engine, start_engine
-from ddnsr_cli.workflows.upscaling.options import LookOptions, UpscaleListener, UpscaleOptions
-from ddnsr_cli.workflows.upscaling.pixels import enlarge_picture
+from ddnsr_cli.reports.results import BICUBIC
+from ddnsr_cli.weights.feature_weights import load_lpips, load_niqe_model
+from ddnsr_cli.weights.registry import read_registry
+from ddnsr_cli.weights.resolve import find_weights
 
 BORDER_PX = 4
 VERSION = 5

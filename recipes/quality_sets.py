@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter, laplace
 
-from ddnsr_cli.data.photos import decode_rgb, list_photos
+from ddnsr_cli.data.images import decode_rgb, list_photos
 from ddnsr_cli.errors import ConfigError
 
 Photo = NDArray[np.uint8]

@@ -12,6 +12,10 @@ from hypothesis import settings
 settings.register_profile("ddnsr", derandomize=True, deadline=None)
 settings.load_profile("ddnsr")
 
+# One thread for PyTorch, here and in the processes that tests start: on a loaded machine two take ten times as long.
+# Read when it is imported.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 # Read by huggingface_hub when it is imported, so set before any test module is.
 _HOME = tempfile.TemporaryDirectory(prefix="ddnsr-tests-hub-")
 os.environ["HF_HOME"] = _HOME.name
@@ -33,8 +37,8 @@ def pytest_unconfigure():
 
 @pytest.fixture
 def fake_hub(monkeypatch):
-    """A Hub on the loopback device; see tests/fake_hub.py."""
-    from fake_hub import FakeHub
+    """A Hub on the loopback device; see tests/helpers/fake_hub.py."""
+    from tests.helpers.fake_hub import FakeHub
 
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")  # a proxy in the environment would swallow loopback too
     monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
@@ -44,8 +48,8 @@ def fake_hub(monkeypatch):
 
 @pytest.fixture
 def as_layout():
-    """`as_layout(state, 2)`: our state dict under the names of layout 1, 2 or 3; see tests/foreign.py."""
-    from foreign import as_layout
+    """`as_layout(state, 2)`: our state dict under the names of layout 1, 2 or 3; see tests/helpers/foreign.py."""
+    from tests.helpers.foreign import as_layout
 
     return as_layout
 
@@ -53,7 +57,7 @@ def as_layout():
 @pytest.fixture
 def small_net():
     """`small_net(scale=4)`: a seeded RRDB network of a few thousand parameters, in eval mode."""
-    from foreign import small_net
+    from tests.helpers.foreign import small_net
 
     return small_net
 
@@ -61,6 +65,6 @@ def small_net():
 @pytest.fixture
 def small_compact():
     """`small_compact(convs=3)`: a seeded Compact network, in eval mode."""
-    from foreign import small_compact
+    from tests.helpers.foreign import small_compact
 
     return small_compact

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 
 
 def normal(name):
@@ -32,11 +32,11 @@ def wheel(tmp_path_factory):
 def test_the_wheel_holds_registry_weights_and_licence(wheel):
     names = set(wheel.namelist())
     assert {"ddnsr_cli/weights.toml", "ddnsr_cli/py.typed"} <= names
-    assert {f"ddnsr_cli/workflows/report/page.{kind}" for kind in ("html", "css", "js")} <= names
+    assert {f"ddnsr_cli/reports/page.{kind}" for kind in ("html", "css", "js")} <= names
     pages = [f"{page}.{kind}" for page in ("eval_page", "ranking_page") for kind in ("html", "css", "js")]
-    assert {f"ddnsr_cli/workflows/evaluation/pages/{name}" for name in pages} <= names
-    assert {f"ddnsr_cli/workflows/report/realism.{kind}" for kind in ("html", "css")} <= names
-    assert {f"ddnsr_cli/workflows/webpage/{name}" for name in ("shell.html", "base.css")} <= names
+    assert {f"ddnsr_cli/reports/{name}" for name in pages} <= names
+    assert {f"ddnsr_cli/reports/realism.{kind}" for kind in ("html", "css")} <= names
+    assert {f"ddnsr_cli/reports/{name}" for name in ("shell.html", "base.css")} <= names
     assert all(
         any(name.endswith(f"licenses/{one}") for name in names)
         for one in ("LICENSE", "LICENSES/Apache-2.0.txt", "NOTICE")

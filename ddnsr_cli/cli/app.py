@@ -9,9 +9,8 @@ import typer
 from ddnsr_cli import __version__
 from ddnsr_cli.cli.degrade import degrade
 from ddnsr_cli.cli.evaluate import evaluate
-from ddnsr_cli.cli.signals import leaving_in_order
+from ddnsr_cli.cli.exits import DEBUG, debugging, leaving_in_order, line_of, without_debug
 from ddnsr_cli.cli.train import train
-from ddnsr_cli.cli.unexpected import DEBUG, debugging, line_of, without_debug
 from ddnsr_cli.cli.upscale import upscale
 from ddnsr_cli.cli.weights import weights
 from ddnsr_cli.errors import DdnsrError, OutOfMemoryError, UnexpectedError

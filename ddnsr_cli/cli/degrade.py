@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ddnsr_cli.cli.degradation_options import DegradationPreset, Preset, Settings, degradation
+from ddnsr_cli.cli.option_values import DegradationPreset, Preset, Settings, degradation
 from ddnsr_cli.cli.options import Device, Model, Offline, Quiet
 from ddnsr_cli.errors import ConfigError
 
 if TYPE_CHECKING:
+    from ddnsr_cli.commands.degrade.worker import WrittenPair
     from ddnsr_cli.data.degradation_config import DegradationConfig
-    from ddnsr_cli.workflows.pairs.making import WrittenPair
 
 
 class Method(StrEnum):
@@ -87,8 +87,8 @@ def degrade(
     if not inputs:
         raise ConfigError("No picture was given. Try: ddnsr degrade hr/ --noise-source noisy/ -o pairs/")
     from ddnsr_cli.cli.progress import degrade_view
-    from ddnsr_cli.workflows.degrade import degrade_images
-    from ddnsr_cli.workflows.pairs.options import DegradeOptions
+    from ddnsr_cli.commands.degrade.options import DegradeOptions
+    from ddnsr_cli.commands.degrade.run import degrade_images
 
     options = DegradeOptions(
         noise_source=noise_source,

@@ -1,16 +1,22 @@
 """`ddnsr eval`."""
 
+import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table as DrawnTable
+from rich.text import Text
 
 from ddnsr_cli.cli.options import Device, Offline, Quiet
 from ddnsr_cli.errors import ConfigError, ImageWriteError
 
 if TYPE_CHECKING:
-    from ddnsr_cli.workflows.evaluation.options import EvaluateOptions
+    from ddnsr_cli.commands.evaluate.options import EvaluateOptions
+    from ddnsr_cli.commands.evaluate.tables import Table
 
 
 class Reference(StrEnum):
@@ -120,8 +126,8 @@ def evaluate(
             )
         _tell_ranks(ranks_files or [], files, seed)
         return
-    from ddnsr_cli.workflows.evaluation.options import EvaluateOptions
-    from ddnsr_cli.workflows.evaluation.options import Reference as Kind
+    from ddnsr_cli.commands.evaluate.options import EvaluateOptions
+    from ddnsr_cli.commands.evaluate.options import Reference as Kind
 
     options = EvaluateOptions(
         lr=lr,
@@ -156,9 +162,8 @@ def _check(files: dict[str, Path | None], ranks_files: list[Path], *, ranks: boo
 
 
 def _tell_ranks(ranks_files: list[Path], files: dict[str, Path | None], seed: int) -> None:
-    from ddnsr_cli.cli.tables import print_tables
-    from ddnsr_cli.workflows.evaluation.ranks import mean_opinion_ranks
-    from ddnsr_cli.workflows.evaluation.tables import define_ranks, markdown, rank_tables, ranks_as_json
+    from ddnsr_cli.commands.evaluate.mean_opinion import mean_opinion_ranks
+    from ddnsr_cli.commands.evaluate.tables import define_ranks, markdown, rank_tables, ranks_as_json
 
     found = mean_opinion_ranks(ranks_files, seed=seed)
     tables, closing = rank_tables(found), define_ranks(found)
@@ -169,9 +174,8 @@ def _tell_ranks(ranks_files: list[Path], files: dict[str, Path | None], seed: in
 
 def _run(options: "EvaluateOptions", files: dict[str, Path | None], *, quiet: bool) -> None:
     from ddnsr_cli.cli.progress import evaluation_view
-    from ddnsr_cli.cli.tables import print_tables
-    from ddnsr_cli.workflows.evaluate import evaluate as evaluate_all
-    from ddnsr_cli.workflows.evaluation.tables import NO_SCIPY, as_csv, as_json, as_markdown, tables
+    from ddnsr_cli.commands.evaluate.run import evaluate as evaluate_all
+    from ddnsr_cli.commands.evaluate.tables import NO_SCIPY, as_csv, as_json, as_markdown, tables
 
     for path in (*files.values(), options.report, options.ranking):
         if path is not None and not path.absolute().parent.is_dir():  # else told only after the work
@@ -191,7 +195,7 @@ def _run(options: "EvaluateOptions", files: dict[str, Path | None], *, quiet: bo
 
 
 def _write_files(texts: dict[str, str], files: dict[str, Path | None]) -> None:
-    from ddnsr_cli.workflows.evaluation.tables import write_text
+    from ddnsr_cli.commands.evaluate.tables import write_text
 
     for kind, text in texts.items():
         path = files[kind]
@@ -199,3 +203,33 @@ def _write_files(texts: dict[str, str], files: dict[str, Path | None]) -> None:
             typer.echo(text.encode("utf-8", "replace"), nl=False)
         elif path is not None:
             write_text(path, text)
+
+
+def print_tables(tables: "Sequence[Table]", *, closing: str) -> None:
+    """The tables one below the other, then a paragraph."""
+    console = Console(markup=False, emoji=False, highlight=False)
+    if not console.is_terminal:
+        text = "\n".join([*map(plain, tables), closing])
+        typer.echo(text.encode(sys.stdout.encoding or "utf-8", "replace"))  # a name need not be in its alphabet
+        return
+    for table in tables:
+        console.print(_drawn(table))
+    console.print(closing, style="dim")
+
+
+def plain(table: "Table") -> str:
+    """Title and aligned columns, two spaces between; ends in a newline."""
+    lines = (table.header, *table.rows)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    body = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join([table.title, *body, ""])
+
+
+def _drawn(table: "Table") -> DrawnTable:
+    drawn = DrawnTable(title=table.title, title_justify="left", show_lines=False)
+    for name in table.header:
+        drawn.add_column(Text(name))
+    for row in table.rows:
+        # a terminal is narrow: the interval goes below its mean
+        drawn.add_row(*(Text(cell.replace(" [", "\n[")) for cell in row))
+    return drawn

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ddnsr_cli.cli.degradation_options import Preset, Settings
+from ddnsr_cli.cli.option_values import Preset, Settings, loss_weights, steps_of
 from ddnsr_cli.cli.options import Device, Offline, Quiet
-from ddnsr_cli.cli.train_requests import (
+from ddnsr_cli.cli.train_arguments import (
     Course,
     Discriminator,
     GanKind,
@@ -26,14 +26,13 @@ from ddnsr_cli.cli.train_requests import (
     with_losses,
     with_sources,
 )
-from ddnsr_cli.cli.train_values import loss_weights, steps_of
 from ddnsr_cli.errors import ConfigError, DataError, OtherProcessError
 
 if TYPE_CHECKING:
-    from ddnsr_cli.training.stop import StopRequest
-    from ddnsr_cli.workflows.train_joint import JointRequest
-    from ddnsr_cli.workflows.train_paired import PairedRequest
-    from ddnsr_cli.workflows.training_run import Trained
+    from ddnsr_cli.commands.train.joint import JointRequest
+    from ddnsr_cli.commands.train.paired import PairedRequest
+    from ddnsr_cli.commands.train.run import Trained
+    from ddnsr_cli.training.interrupts import StopRequest
 
 COPIES_S = 2.0  # torchrun hands on a Ctrl-C within milliseconds
 TRACKS_ONLY = {"data", "target", "start_degrader", "l2", "ablation", "lead", "rehearse", "compile_", "halve_at"}
@@ -228,11 +227,12 @@ def train(
     else:
         _refuse_given(ctx, PAIRS_ONLY, "is for pairs; a track learns what its photos show")
     validation = validation_folders(val, val_lr, val_hr)
-    from ddnsr_cli.data.stream import StreamConfig
+    from ddnsr_cli.commands.train.feature_extractors import JudgeFiles
+    from ddnsr_cli.commands.train.paired import plain_network
+    from ddnsr_cli.data.crop_stream import StreamConfig
     from ddnsr_cli.nets.rrdb import RRDBConfig
-    from ddnsr_cli.training.options import LITE, Rhythm
-    from ddnsr_cli.workflows.judges import JudgeFiles
-    from ddnsr_cli.workflows.train_paired import plain_network
+    from ddnsr_cli.training.loop import Rhythm
+    from ddnsr_cli.training.options import LITE
 
     stream = StreamConfig(batch=batch, crop_px=crop, seed=seed, workers=workers)
     rhythm = Rhythm(
@@ -264,7 +264,7 @@ def train(
         request = replace(request, rhythm=rhythm, start_from=start_from, judges=judges, lpips=lpips, device=device)
         _run(request, only_check=check, quiet=quiet)
         return
-    from ddnsr_cli.training.joint_options import FeatureLayers
+    from ddnsr_cli.training.options import FeatureLayers
 
     sizes = network_sizes((features, blocks, growth), LITE if lite else RRDBConfig())
     joint = joint_options(track, sizes, course, stream, lite=lite, l2=l2, ablation=ablation)
@@ -302,10 +302,10 @@ def _refuse_given(ctx: typer.Context, names: set[str], why: str) -> None:
 
 def _run(request: "PairedRequest | JointRequest", *, only_check: bool, quiet: bool) -> None:
     from ddnsr_cli.cli.progress import training_view
-    from ddnsr_cli.training.stop import StopAsked, stop_on_signals
-    from ddnsr_cli.training.world import joined_world
-    from ddnsr_cli.workflows.train_joint import JointRequest, train_joint
-    from ddnsr_cli.workflows.train_paired import train_paired
+    from ddnsr_cli.commands.train.joint import JointRequest, train_joint
+    from ddnsr_cli.commands.train.paired import train_paired
+    from ddnsr_cli.training.distributed import joined_world
+    from ddnsr_cli.training.interrupts import StopAsked, stop_on_signals
 
     if only_check:
         _check(request, quiet=quiet)
@@ -331,7 +331,7 @@ def _end(trained: "Trained", stop: "StopRequest", *, talks: bool = True) -> None
 
     talks: whether to say something; of several processes one does, and all end alike.
     """
-    from ddnsr_cli.workflows.training_run import refuse_replaced
+    from ddnsr_cli.commands.train.run import refuse_replaced
 
     if talks:
         typer.echo(trained.weights)
@@ -345,9 +345,9 @@ def _end(trained: "Trained", stop: "StopRequest", *, talks: bool = True) -> None
 
 def _check(request: "PairedRequest | JointRequest", *, quiet: bool) -> None:
     from ddnsr_cli.cli.progress import training_view
-    from ddnsr_cli.workflows.teller import Teller
-    from ddnsr_cli.workflows.train_joint import JointRequest, check_joint
-    from ddnsr_cli.workflows.train_paired import check_paired
+    from ddnsr_cli.commands.train.image_warnings import Teller
+    from ddnsr_cli.commands.train.joint import JointRequest, check_joint
+    from ddnsr_cli.commands.train.paired import check_paired
 
     summary: list[str] = []
     try:

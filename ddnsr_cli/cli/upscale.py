@@ -1,13 +1,21 @@
 """`ddnsr upscale`."""
 
+import json
+import os
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ddnsr_cli.cli.options import Device, Model, Offline, Quiet
-from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.errors import ConfigError, ImageWriteError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ddnsr_cli.commands.upscale.options import Event, Planned
 
 
 class Format(StrEnum):
@@ -132,11 +140,11 @@ def upscale(
         raise ConfigError("No picture was given. Try: ddnsr upscale photo.jpg -o out.png")
     tiles_px = _tile_px(tile)
     from ddnsr_cli.cli.progress import upscale_view
-    from ddnsr_cli.cli.upscale_output import EventPrinter
-    from ddnsr_cli.images.resize import OutputSize
-    from ddnsr_cli.images.tiles import TileConfig
-    from ddnsr_cli.images.write import WriteOptions
-    from ddnsr_cli.workflows.upscale import LookOptions, UpscaleOptions, upscale_images
+    from ddnsr_cli.commands.upscale.options import LookOptions, UpscaleOptions
+    from ddnsr_cli.commands.upscale.run import upscale_images
+    from ddnsr_cli.inference.tiling import TileConfig
+    from ddnsr_cli.io.write import WriteOptions
+    from ddnsr_cli.processing.resize import OutputSize
 
     options = UpscaleOptions(
         model=model,
@@ -169,3 +177,59 @@ def _tile_px(text: str) -> int | None:
     if text.isascii() and text.isdigit():
         return int(text)
     raise ConfigError(f"--tile takes auto, none or a number of pixels, got {text!r}.")
+
+
+class EventPrinter:
+    """Prints events as they come."""
+
+    def __init__(self, *, as_json: bool, clear: Callable[[], None]) -> None:
+        """clear: takes the progress bar away, so that a line has the terminal to itself."""
+        self._as_json = as_json
+        self._clear = clear
+        self._failed: list[Path] = []
+
+    def show(self, event: "Event") -> None:
+        """Print what one event has to tell. Raises ImageWriteError where stdout does not take it."""
+        from ddnsr_cli.commands.upscale.options import Failed, Planned, Summary, Written, event_json
+
+        if isinstance(event, Failed):
+            self._failed.append(event.input)
+        if isinstance(event, Summary):
+            self._list_failures()
+        if self._as_json:
+            self._print(json.dumps(event_json(event)).encode(), event)
+        elif isinstance(event, Planned):
+            self._print(os.fsencode(event.output) + _estimate(event).encode(), event)
+        elif isinstance(event, Written):
+            for path in (event.output, *([event.sheet] if event.sheet else [])):
+                self._print(os.fsencode(path), event)
+
+    def _list_failures(self) -> None:
+        """All failures of a run, last, where the line that ends it has no room for all names."""
+        from ddnsr_cli.commands.upscale.jobs import MOST_NAMES
+        from ddnsr_cli.io.formats import shown
+
+        if len(self._failed) > MOST_NAMES:
+            self._clear()
+            for path in self._failed:
+                typer.echo(f"failed: {shown(path)}", err=True)
+
+    def _print(self, line: bytes, event: "Event") -> None:
+        """A line on stdout, as bytes: a file name need not be text in the terminal's encoding."""
+        from ddnsr_cli.commands.upscale.options import Written
+
+        self._clear()
+        try:
+            typer.echo(line)
+        except BrokenPipeError:
+            raise  # the reader has seen enough: Typer ends the program without a word
+        except OSError as error:
+            what = f"{event.output} is written, but its name cannot be" if isinstance(event, Written) else "No output"
+            raise ImageWriteError(f"{what} ({error.strerror}). Check where stdout goes.") from error
+
+
+def _estimate(planned: "Planned") -> str:
+    return (
+        f"\t{planned.width} x {planned.height}\tabout {planned.seconds:.2g} s"
+        f"\t{max(1, round(planned.memory_bytes / 1e6))} MB"
+    )

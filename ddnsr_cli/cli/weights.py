@@ -9,8 +9,8 @@ import typer
 from ddnsr_cli.cli.options import Offline, Quiet
 
 if TYPE_CHECKING:
-    from ddnsr_cli.registry import WeightsEntry
-    from ddnsr_cli.workflows.push import PushPlan
+    from ddnsr_cli.commands.weights.push import PushPlan
+    from ddnsr_cli.weights.registry import WeightsEntry
 
 weights = typer.Typer(help="List, describe, fetch, convert and publish models.", no_args_is_help=True)
 
@@ -26,7 +26,7 @@ def list_weights(
     json_: Annotated[bool, typer.Option("--json", help="One JSON object a model on stdout.")] = False,
 ) -> None:
     """The models of the registry: ours, and those of others that the field compares with."""
-    from ddnsr_cli.registry import read_registry
+    from ddnsr_cli.weights.registry import read_registry
 
     entries = read_registry().entries
     if json_:
@@ -45,8 +45,8 @@ def list_weights(
 def info(name: Annotated[str, typer.Argument(help="Registry name.")]) -> None:
     """Everything the registry says of a model: network, place, hash, licence, data, scores."""
     from ddnsr_cli.errors import WeightsError
-    from ddnsr_cli.registry import read_registry
-    from ddnsr_cli.weights import unknown_name
+    from ddnsr_cli.weights.registry import read_registry
+    from ddnsr_cli.weights.resolve import unknown_name
 
     registry = read_registry()
     entry = registry.get(name)
@@ -60,8 +60,8 @@ def info(name: Annotated[str, typer.Argument(help="Registry name.")]) -> None:
 def pull(name: Name, offline: Offline = False, quiet: Quiet = False) -> None:
     """Fetch a model into the cache, check its hash, and print where it lies."""
     from ddnsr_cli.cli.progress import download_view
-    from ddnsr_cli.registry import read_registry
-    from ddnsr_cli.weights import find_weights
+    from ddnsr_cli.weights.registry import read_registry
+    from ddnsr_cli.weights.resolve import find_weights
 
     with download_view(quiet=quiet) as download:
         found = find_weights(name, registry=read_registry(), network=None, offline=offline, on_progress=download)
@@ -75,7 +75,7 @@ def convert(name: Name, output: NewFile, half: Half = False, offline: Offline = 
     The ncnn pair is a custom model for Upscayl and realesrgan-ncnn-vulkan. ONNX needs ddnsr[onnx].
     """
     from ddnsr_cli.cli.progress import download_view
-    from ddnsr_cli.workflows.convert import convert_weights
+    from ddnsr_cli.commands.weights.convert import convert_weights
 
     with download_view(quiet=quiet) as download:
         files = convert_weights(name, output, half=half, offline=offline, on_progress=download)
@@ -97,7 +97,7 @@ def mix(
     The first may be smaller where the second grew from it in training.
     """
     from ddnsr_cli.cli.progress import download_view
-    from ddnsr_cli.workflows.convert import mix_weights
+    from ddnsr_cli.commands.weights.convert import mix_weights
 
     with download_view(quiet=quiet) as download:
         files = mix_weights((first, second), share, output, half=half, offline=offline, on_progress=download)
@@ -119,8 +119,8 @@ def push(
 ) -> None:
     """Publish the weights of a training run and their card on the Hugging Face Hub, in one commit."""
     from ddnsr_cli.cli.progress import download_view, stderr_console
+    from ddnsr_cli.commands.weights.push import PushRequest, plan_push, push_run, registry_entry
     from ddnsr_cli.errors import ConfigError
-    from ddnsr_cli.workflows.push import PushRequest, plan_push, push_run, registry_entry
 
     if dry_run and toml:
         raise ConfigError("--toml needs the commit that --dry-run does not make. Give one of them.")

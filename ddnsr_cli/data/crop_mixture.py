@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ddnsr_cli.data.stream import CropVisits, PairVisit
+from ddnsr_cli.data.crop_stream import CropVisits, PairVisit
 from ddnsr_cli.errors import ConfigError
 
 CYCLE = 100

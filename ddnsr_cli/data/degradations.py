@@ -8,18 +8,105 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ddnsr_cli.data.compression import BLOCK_PX, FULL_CHROMA, HALF_CHROMA, Compression
 from ddnsr_cli.data.degradation_config import DegradationConfig, Range
-from ddnsr_cli.data.filters import Pixels, bell, circular_low_pass, filtered, generalized_gaussian, plateau
-from ddnsr_cli.data.synthetic_noise import draw_noise, photon_noise
+from ddnsr_cli.data.degradation_steps import (
+    BLOCK_PX,
+    FULL_CHROMA,
+    HALF_CHROMA,
+    Compression,
+    Pixels,
+    bell,
+    circular_low_pass,
+    filtered,
+    generalized_gaussian,
+    plateau,
+)
+
+MOST_PHOTONS = 1e6  # of white: a quarter of a level of noise is less than rounding
 
 RESIZERS = ("bicubic", "bilinear", "area", "lanczos")
 LEAST_PX = 4  # side of an image between two passes
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+SCALE = 4
+BAND_LR_PX = 64  # rows computed at a time: the HR picture is never in memory as floats
+MARGIN_LR_PX = 2  # bicubic shrinking by 4 reads 8 HR pixels beyond those that are averaged
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """Gaussian noise of one image that has been drawn, before it is known what it lies on."""
+
+    field: Pixels
+    """(3, H, W) of unit variance, its neighbors and channels related as drawn."""
+
+    shot: float
+    """Share of the variance that grows with brightness."""
+
+    sigma: float
+    """Standard deviation at mid gray, of 1."""
+
+    def on(self, lr: Pixels) -> Pixels:
+        """The noise of an image (3, H, W) in [0, 1], to be added to it."""
+        variance = (1 - self.shot) + (2 * self.shot) * np.clip(lr, 0, 1)  # equals 1 at mid gray
+        return np.asarray(np.sqrt(variance) * self.field * np.float32(self.sigma))
+
+
+def draw_noise(
+    size: tuple[int, int], config: DegradationConfig, rng: np.random.Generator, *, sigma: float, gray: bool = False
+) -> Noise:
+    """Gaussian noise for an image of (H, W) pixels, of a standard deviation of `sigma`, of 1.
+
+    gray: the same in all channels. Whether it is coarse, and then weaker, and all else, is drawn.
+    """
+    gray_share = 1.0 if gray else rng.uniform(*config.gray_share)
+    shot = float(rng.uniform(*config.shot_share))
+    common, own = (rng.standard_normal((channels, *size), dtype=np.float32) for channels in (1, 3))
+    if rng.random() < config.coarse_chance:
+        grain = rng.uniform(*config.coarse_sigma)
+        common, own = coarsened(common, grain), coarsened(own, grain * rng.uniform(*config.chroma_width))
+        sigma *= rng.uniform(*config.coarse_level)
+    field = own * np.float32((1 - gray_share) ** 0.5)
+    field += common * np.float32(gray_share**0.5)
+    return Noise(field=field, shot=shot, sigma=sigma)
+
+
+def photon_noise(image: Pixels, sigma: float, rng: np.random.Generator, *, gray: bool = False) -> Pixels:
+    """The noise of counted photons, to be added to an image (3, H, W) in [0, 1]: Poisson, not Gaussian.
+
+    sigma: standard deviation at mid gray, of 1. gray: brightness is counted instead of each channel.
+    """
+    photons = min(0.5 / max(sigma, 1e-9) ** 2, MOST_PHOTONS)  # of white
+    light = np.clip(image.mean(axis=0, keepdims=True) if gray else image, 0, 1)
+    return np.asarray(rng.poisson(light * photons) / photons - light, np.float32)
+
+
+def coarsened(noise: Pixels, sigma: float) -> Pixels:
+    """White noise (C, H, W) blurred by a Gaussian, 5 taps wide or more where it and the image are wide.
+
+    It has unit variance again.
+    """
+    reach = max(2, min(round(2.5 * sigma), min(noise.shape[-2:]) // 4))
+    line = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    line /= np.sqrt(np.square(line).sum())
+    padded = np.pad(noise, ((0, 0), (reach, reach), (reach, reach)), mode="reflect")
+    across = _weighed_sum(padded, line, axis=2)
+    return _weighed_sum(across, line, axis=1)
+
+
+def _weighed_sum(image: Pixels, line: NDArray[np.float64], *, axis: int) -> Pixels:
+    """Of an image's parts that are shifted along an axis; shorter there by the length of `line` less 1."""
+    image = np.moveaxis(image, axis, 0)
+    length = len(image) - len(line) + 1
+    result = np.zeros((length, *image.shape[1:]), np.float32)
+    for first, weight in enumerate(line.astype(np.float32)):
+        result += weight * image[first : first + length]
+    return np.moveaxis(result, 0, axis)
 
 
 def degrade(hr: Tensor, config: DegradationConfig, rng: np.random.Generator) -> Tensor:
@@ -157,3 +244,28 @@ def _compression(config: DegradationConfig, draws: _Draws) -> Compression:
         chroma=FULL_CHROMA if draws.hit(config.full_chroma_chance) else HALF_CHROMA,
         phase=(int(draws.rng.integers(BLOCK_PX)), int(draws.rng.integers(BLOCK_PX))),
     )
+
+
+def shrink_bicubic(hr: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Antialiased bicubic by 4: (4H, 4W, 3) levels to (H, W, 3) levels, neither rounded nor clipped."""
+    height, width = (length // SCALE for length in hr.shape[:2])
+    lr = np.empty((height, width, 3), np.float32)
+    for top in range(0, height, BAND_LR_PX):
+        bottom = min(top + BAND_LR_PX, height)
+        first, last = max(0, top - MARGIN_LR_PX), min(height, bottom + MARGIN_LR_PX)
+        band = np.ascontiguousarray(hr[SCALE * first : SCALE * last].transpose(2, 0, 1), np.float32)
+        size = (last - first, width)
+        shrunk = F.interpolate(torch.from_numpy(band)[None], size=size, mode="bicubic", antialias=True)[0].numpy()
+        lr[top:bottom] = shrunk[:, top - first : bottom - first].transpose(1, 2, 0)
+    return lr
+
+
+def add_gaussian(lr: NDArray[np.float32], sigma: float, rng: np.random.Generator) -> NDArray[np.float32]:
+    """White Gaussian noise of `sigma` levels, each sample its own: Track 1 of NTIRE 2020."""
+    noisy: NDArray[np.float32] = lr + np.float32(sigma) * rng.standard_normal(lr.shape, dtype=np.float32)
+    return noisy
+
+
+def whole_levels(lr: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Levels clipped to 0..255 and rounded, once."""
+    return np.rint(np.clip(lr, 0, 255)).astype(np.uint8)

@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ddnsr_cli.data.stream import CropVisits, PairVisit, StreamConfig
+from ddnsr_cli.data.crop_stream import CropVisits, PairVisit, StreamConfig
+from ddnsr_cli.data.sampler import first_usable, random_crop
 from ddnsr_cli.data.targets import Refusal, read_or_refuse
-from ddnsr_cli.data.visits import first_usable, random_crop
 
 Degrade = Callable[[Tensor, Tensor], Tensor]
 """(hr (N, 3, scale * h, scale * w), lr_real (N, 3, h, w)) in [0, 1] -> (N, 3, h, w). Workers get a copy."""

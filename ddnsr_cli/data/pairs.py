@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddnsr_cli.data.photos import list_photos, photo_size
+from ddnsr_cli.data.images import list_photos, photo_size
 from ddnsr_cli.errors import DataError
 
 

@@ -1,12 +1,16 @@
 """PSNR and SSIM: how far a result is from the truth, pixel by pixel."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 SSIM_TAPS, SSIM_SIGMA = 11, 1.5  # Wang et al. 2004, section III
 SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
+
+Distance = Callable[[Tensor, Tensor], Tensor]
+"""(N, 3, H, W), and the same or (1, 3, H, W), in [0, 1] -> (N,); smaller is more alike: LPIPS, say."""
 
 
 def psnr_db(sr: Tensor, hr: Tensor, *, crop_px: int) -> Tensor:
@@ -74,3 +78,16 @@ def _check_shapes(sr: Tensor, hr: Tensor, crop_px: int, *, least_px: int) -> Non
         raise ValueError(f"sr and hr must have the same shape, got {tuple(sr.shape)} and {tuple(hr.shape)}.")
     if min(sr.shape[-2:]) < least_px + 2 * crop_px:
         raise ValueError(f"{tuple(sr.shape)} less {crop_px} pixels on each side leaves under {least_px} pixels.")
+
+
+def compare(sr: Tensor, hr: Tensor, *, crop_px: int, lpips: Distance | None = None) -> dict[str, Tensor]:
+    """`psnr` in dB and `ssim`, as `metrics.fidelity` has them, and `lpips` where given; (N,) each.
+
+    sr: (N, C, H, W), floats in [0, 1]. hr: the same, or (1, C, H, W) for all. crop_px: border left
+    out of all of them, pixels of these pictures.
+    """
+    scores = {"psnr": psnr_db(sr, hr, crop_px=crop_px), "ssim": ssim(sr, hr, crop_px=crop_px)}
+    if lpips is not None:
+        inner = (..., slice(crop_px, -crop_px or None), slice(crop_px, -crop_px or None))
+        scores["lpips"] = lpips(sr[inner].float(), hr[inner].float())
+    return scores

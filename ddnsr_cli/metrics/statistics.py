@@ -10,7 +10,7 @@ DRAWS = 10_000
 """Resamples of a bootstrap: the ends of an interval then move by some 2 % of its width from seed to seed."""
 
 LEVEL = 0.95
-_VALUES_AT_ONCE = 1 << 22  # resampled values in memory, 32 MB
+VALUES_AT_ONCE = 1 << 22  # resampled values in memory, 32 MB
 
 Values = NDArray[np.float64]
 
@@ -90,7 +90,7 @@ def _checked(values: Sequence[float]) -> Values:
 
 def _resampled_means(table: Values, seed: int) -> Values:
     rng = np.random.default_rng(seed)
-    rows = max(1, _VALUES_AT_ONCE // len(table))
+    rows = max(1, VALUES_AT_ONCE // len(table))
     parts = [
         table[rng.integers(len(table), size=(min(rows, DRAWS - start), len(table)))].mean(axis=1)
         for start in range(0, DRAWS, rows)

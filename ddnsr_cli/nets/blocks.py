@@ -1,5 +1,9 @@
-"""The pieces that all networks share."""
+"""What networks share: their smallest parts, and what all that enlarge have in common."""
 
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -17,3 +21,41 @@ def conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
 def lrelu(x: Tensor) -> Tensor:
     """LeakyReLU of slope 0.2, in place: its input is always a fresh convolution result."""
     return F.leaky_relu(x, LEAKY_SLOPE, inplace=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SrTraits:
+    """What running a network over an image of any size depends on."""
+
+    scale: int
+    """SR pixels per LR pixel along a side."""
+
+    halo_px: int
+    """LR pixels of context with which a tile comes out as in the whole image, up to what cannot be seen."""
+
+    values_per_px: float
+    """Peak number of activations per LR pixel of a window, weights not counted; see `tests/bench/tiling.py`."""
+
+    align: int = 1
+    """Windows start at its multiples, LR pixels: a network that folds squares of pixels folds the same ones then."""
+
+    tiles: bool = True
+    """False: it needs the whole image at once, as long as there is memory for that."""
+
+    half_formats: tuple[torch.dtype, ...] = (torch.float16, torch.bfloat16)
+    """In which of these it may be tried."""
+
+    memory_format: torch.memory_format = torch.channels_last
+    """How its weights and images lie in memory."""
+
+
+class SrNet(nn.Module):
+    """RGB LR image to RGB SR image.
+
+    Shape: (N, 3, H, W) -> (N, 3, scale * H, scale * W), values near [0, 1], not clamped.
+    """
+
+    @property
+    @abstractmethod
+    def traits(self) -> SrTraits:
+        """What tiling has to know."""

@@ -6,8 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddnsr_cli.errors import ConfigError
-from ddnsr_cli.nets.blocks import conv3x3
-from ddnsr_cli.nets.sr_net import SrNet, SrTraits
+from ddnsr_cli.nets.blocks import SrNet, SrTraits, conv3x3
 
 LARGEST_SCALE = 8
 

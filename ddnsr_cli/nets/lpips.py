@@ -113,10 +113,10 @@ def trunk_shapes(trunk: str) -> dict[str, tuple[int, ...]]:
 
 
 def _features(trunk: str) -> nn.Sequential:
-    return {"alex": _alex, "squeeze": _squeeze, "vgg": _vgg16}[trunk]()
+    return {"alex": alexnet_features, "squeeze": squeezenet_features, "vgg": vgg16_features}[trunk]()
 
 
-def _alex() -> nn.Sequential:
+def alexnet_features() -> nn.Sequential:
     """AlexNet's `features`, without the last pooling."""
     return nn.Sequential(
         nn.Conv2d(3, 64, kernel_size=11, stride=4, padding=2), nn.ReLU(),
@@ -129,7 +129,7 @@ def _alex() -> nn.Sequential:
     )  # fmt: skip
 
 
-def _squeeze() -> nn.Sequential:
+def squeezenet_features() -> nn.Sequential:
     """SqueezeNet 1.1's `features`."""
     return nn.Sequential(
         nn.Conv2d(3, 64, kernel_size=3, stride=2), nn.ReLU(),
@@ -142,7 +142,7 @@ def _squeeze() -> nn.Sequential:
     )  # fmt: skip
 
 
-def _vgg16() -> nn.Sequential:
+def vgg16_features() -> nn.Sequential:
     """VGG16's `features`, without the last pooling."""
     layers: list[nn.Module] = []
     before = 3

@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddnsr_cli.errors import ConfigError
-from ddnsr_cli.nets.blocks import conv3x3, lrelu
-from ddnsr_cli.nets.sr_net import SrNet, SrTraits
+from ddnsr_cli.nets.blocks import SrNet, SrTraits, conv3x3, lrelu
 
 RESIDUAL_SCALE = 0.2  # keeps 23 stacked RRDBs stable; ESRGAN section 3.1
 SCALES = (1, 2, 4)

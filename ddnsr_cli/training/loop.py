@@ -7,7 +7,31 @@ from typing import Protocol
 
 from torch import Tensor
 
-from ddnsr_cli.training.options import Rhythm
+from ddnsr_cli.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rhythm:
+    """What happens every so many steps. Changes nothing in what is learned."""
+
+    log_steps: int = 50
+    """Steps between log lines."""
+
+    save_steps: int = 500
+    """Steps between saves: what a kill can cost."""
+
+    keep_steps: int = 50_000
+    """Steps between the saves of which a numbered copy is kept."""
+
+    validate_steps: int = 1000
+    """Steps between validations."""
+
+    sample_steps: int = 1000
+    """Steps between sample sheets."""
+
+    def __post_init__(self) -> None:
+        if min(vars(self).values()) < 1:
+            raise ConfigError(f"Steps between events are at least 1, got {self}.")
 
 
 class Trainer(Protocol):

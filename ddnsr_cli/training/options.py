@@ -1,10 +1,21 @@
 """Every option of a training run, saved as JSON beside its weights."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
+from ddnsr_cli.data.crop_stream import StreamConfig
 from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.nets.degrader import DegraderConfig
 from ddnsr_cli.nets.rrdb import RRDBConfig
+from ddnsr_cli.nets.vgg19 import LAYERS
+from ddnsr_cli.training.precision import Precision
+from ddnsr_cli.training.reconstruction_options import (
+    Discriminator,
+    GanKind,
+    PerceptualLayers,
+    ReconstructionWeights,
+    refuse_unlike,
+)
 
 LITE = RRDBConfig(features=32, blocks=3, growth=32)
 """A reconstruction network that a CPU runs quickly: 1.3 million parameters. Other programs read growth 32 only."""
@@ -39,24 +50,169 @@ class ScheduleConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rhythm:
-    """What happens every so many steps. Changes nothing in what is learned."""
+class HalvingSchedule:
+    """The paper's learning rate: constant, halved at given steps."""
 
-    log_steps: int = 50
-    """Steps between log lines."""
+    steps: int = 300_000
+    """Batches in all."""
 
-    save_steps: int = 500
-    """Steps between saves: what a kill can cost."""
+    rate: float = 1e-4
+    """Learning rate at the start, of all four networks."""
 
-    keep_steps: int = 50_000
-    """Steps between the saves of which a numbered copy is kept."""
+    halve_at: tuple[int, ...] = (50_000, 100_000, 200_000)
+    """Batches after which the rate is halved."""
 
-    validate_steps: int = 1000
-    """Steps between validations."""
-
-    sample_steps: int = 1000
-    """Steps between sample sheets."""
+    rise_steps: int = 200
+    """Batches over which the rate rises from zero. Adam's first steps move every weight by the whole rate, and so the
+    colours of networks that start well; the paper's networks start from noise and have no rise."""
 
     def __post_init__(self) -> None:
-        if min(vars(self).values()) < 1:
-            raise ConfigError(f"Steps between events are at least 1, got {self}.")
+        rising = list(self.halve_at) == sorted(self.halve_at) and min(self.halve_at, default=0) >= 0
+        if self.steps < 1 or not 0 < self.rate < math.inf or self.rise_steps < 0 or not rising:
+            raise ConfigError(f"A schedule needs steps >= 1, a rate > 0 and rising halve_at >= 0, got {self}.")
+
+    def rate_at(self, step: int, *, first: int = 0) -> float:
+        """Learning rate at step `step`, counted from 0, of a network that learns from step `first` on."""
+        rise = min(1.0, (step - first + 1) / self.rise_steps) if self.rise_steps else 1.0
+        return float(self.rate * rise * 0.5 ** sum(step >= mark for mark in self.halve_at))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossWeights(ReconstructionWeights):
+    """Factors of the losses; 0 leaves a loss out, and what only it needs is not computed."""
+
+    content: float = 0.1
+    """Degrader: lambda 1 of eq. 3."""
+
+    lr_adversarial: float = 1.0
+    """Degrader: lambda 2 of eq. 3."""
+
+    cycle: float = 10.0
+    """Degrader: lambda 3 of eq. 3."""
+
+    colour: float = 0.0
+    """Degrader: mean colours of its picture and of the HR one, which the paper does not tie. 20 keeps them together
+    where both sets differ in colour, or a run is short."""
+
+    carry: float = 0.0
+    """Degrader: simulated noise, carried from one picture to another (`training.rehearsal`), which the paper has not.
+    Holds on to the noise while the other losses, of which the cycle loss rewards its absence, shape it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureLayers(PerceptualLayers):
+    """Which VGG19 layers the losses compare, each before its activation."""
+
+    content: str = "conv3_4"
+    cycle: str = "conv2_2"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for loss in ("content", "cycle"):
+            if (layer := getattr(self, loss)) not in LAYERS:
+                raise ConfigError(f"The {loss} loss compares {', '.join(LAYERS)}; {layer!r} is none of them.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointOptions:
+    """Everything that decides what a joint run learns."""
+
+    sr_net: RRDBConfig = field(default_factory=RRDBConfig)
+    degrader: DegraderConfig = field(default_factory=DegraderConfig)
+
+    discriminator: Discriminator = Discriminator.PATCH_GAN
+    """Of the reconstruction network: VGG-style on Track 1, PatchGAN on Track 2."""
+
+    discriminator_features: int = 64
+    """Channels of the first stage of the reconstruction network's discriminator."""
+
+    lr_discriminator_features: int = 128
+    """The same of the degrader's discriminator."""
+
+    gan: GanKind = GanKind.RELATIVISTIC
+    """How the reconstruction network's discriminator compares; the degrader's compares plainly (eq. 5)."""
+
+    dual_input: bool = True
+    """False: the degrader's second input is zeros (ablation D)."""
+
+    losses: LossWeights = field(default_factory=LossWeights)
+    layers: FeatureLayers = field(default_factory=FeatureLayers)
+    stream: StreamConfig = field(default_factory=StreamConfig)
+    schedule: HalvingSchedule = field(default_factory=HalvingSchedule)
+
+    rehearsal_steps: int = 0
+    """Steps at the very start in which the degrader learns alone to carry simulated noise; fast, as no other network
+    and no source photo is needed."""
+
+    lead_steps: int = 0
+    """Steps after that in which the degrader and its discriminator learn alone: a reconstruction network that comes
+    from a warm-up is not to follow a degrader that knows nothing yet."""
+
+    precision: Precision = Precision.AUTO
+
+    compiled: bool = False
+    """Compile the networks that learn with torch.compile: minutes at the start, for faster steps."""
+
+    ema_decay: float = 0.999
+    """Decay a step of the averaged weights, which are the ones exported."""
+
+    clip_norm: float = 10.0
+    """Largest gradient norm of each network; larger gradients are shortened to it."""
+
+    def __post_init__(self) -> None:
+        if self.sr_net.scale != 4:
+            raise ConfigError(
+                f"The degrader shrinks 4 times, so the network must enlarge 4 times, not {self.sr_net.scale}."
+            )
+        refuse_unlike(self.discriminator, self.losses)
+        if self.stream.crop_px % 32:
+            raise ConfigError(
+                f"HR crops are multiples of 32 pixels, for the discriminators; got {self.stream.crop_px}."
+            )
+
+
+ABLATIONS: dict[str, dict[str, float]] = {
+    "A": {"content": 0.0},
+    "B": {"lr_adversarial": 0.0},
+    "C": {"cycle": 0.0},
+    "D": {},
+    "E": {},
+}
+"""Table 2 of the paper: what each ablation takes away. D is the single-input degrader; E is the whole method."""
+
+ABLATION_STEPS = 100_000
+
+
+def track_options(track: int) -> JointOptions:
+    """The paper's setting of Track 1 or 2. Raises ConfigError for another number."""
+    if track not in (1, 2):
+        raise ConfigError(f"There are track 1 (synthetic noise) and track 2 (phone photos), got {track}.")
+    return JointOptions(discriminator=Discriminator.VGG_STYLE if track == 1 else Discriminator.PATCH_GAN)
+
+
+def small_helpers(options: JointOptions) -> JointOptions:
+    """Degrader and discriminators at half the width: what a CPU trains, beside a lite reconstruction network."""
+    return replace(
+        options,
+        degrader=DegraderConfig(features=options.degrader.features // 2, blocks=options.degrader.blocks // 2),
+        discriminator_features=options.discriminator_features // 2,
+        lr_discriminator_features=options.lr_discriminator_features // 2,
+    )
+
+
+def without_discriminator(options: JointOptions) -> JointOptions:
+    """The L2 mode of appendix C: the reconstruction network learns by mean squared error only."""
+    losses = replace(options.losses, perceptual=0.0, hr_adversarial=0.0, pixel=0.0, squared=1.0)
+    return replace(options, discriminator=Discriminator.NONE, losses=losses)
+
+
+def ablated(options: JointOptions, letter: str) -> JointOptions:
+    """One row of the paper's table 2, at its 100k batches. Raises ConfigError for an unknown letter."""
+    if letter not in ABLATIONS:
+        raise ConfigError(f"Ablations are {', '.join(ABLATIONS)}, got {letter!r}.")
+    return replace(
+        options,
+        dual_input=letter != "D",
+        losses=replace(options.losses, **ABLATIONS[letter]),
+        schedule=replace(options.schedule, steps=ABLATION_STEPS),
+    )

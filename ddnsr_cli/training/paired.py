@@ -14,13 +14,13 @@ from ddnsr_cli.config import options_to_json
 from ddnsr_cli.data.sharpen import sharpened
 from ddnsr_cli.nets.discriminators import Features
 from ddnsr_cli.nets.rrdb import RRDBNet, start_as_nearest
+from ddnsr_cli.training.distributed import World, share_batch_statistics
 from ddnsr_cli.training.ema import Ema
-from ddnsr_cli.training.eyes import Eyes
+from ddnsr_cli.training.feature_losses import Eyes
 from ddnsr_cli.training.paired_options import PairedOptions
-from ddnsr_cli.training.pieces import mixed_precision, refuse_not_finite, to_floats
+from ddnsr_cli.training.precision import mixed_precision, refuse_not_finite, to_floats
 from ddnsr_cli.training.reconstruction import ReconstructionLoss, frozen, hr_discriminator
-from ddnsr_cli.training.snapshot import Snapshot, adam_tensors, net_tensors, restore_adam, restore_net
-from ddnsr_cli.training.world import World, share_batch_statistics
+from ddnsr_cli.training.train_state import Snapshot, adam_tensors, net_tensors, restore_adam, restore_net
 
 ALONE = World()
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from ddnsr_cli.data.crop_mixture import Shares
+from ddnsr_cli.data.crop_stream import StreamConfig
 from ddnsr_cli.data.degradation_config import DegradationConfig
-from ddnsr_cli.data.stream import StreamConfig
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.nets import degrader
 from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.training.options import LITE, ScheduleConfig
-from ddnsr_cli.training.pieces import Precision
+from ddnsr_cli.training.precision import Precision
 from ddnsr_cli.training.reconstruction_options import (
     Discriminator,
     GanKind,

@@ -25,7 +25,7 @@ from ddnsr_cli.nets.discriminators import (
     VGGStyleConfig,
     VGGStyleDiscriminator,
 )
-from ddnsr_cli.training.eyes import Difference
+from ddnsr_cli.training.feature_losses import Difference
 from ddnsr_cli.training.reconstruction_options import Discriminator, GanKind, ReconstructionWeights
 
 

@@ -103,10 +103,10 @@ def _unfolded(tensors: Mapping[str, Tensor]) -> Tensors:
 def _fresh_discriminators(options: Mapping[str, Any]) -> Tensors:
     import torch
 
-    from ddnsr_cli.training.joint_nets import JointNets
-    from ddnsr_cli.training.joint_options import JointOptions
+    from ddnsr_cli.training.options import JointOptions
     from ddnsr_cli.training.paired import PairedNets
     from ddnsr_cli.training.paired_options import PairedOptions
+    from ddnsr_cli.training.trainer import JointNets
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options["stream"]["seed"])

@@ -14,7 +14,7 @@ from pathlib import Path
 from pieces import MIB, run_script
 from PIL import Image
 
-from ddnsr_cli.data.photos import decode_rgb, list_photos
+from ddnsr_cli.data.images import decode_rgb, list_photos
 from ddnsr_cli.errors import ConfigError
 
 CODE = Path(__file__).resolve().parents[2]

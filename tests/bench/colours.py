@@ -16,10 +16,10 @@ import itertools
 import numpy as np
 from looks import LISTENER
 
-from ddnsr_cli.images.picture import Picture
-from ddnsr_cli.workflows.upscale import LookOptions, UpscaleOptions
-from ddnsr_cli.workflows.upscaling.engine import start_engine
-from ddnsr_cli.workflows.upscaling.pixels import enlarge_picture
+from ddnsr_cli.commands.upscale.engine import start_engine
+from ddnsr_cli.commands.upscale.options import LookOptions, UpscaleOptions
+from ddnsr_cli.commands.upscale.worker import enlarge_picture
+from ddnsr_cli.io.image import Picture
 
 WHITE = 65535
 EDGE_PX = 8

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ddnsr_cli.checkpoint import load_degrader, save_degrader
-from ddnsr_cli.degrading import TILE_PX, LevelsInMemory, TiledDegrader, one_thread_each, reach_px, window_bytes
-from ddnsr_cli.device import choose_device
+from ddnsr_cli.inference.degrader import TILE_PX, LevelsInMemory, TiledDegrader, one_thread_each, reach_px, window_bytes
+from ddnsr_cli.inference.device import choose_device
 from ddnsr_cli.nets.degrader import Degrader, DegraderConfig, start_as_area
+from ddnsr_cli.weights.checkpoint import load_degrader, save_degrader
 
 CPU = torch.device("cpu")
 METHODS = ("bicubic", "gaussian", "patches", "learned")

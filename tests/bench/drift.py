@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
-from ddnsr_cli.checkpoint import load_sr_net
-from ddnsr_cli.images.consistency import MOST_DRIFT_LEVELS, Drift
-from ddnsr_cli.images.listing import find_images
-from ddnsr_cli.images.read import read_picture
-from ddnsr_cli.images.shrink import shrunk
-from ddnsr_cli.images.tensors import to_tensor
-from ddnsr_cli.registry import read_registry
-from ddnsr_cli.weights import find_weights
+from ddnsr_cli.inference.tiling import to_tensor
+from ddnsr_cli.io.discovery import find_images
+from ddnsr_cli.io.read import read_picture
+from ddnsr_cli.processing.consistency import MOST_DRIFT_LEVELS, Drift
+from ddnsr_cli.processing.resize import shrunk
+from ddnsr_cli.weights.checkpoint import load_sr_net
+from ddnsr_cli.weights.registry import read_registry
+from ddnsr_cli.weights.resolve import find_weights
 
 SIDE_PX = 96
 

@@ -21,14 +21,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-TESTS = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(TESTS.parent), str(TESTS), str(TESTS / "fuzz")]
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
 
-from picture_files import encoded, noise, pillow  # noqa: E402
-from seed_files import pictures  # noqa: E402
-
-from ddnsr_cli.checkpoint import save_sr_net  # noqa: E402
 from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet  # noqa: E402
+from ddnsr_cli.weights.checkpoint import save_sr_net  # noqa: E402
+from tests.fuzz.seed_files import pictures  # noqa: E402
+from tests.helpers.image_files import encoded, noise, pillow  # noqa: E402
 
 AROUND = 50  # pictures that a median is over
 LEFT_IN_ORDER = 9  # exit status: some pictures failed, as they should
@@ -59,7 +58,7 @@ def run(folder, words):
     resident, failed = [], 0
     with subprocess.Popen(
         [*map(str, command), "--device", "cpu", "--json", *words],
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=TESTS.parent, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT, text=True,
     ) as process:  # fmt: skip
         for line in process.stdout:
             event = json.loads(line)["event"]

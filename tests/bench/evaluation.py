@@ -15,14 +15,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ddnsr_cli.device import choose_device
-from ddnsr_cli.registry import read_registry
-from ddnsr_cli.weights import find_weights
-from ddnsr_cli.workflows.evaluate import evaluate
-from ddnsr_cli.workflows.evaluation.contestants import load_network
-from ddnsr_cli.workflows.evaluation.listener import EvaluateListener
-from ddnsr_cli.workflows.evaluation.options import EvaluateOptions
-from ddnsr_cli.workflows.evaluation.subjects import find_subjects, open_subject
+from ddnsr_cli.commands.evaluate.dataset import find_subjects, open_subject
+from ddnsr_cli.commands.evaluate.models import load_network
+from ddnsr_cli.commands.evaluate.options import EvaluateListener, EvaluateOptions
+from ddnsr_cli.commands.evaluate.run import evaluate
+from ddnsr_cli.inference.device import choose_device
+from ddnsr_cli.weights.registry import read_registry
+from ddnsr_cli.weights.resolve import find_weights
 
 SILENT = EvaluateListener(note=print, tick=lambda _done, _total: None, download=lambda _done, _total: None)
 

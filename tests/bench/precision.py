@@ -17,12 +17,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ddnsr_cli.checkpoint import load_sr_net
-from ddnsr_cli.images.tiles import TileConfig
-from ddnsr_cli.inference import Upscaler
-from ddnsr_cli.nets.sr_net import SrNet
-from ddnsr_cli.registry import read_registry
-from ddnsr_cli.weights import find_weights
+from ddnsr_cli.inference.tiling import TileConfig
+from ddnsr_cli.inference.upscaler import Upscaler
+from ddnsr_cli.nets.blocks import SrNet
+from ddnsr_cli.weights.checkpoint import load_sr_net
+from ddnsr_cli.weights.registry import read_registry
+from ddnsr_cli.weights.resolve import find_weights
 
 CPU = torch.device("cpu")
 

@@ -18,14 +18,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ddnsr_cli.checkpoint import load_own_net
-from ddnsr_cli.device import choose_device
-from ddnsr_cli.images.tiles import TileConfig
-from ddnsr_cli.inference import Upscaler, network_bytes_per_px
+from ddnsr_cli.inference.device import choose_device
+from ddnsr_cli.inference.tiling import TensorSource, TileConfig
+from ddnsr_cli.inference.upscaler import Upscaler, network_bytes_per_px
 from ddnsr_cli.nets.compact import CompactConfig
-from ddnsr_cli.nets.layouts import Config, OwnNet, build
 from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet, start_as_nearest
-from ddnsr_cli.tiling import TensorSource
+from ddnsr_cli.weights.checkpoint import load_own_net
+from ddnsr_cli.weights.layouts import Config, OwnNet, build
 
 CPU = torch.device("cpu")
 

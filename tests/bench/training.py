@@ -22,22 +22,21 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from ddnsr_cli.data.photos import list_photos
-from ddnsr_cli.data.stream import StreamConfig
+from ddnsr_cli.data.crop_stream import StreamConfig
+from ddnsr_cli.data.images import list_photos
 from ddnsr_cli.data.targets import PhotoSet
-from ddnsr_cli.data.unpaired import UnpairedVisits, unpaired_batches
+from ddnsr_cli.data.unpaired_stream import UnpairedVisits, unpaired_batches
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
-from ddnsr_cli.training.eyes import NO_EYES, Eyes, VggDifference
-from ddnsr_cli.training.joint import JointTrainer
-from ddnsr_cli.training.joint_options import small_helpers, track_options
+from ddnsr_cli.training.feature_losses import NO_EYES, Eyes, VggDifference
 from ddnsr_cli.training.loop import Meter
-from ddnsr_cli.training.options import LITE
+from ddnsr_cli.training.options import LITE, small_helpers, track_options
 from ddnsr_cli.training.paired import PairedTrainer
 from ddnsr_cli.training.paired_options import PairedOptions
-from ddnsr_cli.training.pieces import Precision
+from ddnsr_cli.training.precision import Precision
+from ddnsr_cli.training.trainer import JointTrainer
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from random_vgg import random_vgg19
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from tests.helpers.random_vgg import random_vgg19
 
 BATCH, CROP_PX, ROUNDS = 16, 128, 3
 MATRIX = {"cpu": 2048, "cuda": 8192}  # a GPU needs a large one to be busy

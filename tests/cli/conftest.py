@@ -1,5 +1,5 @@
-"""The command is run as a user runs it; see tests/command.py."""
+"""The command is run as a user runs it; see tests/helpers/command.py."""
 
-from command import ddnsr, photo, quick_model
+from tests.helpers.command import ddnsr, photo, quick_model
 
 __all__ = ["ddnsr", "photo", "quick_model"]

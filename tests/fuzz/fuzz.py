@@ -21,6 +21,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a script, too
+
 HARD_LIMIT_S = 60  # wall clock: the machine may be busy
 SLOW_S = 10  # of CPU: what takes longer is a find, too
 MEMORY_BYTES = 6 << 30
@@ -101,8 +103,8 @@ def reports(worker):
 
 def work(options):
     """Do the inputs one after the other, and say what became of each."""
-    import seed_files
-    from mutations import mutated
+    from tests.fuzz import seed_files
+    from tests.fuzz.mutations import mutated
 
     told = os.fdopen(os.dup(1), "w")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -131,8 +133,8 @@ class Place:
     def __init__(self, folder, kinds):
         import torch
 
-        from ddnsr_cli.checkpoint import save_sr_net
         from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet, start_as_nearest
+        from ddnsr_cli.weights.checkpoint import save_sr_net
 
         self.folder = folder
         net = RRDBNet(RRDBConfig(features=3, blocks=1, growth=1))

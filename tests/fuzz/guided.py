@@ -16,18 +16,18 @@ from pathlib import Path
 import atheris
 from PIL import Image
 
-with atheris.instrument_imports(include=["ddnsr_cli.images"]):
-    import seed_files
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a script, too
 
+with atheris.instrument_imports(include=["ddnsr_cli.io"]):
     from ddnsr_cli.errors import ImageReadError
-    from ddnsr_cli.images.decode_jp2 import _boxed, _depth
-    from ddnsr_cli.images.exif import mend_exif, mend_xmp, orientation_of, without_orientation
-    from ddnsr_cli.images.formats import foreign_kind, is_tga, sniff
-    from ddnsr_cli.images.iptc import iptc_of
-    from ddnsr_cli.images.png_chunks import take_apart
-    from ddnsr_cli.images.png_metadata import read_chunks
-    from ddnsr_cli.images.pnm import decode_pnm
-    from ddnsr_cli.images.tiff_header import read_tiff_header
+    from ddnsr_cli.io.codecs.jpeg2000 import component_bits, metadata_of_boxes
+    from ddnsr_cli.io.codecs.png_chunks import read_chunks, take_apart
+    from ddnsr_cli.io.codecs.pnm import decode_pnm
+    from ddnsr_cli.io.codecs.tiff import read_tiff_header
+    from ddnsr_cli.io.formats import foreign_kind, is_tga, sniff
+    from ddnsr_cli.io.metadata.exif import mend_exif, mend_xmp, orientation_of, without_orientation
+    from ddnsr_cli.io.metadata.iptc import iptc_of
+    from tests.fuzz import seed_files
 
 MOST_PIXELS = 1 << 20
 
@@ -65,8 +65,8 @@ def pnm(data):
 
 
 def boxes(data):
-    _depth(data)
-    _boxed(BytesIO(data))
+    component_bits(data)
+    metadata_of_boxes(BytesIO(data))
 
 
 def small(data):

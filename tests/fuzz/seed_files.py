@@ -1,18 +1,17 @@
 """Valid files of every kind that is read, small and full of metadata, made anew: nothing binary is in the tree."""
 
 import json
-import sys
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
+from safetensors.torch import save
 
-TESTS = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(TESTS), str(TESTS / "fidelity"), str(TESTS.parent)]
-
-from foreign import as_layout, small_net  # noqa: E402
-from picture_files import (  # noqa: E402
+from tests.cli.round_trip.test_round_trip_metadata import SOURCES, png_source
+from tests.cli.round_trip.test_round_trip_others import SPRITE, qoi
+from tests.helpers.foreign import as_layout, small_net
+from tests.helpers.image_files import (
     cmyk_profile,
     deep_png,
     encoded,
@@ -24,10 +23,6 @@ from picture_files import (  # noqa: E402
     vips_image,
     ycck_jpeg,
 )
-from PIL import Image  # noqa: E402
-from safetensors.torch import save  # noqa: E402
-from test_fidelity_metadata import SOURCES, png_source  # noqa: E402
-from test_fidelity_others import SPRITE, qoi  # noqa: E402
 
 
 def pictures():

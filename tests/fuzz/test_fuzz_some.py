@@ -2,9 +2,9 @@
 
 import random
 
-import seed_files
-from fuzz import Place
-from mutations import mutated
+from tests.fuzz import seed_files
+from tests.fuzz.fuzz import Place
+from tests.fuzz.mutations import mutated
 
 INPUTS = 120
 

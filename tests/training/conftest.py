@@ -5,8 +5,8 @@ import pytest
 
 @pytest.fixture
 def tiny_options():
-    """`tiny_options(clip_norm=0.1)`: see tiny_run.py."""
-    from tiny_run import tiny_options
+    """`tiny_options(clip_norm=0.1)`: see helpers/tiny_run.py."""
+    from tests.helpers.tiny_run import tiny_options
 
     return tiny_options
 
@@ -14,7 +14,7 @@ def tiny_options():
 @pytest.fixture
 def tiny_batches(tmp_path):
     """`tiny_batches(options, start=0)`: an endless stream of pairs from photos written here."""
-    from tiny_run import tiny_batches, write_photos
+    from tests.helpers.tiny_run import tiny_batches, write_photos
 
     folder = tmp_path / "photos"
     write_photos(folder)

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from pair_folders import degrader
 from PIL import Image
+
+from tests.helpers.pair_folders import degrader
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,117 @@
+"""How the program ends: on a signal with nothing half done left behind, on an error with one line about it."""
+
+import os
+import signal
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from pathlib import Path
+from types import FrameType
+
+from ddnsr_cli import __version__
+from ddnsr_cli.errors import DdnsrError, UnexpectedError
+
+_STDERR = 2
+_INSIST_S = 0.5
+_ASK_TO_STOP = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+DEBUG = "--debug"
+debugging: ContextVar[bool] = ContextVar("debugging", default=False)
+"""Whether tracebacks are shown."""
+
+
+@contextmanager
+def leaving_in_order() -> Iterator[None]:
+    """Inside the block a stop signal ends the program as an error does: with its cleaning up, status 128 + number.
+
+    Left to the system SIGTERM and SIGHUP would end it on the spot, half-written files and all; of SIGINT (Ctrl-C) Typer
+    makes an end without a word. A signal that is ignored, as under nohup, stays so; code inside may set its own, and
+    where it leaves them they stay.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    usual = (signal.SIG_DFL, signal.default_int_handler)
+    before = {number: handler for number in _ASK_TO_STOP if (handler := signal.getsignal(number)) in usual}
+    leave, hook = _Leave(), sys.unraisablehook
+    for number in before:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        leave.done.set()
+        for number, handler in before.items():
+            if signal.getsignal(number) is leave:
+                signal.signal(number, handler)
+        sys.unraisablehook = hook
+        leave.tell()
+
+
+class _Leave:
+    """Signal handler that raises SystemExit, until it has got through.
+
+    An exception in a handler may come at a moment when Python drops it (the end of an object's life), so it is raised
+    again until the block is left, but for the time when it is being dealt with: cleaning up is not interrupted.
+    """
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self._number = 0
+
+    def __call__(self, number: int, _frame: FrameType | None) -> None:
+        if not self._number:
+            self._number = number
+            sys.unraisablehook = lambda _dropped: None  # of what is dropped on the way out nobody wants to hear
+            threading.Thread(target=self._insist, daemon=True).start()
+        if not isinstance(sys.exc_info()[1], SystemExit):
+            raise SystemExit(128 + self._number)
+
+    def tell(self) -> None:
+        """Say why the block was left, now that its own use of standard error is over."""
+        if self._number:
+            what = "interrupted" if self._number == signal.SIGINT else f"stopped by {signal.Signals(self._number).name}"
+            with suppress(OSError):  # not through sys.stderr: what was interrupted may have been writing to it
+                os.write(_STDERR, f"error: {what}.\n".encode())
+
+    def _insist(self) -> None:
+        if hasattr(signal, "pthread_kill"):  # not on Windows, where only Ctrl-C comes, and seldom at such a moment
+            while not self.done.wait(_INSIST_S):
+                signal.pthread_kill(threading.main_thread().ident or 0, self._number)
+
+
+def without_debug(words: list[str]) -> tuple[list[str], bool]:
+    """The words of a command line without --debug, which may stand anywhere before `--`; and whether it was there."""
+    end = words.index("--") if "--" in words else len(words)
+    left = [word for word in words[:end] if word != DEBUG]
+    return left + words[end:], len(left) < end
+
+
+def line_of(error: Exception) -> str:
+    """An error as one line, whatever a file name or a library's message holds; shows its traceback if that is wanted.
+
+    One that was not foreseen is written to a log first, with what led to it, and the line tells where.
+    """
+    if debugging.get():
+        traceback.print_exception(error)
+    text = str(error)
+    if not isinstance(error, DdnsrError) or (isinstance(error, UnexpectedError) and error.__cause__):
+        kind = "" if isinstance(error, DdnsrError) else f"unexpected {type(error).__name__}: "
+        text = f"{kind}{text} (details in {_log(error)})."
+    return "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))
+
+
+def _log(error: Exception) -> str:
+    """Where the log of an error is, or why there is none."""
+    details = "".join(traceback.format_exception(error))
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="ddnsr-", suffix=".log", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as log:
+            log.write(f"ddnsr {__version__}, Python {sys.version}\n{details}")
+    except OSError as failure:
+        return f"no log: it could not be written, {failure.strerror or failure}"
+    return str(Path(log.name))

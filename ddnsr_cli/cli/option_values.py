@@ -1,0 +1,191 @@
+"""Values of options that are written as text: steps, loss weights, degradations, sources of pairs."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ddnsr_cli.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ddnsr_cli.commands.train.pair_sources import SourcePaths
+    from ddnsr_cli.data.degradation_config import DegradationConfig
+    from ddnsr_cli.training.paired_options import PairSource, SourceKind
+
+Folders = tuple[Path | None, Path | None]
+"""(hr, lr)"""
+
+
+def steps_of(text: str | None) -> tuple[int, ...] | None:
+    """ "5000,8000" as numbers. Raises ConfigError."""
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(",") if part)
+    except ValueError as cause:
+        raise ConfigError(f"--halve-at takes steps with commas between, as in 5000,8000; got {text!r}.") from cause
+
+
+def loss_weights(given: Iterable[str]) -> dict[str, float]:
+    """["pixel=0.1"] as {"pixel": 0.1}. Raises ConfigError."""
+    from ddnsr_cli.training.options import LossWeights
+
+    known = [field.name for field in fields(LossWeights)]
+    weights = {}
+    for name, value, text in named(given, "--loss", known):
+        try:
+            weights[name] = float(value)
+        except ValueError as cause:
+            raise ConfigError(f"--loss takes NAME=NUMBER, as in pixel=0.1; got {text!r}.") from cause
+    return weights
+
+
+def named(given: Iterable[str], option: str, known: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+    """(name, value, both as given). Raises ConfigError for a name that is not known."""
+    for text in given:
+        name, _, value = text.partition("=")
+        if name not in known:
+            raise ConfigError(f"{option} knows {', '.join(known)}; got {name!r}.")
+        yield name, value, text
+
+
+class DegradationPreset(StrEnum):
+    """What LR images made by rule look like: names of `PRESETS`."""
+
+    CLASSIC = "classic"
+    PHOTO = "photo"
+    MILD = "mild"
+    TRACK1 = "track1"
+
+
+Preset = Annotated[
+    DegradationPreset | None,
+    typer.Option(
+        "--degradation-preset",
+        help="LR made by rule looks like this: classic (default), photo (of phones and the web), mild, or track1.",
+        rich_help_panel="Method",
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--degradation",
+        help="One setting of the preset is changed, as in --degradation noise_sigma=0,30; again for more.",
+        rich_help_panel="Method",
+    ),
+]
+
+
+def degradation(preset: DegradationPreset | None, given: Iterable[str] | None) -> "DegradationConfig":
+    """A preset refined by ["noise_sigma=0,30", "jpeg_chance=0.8"]. Raises ConfigError."""
+    from ddnsr_cli.data.degradation_config import PRESETS
+
+    chosen = PRESETS[preset or DegradationPreset.CLASSIC]
+    plain = vars(chosen)
+    changed: dict[str, Any] = {}
+    for name, value, text in named(given or [], "--degradation", [name for name in plain if name != "scale"]):
+        kind = type(plain[name])
+        parts = value.split(",")
+        try:
+            numbers = tuple(int(part) if name == "jpeg_quality" else float(part) for part in parts)
+        except ValueError:
+            numbers = ()
+        if len(numbers) != (2 if kind is tuple else 1):
+            wanted = f"{name}=LOW,HIGH" if kind is tuple else f"{name}=CHANCE"
+            raise ConfigError(f"--degradation takes {wanted} here, in whole numbers for jpeg_quality; got {text!r}.")
+        changed[name] = numbers if kind is tuple else numbers[0]
+    return replace(chosen, **changed)
+
+
+Rule = tuple[DegradationPreset | None, Sequence[str]]
+"""(preset, settings) of degradations made on the way."""
+
+
+def source_of(folders: Folders, rule: Rule) -> tuple["PairSource", "SourcePaths"]:
+    """The only source: HR images with ready LR partners, or degraded on the way. Raises ConfigError."""
+    from ddnsr_cli.commands.train.pair_sources import SourcePaths
+    from ddnsr_cli.training.paired_options import PairSource, SourceKind
+
+    (hr, lr), (preset, settings) = folders, rule
+    if hr is None:
+        raise ConfigError("Pairs need clean photos. Give their folder with --hr, or sources with --mix.")
+    if lr is None:
+        made = degradation(preset, settings)
+        return PairSource(degradation=made), SourcePaths(hr=hr)
+    if preset or settings:
+        raise ConfigError("--degradation is for LR partners made on the way; --lr gives ready ones. Leave one out.")
+    return PairSource(kind=SourceKind.READY, degradation=None), SourcePaths(hr=hr, lr=lr)
+
+
+def sources_of(mix: Sequence[str], folders: Folders, rule: Rule) -> list[tuple["PairSource", "SourcePaths"]]:
+    """The sources of `NAME=SHARE`. Raises ConfigError or DataError for a name that is none, or lacks its folders."""
+    preset, settings = rule
+    if preset is not None:
+        raise ConfigError(f"--mix names the presets itself, as in --mix {preset}=0.5. Leave --degradation-preset out.")
+    found = [_named_source(name, share, folders, settings) for name, share in _shares(mix)]
+    _refuse_unread({source.kind for source, _ in found}, folders, settings)
+    return found
+
+
+def _refuse_unread(kinds: "set[SourceKind]", folders: Folders, settings: Sequence[str]) -> None:
+    """Raises ConfigError for an option that no kind of source asks for."""
+    from ddnsr_cli.training.paired_options import SourceKind
+
+    rule, learned = SourceKind.RULE in kinds, SourceKind.LEARNED in kinds
+    given = {"--hr": folders[0], "--lr": folders[1], "--degradation": settings}
+    read = {"--hr": rule or learned, "--lr": learned, "--degradation": rule}
+    for option, value in given.items():
+        if value and not read[option]:
+            raise ConfigError(f"No source of --mix has a use for {option}. Leave it out.")
+
+
+def _shares(mix: Sequence[str]) -> Iterator[tuple[str, float]]:
+    for text in mix:
+        name, _, number = text.rpartition("=")
+        try:
+            share = float(number)
+        except ValueError:
+            share = 0.0
+        if not name or not 0 < share < float("inf"):
+            raise ConfigError(f"--mix takes SOURCE=SHARE with a share above 0, as in photo=0.6; got {text!r}.")
+        yield name, share
+
+
+def _named_source(
+    name: str, share: float, folders: Folders, settings: Sequence[str]
+) -> tuple["PairSource", "SourcePaths"]:
+    from ddnsr_cli.commands.train.pair_sources import SourcePaths
+    from ddnsr_cli.data.targets import find_pair_folders
+    from ddnsr_cli.training.paired_options import PairSource, SourceKind
+    from ddnsr_cli.weights.resolve import RUN_WEIGHTS
+
+    hr, lr = folders
+    if name in set(DegradationPreset):
+        if hr is None:
+            raise ConfigError(f"--mix {name} degrades clean photos. Give their folder with --hr.")
+        made = degradation(DegradationPreset(name), settings)
+        return PairSource(share=share, degradation=made), SourcePaths(hr=hr)
+    path = Path(name)
+    if path.is_dir() and not (path / RUN_WEIGHTS["degrader"]).is_file():
+        ready_lr, ready_hr = find_pair_folders(path)
+        ready = PairSource(kind=SourceKind.READY, share=share, degradation=None)
+        return ready, SourcePaths(hr=ready_hr, lr=ready_lr)
+    if hr is None or lr is None:
+        presets = ", ".join(DegradationPreset)
+        raise ConfigError(
+            f"--mix takes the presets {presets}, folders of pairs, and degraders, for which --hr gives clean and --lr "
+            f"noisy photos; got {name!r}."
+        )
+    learned = PairSource(kind=SourceKind.LEARNED, share=share, degradation=None)
+    return learned, SourcePaths(hr=hr, lr=lr, degrader=_degrader(name))
+
+
+def _degrader(name: str) -> Path:
+    """The weights file of a degrader on this machine: a bundled name, a file, or a run. Raises WeightsError."""
+    from ddnsr_cli.weights.registry import read_registry
+    from ddnsr_cli.weights.resolve import find_weights
+
+    return find_weights(name, registry=read_registry(), network="degrader", offline=True).path

@@ -1,0 +1,240 @@
+"""What the command line of `ddnsr train` asks for, as the requests of its workflows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ddnsr_cli.cli.option_values import DegradationPreset
+from ddnsr_cli.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ddnsr_cli.commands.train.joint import JointRequest
+    from ddnsr_cli.commands.train.pair_sources import SourcePaths
+    from ddnsr_cli.commands.train.paired import PairedRequest
+    from ddnsr_cli.data.crop_stream import StreamConfig
+    from ddnsr_cli.nets.rrdb import RRDBConfig
+    from ddnsr_cli.training.options import JointOptions
+    from ddnsr_cli.training.paired_options import PairedOptions
+    from ddnsr_cli.training.precision import Precision as TrainPrecision
+    from ddnsr_cli.training.reconstruction_options import Discriminator as TrainDiscriminator
+    from ddnsr_cli.training.reconstruction_options import GanKind as TrainGanKind
+    from ddnsr_cli.training.reconstruction_options import ReconstructionWeights
+
+
+class Precision(StrEnum):
+    """Number format of the networks that learn."""
+
+    AUTO = "auto"
+    BF16 = "bf16"
+    FP32 = "fp32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """What the command line says of the schedule; None: the default of the kind of training."""
+
+    steps: int | None
+    rate: float | None
+    rise: int | None
+    halve_at: tuple[int, ...] | None
+    precision: Precision
+
+
+class Discriminator(StrEnum):
+    """The discriminator of HR images."""
+
+    VGG_STYLE = "vgg-style"
+    PATCH_GAN = "patchgan"
+    U_NET = "unet"
+    PROJECTED = "projected"
+
+
+class GanKind(StrEnum):
+    """How a discriminator compares real and made images."""
+
+    RELATIVISTIC = "relativistic"
+    PLAIN = "plain"
+
+    @property
+    def option(self) -> "TrainGanKind":
+        """As the options of a run name it; without torch, this module does not know them."""
+        from ddnsr_cli.training.reconstruction_options import GanKind as TrainGanKind
+
+        return TrainGanKind(self.value)
+
+
+class Target(StrEnum):
+    """Where clean HR crops come from."""
+
+    DIV2K = "div2k"
+    CLEANUP = "cleanup"
+    MIXED = "mixed"
+    CANON = "canon"
+
+
+def validation_folders(val: Path | None, lr: Path | None, hr: Path | None) -> tuple[Path | None, Path | None]:
+    """Folders of the (LR, HR) photos to validate on, or two times None. Raises ConfigError or DataError."""
+    if (lr is None) != (hr is None):
+        raise ConfigError("--val-lr and --val-hr belong together. Give both or none.")
+    if val is None:
+        return lr, hr
+    if lr is not None:
+        raise ConfigError("--val stands for both --val-lr and --val-hr. Give it, or those two.")
+    from ddnsr_cli.data.targets import find_pair_folders
+
+    return find_pair_folders(val)
+
+
+def network_sizes(given: tuple[int | None, int | None, int | None], plain: "RRDBConfig") -> "RRDBConfig":
+    """The reconstruction network of (features, blocks, growth); None: as in the plain one."""
+    features, blocks, growth = given
+    return replace(
+        plain, features=features or plain.features, blocks=blocks or plain.blocks, growth=growth or plain.growth
+    )
+
+
+def paired_options(sizes: "RRDBConfig", course: Course, stream: "StreamConfig", *, pretrain: bool) -> "PairedOptions":
+    """What and how a paired run learns. pretrain: by the mean absolute error alone. Raises ConfigError."""
+    from ddnsr_cli.training.options import ScheduleConfig
+    from ddnsr_cli.training.paired_options import PairedOptions, PairSource, with_equation_2
+
+    plain = ScheduleConfig() if pretrain else ScheduleConfig(peak=5e-5)
+    schedule = ScheduleConfig(
+        steps=course.steps or plain.steps,
+        peak=plain.peak if course.rate is None else course.rate,
+        rise_steps=plain.rise_steps if course.rise is None else course.rise,
+    )
+    options = PairedOptions(
+        network=sizes,
+        stream=stream,
+        sources=(PairSource().of_scale(sizes.scale),),
+        schedule=schedule,
+        precision=_precision(course.precision),
+    )
+    return options if pretrain else with_equation_2(options)
+
+
+def with_losses(
+    options: "PairedOptions",
+    weights: dict[str, float],
+    kinds: tuple[Discriminator | None, GanKind | None, tuple[str, bool]],
+) -> "PairedOptions":
+    """The options with other losses. weights: those given; kinds: (discriminator, GAN, (perceptual, as authors)).
+
+    Raises ConfigError.
+    """
+    from ddnsr_cli.training.reconstruction_options import PerceptualLayers, ReconstructionWeights
+
+    discriminator, gan, (perceptual, as_authors) = kinds
+    if odd := sorted(weights.keys() - vars(ReconstructionWeights()).keys()):
+        raise ConfigError(f"--loss {odd[0]} is the degrader's, which learns on a --track only. Leave it out.")
+    losses = replace(options.losses, **weights)
+    return replace(
+        options,
+        losses=losses,
+        layers=PerceptualLayers(perceptual=perceptual, as_authors=as_authors),
+        discriminator=chosen_discriminator(discriminator or options.discriminator, losses),
+        gan=gan.option if gan else options.gan,
+    )
+
+
+def chosen_discriminator(
+    discriminator: "Discriminator | TrainDiscriminator", losses: "ReconstructionWeights"
+) -> "TrainDiscriminator":
+    """The discriminator, none where its loss has no weight."""
+    from ddnsr_cli.training.reconstruction_options import Discriminator as TrainDiscriminator
+
+    return TrainDiscriminator(discriminator.value) if losses.hr_adversarial else TrainDiscriminator.NONE
+
+
+def with_sources(
+    options: "PairedOptions",
+    folders: tuple[Path | None, Path | None],
+    mix: Sequence[str],
+    rule: tuple[DegradationPreset | None, Sequence[str]],
+) -> tuple["PairedOptions", tuple["SourcePaths", ...]]:
+    """The options with the sources of pairs that are asked for, and where each lies.
+
+    folders: (hr, lr). mix: NAME=SHARE. rule: (preset, settings) of degradations made on the way. Raises ConfigError.
+    """
+    from ddnsr_cli.cli.option_values import source_of, sources_of
+
+    given = sources_of(mix, folders, rule) if mix else [source_of(folders, rule)]
+    sources = tuple(source.of_scale(options.network.scale) for source, _ in given)
+    return replace(options, sources=sources), tuple(paths for _, paths in given)
+
+
+def paired_request(
+    sources: tuple["SourcePaths", ...],
+    output: Path,
+    options: "PairedOptions",
+    validation: tuple[Path | None, Path | None],
+) -> "PairedRequest":
+    """A paired run. validation: folders of (LR, HR) photos, or two times None."""
+    from ddnsr_cli.commands.train.paired import PairedRequest
+
+    return PairedRequest(sources=sources, run=output, options=options, val_lr=validation[0], val_hr=validation[1])
+
+
+def joint_options(
+    track: int,
+    sizes: "RRDBConfig",
+    course: Course,
+    stream: "StreamConfig",
+    *,
+    lite: bool,
+    l2: bool,
+    ablation: str | None,
+) -> "JointOptions":
+    """What and how a joint run learns. lite: small networks beside the reconstruction one. Raises ConfigError."""
+    from ddnsr_cli.training.options import ablated, small_helpers, track_options, without_discriminator
+
+    options = replace(track_options(track), sr_net=sizes, stream=stream)
+    options = small_helpers(options) if lite else options
+    options = without_discriminator(options) if l2 else options
+    options = ablated(options, ablation.upper()) if ablation else options
+    plain = options.schedule
+    schedule = replace(
+        plain,
+        steps=course.steps or plain.steps,
+        rate=plain.rate if course.rate is None else course.rate,
+        halve_at=plain.halve_at if course.halve_at is None else course.halve_at,
+        rise_steps=plain.rise_steps if course.rise is None else course.rise,
+    )
+    return replace(options, schedule=schedule, precision=_precision(course.precision))
+
+
+def _precision(chosen: Precision) -> "TrainPrecision":
+    from ddnsr_cli.training.precision import Precision as TrainPrecision
+
+    return TrainPrecision(chosen.value)
+
+
+def joint_request(
+    what: tuple[int, Target],
+    folders: tuple[Path | None, Path | None, Path | None],
+    output: Path,
+    options: "JointOptions",
+    validation: tuple[Path | None, Path | None],
+) -> "JointRequest":
+    """A joint run. what: (track, target); folders: (hr, lr, data), as given or else found under the last.
+
+    Raises ConfigError or DataError when none are.
+    """
+    from ddnsr_cli.commands.train.joint import JointRequest
+    from ddnsr_cli.data.targets import TargetOptions, TargetType, find_track_folders
+
+    (track, target), (hr, lr, data) = what, folders
+    kind = TargetOptions(kind=TargetType(target.value))
+    if data is not None:
+        found = find_track_folders(data, track, kind)
+        hr, lr = hr or found.hr, lr or found.lr
+        if validation == (None, None) and found.val_hr is not None:
+            validation = (found.val_lr, found.val_hr)
+    if lr is None:
+        raise ConfigError("The method needs real noisy photos. Give their folder with --lr, or --data.")
+    return JointRequest(
+        lr=lr, hr=hr, run=output, track=track, target=kind, options=options, val_lr=validation[0], val_hr=validation[1]
+    )

@@ -1,0 +1,1 @@
+"""What `ddnsr degrade` does: from clean HR images and real noisy photos to a paired data set."""

@@ -1,0 +1,203 @@
+"""The ways from an HR image to its LR partner: chosen by options, ready for use, and what the manifest says."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddnsr_cli.commands.degrade.manifest import PairSettings, as_in_json
+from ddnsr_cli.commands.degrade.options import DegradeOptions
+from ddnsr_cli.commands.degrade.sources import DrawnPhoto, NoisePhotos
+from ddnsr_cli.data.degradation_config import DegradationConfig
+from ddnsr_cli.data.degradations import add_gaussian, degrade_image, shrink_bicubic, whole_levels
+from ddnsr_cli.data.noise_patches import NoiseCrop, NoisePicture, PatchLimits, draw_crop, noise_field, smooth_patches
+from ddnsr_cli.errors import ConfigError, WeightsError
+from ddnsr_cli.files import is_there
+from ddnsr_cli.inference.degrader import Levels, LevelsInMemory, OnTile, TiledDegrader, window_bytes
+from ddnsr_cli.inference.device import choose_device
+from ddnsr_cli.nets.degrader import SCALE
+from ddnsr_cli.weights.checkpoint import load_degrader, takes_noise
+from ddnsr_cli.weights.registry import read_registry
+from ddnsr_cli.weights.resolve import FoundWeights, find_weights
+
+MOST_PLACES = 4096  # of a photo's smooth patches that are kept in mind
+
+CLASSICAL_BYTES = 128 << 20  # what a classical method takes beside the picture
+BY_RULE_BYTES = 3 << 29  # the same of the chain of degradations, which holds a picture whole: 62 bytes a pixel of 24 MP
+
+SIGMA = 8.0  # levels of 255: Track 1 of NTIRE 2020
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """An LR picture and the noise in it."""
+
+    lr: Levels
+    photo: DrawnPhoto | None = None
+    crop: NoiseCrop | None = None
+
+
+Method = Callable[[Levels, np.random.Generator, OnTile], Made]
+"""From HR levels, their sides multiples of 4, to LR. All draws come from the generator. Called from several threads at
+once. Raises DdnsrError.
+"""
+
+
+class Learned:
+    """The degrader network, with a crop of a noisy photo as its second input; with none, for single-input ones."""
+
+    def __init__(self, engine: TiledDegrader, photos: NoisePhotos | None) -> None:
+        self.engine = engine
+        self.photos = photos
+
+    def __call__(self, hr: Levels, rng: np.random.Generator, on_tile: OnTile) -> Made:
+        """See `Method`."""
+        if self.photos is None:
+            return Made(lr=self.engine.lr(LevelsInMemory(hr), None, on_tile=on_tile))
+        photo, _ = self.photos.draw(rng, lambda _relative, _levels: True)
+        height, width = (length // SCALE for length in hr.shape[:2])
+        crop = draw_crop(rng, photo.levels, height=height, width=width)
+        noise = NoisePicture(photo.levels, crop)
+        return Made(lr=self.engine.lr(LevelsInMemory(hr), noise, on_tile=on_tile), photo=photo, crop=crop)
+
+
+def bicubic(hr: Levels, _rng: np.random.Generator, _on_tile: OnTile) -> Made:
+    """See `Method`: antialiased bicubic, no noise."""
+    return Made(lr=whole_levels(shrink_bicubic(hr)))
+
+
+def gaussian(sigma: float) -> Method:
+    """Bicubic and white Gaussian noise of `sigma` levels."""
+
+    def make(hr: Levels, rng: np.random.Generator, _on_tile: OnTile) -> Made:
+        return Made(lr=whole_levels(add_gaussian(shrink_bicubic(hr), sigma, rng)))
+
+    return make
+
+
+def by_rule(config: DegradationConfig) -> Method:
+    """Blur, resizing, noise and compression of one draw for the whole image."""
+
+    def make(hr: Levels, rng: np.random.Generator, _on_tile: OnTile) -> Made:
+        planes = np.ascontiguousarray(hr.transpose(2, 0, 1), np.float32)
+        planes /= 255
+        return Made(lr=np.ascontiguousarray(degrade_image(planes, config, rng).transpose(1, 2, 0)))
+
+    return make
+
+
+class Patches:
+    """Bicubic and noise put together from smooth patches of a noisy photo."""
+
+    def __init__(self, photos: NoisePhotos, limits: PatchLimits) -> None:
+        self.photos = photos
+        self.limits = limits
+        self.places: dict[str, NDArray[np.intp] | None] = {}
+        """Smooth patches of the photos met so far: found again, they would be the same."""
+
+    def __call__(self, hr: Levels, rng: np.random.Generator, _on_tile: OnTile) -> Made:
+        """See `Method`."""
+        photo, places = self.photos.draw(rng, self._smooth)
+        lr = shrink_bicubic(hr)
+        lr += noise_field(photo.levels, places, height=lr.shape[0], width=lr.shape[1], rng=rng)
+        return Made(lr=whole_levels(lr), photo=photo)
+
+    def _smooth(self, relative: str, levels: Levels) -> NDArray[np.intp] | None:
+        if relative not in self.places:
+            found = smooth_patches(levels, self.limits)
+            self.places[relative] = None if found is None else found[:: -(-len(found) // MOST_PLACES)]
+        return self.places[relative]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """A method ready for use, and what the manifest says of it."""
+
+    method: Method
+    settings: PairSettings
+    model: str | None
+    photos: NoisePhotos | None
+    bytes_each: int
+    """Memory of one worker beside the picture itself."""
+
+    terms: str | None = None
+    """What whoever uses the model has to know."""
+
+
+def choose_way(photos: NoisePhotos | None, options: DegradeOptions, download: Progress) -> Way:
+    """The method that is asked for, its network loaded.
+
+    photos: to draw noise from. download: told (bytes done, bytes in all) of the weights. Raises ConfigError when
+    photos are missing, and as `find_weights`, `load_degrader` and `choose_device`.
+    """
+    if options.method == "learned":
+        return _learned_way(photos, options, download)
+    if options.method == "patches":
+        assert photos is not None  # the options have checked themselves
+        limits = PatchLimits(most_variance=options.patch_variance)
+        return _classical_way(Patches(photos, limits), photos, options)
+    if options.method == "classical":
+        assert options.degradation is not None  # as before
+        return replace(_classical_way(by_rule(options.degradation), None, options), bytes_each=BY_RULE_BYTES)
+    return _classical_way(bicubic if options.method == "bicubic" else gaussian(_sigma(options)), None, options)
+
+
+def _classical_way(method: Method, photos: NoisePhotos | None, options: DegradeOptions) -> Way:
+    settings = _settings(options, photos, model_sha256=None)
+    return Way(method=method, settings=settings, model=None, photos=photos, bytes_each=CLASSICAL_BYTES)
+
+
+def _learned_way(photos: NoisePhotos | None, options: DegradeOptions, download: Progress) -> Way:
+    device = choose_device(options.device)
+    try:
+        weights = find_weights(
+            options.model,
+            registry=read_registry(),
+            network="degrader",
+            offline=options.offline,
+            on_progress=download,
+        )
+    except WeightsError as error:
+        if options.model is None:
+            raise WeightsError(f"{error} Or take --method patches, which needs none.") from error
+        raise
+    net, metadata = load_degrader(weights.path)
+    dual_input = takes_noise(metadata, weights.path)
+    if dual_input and photos is None:
+        raise ConfigError("The learned method takes its noise from real photos. Give their folder with --noise-source.")
+    name = _name_of(weights)
+    engine = TiledDegrader(net, device=device, dual_input=dual_input, name=name)
+    used = photos if dual_input else None
+    return Way(
+        method=Learned(engine, used),
+        settings=_settings(options, used, model_sha256=weights.sha256),
+        model=name,
+        photos=used,
+        bytes_each=window_bytes(net.config),
+        terms=weights.terms,
+    )
+
+
+def _name_of(weights: FoundWeights) -> str:
+    """What the manifest calls a model: no path of this machine."""
+    return Path(weights.name).resolve().name if is_there(Path(weights.name).expanduser()) else weights.name
+
+
+def _sigma(options: DegradeOptions) -> float:
+    return SIGMA if options.sigma is None else float(options.sigma)
+
+
+def _settings(options: DegradeOptions, photos: NoisePhotos | None, *, model_sha256: str | None) -> PairSettings:
+    return PairSettings(
+        method=options.method,
+        seed=options.seed,
+        cleanup=options.cleanup,
+        sigma=_sigma(options) if options.method == "gaussian" else None,
+        patch_variance=options.patch_variance,
+        degradation=as_in_json(options.degradation) if options.degradation else None,
+        model_sha256=model_sha256,
+        noise_set_sha256=photos.sha256 if photos else None,
+    )

@@ -1,0 +1,88 @@
+"""Options of `ddnsr degrade`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ddnsr_cli.data.degradation_config import DegradationConfig
+from ddnsr_cli.errors import ConfigError, DdnsrError
+from ddnsr_cli.io.image import MAX_PIXELS
+
+MethodName = Literal["learned", "bicubic", "gaussian", "patches", "classical"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DegradeListener:
+    """Whom the work tells."""
+
+    progress: Callable[[float, int], None]
+    """(pictures done, pictures in all); a picture in work counts in part."""
+
+    note: Callable[[str], None]
+    """One sentence for the user."""
+
+    failed: Callable[[DdnsrError], None]
+    """One picture of several could not be done."""
+
+    download: Callable[[int, int], None]
+    """(bytes done, bytes in all) of the weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DegradeOptions:
+    """How pairs are made."""
+
+    noise_source: Path | None = None
+    """Folder of real noisy photos, or one photo. Needed by the methods that take noise from them, and by a report."""
+
+    method: MethodName = "learned"
+    model: str | None = None
+    """As `find_weights` takes, of the learned method; None: the bundled default."""
+
+    per_image: int = 1
+    """Pairs of each HR picture, each with its own draw of noise."""
+
+    seed: int = 0
+    cleanup: int = 1
+    """Shrink each HR picture so many times first, so that its own noise averages out."""
+
+    sigma: float | None = None
+    """Of Gaussian noise, levels of 255; None: 8, as on Track 1 of NTIRE 2020."""
+
+    patch_variance: float | None = None
+    """Largest variance of a noise patch, levels squared; None: found in each photo."""
+
+    degradation: DegradationConfig | None = None
+    """Of the classical method, which needs it: what is drawn for each image."""
+
+    report: Path | None = None
+    """HTML page that compares the LR pictures with the noisy photos."""
+
+    workers: int = 0
+    """Pictures in work at a time; 0: by cores and free memory. Does not change what is made."""
+
+    device: str = "auto"
+    overwrite: bool = False
+    max_pixels: int = MAX_PIXELS
+    """Largest input, pixels."""
+
+    offline: bool = False
+
+    def __post_init__(self) -> None:
+        if min(self.per_image, self.cleanup) < 1 or min(self.seed, self.workers) < 0:
+            raise ConfigError(
+                "--per-image and --cleanup are at least 1, --seed and --workers at least 0; got "
+                f"{self.per_image}, {self.cleanup}, {self.seed} and {self.workers}."
+            )
+        if self.sigma is not None and not 0 <= self.sigma <= 255:
+            raise ConfigError(f"--sigma lies in 0..255, got {self.sigma}.")
+        own: dict[str, tuple[str, object]] = {"learned": ("--model", self.model), "gaussian": ("--sigma", self.sigma)}
+        own["patches"] = ("--patch-variance", self.patch_variance)
+        own["classical"] = ("--degradation-preset or --degradation", self.degradation)
+        for method, (option, value) in own.items():
+            if value is not None and method != self.method:
+                raise ConfigError(f"{option} is for --method {method}, and the method is {self.method}. Drop one.")
+        if self.noise_source is None and (self.method == "patches" or self.report is not None):
+            what = "--realism-report compares with" if self.report is not None else "--method patches cuts noise out of"
+            raise ConfigError(f"{what} real noisy photos. Give their folder with --noise-source.")

@@ -1,0 +1,188 @@
+"""`ddnsr degrade`: from clean HR pictures and real noisy photos to a paired data set."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ddnsr_cli.commands.degrade.manifest import HR, LR, MANIFEST, Manifest, PairSettings, PlannedPair
+from ddnsr_cli.commands.degrade.methods import Way, choose_way
+from ddnsr_cli.commands.degrade.options import DegradeListener, DegradeOptions
+from ddnsr_cli.commands.degrade.sources import NoisePhotos, size_of
+from ddnsr_cli.commands.degrade.thread_pool import Tally, in_order
+from ddnsr_cli.commands.degrade.worker import Job, Outcome, PairMaker, WrittenPair
+from ddnsr_cli.errors import BatchError, DdnsrError, ImageReadError, ImageWriteError, UnexpectedError
+from ddnsr_cli.files import is_disk_full, is_folder, is_there
+from ddnsr_cli.inference.degrader import default_workers, one_thread_each
+from ddnsr_cli.io.discovery import Found, OutputNames, find_images
+from ddnsr_cli.io.formats import shown
+
+MOST_NAMES = 20  # in one message; each failure was told when it happened
+
+
+def degrade_images(
+    inputs: Sequence[Path], output: Path, options: DegradeOptions, listener: DegradeListener
+) -> Iterator[WrittenPair]:
+    """Make `output/hr`, `output/lr` and `output/manifest.jsonl` of the pictures in `inputs`.
+
+    Pairs come in the order of the pictures. What depends on nothing but names, files and options: every byte. Pairs
+    that the manifest holds and that are there are skipped. A failure is told to the listener and the rest go on; at
+    the end BatchError names the pictures, or UnexpectedError where nobody foresaw one. A full disk ends it at once.
+    Raises ConfigError, before any work, when pairs that are wanted were made under other settings.
+    """
+    _refuse_to_lose([*inputs, *([options.noise_source] if options.noise_source else [])], output, options)
+    found = list(find_images(inputs, results=OutputNames(folder=output)))
+    if not found:
+        named = ", ".join(map(shown, inputs))
+        raise ImageReadError(f"{named}: no picture is in there. Name a picture, or a folder that holds some.")
+    noisy = _noisy_photos(output, options)
+    photos = NoisePhotos(noisy, max_pixels=options.max_pixels) if noisy else None
+    way = choose_way(photos, options, listener.download)
+    if way.terms:
+        listener.note(way.terms)
+    wanted = [_planned(one, output, options) for one in found]
+    manifest = _opened(output, [pair for job in wanted for pair in job.pairs], way.settings, options, listener)
+    todo, skipped = _unfinished(wanted, manifest, way.settings)
+    if skipped:
+        listener.note(f"{skipped} pairs were there already and were left as they are (--overwrite makes them anew)")
+    failed: list[Path] = []
+    worst: type[DdnsrError] = BatchError
+    for outcome in _outcomes(todo, way, output, options, listener):
+        yield from _recorded(outcome, manifest, listener)
+        if outcome.error is not None:
+            if is_disk_full(outcome.error):
+                raise outcome.error
+            failed.append(outcome.job.source)
+            listener.failed(outcome.error)
+            worst = UnexpectedError if isinstance(outcome.error, UnexpectedError) else worst
+    manifest.rewrite()
+    bad = _told(way.photos, listener)
+    if options.report is not None:
+        _report(options.report, noisy, [output / LR / record.name for record in manifest.records.values()], listener)
+    if failed or bad:
+        raise worst(_failures(failed, len(wanted), bad))
+
+
+def _refuse_to_lose(inputs: Sequence[Path], output: Path, options: DegradeOptions) -> None:
+    """Nothing that is read, and nothing that we did not make, is written over."""
+    place = output.resolve()
+    for path in inputs:
+        if place == path.resolve() or place in path.resolve().parents:
+            raise ImageWriteError(f"{shown(output)} holds pictures to read ({shown(path)}). Give another -o.")
+    if is_there(output) and not is_folder(output):
+        raise ImageWriteError(f"{shown(output)} is a file. Give a folder with -o.")
+    if options.report is not None and not is_folder(options.report.parent):
+        raise ImageWriteError(f"There is no folder for {shown(options.report)}. Make it, or give another name.")
+    if options.overwrite or is_there(output / MANIFEST):
+        return
+    for side in (HR, LR):
+        if is_there(output / side):
+            raise ImageWriteError(
+                f"{shown(output)} holds {side} but no {MANIFEST}: it was not made by ddnsr degrade. Give another -o, "
+                "or --overwrite."
+            )
+
+
+def _noisy_photos(output: Path, options: DegradeOptions) -> list[Found]:
+    if options.noise_source is None:
+        return []
+    noisy = list(find_images([options.noise_source], results=OutputNames(folder=output)))
+    if not noisy:
+        raise ImageReadError(f"{shown(options.noise_source)} holds no picture. Give a folder of real noisy photos.")
+    return noisy
+
+
+def _planned(found: Found, output: Path, options: DegradeOptions) -> Job:
+    pairs = []
+    for variant in range(1, options.per_image + 1):
+        suffix = f"_{variant}" if options.per_image > 1 else ""
+        target = OutputNames(folder=output, suffix=suffix).target(found)
+        pairs.append(
+            PlannedPair(
+                source=found.source,
+                name=target.relative_to(output).as_posix(),
+                hr_source=found.relative.as_posix(),
+                hr_source_bytes=size_of(found.source),
+                variant=variant,
+            )
+        )
+    return Job(source=found.source, pairs=tuple(pairs))
+
+
+def _opened(
+    output: Path,
+    pairs: Sequence[PlannedPair],
+    settings: PairSettings,
+    options: DegradeOptions,
+    listener: DegradeListener,
+) -> Manifest:
+    """The manifest, without what a kill left of a line. Raises as `Manifest.refuse_others`, ImageWriteError."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImageWriteError(
+            f"{shown(output)} cannot be made ({error.strerror or error}). Give another -o."
+        ) from error
+    manifest = Manifest(output)
+    if manifest.lost:
+        listener.note(f"{manifest.lost} lines of {MANIFEST} cannot be used: their pairs are made anew")
+    if options.overwrite:
+        manifest.forget(pairs)
+    else:
+        manifest.refuse_others(pairs, settings)
+    manifest.remove_leftovers()
+    manifest.rewrite()
+    return manifest
+
+
+def _unfinished(jobs: Sequence[Job], manifest: Manifest, settings: PairSettings) -> tuple[list[Job], int]:
+    """(jobs with the pairs that are to be made, number of finished pairs)."""
+    todo, skipped = [], 0
+    for job in jobs:
+        left = tuple(pair for pair in job.pairs if not manifest.is_finished(pair, settings))
+        skipped += len(job.pairs) - len(left)
+        if left:
+            todo.append(Job(source=job.source, pairs=left))
+    return todo, skipped
+
+
+def _outcomes(
+    jobs: Sequence[Job], way: Way, output: Path, options: DegradeOptions, listener: DegradeListener
+) -> Iterator[Outcome]:
+    maker = PairMaker(way.method, way.settings, folder=output, model=way.model, max_pixels=options.max_pixels)
+    tally = Tally(len(jobs), listener.progress)
+    workers = min(options.workers or default_workers(way.bytes_each), max(1, len(jobs)))
+    with one_thread_each():
+        yield from in_order(lambda job, check: maker.make(job, check, tally.add), jobs, workers=workers)
+
+
+def _recorded(outcome: Outcome, manifest: Manifest, listener: DegradeListener) -> Iterator[WrittenPair]:
+    for note in outcome.notes:
+        listener.note(f"{shown(outcome.job.source)}: {note}")
+    for written in outcome.written:
+        manifest.add(written.record)
+        yield written
+
+
+def _told(photos: NoisePhotos | None, listener: DegradeListener) -> list[Path]:
+    """The noisy photos that could not be used, each told."""
+    bad = dict(sorted(photos.bad.items())) if photos else {}
+    for error in bad.values():
+        listener.failed(error)
+    return list(bad)
+
+
+def _report(page: Path, real: Sequence[Found], fake: Sequence[Path], listener: DegradeListener) -> None:
+    from ddnsr_cli.reports.realism import realism_report
+
+    verdict = realism_report([one.source for one in real], sorted(fake), page)
+    listener.note(f"{shown(page)}: {verdict}")
+
+
+def _failures(failed: Sequence[Path], total: int, bad: Sequence[Path]) -> str:
+    parts = [f"{len(failed)} of {total} pictures failed: {_listed(failed)}"] if failed else []
+    parts += [f"{len(bad)} noisy photos could not be used: {_listed(bad)}"] if bad else []
+    return "; ".join(parts) + "."
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    more = f" and {len(paths) - MOST_NAMES} more" if len(paths) > MOST_NAMES else ""
+    return ", ".join(shown(path) for path in paths[:MOST_NAMES]) + more

@@ -1,0 +1,190 @@
+"""One HR picture and its LR partners: read, crop, degrade, write, and what the manifest says of them."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ddnsr_cli.commands.degrade.manifest import HR, LR, PairRecord, PairSettings, PlannedPair
+from ddnsr_cli.commands.degrade.methods import Made, Method
+from ddnsr_cli.commands.degrade.sources import rgb_levels
+from ddnsr_cli.config import options_to_json
+from ddnsr_cli.data.images import shrunk
+from ddnsr_cli.data.noise_patches import pair_rng
+from ddnsr_cli.errors import DataError, DdnsrError, ImageWriteError, OutOfMemoryError, UnexpectedError
+from ddnsr_cli.files import atomic_path, sha256_of
+from ddnsr_cli.inference.degrader import Levels
+from ddnsr_cli.inference.memory import is_out_of_memory
+from ddnsr_cli.io.formats import check_writable, shown
+from ddnsr_cli.io.image import Metadata, Picture
+from ddnsr_cli.io.read import read_picture
+from ddnsr_cli.io.write import write_picture
+from ddnsr_cli.nets.degrader import SCALE
+
+LEAST_HR_PX = 32
+"""Shorter side of an HR picture: its LR partner has 8 pixels, below which nothing is to be learned."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One HR picture and the pairs wanted of it."""
+
+    source: Path
+    pairs: tuple[PlannedPair, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrittenPair:
+    """One finished pair."""
+
+    source: Path
+    hr: Path
+    lr: Path
+
+    width: int
+    """Of the LR picture, pixels."""
+
+    height: int
+    record: PairRecord
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of a job: its pairs up to a failure, if there was one."""
+
+    job: Job
+    written: tuple[WrittenPair, ...] = ()
+    notes: tuple[str, ...] = ()
+    error: DdnsrError | None = None
+
+
+class PairMaker:
+    """Makes the pairs of one HR picture after the other. May be used from several threads at once."""
+
+    def __init__(
+        self, method: Method, settings: PairSettings, *, folder: Path, model: str | None, max_pixels: int
+    ) -> None:
+        """folder: of the pairs. model: name of the degrader, for the manifest. max_pixels: largest HR picture."""
+        self.method = method
+        self.settings = settings
+        self.folder = folder
+        self.model = model
+        self.max_pixels = max_pixels
+
+    def make(self, job: Job, check: Callable[[], None], on_share: Callable[[float], None]) -> Outcome:
+        """All pairs of a job. Failures of the picture are part of the outcome.
+
+        check: called between tiles; may raise to give up. on_share: told the parts of the job that are done.
+        """
+        written: list[WrittenPair] = []
+        notes: tuple[str, ...] = ()
+        told = 0.0
+
+        def on_tile(done: int, tiles: int) -> None:
+            nonlocal told
+            check()
+            now = (len(written) + done / tiles) / len(job.pairs)
+            on_share(now - told)
+            told = now
+
+        error: DdnsrError | None = None
+        try:
+            hr, notes = self._hr(job)
+            digest = sha256_of(job.source)
+            for pair in job.pairs:
+                written.append(self._pair(job, pair, hr, digest, on_tile))
+                on_tile(0, 1)
+        except DdnsrError as failure:
+            error = failure
+        except Exception as failure:  # noqa: BLE001  # of one picture: the others go on
+            error = _told(job.source, failure)
+        on_share(1.0 - told)
+        return Outcome(job=job, written=tuple(written), notes=notes, error=error)
+
+    def _hr(self, job: Job) -> tuple[Picture, tuple[str, ...]]:
+        """The HR picture as 8-bit RGB, shrunk if it is to be, cut to a multiple of 4."""
+        picture = read_picture(job.source, max_pixels=self.max_pixels)
+        notes = list(picture.notes)
+        if picture.alpha is not None and picture.alpha.min() < np.iinfo(picture.alpha.dtype).max:
+            notes.append("its transparency is left out of the pair")
+        levels = rgb_levels(picture)
+        if self.settings.cleanup > 1:
+            levels = shrunk(levels, self.settings.cleanup)
+        height, width = (length // SCALE * SCALE for length in levels.shape[:2])
+        if min(height, width) < LEAST_HR_PX:
+            least = LEAST_HR_PX * self.settings.cleanup
+            raise DataError(f"{shown(job.source)} has {picture.width}x{picture.height} pixels; a side needs {least}.")
+        # Colours keep their meaning, and nothing else goes along: a data set is given away.
+        metadata = Metadata(icc=picture.metadata.icc)
+        return Picture(pixels=levels[:height, :width], metadata=metadata), tuple(notes)
+
+    def _pair(
+        self, job: Job, pair: PlannedPair, hr: Picture, digest: str, on_tile: Callable[[int, int], None]
+    ) -> WrittenPair:
+        start = time.perf_counter()
+        rng = pair_rng(self.settings.seed, pair.hr_source, pair.variant)
+        levels: Levels = hr.pixels.astype(np.uint8, copy=False)
+        made = self.method(levels, rng, on_tile)
+        hr_path, lr_path = (self.folder / side / pair.name for side in (HR, LR))
+        for path in (hr_path, lr_path):
+            check_writable(path, width=hr.width, height=hr.height, has_alpha=False, depth_bits=8)
+        first = self.folder / HR / job.pairs[0].name
+        if first == hr_path:
+            write_picture(hr, hr_path)
+        else:
+            _link(first, hr_path)
+        write_picture(Picture(pixels=made.lr, metadata=hr.metadata), lr_path)
+        return WrittenPair(
+            source=job.source,
+            hr=hr_path,
+            lr=lr_path,
+            width=hr.width // SCALE,
+            height=hr.height // SCALE,
+            record=self._record(pair, made, digest, (sha256_of(hr_path), sha256_of(lr_path))),
+            seconds=time.perf_counter() - start,
+        )
+
+    def _record(self, pair: PlannedPair, made: Made, digest: str, results: tuple[str, str]) -> PairRecord:
+        crop, photo = made.crop, made.photo
+        return PairRecord(
+            **options_to_json(self.settings),
+            name=pair.name,
+            hr_source=pair.hr_source,
+            hr_source_sha256=digest,
+            hr_source_bytes=pair.hr_source_bytes,
+            variant=pair.variant,
+            model=self.model,
+            noise_source=photo.relative if photo else None,
+            noise_sha256=photo.sha256 if photo else None,
+            noise_crop=(crop.top, crop.left, crop.height, crop.width) if crop else None,
+            hr_sha256=results[0],
+            lr_sha256=results[1],
+        )
+
+
+def _told(source: Path, failure: Exception) -> DdnsrError:
+    """An error that no part of the work has put into words."""
+    error: DdnsrError
+    if isinstance(failure, OSError):
+        error = ImageWriteError(f"{shown(source)}: {failure.strerror or failure}. Check folders and disk.")
+    elif is_out_of_memory(failure):
+        error = OutOfMemoryError(f"{shown(source)} needs more memory than there is. Use fewer --workers.")
+    else:
+        error = UnexpectedError(f"{shown(source)}: unexpected {type(failure).__name__}: {failure}")
+    error.__cause__ = failure
+    return error
+
+
+def _link(first: Path, other: Path) -> None:
+    """The same picture under another name: one file where the system has links, else a copy."""
+    with atomic_path(other) as temporary:
+        temporary.unlink()
+        try:
+            os.link(first, temporary)
+        except OSError:
+            shutil.copyfile(first, temporary)

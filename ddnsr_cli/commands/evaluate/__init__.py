@@ -1,0 +1,1 @@
+"""What `ddnsr eval` does: models, or finished images, in figures."""

@@ -1,0 +1,89 @@
+"""Which pictures belong together, and reading them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ddnsr_cli.data.pairs import match_pairs, photos_by_name
+from ddnsr_cli.errors import DataError
+from ddnsr_cli.io.formats import shown
+from ddnsr_cli.io.image import Picture, to_8_bits
+from ddnsr_cli.io.read import read_picture
+from ddnsr_cli.reports.page import Rgb8
+from ddnsr_cli.reports.results import SCALE, Subject
+
+
+def find_subjects(lr: Path | None, hr: Path | None, *, hr_scale: int = SCALE) -> tuple[Subject, ...]:
+    """The pictures of one folder, or of both matched by name, sorted by name.
+
+    hr_scale: pixels of a reference per LR pixel along a side: 4, or 1 for clean pictures of the LR's own size.
+    Raises DataError, naming the file, for a missing or doubled partner and for a wrong size.
+    """
+    if lr is not None and hr is not None:
+        pairs = match_pairs(lr, hr, scale=hr_scale)
+        return tuple(Subject(name=pair.name, lr=pair.lr, hr=pair.hr) for pair in pairs)
+    found = {} if lr is None else photos_by_name(lr)
+    truths = {} if hr is None else photos_by_name(hr)
+    names = sorted({**found, **truths})
+    return tuple(Subject(name=name, lr=found.get(name), hr=truths.get(name)) for name in names)
+
+
+def find_finished(folder: Path, lr: Path | None, hr: Path | None) -> dict[str, Path]:
+    """Finished pictures by the name of their subject.
+
+    lr, hr: the folders of the subjects; the pictures have the size of those in `hr`, or 4 times that of `lr`.
+    Raises DataError as `find_subjects` does.
+    """
+    if hr is not None:
+        return {pair.name: pair.hr for pair in match_pairs(hr, folder, scale=1)}
+    assert lr is not None  # one of the two was asked for
+    return {pair.name: pair.hr for pair in match_pairs(lr, folder, scale=SCALE)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """The files of a subject, decoded."""
+
+    subject: Subject
+    lr: Picture | None
+    hr: Rgb8 | None
+    depth_bits: int
+    """Of all its files, finished pictures included."""
+
+
+def open_subject(subject: Subject) -> Opened:
+    """Read a subject's files. Raises ImageReadError; DataError when one has transparency, or their depths differ."""
+    lr = None if subject.lr is None else _opaque(subject.lr)
+    hr = None if subject.hr is None else _opaque(subject.hr)
+    first = lr if lr is not None else hr
+    assert first is not None  # a subject is found by a file
+    if subject.lr is not None and hr is not None and hr.depth_bits != first.depth_bits:
+        raise DataError(_other_depth(str(subject.hr), hr.depth_bits, str(subject.lr), first.depth_bits))
+    return Opened(subject=subject, lr=lr, hr=None if hr is None else rgb8(hr), depth_bits=first.depth_bits)
+
+
+def open_finished(path: Path, opened: Opened) -> Rgb8:
+    """Read a finished picture of an opened subject. Raises as `open_subject` does."""
+    picture = _opaque(path)
+    if picture.depth_bits != opened.depth_bits:
+        other = str(opened.subject.hr or opened.subject.lr)
+        raise DataError(_other_depth(str(path), picture.depth_bits, other, opened.depth_bits))
+    return rgb8(picture)
+
+
+def rgb8(picture: Picture) -> Rgb8:
+    """The picture as 8-bit RGB: 16 bits are rounded, gray is repeated."""
+    samples = to_8_bits(picture.pixels)
+    return np.ascontiguousarray(np.broadcast_to(samples, (*samples.shape[:2], 3)))
+
+
+def _opaque(path: Path) -> Picture:
+    picture = read_picture(path)
+    if picture.alpha is not None and picture.alpha.min() < np.iinfo(picture.alpha.dtype).max:
+        raise DataError(f"{shown(path)} is transparent in places, which no metric can judge. Give it a background.")
+    return Picture(pixels=picture.pixels)
+
+
+def _other_depth(path: str, bits: int, other: str, other_bits: int) -> str:
+    return f"{path} has {bits} bits a sample, {other} has {other_bits}. Save both with the same depth."

@@ -1,0 +1,221 @@
+"""The figures of one subject's pictures, those of all contestants in one batch on the device."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ddnsr_cli.data.images import shrunk
+from ddnsr_cli.errors import DataError
+from ddnsr_cli.metrics.fidelity import SSIM_TAPS, Distance, compare, luma, psnr_db
+from ddnsr_cli.metrics.niqe import BLOCK_PX as NIQE_BLOCK_PX
+from ddnsr_cli.metrics.niqe import PristineModel, niqe
+from ddnsr_cli.metrics.texture import BLOCK_PX, edge_gain, flat_noise
+from ddnsr_cli.nets.lpips import TRUNKS
+from ddnsr_cli.reports.page import Rgb8
+from ddnsr_cli.reports.results import SCALE, Metric
+
+BEST_DB = 100.0
+"""PSNR of equal pictures, which would be infinite and spoil every mean."""
+
+ROUNDING_NOISE = math.sqrt(1 / 12)
+"""Standard deviation of what rounding to whole levels does: less noise than that, no 8-bit picture can show."""
+
+_BATCH_PX = 1 << 22  # more pixels at once win no time, and SSIM in double precision takes some 500 bytes for each
+
+Degrade = Callable[[Rgb8, Rgb8], Rgb8]
+"""(sr, lr) -> sr as it would be at the LR's size, by a learned degradation."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shot:
+    """All that was made of one subject, for the measures."""
+
+    name: str
+    """The subject's file, for messages."""
+
+    sr: tuple[Rgb8, ...]
+    """One picture a contestant, all of the same size."""
+
+    lr: Rgb8 | None
+    reference: Rgb8 | None
+
+
+class Measure(Protocol):
+    """One or more figures of every contestant's picture."""
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What they are, in the order of the tables."""
+
+    def __call__(self, shot: Shot) -> dict[str, list[float]]:
+        """By the metrics' keys, one finite value a contestant. Raises DataError for pictures that are too small."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """LPIPS on a trunk."""
+
+    trunk: str
+    """`alex`, `vgg` or `squeeze`."""
+
+    origin: str
+    """File and hash of its weights."""
+
+    distance: Distance
+
+
+PSNR_RGB = Metric(key="psnr_rgb", title="PSNR RGB (dB)", higher_is_better=True, digits=2)
+SSIM_RGB = Metric(key="ssim_rgb", title="SSIM RGB", higher_is_better=True, digits=3)
+PSNR_Y = Metric(key="psnr_y", title="PSNR Y (dB)", higher_is_better=True, digits=2)
+SSIM_Y = Metric(key="ssim_y", title="SSIM Y", higher_is_better=True, digits=3)
+NIQE = Metric(key="niqe", title="NIQE", higher_is_better=False, digits=2)
+NOISE_LEFT = Metric(key="noise_left", title="noise left (bicubic: 1)", higher_is_better=False, digits=3)
+DETAIL_KEPT = Metric(key="detail_kept", title="detail kept (reference: 1)", higher_is_better=True, digits=3)
+SELF_CONSISTENCY = Metric(key="self_consistency_db", title="self-consistency (dB)", higher_is_better=True, digits=2)
+SELF_CONSISTENCY_LEARNED = Metric(
+    key="self_consistency_learned_db", title="self-consistency, learned (dB)", higher_is_better=True, digits=2
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fidelity:
+    """PSNR and SSIM on RGB and Y, and LPIPS, against the reference."""
+
+    crop_px: int
+    """Border left out, pixels of the reference."""
+
+    device: torch.device
+    judge: Judge | None = None
+
+    at_lr_size: bool = False
+    """The reference has the LR's size: the pictures are shrunk to it."""
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """See `Measure`."""
+        plain = (PSNR_RGB, SSIM_RGB, PSNR_Y, SSIM_Y)
+        return plain if self.judge is None else (*plain, lpips_metric(self.judge.trunk))
+
+    def __call__(self, shot: Shot) -> dict[str, list[float]]:
+        """See `Measure`."""
+        assert shot.reference is not None  # this measure is chosen only where there are references
+        least_px = max(SSIM_TAPS, 0 if self.judge is None else TRUNKS[self.judge.trunk].least_px)
+        _refuse_small(shot.name, shot.reference, least_px + 2 * self.crop_px)
+        sr = [shrunk(one, SCALE) for one in shot.sr] if self.at_lr_size else shot.sr
+        at_once = max(1, _BATCH_PX // shot.reference[..., 0].size)
+        parts = [
+            self._compared(stacked(sr[start : start + at_once], self.device), stacked([shot.reference], self.device))
+            for start in range(0, len(sr), at_once)
+        ]
+        return {key: [value for part in parts for value in part[key]] for key in parts[0]}
+
+    @torch.inference_mode()
+    def _compared(self, sr: Tensor, hr: Tensor) -> dict[str, list[float]]:
+        lpips = None if self.judge is None else self.judge.distance
+        rgb = compare(sr, hr, crop_px=self.crop_px, lpips=lpips)
+        y = compare(luma(sr), luma(hr), crop_px=self.crop_px)
+        scores = {"psnr_rgb": rgb["psnr"].clamp(max=BEST_DB), "ssim_rgb": rgb["ssim"]}
+        scores |= {"psnr_y": y["psnr"].clamp(max=BEST_DB), "ssim_y": y["ssim"]}
+        if self.judge is not None:
+            scores[lpips_metric(self.judge.trunk).key] = rgb["lpips"]
+        return {key: values.tolist() for key, values in scores.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseAndDetail:
+    """What is left of the noise, and of the detail, of an LR picture: its clean reference has its size."""
+
+    crop_px: int
+    """Border left out, LR pixels."""
+
+    device: torch.device
+    metrics: tuple[Metric, ...] = (NOISE_LEFT, DETAIL_KEPT)
+
+    @torch.inference_mode()
+    def __call__(self, shot: Shot) -> dict[str, list[float]]:
+        """See `Measure`; the first contestant is bicubic."""
+        assert shot.reference is not None  # as above
+        _refuse_small(shot.name, shot.reference, BLOCK_PX + 2 * self.crop_px)
+        inner = (..., slice(self.crop_px, -self.crop_px or None), slice(self.crop_px, -self.crop_px or None))
+        made = stacked([shrunk(one, SCALE) for one in shot.sr], self.device)[inner]
+        clean = stacked([shot.reference], self.device)[inner].expand_as(made)
+        noise = flat_noise(made, clean)
+        left = noise / noise[0].clamp(min=ROUNDING_NOISE)
+        return {"noise_left": left.tolist(), "detail_kept": edge_gain(made, clean).tolist()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Naturalness:
+    """NIQE of the results, whatever they are compared with otherwise."""
+
+    crop_px: int
+    """Border left out, pixels of the results."""
+
+    model: PristineModel
+    metrics: tuple[Metric, ...] = (NIQE,)
+
+    def __call__(self, shot: Shot) -> dict[str, list[float]]:
+        """See `Measure`. Raises DataError for a result without any contrast, too."""
+        height, width = shot.sr[0].shape[:2]
+        if min(height, width) < NIQE_BLOCK_PX + 2 * self.crop_px:
+            raise DataError(
+                f"{shot.name}: the results have {width}x{height} pixels; for NIQE a side needs "
+                f"{NIQE_BLOCK_PX + 2 * self.crop_px}. Take it out, or leave out --niqe."
+            )
+        values = [niqe(sr, self.model, crop_px=self.crop_px) for sr in shot.sr]
+        if not all(map(math.isfinite, values)):
+            raise DataError(f"{shot.name}: a result has no contrast that NIQE could judge. Leave out it or --niqe.")
+        return {NIQE.key: values}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfConsistency:
+    """PSNR between the LR picture and the SR picture brought back to its size: whether the result belongs to it."""
+
+    crop_px: int
+    """Border left out, LR pixels."""
+
+    device: torch.device
+    degrade: Degrade | None = None
+    """None: antialiased bicubic."""
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """See `Measure`."""
+        return (SELF_CONSISTENCY if self.degrade is None else SELF_CONSISTENCY_LEARNED,)
+
+    @torch.inference_mode()
+    def __call__(self, shot: Shot) -> dict[str, list[float]]:
+        """See `Measure`."""
+        assert shot.lr is not None  # this measure is chosen only where there are LR pictures
+        _refuse_small(shot.name, shot.lr, 1 + 2 * self.crop_px)
+        back = [shrunk(one, SCALE) if self.degrade is None else self.degrade(one, shot.lr) for one in shot.sr]
+        made = stacked(back, self.device)
+        lr = stacked([shot.lr], self.device)
+        values = psnr_db(made, lr, crop_px=self.crop_px).clamp(max=BEST_DB)
+        return {self.metrics[0].key: values.tolist()}
+
+
+def _refuse_small(name: str, picture: Rgb8, least_px: int) -> None:
+    height, width = picture.shape[:2]
+    if min(height, width) < least_px:
+        raise DataError(
+            f"{name} has {width}x{height} pixels; to judge it, a side needs {least_px}. Take it out, or lessen "
+            f"--crop-border."
+        )
+
+
+def lpips_metric(trunk: str) -> Metric:
+    """LPIPS on `alex`, `vgg` or `squeeze`."""
+    return Metric(key=f"lpips_{trunk}", title=f"LPIPS {trunk}", higher_is_better=False, digits=3)
+
+
+def stacked(pictures: tuple[Rgb8, ...] | list[Rgb8], device: torch.device) -> Tensor:
+    """Pictures of one size as (N, 3, H, W) float64 in [0, 1]: exactly the levels of the files."""
+    levels = torch.from_numpy(np.stack(pictures)).to(device)
+    return levels.permute(0, 3, 1, 2).double() / 255

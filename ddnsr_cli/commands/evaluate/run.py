@@ -1,0 +1,162 @@
+"""`ddnsr eval`: models, or finished pictures, in figures."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import torch
+
+from ddnsr_cli.commands.evaluate.dataset import find_subjects, open_subject, rgb8
+from ddnsr_cli.commands.evaluate.measures import Measure, Shot
+from ddnsr_cli.commands.evaluate.methodology import define
+from ddnsr_cli.commands.evaluate.models import (
+    Contestant,
+    check_wishes,
+    choose_measures,
+    labelled,
+    load_contestants,
+    load_judge,
+    load_way_back,
+)
+from ddnsr_cli.commands.evaluate.options import EvaluateListener, EvaluateOptions
+from ddnsr_cli.errors import ImageWriteError
+from ddnsr_cli.inference.device import choose_device
+from ddnsr_cli.io.formats import shown
+from ddnsr_cli.io.image import Picture
+from ddnsr_cli.io.write import WriteOptions, write_picture
+from ddnsr_cli.reports.evaluation_page import write_eval_page
+from ddnsr_cli.reports.page import Rgb8
+from ddnsr_cli.reports.ranking_page import write_ranking_page
+from ddnsr_cli.reports.results import Evaluation, Subject, Summary, summarise
+
+QUICK = WriteOptions(compression=1)  # pictures that are deleted again, or packed into a page
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What an evaluation found."""
+
+    evaluation: Evaluation
+    """Its pictures are there only when they were to be kept."""
+
+    summary: Summary
+
+
+def evaluate(options: EvaluateOptions, listener: EvaluateListener) -> Outcome:
+    """Make or read every picture, measure it, and write the pages that are asked for.
+
+    Raises DataError, naming the file, when the folders do not match or a picture cannot be judged; ConfigError,
+    WeightsError, HubError, DeviceError, ImageReadError, ImageWriteError.
+    """
+    device = choose_device(options.device)
+    subjects = find_subjects(options.lr, options.hr, hr_scale=options.hr_scale)
+    degrade = load_way_back(options, device, listener)
+    contestants = load_contestants(options, device, listener)
+    check_wishes(options, contestants)
+    _refuse_to_lose(options, contestants)
+    judging_device = torch.device("cpu") if device.type == "mps" else device  # metrics are in float64
+    judge = load_judge(options, judging_device, listener)
+    measures = choose_measures(options, judging_device, judge, degrade)
+    definition = define(options, contestants, judge, degrade)
+    with _picture_store(options) as store:
+        evaluation = Evaluation(
+            models=tuple(one.label for one in contestants),
+            subjects=subjects,
+            metrics=tuple(metric for measure in measures for metric in measure.metrics),
+            values=_measured(subjects, contestants, measures, store, listener),
+            pictures=store.paths,
+            definition=definition,
+        )
+        summary = summarise(evaluation, against=options.against)
+        _write_pages(evaluation, options)
+    return Outcome(evaluation=evaluation, summary=summary)
+
+
+class _PictureStore:
+    """A folder of SR pictures, a sub-folder a contestant; without a folder nothing is kept."""
+
+    def __init__(self, folder: Path | None, options: WriteOptions) -> None:
+        self.paths: dict[tuple[str, str], Path] = {}
+        self._folder = folder
+        self._options = options
+
+    def keep(self, label: str, subject: Subject, pixels: Rgb8) -> None:
+        """Write one picture as PNG. Raises ImageWriteError."""
+        if self._folder is None:
+            return
+        path = self._folder / folder_name(label) / f"{subject.name}.png"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ImageWriteError(f"{shown(path.parent)} cannot be made ({error.strerror}). Choose another.") from error
+        write_picture(Picture(pixels=pixels), path, self._options)
+        self.paths[label, subject.name] = path
+
+
+def _refuse_to_lose(options: EvaluateOptions, contestants: Sequence[Contestant]) -> None:
+    """No picture that is read is written over, and none that is written is read the next time."""
+    if options.keep is None:
+        return
+    read = [options.lr, options.hr, *(Path(labelled(text)[1]) for text in options.sr)]
+    for one in contestants:
+        place = (options.keep / folder_name(one.label)).resolve()
+        for folder in (path.resolve() for path in read if path is not None):
+            if place == folder or place in folder.parents or folder in place.parents:
+                raise ImageWriteError(f"--keep would write to {shown(place)}, where pictures are read. Give another.")
+
+
+@contextmanager
+def _picture_store(options: EvaluateOptions) -> Iterator[_PictureStore]:
+    if options.keep is not None:
+        yield _PictureStore(options.keep, WriteOptions())
+    elif options.report is None and options.ranking is None:
+        yield _PictureStore(None, QUICK)
+    else:
+        with tempfile.TemporaryDirectory(prefix="ddnsr-eval-") as folder:
+            yield _PictureStore(Path(folder), QUICK)
+
+
+def folder_name(label: str) -> str:
+    """A label as the name of one folder; unlike labels stay unlike."""
+    name = quote(label, safe=" @+,=()")
+    return name.replace(".", "%2E", 1) if name.startswith(".") else name
+
+
+def _measured(
+    subjects: Sequence[Subject],
+    contestants: Sequence[Contestant],
+    measures: Sequence[Measure],
+    store: _PictureStore,
+    listener: EvaluateListener,
+) -> dict[tuple[str, str], dict[str, float]]:
+    """(label, subject name) -> figures. Of one subject the pictures of all contestants are in memory together."""
+    values: dict[tuple[str, str], dict[str, float]] = {}
+    for done, subject in enumerate(subjects):
+        listener.tick(done, len(subjects))
+        shot = _shot(subject, contestants)
+        figures = {key: row for measure in measures for key, row in measure(shot).items()}
+        for index, one in enumerate(contestants):
+            values[one.label, subject.name] = {key: row[index] for key, row in figures.items()}
+            store.keep(one.label, subject, shot.sr[index])
+    listener.tick(len(subjects), len(subjects))
+    return values
+
+
+def _shot(subject: Subject, contestants: Sequence[Contestant]) -> Shot:
+    opened = open_subject(subject)
+    return Shot(
+        name=shown(subject.hr or subject.lr or Path(subject.name)),
+        sr=tuple(one.picture(opened) for one in contestants),
+        lr=None if opened.lr is None else rgb8(opened.lr),
+        reference=opened.hr,
+    )
+
+
+def _write_pages(evaluation: Evaluation, options: EvaluateOptions) -> None:
+    if options.report is not None:
+        write_eval_page(evaluation, options.report, against=options.against)
+    if options.ranking is not None:
+        write_ranking_page(evaluation, options.ranking, seed=options.seed)

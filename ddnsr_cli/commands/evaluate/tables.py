@@ -1,0 +1,199 @@
+"""The summary as tables of text, and as Markdown, CSV and JSON."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ddnsr_cli import __version__
+from ddnsr_cli.commands.evaluate.mean_opinion import RankTable
+from ddnsr_cli.errors import ImageWriteError
+from ddnsr_cli.files import atomic_path
+from ddnsr_cli.io.formats import shown
+from ddnsr_cli.metrics.statistics import DRAWS, LEVEL, Interval, Paired
+from ddnsr_cli.reports.results import BICUBIC, Evaluation, Metric, Summary, counted
+
+RANK = Metric(key="rank", title="mean opinion rank", higher_is_better=False, digits=2)
+NO_SCIPY = "Wilcoxon's p needs SciPy: pip install 'ddnsr[stats]'. All other figures are complete."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table for people."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    """As many cells as the header; the first names the row."""
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all. Raises ImageWriteError."""
+    try:
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(text.encode("utf-8", "surrogateescape"))
+    except OSError as error:
+        raise ImageWriteError(
+            f"{shown(path)} could not be written ({error.strerror}). Choose another place."
+        ) from error
+
+
+def tables(evaluation: Evaluation, summary: Summary) -> list[Table]:
+    """Means, then the comparison where one was asked for, then the worst pictures."""
+    means = Table(
+        title=f"{counted(len(evaluation.subjects), 'picture')}, mean [95 % interval]",
+        header=("", *(metric.title for metric in evaluation.metrics)),
+        rows=tuple(
+            (
+                shown(Path(model)),
+                *(interval_text(summary.means[model][metric.key], metric) for metric in evaluation.metrics),
+            )
+            for model in evaluation.models
+        ),
+    )
+    return [means, *_comparison(evaluation, summary), _worst(evaluation, summary)]
+
+
+def interval_text(interval: Interval, metric: Metric, *, signed: bool = False) -> str:
+    """`24.11 [23.02, 25.20]`; without the brackets where one picture tells of no other."""
+    form = f"{'+' if signed else ''}.{metric.digits}f"
+    if math.isnan(interval.low):
+        return format(interval.mean, form)
+    return f"{interval.mean:{form}} [{interval.low:{form}}, {interval.high:{form}}]"
+
+
+def as_markdown(evaluation: Evaluation, summary: Summary) -> str:
+    """All tables and the definition."""
+    return markdown(tables(evaluation, summary), closing=evaluation.definition)
+
+
+def markdown(parts: Sequence[Table], *, closing: str) -> str:
+    """Tables one below the other, then a paragraph."""
+    return "\n".join([*map(_markdown_table, parts), closing, ""])
+
+
+def rank_tables(ranks: RankTable) -> list[Table]:
+    """Mean opinion ranks, the best first, and who was placed before whom."""
+    models = tuple(shown(Path(row.model)) for row in ranks.rows)
+    means = Table(
+        title=f"Mean opinion rank [95 % interval] by {counted(len(ranks.raters), 'rater')} on "
+        f"{counted(ranks.pictures, 'picture')}",
+        header=("", "rank (1 is the best)", "votes"),
+        rows=tuple(
+            (model, interval_text(row.rank, RANK), str(row.votes))
+            for model, row in zip(models, ranks.rows, strict=True)
+        ),
+    )
+    wins = Table(
+        title="Votes for the row before the column",
+        header=("", *models),
+        rows=tuple((model, *map(str, row)) for model, row in zip(models, ranks.wins, strict=True)),
+    )
+    return [means, wins]
+
+
+def define_ranks(ranks: RankTable) -> str:
+    """What the figures of `rank_tables` mean, in one paragraph."""
+    raters = ", ".join(shown(Path(rater)) for rater in ranks.raters)
+    return f"Intervals by bootstrap over pictures and raters ({DRAWS} draws). Raters: {raters}."
+
+
+def ranks_as_json(ranks: RankTable) -> str:
+    """Everything of the table."""
+    return json.dumps(_finite(asdict(ranks)), indent=2) + "\n"
+
+
+def as_csv(evaluation: Evaluation) -> str:
+    """One line a model and picture, all digits."""
+    text = io.StringIO()
+    keys = [metric.key for metric in evaluation.metrics]
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["model", "picture", *keys])
+    for model in evaluation.models:
+        for subject in evaluation.subjects:
+            values = evaluation.values[model, subject.name]
+            writer.writerow([model, subject.name, *(repr(float(values[key])) for key in keys)])
+    return text.getvalue()
+
+
+def as_json(evaluation: Evaluation, summary: Summary) -> str:
+    """Everything: definition, means, comparisons, worst pictures, single values. The same run gives the same text."""
+    told: dict[str, Any] = {
+        "ddnsr": __version__,
+        "definition": evaluation.definition,
+        "pictures": [subject.name for subject in evaluation.subjects],
+        "metrics": {metric.key: _without_key(metric) for metric in evaluation.metrics},
+        "interval": {"level": LEVEL, "bootstrap_draws": DRAWS},
+        "models": {model: _model(evaluation, summary, model) for model in evaluation.models},
+        "against": summary.against,
+        "worst_by": summary.worst_by.key,
+    }
+    return json.dumps(_finite(told), indent=2) + "\n"
+
+
+def _comparison(evaluation: Evaluation, summary: Summary) -> list[Table]:
+    if summary.against is None or not summary.comparisons:
+        return []
+    rows = [
+        (f"{model}, {metric.title}", *_compared(compared[metric.key], metric))
+        for model, compared in summary.comparisons.items()
+        for metric in evaluation.metrics
+    ]
+    header = ("", "difference [95 % interval]", "better on", "Wilcoxon p")
+    return [Table(title=f"Against {summary.against}, picture by picture", header=header, rows=tuple(rows))]
+
+
+def _compared(paired: Paired, metric: Metric) -> tuple[str, str, str]:
+    p = "no SciPy" if paired.p_value is None else f"{paired.p_value:.2g}"
+    return interval_text(paired.difference, metric, signed=True), f"{paired.win_rate:.0%}", p
+
+
+def _worst(evaluation: Evaluation, summary: Summary) -> Table:
+    metric = summary.worst_by
+    models = [model for model in evaluation.models if model != BICUBIC] or evaluation.models
+    count = len(summary.worst[models[0]])
+    cells = {
+        model: [
+            f"{shown(Path(name))} {evaluation.values[model, name][metric.key]:.{metric.digits}f}"
+            for name in summary.worst[model]
+        ]
+        for model in models
+    }
+    return Table(
+        title=f"Worst {count} by {metric.title}",
+        header=("", *models),
+        rows=tuple((str(rank + 1), *(cells[model][rank] for model in models)) for rank in range(count)),
+    )
+
+
+def _markdown_table(table: Table) -> str:
+    lines = [table.header, tuple("---" for _ in table.header), *table.rows]
+    body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return f"**{table.title}**\n\n{body}\n"
+
+
+def _without_key(metric: Metric) -> dict[str, Any]:
+    return {name: value for name, value in asdict(metric).items() if name != "key"}
+
+
+def _model(evaluation: Evaluation, summary: Summary, model: str) -> dict[str, Any]:
+    compared = summary.comparisons.get(model, {})
+    return {
+        "mean": {key: asdict(interval) for key, interval in summary.means[model].items()},
+        "against": {key: asdict(paired) for key, paired in compared.items()},
+        "worst": list(summary.worst[model]),
+        "values": {subject.name: dict(evaluation.values[model, subject.name]) for subject in evaluation.subjects},
+    }
+
+
+def _finite(value: object) -> object:
+    """NaN as null: JSON has no other word for it."""
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

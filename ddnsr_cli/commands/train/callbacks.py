@@ -1,0 +1,172 @@
+"""What a run leaves for people and programs while it goes on: saves, scores, samples, models, a card."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from ddnsr_cli.commands.train.run import RunTrainer, TrainListener, export_metadata, validation_scores
+from ddnsr_cli.commands.train.run_folder import RunFolder, told_when_full
+from ddnsr_cli.data.pairs import PhotoPair
+from ddnsr_cli.files import atomic_path
+from ddnsr_cli.nets.degrader import Degrader
+from ddnsr_cli.nets.lpips import LPIPS
+from ddnsr_cli.nets.rrdb import RRDBNet
+from ddnsr_cli.processing.contact_sheet import sheet
+from ddnsr_cli.reports.run_page import write_run_report
+from ddnsr_cli.training.loop import LoopHooks, Rhythm, StepReport
+from ddnsr_cli.training.tensorboard_logger import Board
+from ddnsr_cli.weights.checkpoint import save_degrader, save_sr_net
+
+DRIFT_LEVELS = 6.0
+"""Mean difference of a colour, in levels of 255 over the steps between two reports, from which on we warn: less is
+what batches of 16 crops show by chance and what a run takes back, more is a cast that people see."""
+
+
+class ShownTrainer(RunTrainer, Protocol):
+    """A trainer whose averaged networks can be shown and exported."""
+
+    device: torch.device
+
+    @property
+    def averages(self) -> Mapping[str, RRDBNet | Degrader]:
+        """The averaged networks: `sr_net`, and `degrader` where there is one."""
+
+    def sample(self, lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
+        """What the averaged networks make of crops in [0, 1], as titled columns of a sheet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownRun:
+    """What tells one kind of run from another."""
+
+    phase: str
+    """What exported weights say of it: `joint` or `paired`."""
+
+    card: Callable[[int, Mapping[str, Any]], str]
+    """(steps done, record) -> the model card."""
+
+
+class RunShow:
+    """What a run leaves for people and programs while it goes on."""
+
+    def __init__(
+        self,
+        trainer: ShownTrainer,
+        folder: RunFolder,
+        board: Board,
+        listener: TrainListener,
+        crops: tuple[Tensor, Tensor],
+        kind: ShownRun,
+    ) -> None:
+        """crops: (lr, hr) in [0, 1] that samples are made of."""
+        self.trainer = trainer
+        self.folder = folder
+        self.board = board
+        self.listener = listener
+        self.crops = crops
+        self.kind = kind
+        self.warned = False
+        self.saved_step = trainer.step
+
+    def hooks(
+        self,
+        pairs: Sequence[PhotoPair],
+        lpips: LPIPS | None,
+        record: dict[str, Any],
+        rhythm: Rhythm,
+        *,
+        steps: int,
+    ) -> LoopHooks:
+        """The events of a run of so many steps. `record` is saved with every state; the best scores are kept in it."""
+
+        def validate(step: int) -> None:
+            if pairs:
+                net = self.trainer.averages["sr_net"]
+                scores = validation_scores(net, pairs, self.trainer.device, lpips=lpips)
+                self._tell_scores(step, scores)
+                record["latest"] = {"step": step, "pairs": len(pairs), **scores}
+                if _is_better(scores, record.get("best")):
+                    record["best"] = record["latest"]
+                    self.folder.save(self.trainer, record, name="best")
+
+        return LoopHooks(
+            validate=validate,
+            sample=self.sample,
+            save=lambda _step: self.save(record, keep_steps=rhythm.keep_steps),
+            report=self.report,
+            tick=lambda step: self.listener.tick(step, steps),
+        )
+
+    def save(self, record: dict[str, Any], *, keep_steps: int) -> None:
+        """State, exported networks, card and report; after every `keep_steps` a numbered copy of the state too."""
+        trainer = self.trainer
+        if trainer.step // keep_steps > self.saved_step // keep_steps:
+            self.folder.save(trainer, record, name=f"step_{trainer.step:07d}")
+        self.folder.save(trainer, record)
+        self.saved_step = trainer.step
+        metadata = export_metadata(trainer, self.kind.phase, record)
+        for net in trainer.averages.values():
+            if isinstance(net, Degrader):
+                save_degrader(self.folder.path / "degrader.safetensors", net, metadata=metadata, half=False)
+            else:
+                save_sr_net(self.folder.weights, net, metadata=metadata, half=False)
+        self.folder.write_text("README.md", self.kind.card(trainer.step, record))
+        write_run_report(self.folder.path)
+
+    def report(self, row: StepReport) -> None:
+        """A line in the log and on the board, and a warning when colours drift."""
+        speed = {"images_per_s": row.images_per_s, "waiting": row.waiting_share}
+        self.folder.log({"step": row.step, **row.figures, **speed})
+        self.board.scalars(row.step, {**row.figures, **speed}, group="train")
+        self.listener.report(row)
+        drift = 255 * row.figures.get("colour_drift", 0.0)
+        if drift > DRIFT_LEVELS and not self.warned:
+            self.warned = True
+            self.listener.note(
+                f"Step {row.step}: the colours of the results drift ({drift:.1f} of 255 levels). Look at the samples; "
+                f"a lower --rate, a longer head start (--lead) or more --loss pixel=... holds them."
+            )
+
+    def sample(self, step: int) -> None:
+        """A sheet of what the averaged networks make of fixed crops, and the run's report anew."""
+        lr, hr = self.crops
+        columns = self.trainer.sample(lr, hr)
+        rows = [[_rgb8(column[row]) for column in columns.values()] for row in range(len(hr))]
+        pixels = sheet(rows, list(columns))
+        path = self.folder.sample_path(step)
+        with told_when_full(path), atomic_path(path) as temporary:
+            Image.fromarray(pixels).save(temporary, "PNG")
+        self.board.picture(step, pixels)
+        write_run_report(self.folder.path)
+
+    def _tell_scores(self, step: int, scores: dict[str, float]) -> None:
+        self.folder.log({"step": step, **scores})
+        self.board.scalars(step, scores, group="validation")
+        self.listener.scores(step, scores)
+
+
+def nothing(_step: int) -> None:
+    """What processes other than the first do beside the steps."""
+
+
+def _rgb8(picture: Tensor) -> NDArray[np.uint8]:
+    """(3, H, W) in [0, 1] as (H, W, 3), rounded."""
+    levels: NDArray[np.uint8] = picture.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
+    return levels
+
+
+def _is_better(scores: Mapping[str, float], best: Mapping[str, float] | None) -> bool:
+    """Lower LPIPS where there is one, else higher PSNR."""
+    if best is None:
+        return True
+    return (
+        scores["lpips"] < best["lpips"]
+        if "lpips" in scores and "lpips" in best
+        else scores["psnr_db"] > best["psnr_db"]
+    )

@@ -1,0 +1,127 @@
+"""The photos of a run: looked at before it begins, sorted out, and those of no use told once each."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from ddnsr_cli.data.crop_stream import StreamConfig
+from ddnsr_cli.data.images import list_photos
+from ddnsr_cli.data.targets import CLEANUP_SHRINK, PhotoSet, Refusal, TargetOptions, target_sets, usable_part
+from ddnsr_cli.data.validation.checks import DoctorOptions, check_photos
+from ddnsr_cli.data.validation.report import Report, Severity, Trouble
+from ddnsr_cli.errors import DataError
+from ddnsr_cli.training.options import JointOptions
+
+MOST_FINDINGS = 4  # of a kind, told when a run begins
+HOPELESS = {Trouble.UNREADABLE, Trouble.SMALL}
+TOLD_AS = {Severity.ERROR: "left out", Severity.WARNING: "warning"}
+
+LEAST_PHOTOS = 2  # a batch is not to be of one photo alone
+
+
+class Teller:
+    """Tells of photos: of each that cannot be used once, whoever finds it."""
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        """note: takes one sentence for the user."""
+        self._note = note
+        self._told: set[Path] = set()
+        self._replaced: dict[Path, None] = {}  # in the order in which they were met
+
+    @property
+    def replaced(self) -> tuple[Path, ...]:
+        """The photos that training met and had to replace, each once, also those told before the first step."""
+        return tuple(self._replaced)
+
+    def findings(self, report: Report, *, most: int | None) -> None:
+        """What the doctor found. most: tell so many of a kind, and count the rest. None: all."""
+        for sentence in _sentences(report, most):
+            self._note(sentence)
+        self._told |= {finding.path for finding in report.findings if finding.trouble in HOPELESS}
+
+    def refusals(self, refusals: Iterable[Refusal]) -> None:
+        """Photos that were sorted out; no more than a few by name."""
+        news = [refusal for refusal in refusals if refusal.path not in self._told]
+        for refusal in news[:MOST_FINDINGS]:
+            self.refusal(refusal)
+        if len(news) > MOST_FINDINGS:
+            self._note(f"{len(news) - MOST_FINDINGS} more photos cannot be used; --check lists them all.")
+        self._told |= {refusal.path for refusal in news}
+
+    def refusal(self, refusal: Refusal) -> None:
+        """A photo that turned out to be of no use."""
+        if refusal.path not in self._told:
+            self._told.add(refusal.path)
+            self._note(refusal.reason)
+
+    def replacement(self, refusal: Refusal) -> None:
+        """A photo that training met, could not use, and replaced by another."""
+        self._replaced[refusal.path] = None
+        self.refusal(refusal)
+
+
+def _sentences(report: Report, most: int | None) -> Iterator[str]:
+    counts: Counter[Trouble] = Counter()
+    for finding in report.findings:
+        counts[finding.trouble] += 1
+        if most is None or counts[finding.trouble] <= most:
+            yield f"{TOLD_AS[finding.severity]}: {finding.sentence}"
+    for trouble, count in counts.items():
+        if most is not None and count > most:
+            yield f"{count - most} more photos with the same trouble ({trouble}); --check lists them all."
+
+
+def examine(
+    folders: tuple[Path | None, Path | None],
+    stream: StreamConfig,
+    *,
+    scale: int,
+    teller: Teller,
+    on_photo: Callable[[int, int], None],
+    most: int | None = None,
+) -> Report:
+    """What the data doctor finds in the photos of (hr, lr); each finding is told.
+
+    Either folder may be None: its images are then made from the other's. scale: HR pixels per LR pixel along a side.
+    on_photo: (photos measured, photos to measure). most: as `Teller.findings`.
+    Raises DataError when training on them makes no sense: no photos, or the same folder twice.
+    """
+    hr, lr = folders
+    lr_px = CLEANUP_SHRINK * stream.crop_px if hr is None else stream.crop_px // scale
+    doctor = DoctorOptions(least_hr_px=stream.crop_px, least_lr_px=lr_px, seed=stream.seed)
+    report = check_photos(hr, lr, options=doctor, on_photo=on_photo)
+    for finding in report.errors:
+        if finding.trouble is Trouble.FOLDERS:
+            raise DataError(finding.sentence)
+    teller.findings(report, most=most)
+    return report
+
+
+def photo_sets(
+    folders: tuple[Path | None, Path], target: TargetOptions, options: JointOptions, teller: Teller
+) -> tuple[PhotoSet, tuple[PhotoSet, ...]]:
+    """(source, targets) of (hr, lr) without the photos that are unreadable or too small, which are told.
+
+    Raises DataError when fewer than two are left on a side, or a folder is lacking.
+    """
+    hr_folder, lr_folder = folders
+    crop_px, scale = options.stream.crop_px, options.sr_net.scale
+    if target.needs_hr_folder and hr_folder is None:
+        raise DataError(f"The target {target.kind} needs clean photos. Give their folder with --hr.")
+    lr = list_photos(lr_folder)
+    hr = list_photos(hr_folder) if hr_folder is not None else []
+    source, refused = usable_part(PhotoSet(photos=tuple(lr)), crop_px=crop_px // scale)
+    parts = [usable_part(one, crop_px=crop_px) for one in target_sets(target, hr=hr, lr=lr)]
+    teller.refusals((*refused, *(refusal for _, more in parts for refusal in more)))
+    targets = tuple(part for part, _ in parts)
+    _refuse_one_photo("--lr", (source,))
+    _refuse_one_photo("--hr" if target.needs_hr_folder else "--lr", targets)
+    return source, targets
+
+
+def _refuse_one_photo(option: str, sets: Sequence[PhotoSet]) -> None:
+    if sum(len(one.photos) for one in sets) < LEAST_PHOTOS:
+        raise DataError(
+            f"Of the photos of {option} only {sets[0].photos[0]} can be used, and a batch is not to be of one photo "
+            f"alone. Give {LEAST_PHOTOS} or more."
+        )

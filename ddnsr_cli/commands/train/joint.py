@@ -1,0 +1,280 @@
+"""`ddnsr train --track 1|2`: degrader and reconstruction network together, on unpaired photos."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ddnsr_cli.commands.train.callbacks import RunShow, ShownRun, nothing
+from ddnsr_cli.commands.train.feature_extractors import (
+    JudgeFiles,
+    Judges,
+    eyes_of,
+    load_judges,
+    measured_scales,
+    refuse_other_judges,
+)
+from ddnsr_cli.commands.train.image_warnings import MOST_FINDINGS, Teller, examine, photo_sets
+from ddnsr_cli.commands.train.initialization import degrader_to_begin_with, other_beginnings, sr_net_to_begin_with, told
+from ddnsr_cli.commands.train.run import SILENT, Trained, TrainListener, drive, validation_lpips
+from ddnsr_cli.commands.train.run_folder import (
+    RunFolder,
+    alone_in,
+    photo_list,
+    refuse_other_asking,
+    refuse_other_photos,
+)
+from ddnsr_cli.data.pairs import PhotoPair, match_pairs
+from ddnsr_cli.data.targets import PhotoSet, TargetOptions
+from ddnsr_cli.data.unpaired_stream import UnpairedVisits, unpaired_batches
+from ddnsr_cli.inference.device import choose_device
+from ddnsr_cli.nets.lpips import LPIPS
+from ddnsr_cli.reports.model_card import joint_card
+from ddnsr_cli.training.distributed import AgreedStop, World, own_device
+from ddnsr_cli.training.interrupts import StopAsked, StopRequest
+from ddnsr_cli.training.loop import LoopHooks, Rhythm
+from ddnsr_cli.training.options import JointOptions
+from ddnsr_cli.training.precision import refuse_without_compiler
+from ddnsr_cli.training.tensorboard_logger import Board
+from ddnsr_cli.training.trainer import ALONE, JointTrainer
+
+FREE_TO_CHANGE = ("schedule.steps", "stream.workers", "clip_norm", "compiled")
+"""Options that a resumed run may change: they decide how on, not what is learned."""
+
+RECORDED = (
+    *("track", "data", "photos", "vgg", "perceptual_lpips", "scales", "start_from", "start_degrader"),
+    *("latest", "best"),
+)
+"""What a save keeps beside the state; scores, the latest and the best, as validation goes on."""
+
+MEASURED_PHOTOS = 8  # crops on which the features' scales are measured
+SAMPLE_ROWS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointRequest:
+    """What a joint run needs."""
+
+    lr: Path
+    """Folder of real noisy photos: the source."""
+
+    run: Path
+    """Folder of the run; made when missing, resumed when it holds a state."""
+
+    hr: Path | None = None
+    """Folder of clean HR photos; not needed by the target `cleanup`."""
+
+    track: int = 2
+    target: TargetOptions = field(default_factory=TargetOptions)
+    options: JointOptions = field(default_factory=JointOptions)
+    rhythm: Rhythm = field(default_factory=Rhythm)
+
+    start_from: Path | None = None
+    """Weights that the reconstruction network begins with, of its sizes or smaller: those of a fidelity warm-up."""
+
+    start_degrader: Path | None = None
+    """Weights that the degrader begins with, of its sizes or smaller: those of a rehearsal, or of another camera."""
+
+    judges: JudgeFiles = field(default_factory=lambda: JudgeFiles(vgg=None, lpips=None))
+    """Weights of the networks behind the content, cycle and perceptual losses."""
+
+    lpips: Path | None = None
+    """LPIPS weights (AlexNet) for validation; None: validation goes without."""
+
+    val_lr: Path | None = None
+    val_hr: Path | None = None
+    """Folders of LR photos to validate on and of their HR partners, the same names."""
+
+    device: str = "auto"
+
+
+def train_joint(request: JointRequest, listener: TrainListener, stop: StopRequest, world: World = ALONE) -> Trained:
+    """Train until the steps are done or a stop is asked for.
+
+    world: the processes that train together; the first one writes and talks, the listener of others is not called.
+    Raises WeightsError or HubError before any photo is read when VGG19 is not to be had, DataError for photos of no
+    use, TrainingError when the run cannot go on or another process is at it, DeviceError; StopAsked when the stop comes
+    while photos are looked at.
+    """
+    with alone_in(request.run) if world.is_first else nullcontext():
+        return _train(request, listener, stop, world)
+
+
+def check_joint(
+    request: JointRequest, teller: Teller, listener: TrainListener, on_summary: Callable[[str], None]
+) -> None:
+    """What `--check` does: every finding is told, and a line a folder. Raises DataError where a run would, after."""
+    folders, options = (request.hr, request.lr), request.options
+    scale = options.sr_net.scale
+    report = examine(folders, options.stream, scale=scale, teller=teller, on_photo=listener.photo)
+    for line in report.summary():
+        on_summary(line)
+    photo_sets(folders, request.target, options, teller)
+
+
+def _train(request: JointRequest, listener: TrainListener, stop: StopRequest, world: World) -> Trained:
+    listener = listener if world.is_first else SILENT
+    device = own_device(world, choose_device(request.device))
+    if request.options.compiled:
+        refuse_without_compiler(device)
+    folder = RunFolder(request.run)
+    saved = folder.numbers(request.options, free_to_change=FREE_TO_CHANGE)
+    judges = load_judges(request.options, request.judges, listener.download)
+    helpers = _helpers(request, device, fresh=saved is None)
+    teller = Teller(listener.note)
+
+    def looked(done: int, total: int) -> None:
+        listener.photo(done, total)
+        if stop and world.size == 1:  # several stop together, at the first step
+            raise StopAsked(stop.exit_code)
+
+    folders = request.hr, request.lr
+    if saved is None and world.is_first:  # a run that goes on was looked at when it began
+        scale = request.options.sr_net.scale
+        examine(folders, request.options.stream, scale=scale, teller=teller, on_photo=looked, most=MOST_FINDINGS)
+    lr_set, hr_sets = photo_sets(folders, request.target, request.options, teller)
+    photos = {"lr": photo_list(request.lr, lr_set.photos), "hr": _target_list(request, hr_sets)}
+    record = _record(request, judges, saved, (lr_set, hr_sets), photos)
+    trainer = JointTrainer(request.options, eyes_of(request.options, judges, record["scales"], device), device, world)
+    if folder.resume(trainer, free_to_change=FREE_TO_CHANGE) is not None:
+        listener.note(f"resumed {request.run} at step {trainer.step}")
+    for name, net in helpers.begun.items():
+        trainer.start_from(name, net)
+    world.wait()
+    visits = UnpairedVisits(lr=lr_set, hr=hr_sets, stream=request.options.stream)
+    with _hooks(request, trainer, folder, listener, visits, record, helpers) as hooks:
+        drive(
+            trainer,
+            folder,
+            lambda step: unpaired_batches(visits, start=step, on_refused=teller.replacement),
+            steps=request.options.schedule.steps,
+            rhythm=request.rhythm,
+            hooks=hooks,
+            stop=AgreedStop(stop, world, device),
+            note=listener.note,
+        )
+    # a stop of one process ends all, and the others have no signal to give their status by: it is no fault of theirs
+    whole = trainer.step >= request.options.schedule.steps
+    return Trained(weights=folder.weights, replaced=teller.replaced if whole else ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Helpers:
+    """What a run is given beside photos and judges, read before the photos are: what is wrong with it shows at once."""
+
+    pairs: list[PhotoPair]
+    lpips: LPIPS | None
+    begun: Mapping[str, nn.Module]
+    """Networks that a fresh run begins with, by name."""
+
+
+def _helpers(request: JointRequest, device: torch.device, *, fresh: bool) -> _Helpers:
+    lpips = validation_lpips(request.lpips, device)
+    begun = _beginnings(request) if fresh else {}
+    return _Helpers(pairs=_validation_pairs(request), lpips=lpips, begun=begun)
+
+
+def _beginnings(request: JointRequest) -> dict[str, nn.Module]:
+    options, seed = request.options, request.options.stream.seed
+    begun: dict[str, nn.Module] = {}
+    if request.start_from is not None:
+        begun["sr_net"] = sr_net_to_begin_with(request.start_from, options.sr_net, seed)
+    if request.start_degrader is not None:
+        begun["degrader"] = degrader_to_begin_with(request.start_degrader, options.degrader, seed)
+    return begun
+
+
+@contextmanager
+def _hooks(
+    request: JointRequest,
+    trainer: JointTrainer,
+    folder: RunFolder,
+    listener: TrainListener,
+    visits: UnpairedVisits,
+    record: dict[str, Any],
+    helpers: _Helpers,
+) -> Iterator[LoopHooks]:
+    """What happens beside the steps: all in the first process, nothing in others."""
+    if not trainer.world.is_first:
+        yield LoopHooks(validate=nothing, save=nothing, report=lambda _row: None, tick=nothing)
+        return
+    folder.prepare(trainer)
+    with Board(request.run / "tensorboard", listener.note, start=trainer.step) as board:
+        kind = ShownRun(phase="joint", card=partial(joint_card, folder.path.name, trainer.options))
+        show = RunShow(trainer, folder, board, listener, _sample_crops(visits, trainer.device), kind)
+        steps = request.options.schedule.steps
+        yield show.hooks(helpers.pairs, helpers.lpips, record, request.rhythm, steps=steps)
+
+
+def _sample_crops(visits: UnpairedVisits, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The same few crops every time: (lr_real, hr) in [0, 1]."""
+    few = [visits[number] for number in range(SAMPLE_ROWS)]
+    lr, hr = (torch.cat([getattr(visit, side).crops[:1] for visit in few]).to(device) for side in ("lr", "hr"))
+    return lr.float() / 255, hr.float() / 255
+
+
+def _record(
+    request: JointRequest,
+    judges: Judges,
+    saved: Mapping[str, Any] | None,
+    sets: tuple[PhotoSet, Sequence[PhotoSet]],
+    photos: Mapping[str, str],
+) -> dict[str, Any]:
+    """What is saved beside the state: which data and feature weights, and the scales measured at the start.
+
+    Raises TrainingError when a saved run used other judges or other photos, or was asked for something else.
+    """
+    if saved is not None:
+        refuse_other_judges(request.run, saved, judges)
+        _refuse_other_asking(request, saved)
+        refuse_other_photos(request.run, saved["photos"], photos)
+        return {name: saved[name] for name in RECORDED if name in saved}
+    lr_set, hr_sets = sets
+    return {
+        "track": request.track,
+        "data": {
+            "lr": request.lr.name,
+            "hr": None if request.hr is None else request.hr.name,
+            "target": str(request.target.kind),
+            "lr_photos": len(lr_set.photos),
+            "hr_photos": sum(len(one.photos) for one in hr_sets),
+        },
+        "photos": dict(photos),
+        **judges.record,
+        "scales": measured_scales(request.options, judges, _few_crops(request.options, hr_sets)),
+        "start_from": told(request.start_from),
+        "start_degrader": told(request.start_degrader),
+    }
+
+
+def _refuse_other_asking(request: JointRequest, saved: Mapping[str, Any]) -> None:
+    """Raises TrainingError for another track or target, or for weights that the run did not begin with."""
+    asked = {
+        "--track": (saved.get("track"), request.track),
+        "--target": (saved["data"].get("target"), str(request.target.kind)),
+    }
+    changed: dict[str, tuple[Any, Any]] = {name: values for name, values in asked.items() if values[0] != values[1]}
+    changed |= other_beginnings(saved, {"--start-from": request.start_from, "--start-degrader": request.start_degrader})
+    refuse_other_asking(request.run, changed)
+
+
+def _target_list(request: JointRequest, hr_sets: Sequence[PhotoSet]) -> str:
+    folder = request.lr if request.hr is None else request.hr
+    own = [path for part in hr_sets for path in part.photos if path.is_relative_to(folder)]
+    return photo_list(folder, own)
+
+
+def _few_crops(options: JointOptions, hr_sets: Sequence[PhotoSet]) -> list[Tensor]:
+    few = UnpairedVisits(lr=hr_sets[0], hr=hr_sets, stream=options.stream)
+    return [few[visit].hr.crops[:1].float() / 255 for visit in range(MEASURED_PHOTOS)]
+
+
+def _validation_pairs(request: JointRequest) -> list[PhotoPair]:
+    if request.val_lr is None or request.val_hr is None:
+        return []
+    return match_pairs(request.val_lr, request.val_hr, scale=request.options.sr_net.scale)

@@ -1,0 +1,134 @@
+"""The pairs of a paired run: from folders to a stream of crops, with a record of what they are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from ddnsr_cli.commands.train.image_warnings import Teller
+from ddnsr_cli.commands.train.initialization import told
+from ddnsr_cli.commands.train.run_folder import photo_list
+from ddnsr_cli.data.crop_mixture import MixedVisits
+from ddnsr_cli.data.crop_stream import CropVisits, PairVisits, ReadyPairs, StreamConfig, least_photo_px
+from ddnsr_cli.data.degraded_pairs import DegradedPairs
+from ddnsr_cli.data.images import list_photos
+from ddnsr_cli.data.pairs import match_pairs
+from ddnsr_cli.data.targets import PhotoSet, usable_part
+from ddnsr_cli.errors import DataError
+from ddnsr_cli.nets.degrader import Degrader
+from ddnsr_cli.training.paired_options import PairedOptions, PairSource, SourceKind
+from ddnsr_cli.weights.checkpoint import load_degrader
+
+LEAST_PHOTOS = 2  # a batch is not to be of one photo alone
+SOURCE_KEY = 7  # sources of the same photos are not to show the same crops
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourcePaths:
+    """Where a source of pairs lies."""
+
+    hr: Path
+    """Folder of clean HR photos."""
+
+    lr: Path | None = None
+    """Folder of their ready LR partners, the same names; or of the noisy photos that a degrader takes noise from."""
+
+    degrader: Path | None = None
+    """Weights of a degrader."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairsInUse:
+    """What a run learns from."""
+
+    visits: CropVisits
+    digests: dict[str, str] = field(default_factory=dict)
+    """Of the photos of each source and side, as `hr` and `lr`, `hr_2` and `lr_2`, ...; empty for a side made on the
+    way."""
+
+    record: list[dict[str, object]] = field(default_factory=list)
+    """What the sources are, for the card."""
+
+
+class LearnedDegradation:
+    """A degrader as the function that `DegradedPairs` calls, in whichever process that is."""
+
+    def __init__(self, weights: Path) -> None:
+        """Raises WeightsError for a file of no use."""
+        self.net: Degrader = load_degrader(weights)[0].float()
+
+    def __call__(self, hr: Tensor, lr_real: Tensor) -> Tensor:
+        """See `Degrade`."""
+        lr: Tensor = self.net(hr, lr_real)
+        return lr
+
+
+def open_pairs(options: PairedOptions, paths: Sequence[SourcePaths], teller: Teller) -> PairsInUse:
+    """The stream of all sources. Photos that cannot be used are told and left out.
+
+    Raises DataError when fewer than two are left in a source, WeightsError for a degrader of no use.
+    """
+    visits: list[CropVisits] = []
+    digests: dict[str, str] = {}
+    record: list[dict[str, object]] = []
+    for number, (source, path) in enumerate(zip(options.sources, paths, strict=True), 1):
+        stream = _stream_of(options.stream, number)
+        opened, hr, lr = _open(source, path, stream, options.network.scale, teller)
+        visits.append(opened)
+        mark = f"_{number}" if number > 1 else ""
+        digests |= {f"hr{mark}": photo_list(path.hr, hr), f"lr{mark}": photo_list(path.lr, lr) if path.lr else ""}
+        record.append(_told(source, path, len(hr)))
+    return PairsInUse(visits=_joined(visits, options), digests=digests, record=record)
+
+
+def _stream_of(stream: StreamConfig, number: int) -> StreamConfig:
+    """The stream of a source, counted from 1, with a seed of its own; the first has that of the run."""
+    seeds = np.random.SeedSequence([stream.seed, SOURCE_KEY, number]).generate_state(1)
+    return stream if number == 1 else replace(stream, seed=int(seeds[0]))
+
+
+def _joined(visits: Sequence[CropVisits], options: PairedOptions) -> CropVisits:
+    return visits[0] if len(visits) == 1 else MixedVisits(visits, options.shares)
+
+
+def _open(
+    source: PairSource, paths: SourcePaths, stream: StreamConfig, scale: int, teller: Teller
+) -> tuple[CropVisits, list[Path], list[Path]]:
+    """(visits, HR photos, LR photos) of a source."""
+    if source.kind is SourceKind.READY and paths.lr is not None:
+        pairs = match_pairs(paths.lr, paths.hr, scale=scale)
+        usable = set(_usable([pair.hr for pair in pairs], stream.crop_px, teller))
+        pairs = [pair for pair in pairs if pair.hr in usable]
+        return ReadyPairs(pairs, stream, scale), [pair.hr for pair in pairs], [pair.lr for pair in pairs]
+    if source.kind is SourceKind.LEARNED and paths.lr is not None and paths.degrader is not None:
+        hr = _usable(list_photos(paths.hr), stream.crop_px, teller)
+        lr = _usable(list_photos(paths.lr), stream.crop_px // scale, teller)
+        return DegradedPairs(hr, lr, stream, scale=scale, degrade=LearnedDegradation(paths.degrader)), hr, lr
+    assert source.degradation is not None
+    hr = _usable(list_photos(paths.hr), least_photo_px(stream, scale), teller)
+    return PairVisits(hr, stream, source.degradation), hr, []
+
+
+def _usable(photos: Sequence[Path], least_px: int, teller: Teller) -> list[Path]:
+    """The photos whose shorter side has `least_px` pixels. Raises DataError for fewer than two."""
+    part, refused = usable_part(PhotoSet(photos=tuple(photos)), crop_px=least_px)
+    teller.refusals(refused)
+    if len(part.photos) < LEAST_PHOTOS:
+        raise DataError(
+            f"Of {len(photos)} photos {len(part.photos)} can be used, with {least_px} pixels or more a side; at least "
+            f"{LEAST_PHOTOS} are needed."
+        )
+    return list(part.photos)
+
+
+def _told(source: PairSource, paths: SourcePaths, photos: int) -> dict[str, object]:
+    return {
+        "kind": str(source.kind),
+        "share": source.share,
+        "hr": paths.hr.name,
+        "lr": paths.lr.name if paths.lr else None,
+        "degrader": told(paths.degrader),
+        "photos": photos,
+    }

@@ -1,0 +1,243 @@
+"""`ddnsr train --paired` and `--pretrain`: the reconstruction network alone, on LR images with known HR partners."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ddnsr_cli.commands.train.callbacks import RunShow, ShownRun, nothing
+from ddnsr_cli.commands.train.feature_extractors import (
+    JudgeFiles,
+    Judges,
+    eyes_of,
+    load_judges,
+    measured_scales,
+    refuse_other_judges,
+)
+from ddnsr_cli.commands.train.image_warnings import MOST_FINDINGS, Teller, examine
+from ddnsr_cli.commands.train.initialization import other_beginnings, sr_net_to_begin_with, told
+from ddnsr_cli.commands.train.pair_sources import PairsInUse, SourcePaths, open_pairs
+from ddnsr_cli.commands.train.run import SILENT, Trained, TrainListener, drive, validation_lpips
+from ddnsr_cli.commands.train.run_folder import RunFolder, alone_in, refuse_other_asking, refuse_other_photos
+from ddnsr_cli.config import options_from_json
+from ddnsr_cli.data.crop_stream import CropVisits, batches
+from ddnsr_cli.data.pairs import PhotoPair, match_pairs
+from ddnsr_cli.inference.device import choose_device
+from ddnsr_cli.nets.lpips import LPIPS
+from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
+from ddnsr_cli.reports.model_card import paired_card
+from ddnsr_cli.training.distributed import AgreedStop, World, own_device
+from ddnsr_cli.training.interrupts import StopAsked, StopRequest
+from ddnsr_cli.training.loop import LoopHooks, Rhythm
+from ddnsr_cli.training.options import LITE
+from ddnsr_cli.training.paired import ALONE, PairedTrainer
+from ddnsr_cli.training.paired_options import PairedOptions, SourceKind
+from ddnsr_cli.training.tensorboard_logger import Board
+from ddnsr_cli.training.train_state import load_numbers
+from ddnsr_cli.weights.checkpoint import load_rrdb_net
+
+FREE_TO_CHANGE = ("schedule.", "stream.workers", "clip_norm", "discriminator_rate")
+"""Options that a resumed run may change: they decide how on, not what is learned from."""
+
+RECORDED = ("data", "photos", "vgg", "perceptual_lpips", "scales", "start_from", "latest", "best")
+"""What a save keeps beside the state; scores, the latest and the best, as validation goes on."""
+
+MEASURED_PHOTOS = 8  # crops on which the features' scales are measured
+SAMPLE_ROWS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedRequest:
+    """What a paired run needs."""
+
+    sources: tuple[SourcePaths, ...]
+    """Where each of the options' sources lies."""
+
+    run: Path
+    """Folder of the run; made when missing, resumed when it holds a state."""
+
+    options: PairedOptions = field(default_factory=PairedOptions)
+    rhythm: Rhythm = field(default_factory=Rhythm)
+
+    start_from: Path | None = None
+    """Weights that the network begins with, of its sizes or smaller."""
+
+    judges: JudgeFiles = field(default_factory=lambda: JudgeFiles(vgg=None, lpips=None))
+    """Weights of the network behind the perceptual loss."""
+
+    lpips: Path | None = None
+    """LPIPS weights (AlexNet) for validation; None: validation goes without."""
+
+    val_lr: Path | None = None
+    """Folder of LR photos to validate on; with `val_hr`."""
+
+    val_hr: Path | None = None
+    """Their HR partners, the same names."""
+
+    device: str = "auto"
+    """As `choose_device` takes."""
+
+
+def train_paired(request: PairedRequest, listener: TrainListener, stop: StopRequest, world: World = ALONE) -> Trained:
+    """Train until the steps are done or a stop is asked for.
+
+    world: the processes that train together; the first one writes and talks, the listener of others is not called.
+    Raises WeightsError or HubError when a feature network is not to be had, DataError for folders of no use,
+    TrainingError when the run cannot go on or another process is at it, DeviceError; StopAsked when the stop comes
+    while photos are looked at.
+    """
+    with alone_in(request.run) if world.is_first else nullcontext():
+        return _train(request, listener if world.is_first else SILENT, stop, world)
+
+
+def check_paired(
+    request: PairedRequest, teller: Teller, listener: TrainListener, on_summary: Callable[[str], None]
+) -> None:
+    """What `--check` does: every finding is told, and a line a folder. Raises DataError where a run would, after."""
+    options = request.options
+    for folders in folders_to_examine(request):
+        scale = options.network.scale
+        report = examine(folders, options.stream, scale=scale, teller=teller, on_photo=listener.photo)
+        for line in report.summary():
+            on_summary(line)
+    open_pairs(options, request.sources, teller)
+
+
+def plain_network(run: Path, start_from: Path | None) -> RRDBConfig:
+    """Sizes of the network where none are asked for: those of the run's last save, else of the weights to begin with,
+    else the lite ones. Raises WeightsError or TrainingError for a file of no use.
+    """
+    state = RunFolder(run).state
+    saved = load_numbers(state).get("options", {}).get("network") if state.exists() else None
+    if saved is not None:
+        return options_from_json(RRDBConfig, saved)
+    return load_rrdb_net(start_from)[0].config if start_from is not None else LITE
+
+
+def _train(request: PairedRequest, listener: TrainListener, stop: StopRequest, world: World) -> Trained:
+    options, device = request.options, own_device(world, choose_device(request.device))
+    folder = RunFolder(request.run)
+    saved = folder.numbers(options, free_to_change=FREE_TO_CHANGE)
+    judges = load_judges(options, request.judges, listener.download)
+    lpips = validation_lpips(request.lpips, device)
+    validation = _validation_pairs(request)
+    begun = _network_to_begin_with(request) if saved is None else None
+    teller = Teller(listener.note)
+    if saved is None and world.is_first:  # a run that goes on was looked at when it began
+        _look_at_photos(request, teller, listener, stop if world.size == 1 else None)
+    pairs = open_pairs(options, request.sources, teller)
+    record = _record(request, judges, saved, pairs)
+    trainer = PairedTrainer(options, eyes_of(options, judges, record["scales"], device), device, world)
+    if folder.resume(trainer, free_to_change=FREE_TO_CHANGE) is not None:
+        listener.note(f"resumed {request.run} at step {trainer.step}")
+    elif begun is not None:
+        trainer.start_from(begun)
+    world.wait()
+    with _hooks(request, trainer, folder, listener, pairs.visits, record, (validation, lpips)) as hooks:
+        drive(
+            trainer,
+            folder,
+            lambda step: batches(pairs.visits, start=step, on_refused=teller.replacement),
+            steps=options.schedule.steps,
+            rhythm=request.rhythm,
+            hooks=hooks,
+            stop=AgreedStop(stop, world, device),
+            note=listener.note,
+        )
+    whole = trainer.step >= options.schedule.steps
+    return Trained(weights=folder.weights, replaced=teller.replaced if whole else ())
+
+
+def _look_at_photos(request: PairedRequest, teller: Teller, listener: TrainListener, stop: StopRequest | None) -> None:
+    """The data doctor's findings in each folder of clean photos. stop: ends it, where this process is the only one."""
+
+    def looked(done: int, total: int) -> None:
+        listener.photo(done, total)
+        if stop:
+            raise StopAsked(stop.exit_code)
+
+    for folders in folders_to_examine(request):
+        examine(
+            folders,
+            request.options.stream,
+            scale=request.options.network.scale,
+            teller=teller,
+            on_photo=looked,
+            most=MOST_FINDINGS,
+        )
+
+
+def folders_to_examine(request: PairedRequest) -> list[tuple[Path, Path | None]]:
+    """(hr, noisy lr or None), each once. Ready LR partners repeat their HR images: the pairs are what is looked at."""
+    found = [
+        (paths.hr, paths.lr if source.kind is SourceKind.LEARNED else None)
+        for source, paths in zip(request.options.sources, request.sources, strict=True)
+    ]
+    return list(dict.fromkeys(found))
+
+
+@contextmanager
+def _hooks(
+    request: PairedRequest,
+    trainer: PairedTrainer,
+    folder: RunFolder,
+    listener: TrainListener,
+    visits: CropVisits,
+    record: dict[str, Any],
+    validation: tuple[list[PhotoPair], LPIPS | None],
+) -> Iterator[LoopHooks]:
+    """What happens beside the steps: all in the first process, nothing in others."""
+    if not trainer.world.is_first:
+        yield LoopHooks(validate=nothing, save=nothing, report=lambda _row: None, tick=nothing)
+        return
+    folder.prepare(trainer)
+    kind = ShownRun(phase="paired", card=partial(paired_card, folder.path.name, trainer.options))
+    with Board(request.run / "tensorboard", listener.note, start=trainer.step) as board:
+        show = RunShow(trainer, folder, board, listener, _sample_crops(visits, trainer.device), kind)
+        yield show.hooks(*validation, record, request.rhythm, steps=request.options.schedule.steps)
+
+
+def _sample_crops(visits: CropVisits, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The same few crops every time: (lr, hr) in [0, 1]."""
+    few = [visits[number].crops for number in range(SAMPLE_ROWS)]
+    lr, hr = (torch.cat([crops[side][:1] for crops in few]).to(device) for side in (0, 1))
+    return lr.float() / 255, hr.float() / 255
+
+
+def _record(
+    request: PairedRequest, judges: Judges, saved: Mapping[str, Any] | None, pairs: PairsInUse
+) -> dict[str, Any]:
+    """What is saved beside the state: which data and feature weights, and the scales measured at the start.
+
+    Raises TrainingError when a saved run used other judges or other photos, or began with other weights.
+    """
+    if saved is not None:
+        refuse_other_judges(request.run, saved, judges)
+        refuse_other_photos(request.run, saved["photos"], pairs.digests)
+        refuse_other_asking(request.run, other_beginnings(saved, {"--start-from": request.start_from}))
+        return {name: saved[name] for name in RECORDED if name in saved}
+    crops = [pairs.visits[visit].crops[1][:1].float() / 255 for visit in range(MEASURED_PHOTOS if judges.vgg else 0)]
+    return {
+        "data": {"sources": pairs.record},
+        "photos": pairs.digests,
+        **judges.record,
+        "scales": measured_scales(request.options, judges, crops),
+        "start_from": told(request.start_from),
+    }
+
+
+def _network_to_begin_with(request: PairedRequest) -> RRDBNet | None:
+    if request.start_from is None:
+        return None
+    return sr_net_to_begin_with(request.start_from, request.options.network, request.options.stream.seed)
+
+
+def _validation_pairs(request: PairedRequest) -> list[PhotoPair]:
+    if request.val_lr is None or request.val_hr is None:
+        return []
+    return match_pairs(request.val_lr, request.val_hr, scale=request.options.network.scale)

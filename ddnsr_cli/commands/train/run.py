@@ -1,0 +1,173 @@
+"""What every training workflow shares: what it tells, how it goes on after trouble, and validation."""
+
+import json
+import platform
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ddnsr_cli import __version__
+from ddnsr_cli.commands.train.run_folder import Resumable, RunFolder
+from ddnsr_cli.config import options_to_json
+from ddnsr_cli.data.images import decode_rgb
+from ddnsr_cli.data.pairs import PhotoPair
+from ddnsr_cli.errors import DataError, NotFiniteError
+from ddnsr_cli.metrics.fidelity import Distance, compare
+from ddnsr_cli.nets.lpips import LPIPS
+from ddnsr_cli.training.loop import LoopHooks, Rhythm, StepReport, Stop, Trainer, run_loop
+from ddnsr_cli.training.train_state import load_snapshot
+from ddnsr_cli.weights.feature_weights import load_lpips
+
+MOST_ROLLBACKS = 3
+MOST_NAMED = 3  # of the photos that were replaced
+CROP_PX = 4  # border that validation ignores, HR pixels: the scale, as papers do
+
+SCORE_NAMES = {"psnr": "psnr_db", "ssim": "ssim", "lpips": "lpips"}
+"""What the log of a run calls the figures of `compare`."""
+
+Batches = Generator[tuple[Tensor, Tensor], None, None]
+
+
+class RunTrainer(Trainer, Resumable, Protocol):
+    """A trainer that runs can drive, save and slow down."""
+
+    rate_factor: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainListener:
+    """Whom the run tells. Each is called from the training thread and must be quick."""
+
+    note: Callable[[str], None]
+    """One sentence for the user."""
+
+    photo: Callable[[int, int], None]
+    """(photos looked at, photos in all), before the first step."""
+
+    tick: Callable[[int, int], None]
+    """(steps done, steps in all), after every step."""
+
+    report: Callable[[StepReport], None]
+    """The mean figures since the last report."""
+
+    scores: Callable[[int, dict[str, float]], None]
+    """(steps done, score by name) after a validation."""
+
+    download: Callable[[int, int], None]
+    """(bytes done, bytes in all) of feature weights."""
+
+
+SILENT = TrainListener(
+    note=lambda _text: None,
+    photo=lambda _done, _total: None,
+    tick=lambda _done, _total: None,
+    report=lambda _row: None,
+    scores=lambda _step, _scores: None,
+    download=lambda _done, _total: None,
+)
+"""For processes other than the first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a run leaves."""
+
+    weights: Path
+    """The exported ones, `sr.safetensors`."""
+
+    replaced: tuple[Path, ...] = ()
+    """Photos that could not be used when their turn came; none when the run was stopped before its last step."""
+
+
+def refuse_replaced(trained: Trained) -> None:
+    """Raises DataError when photos had to be replaced: the run is whole, but learned from fewer than it was given."""
+    if not (count := len(trained.replaced)):
+        return
+    named = ", ".join(map(str, trained.replaced[:MOST_NAMED]))
+    more = f" and {count - MOST_NAMED} more" if count > MOST_NAMED else ""
+    photos, them = ("photo", "it") if count == 1 else ("photos", "them")
+    raise DataError(
+        f"{count} {photos} could not be read or used, and others came instead: {named}{more}. The run itself is "
+        f"whole. To go on with it replace {them}; for a new run replace or remove {them}."
+    )
+
+
+def drive(
+    trainer: RunTrainer,
+    folder: RunFolder,
+    batches_from: Callable[[int], Batches],
+    *,
+    steps: int,
+    rhythm: Rhythm,
+    hooks: LoopHooks,
+    stop: Stop,
+    note: Callable[[str], None],
+) -> None:
+    """Run the loop to its end. A value that is not finite takes the run back to its last save, at half the rate.
+
+    batches_from: the stream from a step on. Raises NotFiniteError when it happens a fourth time, or before a save.
+    """
+    for rollback in range(MOST_ROLLBACKS + 1):
+        try:
+            with closing(batches_from(trainer.step)) as batches:
+                run_loop(trainer, batches, steps=steps, rhythm=rhythm, hooks=hooks, stop=stop)
+        except NotFiniteError as error:
+            if rollback == MOST_ROLLBACKS or not folder.state.exists():
+                raise
+            factor = trainer.rate_factor / 2
+            trainer.restore(load_snapshot(folder.state))  # of this run: no options to compare
+            trainer.rate_factor = factor
+            note(f"{error} Back to step {trainer.step}, with {factor:g} times the rate.")
+        else:
+            return
+
+
+def export_metadata(trainer: RunTrainer, phase: str, told: Mapping[str, Any]) -> dict[str, str]:
+    """What exported weights say of where they come from. phase: kind of training; told: data and whatever else."""
+    versions = {"ddnsr": __version__, "python": platform.python_version(), "torch": torch.__version__}
+    return {
+        "training": json.dumps({"phase": phase, "step": trainer.step, **told}, sort_keys=True),
+        "options": json.dumps(options_to_json(trainer.options), sort_keys=True),
+        "versions": json.dumps(versions),
+    }
+
+
+@torch.inference_mode()
+def validation_scores(
+    net: nn.Module, pairs: Sequence[PhotoPair], device: torch.device, *, lpips: Distance | None = None
+) -> dict[str, float]:
+    """Mean PSNR in dB and SSIM over RGB, and LPIPS where given; 4 HR pixels of border ignored, results in whole levels.
+
+    device: of the network and of `lpips`.
+    """
+    rows: dict[str, list[float]] = {}
+    for pair in pairs:
+        sr = whole_levels(net(photo_tensor(pair.lr).to(device)).float())
+        scores = compare(sr, photo_tensor(pair.hr).to(device), crop_px=CROP_PX, lpips=lpips)
+        for name, value in scores.items():
+            rows.setdefault(SCORE_NAMES[name], []).append(value.item())
+    return {name: float(np.mean(values)) for name, values in rows.items()}
+
+
+def validation_lpips(weights: Path | None, device: torch.device) -> LPIPS | None:
+    """LPIPS on AlexNet on the device; None when no weights are given. Raises WeightsError for a file of no use."""
+    if weights is None:
+        return None
+    read = load_lpips("alex", weights)
+    return LPIPS("alex", read.state, source=read.source).to(device)
+
+
+def whole_levels(sr: Tensor) -> Tensor:
+    """Clamped to [0, 1] and rounded to multiples of 1/255, as a file would hold it."""
+    return sr.clamp(0, 1).mul(255).round() / 255
+
+
+def photo_tensor(path: Path) -> Tensor:
+    """A photo as (1, 3, H, W) in [0, 1]. Raises ImageReadError."""
+    return torch.from_numpy(decode_rgb(path)).permute(2, 0, 1)[None].float() / 255

@@ -1,0 +1,1 @@
+"""What `ddnsr upscale` does: from image files to larger image files."""

@@ -1,0 +1,223 @@
+"""Which images there are to do, what their results are called, and which results are finished already."""
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any, Literal
+
+from ddnsr_cli import __version__
+from ddnsr_cli.commands.upscale.options import UpscaleOptions
+from ddnsr_cli.config import changed_options
+from ddnsr_cli.errors import ConfigError, ImageReadError, ImageWriteError
+from ddnsr_cli.files import is_folder, is_there, sha256_of
+from ddnsr_cli.io.discovery import Found, OutputNames, find_images
+from ddnsr_cli.io.formats import format_of, shown
+from ddnsr_cli.io.provenance import add_stamp, read_stamp
+
+RECIPE = 1
+"""Raised when the same model and settings begin to give visibly other results."""
+
+SHEET_SUFFIX = ".compare.png"
+LOSSY = ("JPEG", "WebP", "AVIF")
+
+Kind = Literal["result", "sheet"]
+
+Settings = Mapping[str, Any]
+"""Model and settings that a result depends on, as JSON has them; see `settings_of`."""
+
+BESIDE_SUFFIX = "_x4"  # only when a result lies beside its source: in a folder of its own it keeps the name
+MOST_NAMES = 20  # in one message
+
+
+class State(Enum):
+    """What is at the place of a result."""
+
+    ABSENT = auto()
+    FINISHED = auto()
+
+    OUTDATED = auto()
+    """A result of ours, untouched since, but of another input, model or settings."""
+
+    FOREIGN = auto()
+    """Not one of ours, or changed since it was made."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """An input file as it was when it was read."""
+
+    bytes: int
+    sha256: str
+
+
+def source_of(path: Path) -> Source:
+    """Raises OSError as the file system does."""
+    return Source(bytes=path.stat().st_size, sha256=sha256_of(path))
+
+
+def settings_of(options: UpscaleOptions, model_sha256: str, target: Path) -> Settings:
+    """Everything that a result depends on but its input. Device, number format and tiles make no visible difference."""
+    look = asdict(options.look)
+    if not options.look.grain:
+        del look["seed"]
+    settings: dict[str, Any] = {
+        "recipe": RECIPE,
+        "model": model_sha256,
+        "tta": options.tta,
+        "size": {name: value for name, value in asdict(options.size).items() if value is not None},
+        "look": look,
+    }
+    if format_of(target) in LOSSY:
+        settings["quality"] = options.write.quality
+    return settings
+
+
+def sheet_of(target: Path) -> Path:
+    """Where the sheet of a result lies."""
+    return target.with_name(target.stem + SHEET_SUFFIX)
+
+
+def is_sheet(path: Path) -> bool:
+    """Whether a file is a sheet of ours, which is no picture to enlarge."""
+    return path.name.endswith(SHEET_SUFFIX) and (_note(path) or {}).get("kind") == "sheet"
+
+
+def mark_result(path: Path, source: Source, settings: Settings) -> None:
+    """Write into a result what it was made from and by. Raises OSError as the file system does."""
+    add_stamp(path, lambda size: _as_note("result", source, settings, size))
+
+
+def mark_sheet(path: Path, source: Source, settings: Settings) -> None:
+    """The same for its sheet."""
+    add_stamp(path, lambda size: _as_note("sheet", source, settings, size))
+
+
+def state_of(source: Path, target: Path, settings: Settings, *, kind: Kind = "result") -> tuple[State, str]:
+    """What is at `target`, where a result or a sheet is to be; and if it is OUTDATED, why, in a few words."""
+    if not is_there(target):
+        return State.ABSENT, ""
+    note = _note(target)
+    if note is None or note.get("kind") != kind:
+        return State.FOREIGN, ""
+    changed = changed_options(note["made"], settings)
+    if "model" in changed:
+        return State.OUTDATED, "by another model"
+    if changed:
+        listed = ", ".join(f"{name.rpartition('.')[2]} {_word(was)}" for name, (was, _) in changed.items())
+        return State.OUTDATED, f"with other settings ({listed})"
+    if not _is_same_source(note["input"], source, target):
+        return State.OUTDATED, "from another input, or before it was changed"
+    return State.FINISHED, ""
+
+
+def _as_note(kind: Kind, source: Source, settings: Settings, size: int) -> bytes:
+    note = {
+        "program": f"ddnsr {__version__}",
+        "kind": kind,
+        "input": asdict(source),
+        "made": settings,
+    }
+    # padded: its length must not depend on the size, which counts the note itself
+    return f'{{"bytes": {size:15}, {json.dumps(note)[1:]}'.encode()
+
+
+def _note(path: Path) -> dict[str, Any] | None:
+    """What a file tells of itself; None where that is nothing, or not true of it any more."""
+    try:
+        raw = read_stamp(path)
+        size = path.stat().st_size
+        note = json.loads(raw) if raw else None
+    except (OSError, ValueError):
+        return None
+    if not isinstance(note, dict) or note.get("bytes") != size:
+        return None
+    whole = isinstance(note.get("made"), dict) and isinstance(note.get("input"), dict)
+    return note if whole else None
+
+
+def _is_same_source(told: Mapping[str, Any], source: Path, target: Path) -> bool:
+    """Whether an input is what it was: of the same size, and untouched since the result was made or of the same hash.
+
+    Not to be touched means neither written nor put in place: a rename keeps the time of writing, not that of change.
+    """
+    try:
+        status = source.stat()
+        if status.st_size != told.get("bytes"):
+            return False
+        touched = max(status.st_mtime_ns, status.st_ctime_ns)
+        return touched < target.stat().st_mtime_ns or sha256_of(source) == told.get("sha256")
+    except OSError:
+        return False
+
+
+def _word(value: object) -> str:
+    if value is None:
+        return "not set"
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One picture to do."""
+
+    source: Path
+    target: Path
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the result would take the place of the picture that it is made from."""
+        return is_there(self.target) and is_there(self.source) and self.target.samefile(self.source)
+
+
+def is_single(inputs: Sequence[Path]) -> bool:
+    """Whether one file was named, which raises its own error and may be given an output name."""
+    return len(inputs) == 1 and not is_folder(inputs[0])
+
+
+def single_job(source: Path, output: Path | None, options: UpscaleOptions) -> Job:
+    """The job of the only picture; -o names the file when it has an extension and is no folder, else the folder.
+
+    Raises ImageReadError where the picture does not exist, ConfigError where the format is asked for in two ways.
+    """
+    (found,) = find_images([source])
+    if output is None or not output.suffix or is_folder(output):
+        return Job(source=found.source, target=_names(output, options).target(found))
+    if options.format is not None and format_of(output) != format_of(Path(f"x.{options.format}")):
+        raise ConfigError(f"-o {shown(output)} and --format {options.format} disagree. Drop one of them.")
+    return Job(source=found.source, target=output)
+
+
+def folder_jobs(inputs: Sequence[Path], output: Path | None, options: UpscaleOptions) -> Iterator[Job]:
+    """The jobs of several pictures or of folders, found while they are asked for; at least one.
+
+    Raises ImageReadError, at once, where an input does not exist or holds no picture at all, ImageWriteError where
+    the output names a file.
+    """
+    if output is not None and not is_folder(output) and (is_there(output) or format_of(output)):
+        raise ImageWriteError(
+            f"{shown(output)} names a file, and there may be several pictures. Give a folder with -o."
+        )
+    names = _names(output, options)
+    pictures = (one for one in find_images(inputs, results=names) if not is_sheet(one.source))
+    first: Found | None = next(pictures, None)
+    if first is None:
+        raise ImageReadError(f"{listed(inputs)}: no picture is in there. Name a picture, or a folder that holds some.")
+    return (Job(source=one.source, target=names.target(one)) for one in itertools.chain([first], pictures))
+
+
+def listed(paths: Sequence[Path]) -> str:
+    """Names for one line of a message, not too many."""
+    more = f" and {len(paths) - MOST_NAMES} more" if len(paths) > MOST_NAMES else ""
+    return ", ".join(shown(path) for path in paths[:MOST_NAMES]) + more
+
+
+def _names(output: Path | None, options: UpscaleOptions) -> OutputNames:
+    default = "" if output is not None else BESIDE_SUFFIX
+    return OutputNames(
+        folder=output,
+        suffix=default if options.suffix is None else options.suffix,
+        extension=options.format or "png",
+    )

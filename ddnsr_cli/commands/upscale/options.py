@@ -1,0 +1,217 @@
+"""What to do with every image, whom the work tells, and what happens in a run: events, and how each looks as JSON."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from ddnsr_cli.errors import ConfigError, DdnsrError
+from ddnsr_cli.inference.device import DtypeName
+from ddnsr_cli.inference.tiling import TileConfig
+from ddnsr_cli.io.image import MAX_PIXELS
+from ddnsr_cli.io.write import WriteOptions
+from ddnsr_cli.processing.resize import OutputSize
+
+MOST_GRAIN = 4.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookOptions:
+    """How a result looks beyond what the network does."""
+
+    color_fix: bool = True
+    """Let the low frequencies of the result follow the input's colours."""
+
+    strength: float = 1.0
+    """Share of the network in the result, 0 to 1; the rest is the plain bicubic enlargement of the input."""
+
+    grain: float = 0.0
+    """Grain laid over the result, in times of the input's noise; 0: none."""
+
+    seed: int = 0
+    """Of the grain."""
+
+    to_srgb: bool = False
+    """Convert the input's colours to sRGB by its profile."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.strength <= 1:
+            raise ConfigError(f"strength must be 0 (plain enlargement) to 1 (the network), got {self.strength}.")
+        if not 0 <= self.grain <= MOST_GRAIN:
+            raise ConfigError(f"grain must be 0 (none) to {MOST_GRAIN:g} (times the noise), got {self.grain}.")
+        if self.seed < 0:
+            raise ConfigError(f"seed must be at least 0, got {self.seed}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpscaleOptions:
+    """What to do with every picture."""
+
+    model: str | None = None
+    """As `find_weights` takes; None: the bundled default."""
+
+    device: str = "auto"
+    dtype: DtypeName = "auto"
+    tiles: TileConfig = field(default_factory=TileConfig)
+
+    tta: bool = False
+    """Average the results of the eight flips and turns: eight times slower, a little better."""
+
+    look: LookOptions = field(default_factory=LookOptions)
+    size: OutputSize = field(default_factory=OutputSize)
+    write: WriteOptions = field(default_factory=WriteOptions)
+
+    format: str | None = None
+    """Extension of the results without a dot; None: that of the output file, else png."""
+
+    suffix: str | None = None
+    """Put after the stem of each result; None: `_x4` beside the source, nothing elsewhere."""
+
+    overwrite: bool = False
+    """Make results anew that are finished, and replace files that are none of ours."""
+
+    compare: bool = False
+    """Write a sheet of parts before and after beside each result."""
+
+    dry_run: bool = False
+    """Write nothing, tell what would be written."""
+
+    fail_fast: bool = False
+    """End with the first picture of several that fails."""
+
+    max_pixels: int = MAX_PIXELS
+    """Largest input, pixels."""
+
+    offline: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpscaleListener:
+    """Whom the work tells."""
+
+    image: Callable[[str], None]
+    """A picture begins."""
+
+    tile: Callable[[int, int], None]
+    """(tiles done, tiles in all) of the picture."""
+
+    note: Callable[[str], None]
+    """One sentence for the user."""
+
+    detail: Callable[[str], None]
+    """One sentence for the curious."""
+
+    failed: Callable[[DdnsrError], None]
+    """One picture of several could not be done."""
+
+    download: Callable[[int, int], None]
+    """(bytes done, bytes in all) of the weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """Work on a picture begins."""
+
+    input: Path
+    output: Path
+
+    anew: str | None
+    """How the result that is there was made, which is not as asked for now; None: there is none, or --overwrite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """A result is finished and on the disk."""
+
+    input: Path
+    output: Path
+
+    width: int
+    height: int
+    """Of the result, pixels."""
+
+    seconds: float
+
+    consistency_db: float | None
+    """How near the result, shrunk, is to the input; None: equal."""
+
+    drift_levels: float | None
+    """By how much the network changed the colours of squares of 8 x 8 pixels; None: it was not asked, or the picture
+    is smaller than that."""
+
+    sheet: Path | None
+    """The sheet of parts before and after."""
+
+    notes: tuple[str, ...]
+    """What the user was told about this picture."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """What would be written; of a dry run, which starts nothing."""
+
+    input: Path
+    output: Path
+
+    anew: str | None
+    """As in `Started`."""
+
+    width: int
+    height: int
+    tiles: int
+
+    seconds: float
+    memory_bytes: int
+    """Both estimated, from one tile."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skipped:
+    """The result was there already, made from this input by this model and these settings."""
+
+    input: Path
+    output: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """A picture could not be done."""
+
+    input: Path
+    output: Path
+    error: str
+    exit_code: int
+    """That of the program, were it the only picture."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """The end of a run."""
+
+    written: int
+    planned: int
+    skipped: int
+    failed: int
+    seconds: float
+    model: str
+    model_sha256: str
+
+
+Event = Started | Written | Planned | Skipped | Failed | Summary
+
+
+def event_json(event: Event) -> dict[str, Any]:
+    """An event as what `json.dumps` takes: `event`, its name in small letters, and its fields.
+
+    Paths are text; a byte of a name that is none is kept as a lone surrogate, as `os.fsdecode` has it.
+    """
+    values = {field.name: _plain(getattr(event, field.name)) for field in fields(event)}
+    return {"event": type(event).__name__.lower(), **values}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float):
+        return round(value, 3)
+    return list(value) if isinstance(value, tuple) else value

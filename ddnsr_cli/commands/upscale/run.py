@@ -1,0 +1,268 @@
+"""`ddnsr upscale`: from picture files to larger picture files."""
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypedDict
+
+from ddnsr_cli.commands.upscale.engine import Engine, TileCost, measure_tile, result_bytes, start_engine
+from ddnsr_cli.commands.upscale.jobs import (
+    Job,
+    Settings,
+    State,
+    folder_jobs,
+    is_single,
+    listed,
+    settings_of,
+    sheet_of,
+    single_job,
+    state_of,
+)
+from ddnsr_cli.commands.upscale.options import (
+    Event,
+    Failed,
+    LookOptions,
+    Planned,
+    Skipped,
+    Started,
+    Summary,
+    UpscaleListener,
+    UpscaleOptions,
+    Written,
+)
+from ddnsr_cli.commands.upscale.worker import Prepared, make, prepare
+from ddnsr_cli.errors import BatchError, DdnsrError, ImageWriteError, OutOfMemoryError, UnexpectedError
+from ddnsr_cli.files import is_disk_full, is_there
+from ddnsr_cli.inference.memory import free_host_bytes, is_out_of_memory
+from ddnsr_cli.io.formats import check_format, check_writable, shown
+
+__all__ = ["LookOptions", "UpscaleListener", "UpscaleOptions", "upscale_images"]
+
+CANVAS_SHARE = 0.8  # of free memory: what a result may take before we refuse to begin
+
+
+def upscale_images(
+    inputs: Sequence[Path], output: Path | None, options: UpscaleOptions, listener: UpscaleListener
+) -> Iterator[Event]:
+    """Up-scale files and folders one by one in the order found, and tell what happens. The last event is a Summary.
+
+    A single named file raises its own error. Of several pictures each failure is told to the listener and the rest
+    go on, unless `fail_fast` or the disk is full; at the end BatchError names them. Several pictures go on where an
+    earlier run was ended: what is finished is skipped, what was made otherwise is made anew, what is not ours is left
+    alone and fails.
+    """
+    single = is_single(inputs)
+    if single:
+        job = single_job(inputs[0], output, options)
+        _refuse_to_lose(job, options)
+        jobs: Iterable[Job] = [job]
+    else:
+        jobs = folder_jobs(inputs, output, options)
+    engine = start_engine(options, listener)
+    run = _Run(engine, options, listener, resumes=not single)
+    yield from _all(jobs, run, stop_at_first=single or options.fail_fast)
+
+
+def _all(jobs: Iterable[Job], run: "_Run", *, stop_at_first: bool) -> Iterator[Event]:
+    failed: list[Path] = []
+    worst: type[DdnsrError] = BatchError
+    for job in jobs:
+        try:
+            for event in run.work(job):
+                run.counts[type(event)] += 1
+                yield event
+        except Exception as error:  # noqa: BLE001  # a bug that one picture meets does not stop the others either
+            failure = _failure(job, error)
+            run.counts[Failed] += 1
+            failed.append(job.source)
+            yield Failed(
+                input=job.source, output=job.target, error=" ".join(str(failure).split()), exit_code=failure.exit_code
+            )
+            if stop_at_first or is_disk_full(failure):  # hours of work would come to nothing
+                yield run.summary()
+                raise failure from failure.__cause__
+            run.listener.failed(failure)
+            if isinstance(failure, UnexpectedError):
+                worst = UnexpectedError
+    run.tell_end()
+    yield run.summary()
+    if failed:
+        raise worst(f"{len(failed)} of {run.pictures} pictures failed: {listed(failed)}.")
+
+
+def _failure(job: Job, error: Exception) -> DdnsrError:
+    """An error as what is told of the picture that it belongs to."""
+    if isinstance(error, DdnsrError):
+        return error
+    if is_out_of_memory(error):
+        failure: DdnsrError = OutOfMemoryError(
+            f"{shown(job.source)} needs more memory than there is. Ask for a smaller result, or free some."
+        )
+    else:
+        failure = UnexpectedError(f"{shown(job.source)}: unexpected {type(error).__name__}: {error}")
+    failure.__cause__ = error
+    return failure
+
+
+class Asked(TypedDict):
+    """What a format has to hold, as `check_format` takes it."""
+
+    width: int
+    height: int
+    has_alpha: bool
+    depth_bits: int
+
+
+class _Run:
+    """The pictures of one call, and what became of them."""
+
+    def __init__(self, engine: Engine, options: UpscaleOptions, listener: UpscaleListener, *, resumes: bool) -> None:
+        self.listener = listener
+        self.counts: Counter[type[Event]] = Counter()
+        self._engine = engine
+        self._options = options
+        self._resumes = resumes
+        self._since = time.perf_counter()
+        self._anew: Counter[str] = Counter()
+        self._tile: TileCost | None = None
+        self._planned_seconds = 0.0
+
+    @property
+    def pictures(self) -> int:
+        """How many there were so far."""
+        return sum(count for kind, count in self.counts.items() if kind is not Started)
+
+    def work(self, job: Job) -> Iterator[Event]:
+        """Do one picture. Raises what belongs to it."""
+        _refuse_in_place(job)
+        settings = settings_of(self._options, self._engine.sha256, job.target)
+        state, why = self._found(job, settings)
+        if state is State.FINISHED:
+            yield Skipped(input=job.source, output=job.target)
+            return
+        if not self._options.dry_run:
+            yield Started(input=job.source, output=job.target, anew=why)
+        prepared = prepare(job, self._options, self._engine.upscaler.scale)
+        _check_memory(prepared, self._engine.upscaler.scale)
+        yield self._planned(prepared, why) if self._options.dry_run else self._made(prepared, settings)
+
+    def _found(self, job: Job, settings: Settings) -> tuple[State, str | None]:
+        """What an earlier run left of this job. Raises ImageWriteError where that is not ours to replace."""
+        if not self._resumes or self._options.overwrite:
+            return State.ABSENT, None
+        states = [(job.target, *state_of(job.source, job.target, settings))]
+        if self._options.compare:
+            sheet = sheet_of(job.target)
+            states.append((sheet, *state_of(job.source, sheet, settings, kind="sheet")))
+        for target, state, _ in states:
+            if state is State.FOREIGN:
+                raise ImageWriteError(
+                    f"{shown(target)} exists and is no result of ddnsr, or was changed since. Move it away, or add "
+                    "--overwrite."
+                )
+        for target, state, why in states:
+            if state is State.OUTDATED:
+                self._anew[why] += 1
+                if self._anew[why] == 1:
+                    self.listener.note(f"{shown(target)} was made {why}: it is made anew, and so are others like it")
+                return state, why
+        finished = all(state is State.FINISHED for _, state, _ in states)
+        return (State.FINISHED if finished else State.ABSENT), None
+
+    def _made(self, prepared: Prepared, settings: Settings) -> Event:
+        job, picture = prepared.job, prepared.picture
+        lost = check_writable(job.target, **_asked(prepared))
+        self.listener.image(shown(Path(job.source.name)))
+        plan = self._engine.upscaler.plan(picture.height, picture.width)
+        width, height = prepared.size
+        self.listener.detail(
+            f"{shown(job.source)}: {width}x{height} pixels, {plan.tiles} tiles of {plan.window_px} pixels"
+        )
+        told = replace(prepared, notes=(*prepared.notes, *lost))
+        return make(told, self._engine, self._options, settings, self.listener)
+
+    def _planned(self, prepared: Prepared, why: str | None) -> Event:
+        picture, (width, height), job = prepared.picture, prepared.size, prepared.job
+        check_format(job.target, **_asked(prepared))
+        upscaler = self._engine.upscaler
+        if self._tile is None:
+            self._tile = measure_tile(picture, self._engine, job.target, self._options)
+        plan = upscaler.plan(picture.height, picture.width)
+        seconds = self._tile.seconds(plan, width * height) + time.perf_counter() - prepared.since
+        self._planned_seconds += seconds
+        return Planned(
+            input=job.source,
+            output=job.target,
+            anew=why,
+            width=width,
+            height=height,
+            tiles=plan.tiles,
+            seconds=seconds,
+            memory_bytes=result_bytes(picture, prepared.size, upscaler.scale) + self._tile.tile_bytes,
+        )
+
+    def tell_end(self) -> None:
+        """What a user wants to hear after the last picture."""
+        if skipped := self.counts[Skipped]:
+            results = _counted(skipped, "result")
+            self.listener.note(f"{results} there already, finished, and left as found (--overwrite makes them anew)")
+        for why, times in self._anew.items():
+            if times > 1:
+                self.listener.note(f"{times} results made {why} were made anew")
+        if self._options.dry_run:
+            results = _counted(self.counts[Planned], "result")
+            self.listener.note(f"nothing was written; {results} would be, in about {_in_words(self._planned_seconds)}")
+
+    def summary(self) -> Summary:
+        """What became of all pictures so far."""
+        return Summary(
+            written=self.counts[Written],
+            planned=self.counts[Planned],
+            skipped=self.counts[Skipped],
+            failed=self.counts[Failed],
+            seconds=time.perf_counter() - self._since,
+            model=self._engine.model,
+            model_sha256=self._engine.sha256,
+        )
+
+
+def _asked(prepared: Prepared) -> Asked:
+    width, height = prepared.size
+    picture = prepared.picture
+    return {"width": width, "height": height, "has_alpha": picture.has_alpha, "depth_bits": picture.depth_bits}
+
+
+def _check_memory(prepared: Prepared, scale: int) -> None:
+    """Refuse a result that memory cannot hold: the system would end this program, or others, half-way."""
+    width, height = prepared.size
+    need = result_bytes(prepared.picture, prepared.size, scale)
+    if need > CANVAS_SHARE * free_host_bytes():
+        raise OutOfMemoryError(
+            f"{shown(prepared.job.source)}: a result of {width} x {height} pixels needs {need / 1e9:.1f} GB of memory,"
+            " more than is free. Ask for a smaller one, crop the picture, or use a machine with more."
+        )
+
+
+def _refuse_to_lose(job: Job, options: UpscaleOptions) -> None:
+    _refuse_in_place(job)
+    for target in (job.target, sheet_of(job.target)) if options.compare else (job.target,):
+        if is_there(target) and not options.overwrite:
+            raise ImageWriteError(f"{shown(target)} exists. Add --overwrite, or give another output with -o.")
+
+
+def _refuse_in_place(job: Job) -> None:
+    if job.is_in_place:
+        raise ImageWriteError(f"{shown(job.target)} is the picture to read. Give another output with -o.")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
+def _in_words(seconds: float) -> str:
+    for unit, length in (("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} seconds"

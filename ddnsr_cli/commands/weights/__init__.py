@@ -1,0 +1,1 @@
+"""What `ddnsr weights` does with files: convert, mix, push."""

@@ -1,0 +1,212 @@
+"""An endless, exactly resumable stream of training pairs: made on the way, or lying ready in two folders."""
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ddnsr_cli.data.degradation_config import DegradationConfig
+from ddnsr_cli.data.degradations import degrade
+from ddnsr_cli.data.pairs import PhotoPair
+from ddnsr_cli.data.sampler import ENDLESS, Photo, first_usable, no_batch_of_one_photo, random_crop, rounds, tell_news
+from ddnsr_cli.data.targets import Refusal, read_or_refuse
+from ddnsr_cli.errors import ConfigError
+
+MARGIN_LR_PX = 4  # twice this is degraded beside a crop and cut off, at a drawn offset: JPEG blocks lie anywhere
+
+Pair = tuple[Tensor, Tensor]
+"""(lr, hr): uint8, (N, 3, h, w) and (N, 3, scale * h, scale * w)."""
+
+Photos = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+"""(lr, hr)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamConfig:
+    """How crops are drawn and mixed."""
+
+    batch: int = 16
+    """Pairs in a batch."""
+
+    crop_px: int = 128
+    """Side of an HR crop, HR pixels."""
+
+    crops_per_photo: int = 16
+    """Crops cut from a photo each time it is decoded."""
+
+    photos_per_round: int = 32
+    """Visits whose crops are mixed; the buffer holds this times `crops_per_photo` crops."""
+
+    seed: int = 0
+    """Draws photos, crops and degradations."""
+
+    workers: int = 1
+    """Processes that decode; 0 decodes in the training process. Does not change what is drawn."""
+
+    def __post_init__(self) -> None:
+        if min(self.batch, self.crop_px, self.crops_per_photo) < 1 or self.workers < 0 or self.seed < 0:
+            raise ConfigError(
+                f"batch, crop_px and crops_per_photo are at least 1, workers and seed at least 0, got {self}."
+            )
+        if self.crops_per_round % self.batch:
+            fit = [size for size in range(1, self.crops_per_round + 1) if self.crops_per_round % size == 0]
+            near = [max(size for size in fit if size < self.batch), *[size for size in fit if size > self.batch][:1]]
+            raise ConfigError(
+                f"Crops are mixed {self.crops_per_round} at a time ({self.crops_per_photo} of each of "
+                f"{self.photos_per_round} photos), and a batch of {self.batch} does not divide that. Choose "
+                f"{' or '.join(map(str, near))}."
+            )
+        if self.photos_per_round < 2:
+            raise ConfigError("photos_per_round must be at least 2: a batch from one photo trains badly.")
+
+    @property
+    def crops_per_round(self) -> int:
+        """Size of the shuffle buffer, crops."""
+        return self.crops_per_photo * self.photos_per_round
+
+    @property
+    def batches_per_round(self) -> int:
+        """Batches that one buffer gives."""
+        return self.crops_per_round // self.batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairVisit:
+    """The crops of one photo, or of one pair."""
+
+    crops: Pair
+    """`crops_per_photo` of them."""
+
+    photo: int
+    """Number of the photo."""
+
+    refused: tuple[Refusal, ...]
+    """Photos whose turn it was and that could not be used."""
+
+
+class CropVisits(Dataset[PairVisit]):
+    """Visit number -> (lr, hr) crops of one photo. Stateless: see the module."""
+
+    def __init__(self, stream: StreamConfig, photos: int) -> None:
+        """photos: how many there are."""
+        self.stream = stream
+        self.photos_in_all = photos
+
+    def __len__(self) -> int:
+        return ENDLESS  # the loader asks for the visits it is told to
+
+    def first_usable(
+        self, visit: int, read: Callable[[int], Photo | Refusal]
+    ) -> tuple[int, Photo, tuple[Refusal, ...]]:
+        """As the function of this name. Raises DataError when no photo can be used."""
+        return first_usable(visit, self.photos_in_all, self.stream.seed, read)
+
+
+class PairVisits(CropVisits):
+    """Visits to clean photos, whose crops are degraded by rule."""
+
+    def __init__(self, photos: Sequence[Path], stream: StreamConfig, degradation: DegradationConfig) -> None:
+        super().__init__(stream, len(photos))
+        self.photos = list(photos)
+        self.degradation = degradation
+
+    def __getitem__(self, visit: int) -> PairVisit:
+        """The crops of one visit. Raises DataError when no photo can be used."""
+        number, photo, refused = self.first_usable(visit, self._read)
+        rng = np.random.default_rng([self.stream.seed, 1, visit])
+        side = least_photo_px(self.stream, self.degradation.scale)
+        wide = torch.stack([random_crop(photo, side, rng) for _ in range(self.stream.crops_per_photo)])
+        lr = degrade(wide.float() / 255, self.degradation, rng)
+        crops = _cut_margin(lr, wide, self.stream.crop_px, self.degradation.scale, rng)
+        return PairVisit(crops=crops, photo=number, refused=refused)
+
+    def _read(self, number: int) -> NDArray[np.uint8] | Refusal:
+        return read_or_refuse(self.photos[number], least_photo_px(self.stream, self.degradation.scale))
+
+
+def least_photo_px(stream: StreamConfig, scale: int) -> int:
+    """Shorter side that a photo needs, HR pixels."""
+    return stream.crop_px + 2 * MARGIN_LR_PX * scale
+
+
+def batches(visits: CropVisits, *, start: int, on_refused: Callable[[Refusal], None]) -> Generator[Pair, None, None]:
+    """Batches from number `start` on, without end. Raises as the visits do.
+
+    on_refused: told once of each photo that turned out to be of no use.
+    Close the generator to end its workers at once.
+    """
+    config = visits.stream
+    first_round, skipped = divmod(start, config.batches_per_round)
+    numbered = rounds(visits, first_round=first_round, visits_per_round=config.photos_per_round, workers=config.workers)
+    told: set[Path] = set()
+    for number, buffer in numbered:
+        tell_news((refusal for visit in buffer for refusal in visit.refused), told, on_refused)
+        yield from _mixed(buffer, number, config, skipped if number == first_round else 0)
+
+
+def _mixed(buffer: Sequence[PairVisit], number: int, config: StreamConfig, skipped: int) -> Iterator[Pair]:
+    lr, hr = (torch.cat(crops) for crops in zip(*(visit.crops for visit in buffer), strict=True))
+    order = np.random.default_rng([config.seed, 3, number]).permutation(len(lr))
+    photos = [visit.photo for visit in buffer]
+    order = no_batch_of_one_photo(order, np.repeat(photos, config.crops_per_photo).tolist(), config.batch)
+    for first in range(skipped * config.batch, len(order), config.batch):
+        chosen = order[first : first + config.batch]
+        yield lr[chosen], hr[chosen]
+
+
+def _cut_margin(lr: Tensor, hr: Tensor, crop_px: int, scale: int, rng: np.random.Generator) -> Pair:
+    top, left = (int(offset) for offset in rng.integers(0, 2 * MARGIN_LR_PX + 1, size=2))
+    side = crop_px // scale
+    lr_crop = lr[..., top : top + side, left : left + side]
+    hr_crop = hr[..., top * scale :, left * scale :][..., :crop_px, :crop_px]
+    return lr_crop.contiguous(), hr_crop.contiguous()
+
+
+class ReadyPairs(CropVisits):
+    """Visits to pairs of photos."""
+
+    def __init__(self, pairs: Sequence[PhotoPair], stream: StreamConfig, scale: int) -> None:
+        """scale: HR pixels per LR pixel along a side."""
+        super().__init__(stream, len(pairs))
+        self.pairs = list(pairs)
+        self.scale = scale
+
+    def __getitem__(self, visit: int) -> PairVisit:
+        """The crops of one visit. Raises DataError when no pair can be used."""
+        number, (lr, hr), refused = self.first_usable(visit, self._read)
+        rng = np.random.default_rng([self.stream.seed, 1, visit])
+        side = self.stream.crop_px // self.scale
+        crops = [self._crop(lr, hr, side, rng) for _ in range(self.stream.crops_per_photo)]
+        lr_crops, hr_crops = (torch.stack(list(half)) for half in zip(*crops, strict=True))
+        return PairVisit(crops=(lr_crops, hr_crops), photo=number, refused=refused)
+
+    def _read(self, number: int) -> Photos | Refusal:
+        """A pair, or what is wrong with one of the two."""
+        pair, side = self.pairs[number], self.stream.crop_px // self.scale
+        lr, hr = read_or_refuse(pair.lr, side), read_or_refuse(pair.hr, side * self.scale)
+        if isinstance(lr, Refusal):
+            return lr
+        if isinstance(hr, Refusal):
+            return hr
+        if hr.shape[:2] != (lr.shape[0] * self.scale, lr.shape[1] * self.scale):
+            return Refusal(path=pair.hr, reason=f"{pair.hr} is not {self.scale} times {pair.lr}. Remove the pair.")
+        return lr, hr
+
+    def _crop(self, lr: NDArray[np.uint8], hr: NDArray[np.uint8], side: int, rng: np.random.Generator) -> Pair:
+        """One place in both, flipped and turned alike by one of the eight symmetries of the square."""
+        top, left = (int(rng.integers(0, length - side + 1)) for length in lr.shape[:2])
+        turns, mirrored = int(rng.integers(4)), bool(rng.random() < 0.5)
+        large = [self.scale * px for px in (top, left, side)]
+        return _turned(lr, (top, left, side), turns, mirrored), _turned(hr, tuple(large), turns, mirrored)
+
+
+def _turned(photo: NDArray[np.uint8], place: tuple[int, ...], turns: int, mirrored: bool) -> Tensor:
+    top, left, side = place
+    crop = torch.from_numpy(photo[top : top + side, left : left + side]).permute(2, 0, 1)
+    turned = torch.rot90(crop, turns, (1, 2))
+    return (turned.flip(2) if mirrored else turned).contiguous()

@@ -1,1 +1,0 @@
-"""Files and pixels: listing, reading, resizing and writing pictures."""

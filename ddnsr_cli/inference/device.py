@@ -1,0 +1,128 @@
+"""The choice of a device and of the number format to compute in."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ddnsr_cli.errors import DeviceError
+
+DtypeName = Literal["auto", "fp32", "fp16", "bf16"]
+KINDS = "auto, cpu, cuda, cuda:1, mps, xpu, or a number (-1 is the CPU)"
+
+PROBE_PX = 48  # a side that no network of ours refuses; small enough for milliseconds
+PROBE_TOLERANCE = 0.1  # of the largest value: fp16 and bf16 stay below a tenth of it, a broken one is off by all
+
+
+def choose_device(text: str | None = None) -> torch.device:
+    """The device named by `text`, made sure to be there and to compute.
+
+    None and "auto": the first there is of CUDA, XPU, MPS, CPU. A number, as `-g` of other tools takes it: -1 is the
+    CPU, 0 the first GPU. Raises DeviceError for an unknown name, a missing device, or one that fails to add 1 and 1.
+    """
+    device = _parse(text.strip().lower() if text else "auto")
+    count = device_count(device.type)
+    if count == 0:
+        raise DeviceError(f"No {device.type} device is here. Use --device auto or --device cpu.")
+    if device.index is not None and device.index >= count:
+        there = f"{device.type}:0" + (f" to {device.type}:{count - 1}" if count > 1 else "")
+        raise DeviceError(f"{device} is not here; there is {there}. Use one of these, or --device cpu.")
+    check_it_computes(device)
+    return device
+
+
+def _parse(text: str) -> torch.device:
+    if text == "-1":
+        return torch.device("cpu")
+    if text == "auto":
+        return torch.device(_first_kind("cpu"))
+    if text.isdecimal():
+        return _numbered(_first_kind("cuda"), text)
+    kind, colon, index = text.partition(":")
+    if kind not in ("cpu", "cuda", "mps", "xpu") or (colon and not index.isdecimal()):
+        raise DeviceError(f"Unknown device '{text}'. Use {KINDS}.")
+    return _numbered(kind, index) if colon and kind != "cpu" else torch.device(kind)
+
+
+def _numbered(kind: str, index: str) -> torch.device:
+    """The device of that number. PyTorch keeps the number in one byte and lets larger ones wrap round."""
+    if len(index) > 3 or int(index) > 127:
+        raise DeviceError(f"There is no device {kind}:{index[:20]}. Use {KINDS}.")
+    return torch.device(kind, int(index))
+
+
+def _first_kind(otherwise: str) -> str:
+    return next((kind for kind in ("cuda", "xpu", "mps") if device_count(kind)), otherwise)
+
+
+def device_count(kind: str) -> int:
+    """Number of devices of a kind."""
+    if kind == "cuda":
+        return torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if kind == "xpu":
+        return torch.xpu.device_count() if torch.xpu.is_available() else 0
+    if kind == "mps":
+        return int(torch.backends.mps.is_available())
+    return 1
+
+
+def check_it_computes(device: torch.device) -> None:
+    # A GPU may be listed and yet too old for this build of PyTorch, taken by another process, or full.
+    """Raise `DeviceError` when a device cannot even add."""
+    if device.type == "cpu":
+        return
+    try:
+        right = (torch.ones(1, device=device) + 1).item() == 2
+    except RuntimeError as error:
+        reason = (str(error).splitlines() or ["no reason given"])[0]
+        raise DeviceError(f"{device} is here but does not compute: {reason} Use --device cpu or another.") from error
+    if not right:
+        raise DeviceError(f"{device} is here but computes wrongly. Use --device cpu or another.")
+
+
+def choose_dtype(device: torch.device, wanted: DtypeName = "auto") -> torch.dtype:
+    """The number format to try first on `device`; whether a network gives right values in it, `probe` tells.
+
+    auto: fp16 on CUDA from compute capability 7 on, bf16 on CPUs that multiply in it, fp32 elsewhere. Raises
+    DeviceError for half precision that the device only imitates: on a CPU a convolution takes a hundred times longer.
+    """
+    if wanted == "fp32":
+        return torch.float32
+    if device.type == "cpu":
+        return _choose_cpu_dtype(wanted)
+    if wanted == "auto" and not _has_fast_half(device):
+        return torch.float32
+    if wanted == "bf16" and device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
+        raise DeviceError(f"{device} has no bf16. Use fp16 or fp32.")
+    return torch.bfloat16 if wanted == "bf16" else torch.float16
+
+
+def _choose_cpu_dtype(wanted: DtypeName) -> torch.dtype:
+    if wanted == "fp16" or (wanted == "bf16" and not _cpu_multiplies_bf16()):
+        raise DeviceError(f"{wanted} on this CPU is far slower than fp32. Use fp32, or another --device.")
+    return torch.bfloat16 if _cpu_multiplies_bf16() else torch.float32
+
+
+def _cpu_multiplies_bf16() -> bool:
+    """Whether the processor has instructions for it: Intel Xeon from Cooper Lake, AMD from Zen 4 on."""
+    if not hasattr(torch.cpu, "get_capabilities") or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False  # an older PyTorch cannot tell
+    known = torch.cpu.get_capabilities()
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
+
+
+def _has_fast_half(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0)
+
+
+@torch.inference_mode()
+def probe(half: nn.Module, full: nn.Module, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether `half`, in `dtype`, gives about what `full`, in fp32, gives for a random picture on `device`.
+
+    By doing rather than by the device's name: some GPUs (GTX 16xx) give NaN or black in fp16 and do not tell.
+    half, full: the same network, (1, 3, H, W) -> (1, 3, scale * H, scale * W), both on `device`.
+    """
+    lr = torch.rand(1, 3, PROBE_PX, PROBE_PX, generator=torch.Generator().manual_seed(0)).to(device)
+    expected: Tensor = full(lr)
+    error = (half(lr.to(dtype)).float() - expected).abs().max()
+    return bool(error <= PROBE_TOLERANCE * expected.abs().max())  # NaN compares false

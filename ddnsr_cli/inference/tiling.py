@@ -1,0 +1,240 @@
+"""From an image to windows for a network and back: the plan, the tensors, and bands of finished SR rows."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import DTypeLike, NDArray
+from torch import Tensor
+
+from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.io.image import Pixels
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileConfig:
+    """How an LR picture is cut. Lengths are LR pixels."""
+
+    tile_px: int | None = 0
+    """Side of a tile's core, the part between seams; 0: chosen from free memory; None: the whole picture at once."""
+
+    halo_px: int | None = None
+    """Context around a core that the network reads: a seam is at least this far from the border of both windows; None:
+    what the network needs, see `nets.sr_net`."""
+
+    blend_px: int = 4
+    """How far past the seam a tile's result still counts, taken out of the halo: neighbours fade over twice this."""
+
+    def __post_init__(self) -> None:
+        if self.tile_px is not None and self.tile_px < 0:
+            raise ConfigError(f"tile_px must be at least 1, or 0 for a choice by free memory, got {self.tile_px}.")
+        if self.blend_px < 0 or (self.halo_px is not None and self.blend_px > self.halo_px):
+            raise ConfigError(f"blend_px must lie in 0..halo_px, got {self.blend_px} with halo_px {self.halo_px}.")
+
+
+@dataclass(frozen=True)
+class Span:
+    """One window along one side, in LR pixels from the picture's first."""
+
+    start: int
+    """First pixel that the window reads."""
+
+    lo: int
+    """First pixel that is kept; from here to the previous span's `hi` the two are cross-faded."""
+
+    hi: int
+    """One past the last pixel that is kept."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """All windows along one side, in order."""
+
+    size: int
+    """Length of every window, LR pixels: one shape serves all, which suits compilers and cuDNN."""
+
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True)
+class TilePlan:
+    """All windows of a picture: every row span with every column span."""
+
+    rows: Cut
+    cols: Cut
+
+    @property
+    def tiles(self) -> int:
+        """Number of windows."""
+        return len(self.rows.spans) * len(self.cols.spans)
+
+    @property
+    def window_px(self) -> int:
+        """The longer side of the windows, LR pixels."""
+        return max(self.rows.size, self.cols.size)
+
+
+def plan_tiles(height: int, width: int, tiles: TileConfig, *, align: int = 1, done: int = 0, tail: int = 0) -> TilePlan:
+    """Cut a picture of `height` x `width` LR pixels; here `tiles` must tell tile_px and halo_px.
+
+    align: windows start at its multiples and end as the picture ends, so that a network which folds squares of
+    pixels (x2, x1) folds the same ones as in an untiled run. done, tail: to go on after a part, see `cut_axis`.
+    """
+    side = tiles.tile_px if tiles.tile_px is not None else max(height, width)
+    if side < 1 or tiles.halo_px is None:
+        raise ValueError("tile_px = 0 and halo_px = None must be replaced by lengths before planning.")
+    rows = cut_axis(height, side, halo_px=tiles.halo_px, blend_px=tiles.blend_px, align=align, done=done, tail=tail)
+    cols = cut_axis(width, side, halo_px=tiles.halo_px, blend_px=tiles.blend_px, align=align)
+    return TilePlan(rows, cols)
+
+
+def cut_axis(
+    length: int, tile_px: int, *, halo_px: int, blend_px: int, align: int = 1, done: int = 0, tail: int = 0
+) -> Cut:
+    """Cut `length` pixels into equal windows of at most about tile_px + 2 halo_px: count first, then size.
+
+    done: pixels before it are finished; the first span keeps from there on, but reads a halo before it.
+    tail: pixels from `done` on that an earlier span gave already and that the first span fades with.
+    A blend shrinks where seams lie too near each other for two whole fades.
+    """
+    if length < 1 or tile_px < 1:
+        raise ValueError(f"length and tile_px must be at least 1, got {length} and {tile_px}.")
+    origin = max(0, done - halo_px) // align * align
+    cells, rest = divmod(length - origin, align)  # a cell is a folded square; the rest belongs to the last window
+    halo = -(-(halo_px + rest) // align)
+    count = max(1, -(-(cells - 2 * halo) // max(1, tile_px // align)))
+    size = _least_size(cells, halo, count)
+    while count > 1 and origin + align * ((cells - size) // (count - 1) + size) // 2 < done + tail:
+        count -= 1  # the first seam would lie within the tail
+        size = _least_size(cells, halo, count)
+    starts = [origin + align * (i * (cells - size) // max(1, count - 1)) for i in range(count)]
+    seams = [(left + size * align + right) // 2 for left, right in pairwise(starts)]
+    return Cut(size * align + rest, _spans(starts, seams, _blend(seams, blend_px, done + tail, length), done, length))
+
+
+def _least_size(cells: int, halo: int, count: int) -> int:
+    """The least window with which `count` windows cover `cells` and neighbours share two halos."""
+    return -(-(cells + 2 * halo * (count - 1)) // count)
+
+
+def _blend(seams: list[int], blend_px: int, first_free: int, length: int) -> int:
+    """The widest blend up to `blend_px` for which no two fades meet."""
+    gaps = [(right - left) // 2 for left, right in pairwise(seams)]
+    ends = [seams[0] - first_free, length - seams[-1]] if seams else []
+    return min([blend_px, *gaps, *ends])
+
+
+def _spans(starts: list[int], seams: list[int], blend: int, done: int, length: int) -> tuple[Span, ...]:
+    los = [done, *(seam - blend for seam in seams)]
+    his = [*(seam + blend for seam in seams), length]
+    return tuple(Span(*span) for span in zip(starts, los, his, strict=True))
+
+
+def to_tensor(pixels: Pixels) -> Tensor:
+    """Pixels (H, W, C), C = 1 or 3, uint8 or uint16, as (1, 3, H, W) float32 in [0, 1].
+
+    Gray is repeated three times by a view: do not write into the result.
+    """
+    scaled = pixels.transpose(2, 0, 1).astype(np.float32)
+    scaled /= np.iinfo(pixels.dtype).max
+    return torch.from_numpy(np.ascontiguousarray(scaled))[None].expand(-1, 3, -1, -1)
+
+
+def to_pixels(sr: Tensor, *, dtype: DTypeLike, gray: bool) -> Pixels:
+    """A network's result (3, h, w) as pixels (h, w, C) of `dtype`, uint8 or uint16: clamped, then rounded.
+
+    sr: finite, nominally in [0, 1]; on any device, of any floating type. gray: C = 1, the mean of the three
+    channels. They are three estimates of one quantity, not red, green and blue, so each counts the same and their
+    errors average out; a luma would weigh them as colours.
+    """
+    values = sr.detach().to(torch.float32)
+    if gray:
+        values = values.mean(dim=0, keepdim=True)
+    white = np.iinfo(np.dtype(dtype)).max
+    levels: NDArray[Any] = values.clamp(0, 1).mul(white).round().cpu().numpy()
+    return np.ascontiguousarray(levels.transpose(1, 2, 0)).astype(dtype)
+
+
+class LrSource(Protocol):
+    """An LR picture that is read in windows; it need not be in memory.
+
+    Windows are asked for from left to right, then downwards; neighbours overlap. The rows asked for never go up
+    again, except after memory ran out: then once, by at most one window.
+    """
+
+    @property
+    def height(self) -> int:
+        """LR pixels."""
+
+    @property
+    def width(self) -> int:
+        """LR pixels."""
+
+    def read(self, top: int, left: int, height: int, width: int) -> Tensor:
+        """The window (3, height, width), RGB, float in [0, 1]; it lies wholly within the picture."""
+
+
+class TensorSource:
+    """A picture in memory as an `LrSource`."""
+
+    def __init__(self, lr: Tensor) -> None:
+        """lr: (1, 3, H, W) or (3, H, W), floats in [0, 1]."""
+        picture = lr[0] if lr.ndim == 4 and lr.shape[0] == 1 else lr
+        if picture.ndim != 3 or picture.shape[0] != 3 or picture.numel() == 0:
+            raise ValueError(f"A picture is (1, 3, H, W) or (3, H, W) and not empty, got {tuple(lr.shape)}.")
+        self._lr = picture
+        self.height = picture.shape[1]
+        self.width = picture.shape[2]
+
+    def read(self, top: int, left: int, height: int, width: int) -> Tensor:
+        """See `LrSource`."""
+        return self._lr[:, top : top + height, left : left + width]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Band:
+    """Finished rows of the SR picture."""
+
+    top: int
+    """Index of the first row, SR pixels."""
+
+    rows: Tensor
+    """(3, h, W), float on the CPU, near [0, 1], not clamped."""
+
+
+def fade(old: Tensor, new: Tensor, dim: int) -> Tensor:
+    """From `old` to `new` along `dim` on a raised cosine; where both are equal the result is exactly that value."""
+    length = old.shape[dim]
+    steps = (torch.arange(length, dtype=old.dtype) + 0.5) / max(1, length)
+    shape = [1] * old.ndim
+    shape[dim] = length
+    weight = (0.5 - 0.5 * torch.cos(math.pi * steps)).view(shape)
+    return old + weight * (new - old)
+
+
+def tile_row(windows: Iterable[tuple[Span, Tensor]], row: Span, cols: Cut, scale: int) -> Tensor:
+    """Put the SR tiles of one row side by side: (3, scale * (row.hi - row.lo), scale * width).
+
+    windows: for each column span, in order, the whole SR window on the CPU, (3, scale * h, scale * w).
+    """
+    canvas = torch.empty(0)
+    height, width = scale * (row.hi - row.lo), scale * cols.spans[-1].hi
+    filled = 0
+    for col, window in windows:
+        if not filled:
+            canvas = window.new_empty(3, height, width)
+        top, left, lo, hi = (scale * px for px in (row.lo - row.start, col.lo - col.start, col.lo, col.hi))
+        kept = window[:, top : top + height, left : left + hi - lo]
+        shared = filled - lo
+        canvas[:, :, lo:filled] = fade(canvas[:, :, lo:filled], kept[:, :, :shared], 2)
+        canvas[:, :, filled:hi] = kept[:, :, shared:]
+        filled = hi
+    return canvas
+
+
+Progress = Callable[[int, int], None]
+"""Takes the tiles done and the tiles in all. The total changes, and `done` may fall, when memory ran out."""

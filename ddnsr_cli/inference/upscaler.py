@@ -1,0 +1,343 @@
+"""Run a network over a picture of any size: tiles on the device, finished bands off it."""
+
+import copy
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ddnsr_cli.errors import ImageReadError, OutOfMemoryError, WeightsError
+from ddnsr_cli.inference.device import probe
+from ddnsr_cli.inference.memory import bound_kernels, free_bytes, is_out_of_memory, release_memory
+from ddnsr_cli.inference.tiling import (
+    Band,
+    LrSource,
+    Progress,
+    Span,
+    TensorSource,
+    TileConfig,
+    TilePlan,
+    fade,
+    plan_tiles,
+    tile_row,
+)
+from ddnsr_cli.nets.bf16_blocks import narrow_blocks
+from ddnsr_cli.nets.blocks import SrNet, SrTraits
+
+Note = Callable[[str], None]
+"""Takes one line to tell the user."""
+
+LEAST_TILE_PX = 32  # below it the halo costs many times the core
+MOST_TILE_PX_CPU = 256  # measured by tests/bench/tiling.py: larger tiles take memory and win nothing
+MOST_TILE_PX_GPU = 512  # from here on the halo costs less than a seventh
+MEMORY_SHARE = 0.6  # of what is free: the rest is for cuDNN's workspaces, fragments and other programs
+
+
+class WindowRunner:
+    """A network on a device, in the number format that it bears.
+
+    In half precision it is probed once, and kept in fp32 beside: a window that comes out with NaN or infinity is
+    computed again in fp32. What was told to the user once is not told again.
+    """
+
+    def __init__(self, net: SrNet, *, device: torch.device, dtype: torch.dtype, tta: bool, name: str) -> None:
+        """The network is copied: the caller's stays as it is. dtype: fp16, bf16, fp32 or fp64. See `Upscaler`.
+
+        bf16 on a CPU is for the inner blocks alone, see `nets.narrow`.
+        """
+        self.device = device
+        self._tta = tta
+        self._name = name
+        self._said: set[str] = set()
+        self._memory_format = net.traits.memory_format
+        self._wide = torch.promote_types(dtype, torch.float32)
+        if dtype not in (self._wide, *net.traits.half_formats):
+            dtype = self._wide
+        self._wrong_half = ""
+        with _room_for(name, device):
+            self._full = _on_device(net, device, self._wide)
+            self._quick = self._full
+            if dtype != self._wide:
+                half = _on_device(net, device, dtype)
+                if probe(half, self._full, device, _input_dtype(half)):
+                    self._quick = half
+                else:
+                    self._wrong_half = f"{_short(dtype)} gives wrong values on {device}: computing in fp32."
+        self.dtype = self._wide if self._quick is self._full else dtype
+        self.held_dtype = _input_dtype(self._quick)
+        """Of what takes most of the memory: the feature maps of HR size."""
+
+    def run(self, lr: Tensor, on_note: Note) -> Tensor:
+        """LR window to SR window on the CPU: (3, h, w) in [0, 1] -> (3, scale * h, scale * w), fp32 or wider.
+
+        Raises WeightsError when the result is not finite even in fp32, ImageReadError when the picture is not.
+        """
+        if self._wrong_half:
+            self._say_once(self._wrong_half, on_note)
+        sr = self._forward(self._quick, lr)
+        if sr is None and self._quick is not self._full:
+            message = f"{_short(self.dtype)} overflows in {self._name}: tiles where it does are computed in fp32."
+            self._say_once(message, on_note)
+            sr = self._forward(self._full, lr)
+        if sr is None:
+            if not lr.isfinite().all():
+                raise ImageReadError("The picture holds values that are not finite (NaN or infinity). Mend it first.")
+            raise WeightsError(f"{self._name} gives values that are not finite: the weights are damaged. Use others.")
+        return sr
+
+    @torch.inference_mode()
+    def _forward(self, net: SrNet, lr: Tensor) -> Tensor | None:
+        """The SR window, or None when a value is not finite."""
+        batch = lr.unsqueeze(0).to(self.device, _input_dtype(net)).contiguous(memory_format=self._memory_format)
+        sr = (self._mean_of_views(net, batch) if self._tta else net(batch)).to(self._wide)
+        return sr[0].cpu() if bool(sr.isfinite().all()) else None
+
+    def _mean_of_views(self, net: SrNet, batch: Tensor) -> Tensor:
+        """The mean over the eight flips and quarter turns, each undone after the network."""
+        total: Tensor | int = 0
+        for mirrored in (batch, batch.flip(3)):
+            for turns in range(4):
+                sr = torch.rot90(net(torch.rot90(mirrored, turns, (2, 3))), -turns, (2, 3)).to(self._wide)
+                total = total + (sr if mirrored is batch else sr.flip(3))
+        return torch.as_tensor(total) / 8
+
+    def _say_once(self, message: str, on_note: Note) -> None:
+        if message not in self._said:
+            self._said.add(message)
+            on_note(message)
+
+
+@contextmanager
+def _room_for(name: str, device: torch.device) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemoryError(
+            f"{device} has no room for {name}. Close other programs, or use --device cpu."
+        ) from error
+
+
+def _on_device(net: SrNet, device: torch.device, dtype: torch.dtype) -> SrNet:
+    narrow = device.type == "cpu" and dtype == torch.bfloat16
+    moved: SrNet = copy.deepcopy(net).to(  # type: ignore[call-overload]
+        device, torch.float32 if narrow else dtype, memory_format=net.traits.memory_format
+    )
+    if narrow:
+        narrow_blocks(moved)
+    return moved.eval().requires_grad_(False)
+
+
+def _input_dtype(net: SrNet) -> torch.dtype:
+    """The format of what comes in first and goes out last; inner blocks on a CPU may have a narrower one."""
+    return next(net.parameters()).dtype
+
+
+def _short(dtype: torch.dtype) -> str:
+    return {torch.float16: "fp16", torch.bfloat16: "bf16"}.get(dtype, str(dtype))
+
+
+@dataclass(frozen=True)
+class _NoMemory:
+    """Memory ran out: a result like another, which the loop answers with smaller tiles."""
+
+    reason: str
+
+
+class Upscaler:
+    """A network ready to enlarge pictures of any size on one device.
+
+    Not for use from two threads at once.
+    """
+
+    def __init__(
+        self,
+        net: SrNet,
+        *,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        tiles: TileConfig,
+        tta: bool = False,
+        name: str = "the network",
+    ) -> None:
+        """The network is copied to `device`.
+
+        dtype: number format to compute in; half precision falls back to fp32 where it fails. tta: mean over the
+        eight flips and quarter turns of every tile, eight times the work. name: of the weights, for messages.
+        Raises OutOfMemoryError when not even the weights fit.
+        """
+        bound_kernels()
+        self._runner = WindowRunner(net, device=device, dtype=dtype, tta=tta, name=name)
+        self._traits = net.traits
+        halo_px = max(self._traits.halo_px, tiles.blend_px) if tiles.halo_px is None else tiles.halo_px
+        self._halo_px = halo_px
+        self._tiles = replace(tiles, halo_px=halo_px, tile_px=tiles.tile_px if self._traits.tiles else None)
+        self._largest_px = sys.maxsize  # what memory bore; learnt once, kept for the pictures that follow
+
+    @property
+    def scale(self) -> int:
+        """SR pixels per LR pixel along a side."""
+        return self._traits.scale
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number format in use, which may be wider than the one asked for."""
+        return self._runner.dtype
+
+    def plan(self, height: int, width: int) -> TilePlan:
+        """How a picture of `height` x `width` LR pixels would be cut now, with the memory that is free now."""
+        return plan_tiles(height, width, self._sized(height, width), align=self._traits.align)
+
+    def whole(self, lr: Tensor) -> Tensor:
+        """The SR picture in one tensor: (1, 3, H, W) in [0, 1] -> (1, 3, scale * H, scale * W), on the CPU."""
+        bands = [band.rows for band in self.bands(TensorSource(lr))]
+        return torch.cat(bands, dim=1).unsqueeze(0)
+
+    def bands(
+        self, source: LrSource, *, on_tile: Progress | None = None, on_note: Note | None = None
+    ) -> Iterator[Band]:
+        """The SR picture as bands of rows from top to bottom, each finished; together they are the picture.
+
+        Held at a time: one row of tiles, and the rows in which it fades into the next. When memory runs out the
+        tile is halved, and work goes on below the rows already given.
+        Raises OutOfMemoryError when the least tile does not fit, and what `WindowRunner.run` raises.
+        """
+        meter = _Meter(on_tile)
+        note = on_note if on_note is not None else _ignore
+        tiles = self._sized(source.height, source.width)
+        done, tail = 0, torch.empty(3, 0, source.width * self.scale)
+        while done < source.height:
+            plan = plan_tiles(
+                source.height,
+                source.width,
+                tiles,
+                align=self._traits.align,
+                done=done,
+                tail=tail.shape[1] // self.scale,
+            )
+            meter.expect(plan.tiles)
+            for row, until in _rows(plan, source.height):
+                sr = self._row(source, plan, row, tail, meter, note)
+                if isinstance(sr, _NoMemory):
+                    tiles = self._halved(tiles, plan, sr.reason, note)
+                    break
+                cut = self.scale * (until - row.lo)
+                band, tail = Band(top=self.scale * row.lo, rows=sr[:, :cut]), sr[:, cut:].clone()
+                done = until
+                del sr
+                yield band
+                del band  # else it lives on while the next row is made
+
+    def _row(
+        self, source: LrSource, plan: TilePlan, row: Span, tail: Tensor, meter: "_Meter", note: Note
+    ) -> Tensor | _NoMemory:
+        """The SR rows that the tiles of one row keep, faded with `tail`, or word that memory ran out."""
+        meter.start_row()
+        try:
+            return self._joined(self._windows(source, plan, row, meter, note), plan, row, tail)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            lost = _NoMemory((str(error).splitlines() or ["no details"])[0])
+        # Only here: within the handler the traceback still holds every tensor of the failed tile.
+        release_memory(self._runner.device)
+        return lost
+
+    def _joined(self, windows: Iterator[tuple[Span, Tensor]], plan: TilePlan, row: Span, tail: Tensor) -> Tensor:
+        sr = tile_row(windows, row, plan.cols, self.scale)
+        shared = tail.shape[1]
+        sr[:, :shared] = fade(tail, sr[:, :shared], 1)
+        return sr
+
+    def _windows(
+        self, source: LrSource, plan: TilePlan, row: Span, meter: "_Meter", note: Note
+    ) -> Iterator[tuple[Span, Tensor]]:
+        for col in plan.cols.spans:
+            lr = source.read(row.start, col.start, plan.rows.size, plan.cols.size)
+            yield col, self._runner.run(lr, note)
+            meter.tick()
+
+    def _sized(self, height: int, width: int) -> TileConfig:
+        """The tile options with a size in pixels."""
+        side = self._tiles.tile_px
+        if side is None:
+            side = max(height, width)
+        elif side == 0:
+            side = self._side_that_fits(height, width)
+        return replace(self._tiles, tile_px=min(side, self._largest_px))
+
+    def _side_that_fits(self, height: int, width: int) -> int:
+        device = self._runner.device
+        per_px = network_bytes_per_px(self._traits, self._runner.held_dtype)
+        budget = MEMORY_SHARE * free_bytes(device)
+        most = MOST_TILE_PX_CPU if device.type == "cpu" else MOST_TILE_PX_GPU
+        for side in range(most, LEAST_TILE_PX, -16):
+            window = side + 2 * self._halo_px
+            need = per_px * min(window, height) * min(window, width)
+            if device.type == "cpu":  # the network shares the memory with two bands: one in work, one handed out
+                need += 2 * 4 * 3 * self.scale**2 * min(window, height) * width
+            if need <= budget:
+                return side
+        return LEAST_TILE_PX
+
+    def _halved(self, tiles: TileConfig, plan: TilePlan, reason: str, note: Note) -> TileConfig:
+        """Half the tile, from the size that was really in use. Raises OutOfMemoryError at the least one."""
+        side = tiles.tile_px or 0
+        if plan.tiles == 1:
+            side = min(side, plan.window_px - 2 * self._halo_px)
+        if side <= LEAST_TILE_PX:
+            elsewhere = "" if self._runner.device.type == "cpu" else ", or use --device cpu"
+            raise OutOfMemoryError(
+                f"{self._runner.device} has no memory for a tile of {plan.window_px} px with its halo ({reason}). "
+                f"Close other programs{elsewhere}."
+            )
+        half = max(LEAST_TILE_PX, side // 16 * 8)
+        self._largest_px = half
+        note(f"Out of memory with tiles of {side} px: going on with {half} px.")
+        return replace(tiles, tile_px=half)
+
+
+class _Meter:
+    """Counts tiles for the progress callback; a row that failed is taken back."""
+
+    def __init__(self, on_tile: Progress | None) -> None:
+        self._on_tile = on_tile
+        self._done = 0
+        self._finished = 0  # as of the last whole row
+        self._total = 0
+
+    def expect(self, tiles: int) -> None:
+        """`tiles` more are to come after the rows that are finished."""
+        self._total = self._finished + tiles
+        self._done = self._finished
+
+    def start_row(self) -> None:
+        """The rows before are finished."""
+        self._finished = self._done
+
+    def tick(self) -> None:
+        """One more tile is done."""
+        self._done += 1
+        if self._on_tile is not None:
+            self._on_tile(self._done, self._total)
+
+
+def network_bytes_per_px(traits: SrTraits, dtype: torch.dtype) -> int:
+    """Peak bytes of activations per LR pixel of a window, weights not counted; checked by tests/bench/tiling.py."""
+    image = 3 * 3 + 3 * traits.scale**2  # the input, padded and folded; the result
+    fragments = 1.2  # what allocators take beyond the sum
+    return int((fragments * traits.values_per_px + image) * dtype.itemsize)
+
+
+def _rows(plan: TilePlan, height: int) -> Iterator[tuple[Span, int]]:
+    """Each row span with the LR row where the next begins: rows before that are finished with this one."""
+    spans = plan.rows.spans
+    yield from zip(spans, [*(span.lo for span in spans[1:]), height], strict=True)
+
+
+def _ignore(_message: str) -> None:
+    pass

@@ -1,0 +1,1 @@
+"""Files and images: finding, reading and writing them, with their metadata."""

@@ -1,0 +1,1 @@
+"""One module a format: its samples and its metadata, in and out."""

@@ -1,0 +1,104 @@
+"""JPEG 2000: samples through Pillow; what it passes over, such as the ICC profile, from the boxes."""
+
+import itertools
+import math
+import struct
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from ddnsr_cli.io.codecs.pillow import Decoded, decode_with_pillow
+from ddnsr_cli.io.codecs.vips import stretched
+from ddnsr_cli.io.image import Metadata
+from ddnsr_cli.io.metadata.exif import bare_exif
+
+MAX_BOX_BYTES = 64 << 20
+"""A box of metadata that is longer is left out."""
+
+MAX_BOXES = 1000
+"""Those behind are not looked at."""
+
+_SIZES_MARKER = b"\xff\x4f\xff\x51"  # start of the code stream, and of the segment that tells sizes and depths
+_COMPONENTS_AT, _DEPTH_STEP = 40, 3
+_HEAD_BYTES = 1 << 16
+_XMP_ID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+_EXIF_ID = b"JpgTiffExif->JP2"
+_ID_BYTES = 16
+_ICC_METHODS = (2, 3)
+_HOLDERS = (b"jp2h", b"res ")  # boxes that hold boxes: the header, in it the resolution
+_METRES_PER_INCH = 0.0254
+
+
+def decode_jp2(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
+    """A JPEG 2000 file or bare code stream. Damage raises whatever Pillow raises."""
+    depth = component_bits(file.read(_HEAD_BYTES))
+    metadata = metadata_of_boxes(file)
+    file.seek(0)
+    decoded = decode_with_pillow(path, file, file_format="JPEG2000", max_pixels=max_pixels, metadata=metadata)
+    if depth <= 8:
+        return decoded
+    if decoded.pixels.dtype == np.uint16:  # Pillow puts samples of 9 to 15 bits into the upper ones
+        return replace(decoded, pixels=stretched(decoded.pixels, min(depth, 16)))
+    return replace(decoded, notes=(*decoded.notes, f"its colours of {depth} bits were read at 8 bits"))
+
+
+def component_bits(head: bytes) -> int:
+    """Bits of the deepest component; 8 where that cannot be told."""
+    at = head.find(_SIZES_MARKER)
+    if at < 0 or at + _COMPONENTS_AT + 2 > len(head):
+        return 8
+    (components,) = struct.unpack_from(">H", head, at + _COMPONENTS_AT)
+    first = at + _COMPONENTS_AT + 2
+    return max(
+        ((depth & 0x7F) + 1 for depth in head[first : first + _DEPTH_STEP * components : _DEPTH_STEP]), default=8
+    )
+
+
+def metadata_of_boxes(file: BinaryIO) -> Metadata:
+    """What the boxes around the code stream hold."""
+    file.seek(0, 2)
+    metadata = Metadata()
+    for kind, at, length in itertools.islice(_boxes(file, 0, file.tell()), MAX_BOXES):
+        if length > MAX_BOX_BYTES or kind not in (b"colr", b"uuid", b"resc", b"resd"):
+            continue
+        file.seek(at)
+        data = file.read(length)
+        if kind == b"colr" and data[:1] and data[0] in _ICC_METHODS:
+            metadata = replace(metadata, icc=metadata.icc or data[3:] or None)
+        elif data.startswith(_XMP_ID):
+            metadata = replace(metadata, xmp=data[_ID_BYTES:] or None)
+        elif data.startswith(_EXIF_ID):
+            metadata = replace(metadata, exif=bare_exif(data[_ID_BYTES:]) or None)
+        elif kind.startswith(b"res") and length == 10:
+            metadata = replace(metadata, dpi=metadata.dpi or _dpi(data))
+    return metadata
+
+
+def _dpi(data: bytes) -> tuple[float, float]:
+    """Dots per inch, across and down, from fractions of dots per metre; 0 where they make no sense."""
+    down, below_down, across, below_across, power_down, power_across = struct.unpack(">HHHHbb", data)
+    return (
+        across / (below_across or math.inf) * 10.0**power_across * _METRES_PER_INCH,
+        down / (below_down or math.inf) * 10.0**power_down * _METRES_PER_INCH,
+    )
+
+
+def _boxes(file: BinaryIO, start: int, end: int, depth: int = 0) -> Iterator[tuple[bytes, int, int]]:
+    """(kind, offset, length) of the boxes between two offsets, and of those in the header box."""
+    while start + 8 <= end:
+        file.seek(start)
+        length, kind = struct.unpack(">I4s", file.read(8))
+        head = 8
+        if length == 1:
+            length, head = int.from_bytes(file.read(8), "big"), 16
+        stop = end if length == 0 else start + length
+        if not start + head <= stop <= end:
+            return
+        if depth < len(_HOLDERS) and kind == _HOLDERS[depth]:
+            yield from _boxes(file, start + head, stop, depth + 1)
+        else:
+            yield kind, start + head, stop - start - head
+        start = stop

@@ -1,0 +1,172 @@
+"""Pixels and metadata of one picture file through Pillow: everything of 8 bits, and 16-bit gray PNG."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from ddnsr_cli.errors import ImageReadError
+from ddnsr_cli.io.formats import shown
+from ddnsr_cli.io.image import COMMENT, Metadata, Pixels, cmyk_to_rgb, lab_to_rgb
+from ddnsr_cli.io.metadata.exif import bare_exif, orientation_of
+
+_KEPT_MODES = ("L", "LA", "RGB", "RGBA", "I;16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """A picture as it lies in its file, before it is turned upright."""
+
+    pixels: Pixels
+    """(H, W, C) as in `Picture`."""
+
+    alpha: Pixels | None
+    """(H, W), straight."""
+
+    metadata: Metadata
+    """As stored; its sizes and orientation are those of the file."""
+
+    orientation: int = 1
+    """The turn still to be made, 1 to 8 as in EXIF."""
+
+    notes: tuple[str, ...] = ()
+    """What had to be changed or left out."""
+
+
+def check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
+    """Refuse a picture that is too large to be decoded, by what its header says. Raises ImageReadError."""
+    if width * height > max_pixels:
+        raise ImageReadError(
+            f"{shown(path)} has {width} x {height} pixels, more than the limit of {max_pixels:,}. "
+            f"If you trust it, raise the limit: --max-pixels {width * height}."
+        )
+
+
+def first_of(frames: int) -> str:
+    """The note for a file of several frames or pages."""
+    return f"only the first of {frames} frames was read"
+
+
+def with_samples(decoded: Decoded, samples: Pixels) -> Decoded:
+    """`decoded` with its pixels replaced; samples: (H, W, bands), gray or RGB, then perhaps alpha."""
+    bands = samples.shape[2]
+    has_alpha = bands in {2, 4}
+    return replace(decoded, pixels=samples[..., : bands - has_alpha], alpha=samples[..., -1] if has_alpha else None)
+
+
+def decode_with_pillow(
+    path: Path, file: BinaryIO, *, file_format: str, max_pixels: int, metadata: Metadata | None = None
+) -> Decoded:
+    """Decode the first frame of a file whose format is known. Damage raises whatever Pillow raises.
+
+    file_format: Pillow's name of the only format that is tried, so that a lie in the extension does no harm.
+    metadata: what is known of it already; None: as Pillow finds them.
+    """
+    with Image.open(file, formats=[file_format]) as image:
+        check_size(path, *image.size, max_pixels)
+        # counting pages takes Pillow time by their square; `decode_tiff` does it itself
+        frames = 1 if file_format == "TIFF" else int(getattr(image, "n_frames", 1))
+        key = _key_colour(image)
+        image.load()
+        known = _metadata(image) if metadata is None else metadata
+        decoded = _decoded(image, known, key)
+    notes = (first_of(frames),) if frames > 1 else ()
+    # Pillow turns a TIFF while it loads it, and only a TIFF
+    orientation = 1 if file_format == "TIFF" else orientation_of(known.exif, known.xmp)
+    return replace(decoded, orientation=orientation, notes=notes + decoded.notes)
+
+
+def decode_ico(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
+    """The largest picture of an icon file."""
+    decoded = decode_with_pillow(path, file, file_format="ICO", max_pixels=max_pixels)
+    file.seek(4)
+    pictures = int.from_bytes(file.read(2), "little")
+    notes = (f"only the largest of {pictures} pictures was read",) if pictures > 1 else ()
+    return replace(decoded, notes=notes + decoded.notes)
+
+
+def decode_gif(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
+    """The first frame of a GIF, with its comment."""
+    decoded = decode_with_pillow(path, file, file_format="GIF", max_pixels=max_pixels)
+    file.seek(0)
+    with Image.open(file, formats=["GIF"]) as image:
+        comment: Any = image.info.get("comment")
+    text = {COMMENT: comment.decode("utf-8", "replace")} if isinstance(comment, bytes) and comment else {}
+    return replace(decoded, metadata=replace(decoded.metadata, text=text))
+
+
+def _decoded(image: Image.Image, metadata: Metadata, key: tuple[int, ...] | None) -> Decoded:
+    """Split a loaded picture into colours and alpha, in gray or RGB; `key` is the colour that is transparent."""
+    image, notes = _simple_mode(image, metadata.icc)
+    if notes:  # the colours are sRGB now, whatever the profile says
+        metadata = replace(metadata, icc=None)
+    samples: Pixels = np.asarray(image)
+    if samples.ndim == 2:
+        samples = samples[..., None]
+    has_alpha = samples.shape[2] in {2, 4}
+    pixels = samples[..., :-1] if has_alpha else samples
+    alpha = samples[..., -1] if has_alpha else None
+    if key is not None and max(key) <= np.iinfo(pixels.dtype).max:  # deep colour comes from elsewhere, key and all
+        opaque = (pixels != np.array(key, dtype=pixels.dtype)).any(axis=2)
+        alpha = opaque.astype(pixels.dtype) * np.iinfo(pixels.dtype).max
+    return Decoded(pixels=pixels, alpha=alpha, metadata=metadata, notes=notes)
+
+
+def _simple_mode(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, tuple[str, ...]]:
+    """The picture in one of the modes that need no further thought, and a note if colours were converted."""
+    if image.mode in _KEPT_MODES:
+        return image, ()
+    if image.mode == "1":
+        return image.convert("L"), ()
+    if image.mode == "CMYK":
+        image, note = cmyk_to_rgb(image, icc)
+        return image, (note,)
+    if image.mode == "LAB":
+        image, note = lab_to_rgb(image)
+        return image, (note,)
+    if image.mode in {"P", "PA", "YCbCr", "HSV", "RGBX", "RGBa"}:
+        gray = image.mode == "P" and icc is None and _has_gray_palette(image)  # a profile of such a file is for RGB
+        plain = image.convert("RGBA" if image.has_transparency_data else "RGB")
+        return (plain.convert("LA" if plain.mode == "RGBA" else "L") if gray else plain), ()
+    if image.mode == "La":
+        return image.convert("LA"), ()
+    raise ValueError(f"pixels of the kind {image.mode} are not supported")
+
+
+def _key_colour(image: Image.Image) -> tuple[int, ...] | None:
+    """The one colour that a PNG or GIF declares transparent, as a loaded sample has it; None: there is none.
+
+    Call it before loading. Pillow's own conversion loses that colour in gray of 2, 4 and 16 bits.
+    """
+    key: Any = image.info.get("transparency")
+    if image.mode == "RGB" and isinstance(key, tuple):
+        return key
+    if image.mode == "1" and isinstance(key, int):
+        return (255 if key else 0,)
+    if image.mode in {"L", "I;16"} and isinstance(key, int):
+        tiles = getattr(image, "tile", ())
+        stored = tiles[0].args if tiles else None
+        # gray of 2 or 4 bits is widened to 8 by Pillow, the colour that goes with it is not
+        return (key * {"L;2": 85, "L;4": 17}.get(str(stored), 1),)
+    return None
+
+
+def _has_gray_palette(image: Image.Image) -> bool:
+    """Whether all colours in use are gray: a GIF knows no other way to be so."""
+    colours = np.array(image.getpalette("RGB") or (), np.uint8).reshape(-1, 3)
+    used = colours[np.flatnonzero(image.histogram()[: len(colours)])]
+    return bool((used == used[:, :1]).all())
+
+
+def _metadata(image: Image.Image) -> Metadata:
+    """What Pillow tells of an opened picture."""
+    info: dict[str | tuple[int, int], Any] = image.info
+    exif, xmp = info.get("exif"), info.get("xmp")
+    return Metadata(
+        icc=info.get("icc_profile") or None,
+        exif=bare_exif(exif) or None if exif else None,
+        xmp=xmp.encode() if isinstance(xmp, str) else xmp or None,
+        dpi=info.get("dpi"),
+    )

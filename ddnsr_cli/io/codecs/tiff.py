@@ -1,0 +1,337 @@
+"""TIFF of any depth, with all its metadata; written deflated, as BigTIFF where it may pass 4 GiB."""
+
+import itertools
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import UnidentifiedImageError
+
+from ddnsr_cli.errors import ImageReadError
+from ddnsr_cli.io.codecs.deflate import in_parallel, rows_per_band, sample_bands
+from ddnsr_cli.io.codecs.pillow import Decoded, check_size, decode_with_pillow, first_of
+from ddnsr_cli.io.codecs.vips import inks_to_rgb, vips_samples
+from ddnsr_cli.io.formats import shown
+from ddnsr_cli.io.image import Metadata, Picture, Pixels
+from ddnsr_cli.io.metadata.exif import orientation_of
+from ddnsr_cli.io.metadata.ifd import (
+    BYTE,
+    EXIF_IFD,
+    GPS_IFD,
+    LONG,
+    LONG8,
+    RATIONAL,
+    SHORT,
+    UNDEFINED,
+    Field,
+    Layout,
+    directories,
+    numbers_field,
+    pack_fields,
+    pack_header,
+    parse_header,
+    read_fields,
+)
+from ddnsr_cli.io.metadata.iptc import iptc_of
+
+SUBFILE_TYPE, WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
+STRIP_OFFSETS, ORIENTATION, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES = 273, 274, 277, 278, 279
+X_RESOLUTION, Y_RESOLUTION, PLANAR, RESOLUTION_UNIT, PREDICTOR = 282, 283, 284, 296, 317
+EXTRA_SAMPLES, SAMPLE_FORMAT, XMP, IPTC, PHOTOSHOP, ICC, DNG_VERSION = 338, 339, 700, 33723, 34377, 34675, 50706
+
+MAX_PAGES = 10_000
+"""Where counting stops: a crafted file can have millions in a few megabytes."""
+
+DESCRIPTIVE_TAGS = frozenset(
+    (270, 271, 272, 305, 306, 315, 316, 18246, 33432, 40091, 40092, 40093, 40094, 40095, EXIF_IFD, GPS_IFD)
+)
+"""Title, camera, author and the like: the fields of the first directory that are EXIF rather than TIFF."""
+
+_ALPHA_KINDS = (1, 2)  # multiplied into the colours, straight; both decoders divide the former out
+
+_PALETTE, _LAB = 3, 8
+_CHANNELS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}  # by photometric interpretation
+_SIGNED = 2  # by sample format
+_REDUCED_OR_MASK = 1 | 4
+_SENSOR_DATA = (32803, 34892)
+_MAP_TAGS = frozenset((33550, 33922, 34264, 34735))  # GeoTIFF: how large a pixel is on the ground, and where
+
+_DEPTHS = (1, 2, 4, 8, 16, 32)
+
+CLASSIC_BYTES = (1 << 32) - (1 << 26)
+"""Above this many bytes of samples the file is a BigTIFF; deflate and metadata get what is left to 4 GiB."""
+
+_DEFLATE, _HORIZONTAL, _INCH, _CONTIGUOUS = 8, 2, 2, 1
+_MIN_IS_BLACK, _RGB, _STRAIGHT_ALPHA = 1, 2, 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class TiffHeader:
+    """The facts that decide how a TIFF is read, and what travels with its pixels."""
+
+    width: int
+    """Pixels across, as stored: before the orientation is applied."""
+
+    height: int
+    """Pixels down, as stored."""
+
+    bits: int
+    """Bits of the deepest sample."""
+
+    is_signed: bool
+    """Its samples may be below 0, and it is not for Lab. Pillow would take those of 8 bits for what they are not."""
+
+    colour_channels: int
+    """1 (gray, palette), 3 (RGB, YCbCr, Lab) or 4 (CMYK); 0: something else."""
+
+    is_palette: bool
+    """Its samples are places in a palette."""
+
+    alpha_channel: int | None
+    """Where the alpha channel is among the samples of a pixel; None: there is none."""
+
+    other_channels: int
+    """Samples of a pixel beyond its colours and alpha, whose meaning nothing tells."""
+
+    orientation: int
+    """1 to 8."""
+
+    is_camera_raw: bool
+    """Sensor data, or a thumbnail before them: nothing that a TIFF reader should show."""
+
+    pages: int
+    """Pages of full size; those behind `MAX_PAGES` are not counted."""
+
+    is_map: bool
+    """It tells places on the ground by pixel."""
+
+    icc: bytes | None
+    """The ICC profile."""
+
+    xmp: bytes | None
+    """The XMP packet."""
+
+    iptc: bytes | None
+    """What it calls IPTC: records, or resource blocks of Photoshop that may hold them."""
+
+    dpi: tuple[float, float] | None
+    """Dots per inch, across and down."""
+
+    exif: bytes | None
+    """The descriptive fields with the EXIF and GPS directories, as a block of their own."""
+
+
+def read_tiff_header(file: BinaryIO) -> TiffHeader:
+    """Read the first directory. Raises struct.error or ValueError on a damaged one."""
+
+    def read_at(offset: int, length: int) -> bytes:
+        if offset >> 62:
+            return b""  # no file is that long, and no system could seek there
+        file.seek(offset)
+        return file.read(length)
+
+    head = read_at(0, 16)
+    layout, first = parse_header(head)
+    fields = {field.tag: field for field in read_fields(read_at, layout, first)}
+    tables = itertools.islice(directories(read_at, layout, first), MAX_PAGES)
+    pages = sum(not _is_reduced(table, layout) for table in tables)
+    return _header(fields, layout, is_cr2=head[8:10] == b"CR", pages=pages)
+
+
+def _is_reduced(table: bytes, layout: Layout) -> bool:
+    """Whether a directory is that of a smaller copy, or of a mask, of another page."""
+    size = struct.calcsize(layout.field_code) + struct.calcsize(layout.offset_code)
+    tag = struct.pack(layout.order + "H", SUBFILE_TYPE)
+    field = next((table[at : at + size] for at in range(0, len(table), size) if table.startswith(tag, at)), b"")
+    value = field[struct.calcsize(layout.field_code) :][:4]
+    return len(value) == 4 and bool(struct.unpack(layout.order + "I", value)[0] & _REDUCED_OR_MASK)
+
+
+def _header(fields: dict[int, Field], layout: Layout, *, is_cr2: bool, pages: int) -> TiffHeader:
+    def numbers(tag: int, *default: int) -> tuple[int, ...]:
+        return (fields[tag].numbers(layout) if tag in fields else ()) or default
+
+    photometric = numbers(PHOTOMETRIC, 1)[0]
+    channels = _CHANNELS.get(photometric, 0)
+    xmp = fields[XMP].data if XMP in fields else None
+    orientation = numbers(ORIENTATION, orientation_of(None, xmp))[0]
+    alpha = next((i for i, kind in enumerate(numbers(EXTRA_SAMPLES)) if kind in _ALPHA_KINDS), None)
+    thumbnail_first = numbers(SUBFILE_TYPE, 0)[0] & 1 == 1  # a picture's first page is never the reduced one
+    return TiffHeader(
+        width=numbers(WIDTH, 0)[0],
+        height=numbers(LENGTH, 0)[0],
+        bits=max(numbers(BITS, 1)),
+        is_signed=photometric != _LAB and _SIGNED in numbers(SAMPLE_FORMAT),
+        colour_channels=channels,
+        is_palette=photometric == _PALETTE,
+        alpha_channel=None if alpha is None else channels + alpha,
+        other_channels=max(0, numbers(SAMPLES, 1)[0] - channels - (alpha is not None)) if channels else 0,
+        orientation=orientation if 1 <= orientation <= 8 else 1,
+        is_camera_raw=is_cr2 or thumbnail_first or photometric in _SENSOR_DATA or DNG_VERSION in fields,
+        pages=pages,
+        is_map=not _MAP_TAGS.isdisjoint(fields),
+        icc=fields[ICC].data if ICC in fields else None,
+        xmp=xmp,
+        iptc=next((fields[tag].data for tag in (IPTC, PHOTOSHOP) if tag in fields), None),
+        dpi=_dpi(fields, layout, unit=numbers(RESOLUTION_UNIT, 2)[0]),
+        exif=_exif(fields, layout),
+    )
+
+
+def _dpi(fields: dict[int, Field], layout: Layout, *, unit: int) -> tuple[float, float] | None:
+    per_inch = {2: 1.0, 3: 2.54}.get(unit)
+    if per_inch is None or X_RESOLUTION not in fields or Y_RESOLUTION not in fields:
+        return None
+    x, y = (fields[tag].rationals(layout)[:1] for tag in (X_RESOLUTION, Y_RESOLUTION))
+    return (x[0] * per_inch, y[0] * per_inch) if x and y else None
+
+
+def _exif(fields: dict[int, Field], layout: Layout) -> bytes | None:
+    kept = [field for tag, field in fields.items() if tag in DESCRIPTIVE_TAGS]
+    classic = Layout(layout.order)
+    header = pack_header(classic)
+    return header + pack_fields(kept, classic, len(header)) if kept else None
+
+
+def decode_tiff(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
+    """The first page of a TIFF; camera raw is refused. Damage raises whatever the decoders raise."""
+    header = read_tiff_header(file)
+    if header.is_camera_raw:
+        raise ImageReadError(f"{shown(path)} is a camera raw file. Develop it first, to TIFF or PNG.")
+    check_size(path, header.width, header.height, max_pixels)
+    _check_kind(header)
+    iptc = iptc_of(header.iptc) if header.iptc else None
+    metadata = Metadata(icc=header.icc, exif=header.exif, xmp=header.xmp, dpi=header.dpi, iptc=iptc)
+    decoded = None
+    if header.bits <= 8:  # of more, Pillow would cut the samples to 8
+        with suppress(UnidentifiedImageError):  # a layout that it does not know, such as a big-endian BigTIFF
+            file.seek(0)
+            decoded = decode_with_pillow(path, file, file_format="TIFF", max_pixels=max_pixels, metadata=metadata)
+    decoded = decoded or _decode_with_vips(file, header, metadata)
+    pages = (first_of(header.pages),) if header.pages > 1 else ()
+    place = ("its place on the map (GeoTIFF) was left out",) if header.is_map else ()
+    others = (f"{header.other_channels} channels beyond its colours were left out",) if header.other_channels else ()
+    return replace(decoded, notes=(*pages, *decoded.notes, *others, *place))
+
+
+def _check_kind(header: TiffHeader) -> None:
+    """Refuse by name what the decoders would call damage, or show in colours that it does not have."""
+    if header.colour_channels == 0:
+        raise ValueError("its colours are of an unknown kind")
+    if header.is_signed:
+        raise ValueError("its samples are signed and have no agreed white")
+    if header.bits not in _DEPTHS:
+        raise ValueError(f"its samples have {header.bits} bits")
+
+
+def _decode_with_vips(file: BinaryIO, header: TiffHeader, metadata: Metadata) -> Decoded:
+    samples, notes = vips_samples(file, "TIFF")
+    alpha: Pixels | None = None
+    if header.alpha_channel is not None and header.alpha_channel < samples.shape[2]:
+        alpha = samples[..., header.alpha_channel]
+    colours = header.colour_channels
+    if header.is_palette:  # libvips has looked the colours up
+        colours = 3 if samples.shape[2] >= 3 else 1
+    pixels: Pixels = samples[..., :colours]
+    if colours == 4:
+        pixels, note = inks_to_rgb(pixels, metadata.icc)
+        metadata, notes = replace(metadata, icc=None), (*notes, note)
+    return Decoded(pixels=pixels, alpha=alpha, metadata=metadata, orientation=header.orientation, notes=notes)
+
+
+def write_tiff(picture: Picture, file: BinaryIO, *, level: int) -> None:
+    """Write a picture; level: 0 (stored) to 9 (smallest). Raises OSError as the file does.
+
+    The directory stands in front. Its length does not depend on its values, so it is written twice: first to take
+    up room, then, when the strips are behind it, with their places.
+    """
+    order, described = _described(picture.metadata)
+    layout = Layout(order, big=_sample_bytes(picture) > CLASSIC_BYTES)
+    strips = -(-picture.height // rows_per_band(picture))
+    front = _front(picture, layout, described, [0] * strips, [0] * strips)
+    file.write(front)
+    sizes = []
+    for strip in in_parallel(lambda band: zlib.compress(band, level), _predicted_bands(picture, order)):
+        file.write(strip)
+        sizes.append(len(strip))
+    offsets = [len(front) + before for before in np.cumsum([0, *sizes[:-1]]).tolist()]
+    file.seek(0)
+    file.write(_front(picture, layout, described, offsets, sizes))
+
+
+def _sample_bytes(picture: Picture) -> int:
+    return picture.pixels.nbytes + (0 if picture.alpha is None else picture.alpha.nbytes)
+
+
+def _predicted_bands(picture: Picture, order: Literal["<", ">"]) -> Iterator[bytes]:
+    """Strips of samples, each less the one to its left."""
+    for samples in sample_bands(picture, order="="):
+        predicted: NDArray[Any] = samples.copy()
+        predicted[:, 1:] -= samples[:, :-1]
+        yield predicted.astype(predicted.dtype.newbyteorder(order), copy=False).tobytes()
+
+
+def _front(
+    picture: Picture, layout: Layout, described: tuple[Field, ...], offsets: list[int], sizes: list[int]
+) -> bytes:
+    """Header and directory, with all they point to except the strips."""
+    channels = picture.pixels.shape[2] + picture.has_alpha
+    place = LONG8 if layout.big else LONG
+
+    def field(tag: int, kind: int, *values: int) -> Field:
+        return numbers_field(layout, tag, kind, *values)
+
+    fields = [
+        field(WIDTH, LONG, picture.width),
+        field(LENGTH, LONG, picture.height),
+        field(BITS, SHORT, *[picture.depth_bits] * channels),
+        field(COMPRESSION, SHORT, _DEFLATE),
+        field(PHOTOMETRIC, SHORT, _MIN_IS_BLACK if picture.is_gray else _RGB),
+        field(STRIP_OFFSETS, place, *offsets),
+        field(ORIENTATION, SHORT, 1),
+        field(SAMPLES, SHORT, channels),
+        field(ROWS_PER_STRIP, LONG, rows_per_band(picture)),
+        field(STRIP_BYTES, place, *sizes),
+        field(PLANAR, SHORT, _CONTIGUOUS),
+        field(PREDICTOR, SHORT, _HORIZONTAL),
+        field(SAMPLE_FORMAT, SHORT, *[1] * channels),
+    ]
+    if picture.has_alpha:
+        fields.append(field(EXTRA_SAMPLES, SHORT, _STRAIGHT_ALPHA))
+    fields += [*_metadata_fields(picture.metadata, layout), *described]
+    header = pack_header(layout)
+    packed = header + pack_fields(fields, layout, len(header))
+    return packed + bytes(len(packed) % 2)
+
+
+def _metadata_fields(metadata: Metadata, layout: Layout) -> Iterator[Field]:
+    if metadata.icc:
+        yield Field(ICC, UNDEFINED, len(metadata.icc), metadata.icc)
+    if metadata.xmp:
+        yield Field(XMP, BYTE, len(metadata.xmp), metadata.xmp)
+    if metadata.iptc:  # as whole LONGs, for the sake of libtiff; their bytes are in no order of their own
+        padded = metadata.iptc + bytes(-len(metadata.iptc) % 4)
+        yield Field(IPTC, LONG, len(padded) // 4, padded)
+    if metadata.dpi:
+        for tag, dpi in zip((X_RESOLUTION, Y_RESOLUTION), metadata.dpi, strict=True):
+            yield Field(tag, RATIONAL, 1, struct.pack(layout.order + "II", round(dpi * 1000), 1000))
+        yield numbers_field(layout, RESOLUTION_UNIT, SHORT, _INCH)
+
+
+def _described(metadata: Metadata) -> tuple[Literal["<", ">"], tuple[Field, ...]]:
+    """The byte order of the EXIF block, which becomes the file's, and the fields that a TIFF takes over from it."""
+    exif = metadata.exif
+    if exif is None:
+        return "<", ()
+    try:
+        layout, first = parse_header(exif)
+        fields = read_fields(lambda offset, length: exif[offset : offset + length], layout, first)
+    except (struct.error, ValueError):
+        return "<", ()  # `read_picture` lets no such block through
+    return layout.order, tuple(field for field in fields if field.tag in DESCRIPTIVE_TAGS)

@@ -1,0 +1,142 @@
+"""Samples through libvips, which keeps all bits of deep files; Pillow would cut them to 8."""
+
+import logging
+import re
+from functools import cache
+from types import ModuleType
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddnsr_cli.io.image import Pixels, is_for_cmyk, to_8_bits
+
+WHITE = 65535
+"""The largest sample of 16 bits."""
+
+_MOST_BANDS = 8
+_INTENT = {"intent": "relative", "black_point_compensation": True}
+_LOADERS = {"PNG": "pngload_source", "TIFF": "tiffload_source", "AVIF": "heifload_source"}
+
+
+def vips_samples(file: BinaryIO | bytes, file_format: str) -> tuple[Pixels, tuple[str, ...]]:
+    """The first page of a file as (H, W, bands), uint8 or uint16; and what to tell the user.
+
+    file: a real file, with a descriptor, or the bytes of one. file_format: "PNG", "TIFF" or "AVIF"; no other is tried.
+    The transparent colour of a PNG becomes a band, Lab becomes RGB, CMYK stays CMYK. Damage raises pyvips.Error,
+    samples of a kind that has no agreed white raise ValueError.
+    """
+    vips = _vips()
+    make = vips.Source.new_from_memory if isinstance(file, bytes) else vips.Source.new_from_descriptor
+    source = make(file if isinstance(file, bytes) else file.fileno())
+    # fail_on: without it a file cut short comes back half black and no word is said
+    image = getattr(vips.Image, _LOADERS[file_format])(source, access="sequential", fail_on="error")
+    if image.interpretation in {"lab", "labs"}:
+        return _samples(image.colourspace("rgb16")), ("Lab was converted to sRGB",)
+    samples, notes = _whole_numbers(_samples(image))
+    if file_format == "AVIF":  # 10 or 12 bits, put into the upper ones
+        samples = stretched(samples, int(image.get("bits-per-sample")))
+    return samples, notes
+
+
+def inks_to_rgb(inks: Pixels, icc: bytes | None) -> tuple[Pixels, str]:
+    """CMYK (H, W, 4), the largest sample full ink, as sRGB (H, W, 3) of the same type; and what to tell the user.
+
+    Through the profile if it is a good one for CMYK; of a bad one libvips would take another, without a word.
+    """
+    deep: NDArray[np.uint16] = inks.astype(np.uint16) * (257 if inks.dtype == np.uint8 else 1)
+    rgb = _by_profile(deep, icc) if icc and is_for_cmyk(icc) else None
+    note = "CMYK was converted to sRGB by its profile"
+    if rgb is None:
+        rgb, note = _by_rule_of_thumb(deep), "CMYK without a usable profile was converted to RGB by rule of thumb"
+    return (to_8_bits(rgb) if inks.dtype == np.uint8 else rgb), note
+
+
+def _by_profile(inks: NDArray[np.uint16], icc: bytes) -> NDArray[np.uint16] | None:
+    """Inks as sRGB; None where the profile is damaged."""
+    vips = _vips()
+    height, width, bands = inks.shape
+    image = vips.Image.new_from_memory(np.ascontiguousarray(inks), width, height, bands, "ushort")
+    image = image.copy(interpretation="cmyk")
+    image.set_type(vips.GValue.blob_type, "icc-profile-data", icc)
+    try:
+        # by way of Lab in floating point: straight from 16 bits to 16 bits dark saturated colours are some levels off
+        lab = image.icc_import(embedded=True, **_INTENT)
+        return _samples(lab.icc_export(output_profile="srgb", depth=16, **_INTENT))
+    except vips.Error:
+        return None
+
+
+def _by_rule_of_thumb(inks: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    rgb = np.empty((*inks.shape[:2], 3), np.uint16)
+    for row, row_inks in zip(rgb, inks, strict=True):  # by rows: products of 32 bits take twice the room
+        light = WHITE - row_inks.astype(np.uint32)
+        row[:] = (light[:, :3] * light[:, 3:] + WHITE // 2) // WHITE
+    return rgb
+
+
+def _whole_numbers(samples: NDArray[Any]) -> tuple[Pixels, tuple[str, ...]]:
+    if samples.dtype in (np.uint8, np.uint16):
+        return samples, ()
+    if samples.dtype == np.uint32:
+        return np.rint(samples / 65537).astype(np.uint16), ("32-bit samples were rounded to 16 bits",)
+    if samples.dtype in (np.float32, np.float64):
+        finite = np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=0.0)
+        scaled = np.rint(np.clip(finite, 0, 1) * WHITE).astype(np.uint16)
+        return scaled, ("floating point samples were read as 0 = black, 1 = white, and clipped to that range",)
+    raise ValueError(f"samples of the type {samples.dtype} have no agreed white")
+
+
+def jpeg_complaint(data: bytes) -> str | None:
+    """What the JPEG library has to say against the pixels of a file: they stop early, make no sense. None: nothing.
+
+    Decoders show such a picture all the same, in part gray or out of place. What is merely odd is no matter.
+    """
+    vips, heard = _vips(), _Heard()
+    logger = logging.getLogger(vips.__name__)
+    logger.addHandler(heard)
+    try:
+        # a warning in the last rows is no error of any call: it is logged when the picture is let go
+        vips.Image.jpegload_buffer(data, access="sequential", fail_on="warning").avg()
+    except vips.Error as error:
+        heard.lines.append(str(error))
+    finally:
+        logger.removeHandler(heard)
+    said = re.findall(r"(?:Corrupt JPEG data|Premature end)[^\n]*", "\n".join(heard.lines))
+    return said[-1] if said else None
+
+
+class _Heard(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One message."""
+        self.lines.append(record.getMessage())
+
+
+def stretched(samples: NDArray[Any], bits: int) -> NDArray[np.uint16]:
+    """Samples of 16 bits that lie in the upper `bits` bits, scaled so that the largest becomes 65,535."""
+    largest = (1 << bits) - 1
+    levels = samples.astype(np.uint32) >> (16 - bits)
+    return ((levels * WHITE + largest // 2) // largest).astype(np.uint16)
+
+
+def _samples(image: Any) -> NDArray[Any]:  # noqa: ANN401 - pyvips has no types to name
+    if image.bands > _MOST_BANDS:
+        raise ValueError(f"it has {image.bands} channels")
+    samples: NDArray[Any] = image.numpy()
+    return samples.reshape(image.height, image.width, image.bands)
+
+
+@cache
+def _vips() -> ModuleType:
+    """Libvips, loaded when the first deep file comes."""
+    import pyvips
+
+    pyvips.cache_set_max(0)  # remembered operations would keep their files and pixels alive
+    module: ModuleType = pyvips
+    return module

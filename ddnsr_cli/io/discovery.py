@@ -1,0 +1,259 @@
+"""Finding images, and naming results."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ddnsr_cli.errors import ConfigError, ImageReadError
+from ddnsr_cli.files import is_folder, is_there
+from ddnsr_cli.io.formats import (
+    CAMERA_RAW_EXTENSIONS,
+    FOREIGN_EXTENSIONS,
+    HEAD_BYTES,
+    READABLE_EXTENSIONS,
+    format_of,
+    shown,
+    sniff,
+)
+
+__all__ = ["Found", "OutputNames", "find_images"]
+
+_PICTURE_EXTENSIONS = READABLE_EXTENSIONS | FOREIGN_EXTENSIONS
+_UNFINISHED = {".part", ".partial", ".crdownload", ".download", ".tmp"}
+# What lies beside each photo of many a folder and shares its name: to look into it would double the work of listing.
+_COMPANIONS = {".xmp", ".aae", ".pp3", ".dop", ".json", ".mov", ".mp4"}
+_JUNK_EXTENSIONS = CAMERA_RAW_EXTENSIONS | _UNFINISHED | _COMPANIONS
+_JUNK_FOLDERS = frozenset(("__MACOSX", "@eaDir", "$RECYCLE.BIN"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A picture, or what claims to be one."""
+
+    source: Path
+    """Where it is."""
+
+    relative: Path
+    """Where it is below the folder that was given; for a file that was named, its name."""
+
+    stem: str
+    """What its result is called, without suffix and extension; see `distinct_stems`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputNames:
+    """Where results go."""
+
+    folder: Path | None
+    """The folder of the results, in which the tree of the sources is repeated; None: each beside its source."""
+
+    suffix: str = ""
+    """Put after the stem."""
+
+    extension: str | None = "png"
+    """Format of the results, without a dot; None: as the source, or png where that cannot be written."""
+
+    def __post_init__(self) -> None:
+        if {"/", "\0", os.sep} & set(self.suffix):
+            raise ConfigError(f"A suffix is a part of a name, without slashes; got {self.suffix!r}.")
+
+    def target(self, found: Found) -> Path:
+        """The path of the result for one picture."""
+        name = self.name(found.source.name, found.stem)
+        return found.source.with_name(name) if self.folder is None else self.folder / found.relative.with_name(name)
+
+    def name(self, source_name: str, stem: str) -> str:
+        """The file name of the result for a picture of that file name, with that distinct stem."""
+        if self.extension is not None:
+            return f"{stem}{self.suffix}.{self.extension}"
+        source = Path(source_name)
+        return stem + self.suffix + (source.suffix.lower() if format_of(source) else ".png")
+
+
+def distinct_stems(names: Iterable[str]) -> dict[str, str]:
+    """For each file name of one folder a stem for its result; no two are the same.
+
+    It is the name without its extension. Where two would be the same both keep their extension: `a.jpg` and `a.png`
+    give `a_jpg` and `a_png`, in whatever order they come.
+    """
+    choices = {name: (stem_of(name), "_".join(name.rsplit(".", 1)), name) for name in names}
+    levels = dict.fromkeys(choices, 0)
+    while True:
+        stems = {name: choices[name][level] for name, level in levels.items()}
+        times = Counter(stems.values())
+        shared = [name for name, stem in stems.items() if times[stem] > 1 and levels[name] < 2]
+        if not shared:
+            return stems
+        levels |= {name: levels[name] + 1 for name in shared}
+
+
+def stem_of(name: str) -> str:
+    """A file name without its extension, as `Path.stem` gives it, at a tenth of the time."""
+    dot = name.rfind(".")
+    return name[:dot] if 0 < dot < len(name) - 1 else name
+
+
+def extension_of(name: str) -> str:
+    """The extension of a file name in small letters, with its dot; none: empty."""
+    return name[len(stem_of(name)) :].lower()
+
+
+def find_images(
+    inputs: Sequence[Path], *, recursive: bool = True, results: OutputNames | None = None
+) -> Iterator[Found]:
+    """Pictures named or in folders, one after the other, sorted within each folder, each once.
+
+    A named file is always given, so that reading it tells what is wrong with it. In folders, junk is left out by
+    content: hidden files, unfinished downloads, camera raw, whatever neither looks like a picture inside nor is
+    called like one. A damaged file with a picture's name is given, and so is a folder that may not be opened.
+    With several inputs, what comes from a folder keeps the folder's name in front of its relative path.
+    results: what an earlier run has written under these names is left out of the folders.
+    Raises ImageReadError, at once, where an input does not exist.
+    """
+    try:
+        once = list({os.path.abspath(path): path for path in inputs}.values())  # noqa: PTH100 - links stay links
+    except FileNotFoundError as error:
+        raise ImageReadError("The folder that this runs in is gone. Change to one that is there.") from error
+    for path in once:
+        _check_it_is_there(path)
+    return _found(once, recursive=recursive, results=results)
+
+
+def _check_it_is_there(path: Path) -> None:
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise ImageReadError(f"{shown(path)} does not exist. Check the name.") from error
+    except OSError as error:
+        raise ImageReadError(
+            f"{shown(path)} cannot be reached ({error.strerror}). Check name and permissions."
+        ) from error
+
+
+def _found(inputs: list[Path], *, recursive: bool, results: OutputNames | None) -> Iterator[Found]:
+    folders = [path for path in inputs if is_folder(path)]
+    prefixes = _distinct_tails(folders) if len(inputs) > 1 else {path: Path() for path in folders}
+    files = _named_files([path for path in inputs if path not in prefixes])
+    given: set[str] = set()
+    for path in inputs:
+        if path in prefixes:
+            found = _walk(path, prefixes[path], recursive=recursive, results=results)
+        else:
+            found = iter([files[path]])
+        for one in found:
+            place = os.path.abspath(one.source)  # noqa: PTH100
+            if place not in given:
+                given.add(place)
+                yield one
+
+
+def _named_files(paths: list[Path]) -> dict[Path, Found]:
+    """Files that were named one by one; those of one name in several folders keep the folders' names."""
+    relatives = _distinct_tails(paths)
+    stems: dict[Path, str] = {}
+    for parent in {relative.parent for relative in relatives.values()}:
+        group = {path: relative.name for path, relative in relatives.items() if relative.parent == parent}
+        by_name = distinct_stems(group.values())
+        stems |= {path: by_name[name] for path, name in group.items()}
+    return {path: Found(source=path, relative=relatives[path], stem=stems[path]) for path in paths}
+
+
+def _distinct_tails(paths: list[Path]) -> dict[Path, Path]:
+    """The last part of each path, with as many parts before it as it takes to tell it from the others."""
+    parts = {path: Path(os.path.abspath(path)).parts for path in paths}  # noqa: PTH100
+    depths = dict.fromkeys(paths, 1)
+    while True:
+        tails = {path: parts[path][-depth:] for path, depth in depths.items()}
+        times = Counter(tails.values())
+        shared = [path for path in paths if times[tails[path]] > 1 and depths[path] < len(parts[path]) - 1]
+        if not shared:
+            return {path: Path(*tail) for path, tail in tails.items()}
+        depths |= {path: depths[path] + 1 for path in shared}
+
+
+def _walk(top: Path, prefix: Path, *, recursive: bool, results: OutputNames | None) -> Iterator[Found]:
+    """The pictures of a folder, then those of its sub-folders; every folder once, so links in circles do no harm."""
+    results_folder = None if results is None or results.folder is None else results.folder.resolve()
+    waiting = [(top, prefix)]
+    seen: set[tuple[int, int]] = set()
+    while waiting:
+        folder, relative = waiting.pop()
+        if folder != top and folder.resolve() == results_folder:
+            continue
+        try:
+            status = folder.stat()
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError:
+            name = folder.resolve().name
+            yield Found(source=folder, relative=relative.parent / name, stem=name)  # reading it will tell why
+            continue
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        yield from _pictures(folder, relative, entries, results)
+        if recursive:
+            below = [entry.name for entry in entries if _is_folder(entry)]
+            waiting += [(folder / name, relative / name) for name in reversed(below)]
+
+
+def _pictures(
+    folder: Path, relative: Path, entries: list[os.DirEntry[str]], results: OutputNames | None
+) -> Iterator[Found]:
+    """The pictures of one folder. No file is opened before its turn, unless the name of another's result hangs on it.
+
+    A folder of 100,000 files on a slow disk would else be looked at for minutes before the first is given.
+    """
+    files = {entry.name: entry for entry in entries if _may_be_picture(entry)}
+    unsure = {name for name in files if extension_of(name) not in _PICTURE_EXTENSIONS}
+    # what has a name of its own is named as if it were a picture, and looked into when it is reached
+    taken = Counter(stem_of(name) for name in files)
+    no_pictures = {name for name in unsure if taken[stem_of(name)] > 1 and not looks_like_image(files[name])}
+    stems = distinct_stems(name for name in files if name not in no_pictures)
+    made = _results_in(folder, relative, stems, results)
+    for name, stem in stems.items():
+        if name in unsure and not looks_like_image(files[name]):
+            continue
+        maker = made.get(name)
+        if maker is None or (maker in unsure and not looks_like_image(files[maker])):
+            yield Found(source=folder / name, relative=relative / name, stem=stem)
+
+
+def _results_in(folder: Path, relative: Path, stems: dict[str, str], results: OutputNames | None) -> dict[str, str]:
+    """Names that results have in the folder of their sources, if that is where they go, each with its source's."""
+    if results is None:
+        return {}
+    place = folder if results.folder is None else results.folder / relative
+    if os.path.abspath(place) != os.path.abspath(folder):  # noqa: PTH100 - links stay links
+        return {}
+    named = ((results.name(name, stem), name) for name, stem in stems.items())
+    return {result: name for result, name in named if result != name}
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    return not entry.name.startswith(".") and entry.name not in _JUNK_FOLDERS and _is_folder_or_link(entry)
+
+
+def _may_be_picture(entry: os.DirEntry[str]) -> bool:
+    """Whether a file is worth a look, by its name and kind. A link that leads nowhere is, if it is called a picture."""
+    extension = extension_of(entry.name)
+    if entry.name.startswith(".") or extension in _JUNK_EXTENSIONS or _is_folder_or_link(entry):
+        return False
+    if entry.is_symlink() and not is_there(Path(entry.path)):
+        return extension in _PICTURE_EXTENSIONS
+    return entry.is_file()
+
+
+def _is_folder_or_link(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder or leads to one. For all but links the listing has told it already."""
+    return is_folder(Path(entry.path)) if entry.is_symlink() else entry.is_dir(follow_symlinks=False)
+
+
+def looks_like_image(entry: os.DirEntry[str]) -> bool:
+    """Whether the first bytes of a file are those of an image."""
+    try:
+        with Path(entry.path).open("rb") as file:
+            return sniff(file.read(HEAD_BYTES)) is not None
+    except OSError:
+        return False  # neither its name nor its content promises a picture

@@ -1,0 +1,212 @@
+"""Image formats: told by the first bytes when reading, by the name when writing; and what each can hold."""
+
+import struct
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ddnsr_cli.errors import ImageWriteError
+
+HEAD_BYTES = 64
+"""How much of a file `sniff` wants to see."""
+
+READABLE = "PNG, JPEG, WebP, TIFF, AVIF, JPEG 2000, BMP, GIF, PPM, TGA, ICO and QOI"
+"""The formats that can be read, for messages."""
+
+WRITABLE = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WebP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".avif": "AVIF",
+    ".bmp": "BMP",
+}
+"""Extension, in small letters, to the format that is written."""
+
+READABLE_EXTENSIONS = frozenset(
+    (*WRITABLE, ".jpe", ".jfif", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".dib", ".jp2", ".j2k", ".jpx", ".tga")
+) | {".ico", ".qoi"}
+"""Names that promise a picture we can read."""
+
+FOREIGN_EXTENSIONS = frozenset((".heic", ".heif", ".hif", ".jxl", ".psd", ".exr"))
+"""Names that promise a picture we cannot read: their owner is told, not left to wonder where it went."""
+
+CAMERA_RAW_EXTENSIONS = frozenset(
+    (".3fr", ".arw", ".cr2", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".nef", ".nrw", ".pef", ".srw")
+)
+"""Camera raw files that look like TIFF from outside; what a TIFF reader finds in them is a thumbnail."""
+
+_BMP_HEADER_SIZES = (12, 16, 40, 52, 56, 64, 108, 124)
+_TGA_KINDS, _TGA_BITS = (1, 2, 3, 9, 10, 11), (8, 15, 16, 24, 32)
+_FOREIGN = {
+    "a JPEG XL picture": (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"),
+    "a Photoshop document": (b"8BPS",),
+    "an OpenEXR picture": (b"v/1\x01",),
+    "a Radiance picture": (b"#?RADIANCE", b"#?RGBE"),
+    "a DDS texture": (b"DDS ",),
+    "a camera raw file": (b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FOVb", b"\0\0\0\x18ftypcrx "),
+    "a PDF document": (b"%PDF",),
+    "a PostScript document": (b"%!PS", b"\xc5\xd0\xd3\xc6"),
+}
+_HEIC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
+
+
+def sniff(head: bytes) -> str | None:
+    """The format that a file's first bytes tell: "PNG", "JPEG", "WEBP", "TIFF", "AVIF", "BMP", "GIF", "PPM", "ICO",
+    "JPEG2000", "QOI", or "HEIC". None: not a picture we know.
+
+    TGA has no signature, so any file could pass for one: see `is_tga`.
+    """
+    return next((name for name, test in _TESTS.items() if test(head)), None)
+
+
+def is_tga(path: Path, head: bytes) -> bool:
+    """Whether a file is called a TGA and its header could be that of one."""
+    if path.suffix.lower() != ".tga" or len(head) < 18:
+        return False
+    palette, kind, width, height, bits = head[1], head[2], *struct.unpack_from("<HHB", head, 12)
+    return palette in (0, 1) and kind in _TGA_KINDS and min(width, height) > 0 and bits in _TGA_BITS
+
+
+def foreign_kind(head: bytes) -> str | None:
+    """What a file is that is known but cannot be read, in words; None: nothing we know."""
+    if b"<svg" in head:
+        return "an SVG drawing"
+    if head[4:8] == b"ftyp" and head[8:12] != b"crx ":
+        return "a video, or another kind of media"
+    return next((name for name, starts in _FOREIGN.items() if head.startswith(starts)), None)
+
+
+def format_of(path: Path) -> str | None:
+    """The format that a name asks to be written: a value of `WRITABLE`, or None for any other extension."""
+    return WRITABLE.get(path.suffix.lower())
+
+
+def shown(path: Path) -> str:
+    """A path fit for a message of one line: control characters and undecodable bytes become question marks."""
+    return "".join(char if char.isprintable() else "?" for char in str(path))
+
+
+def _is_bmp(head: bytes) -> bool:
+    # two letters are too weak a sign: the four reserved zeros and the size of the second header must fit as well
+    if len(head) < 18 or not head.startswith(b"BM") or head[6:10] != bytes(4):
+        return False
+    return struct.unpack_from("<I", head, 14)[0] in _BMP_HEADER_SIZES
+
+
+def _brands(head: bytes) -> frozenset[bytes]:
+    """The brands that an ISO media file names in its first box: the major one, then the compatible ones."""
+    if head[4:8] != b"ftyp":
+        return frozenset()
+    end = min(struct.unpack(">I", head[:4])[0], len(head))
+    return frozenset((head[8:12], *(head[at : at + 4] for at in range(16, end, 4))))
+
+
+def _is_avif(head: bytes) -> bool:
+    return not _brands(head).isdisjoint((b"avif", b"avis"))
+
+
+def _is_heic(head: bytes) -> bool:
+    return not _is_avif(head) and not _brands(head).isdisjoint(_HEIC_BRANDS)
+
+
+def _is_ico(head: bytes) -> bool:
+    # four bytes are too weak a sign: the first picture must lie behind the directory and have a size
+    if len(head) < 22 or not head.startswith(b"\0\0\1\0"):
+        return False
+    count, planes, size, offset = struct.unpack_from("<H4xH2xII", head, 4)
+    return 0 < count < 256 and planes in (0, 1) and size > 0 and offset >= 6 + 16 * count
+
+
+def _is_qoi(head: bytes) -> bool:
+    return len(head) > 13 and head.startswith(b"qoif") and head[12] in (3, 4) and head[13] in (0, 1)
+
+
+def _is_pnm(head: bytes) -> bool:
+    return len(head) > 2 and head[:1] == b"P" and head[1] in b"123456" and head[2] in b" \t\r\n#"
+
+
+_TESTS: dict[str, Callable[[bytes], bool]] = {
+    "PNG": lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"),
+    "JPEG": lambda head: head.startswith(b"\xff\xd8\xff"),
+    "WEBP": lambda head: head.startswith(b"RIFF") and head[8:12] == b"WEBP",
+    "TIFF": lambda head: head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+    "AVIF": _is_avif,
+    "HEIC": _is_heic,
+    "GIF": lambda head: head.startswith((b"GIF87a", b"GIF89a")),
+    "BMP": _is_bmp,
+    "PPM": _is_pnm,
+    "JPEG2000": lambda head: head.startswith((b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")),
+    "ICO": _is_ico,
+    "QOI": _is_qoi,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Limits:
+    """What a format can hold; None: no limit that matters."""
+
+    side_px: int | None = None
+    pixels: int | None = None
+    alpha: bool = True
+    deep: bool = False
+
+
+_LIMITS = {
+    "PNG": _Limits(deep=True),
+    "TIFF": _Limits(deep=True),
+    "BMP": _Limits(side_px=32_767, alpha=False),  # 4 GiB of pixels is as far as its sizes go
+    "JPEG": _Limits(side_px=65_500, alpha=False),  # the format ends at 65,535, the library that writes it here
+    "WebP": _Limits(side_px=16_383),
+    "AVIF": _Limits(side_px=32_768, pixels=16_384**2),  # larger ones can be written, but usual readers refuse them
+}
+
+
+def holds_alpha(path: Path) -> bool:
+    """Whether the format that `path` names has a place for transparency; True for a name that cannot be written."""
+    file_format = format_of(path)
+    return file_format is None or _LIMITS[file_format].alpha
+
+
+def check_format(path: Path, *, width: int, height: int, has_alpha: bool, depth_bits: int) -> tuple[str, ...]:
+    """Whether the format that `path` names can hold a picture; looks at the name only.
+
+    Gives notes about what will be lost. Raises ImageWriteError, with a format that would do, where it cannot.
+    """
+    name, file_format = shown(path), format_of(path)
+    if file_format is None:
+        raise ImageWriteError(f"{name} has no extension that can be written. Use one of: {' '.join(WRITABLE)}.")
+    limits = _LIMITS[file_format]
+    if has_alpha and not limits.alpha:
+        raise ImageWriteError(f"{name}: {file_format} holds no transparency, and the picture has some. Use .png.")
+    too_long = limits.side_px is not None and max(width, height) > limits.side_px
+    too_many = limits.pixels is not None and width * height > limits.pixels
+    if too_long or too_many:
+        most = f"{limits.side_px:,} pixels a side" + (f", {limits.pixels:,} in all" if limits.pixels else "")
+        raise ImageWriteError(f"{name}: {width} x {height} is too large, {file_format} holds {most}. Use .png or .tif.")
+    if depth_bits > 8 and not limits.deep:
+        return (f"{file_format} is written with 8 bits a sample: 16 are rounded to 8; .png and .tif keep them",)
+    return ()
+
+
+def check_writable(path: Path, *, width: int, height: int, has_alpha: bool, depth_bits: int) -> tuple[str, ...]:
+    """Whether a picture can be written to `path`, before any work is done; makes the folder if it is missing.
+
+    Gives notes about what will be lost. Raises ImageWriteError where the format cannot hold the picture, the path
+    is a folder, or nothing can be written there.
+    """
+    notes = check_format(path, width=width, height=height, has_alpha=has_alpha, depth_bits=depth_bits)
+    name, folder = shown(path), shown(path.parent)
+    try:
+        if path.is_dir():
+            raise ImageWriteError(f"{name} is a folder. Name a file, such as {name}/result.png.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):  # the only sure test: permissions, read-only and full disks
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise ImageWriteError(f"Nothing can be written to {folder} ({reason}). Choose another with -o.") from error
+    return notes

@@ -1,0 +1,244 @@
+"""The image between reading and writing: pixels, alpha, what the file told; other color spaces brought to sRGB."""
+
+from dataclasses import dataclass, field, replace
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+COMMENT = "Comment"
+"""The keyword, as PNG has it, of the comment of a JPEG or GIF."""
+
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+"""Integer samples; 0 is black or transparent, the largest value of the type is white or opaque."""
+
+_SPACES = {1: b"GRAY", 3: b"RGB "}
+_PRIMARIES_NEAR_SRGB, _CURVES_NEAR_SRGB = (1, 2, 5, 6), (1, 2, 6, 13, 14, 15)  # H.273; 2: not told
+
+_INTENT = {"intent": "relative", "black_point_compensation": True}
+_FAILED = "its colour profile could not be used; the colours were left as they are"
+
+
+MAX_PIXELS = 268_435_456
+"""2^28: a square of 16,384 pixels a side; decoded to 16-bit RGB it takes 1.5 GiB."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metadata:
+    """What travels with the pixels. It speaks of an upright picture: no orientation is left to apply."""
+
+    icc: bytes | None = None
+    """The ICC profile, byte for byte; its colour space fits the pixels (gray or RGB)."""
+
+    exif: bytes | None = None
+    """EXIF as a TIFF structure, without the "Exif" prefix of JPEG."""
+
+    xmp: bytes | None = None
+    """The XMP packet."""
+
+    dpi: tuple[float, float] | None = None
+    """Dots per inch, across and down."""
+
+    iptc: bytes | None = None
+    """IPTC data as records, as they stand in a TIFF: without the frame that Photoshop puts around them."""
+
+    text: dict[str, str] = field(default_factory=dict)
+    """Text by keyword: text chunks of a PNG, without those that hold EXIF, XMP or IPTC; "Comment": that of a JPEG
+    or GIF."""
+
+    languages: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """For texts of a PNG that tell it: the language and the translated keyword."""
+
+    png_colour: tuple[tuple[bytes, bytes], ...] = ()
+    """Chunks of a PNG that say what its colours mean, such as gAMA, byte for byte: (kind, data)."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)  # arrays have no single answer to ==
+class Picture:
+    """An upright still picture in memory."""
+
+    pixels: Pixels
+    """(H, W, C), uint8 or uint16; C is 1 for gray, 3 for RGB."""
+
+    alpha: Pixels | None = None
+    """(H, W), the type of `pixels`; straight, not multiplied into the colours. None: opaque, no channel."""
+
+    metadata: Metadata = field(default_factory=Metadata)
+    """Profile, EXIF, XMP, resolution, text."""
+
+    notes: tuple[str, ...] = ()
+    """What the user should hear once: what reading had to change or leave out."""
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 3 or self.pixels.shape[2] not in {1, 3} or 0 in self.pixels.shape:
+            raise ValueError(f"pixels must be (H, W, 1) or (H, W, 3), got {self.pixels.shape}.")
+        if self.pixels.dtype not in (np.uint8, np.uint16):
+            raise ValueError(f"pixels must be uint8 or uint16, got {self.pixels.dtype}.")
+        if self.alpha is not None and (self.alpha.shape, self.alpha.dtype) != (
+            self.pixels.shape[:2],
+            self.pixels.dtype,
+        ):
+            raise ValueError(f"alpha must be as large as pixels and of their type, got {self.alpha.shape}.")
+
+    @property
+    def width(self) -> int:
+        """Pixels across."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def height(self) -> int:
+        """Pixels down."""
+        return int(self.pixels.shape[0])
+
+    @property
+    def depth_bits(self) -> int:
+        """Bits of a sample: 8 or 16."""
+        return self.pixels.dtype.itemsize * 8
+
+    @property
+    def is_gray(self) -> bool:
+        """One channel; a colour file whose values happen to be gray is not gray."""
+        return int(self.pixels.shape[2]) == 1
+
+    @property
+    def has_alpha(self) -> bool:
+        """There is an alpha channel, even if it is opaque everywhere."""
+        return self.alpha is not None
+
+
+def rounded(values: NDArray[np.float32], like: Pixels) -> Pixels:
+    """Values as samples of the type of `like`: clamped to its range, then rounded to the nearest."""
+    if like.dtype == np.uint8:
+        return np.rint(np.clip(values, 0, 255)).astype(np.uint8)
+    return np.rint(np.clip(values, 0, 65535)).astype(np.uint16)
+
+
+def to_8_bits(samples: Pixels) -> NDArray[np.uint8]:
+    """Samples at 8 bits, rounded to the nearest: 65,535 becomes 255. Those of 8 bits are given back as they are."""
+    if samples.dtype == np.uint8:
+        return samples.astype(np.uint8, copy=False)
+    return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def profile_fits(icc: bytes, channels: int) -> bool:
+    """Whether an ICC profile describes pixels of so many channels: 1 gray, 3 RGB.
+
+    A profile of another space (CMYK over RGB pixels, say) makes every viewer that obeys it show wrong colours.
+    """
+    return colour_space(icc) == _SPACES[channels]
+
+
+def coded_colours(primaries: int, curve: int) -> tuple[tuple[bytes, bytes], ...]:
+    """Colours that a file tells by the code points of H.273, as a chunk of a PNG; none where they are those of sRGB."""
+    if primaries in _PRIMARIES_NEAR_SRGB and curve in _CURVES_NEAR_SRGB:
+        return ()
+    return ((b"cICP", bytes((primaries & 0xFF, curve & 0xFF, 0, 1))),)  # 0, 1: the pixels are RGB, of full range
+
+
+def is_for_cmyk(icc: bytes) -> bool:
+    """Whether an ICC profile is for CMYK, and whole enough to convert with."""
+    if colour_space(icc) != b"CMYK":
+        return False
+    try:
+        profile = ImageCms.ImageCmsProfile(BytesIO(icc))
+        ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), "CMYK", "RGB")
+    except (ImageCms.PyCMSError, OSError):
+        return False
+    return True
+
+
+def cmyk_to_rgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, str]:
+    """A CMYK picture as sRGB, through its profile if it has a good one; and what to tell the user."""
+    if icc and colour_space(icc) == b"CMYK":
+        try:
+            return _to_srgb(image, ImageCms.ImageCmsProfile(BytesIO(icc))), "CMYK was converted to sRGB by its profile"
+        except (ImageCms.PyCMSError, OSError):
+            pass  # a damaged profile is as good as none: the note says which way was taken
+    return image.convert("RGB"), "CMYK without a usable profile was converted to RGB by rule of thumb"
+
+
+def lab_to_rgb(image: Image.Image) -> tuple[Image.Image, str]:
+    """A Lab picture (8 bits) as sRGB; and what to tell the user."""
+    return _to_srgb(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))), "Lab was converted to sRGB"
+
+
+def gray_to_rgb(image: Image.Image, icc: bytes) -> Image.Image:
+    """A gray picture with a gray profile as sRGB, for formats that hold no gray."""
+    try:
+        return _to_srgb(image, ImageCms.ImageCmsProfile(BytesIO(icc)))
+    except (ImageCms.PyCMSError, OSError):
+        return image.convert("RGB")
+
+
+def _to_srgb(image: Image.Image, source: ImageCms.ImageCmsProfile) -> Image.Image:
+    # relative colorimetric with black point compensation: what image editors do by default
+    converted = ImageCms.profileToProfile(
+        image,
+        source,
+        ImageCms.createProfile("sRGB"),
+        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        outputMode="RGB",
+        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+    )
+    if converted is None:
+        raise OSError("the colours were not converted")
+    return converted
+
+
+def colour_space(icc: bytes) -> bytes | None:
+    """The colour space that a profile is for, as its header has it; None: not a profile."""
+    return icc[16:20] if len(icc) >= 128 and icc[36:40] == b"acsp" else None
+
+
+def to_srgb(picture: Picture) -> Picture:
+    """The picture with its colours in sRGB, at its own depth; one without a profile is taken for sRGB already.
+
+    Relative colorimetric with black point compensation, as editors do; colours beyond sRGB become the nearest within.
+    A colour picture gets an sRGB profile in place of its own; gray stays gray, with sRGB's tone curve and no profile.
+    """
+    icc = picture.metadata.icc
+    if icc is None:
+        return picture
+    try:
+        if _name(icc, picture).startswith("sRGB"):
+            return picture
+        pixels, profile = _converted(picture.pixels, icc)
+    except ValueError:
+        return replace(picture, notes=(*picture.notes, _FAILED))
+    metadata = replace(picture.metadata, icc=None if picture.is_gray else profile, png_colour=())
+    return replace(picture, pixels=pixels, metadata=metadata)
+
+
+def _name(icc: bytes, picture: Picture) -> str:
+    """What a profile calls itself. Raises ValueError where it cannot be used: libvips would take another in silence."""
+    try:
+        profile = ImageCms.ImageCmsProfile(BytesIO(icc))
+        ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), "L" if picture.is_gray else "RGB", "RGB")
+        return ImageCms.getProfileDescription(profile)
+    except (ImageCms.PyCMSError, OSError) as error:
+        raise ValueError(str(error)) from error
+
+
+def _converted(pixels: Pixels, icc: bytes) -> tuple[Pixels, bytes]:
+    """Samples in sRGB, and its profile. Raises ValueError where the profile is of no use."""
+    import pyvips  # it is slow to load, and few pictures need it
+
+    height, width, channels = pixels.shape
+    depth = pixels.itemsize * 8
+    image = pyvips.Image.new_from_memory(
+        np.ascontiguousarray(pixels), width, height, channels, "uchar" if depth == 8 else "ushort"
+    )
+    kind = {(1, 8): "b-w", (1, 16): "grey16", (3, 8): "srgb", (3, 16): "rgb16"}[channels, depth]
+    image = image.copy(interpretation=kind)
+    image.set_type(pyvips.GValue.blob_type, "icc-profile-data", icc)
+    try:
+        # by way of Lab in floating point: straight from 16 bits to 16 bits dark saturated colours were 10 levels off
+        lab = image.icc_import(embedded=True, **_INTENT)
+        rgb = lab.icc_export(output_profile="srgb", depth=depth, **_INTENT)
+        samples: NDArray[Any] = rgb.numpy().reshape(height, width, -1)
+        profile = bytes(rgb.get("icc-profile-data"))
+    except pyvips.Error as error:
+        raise ValueError(str(error)) from error
+    return np.ascontiguousarray(samples[..., :channels]), profile

@@ -1,0 +1,90 @@
+"""A short note inside a picture file, out of sight of whoever looks at it or at its metadata.
+
+It stands at the end of the file: in PNG, WebP and AVIF as a chunk of its own that readers pass over, in JPEG, TIFF and
+BMP behind the picture, where cameras put such things as well. PNG's chunk is marked as not to be copied by a program
+that changes the picture, and other programs do not write what they do not know: after an edit the note is gone.
+"""
+
+import os
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from ddnsr_cli.io.formats import format_of
+
+MOST_BYTES = 8192
+"""Longer notes are not found again."""
+
+_MARK = b"ddnsr-note:"
+_END = b":ddnsr-note"
+_PNG_END = struct.pack(">I", 0) + b"IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
+_TAIL_BYTES = MOST_BYTES + len(_MARK + _END + _PNG_END) + 64
+
+
+def add_stamp(path: Path, note: Callable[[int], bytes]) -> None:
+    """Put a note into a finished picture file of ours, whose format its extension tells.
+
+    note: gives the note for the size in bytes that the file will have with it; its length must not depend on that.
+    Raises ValueError where the note is too long, OSError as the file system does.
+    """
+    with path.open("r+b") as file:
+        before = file.seek(0, os.SEEK_END)
+        length = len(_framed(path, note(before)))
+        framed = _framed(path, note(before + length))
+        if len(framed) != length or length > MOST_BYTES:
+            raise ValueError(f"A note must be of one length and at most {MOST_BYTES} bytes, got {length}.")
+        _APPEND.get(format_of(path) or "", _append)(file, framed)
+
+
+def read_stamp(path: Path) -> bytes | None:
+    """The note in a picture file; None where there is none. Raises OSError as the file system does."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _TAIL_BYTES))
+        tail = file.read()
+    end = tail.rfind(_END)
+    start = tail.rfind(
+        _MARK, 0, max(0, end)
+    )  # not behind it: with a checksum that begins with a colon it looks the same
+    return tail[start + len(_MARK) : end] if start >= 0 else None
+
+
+def _framed(path: Path, note: bytes) -> bytes:
+    marked = _MARK + note + _END
+    return _FRAMES.get(format_of(path) or "", bytes)(marked)
+
+
+def _png_chunk(marked: bytes) -> bytes:
+    kind = b"ddNS"  # by its letters: ancillary, private, not safe to copy
+    return struct.pack(">I", len(marked)) + kind + marked + struct.pack(">I", zlib.crc32(kind + marked))
+
+
+def _webp_chunk(marked: bytes) -> bytes:
+    return b"DDNS" + struct.pack("<I", len(marked)) + marked + bytes(len(marked) % 2)
+
+
+def _avif_box(marked: bytes) -> bytes:
+    return struct.pack(">I", 8 + len(marked)) + b"free" + marked
+
+
+def _append(file: BinaryIO, framed: bytes) -> None:
+    file.seek(0, os.SEEK_END)
+    file.write(framed)
+
+
+def _before_png_end(file: BinaryIO, framed: bytes) -> None:
+    file.seek(-len(_PNG_END), os.SEEK_END)
+    file.write(framed + _PNG_END)
+
+
+def _into_riff(file: BinaryIO, framed: bytes) -> None:
+    _append(file, framed)
+    size = file.tell() - 8
+    file.seek(4)
+    file.write(struct.pack("<I", size))
+
+
+_FRAMES: dict[str, Callable[[bytes], bytes]] = {"PNG": _png_chunk, "WebP": _webp_chunk, "AVIF": _avif_box}
+_APPEND: dict[str, Callable[[BinaryIO, bytes], None]] = {"PNG": _before_png_end, "WebP": _into_riff}

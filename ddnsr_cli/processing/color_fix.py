@@ -1,0 +1,75 @@
+"""Colours that follow the input: the slow part of what a network changed, found at LR size.
+
+Networks shift colours, those trained against a discriminator most. The error is what the shrunk result has more than
+the input. Of it the fast part is the network's work (noise taken away, detail made), the slow part a fault. A plain
+blur as the divide would carry the fault of one object over its edge into the next, as a halo. So within each window
+the error is fitted as a straight line over the result's own brightness, which is flat where the result is flat and
+steps where it steps: the guided filter of He, Sun and Tang (2013), of linear cost whatever the window.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddnsr_cli.processing.resize import Planes
+
+RADIUS_PX = 6
+"""Of the windows, LR pixels. What is slower than some 12 pixels follows the input."""
+
+REACH_PX = 2 * RADIUS_PX
+"""How many LR rows above and below a row are looked at: the windows are used twice, to fit and to smooth the fit."""
+
+FLAT = (12 / 255) ** 2
+"""A window whose variance is well below this counts as flat: there the error is its mean, and the input's noise,
+which is part of the error, averages out over some 170 pixels and more."""
+
+DOUBT = 15.0
+"""The same in times of the variance of the error itself: the stronger the noise, the more it takes to see a slope."""
+
+
+def slow_error(result: Planes, lr: Planes, top: int, bottom: int) -> Planes:
+    """The slow part of `result - lr` in rows `top` to `bottom`: (C, bottom - top, W).
+
+    result: the shrunk SR picture, (C, H, W) like `lr`; rows below `bottom + REACH_PX` need not be filled in yet.
+    Each row is computed for itself: in whatever portions they are asked for, the values are the same bit for bit.
+    """
+    height = result.shape[1]
+    first, last = max(0, top - RADIUS_PX), min(height, bottom + RADIUS_PX)
+    slope, offset = _fit(_with_rows_around(result, first, last), _with_rows_around(lr, first, last))
+    rows = np.clip(np.arange(top - RADIUS_PX, bottom + RADIUS_PX), 0, height - 1) - first
+    error: Planes = _window_means(slope[:, rows]) * result[:, top:bottom] + _window_means(offset[:, rows])
+    return error
+
+
+def _fit(result: Planes, lr: Planes) -> tuple[Planes, Planes]:
+    """Slope and offset of the error over the result's brightness, in the window around each pixel."""
+    error = result - lr
+    mean, mean_error = _window_means(result), _window_means(error)
+    covariance = _window_means(result * error) - mean * mean_error
+    variance = _window_means(result * result) - mean * mean
+    doubt = np.maximum(_window_means(error * error) - mean_error * mean_error, 0)
+    slope: Planes = covariance / (variance + np.float32(DOUBT) * doubt + np.float32(FLAT))
+    return slope, mean_error - slope * mean
+
+
+def _with_rows_around(planes: Planes, top: int, bottom: int) -> Planes:
+    """Rows `top` to `bottom` and a radius around them; beyond the picture its first and last are repeated."""
+    rows = np.clip(np.arange(top - RADIUS_PX, bottom + RADIUS_PX), 0, planes.shape[1] - 1)
+    return planes[:, rows]
+
+
+def _window_means(planes: Planes) -> NDArray[np.float32]:
+    """Means over squares of 2 * RADIUS_PX + 1: (C, h + 2 * RADIUS_PX, W) -> (C, h, W); columns are repeated outwards.
+
+    Added one by one in a fixed order, not as running sums, whose rounding depends on where they start.
+    """
+    side = 2 * RADIUS_PX + 1
+    height, width = planes.shape[1] - 2 * RADIUS_PX, planes.shape[2]
+    rows = planes[:, :height].copy()
+    for shift in range(1, side):
+        rows += planes[:, shift : shift + height]
+    wide = np.pad(rows, ((0, 0), (0, 0), (RADIUS_PX, RADIUS_PX)), mode="edge")
+    total = wide[..., :width].copy()
+    for shift in range(1, side):
+        total += wide[..., shift : shift + width]
+    total /= np.float32(side**2)
+    return total

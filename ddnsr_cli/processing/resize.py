@@ -1,0 +1,157 @@
+"""Sizes of results, and bringing images to them; plain enlargement, and a result brought back to its input's size."""
+
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.io.image import Picture, Pixels, rounded
+
+Planes = NDArray[np.float32]
+"""(C, H, W), samples in [0, 1] or differences of such."""
+
+BICUBIC, BILINEAR = Image.Resampling.BICUBIC, Image.Resampling.BILINEAR
+_REACH_PX = 2  # the bicubic kernel's, and more than the bilinear one's
+
+MOST = (1 << 31) - 1
+"""No format holds a longer side."""
+
+
+def enlarged_rows(
+    planes: Planes, top: int, bottom: int, *, scale: int, how: Image.Resampling = BICUBIC
+) -> NDArray[np.float32]:
+    """What rows `top` to `bottom` of the input become when the whole picture is enlarged: (C, scale * rows, scale * W).
+
+    Bicubic is that of Pillow and most programs (Keys' kernel with a = -0.5). Rows beyond the given ones are looked
+    at, so strips put together are the picture enlarged at once, at scales that are powers of two bit for bit.
+    """
+    height, width = planes.shape[1:]
+    first, last = max(0, top - _REACH_PX), min(height, bottom + _REACH_PX)
+    box = (0, top - first, scale * width, bottom - first)
+    larger: list[NDArray[Any]] = []
+    for plane in planes[:, first:last]:
+        # across, then down, each by itself: asked for both, Pillow chooses the order by the shape
+        wide = Image.fromarray(np.ascontiguousarray(plane)).resize((scale * width, last - first), how)
+        larger.append(np.asarray(wide.resize((scale * width, scale * (bottom - top)), how, box=box)))
+    return np.stack(larger)
+
+
+def shrunk(sr: Planes, scale: int) -> Planes:
+    """The mean of the SR pixels that cover each LR pixel: (C, scale * h, scale * w) -> (C, h, w), in [0, 1].
+
+    Values beyond black and white count as black and white: so they are written.
+    """
+    clamped = np.clip(sr, 0, 1)
+    rows = sum(clamped[:, phase::scale] for phase in range(1, scale)) + clamped[:, ::scale]
+    total: Planes = rows[..., ::scale] + sum(rows[..., phase::scale] for phase in range(1, scale))
+    return total / np.float32(scale**2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputSize:
+    """How large a result is to be: one of these ways, or none for the network's own scale.
+
+    Width and height may come together: then the result fits inside both and keeps its proportions.
+    """
+
+    scale: float | None = None
+    """Times the input's sides."""
+
+    width: int | None = None
+    """Pixels across; the height follows."""
+
+    height: int | None = None
+    """Pixels down; the width follows."""
+
+    long_side: int | None = None
+    """Pixels of the longer side."""
+
+    megapixels: float | None = None
+    """Millions of pixels, about."""
+
+    def __post_init__(self) -> None:
+        values = {name: value for name, value in vars(self).items() if value is not None}
+        for name, value in values.items():
+            if not 0 < value <= MOST:
+                raise ConfigError(f"{name.replace('_', ' ')} must be above 0, at most {MOST:,}, got {value}.")
+        ways = {"width and height" if name in {"width", "height"} else name for name in values}
+        if len(ways) > 1:
+            raise ConfigError(f"The size is given in {len(ways)} ways ({', '.join(sorted(ways))}). Give one of them.")
+
+    def pixels(self, width: int, height: int, native_scale: int) -> tuple[int, int]:
+        """(width, height) of the result for an input of `width` x `height`; rounded, each at least 1.
+
+        native_scale: the network's, for when nothing is asked.
+        """
+        if self.width is not None or self.height is not None:
+            return self._inside(width, height)
+        if self.long_side is not None:
+            return _scaled(width, height, self.long_side, max(width, height))
+        if self.megapixels is not None:
+            factor = math.sqrt(self.megapixels * 1e6 / (width * height))
+        else:
+            factor = self.scale if self.scale is not None else native_scale
+        return _scaled(width, height, factor, 1)
+
+    def _inside(self, width: int, height: int) -> tuple[int, int]:
+        across = None if self.width is None else _scaled(width, height, self.width, width)
+        down = None if self.height is None else _scaled(width, height, self.height, height)
+        return min(size for size in (across, down) if size is not None)
+
+
+def resize(picture: Picture, width: int, height: int) -> Picture:
+    """The picture at `width` x `height` pixels: Lanczos, antialiased when it shrinks, rounded.
+
+    Colours count by their alpha, so that what lies under transparency does not show at edges.
+    """
+    if picture.alpha is None:
+        return replace(picture, pixels=resize_samples(picture.pixels, width, height))
+    alpha = resize_samples(picture.alpha[..., None], width, height)[..., 0]
+    return replace(picture, pixels=_weighted(picture.pixels, picture.alpha, alpha), alpha=alpha)
+
+
+def resize_samples(samples: Pixels, width: int, height: int) -> Pixels:
+    """(H, W, C) to (height, width, C), each channel for itself; Lanczos, antialiased, rounded, same type."""
+    if samples.shape[:2] == (height, width):
+        return samples
+    return _stacked(_each_channel(lambda plane: _resized(plane, width, height), samples), samples)
+
+
+def _weighted(pixels: Pixels, alpha: Pixels, new_alpha: Pixels) -> Pixels:
+    """Colours resized as alpha times colour, then divided by the resized alpha; where that is 0, resized plainly."""
+    height, width = new_alpha.shape
+    weights = _resized(alpha, width, height)
+
+    def weighted(plane: NDArray[Any]) -> NDArray[np.float32]:
+        product = _resized(plane.astype(np.float32) * alpha, width, height)
+        return np.divide(product, weights, out=_resized(plane, width, height), where=new_alpha > 0)
+
+    return _stacked(_each_channel(weighted, pixels), pixels)
+
+
+def _each_channel(work: Callable[[NDArray[Any]], NDArray[np.float32]], samples: Pixels) -> list[NDArray[np.float32]]:
+    """`work` on every channel, side by side: Pillow lets go of the interpreter's lock."""
+    with ThreadPoolExecutor(samples.shape[2]) as pool:
+        return list(pool.map(work, (samples[..., channel] for channel in range(samples.shape[2]))))
+
+
+def _resized(plane: NDArray[Any], width: int, height: int) -> NDArray[np.float32]:
+    # not in 8 bits: Pillow would round and clip between its pass across and its pass down
+    image = Image.fromarray(np.ascontiguousarray(plane, dtype=np.float32))
+    return np.array(image.resize((width, height), Image.Resampling.LANCZOS))
+
+
+def _stacked(planes: list[NDArray[np.float32]], like: Pixels) -> Pixels:
+    """Planes (H, W) as samples (H, W, C) of the type of `like`."""
+    return rounded(np.stack(planes, axis=2), like)
+
+
+def _scaled(width: int, height: int, above: float, below: float) -> tuple[int, int]:
+    """Both sides times above / below, rounded to the nearest (halves up), at least 1."""
+    return max(1, math.floor(width * above / below + 0.5)), max(1, math.floor(height * above / below + 0.5))

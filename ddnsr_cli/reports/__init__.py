@@ -1,0 +1,1 @@
+"""What is written for people: the HTML pages, their charts, and model cards."""

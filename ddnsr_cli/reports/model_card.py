@@ -1,0 +1,255 @@
+"""The model card of a run, README.md as the Hub shows it, and the license in its front matter."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ddnsr_cli import __version__
+from ddnsr_cli.config import options_to_json
+from ddnsr_cli.errors import ConfigError, WeightsError
+from ddnsr_cli.training.options import JointOptions
+from ddnsr_cli.training.paired_options import PIXELS_ONLY, PairedOptions
+
+HUB_LICENCES = frozenset((
+    "afl-3.0", "agpl-3.0", "apache-2.0", "artistic-2.0", "bigcode-openrail-m", "bigscience-openrail-m",
+    "bsd-2-clause", "bsd-3-clause", "bsd-3-clause-clear", "bsl-1.0", "c-uda", "cc-by-2.0", "cc-by-2.5",
+    "cc-by-3.0", "cc-by-4.0", "cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0",
+    "cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0", "cc-by-nd-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0",
+    "cc0-1.0", "cdla-permissive-1.0", "cdla-permissive-2.0", "cdla-sharing-1.0", "creativeml-openrail-m",
+    "ecl-2.0", "epl-1.0", "epl-2.0", "etalab-2.0", "eupl-1.1", "gpl-2.0", "gpl-3.0", "isc", "lgpl-2.1", "lgpl-3.0",
+    "lppl-1.3c", "mit", "mpl-2.0", "ms-pl", "ncsa", "odbl", "odc-by", "ofl-1.1", "openrail", "openrail++",
+    "osl-3.0", "pddl", "postgresql", "unlicense", "wtfpl", "zlib",
+))  # fmt: skip
+"""What the Hub takes as `license`. It refuses others: those are `other` there, with a name of their own."""
+
+_NO_LICENCES = ("", "none", "other", "unknown", "tbd")
+_BODY_LINE = re.compile(r"^(Licen[cs]e): .*$", re.MULTILINE)
+
+_CARD = """---
+library_name: ddnsr
+pipeline_tag: image-to-image
+tags: [super-resolution, rrdb, ddnsr]
+---
+
+# {name}
+
+Enlarges photos four times and takes away the noise of the camera it was trained for. Trained by `ddnsr {version}`
+with the dual-input degradation method (Li et al. 2023, doi 10.1007/s10044-023-01150-2).
+
+- `sr.safetensors`: reconstruction network, RRDB with {features} features, {blocks} blocks, growth {growth}
+- `degrader.safetensors`: degradation network, {d_features} features, {d_blocks} residual blocks
+
+## Use
+
+```sh
+ddnsr upscale photo.jpg -m {name} -o out.png
+```
+
+## Training
+
+| | |
+|---|---|
+| track | {track} |
+| steps | {step} |
+| source (noisy LR) | {lr}{lr_photos} |
+| target (clean HR) | {hr}{hr_photos}, type {target} |
+| judges behind the losses | {judges} |
+| their features are divided by | {scales} |
+| begun with | reconstruction: {begun}; degrader: {d_begun} |
+| validation | {scores} |
+
+Licence: that of the photos it was trained on decides; fill it in before you publish.
+
+<details><summary>All options</summary>
+
+```json
+{options}
+```
+</details>
+"""
+
+_PAIRED_CARD = """---
+library_name: ddnsr
+pipeline_tag: image-to-image
+tags: [super-resolution, rrdb, ddnsr]
+---
+
+# {name}
+
+Enlarges photos {scale} times. Trained by `ddnsr {version}` on pairs of LR and HR images, {how}.
+
+- `sr.safetensors`: reconstruction network, RRDB with {features} features, {blocks} blocks, growth {growth}
+
+## Use
+
+```sh
+ddnsr upscale photo.jpg -m {name} -o out.png
+```
+
+## Training
+
+| | |
+|---|---|
+| steps | {step} |
+| pairs | {sources} |
+| feature networks behind the losses | {judges} |
+| their features are divided by | {scales} |
+| begun with | {begun} |
+| validation | {scores} |
+
+License: that of the photos, and of the weights it began with, decides; fill it in before you publish.
+
+<details><summary>All options</summary>
+
+```json
+{options}
+```
+</details>
+"""
+
+_BY_PIXELS = "by the mean absolute error alone: results are smooth, a baseline or a beginning"
+_BY_EQUATION_2 = "by pixel, perceptual and adversarial losses (equation 2 of Li et al. 2023)"
+
+
+def with_licence(card: str, licence: str) -> str:
+    """The card with this licence, an SPDX identifier or a text of one line, in place of any other.
+
+    It is written into the front matter, which is made when missing, and where our own cards tell it in their text.
+    Raises ConfigError when it is no licence, WeightsError when the front matter does not end.
+    """
+    licence = licence.strip()
+    if licence.lower() in _NO_LICENCES or not licence.isprintable() or len(licence) > 200:
+        raise ConfigError(
+            f"{licence[:40]!r} is no licence. Give --licence an SPDX identifier (CC-BY-4.0, MIT ...) or a line of text."
+        )
+    head, body = _split(card)
+    if licence.lower() in HUB_LICENCES:
+        lines = [f"license: {licence.lower()}"]
+    else:
+        slug = re.sub(r"[^a-z0-9.]+", "-", licence.lower()).strip("-.")[:60].rstrip("-.") or "see-text"
+        lines = ["license: other", f"license_name: {slug}"]
+        if not _BODY_LINE.search(body):
+            body = f"{body.rstrip()}\n\nLicence: \n"
+    body = _BODY_LINE.sub(lambda line: f"{line[1]}: {licence}", body, count=1)
+    return "\n".join(["---", *_without(head), *lines, "---", ""]) + body
+
+
+def licence_of(card: str) -> str | None:
+    """The licence that the front matter names; None when there is none. Raises as `with_licence` for a broken one."""
+    named = {}
+    for line in _split(card)[0]:
+        if match := re.fullmatch(r"(license|license_name):\s*(.*?)\s*", line):
+            named[match[1]] = match[2].strip("'\"")
+    licence = named.get("license", "")
+    if licence.lower() == "other":
+        licence = named.get("license_name", "")
+    return None if licence.lower() in _NO_LICENCES else licence
+
+
+def _split(card: str) -> tuple[list[str], str]:
+    """Lines of the front matter, without its marks, and the text after it."""
+    card = card.removeprefix("\ufeff")
+    lines = card.split("\n")
+    if lines[0].rstrip() != "---":
+        return [], f"\n{card}"
+    for number, line in enumerate(lines[1:], 1):
+        if line.rstrip() == "---":
+            return lines[1:number], "\n".join(lines[number + 1 :])
+    raise WeightsError("The front matter of README.md does not end: it needs a second line of --- alone.")
+
+
+def _without(head: list[str]) -> list[str]:
+    """The front matter without its licence, whose value may go on in lines that are set in."""
+    kept, dropping = [], False
+    for line in head:
+        dropping = bool(re.match(r"license(_name|_link)?:", line)) or (dropping and line.startswith((" ", "-")))
+        if not dropping:
+            kept.append(line)
+    return kept
+
+
+def paired_card(name: str, options: PairedOptions, step: int, record: Mapping[str, Any]) -> str:
+    """Markdown with everything a stranger needs to judge the weights of a paired run."""
+    network = options.network
+    return _PAIRED_CARD.format(
+        name=name,
+        version=__version__,
+        scale=network.scale,
+        how=_BY_PIXELS if options.losses == PIXELS_ONLY else _BY_EQUATION_2,
+        features=network.features,
+        blocks=network.blocks,
+        growth=network.growth,
+        step=step,
+        sources="; ".join(map(_source, record["data"]["sources"])),
+        judges=_judges(record) or "none",
+        scales=_scales(vars(options.layers), record.get("scales", {})),
+        begun=_begun(record.get("start_from"), otherwise="nearest-neighbor start"),
+        scores=_scores(record.get("latest"), record.get("best")),
+        options=json.dumps(options_to_json(options), indent=2),
+    )
+
+
+def _source(source: Mapping[str, Any]) -> str:
+    how = {
+        "rule": "degraded by rule",
+        "ready": f"with ready partners in {source['lr']}",
+        "learned": f"degraded with noise of {source['lr']} by {_begun(source['degrader'], otherwise='a degrader')}",
+    }
+    return f"{source['photos']} images of {source['hr']}, {how[source['kind']]} (share {source['share']:g})"
+
+
+def joint_card(name: str, options: JointOptions, step: int, record: Mapping[str, Any]) -> str:
+    """Markdown with everything a stranger needs to judge the weights of a joint run."""
+    data = record["data"]
+    return _CARD.format(
+        name=name,
+        version=__version__,
+        features=options.sr_net.features,
+        blocks=options.sr_net.blocks,
+        growth=options.sr_net.growth,
+        d_features=options.degrader.features,
+        d_blocks=options.degrader.blocks,
+        track=record["track"],
+        step=step,
+        lr=data["lr"],
+        hr=data["hr"] or "made from the source",
+        lr_photos=_photos(data.get("lr_photos")),
+        hr_photos=_photos(data.get("hr_photos")),
+        target=data["target"],
+        judges=_judges(record),
+        begun=_begun(record.get("start_from"), otherwise="nearest-neighbour start"),
+        d_begun=_begun(record.get("start_degrader"), otherwise="averages of squares, and the finest detail"),
+        scales=_scales(vars(options.layers), record.get("scales", {})),
+        scores=_scores(record.get("latest"), record.get("best")),
+        options=json.dumps(options_to_json(options), indent=2),
+    )
+
+
+def _begun(weights: Mapping[str, str] | None, *, otherwise: str) -> str:
+    return otherwise if weights is None else f"{weights['file']}, sha256 {weights['sha256'][:16]}..."
+
+
+def _photos(count: int | None) -> str:
+    return "" if count is None else f", {count} photos"
+
+
+def _judges(record: Mapping[str, Any]) -> str:
+    known = [record[name] for name in ("vgg", "perceptual_lpips") if name in record]
+    return "; ".join(f"{one['source']}, sha256 {one['sha256'][:16]}..." for one in known)
+
+
+def _scales(layers: Mapping[str, str], scales: Mapping[str, float]) -> str:
+    named = {loss: f"{loss} ({layers[loss]})" if loss in layers else loss.replace(".", " ") for loss in scales}
+    return ", ".join(f"{named[loss]}: {scale:.4g}" for loss, scale in scales.items()) or "nothing"
+
+
+def _scores(latest: Mapping[str, float] | None, best: Mapping[str, float] | None) -> str:
+    told = {"latest, of step": latest, "best, of step": best}
+    return "; ".join(f"{name} {_figures(scores)}" for name, scores in told.items() if scores is not None) or "none"
+
+
+def _figures(scores: Mapping[str, float]) -> str:
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in scores.items() if name not in {"step", "pairs"})
+    pairs = f", {scores['pairs']} pairs" if "pairs" in scores else ""
+    return f"{scores['step']}{pairs}: {figures}"

@@ -1,0 +1,251 @@
+"""The realism report: how alike made LR images and real LR photos are, measured and as HTML."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ddnsr_cli.data.images import decode_rgb
+from ddnsr_cli.errors import DataError, ImageReadError
+from ddnsr_cli.metrics.realism import LEAST_PX, PictureFigures, Realism, Verdict, compare, gather, measure_picture
+from ddnsr_cli.reports.page import PageKind, data_uri, page_html, words, write_page
+from ddnsr_cli.reports.realism_charts import plots, plots_html
+
+PAGE = PageKind(package="ddnsr_cli.reports", body="realism.html", styles=("page.css", "realism.css"))
+
+ENLARGED = 4
+"""Pixels of the page per pixel of a sample."""
+
+VERDICT_CLASS = {True: "close", False: "apart", None: ""}
+
+LIMITS = (
+    "Noise is measured in the smoothest twentieth of each picture, so that the subjects, which differ, do not count. "
+    "Every figure is the median over the pictures. Where a picture has no smooth part its faintest texture counts as "
+    "noise. Colour and contrast are not judged: they are the subjects'."
+)
+
+Row = tuple[str, str, str]
+"""Name, real, fake, as HTML."""
+
+Pixels = NDArray[np.uint8]
+
+MOST_PICTURES = 100
+"""Of a set: medians over so many stand still."""
+
+WINDOW_PX = 512
+"""Longest side of what is measured of a picture."""
+
+SAMPLES = 4
+SAMPLE_PX = 64
+SAMPLE_PLACES = 8
+"""Of a picture, drawn by chance; the smoothest is shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One of the two sets, as the page shows it."""
+
+    given: int
+    """Pictures in the set; those measured may be fewer."""
+
+    realism: Realism
+
+    samples: tuple[NDArray[np.uint8], ...]
+    """Parts of some pictures, (H, W, 3)."""
+
+    left_out: tuple[str, ...]
+    """A sentence for each picture that could not be measured."""
+
+
+def realism_page(real: Side, fake: Side, verdict: Verdict) -> str:
+    """The whole page; the same arguments give the same text."""
+    body = (
+        _checks_html(verdict),
+        plots_html(real.realism, fake.realism),
+        _samples_html(real, fake),
+        _figures_html(real, fake),
+        _left_out_html((*real.left_out, *fake.left_out)),
+    )
+    parts = {
+        "close": VERDICT_CLASS[verdict.close],
+        "verdict": words(verdict.sentence),
+        "body": "".join(body),
+    }
+    return page_html(PAGE, parts, title="Fake LR against real LR")
+
+
+def _checks_html(verdict: Verdict) -> str:
+    rows = "".join(
+        f'<tr><td>{words(check.name)}</td><td class="n">{_number(check.real)}</td>'
+        f'<td class="n">{_number(check.fake)}</td><td class="n">{words(check.apart)}</td>'
+        f"<td>{words(check.allowed)}</td><td>{words(check.fault or 'yes')}</td></tr>"
+        for check in verdict.checks
+    )
+    head = (
+        '<tr><th>figure</th><th class="n">real</th><th class="n">fake</th><th class="n">apart</th><th>allowed</th>'
+        "<th>alike</th></tr>"
+    )
+    table = _table("Checks", head, rows) if verdict.checks else ""
+    return f'<h2>Checks</h2>{table}<p class="note">{LIMITS}</p>\n'
+
+
+def _samples_html(real: Side, fake: Side) -> str:
+    sides = "".join(
+        f'<figure class="panel"><h3>{name}</h3><div class="crops">'
+        f"{''.join(_image(sample, name) for sample in side.samples)}</div></figure>"
+        for name, side in (("Real LR", real), ("Fake LR", fake))
+    )
+    return (
+        f'<h2>Samples</h2><div class="samples">{sides}</div><p class="note">Smooth parts of pictures drawn by chance, '
+        f"{ENLARGED} times enlarged.</p>\n"
+    )
+
+
+def _image(sample: NDArray[np.uint8], name: str) -> str:
+    large = Image.fromarray(sample.repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1))
+    buffer = BytesIO()
+    large.save(buffer, format="PNG", optimize=True)
+    uri = data_uri(buffer.getvalue(), "image/png")
+    return f'<img alt="Part of a picture: {name}" width="{large.width}" height="{large.height}" src="{uri}">'
+
+
+def _figures_html(real: Side, fake: Side) -> str:
+    head = '<tr><th>figure</th><th class="n">real</th><th class="n">fake</th></tr>'
+    all_rows = [_row("Pictures in the set", real.given, fake.given), *_set_rows(real.realism, fake.realism)]
+    main, curves = (
+        _table(name, head, "".join(_row_html(row) for row in rows))
+        for name, rows in (("Sets", all_rows), ("Plotted", _plotted_rows(real.realism, fake.realism)))
+    )
+    return f"<h2>Figures</h2>{main}<details><summary>Figures behind the plots</summary>{curves}</details>\n"
+
+
+def _set_rows(real: Realism, fake: Realism) -> list[Row]:
+    quarters = [np.quantile(side.each_noise, (0.25, 0.75)) if side.each_noise else (None,) * 2 for side in (real, fake)]
+    channels = zip(real.noise_rgb or (None,) * 3, fake.noise_rgb or (None,) * 3, strict=True)
+    return [
+        _row("Pictures measured", real.pictures, fake.pictures),
+        _row("Pictures whose noise could be measured", real.measured, fake.measured),
+        _row("Noise, levels of 255", real.noise, fake.noise),
+        *(
+            _row(f"Noise below which {share} of the pictures are", ours, made)
+            for share, ours, made in zip(("a quarter", "three quarters"), *quarters, strict=True)
+        ),
+        *(_row(f"Noise in {name}", *pair) for name, pair in zip(("red", "green", "blue"), channels, strict=True)),
+        _row("Correlation of neighbours", real.neighbours, fake.neighbours),
+        _row("Correlation of channels", real.channels, fake.channels),
+        ("Mean colour: red, green, blue", _colour(real.mean_rgb), _colour(fake.mean_rgb)),
+        _row("Contrast: deviation of the brightness, levels", real.contrast, fake.contrast),
+    ]
+
+
+def _plotted_rows(real: Realism, fake: Realism) -> list[Row]:
+    return [
+        _row(f"{plot.title}, at {place:.0f}", ours, made)
+        for plot in plots(real, fake)
+        for place, ours, made in plot.table()
+    ]
+
+
+def _row_html(row: Row) -> str:
+    name, real, fake = row
+    return f'<tr><td>{name}</td><td class="n">{real}</td><td class="n">{fake}</td></tr>'
+
+
+def _row(name: str, real: float | None, fake: float | None) -> Row:
+    return words(name), _number(real), _number(fake)
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return str(value) if isinstance(value, int) else f"{value:.2f}"
+
+
+def _colour(rgb: tuple[float, float, float]) -> str:
+    red, green, blue = (round(level) for level in rgb)
+    return f'<i class="swatch" style="background:rgb({red},{green},{blue})"></i> {red}, {green}, {blue}'
+
+
+def _table(name: str, head: str, rows: str) -> str:
+    """Scrolls sideways on a narrow page, by the keyboard too."""
+    return (
+        f'<div class="card wide" role="region" aria-label="{name}" tabindex="0">'
+        f"<table><thead>{head}</thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _left_out_html(sentences: tuple[str, ...]) -> str:
+    if not sentences:
+        return ""
+    entries = "".join(f"<li>{words(sentence)}</li>" for sentence in sentences)
+    return f"<h2>Left out</h2><ul>{entries}</ul>\n"
+
+
+def measure_realism(paths: Sequence[Path], *, seed: int = 0) -> Realism:
+    """Measure a set of LR pictures, real or made.
+
+    At most 100 pictures, and of each a window of 512 by 512 pixels at most, are drawn by `seed` and the names of the
+    files: their order and their folder do not matter. Files that cannot be read, or are below 32 pixels on a side,
+    are left out. Raises DataError when no picture is left.
+    """
+    return _side(paths, seed).realism
+
+
+def realism_report(real: Sequence[Path], fake: Sequence[Path], page: Path, *, seed: int = 0) -> str:
+    """Compare made LR pictures with real ones on an HTML page, and return its verdict: one sentence.
+
+    Measures both as `measure_realism` does. The page is one file that needs no network, and is written whole or not at
+    all; the same pictures, seed and file names give the same page. Raises DataError when a set has no picture that can
+    be measured, ImageWriteError when the page cannot be written.
+    """
+    ours, made = _side(real, seed), _side(fake, seed)
+    verdict = compare(ours.realism, made.realism)
+    write_page(realism_page(ours, made, verdict), page)
+    return verdict.sentence
+
+
+def _side(paths: Sequence[Path], seed: int) -> Side:
+    figures: list[PictureFigures] = []
+    samples: list[Pixels] = []
+    left_out: list[str] = []
+    for path in sorted(paths, key=lambda path: (_draw(seed, path), path.as_posix())):
+        if len(figures) == MOST_PICTURES:
+            break
+        try:
+            picture = decode_rgb(path)
+        except ImageReadError as error:
+            left_out.append(str(error))
+            continue
+        if min(picture.shape[:2]) < LEAST_PX:
+            left_out.append(f"{path} is below {LEAST_PX} pixels on a side.")
+            continue
+        rng = np.random.default_rng(_draw(seed, path))
+        figures.append(measure_picture(_part(picture, WINDOW_PX, rng)))
+        if len(samples) < SAMPLES:
+            samples.append(_smooth_part(picture, rng))
+    if not figures:
+        first = f" The first: {left_out[0]}" if left_out else ""
+        raise DataError(f"None of {len(paths)} LR pictures can be measured.{first}")
+    return Side(given=len(paths), realism=gather(figures), samples=tuple(samples), left_out=tuple(left_out))
+
+
+def _draw(seed: int, path: Path) -> int:
+    """A number by chance that belongs to the seed and the file's name."""
+    return int.from_bytes(sha256(f"{seed}/{path.name}".encode(errors="surrogateescape")).digest()[:8], "big")
+
+
+def _part(picture: Pixels, most_px: int, rng: np.random.Generator) -> Pixels:
+    """A window of at most `most_px` by `most_px`, anywhere."""
+    top, left = (int(rng.integers(0, max(0, length - most_px) + 1)) for length in picture.shape[:2])
+    return picture[top : top + most_px, left : left + most_px]
+
+
+def _smooth_part(picture: Pixels, rng: np.random.Generator) -> Pixels:
+    """The least varied of some places, where noise is best seen; black and white ones only if there are no others."""
+    parts = [_part(picture, SAMPLE_PX, rng) for _ in range(SAMPLE_PLACES)]
+    return min(parts, key=lambda part: (not 30 < part.mean() < 225, part.std()))

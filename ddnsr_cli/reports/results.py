@@ -1,0 +1,220 @@
+"""The result of an evaluation: every model's scores on every image, what is told of them, and how they are shown."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from ddnsr_cli.data.images import decode_rgb
+from ddnsr_cli.errors import DataError
+from ddnsr_cli.metrics.statistics import Interval, Paired, compare_paired, mean_interval
+from ddnsr_cli.reports.page import Rgb8
+
+WORST = 10
+
+BICUBIC = "bicubic"
+"""The model that is no network: what every one has to beat."""
+
+REFERENCE = "reference"
+"""The name of the view that is the truth."""
+
+SCALE = 4
+_DECODERS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A number that compares a picture with its reference, or judges it alone."""
+
+    key: str
+    """Its name in files: `psnr_rgb`, `psnr_y`, `ssim_rgb`, `ssim_y`, `lpips_alex`, `self_consistency_db`, ..."""
+
+    title: str
+    """Its name for people, with unit: `PSNR RGB (dB)`."""
+
+    higher_is_better: bool
+    digits: int
+    """Decimals worth printing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """One picture that all models were tried on."""
+
+    name: str
+    """Path below its folder, without extension, with `/`: unique among the subjects."""
+
+    lr: Path | None
+    """The LR input; None when only finished pictures were given."""
+
+    hr: Path | None
+    """The reference; None without ground truth."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """All results of one run."""
+
+    models: tuple[str, ...]
+    """In the order of the tables; the first is `bicubic` where there are LR inputs."""
+
+    subjects: tuple[Subject, ...]
+    metrics: tuple[Metric, ...]
+
+    values: Mapping[tuple[str, str], Mapping[str, float]]
+    """(model, subject name) -> metric key -> value."""
+
+    pictures: Mapping[tuple[str, str], Path]
+    """(model, subject name) -> the SR picture, an 8-bit PNG."""
+
+    definition: str
+    """What was measured, in one paragraph: border, colour, rounding, LPIPS net and version, sha256 of weights."""
+
+    def column(self, model: str, key: str) -> list[float]:
+        """One metric of one model, in the order of the subjects."""
+        return [self.values[model, subject.name][key] for subject in self.subjects]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What follows from an `Evaluation`."""
+
+    means: Mapping[str, Mapping[str, Interval]]
+    """Model -> metric key -> mean over the pictures."""
+
+    against: str | None
+    """The model that the others are compared with."""
+
+    comparisons: Mapping[str, Mapping[str, Paired]]
+    """Every other model -> metric key -> that model against `against`; empty without one."""
+
+    worst_by: Metric
+    """What decides which pictures are the worst: LPIPS where there is one, else the first metric."""
+
+    worst: Mapping[str, tuple[str, ...]]
+    """Model -> names of its worst pictures, the worst first, at most ten."""
+
+
+def summarise(evaluation: Evaluation, *, against: str | None = None) -> Summary:
+    """The summary of an evaluation. against: one of its models."""
+    worst_by = _leading(evaluation.metrics)
+    comparisons = {}
+    if against is not None:
+        others = (model for model in evaluation.models if model != against)
+        comparisons = {model: _compared(evaluation, model, against) for model in others}
+    return Summary(
+        means={model: _means(evaluation, model) for model in evaluation.models},
+        against=against,
+        comparisons=comparisons,
+        worst_by=worst_by,
+        worst={model: _worst(evaluation, model, worst_by) for model in evaluation.models},
+    )
+
+
+def _leading(metrics: tuple[Metric, ...]) -> Metric:
+    return next((metric for metric in metrics if metric.key.startswith("lpips")), metrics[0])
+
+
+def _means(evaluation: Evaluation, model: str) -> dict[str, Interval]:
+    return {metric.key: mean_interval(evaluation.column(model, metric.key)) for metric in evaluation.metrics}
+
+
+def _compared(evaluation: Evaluation, model: str, against: str) -> dict[str, Paired]:
+    return {
+        metric.key: compare_paired(
+            evaluation.column(model, metric.key),
+            evaluation.column(against, metric.key),
+            higher_is_better=metric.higher_is_better,
+        )
+        for metric in evaluation.metrics
+    }
+
+
+def _worst(evaluation: Evaluation, model: str, metric: Metric) -> tuple[str, ...]:
+    sign = 1 if metric.higher_is_better else -1
+    values = evaluation.column(model, metric.key)
+    named = sorted(zip((sign * value for value in values), (s.name for s in evaluation.subjects), strict=True))
+    return tuple(name for _, name in named[:WORST])
+
+
+def figure(value: float, metric: Metric) -> str:
+    """A value with the decimals that the metric is worth."""
+    return f"{value:.{metric.digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def lead_model(evaluation: Evaluation, against: str | None) -> str:
+    """The model whose pictures are looked at first: the first that is neither bicubic nor the one compared with."""
+    others = [model for model in evaluation.models if model not in {BICUBIC, against}]
+    return others[0] if others else evaluation.models[-1]
+
+
+def worst_first(evaluation: Evaluation, model: str, metric: Metric) -> list[int]:
+    """Indices of the subjects from the model's worst value to its best."""
+    sign = 1 if metric.higher_is_better else -1
+    values = evaluation.column(model, metric.key)
+    return sorted(range(len(values)), key=lambda index: sign * values[index])
+
+
+def worst_median_best(order: Sequence[int], most: int) -> list[int]:
+    """At most `most` of an order that goes from worst to best: half of them the worst, then median and best ones.
+
+    The order is kept.
+    """
+    if len(order) <= most:
+        return list(order)
+    worst = (most + 1) // 2
+    best = (most - worst) // 2
+    median = most - worst - best
+    first = max(worst, (len(order) - median) // 2)
+    return [*order[:worst], *order[first : first + median], *order[len(order) - best :]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class View:
+    """One picture of a subject."""
+
+    name: str
+    """The model's, or REFERENCE."""
+
+    model: str | None
+    """None for the reference."""
+
+    pixels: Rgb8
+    """(H, W, 3), of the same size in all views of a subject."""
+
+
+def read_views(evaluation: Evaluation, subject: Subject) -> list[View]:
+    """The pictures of all models, and the reference last where there is one.
+
+    A reference of the LR's size is enlarged to the others', each pixel becoming a square.
+    Raises ImageReadError for a picture that cannot be read, DataError when sizes do not fit: both name the file.
+    """
+    sources: list[tuple[str | None, Path]] = [
+        (model, evaluation.pictures[model, subject.name]) for model in evaluation.models
+    ]
+    if subject.hr is not None:
+        sources.append((None, subject.hr))
+    with ThreadPoolExecutor(_DECODERS) as pool:
+        pictures = list(pool.map(decode_rgb, (path for _, path in sources)))
+    first = sources[0][1], pictures[0]
+    return [
+        View(name=model or REFERENCE, model=model, pixels=_fitted(path, picture, *first))
+        for (model, path), picture in zip(sources, pictures, strict=True)
+    ]
+
+
+def _fitted(path: Path, picture: Rgb8, first_path: Path, first: Rgb8) -> Rgb8:
+    height, width = first.shape[:2]
+    if (SCALE * picture.shape[0], SCALE * picture.shape[1]) == (height, width):
+        picture = picture.repeat(SCALE, axis=0).repeat(SCALE, axis=1)
+    if picture.shape != first.shape:
+        raise DataError(
+            f"{path} has {picture.shape[1]} x {picture.shape[0]} pixels, but {first_path} has {width} x {height}. "
+            "All pictures of a subject must have one size."
+        )
+    return picture
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 picture`, `1,200 pictures`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,228 @@
+"""Several processes that train as one, on PyTorch's distributed engine (`torchrun`).
+
+Every process holds all networks and takes its share of each batch. Gradients are averaged, and whatever looks at the
+whole batch (batch norm, the means of the relativistic discriminator) sees the global one: a run gives the same curve
+on one process and on many, to rounding.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
+
+from ddnsr_cli.errors import ConfigError, DdnsrError, DeviceError, OtherProcessError, TrainingError
+from ddnsr_cli.training.interrupts import StopRequest
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """The processes of a run, as one of them sees them. Alone, everything here is the identity."""
+
+    rank: int = 0
+    """Number of this process; 0 writes the files."""
+
+    size: int = 1
+    """Number of processes."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes and talks."""
+        return self.rank == 0
+
+    def share(self, batch: Tensor) -> Tensor:
+        """This process's part of a global batch: (N, ...) -> (N / size, ...).
+
+        Raises ConfigError when it does not divide.
+        """
+        if len(batch) % self.size:
+            raise ConfigError(f"A batch of {len(batch)} cannot be shared by {self.size} processes. Choose a multiple.")
+        part = len(batch) // self.size
+        return batch[self.rank * part : (self.rank + 1) * part]
+
+    def mean(self, value: Tensor) -> Tensor:
+        """The mean of a tensor over the processes; gradients flow back to all of them."""
+        if self.size == 1:
+            return value
+        total: Tensor = _Sum.apply(value)  # type: ignore[no-untyped-call]
+        return total / self.size
+
+    def average(self, values: Tensor) -> Tensor:
+        """The mean of all values of all processes, a scalar; for equal shares. Gradients flow."""
+        return self.mean(values.mean())
+
+    def mean_of(self, figures: Mapping[str, float], device: torch.device) -> dict[str, float]:
+        """Each figure's mean over the processes."""
+        if self.size == 1:
+            return dict(figures)
+        values = torch.tensor(list(figures.values()), dtype=torch.float64, device=device)
+        _add_up(values)
+        return dict(zip(figures, (values / self.size).tolist(), strict=True))
+
+    def average_gradients(self, net: nn.Module) -> None:
+        """Replace each gradient by its mean over the processes, in one exchange."""
+        if self.size == 1:
+            return
+        gradients = [parameter.grad for parameter in net.parameters() if parameter.grad is not None]
+        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        _add_up(flat)
+        flat /= self.size
+        parts = torch.split(flat, [gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.reshape(gradient.shape))
+
+    def agree(self, wish: bool, device: torch.device) -> bool:
+        """Whether any process wishes: all get the same answer."""
+        if self.size == 1:
+            return wish
+        flag = torch.tensor(float(wish), device=device)
+        _add_up(flag)
+        return bool(flag.item() > 0)
+
+    def wait(self) -> None:
+        """Go on when all processes are here."""
+        if self.size > 1:
+            with _all_there():
+                dist.barrier()
+
+
+def _add_up(value: Tensor) -> None:
+    """Replace a tensor by its sum over the processes."""
+    with _all_there():
+        dist.all_reduce(value)
+
+
+@contextmanager
+def _all_there() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as cause:  # what the backends raise when the connection breaks
+        reason = (str(cause).splitlines() or ["no reason given"])[0].split(". ")[0]
+        raise TrainingError(
+            f"Another process of the run has ended or cannot be reached ({reason}). The last save is intact: start "
+            f"all again."
+        ) from cause
+
+
+class _Sum(torch.autograd.Function):
+    """The sum of a tensor over the processes. A change of one summand changes the sum in all: gradients are summed."""
+
+    @staticmethod
+    def forward(ctx: object, value: Tensor) -> Tensor:  # noqa: ARG004
+        total = value.detach().clone()
+        _add_up(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> Tensor:  # noqa: ARG004
+        total = gradient.clone()
+        _add_up(total)
+        return total
+
+
+class AgreedStop:
+    """True for all processes as soon as one of them was asked to stop. Must be asked by all in the same order."""
+
+    def __init__(self, stop: StopRequest, world: World, device: torch.device) -> None:
+        self._stop = stop
+        self._world = world
+        self._device = device
+
+    def __bool__(self) -> bool:
+        return self._world.agree(bool(self._stop), self._device)
+
+
+def own_device(world: World, chosen: torch.device) -> torch.device:
+    """The device of this process: one GPU each, by local rank, when there are several processes and GPUs are meant.
+
+    Raises DeviceError when there are more processes than GPUs.
+    """
+    if world.size == 1 or chosen.type != "cuda":
+        return chosen
+    index, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if index >= count:
+        raise DeviceError(f"There are more processes than GPUs ({count}). Start {count}, or use --device cpu.")
+    torch.cuda.set_device(index)  # where nccl exchanges
+    return torch.device("cuda", index)
+
+
+@contextmanager
+def joined_world() -> Iterator[World]:
+    """The processes that `torchrun` started, or this one alone; leaves them at the end.
+
+    Tensors on GPUs are exchanged by nccl, those on the CPU by gloo. When the processes fail, the first to fail raises
+    its error, and the others, which mostly fail for want of it, OtherProcessError.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield World()
+        return
+    # It keeps the group that is there when it is first imported (by an optimiser's step, too) as a default argument,
+    # and a group that is kept is not taken down: its threads live into the end of Python, which now and then aborts.
+    import torch.distributed.nn.functional
+
+    store, rank, size = next(rendezvous("env://"))
+    backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backends, store=store, rank=rank, world_size=size)
+    try:
+        yield World(rank=rank, size=size)
+    except DdnsrError as error:
+        if not _fails_first(store.add):
+            raise OtherProcessError("Another process of the run failed; it tells why.") from error
+        raise
+    finally:
+        dist.destroy_process_group()
+
+
+def _fails_first(add: Callable[[str, int], int]) -> bool:
+    try:
+        return add("failed", 1) == 1
+    except RuntimeError:  # the process that keeps the store is gone
+        return False
+
+
+class GlobalBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm whose statistics are those of the batches of all processes together.
+
+    PyTorch's SyncBatchNorm does this on GPUs only. Same parameters, buffers and names as `nn.BatchNorm2d`.
+    """
+
+    def __init__(self, like: nn.BatchNorm2d, world: World) -> None:
+        super().__init__(like.num_features, eps=like.eps, momentum=like.momentum)
+        self.load_state_dict(like.state_dict())
+        self._world = world
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> the same shape."""
+        if not self.training:
+            return super().forward(x)
+        values = x.float()
+        mean = self._world.mean(values.mean(dim=(0, 2, 3)))
+        centred = values - mean[:, None, None]
+        variance = self._world.mean(centred.square().mean(dim=(0, 2, 3)))
+        self._remember(mean, variance, x.numel() // x.shape[1] * self._world.size)
+        normed = centred * torch.rsqrt(variance + self.eps)[:, None, None]
+        return (normed * self.weight[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+
+    @torch.no_grad()
+    def _remember(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        momentum = self.momentum or 0.0
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
+        self.running_var.lerp_(variance.to(self.running_var.dtype) * count / (count - 1), momentum)
+        self.num_batches_tracked += 1
+
+
+def share_batch_statistics(net: nn.Module, world: World) -> None:
+    """Make every batch norm of `net` a global one; alone, nothing changes."""
+    if world.size == 1:
+        return
+    for module in list(net.modules()):
+        for name, child in list(module.named_children()):
+            if type(child) is nn.BatchNorm2d:
+                setattr(module, name, GlobalBatchNorm2d(child, world))

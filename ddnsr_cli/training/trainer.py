@@ -1,0 +1,339 @@
+"""One step of DDNSR: degrader and reconstruction network learn from each other's pictures, not gradients.
+
+    lr_fake  = degrader(hr, lr_real)                        content loss, adversarial loss
+    lr_cycle = degrader(sr_net(lr_real).detach(), lr_real)  cycle loss
+    sr_fake  = sr_net(lr_fake.detach())                     perceptual, adversarial and pixel loss
+
+Li et al. 2023, section 3. All losses of a step are computed from the same weights; then each network takes its step.
+Before that, where asked for: the degrader rehearses, then it leads, with its discriminator.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ddnsr_cli.config import options_to_json
+from ddnsr_cli.losses.adversarial import gan_disc_loss, gan_gen_loss
+from ddnsr_cli.losses.features import colour_loss, content_loss, content_reference, cycle_loss
+from ddnsr_cli.losses.noise_transfer import carry_loss
+from ddnsr_cli.nets.degrader import Degrader, start_as_area, start_with_noise
+from ddnsr_cli.nets.discriminators import Features, VGGStyleConfig, VGGStyleDiscriminator
+from ddnsr_cli.nets.rrdb import RRDBNet, start_as_nearest
+from ddnsr_cli.nets.vgg19 import Tap
+from ddnsr_cli.training.degrader_pretraining import Rehearsal, draw_rehearsal
+from ddnsr_cli.training.distributed import World, share_batch_statistics
+from ddnsr_cli.training.ema import Ema
+from ddnsr_cli.training.feature_losses import Eyes
+from ddnsr_cli.training.options import JointOptions
+from ddnsr_cli.training.precision import mixed_precision, refuse_not_finite, to_floats
+from ddnsr_cli.training.reconstruction import ReconstructionLoss, belief, frozen, hr_discriminator
+from ddnsr_cli.training.train_state import Snapshot, adam_tensors, net_tensors, restore_adam, restore_net
+
+ALONE = World()
+
+
+class JointNets(nn.Module):
+    """The networks that learn. A discriminator is None when nothing would learn from it."""
+
+    def __init__(self, options: JointOptions, see: Features | None = None) -> None:
+        super().__init__()
+        self.sr_net = RRDBNet(options.sr_net)
+        self.degrader = Degrader(options.degrader)
+        self.disc_hr = hr_discriminator(
+            options.discriminator, features=options.discriminator_features, crop_px=options.stream.crop_px, see=see
+        )
+        self.disc_lr = _lr_discriminator(options)
+
+    def learners(self) -> dict[str, nn.Module]:
+        """The networks there are, by name."""
+        return dict(self.named_children())
+
+
+def fresh_nets(options: JointOptions, see: Features | None = None) -> JointNets:
+    """Networks drawn from the seed alone, whatever was drawn before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.stream.seed)
+        nets = JointNets(options, see)
+    start_as_nearest(nets.sr_net, torch.Generator().manual_seed(options.stream.seed))
+    start_as_area(nets.degrader, torch.Generator().manual_seed(options.stream.seed))
+    start_with_noise(nets.degrader)
+    return nets
+
+
+def _lr_discriminator(options: JointOptions) -> nn.Module | None:
+    if not options.losses.lr_adversarial:
+        return None
+    side = options.stream.crop_px // options.sr_net.scale
+    return VGGStyleDiscriminator(VGGStyleConfig(input_px=side, features=options.lr_discriminator_features, stages=3))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What the networks make of one batch. Names as in the module's text."""
+
+    lr_fake: Tensor
+    sr_fake: Tensor | None
+    """None while the degrader leads."""
+
+    lr_cycle: Tensor | None
+    """None when the cycle loss has no weight."""
+
+    hr_logits: Tensor | None
+    """What the discriminator of HR images says of the real ones: both sides of its game need it. None without one."""
+
+
+class JointTrainer:
+    """Networks, optimisers and averages of a joint run, and how one step moves them."""
+
+    def __init__(self, options: JointOptions, eyes: Eyes, device: torch.device, world: World = ALONE) -> None:
+        self.options = options
+        self.device = device
+        self.eyes = eyes
+        self.world = world
+        self.nets = fresh_nets(options, eyes.disc).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        share_batch_statistics(self.nets, world)
+        self.emas: dict[str, Ema[RRDBNet] | Ema[Degrader]] = {
+            "sr_net": Ema(self.nets.sr_net, options.ema_decay),
+            "degrader": Ema(self.nets.degrader, options.ema_decay),
+        }
+        self.reconstruction = ReconstructionLoss(
+            weights=options.losses, perceptual=eyes.hr, gan=options.gan, average=world.average
+        )
+        self.optimizers = {
+            name: torch.optim.Adam(net.parameters(), lr=options.schedule.rate, betas=(0.9, 0.999), fused=True)
+            for name, net in self.nets.learners().items()
+        }
+        self.degrade = _forward_of(self.nets.degrader, compiled=options.compiled)
+        self.reconstruct = _forward_of(self.nets.sr_net, compiled=options.compiled)
+        self.step = 0
+        self.rate_factor = 1.0
+        """Times the schedule's rate; lowered when a run has to roll back."""
+
+    @property
+    def rehearsing(self) -> bool:
+        """Whether the degrader learns alone in this step, from simulated noise."""
+        return self.step < self.options.rehearsal_steps
+
+    @property
+    def leading(self) -> bool:
+        """Whether the reconstruction network waits in this step."""
+        return self.step < self._first_step("sr_net")
+
+    def train_step(self, lr_real: Tensor, hr: Tensor) -> dict[str, float]:
+        """One step of every network on uint8 crops: lr_real (N, 3, h, w), hr (N, 3, 4h, 4w), not of one scene;
+        the global batch, of which each process takes its share.
+
+        Returns the figures of the step by name. Raises NotFiniteError, with all weights unmoved, when a loss or a
+        gradient is not finite.
+        """
+        real, truth = (to_floats(self.world.share(levels), self.device) for levels in (lr_real, hr))
+        rehearsal = self._rehearsal(hr)
+        self.nets.zero_grad(set_to_none=True)
+        if self.rehearsing and rehearsal is not None:
+            figures = _backward({"carry": self.carry_loss(truth, rehearsal)})
+        else:
+            figures = self._learn(real, truth, rehearsal)
+        figures = self.world.mean_of(figures, self.device) | self._clipped_norms()
+        figures["rate"] = self._rate("degrader")
+        refuse_not_finite(figures, self.step)
+        self._move()
+        return figures
+
+    def make(self, lr_real: Tensor, hr: Tensor) -> Made:
+        """The forward passes. Pictures of the other network enter detached."""
+        noise = lr_real if self.options.dual_input else torch.zeros_like(lr_real)
+        sr_fake = lr_cycle = hr_logits = None
+        with self._mixed_precision():
+            lr_fake = self.degrade(hr, noise)
+            if not self.leading:
+                sr_fake = self.reconstruct(lr_fake.detach())
+                hr_logits = self.nets.disc_hr(hr) if self.nets.disc_hr is not None else None
+            if self.options.losses.cycle:
+                with torch.no_grad():
+                    sr_real = self.reconstruct(lr_real)
+                lr_cycle = self.degrade(sr_real, noise)
+        return Made(
+            lr_fake=lr_fake.float(),
+            sr_fake=_float_or_none(sr_fake),
+            lr_cycle=_float_or_none(lr_cycle),
+            hr_logits=hr_logits,
+        )
+
+    def degrader_losses(self, lr_real: Tensor, hr: Tensor, made: Made) -> dict[str, Tensor]:
+        """Weighted terms of eq. 3, those with weight 0 left out."""
+        weights, layers, eyes = self.options.losses, self.options.layers, self.eyes.lr
+        terms: dict[str, Tensor] = {}
+        if weights.content and eyes is not None:
+            tap = Tap(layer=layers.content)
+            with torch.no_grad():
+                reference = eyes(content_reference(hr))[tap]
+            terms["content"] = weights.content * content_loss(eyes(made.lr_fake)[tap], reference)
+        if weights.colour:
+            terms["colour"] = weights.colour * colour_loss(made.lr_fake, content_reference(hr))
+        if made.lr_cycle is not None and eyes is not None:
+            tap = Tap(layer=layers.cycle)
+            with torch.no_grad():
+                seen = eyes(lr_real)[tap]
+            terms["cycle"] = weights.cycle * cycle_loss(eyes(made.lr_cycle)[tap], seen)
+        if self.nets.disc_lr is not None:
+            with frozen(self.nets.disc_lr), self._mixed_precision():
+                logits = self.nets.disc_lr(made.lr_fake)
+            terms["lr_adversarial"] = weights.lr_adversarial * gan_gen_loss(logits)
+        return terms
+
+    def carry_loss(self, hr: Tensor, rehearsal: Rehearsal) -> Tensor:
+        """How far the degrader is from carrying the rehearsal's noise, weighted."""
+        with self._mixed_precision():
+            carried = self.degrade(hr, rehearsal.lr_noisy)
+        loss = carry_loss(carried.float(), rehearsal.lr_wanted, content_reference(hr))
+        return (self.options.losses.carry or 1.0) * loss
+
+    def sr_losses(self, hr: Tensor, made: Made) -> dict[str, Tensor]:
+        """Weighted terms of eq. 2, or of the L2 mode, those with weight 0 left out."""
+        if made.sr_fake is None:
+            return {}
+        terms = self.reconstruction.terms(made.sr_fake, hr)
+        if self.nets.disc_hr is not None and made.hr_logits is not None:
+            with frozen(self.nets.disc_hr), self._mixed_precision():
+                terms["hr_adversarial"] = self.reconstruction.adversarial(
+                    self.nets.disc_hr, made.sr_fake, made.hr_logits
+                )
+        return terms
+
+    def discriminator_losses(self, lr_real: Tensor, made: Made) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """(losses, mean belief in [0, 1] that an image is real) of the discriminators; made images enter detached."""
+        losses: dict[str, Tensor] = {}
+        beliefs: dict[str, Tensor] = {}
+        if self.nets.disc_lr is not None:
+            with self._mixed_precision():
+                real, fake = self.nets.disc_lr(lr_real), self.nets.disc_lr(made.lr_fake.detach())
+            losses["disc_lr"] = gan_disc_loss(real, fake)
+            beliefs |= {"disc_lr_real": belief(real), "disc_lr_fake": belief(fake)}
+        if self.nets.disc_hr is not None and made.sr_fake is not None and made.hr_logits is not None:
+            with self._mixed_precision():
+                fake = self.nets.disc_hr(made.sr_fake.detach())
+            scores = self.reconstruction.scores(made.hr_logits, fake)
+            losses["disc_hr"] = scores.loss
+            beliefs |= {"disc_hr_real": scores.real_belief, "disc_hr_fake": scores.fake_belief}
+        return losses, beliefs
+
+    def start_from(self, name: str, net: nn.Module) -> None:
+        """Begin with the weights of a network of the same sizes, in the average too. name: `sr_net` or `degrader`."""
+        self.nets.learners()[name].load_state_dict(net.state_dict())
+        self.emas[name].average.load_state_dict(net.state_dict())
+
+    def snapshot(self, numbers: dict[str, Any]) -> Snapshot:
+        """Everything needed to go on, with `numbers` of the caller's beside the options."""
+        tensors = net_tensors("nets", self.nets)
+        for name, ema in self.emas.items():
+            tensors |= net_tensors(f"ema.{name}", ema.average)
+        for name, optimizer in self.optimizers.items():
+            tensors |= adam_tensors(f"adam.{name}", optimizer)
+        own = {"options": options_to_json(self.options), "rate_factor": self.rate_factor}
+        return Snapshot(step=self.step, numbers={**own, **numbers}, tensors=tensors)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Take over a snapshot of the same options."""
+        restore_net("nets", self.nets, snapshot.tensors)
+        for name, ema in self.emas.items():
+            restore_net(f"ema.{name}", ema.average, snapshot.tensors)
+        for name, optimizer in self.optimizers.items():
+            restore_adam(f"adam.{name}", optimizer, snapshot.tensors)
+        self.rate_factor = snapshot.numbers["rate_factor"]
+        self.step = snapshot.step
+
+    @property
+    def averages(self) -> dict[str, RRDBNet | Degrader]:
+        """The averaged networks."""
+        return {name: ema.average for name, ema in self.emas.items()}
+
+    @torch.inference_mode()
+    def sample(self, lr_real: Tensor, hr: Tensor) -> dict[str, Tensor]:
+        """What the averaged networks make of crops in [0, 1], as titled columns of a sheet."""
+        sr_net, degrader = self.emas["sr_net"].average, self.emas["degrader"].average
+        lr_fake = degrader(hr, lr_real if self.options.dual_input else torch.zeros_like(lr_real))
+        lr_fake = lr_fake.clamp(0, 1).mul(255).round() / 255  # as a file would hold it
+        return {
+            "real LR": lr_real,
+            "SR of it": sr_net(lr_real),
+            "HR": hr,
+            "fake LR": lr_fake,
+            "SR of fake LR": sr_net(lr_fake),
+        }
+
+    def _rehearsal(self, hr: Tensor) -> Rehearsal | None:
+        """This process's share of what there is to carry; None when nothing is asked of it."""
+        if not (self.rehearsing or self.options.losses.carry):
+            return None
+        drawn = draw_rehearsal(hr, seed=self.options.stream.seed, step=self.step)
+        noisy, wanted = (self.world.share(one).to(self.device) for one in (drawn.lr_noisy, drawn.lr_wanted))
+        return Rehearsal(lr_noisy=noisy, lr_wanted=wanted)
+
+    def _learn(self, real: Tensor, truth: Tensor, rehearsal: Rehearsal | None) -> dict[str, float]:
+        """Gradients of every network from its own loss, and the figures."""
+        made = self.make(real, truth)
+        terms = self.degrader_losses(real, truth, made) | self.sr_losses(truth, made)
+        if rehearsal is not None:
+            terms["carry"] = self.carry_loss(truth, rehearsal)
+        losses, beliefs = self.discriminator_losses(real, made)
+        figures = _backward(terms | losses)
+        drifts = {"lr_colour_drift": self._drift(made.lr_fake, content_reference(truth))}
+        if made.sr_fake is not None:
+            drifts["colour_drift"] = self._drift(made.sr_fake, truth)
+        return figures | {name: value.item() for name, value in (beliefs | drifts).items()}
+
+    def _drift(self, made: Tensor, truth: Tensor) -> Tensor:
+        """How far the mean colour of a batch is from the truth's: the largest of R, G and B."""
+        return self.world.mean((made.detach() - truth).mean(dim=(0, 2, 3))).abs().max()
+
+    def _learning(self) -> dict[str, nn.Module]:
+        """The networks that take a step now."""
+        return {name: net for name, net in self.nets.learners().items() if self.step >= self._first_step(name)}
+
+    def _first_step(self, name: str) -> int:
+        """The step from which on a network learns."""
+        if name == "degrader":
+            return 0
+        rehearsed = self.options.rehearsal_steps
+        return rehearsed if name == "disc_lr" else rehearsed + self.options.lead_steps
+
+    def _clipped_norms(self) -> dict[str, float]:
+        norms = {}
+        for name, net in self._learning().items():
+            self.world.average_gradients(net)
+            norms[f"norm_{name}"] = nn.utils.clip_grad_norm_(net.parameters(), self.options.clip_norm).item()
+        return norms
+
+    def _rate(self, name: str) -> float:
+        return self.rate_factor * self.options.schedule.rate_at(self.step, first=self._first_step(name))
+
+    def _move(self) -> None:
+        for name in self._learning():
+            for group in self.optimizers[name].param_groups:
+                group["lr"] = self._rate(name)
+            self.optimizers[name].step()
+        self.emas["sr_net"].update(self.nets.sr_net, self.step)
+        self.emas["degrader"].update(self.nets.degrader, self.step)
+        self.step += 1
+
+    def _mixed_precision(self) -> torch.autocast:
+        return mixed_precision(self.device, self.options.precision)
+
+
+def _forward_of(net: nn.Module, *, compiled: bool) -> Callable[..., Tensor]:
+    """The network as a function, compiled when its first batch comes if that was asked for."""
+    run: Callable[..., Tensor] = torch.compile(net) if compiled else net
+    return run
+
+
+def _backward(losses: dict[str, Tensor]) -> dict[str, float]:
+    """Gradients in one pass: what a network learns from ends at detached pictures, so no loss reaches another."""
+    torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+    return {name: loss.item() for name, loss in losses.items()}
+
+
+def _float_or_none(picture: Tensor | None) -> Tensor | None:
+    return None if picture is None else picture.float()

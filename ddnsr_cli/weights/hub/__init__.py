@@ -1,0 +1,1 @@
+"""Files of the Hugging Face Hub; all trouble is a HubError of one line."""

@@ -1,1 +1,0 @@
-"""What `ddnsr eval` is made of: scores, tables, pages for people."""

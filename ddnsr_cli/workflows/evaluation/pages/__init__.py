@@ -1,1 +1,0 @@
-"""The pieces of the pages for people: their tables, cards and scripts."""

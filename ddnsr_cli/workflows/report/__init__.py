@@ -1,1 +1,0 @@
-"""The page of a training run: history, curves, panels, and their HTML."""

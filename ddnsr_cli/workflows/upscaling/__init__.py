@@ -1,1 +1,0 @@
-"""The parts of `ddnsr upscale`; `workflows.upscale` joins them."""

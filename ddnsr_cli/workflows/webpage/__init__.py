@@ -1,1 +1,0 @@
-"""What every page that the commands write has in common."""

@@ -1,0 +1,286 @@
+"""`ddnsr degrade` as a user runs it, by the files that it leaves."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ddnsr_cli.commands.degrade import methods
+from ddnsr_cli.data.images import decode_rgb
+from ddnsr_cli.data.pairs import match_pairs
+from ddnsr_cli.files import sha256_of
+from ddnsr_cli.weights.registry import Registry, WeightsEntry
+from tests.helpers.pair_folders import degrader, pixels, records, refused, tree
+from tests.helpers.terminal import on_a_terminal
+
+
+def test_pairs_lie_in_two_folders_under_the_same_names(make, scene):
+    done = make("pairs")
+    assert (done.code, done.err) == (0, "")
+    names = ["a.png", "b.png", "deep/c.png"]
+    assert sorted(tree(scene / "pairs")) == sorted(
+        [f"hr/{name}" for name in names] + [f"lr/{name}" for name in names] + ["manifest.jsonl"]
+    )
+    assert done.out.split() == [str(scene / "pairs/lr" / name) for name in names]
+    pairs = match_pairs(scene / "pairs/lr", scene / "pairs/hr", scale=4)
+    assert [decode_rgb(pair.lr).shape for pair in pairs] == [(12, 16, 3), (10, 12, 3), (9, 30, 3)]
+
+
+def test_hr_is_the_picture_cut_to_a_multiple_of_4_and_lr_is_it_made_small(make, scene):
+    make("pairs")
+    assert np.array_equal(pixels(scene / "pairs/hr/a.png"), pixels(scene / "hr/a.png")[:48, :64])
+    shrunk = pixels(scene / "pairs/hr/a.png").reshape(12, 4, 16, 4, 3).mean((1, 3))
+    difference = pixels(scene / "pairs/lr/a.png") - shrunk
+    assert 1 < difference.std() < 40
+
+
+def test_the_manifest_says_where_all_comes_from(make, scene, small_degrader):
+    make("pairs", "--seed", 5)
+    text = (scene / "pairs/manifest.jsonl").read_text()
+    assert str(scene) not in text
+    rows = {row["name"]: row for row in records(scene / "pairs")}
+    assert list(rows) == sorted(rows)
+    sources = {"a.png": "a.png", "b.png": "b.jpg", "deep/c.png": "deep/c.png"}
+    for name, source in sources.items():
+        row = rows[name]
+        assert (row["hr_source"], row["hr_source_sha256"]) == (source, sha256_of(scene / "hr" / source))
+        assert row["noise_sha256"] == sha256_of(scene / "noisy" / row["noise_source"])
+        assert row["noise_crop"][2:] == list(pixels(scene / "pairs/lr" / name).shape[:2])
+        assert (row["seed"], row["variant"], row["method"]) == (5, 1, "learned")
+        assert (row["model"], row["model_sha256"]) == (small_degrader.name, sha256_of(small_degrader))
+        assert (row["hr_sha256"], row["lr_sha256"]) == tuple(
+            sha256_of(scene / "pairs" / side / name) for side in ("hr", "lr")
+        )
+
+
+@pytest.mark.parametrize("method", ["learned", "gaussian", "patches", "classical"])
+def test_workers_free_memory_and_time_change_no_byte(make, scene, monkeypatch, method):
+    words = ("--per-image", 2, *(() if method == "learned" else ("--method", method)))
+    assert make("first", *words, "--workers", 1).code == 0
+    expected = tree(scene / "first")
+    assert len(expected) == 13
+    for folder, workers, free in (("second", 3, 1), ("third", 0, 1 << 50)):
+        monkeypatch.setattr("ddnsr_cli.inference.degrader.free_host_bytes", lambda free=free: free)
+        monkeypatch.setattr("ddnsr_cli.inference.memory.free_host_bytes", lambda free=free: free)
+        assert make(folder, *words, "--workers", workers).code == 0
+        assert tree(scene / folder) == expected
+
+
+def test_other_pictures_and_their_order_change_no_byte(make, scene):
+    make("all")
+    expected = tree(scene / "all")
+    (scene / "hr/a.png").rename(scene / "hr/0_earlier.png")
+    (scene / "hr/b.jpg").rename(scene / "hr/zz.jpg")
+    make("some")
+    assert tree(scene / "some")["lr/deep/c.png"] == expected["lr/deep/c.png"]
+    (scene / "hr/zz.jpg").rename(scene / "hr/b.jpg")
+    make("others")
+    assert tree(scene / "others")["lr/b.png"] == expected["lr/b.png"]
+    assert tree(scene / "some")["hr/zz.png"] == expected["hr/b.png"]
+    assert tree(scene / "some")["lr/zz.png"] != expected["lr/b.png"]  # the path is what draws
+
+
+def test_where_the_folders_lie_changes_no_byte(make, scene):
+    make("here")
+    (scene / "far").mkdir()
+    for name in ("hr", "noisy"):
+        (scene / name).rename(scene / "far" / name)
+    assert make("far/there", hr="far/hr", noise="far/noisy").code == 0
+    assert tree(scene / "far/there") == tree(scene / "here")
+
+
+def test_the_seed_draws_the_noise(make, scene):
+    make("zero"), make("one", "--seed", 1)
+    zero, one = tree(scene / "zero"), tree(scene / "one")
+    assert zero["hr/a.png"] == one["hr/a.png"]
+    assert zero["lr/a.png"] != one["lr/a.png"]
+
+
+def test_variants_have_the_same_hr_once_on_the_disk_and_other_noise(make, scene):
+    make("pairs", "--per-image", 3)
+    found = tree(scene / "pairs")
+    assert len({found[f"lr/a_{variant}.png"] for variant in (1, 2, 3)}) == 3
+    assert len({found[f"hr/a_{variant}.png"] for variant in (1, 2, 3)}) == 1
+    assert len({(scene / "pairs/hr" / f"a_{variant}.png").stat().st_ino for variant in (1, 2, 3)}) == 1
+    assert len(match_pairs(scene / "pairs/lr", scene / "pairs/hr", scale=4)) == 9
+    again = make("pairs", "--per-image", 4)
+    assert (again.code, len(again.out.split())) == (0, 3)
+    assert {name: text for name, text in tree(scene / "pairs").items() if name in found and "manifest" not in name} == {
+        name: text for name, text in found.items() if "manifest" not in name
+    }
+
+
+def test_bicubic_has_no_noise_and_gaussian_as_much_as_asked(make, scene):
+    rng = np.random.default_rng(0)
+    large = rng.integers(90, 160, (10, 10, 3)).astype(np.uint8).repeat(40, axis=0).repeat(40, axis=1)
+    Image.fromarray(large).save(scene / "hr/large.png")
+    make("plain", "--method", "bicubic"), make("eight", "--method", "gaussian")
+    make("three", "--method", "gaussian", "--sigma", 3, noise=None)
+    size = (100, 100)
+    planes = [
+        Image.fromarray(large[..., c].astype(np.float32)).resize(size, Image.Resampling.BICUBIC) for c in range(3)
+    ]
+    bicubic = np.stack([np.asarray(plane) for plane in planes], axis=2)
+    plain, three, eight = (pixels(scene / name / "lr/large.png") - bicubic for name in ("plain", "three", "eight"))
+    assert np.abs(plain).max() <= 0.51
+    assert [three.std(), eight.std()] == pytest.approx([3, 8], rel=0.03)
+    assert records(scene / "three")[0]["noise_source"] is None
+
+
+def test_the_classical_method_draws_each_pair_by_its_preset(make, scene):
+    Image.fromarray(np.full((400, 400, 3), 128, np.uint8)).save(scene / "hr/flat.png")
+    exact = ("--degradation", "noise_sigma=6,6", "--degradation", "coarse_chance=0")
+    words = ("--method", "classical", "--degradation-preset", "track1", *exact)
+    assert make("pairs", *words, "--per-image", 2, noise=None).code == 0
+    one, two = (pixels(scene / f"pairs/lr/flat_{variant}.png") for variant in (1, 2))
+    assert one.shape == (100, 100, 3)
+    assert [one.std(), two.std()] == pytest.approx([6, 6], rel=0.05)
+    assert not np.array_equal(one, two)
+    row = records(scene / "pairs")[0]
+    assert (row["method"], row["degradation"]["noise_sigma"], row["degradation"]["jpeg_chance"]) == (
+        "classical",
+        [6.0, 6.0],
+        0.0,
+    )
+    again = make("pairs", *words, "--per-image", 2, noise=None)
+    assert (again.code, again.out) == (0, "")
+    assert "8 pairs were there already" in again.err
+    other = make("pairs", *words, "--degradation", "noise_sigma=5,6", "--per-image", 2, noise=None)
+    refused(other, 2, "degradation.noise_sigma [6.0, 6.0] -> [5.0, 6.0]")
+    refused(make("pairs", "--method", "bicubic", "--per-image", 2, noise=None), 2, "settings -> None")
+
+
+def test_a_picture_of_any_shape_goes_through_two_passes(make, scene):
+    words = ("--degradation-preset", "photo", "--degradation", "twice_chance=1")
+    assert make("pairs", "--method", "classical", *words, noise=None).code == 0
+    assert {row["name"]: pixels(scene / "pairs/lr" / row["name"]).shape for row in records(scene / "pairs")} == {
+        "a.png": (12, 16, 3),
+        "b.png": (10, 12, 3),
+        "deep/c.png": (9, 30, 3),
+    }
+
+
+def test_patches_bring_the_noise_of_the_photo(make, scene):
+    Image.fromarray(np.full((400, 400, 3), 128, np.uint8)).save(scene / "hr/flat.png")
+    done = make("pairs", "--method", "patches")
+    assert done.code == 0, done.err
+    assert pixels(scene / "pairs/lr/flat.png").std() == pytest.approx(9, rel=0.1)
+    row = next(row for row in records(scene / "pairs") if row["name"] == "flat.png")
+    assert row["noise_source"] in {"x.png", "y.png", "in/z.png"}
+    refused(make("none", "--method", "patches", "--patch-variance", 2), 9, "4 of 4 pictures failed")
+
+
+def test_cleanup_shrinks_hr_first(make, scene, photo):
+    photo("big/a.png", 200, 100)
+    assert make("pairs", "--cleanup", 2, hr="big").code == 0
+    assert pixels(scene / "pairs/hr/a.png").shape == (48, 100, 3)
+    whole = pixels(scene / "big/a.png").reshape(50, 2, 100, 2, 3).mean((1, 3))
+    assert np.abs(pixels(scene / "pairs/hr/a.png") - whole[:48]).mean() < 1
+
+
+def test_gray_alpha_depth_and_orientation(make, scene):
+    ramp = np.linspace(0, 255, 48 * 40).reshape(40, 48).astype(np.uint8)
+    folder = scene / "odd"
+    folder.mkdir()
+    Image.fromarray(ramp).save(folder / "gray.png")
+    Image.fromarray(ramp.astype(np.uint16) * 257).save(folder / "deep.png")
+    Image.fromarray(np.dstack([ramp, ramp, ramp, ramp])).save(folder / "alpha.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(ramp).convert("RGB").save(folder / "turned.png", exif=exif)
+    done = make("pairs", hr="odd")
+    assert done.code == 0, done.err
+    assert "alpha.png: its transparency is left out" in done.err
+    for name in ("gray", "deep", "alpha"):
+        assert np.array_equal(pixels(scene / f"pairs/hr/{name}.png"), np.dstack([ramp] * 3).astype(int))
+    assert np.array_equal(pixels(scene / "pairs/hr/turned.png")[..., 0], np.rot90(ramp, -1))
+    with Image.open(scene / "pairs/hr/turned.png") as image:
+        assert not image.getexif()
+
+
+def test_a_run_folder_is_a_model_and_its_name_is_all_that_is_told(make, scene):
+    degrader(scene / "runs/mine/degrader.safetensors")
+    assert make("pairs", model=scene / "runs/mine").code == 0
+    assert {row["model"] for row in records(scene / "pairs")} == {"mine"}
+
+
+def test_the_bundled_degrader_is_the_default(make, ddnsr, scene, small_degrader, monkeypatch):
+    entry = WeightsEntry(
+        name="ddnsr-camera",
+        title="A camera",
+        description="Of these tests.",
+        network="degrader",
+        features=4,
+        blocks=1,
+        scale=4,
+        sha256=sha256_of(small_degrader),
+        size_bytes=small_degrader.stat().st_size,
+        licence="MIT",
+        by="ddnsr",
+        own=True,
+        trained_on="nothing",
+        bundled=small_degrader.name,
+        default=True,
+        research_only=True,
+    )
+    monkeypatch.setattr(methods, "read_registry", lambda: Registry(entries=(entry,), folder=small_degrader.parent))
+    done = ddnsr("degrade", scene / "hr", "--noise-source", scene / "noisy", "-o", scene / "default", "--offline")
+    assert done.code == 0, done.err
+    assert {row["model"] for row in records(scene / "default")} == {"ddnsr-camera"}
+    assert done.err.startswith("note: ddnsr-camera is for research only")
+    make("named")
+    assert (scene / "default/lr/a.png").read_bytes() == (scene / "named/lr/a.png").read_bytes()
+
+
+def test_without_a_default_the_user_is_told_what_to_name(ddnsr, scene, monkeypatch):
+    monkeypatch.setattr(methods, "read_registry", lambda: Registry(entries=()))
+    done = ddnsr("degrade", scene / "hr", "--noise-source", scene / "noisy", "-o", scene / "none")
+    assert (done.code, done.out, done.err.count("\n")) == (5, "", 1)
+    assert "Name one with -m" in done.err
+    assert "--method patches" in done.err
+    assert not (scene / "none").exists()
+
+
+def test_a_single_input_degrader_is_fed_zeros(make, scene):
+    options = json.dumps({"dual_input": False})
+    single = degrader(scene / "single.safetensors", options=options)
+    assert make("with", model=single).code == 0
+    assert make("without", model=single, noise=None).code == 0
+    assert tree(scene / "with") == tree(scene / "without")
+    assert {row["noise_source"] for row in records(scene / "with")} == {None}
+    dual = degrader(scene / "dual.safetensors", options=json.dumps({"dual_input": True}))
+    refused(make("dual", model=dual, noise=None), 2, "--noise-source")
+
+
+def test_a_report_compares_fake_with_real(make, scene, photo):
+    photo("hr/large.png", 400, 300)
+    done = make("pairs", "--method", "patches", "--realism-report", scene / "report.html")
+    assert done.code == 0, done.err
+    assert "<html" in (scene / "report.html").read_text()
+    (verdict,) = [line for line in done.err.splitlines() if "report.html" in line]
+    assert "levels" in verdict
+
+
+def test_json_tells_each_pair(make, scene):
+    rows = [json.loads(line) for line in make("pairs", "--json").out.splitlines()]
+    assert [row["event"] for row in rows] == ["written"] * 3
+    assert (rows[0]["input"], rows[0]["lr"]) == (str(scene / "hr/a.png"), str(scene / "pairs/lr/a.png"))
+    assert (rows[0]["hr"], rows[0]["width"], rows[0]["height"]) == (str(scene / "pairs/hr/a.png"), 16, 12)
+
+
+def test_single_files_and_names_that_collide_work(make, ddnsr, scene, photo, small_degrader):
+    photo("hr/a.jpg", 40, 40)
+    words = ("--noise-source", scene / "noisy/y.png", "-m", small_degrader, "-o", scene / "pairs")
+    done = ddnsr("degrade", scene / "hr/a.png", "-i", scene / "hr/deep/c.png", *words)
+    assert [line.removeprefix(f"{scene}/pairs/lr/") for line in done.out.split()] == ["a.png", "c.png"]
+    done = make("tree")
+    assert sorted(name for name in tree(scene / "tree") if name.startswith("lr/a")) == ["lr/a_jpg.png", "lr/a_png.png"]
+
+
+def test_on_a_terminal_the_bar_makes_way_for_the_paths(scene, small_degrader):
+    words = ["degrade", scene / "hr", "--noise-source", scene / "noisy", "-m", small_degrader, "-o", scene / "pairs"]
+    seen = on_a_terminal(*words)
+    assert "3/3" in seen
+    for name in ("a.png", "b.png", "deep/c.png"):
+        assert f"\x1b[2K{scene / 'pairs/lr' / name}\r\n" in seen

@@ -1,0 +1,145 @@
+"""`ddnsr degrade` run again: after a stop, a kill, a change."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from PIL import Image
+
+from ddnsr_cli.commands.degrade import manifest
+from ddnsr_cli.data.pairs import match_pairs
+from ddnsr_cli.files import sha256_of
+from tests.helpers.pair_folders import pixels, records, refused, tree
+
+
+def test_a_second_run_skips_what_is_there(make, scene):
+    make("pairs")
+    before = tree(scene / "pairs")
+    times = {path: path.stat().st_mtime_ns for path in (scene / "pairs").rglob("*.png")}
+    again = make("pairs")
+    assert (again.code, again.out) == (0, "")
+    assert "3 pairs were there already" in again.err
+    (scene / "pairs/lr/b.png").unlink()
+    assert make("pairs").out.split() == [str(scene / "pairs/lr/b.png")]
+    assert tree(scene / "pairs") == before
+    kept = [path for path in times if path.stat().st_mtime_ns == times[path]]
+    assert len(kept) == 4
+
+
+def test_what_a_kill_left_of_files_is_removed(make, scene):
+    make("pairs")
+    before = tree(scene / "pairs")
+    for name in ("hr/.a-abcd1234.part.png", "lr/deep/.c-x_y1.part.png", ".manifest-q1.part.jsonl"):
+        (scene / "pairs" / name).write_bytes(b"half")
+    assert make("pairs").code == 0
+    assert tree(scene / "pairs") == before
+
+
+def test_half_a_line_and_a_stray_file_are_made_anew(make, scene):
+    make("pairs")
+    before = tree(scene / "pairs")
+    manifest = scene / "pairs/manifest.jsonl"
+    manifest.write_bytes(manifest.read_bytes()[:-100] + b"\0\0")
+    (scene / "pairs/lr/deep/c.png").write_bytes(b"half")
+    again = make("pairs")
+    assert (again.code, again.out.split()) == (0, [str(scene / "pairs/lr/deep/c.png")])
+    assert "1 lines of manifest.jsonl" in again.err
+    assert tree(scene / "pairs") == before
+
+
+def test_a_picture_that_changed_is_not_mixed_up_with_what_it_was(make, scene, photo):
+    make("pairs")
+    photo("hr/a.png", 80, 50)
+    refused(make("pairs"), 2, "1 of these pairs", "hr_source_bytes", "--overwrite")
+    assert make("pairs", "--overwrite").code == 0
+    assert pixels(scene / "pairs/lr/a.png").shape == (12, 20, 3)
+    assert len(match_pairs(scene / "pairs/lr", scene / "pairs/hr", scale=4)) == 3
+
+
+def test_a_picture_that_changed_and_kept_its_length_is_found_out(make, scene, monkeypatch):
+    path = scene / "hr/plain.bmp"
+    Image.new("RGB", (48, 40), (10, 20, 30)).save(path)
+    make("pairs", "--per-image", 2)
+    path.touch()
+    read = []
+    monkeypatch.setattr(manifest, "sha256_of", lambda path: read.append(path) or sha256_of(path))
+    assert "8 pairs were there already" in make("pairs", "--per-image", 2).err  # touched, and still the same
+    assert read == [path]  # the one that was touched, once
+    Image.new("RGB", (48, 40), (200, 20, 30)).save(path)
+    refused(make("pairs", "--per-image", 2), 2, "2 of these pairs", "hr_source_sha256", "--overwrite")
+    assert make("pairs", "--per-image", 2, "--overwrite").code == 0
+    assert tuple(pixels(scene / "pairs/hr/plain_2.png")[0, 0]) == (200, 20, 30)
+
+
+def test_a_kill_at_any_time_costs_only_the_pairs_in_hand(make, scene, photo, small_degrader):
+    for number in range(30):
+        photo(f"hr/more/{number:02}.png", 400, 300)
+    words = ["degrade", scene / "hr", "--noise-source", scene / "noisy", "-m", small_degrader, "-o"]
+    command = [sys.executable, "-m", "ddnsr_cli", *map(str, words), str(scene / "killed"), "--workers", "2"]
+    for lines in (2, 11):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        for _ in range(lines):
+            assert process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+        process.wait(30)
+        process.stdout.close()
+        assert not (scene / "killed/lr/more/29.png").exists()
+    finished = len(records(scene / "killed"))
+    done = make("killed")
+    assert done.code == 0, done.err
+    assert 13 <= finished == 33 - len(done.out.split())
+    assert make("whole").code == 0
+    assert tree(scene / "killed") == tree(scene / "whole")
+
+
+def test_an_interrupt_stops_at_the_next_tile_and_a_rerun_goes_on(make, scene, photo, small_degrader):
+    for number in range(20):
+        photo(f"hr/more/{number:02}.png", 400, 300)
+    words = ["degrade", scene / "hr", "--noise-source", scene / "noisy", "-m", small_degrader, "-o"]
+    command = [sys.executable, "-m", "ddnsr_cli", *map(str, words), str(scene / "pairs"), "--workers", "2"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout.readline()
+    start = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"Traceback" not in err
+    assert time.monotonic() - start < 20
+    assert make("pairs").code == 0
+    assert len(match_pairs(scene / "pairs/lr", scene / "pairs/hr", scale=4)) == 23
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--seed", 7], "seed 0 -> 7"),
+        (["--method", "bicubic"], "method learned -> bicubic"),
+        (["--per-image", 2], "name a.png -> a_1.png"),
+        (["--cleanup", 2], "cleanup 1 -> 2"),
+    ],
+)
+def test_other_settings_are_refused_until_overwriting_is_asked_for(make, scene, words, said):
+    make("pairs")
+    before = tree(scene / "pairs")
+    refused(make("pairs", *words), 2, said, "--overwrite", "3 of these pairs")
+    assert tree(scene / "pairs") == before
+    done = make("pairs", *words, "--overwrite")
+    make("fresh", *words)
+    assert tree(scene / "pairs") == tree(scene / "fresh")
+    assert done.code == (9 if "--cleanup" in words else 0)
+
+
+def test_other_noisy_photos_are_other_settings(make, scene):
+    make("pairs")
+    (scene / "noisy/y.png").unlink()
+    refused(make("pairs"), 2, "noise_set_sha256")
+
+
+def test_results_inside_the_folder_of_pictures_are_not_read_again(make, scene):
+    make("hr/pairs")
+    again = make("hr/pairs")
+    assert (again.code, again.out) == (0, "")
+    assert len(records(scene / "hr/pairs")) == 3

@@ -1,0 +1,132 @@
+"""`ddnsr degrade` on what it cannot use, and what it will not do."""
+
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ddnsr_cli.cli.progress import degrade_view
+from ddnsr_cli.commands.degrade import worker
+from ddnsr_cli.errors import DataError
+from ddnsr_cli.io.read import quiet_stderr
+from tests.helpers.pair_folders import records, refused, tree
+
+
+def test_bad_pictures_are_skipped_and_named_at_the_end(make, scene, photo):
+    (scene / "hr/hurt.png").write_bytes((scene / "hr/a.png").read_bytes()[:200])
+    photo("hr/tiny.png", 64, 31)
+    done = make("pairs")
+    refused(done, 9, "2 of 5 pictures failed", "hurt.png", "tiny.png")
+    assert "64x31 pixels; a side needs 32" in done.err
+    assert len(done.out.split()) == 3
+    assert len(records(scene / "pairs")) == 3
+    assert make("pairs").code == 9
+
+
+def test_bad_noisy_photos_are_drawn_around_and_named_at_the_end(make, scene):
+    (scene / "noisy/x.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    Image.fromarray(np.zeros((31, 99, 3), np.uint8)).save(scene / "noisy/short.png")
+    done = make("pairs", "--per-image", 8)
+    assert len(done.out.split()) == 24
+    refused(done, 9, "2 noisy photos could not be used", "x.png", "short.png")
+    assert {row["noise_source"] for row in records(scene / "pairs")} == {"y.png", "in/z.png"}
+    make("again", "--per-image", 8, "--workers", 1)
+    assert tree(scene / "again") == tree(scene / "pairs")
+
+
+def test_what_is_told_while_a_picture_is_read_is_not_lost(capfd, monkeypatch):
+    """Decoders are kept quiet by turning standard error away; other threads read while failures are told."""
+    with open(2, "w", closefd=False) as stderr, monkeypatch.context() as context:  # as outside of pytest
+        context.setattr(sys, "stderr", stderr)
+        tell_while_decoding()
+    assert capfd.readouterr().err == "error: a.png is bad.\nnote: b.png is odd\n"
+
+
+def tell_while_decoding():
+    with degrade_view(quiet=False) as view, quiet_stderr():
+        view.listener.failed(DataError("a.png is bad."))
+        view.listener.note("b.png is odd")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (ZeroDivisionError("by zero"), 70, "unexpected ZeroDivisionError: by zero (details in "),
+        (MemoryError(), 9, "needs more memory than there is"),
+        (OSError(5, "Input/output error"), 9, "Input/output error"),
+    ],
+)
+def test_an_error_that_nobody_foresaw_stops_no_other_picture(make, scene, monkeypatch, tmp_path, error, code, said):
+    shrink = worker.rgb_levels
+
+    def broken(picture):
+        if picture.width == 48:
+            raise error
+        return shrink(picture)
+
+    monkeypatch.setattr(worker, "rgb_levels", broken)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    done = make("pairs", "--method", "bicubic", noise=None)
+    assert (done.code, done.err.count("\n")) == (code, 2)
+    assert f"b.jpg: {said}" in done.err.replace("b.jpg needs", "b.jpg: needs")
+    assert len(records(scene / "pairs")) == 2
+
+
+def test_a_full_disk_ends_it_and_keeps_what_is_done(make, scene, monkeypatch):
+    shrink = worker.rgb_levels
+
+    def full(picture):
+        if picture.width == 48:
+            raise OSError(28, "No space left on device")
+        return shrink(picture)
+
+    monkeypatch.setattr(worker, "rgb_levels", full)
+    refused(make("pairs", "--method", "bicubic", "--workers", 1, noise=None), 4, "b.jpg", "No space left on device")
+    assert [record["hr_source"] for record in records(scene / "pairs")] == ["a.png"]
+    monkeypatch.setattr(worker, "rgb_levels", shrink)
+    assert make("pairs", "--method", "bicubic", noise=None).code == 0
+    assert len(records(scene / "pairs")) == 3
+
+
+def test_no_noisy_photo_of_use_fails_every_picture(make, scene):
+    for path in (scene / "noisy").rglob("*.png"):
+        path.write_bytes(b"")
+    refused(make("pairs"), 9, "3 of 3 pictures failed", "3 noisy photos")
+
+
+def test_the_wrong_kind_of_network_is_refused(make, ddnsr, photo, quick_model, small_degrader, tmp_path):
+    refused(make("pairs", model=quick_model), 5, "quick.safetensors", "no degrader")
+    refused(make("pairs", model="ddnsr-lite"), 5, "ddnsr-lite", "ddnsr upscale")
+    done = ddnsr("upscale", photo(), "-o", tmp_path / "o.png", "-m", small_degrader)
+    refused(done, 5, "small.safetensors", "ddnsr degrade")
+
+
+def test_what_cannot_be_made_is_told_before_any_work(make, ddnsr, scene, small_degrader):
+    refused(make("pairs", noise=None), 2, "--noise-source")
+    refused(make("pairs", "--method", "patches", noise=None), 2, "--noise-source")
+    refused(make("pairs", "--method", "bicubic", "--realism-report", scene / "r.html", noise=None), 2, "--noise-source")
+    refused(make("pairs", "--method", "bicubic", "-m", small_degrader), 2, "--model")
+    refused(make("pairs", "--sigma", 3), 2, "--sigma is for --method gaussian")
+    refused(make("pairs", "--method", "gaussian", "--sigma", "nan"), 2, "--sigma")
+    refused(make("pairs", "--degradation-preset", "photo"), 2, "--degradation-preset", "--method classical")
+    refused(make("pairs", "--method", "classical", "--degradation", "noise=3"), 2, "--degradation knows", "noise_sigma")
+    refused(make("pairs", "--method", "patches", "--patch-variance", 0), 2, "above 0")
+    refused(make("pairs", "--realism-report", scene / "gone/r.html"), 4, "gone/r.html")
+    refused(make("pairs", noise="gone"), 3, "gone")
+    refused(make("pairs", hr="gone"), 3, "gone")
+    refused(make("hr"), 4, "Give another -o")
+    refused(make("hr/deep/..", hr="hr/deep"), 4, "Give another -o")
+    (scene / "empty").mkdir()
+    refused(make("pairs", noise="empty"), 3, "empty")
+    refused(make("pairs", hr="empty"), 3, "empty")
+    (scene / "file").write_text("")
+    refused(make("file"), 4, "is a file")
+    refused(ddnsr("degrade", "-o", scene / "pairs"), 2, "No picture")
+    assert not (scene / "pairs").exists()
+
+
+def test_folders_that_we_did_not_make_are_left_alone(make, scene, photo):
+    photo("mine/hr/a.png", 40, 40)
+    refused(make("mine"), 4, "no manifest.jsonl")
+    assert len(tree(scene / "mine")) == 1

@@ -1,0 +1,164 @@
+"""`ddnsr eval` where figures would mean nothing: one line that names the file or the option, no table, no file."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ddnsr_cli.weights.checkpoint import save_sr_net
+from tests.helpers.eval_files import levels, save, write_pairs, write_results
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    return write_pairs(tmp_path / "pairs")
+
+
+def assert_refused(done, code, *words):
+    assert done.code == code, done.err
+    assert done.out == ""
+    assert done.err.startswith("error: ")
+    assert done.err.count("\n") == 1
+    for word in words:
+        assert str(word) in done.err
+
+
+def test_a_missing_partner(ddnsr, pairs, tmp_path):
+    lr, hr = pairs
+    (hr / "b.png").unlink()
+    assert_refused(ddnsr("eval", "--lr", lr, "--hr", hr), 8, lr / "b.png", hr)
+    results = write_results(tmp_path / "sr", lr.parent / "hr", 1, names=("a",))
+    assert_refused(ddnsr("eval", "--hr", hr, "--sr", results), 8, hr / "deep" / "c.png", results)
+
+
+def test_a_result_too_many(ddnsr, pairs, tmp_path):
+    results = write_results(tmp_path / "sr", pairs[1], 1)
+    shutil.copy(results / "a.png", results / "a_x4.png")
+    assert_refused(ddnsr("eval", "--hr", pairs[1], "--sr", results), 8, results / "a_x4.png")
+
+
+def test_a_doubled_partner(ddnsr, pairs):
+    lr, hr = pairs
+    with Image.open(hr / "a.png") as image:
+        image.save(hr / "a.jpg")
+    assert_refused(ddnsr("eval", "--lr", lr, "--hr", hr), 8, hr / "a.jpg", hr / "a.png")
+
+
+@pytest.mark.parametrize("which", ["hr", "sr"])
+def test_a_wrong_size(ddnsr, pairs, tmp_path, which):
+    lr, hr = pairs
+    results = write_results(tmp_path / "sr", hr, 1)
+    wrong = {"hr": hr, "sr": results}[which] / "b.png"
+    save(wrong, levels(wrong)[:-1])
+    assert_refused(ddnsr("eval", "--lr", lr, "--hr", hr, "--sr", results), 8, wrong, "64x47")
+
+
+@pytest.mark.parametrize("which", ["hr", "sr"])
+def test_another_depth(ddnsr, pairs, tmp_path, which):
+    lr, hr = pairs
+    results = write_results(tmp_path / "sr", hr, 1)
+    odd = {"hr": hr, "sr": results}[which] / "b.png"
+    save(odd, levels(odd), depth=16)
+    words = ["--lr", lr, "-m", "bicubic"] if which == "hr" else ["--sr", results]
+    assert_refused(ddnsr("eval", "--hr", hr, *words, "--lpips", "none"), 8, odd, "16 bits", "has 8")
+
+
+def test_transparency(ddnsr, pairs):
+    see_through = np.dstack([levels(pairs[1] / "b.png"), np.full((48, 64), 200)]).astype(np.uint8)
+    Image.fromarray(see_through).save(pairs[1] / "b.png")
+    assert_refused(ddnsr("eval", "--hr", pairs[1], "--sr", pairs[1], "--lpips", "none"), 8, "b.png", "transparent")
+
+
+def test_an_opaque_alpha_channel_is_no_matter(ddnsr, pairs):
+    opaque = np.dstack([levels(pairs[1] / "b.png"), np.full((48, 64), 255)]).astype(np.uint8)
+    Image.fromarray(opaque).save(pairs[1] / "b.png")
+    assert ddnsr("eval", "--hr", pairs[1], "--sr", pairs[1]).code == 0
+
+
+@pytest.mark.parametrize("sides", [(4, 9), (9, 4)])
+def test_a_picture_too_small_for_a_window(ddnsr, tmp_path, sides):
+    lr, hr = write_pairs(tmp_path, ("a",), height=sides[0], width=sides[1])
+    assert_refused(ddnsr("eval", "--lr", lr, "--hr", hr, "-m", "bicubic", "--lpips", "none"), 8, hr / "a.png", "19")
+    assert ddnsr("eval", "--lr", lr, "--hr", hr, "-m", "bicubic", "--crop-border", "2").code == 0
+
+
+def test_a_damaged_picture(ddnsr, pairs):
+    path = pairs[1] / "b.png"
+    path.write_bytes(path.read_bytes()[:200])
+    done = ddnsr("eval", "--hr", pairs[1], "--sr", pairs[1], "--lpips", "none")
+    assert done.code in (3, 8)
+    assert_refused(done, done.code, "b.png")
+
+
+def test_a_network_of_another_scale(ddnsr, pairs, small_net, tmp_path):
+    save_sr_net(tmp_path / "x2.safetensors", small_net(scale=2), metadata={}, half=False)
+    done = ddnsr("eval", "--lr", pairs[0], "--hr", pairs[1], "-m", tmp_path / "x2.safetensors")
+    assert_refused(done, 2, "x2.safetensors", "2 times")
+
+
+def test_two_of_one_name(ddnsr, pairs):
+    assert_refused(ddnsr("eval", "--hr", pairs[1], "--sr", pairs[1], "--sr", f"hr={pairs[1]}"), 2, "'hr'", "NAME=")
+    assert_refused(ddnsr("eval", "--lr", pairs[0], "--sr", f"bicubic={pairs[1]}"), 2, "'bicubic'")
+
+
+def test_against_nobody(ddnsr, pairs):
+    done = ddnsr("eval", "--hr", pairs[1], "--sr", pairs[1], "--against", "esrgan")
+    assert_refused(done, 2, "esrgan", "They are: hr")
+
+
+def test_a_ranking_of_one(ddnsr, pairs, tmp_path):
+    done = ddnsr("eval", "--hr", pairs[1], "--sr", pairs[1], "--ranking", tmp_path / "page.html", "--lpips", "none")
+    assert_refused(done, 2, "--ranking", "2 to 9", "got 1")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "--lr LR/"),
+        (["--hr", "HR"], "--lr LR/"),
+        (["--hr", "HR", "-m", "ddnsr-lite", "--sr", "HR"], "--lr LR/"),
+        (["--hr", "HR", "--table3", "--sr", "HR"], "--lr LR/"),
+        (["--sr", "HR"], "--hr HR/"),
+        (["--hr", "HR", "--sr", "HR", "--reference", "lr-size"], "--lr"),
+        (["--lr", "LR", "--reference", "lr-size"], "--hr"),
+        (["--hr", "HR", "--sr", "HR", "--degrader", "x"], "--lr"),
+        (["--lr", "LR", "--lpips", "alex"], "--hr"),
+        (["--lr", "LR", "--lpips-weights", "x"], "--hr"),
+        (["a.json"], "--ranks"),
+        (["--ranks"], "--ranks a.json b.json"),
+        (["--ranks", "a.json", "--hr", "HR"], "--ranks"),
+    ],
+)
+def test_options_that_make_no_sense_together(ddnsr, pairs, words, told):
+    folders = {"LR": pairs[0], "HR": pairs[1]}
+    assert_refused(ddnsr("eval", *(folders.get(word, word) for word in words)), 2, told)
+
+
+def test_a_degrader_that_is_not_there(ddnsr, pairs, tmp_path):
+    assert_refused(ddnsr("eval", "--lr", pairs[0], "--degrader", tmp_path), 5, tmp_path, "degrader.safetensors")
+
+
+@pytest.mark.parametrize("option", ["--json", "--csv", "--markdown", "--report", "--ranking"])
+def test_a_result_that_could_not_be_written_is_told_before_the_work(ddnsr, pairs, tmp_path, monkeypatch, option):
+    monkeypatch.setattr("ddnsr_cli.commands.evaluate.run.evaluate", lambda *_: pytest.fail("the work has begun"))
+    target = tmp_path / "none" / "out"
+    assert_refused(ddnsr("eval", "--hr", pairs[1], "--sr", pairs[1], option, target), 4, target)
+
+
+def test_a_folder_that_cannot_be_made(ddnsr, pairs, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    done = ddnsr("eval", "--hr", pairs[1], "--sr", pairs[1], "--keep", tmp_path / "file", "--lpips", "none")
+    assert_refused(done, 4, tmp_path / "file")
+
+
+def test_kept_pictures_are_never_put_where_pictures_are_read(ddnsr, pairs, tmp_path):
+    lr, hr = pairs
+    results = write_results(tmp_path / "sr", hr, 3)
+    before = (results / "a.png").read_bytes()
+    words = ["eval", "--lr", lr, "--hr", hr, "-m", "bicubic", "--sr", results, "--lpips", "none"]
+    assert_refused(ddnsr(*words, "--keep", tmp_path), 4, "--keep would write to", results)
+    assert_refused(ddnsr(*words, "--keep", lr), 4, "--keep would write to", lr / "bicubic")
+    assert (results / "a.png").read_bytes() == before
+    assert not (lr / "bicubic").exists()
+    assert ddnsr(*words, "--keep", tmp_path / "kept").code == 0

@@ -1,0 +1,326 @@
+"""`ddnsr weights push` as a user runs it, to a Hub on the loopback device."""
+
+import hashlib
+import json
+import re
+import tomllib
+
+import pytest
+import torch
+
+from ddnsr_cli.config import options_to_json
+from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
+from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
+from ddnsr_cli.reports.model_card import joint_card, licence_of, paired_card, with_licence
+from ddnsr_cli.training.options import JointOptions, ScheduleConfig
+from ddnsr_cli.training.paired_options import PairedOptions
+from ddnsr_cli.weights.checkpoint import load_degrader, load_rrdb_net, save_degrader, save_sr_net
+from ddnsr_cli.weights.hub.download import HubAccess, HubFile, fetch
+from ddnsr_cli.weights.registry import read_registry
+
+REPO = "some-one/my_nets"
+RRDB, DEGRADER = RRDBConfig(features=4, blocks=1, growth=2), DegraderConfig(features=4, blocks=1)
+RECORD = {
+    "track": 2,
+    "data": {"lr": "noisy", "hr": "clean", "target": "clean"},
+    "vgg": {"source": "vgg19", "sha256": "0" * 64},
+}
+
+
+def write_state(run):
+    """What a run holds besides, and nobody else may get."""
+    for name in ("state/last.safetensors", "log.jsonl", "samples/step_0000007.png", "report.html", "notes.txt"):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text("private")
+
+
+def write_sr(run, training, options):
+    metadata = {"training": json.dumps(training), "options": json.dumps(options_to_json(options))}
+    torch.manual_seed(training["step"])
+    save_sr_net(run / "sr.safetensors", RRDBNet(RRDB), metadata=metadata, half=False)
+    (run / "options.json").write_text(json.dumps(options_to_json(options)))
+    return metadata
+
+
+@pytest.fixture
+def joint(tmp_path):
+    run = tmp_path / "my run"
+    write_state(run)
+    options = JointOptions(sr_net=RRDB, degrader=DEGRADER)
+    metadata = write_sr(run, {"phase": "joint", "step": options.schedule.steps, **RECORD}, options)
+    save_degrader(run / "degrader.safetensors", Degrader(DEGRADER), metadata=metadata, half=False)
+    (run / "README.md").write_text(joint_card(run.name, options, options.schedule.steps, RECORD))
+    return run
+
+
+@pytest.fixture
+def pretraining(tmp_path):
+    run = tmp_path / "warm-up"
+    write_state(run)
+    source = {"kind": "rule", "share": 1.0, "hr": "clean", "lr": None, "degrader": None, "photos": 9}
+    record = {"data": {"sources": [source, {**source, "kind": "ready", "lr": "noisy"}]}}
+    options = PairedOptions(network=RRDB, schedule=ScheduleConfig(steps=20))
+    write_sr(run, {"phase": "paired", "step": 7, **record}, options)
+    (run / "README.md").write_text(paired_card(run.name, options, 7, record))
+    return run
+
+
+@pytest.fixture
+def push(ddnsr, fake_hub, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+
+    def run(folder, *words, repo=REPO):
+        with monkeypatch.context() as here:
+            here.setattr(constants, "ENDPOINT", fake_hub.endpoint)
+            return ddnsr("weights", "push", folder, repo, *words)
+
+    return run
+
+
+def refused(done, code, *parts):
+    assert done.code == code, done.err
+    assert done.out == ""
+    (line,) = done.err.splitlines()
+    assert line.startswith("error: ")
+    for part in parts:
+        assert str(part) in line
+
+
+def sent(fake_hub):
+    return {name: stored.data for (repo, name), stored in fake_hub.files.items() if repo == REPO}
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_joint_run_is_published_whole_and_nothing_else_of_it(push, fake_hub, joint):
+    done = push(joint, "--licence", "CC-BY-4.0")
+    assert (done.code, done.err) == (0, "")
+    received = sent(fake_hub)
+    assert sorted(received) == ["README.md", "degrader.safetensors", "sr.safetensors"]
+    for name in ("sr.safetensors", "degrader.safetensors"):
+        assert received[name] == (joint / name).read_bytes()
+    url, revision, *files = done.out.splitlines()
+    assert url == f"{fake_hub.endpoint}/{REPO}"
+    assert revision == f"revision {fake_hub.commit}"
+    told = {line.split()[0]: line.split()[-1] for line in files}
+    assert told == {name: hashlib.sha256(data).hexdigest() for name, data in received.items()}
+    (commit,) = fake_hub.uploads.commits
+    steps = JointOptions().schedule.steps
+    assert commit[0]["value"]["summary"] == f"my run: joint run, step {steps}"
+
+
+def test_the_card_has_the_licence_and_says_how_strangers_get_the_weights(push, fake_hub, joint):
+    before = (joint / "README.md").read_text()
+    push(joint, "--licence", "CC-BY-4.0")
+    card = sent(fake_hub)["README.md"].decode()
+    assert licence_of(card) == "cc-by-4.0"
+    assert "\nLicence: CC-BY-4.0\n" in card
+    assert f"ddnsr upscale photo.jpg -m {REPO}:sr.safetensors -o out.png" in card
+    changed = [line for line in before.splitlines() if line not in card.splitlines()]
+    assert len(changed) == 2  # the open licence, and the run's own name in the command
+
+
+def test_the_licence_is_asked_for_once(push, fake_hub, joint):
+    refused(push(joint), 2, "names no licence", "--licence")
+    assert fake_hub.requests == []
+    assert push(joint, "--license", "mit").code == 0
+    kept = (joint / "README.md").read_text()
+    assert licence_of(kept) == "mit"
+    assert REPO not in kept
+    assert push(joint, repo="some-one/other").code == 0
+    assert "-m some-one/other:sr" in fake_hub.files["some-one/other", "README.md"].data.decode()
+
+
+def test_a_pretraining_is_published_with_its_honest_card(push, fake_hub, pretraining):
+    done = push(pretraining, "--licence", "CC0-1.0")
+    assert done.code == 0
+    assert done.err == "note: the run is at step 7 of 20; its weights are sent as they are\n"
+    received = sent(fake_hub)
+    assert sorted(received) == ["README.md", "sr.safetensors"]
+    card = received["README.md"].decode()
+    for fact in (
+        "license: cc0-1.0",
+        "| steps | 7 |",
+        "9 images of clean, degraded by rule (share 1); 9 images of clean, with ready partners in noisy (share 1)",
+        "4 features, 1 blocks, growth 2",
+        "baseline",
+    ):
+        assert fact in card
+    assert '"peak": 0.0005' in card
+    assert licence_of((pretraining / "README.md").read_text()) == "cc0-1.0"
+
+
+def test_a_run_is_published_as_training_leaves_it(push, ddnsr, fake_hub, photo, tmp_path):
+    for number in range(2):
+        photo(f"photos/{number}.png", width=96, height=96)
+    sizes = {"--features": 4, "--blocks": 1, "--growth": 2, "--batch": 2, "--crop": 32, "--workers": 0, "--steps": 1}
+    words = [word for option in sizes.items() for word in option]
+    hr, run = tmp_path / "photos", tmp_path / "run"
+    assert ddnsr("train", "--pretrain", "--hr", hr, "-o", run, "--device", "cpu", *words).code == 0
+    done = push(run, "--licence", "mit")
+    assert (done.code, done.err) == (0, "")
+    assert sent(fake_hub)["sr.safetensors"] == (run / "sr.safetensors").read_bytes()
+    assert "| pairs | 2 images of photos, degraded by rule (share 1) |" in sent(fake_hub)["README.md"].decode()
+
+
+def test_a_card_of_the_users_own_is_sent_as_it_is(push, fake_hub, pretraining):
+    own = "---\nlicense: apache-2.0\ntags: [mine]\n---\n\n# Grüße\nMy words.\n"
+    (pretraining / "README.md").write_text(own, encoding="utf-8")
+    assert push(pretraining).code == 0
+    assert sent(fake_hub)["README.md"] == own.encode()
+
+
+def test_a_pushed_run_can_be_fetched_by_its_revision_and_loaded(push, fake_hub, joint, tmp_path):
+    revision = push(joint, "--licence", "mit").out.split()[2]
+    access = HubAccess(endpoint=fake_hub.endpoint, cache_dir=tmp_path / "cache")
+    for name, load in (("sr.safetensors", load_rrdb_net), ("degrader.safetensors", load_degrader)):
+        path = fetch(HubFile(repo=REPO, name=name, revision=revision), hub=access)
+        found, wanted = load(path)[0].state_dict(), load(joint / name)[0].state_dict()
+        assert all(torch.equal(found[key], wanted[key]) for key in wanted)
+
+
+def test_the_entry_for_the_registry_is_one(push, fake_hub, joint, tmp_path):
+    text = 'My own "terms", see \\ below'
+    done = push(joint, "--toml", "--licence", text, "-q")
+    (tmp_path / "weights.toml").write_text(done.out)
+    (entry,) = read_registry(tmp_path / "weights.toml").entries
+    assert (entry.name, entry.repo, entry.revision) == ("my-nets", REPO, fake_hub.commit)
+    assert entry.sha256 == hashlib.sha256((joint / "sr.safetensors").read_bytes()).hexdigest()
+    assert (entry.features, entry.blocks, entry.growth, entry.scale) == (4, 1, 2, 4)
+    assert entry.licence == "my-own-terms-see-below"
+    assert tomllib.loads(done.out)["weights"][0]["trained_on"] == "photos of noisy and clean"
+
+
+def test_the_entry_of_a_run_on_pairs_names_the_photos_of_all_sources(push, pretraining):
+    done = push(pretraining, "--toml", "--licence", "mit", "-q")
+    assert done.code == 0, done.err
+    (entry,) = tomllib.loads(done.out)["weights"]
+    assert entry["trained_on"] == "photos of clean and noisy"
+    assert entry["description"] == "paired run of ddnsr train, step 7."
+
+
+def test_a_dry_run_tells_the_same_files_and_sends_and_writes_nothing(push, fake_hub, joint):
+    before = contents(joint)
+    done = push(joint, "--licence", "mit", "--dry-run")
+    assert done.code == 0
+    assert fake_hub.requests == []
+    assert contents(joint) == before
+    assert done.out.splitlines() == push(joint, "--licence", "mit").out.splitlines()[2:]
+    assert re.fullmatch(r"sr.safetensors +\d+ bytes  sha256 [0-9a-f]{64}", done.out.splitlines()[0])
+
+
+def test_a_dry_run_needs_no_token(push, monkeypatch, joint):
+    monkeypatch.delenv("HF_TOKEN")
+    assert push(joint, "--licence", "mit", "--dry-run").code == 0
+    refused(push(joint, "--licence", "mit"), 6, "no token", "hf auth login", "HF_TOKEN")
+
+
+def test_private_makes_a_private_repository(push, fake_hub, joint):
+    assert push(joint, "--licence", "mit", "--private").code == 0
+    assert fake_hub.uploads.repos == {REPO: True}
+
+
+def test_what_the_hub_refuses_is_one_line(push, fake_hub, joint):
+    fake_hub.uploads.answers["create"] = (403, {}, b'{"error": "You have no rights here"}')
+    refused(push(joint, "--licence", "mit"), 6, "access is refused", "no rights here")
+
+
+def damage_not_finite(run):
+    raw = bytearray((run / "sr.safetensors").read_bytes())
+    raw[-4:] = b"\x00\x00\xc0\x7f"
+    (run / "sr.safetensors").write_bytes(raw)
+
+
+def older_degrader(run):
+    net, metadata = load_degrader(run / "degrader.safetensors")
+    training = json.loads(metadata["training"]) | {"step": 3}
+    metadata["training"] = json.dumps(training)
+    save_degrader(run / "degrader.safetensors", net, metadata=metadata, half=False)
+
+
+def strange_metadata(run):
+    save_sr_net(run / "sr.safetensors", load_rrdb_net(run / "sr.safetensors")[0], metadata={}, half=False)
+
+
+def older_card(run):
+    card = run / "README.md"
+    card.write_text(re.sub(r"steps \| \d+", "steps | 5", card.read_text()))
+
+
+TROUBLES = {
+    "no weights": (lambda run: (run / "sr.safetensors").unlink(), ["not the folder of a training run", "my run"]),
+    "no options": (lambda run: (run / "options.json").unlink(), ["not the folder of a training run"]),
+    "no card": (lambda run: (run / "README.md").unlink(), ["no README.md", "model card"]),
+    "card not text": (lambda run: (run / "README.md").write_bytes(b"\xff\xfe"), ["README.md cannot be read as text"]),
+    "open front matter": (lambda run: (run / "README.md").write_text("---\na: b\n"), ["front matter", "does not end"]),
+    "not finite": (damage_not_finite, ["sr.safetensors", "not finite"]),
+    "no degrader": (lambda run: (run / "degrader.safetensors").write_bytes(b"x" * 99), ["degrader", "not a weights"]),
+    "pickle": (lambda run: (run / "sr.safetensors").write_bytes(b"PK\x03\x04" + bytes(99)), ["is a pickle"]),
+    "two saves": (older_degrader, ["degrader.safetensors of step 3", "Resume"]),
+    "older card": (older_card, ["README.md of step 5"]),
+    "others' weights": (strange_metadata, ["do not say how they were trained"]),
+}
+
+
+@pytest.mark.parametrize("name", TROUBLES)
+def test_what_is_wrong_with_a_run_is_told_before_any_request(push, fake_hub, joint, name):
+    damage, words = TROUBLES[name]
+    damage(joint)
+    before = contents(joint)
+    refused(push(joint, "--licence", "mit"), 5, *words)
+    assert fake_hub.requests == []
+    assert contents(joint) == before
+
+
+def test_weights_that_change_while_they_are_read_are_not_sent(push, fake_hub, joint, monkeypatch):
+    def load(path):
+        found = load_rrdb_net(path)
+        path.write_bytes(path.read_bytes() + b" ")
+        return found
+
+    monkeypatch.setattr("ddnsr_cli.commands.weights.push.load_rrdb_net", load)
+    refused(push(joint, "--licence", "mit"), 5, "was replaced while it was read")
+    assert fake_hub.requests == []
+
+
+@pytest.mark.parametrize("licence", ["", " ", "none", "Unknown", "other", "a\nb", "x" * 201])
+def test_what_is_no_licence_is_told(push, fake_hub, joint, licence):
+    refused(push(joint, "--licence", licence), 2, "is no licence", "SPDX")
+    assert fake_hub.requests == []
+
+
+def test_other_mistakes_cost_no_request(push, fake_hub, joint, tmp_path):
+    refused(push(tmp_path / "nowhere", "--licence", "mit"), 5, "not the folder of a training run", "nowhere")
+    refused(push(joint / "sr.safetensors", "--licence", "mit"), 5, "not the folder of a training run")
+    refused(push(joint, "--licence", "mit", "--dry-run", repo="nets"), 6, "no name of a Hub repository")
+    refused(push(joint, "--licence", "mit", "--toml", "--dry-run"), 2, "--toml", "--dry-run")
+    assert fake_hub.requests == []
+
+
+@pytest.mark.parametrize(
+    ("card", "licence", "head"),
+    [
+        ("# A\n", "MIT", ["license: mit"]),
+        ("---\na: b\n---\n# A\n", "cc-by-4.0", ["a: b", "license: cc-by-4.0"]),
+        ("---\nlicense: mit\na: b\n---\n# A\n", "ISC", ["a: b", "license: isc"]),
+        ("---\nlicense:\n- mit\n- isc\nlicense_link: x\na: b\n---\n# A\n", "ISC", ["a: b", "license: isc"]),
+        ("---\na: b\n---\n# A\n", "No use by: me!", ["a: b", "license: other", "license_name: no-use-by-me"]),
+    ],
+)
+def test_the_licence_replaces_any_other_and_leaves_the_rest(card, licence, head):
+    first, *lines = with_licence(card, licence).splitlines()
+    assert first == "---"
+    assert lines[: len(head) + 1] == [*head, "---"]
+    assert "# A" in lines
+    again = with_licence("\n".join(["---", *lines, ""]), licence)
+    assert again == with_licence(card, licence)
+    assert licence_of(again) == head[-1].split(": ")[1]
+
+
+@pytest.mark.parametrize("head", ["", "license:", "license: unknown", "license: other", "tags: [license]"])
+def test_a_card_without_a_licence_is_known(head):
+    assert licence_of(f"---\n{head}\n---\n# A\nlicense: mit\n") is None

@@ -1,0 +1,98 @@
+"""The names people type are a promise: a change here is a change for users."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import typer
+
+from ddnsr_cli import __version__
+from ddnsr_cli.cli.app import app
+
+SURFACE = {
+    "upscale": (
+        "images -i/--input -o/--output -m/--model -s/--scale --width --height --long-side --megapixels --strength "
+        "--color-fix --grain --seed --to-srgb -f/--format --quality --suffix --overwrite --compare --dry-run "
+        "--fail-fast --max-pixels -t/--tile --device/-g --dtype --fp32 -x/--tta --offline --json -v/--verbose "
+        "-q/--quiet"
+    ),
+    "degrade": (
+        "-o/--output images -i/--input --noise-source --per-image --seed --method -m/--model --sigma --patch-variance "
+        "--degradation-preset --degradation --cleanup --realism-report --overwrite --max-pixels --workers --device/-g "
+        "--offline --json -q/--quiet"
+    ),
+    "train": (
+        "-o/--output --track --paired --pretrain --hr --lr --data --val --val-lr --val-hr --mix --check --target "
+        "--start-from --start-degrader --l2 --ablation --vgg --perceptual/--perceptual-layer --perceptual-weights "
+        "--as-authors --loss --discriminator --gan --sharpen-targets --discriminator-first-steps "
+        "--discriminator-learning-rate --rehearse --lead --degradation-preset --degradation --lpips "
+        "--lite --features --blocks --growth --steps --batch --crop --rate --rise --halve-at --precision --compile "
+        "--seed --workers --log-every --save-every --keep-every --validate-every --sample-every --device/-g --offline "
+        "-q/--quiet"
+    ),
+    "eval": (
+        "ranks_files --lr --hr -m/--models --sr --table3 --reference --degrader --crop-border --lpips --lpips-weights "
+        "--niqe --against --seed --json --csv --markdown --report --keep --ranking --ranks --device/-g --offline "
+        "-q/--quiet"
+    ),
+    "weights list": "--json",
+    "weights info": "name",
+    "weights pull": "name --offline -q/--quiet",
+    "weights convert": "name -o/--output --half --offline -q/--quiet",
+    "weights mix": "first second -o/--output --share --half --offline -q/--quiet",
+    "weights push": "run repo --licence/--license --private --dry-run --toml -q/--quiet",
+}
+
+
+def commands(group, prefix=""):
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}", command
+
+
+def test_the_surface_is_the_one_promised():
+    found = {name: " ".join("/".join(p.opts) for p in command.params if p.name != "help")
+             for name, command in commands(typer.main.get_command(app))}  # fmt: skip
+    assert found == SURFACE
+
+
+def test_version(ddnsr):
+    assert ddnsr("--version").out == f"ddnsr {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["upscale", "--help"], ["train", "-h"], ["degrade", "-h"], ["eval", "-h"], ["weights", "--help"]],
+)
+def test_help_is_quick_and_loads_no_engine(words):
+    script = (
+        "import sys, time; sys.argv[0] = 'ddnsr'\n"
+        "from ddnsr_cli.cli.app import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "heavy = {'torch', 'numpy', 'PIL', 'pyvips', 'huggingface_hub', 'safetensors'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Usage" in done.stdout
+
+
+def test_the_module_runs_as_the_command():
+    done = subprocess.run([sys.executable, "-m", "ddnsr_cli", "--version"], capture_output=True, text=True, check=False)
+    assert done.stdout == f"ddnsr {__version__}\n"
+
+
+def test_an_unexpected_error_is_one_line_with_a_log_and_exit_70(ddnsr, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", os.fspath(tmp_path))
+    monkeypatch.setattr("ddnsr_cli.weights.registry.read_registry", lambda: 1 / 0)
+    done = ddnsr("weights", "list")
+    assert done.code == 70
+    assert done.err.count("\n") == 1
+    assert "ZeroDivisionError" in done.err
+    (log,) = tmp_path.glob("ddnsr-*.log")
+    assert str(log) in done.err
+    assert "Traceback" in log.read_text()

@@ -1,0 +1,183 @@
+"""`ddnsr train --track` as a user runs it, with networks of a few thousand parameters and a random VGG19."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ddnsr_cli.reports.history import panels_for
+from ddnsr_cli.weights.checkpoint import load_degrader, load_sr_net
+from tests.helpers.joint_run import SMALL, vgg_file, write_photos
+
+
+@pytest.fixture(scope="module")
+def vgg(tmp_path_factory):
+    return vgg_file(tmp_path_factory.mktemp("vgg") / "vgg19.safetensors")
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Clean HR photos and noisy LR ones of other scenes."""
+    return write_photos(tmp_path)
+
+
+@pytest.fixture
+def train(ddnsr, folders, vgg):
+    hr, lr = folders
+
+    def run(output, *words, hr=hr, lr=lr, vgg=vgg, track=1):
+        given = [] if hr is None else ["--hr", hr]
+        given += ["--lr", lr, "--vgg", vgg, "--perceptual-layer", "conv3_4"]
+        return ddnsr("train", "--track", track, *given, "-o", output, *SMALL, *words)
+
+    return run
+
+
+def refused(done, code, *parts):
+    assert done.code == code, done.err
+    line = done.err.splitlines()[-1]
+    assert line.startswith("error: ")
+    for part in parts:
+        assert str(part) in line
+
+
+def test_a_run_leaves_models_card_samples_and_report(train, ddnsr, tmp_path):
+    run = tmp_path / "run"
+    done = train(run, "--steps", 2, "--log-every", 1)
+    assert done.code == 0, done.err
+    assert done.out.strip() == str(run / "sr.safetensors")
+    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2]
+    for figure in ("content", "cycle", "lr_adversarial", "perceptual", "hr_adversarial", "pixel", "disc_hr", "disc_lr"):
+        assert np.isfinite(rows[-1][figure])
+    degrader, metadata = load_degrader(run / "degrader.safetensors")
+    assert degrader.config.features == 32
+    assert json.loads(metadata["training"])["vgg"]["source"]
+    _, metadata = load_sr_net(run / "sr.safetensors")
+    training = json.loads(metadata["training"])
+    assert (training["phase"], training["track"], training["step"]) == ("joint", 1, 2)
+    assert training["data"] == {"hr": "hr", "lr": "lr", "target": "div2k", "hr_photos": 3, "lr_photos": 3}
+    assert json.loads(metadata["options"]) == json.loads((run / "options.json").read_text())
+    assert json.loads(metadata["versions"]).keys() == {"ddnsr", "python", "torch"}
+    card = (run / "README.md").read_text()
+    scale = training["scales"]["cycle"]
+    for part in (
+        "track | 1",
+        "(noisy LR) | lr, 3 photos",
+        "vgg19.safetensors, sha256 ",
+        f"cycle (conv2_2): {scale:.4g}",
+    ):
+        assert part in card
+    assert "validation | none" in card
+    assert "<svg" in (run / "report.html").read_text()
+    with Image.open(run / "samples/step_0000002.png") as samples:
+        assert samples.width > 5 * 32
+    assert ddnsr("upscale", tmp_path / "lr/0.png", "-o", tmp_path / "o.png", "-m", run).code == 0
+
+
+def test_every_figure_of_a_run_has_its_place_in_the_report(train, tmp_path):
+    run = tmp_path / "run"
+    assert train(run, "--steps", 2, "--log-every", 1, "--loss", "colour=1").code == 0
+    (figures,) = {frozenset(json.loads(line)) for line in (run / "log.jsonl").read_text().splitlines()}
+    assert {"colour", "lr_colour_drift", "disc_hr_real", "disc_lr_fake", "norm_degrader", "images_per_s"} <= figures
+    assert "Other" not in {panel.section for panel in panels_for(figures - {"step"})}
+
+
+@pytest.mark.parametrize("words", [["--track", 2], ["--l2"], ["--ablation", "c"], ["--ablation", "D"]])
+def test_every_setting_of_the_paper_trains(train, tmp_path, words):
+    track = 2 if words[0] == "--track" else 1
+    rest = [] if words[0] == "--track" else words
+    done = train(tmp_path / "run", "--steps", 1, *rest, track=track)
+    assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize("target", ["cleanup", "mixed"])
+def test_targets_made_from_the_source(train, tmp_path, target, folders):
+    hr = None if target == "cleanup" else folders[0]
+    done = train(tmp_path / "run", "--steps", 1, "--target", target, hr=hr)
+    assert done.code == 0, done.err
+    saved = json.loads((tmp_path / "run/options.json").read_text())
+    assert saved["discriminator"] == "vgg-style"
+
+
+def test_the_same_command_goes_on_to_the_same_bytes(train, tmp_path):
+    assert train(tmp_path / "whole", "--steps", 3).code == 0
+    for steps in (1, 3):
+        done = train(tmp_path / "parts", "--steps", steps)
+        assert done.code == 0, done.err
+    states = [(tmp_path / name / "state/last.safetensors").read_bytes() for name in ("whole", "parts")]
+    assert states[0] == states[1]
+
+
+def test_validation_keeps_the_best(train, tmp_path, photo):
+    photo("val/lr/a.png", width=24, height=24), photo("val/hr/a.png", width=96, height=96)
+    assert train(tmp_path / "run", "--val", tmp_path / "val", "--steps", 1).code == 0
+    assert (tmp_path / "run/state/best.safetensors").exists()
+    card = (tmp_path / "run/README.md").read_text()
+    assert re.search(
+        r"validation \| latest, of step 1, 1 pairs: psnr_db [\d.]+, ssim [\d.]+; best, of step 1, 1 pairs", card
+    )
+
+
+def test_validation_pairs_are_given_in_one_way(train, tmp_path):
+    one, two = ("--val", tmp_path), ("--val-lr", tmp_path, "--val-hr", tmp_path)
+    refused(train(tmp_path / "run", *two[:2]), 2, "--val-lr and --val-hr")
+    refused(train(tmp_path / "run", *one, *two), 2, "--val stands for both")
+    refused(train(tmp_path / "run", "--val", tmp_path / "none"), 8, "one folder lr")
+
+
+def test_without_vgg_nothing_is_read(ddnsr, tmp_path):
+    done = ddnsr("train", "--track", 2, "--hr", tmp_path / "no", "--lr", tmp_path / "no", "-o", tmp_path / "r", *SMALL)
+    refused(done, 6, "--vgg")
+    assert not (tmp_path / "r").exists()
+
+
+def test_another_vgg_cannot_take_over(train, tmp_path):
+    assert train(tmp_path / "run", "--steps", 1).code == 0
+    other = vgg_file(tmp_path / "other.safetensors", seed=2)
+    refused(train(tmp_path / "run", "--steps", 2, vgg=other), 10, "was begun with")
+
+
+def test_other_photos_cannot_take_over(train, tmp_path, folders):
+    assert train(tmp_path / "run", "--steps", 1).code == 0
+    (folders[1] / "0.png").rename(folders[1] / "other.png")
+    refused(train(tmp_path / "run", "--steps", 2), 10, "--lr")
+
+
+def test_photos_of_no_use_are_told(train, folders, tmp_path, ddnsr):
+    hr, lr = folders
+    refused(train(tmp_path / "run", hr=lr), 8, "same folder")
+    refused(train(tmp_path / "run", hr=None), 8, "--hr")
+    refused(train(tmp_path / "run", "--crop", 512), 8, "a side needs 128")
+    refused(ddnsr("train", "--track", 2, "--hr", hr, "-o", tmp_path / "run"), 2, "--lr")
+    refused(ddnsr("train", "--track", 2, "--data", tmp_path, "-o", tmp_path / "run"), 8, "DPEDiphone-tr-x")
+    refused(ddnsr("train", "--track", 3, "--hr", hr, "--lr", lr, "-o", tmp_path / "run"), 2, "track")
+    assert not (tmp_path / "run").exists()
+
+
+def test_check_only_looks(train, tmp_path, folders):
+    (folders[0] / "broken.png").write_bytes(b"not a picture")
+    done = train(tmp_path / "run", "--check")
+    assert done.code == 0, done.err
+    assert next(line for line in done.err.splitlines() if "broken.png" in line).startswith("note: left out: ")
+    assert done.out.splitlines()[0].startswith("hr: 4 photos, 3 of them measured: 1 unreadable")
+    assert not (tmp_path / "run").exists()
+
+
+def test_check_fails_where_a_run_would(train, tmp_path):
+    done = train(tmp_path / "run", "--check", "--crop", 256)
+    refused(done, 8, "a side needs")
+    assert done.out.splitlines()[1] == "lr: 3 photos, 3 of them measured: nothing found"
+    assert not (tmp_path / "run").exists()
+
+
+def test_ntire_folders_are_found(ddnsr, folders, tmp_path, vgg):
+    data = tmp_path / "data"
+    data.mkdir()
+    folders[0].rename(data / "train-target")
+    folders[1].rename(data / "DPEDiphone-tr-x")
+    words = ("--data", data, "--vgg", vgg, "--perceptual-layer", "conv3_4", "--steps", 1)
+    done = ddnsr("train", "--track", 2, *words, "-o", tmp_path / "run", *SMALL)
+    assert done.code == 0, done.err

@@ -1,0 +1,338 @@
+"""`ddnsr train --paired` as a user runs it, with networks of a few thousand parameters and a random VGG19."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
+from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
+from ddnsr_cli.reports.history import panels_for
+from ddnsr_cli.weights.checkpoint import load_rrdb_net, save_degrader, save_sr_net
+from tests.helpers.joint_run import SIZES, last_state, vgg_file, write_photos
+
+RUN = [word for option in SIZES.items() for word in option if option[0] not in {"--features", "--blocks", "--growth"}]
+RUN += ["--device", "cpu", "--offline"]
+TINY = RRDBConfig(features=4, blocks=1, growth=2)
+SMALL = ["--features", 4, "--blocks", 1, "--growth", 2, *RUN]
+
+
+@pytest.fixture(scope="module")
+def vgg(tmp_path_factory):
+    return vgg_file(tmp_path_factory.mktemp("vgg") / "vgg19.safetensors")
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Clean HR photos and noisy LR ones of other scenes."""
+    return write_photos(tmp_path)
+
+
+@pytest.fixture
+def judge(vgg):
+    return ["--vgg", vgg, "--perceptual", "conv2_2=0.4,conv3_4=1"]
+
+
+@pytest.fixture
+def train(ddnsr, folders, judge):
+    """`train(run, "--steps", 2)`: by equation 2, on clean photos degraded by rule."""
+
+    def run(output, *words, hr=folders[0], sizes=SMALL):
+        given = [] if hr is None else ["--hr", hr]
+        return ddnsr("train", "--paired", *given, *judge, "-o", output, *sizes, "--steps", 1, *words)
+
+    return run
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """A folder of ready pairs, as `ddnsr degrade` leaves it."""
+    rng = np.random.default_rng(0)
+    for number in range(2):
+        lr = rng.integers(0, 256, (20, 24, 3)).astype(np.uint8)
+        for side, pixels in (("lr", lr), ("hr", lr.repeat(4, axis=0).repeat(4, axis=1))):
+            (tmp_path / "pairs" / side).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / f"pairs/{side}/{number}.png")
+    return tmp_path / "pairs"
+
+
+@pytest.fixture
+def degrader(tmp_path):
+    torch.manual_seed(0)
+    path = tmp_path / "camera.safetensors"
+    save_degrader(path, Degrader(DegraderConfig(features=4, blocks=1)), metadata={}, half=False)
+    return path
+
+
+def sr_file(path, config=TINY):
+    torch.manual_seed(1)
+    save_sr_net(path, RRDBNet(config), metadata={}, half=False)
+    return path
+
+
+def rows_of(run):
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def options_of(run):
+    return json.loads((run / "options.json").read_text())
+
+
+def refused(done, code, *parts):
+    assert done.code == code, done.err
+    (line,) = done.err.splitlines()
+    assert line.startswith("error: ")
+    assert len(line) < 500
+    for part in parts:
+        assert str(part) in line
+
+
+def test_a_run_leaves_a_model_card_samples_and_report(train, ddnsr, photo, tmp_path):
+    for name in ("a.png", "b.png"):
+        photo(f"val/lr/{name}", width=24, height=24)
+        photo(f"val/hr/{name}", width=96, height=96)
+    run = tmp_path / "run"
+    done = train(run, "--steps", 2, "--log-every", 1, "--val", tmp_path / "val", "--validate-every", 2)
+    assert done.code == 0, done.err
+    assert done.out.strip() == str(run / "sr.safetensors")
+    first, second, scores = rows_of(run)
+    for figure in ("pixel", "perceptual", "hr_adversarial", "disc_hr", "disc_hr_real", "colour_drift", "norm_disc_hr"):
+        assert np.isfinite(first[figure])
+    assert second["perceptual"] != first["perceptual"]
+    assert 5 < scores["psnr_db"] < 60
+    assert "Other" not in {panel.section for panel in panels_for(first.keys() - {"step"})}
+    card = (run / "README.md").read_text()
+    for part in (
+        "| pairs | 3 images of hr, degraded by rule (share 1) |",
+        "vgg19.safetensors, sha256 ",
+        "perceptual conv2_2: ",
+        "perceptual conv3_4: ",
+        "by pixel, perceptual and adversarial losses (equation 2",
+        "| begun with | nearest-neighbor start |",
+        "latest, of step 2, 2 pairs: psnr_db",
+        "4 features, 1 blocks, growth 2",
+    ):
+        assert part in card
+    assert "<svg" in (run / "report.html").read_text()
+    with Image.open(run / "samples/step_0000002.png") as samples:
+        assert samples.width > 3 * 32
+    assert list((run / "tensorboard").iterdir())
+    assert options_of(run)["discriminator"] == "unet"
+    assert ddnsr("upscale", photo(), "-o", tmp_path / "o.png", "-m", run).code == 0
+    with Image.open(tmp_path / "o.png") as image:
+        assert image.size == (96, 80)
+
+
+def test_a_mixed_run_goes_on_to_the_same_bytes(train, folders, pairs, degrader, tmp_path):
+    mix = ["--lr", folders[1], "--mix", "photo=0.5", "--mix", f"{pairs}=0.3", "--mix", f"{degrader}=0.2"]
+    for name, steps in (("whole", [4]), ("parts", [2, 4])):
+        for count in steps:
+            done = train(tmp_path / name, *mix, "--steps", count, "--sharpen-targets", "--discriminator-first-steps", 1)
+            assert done.code == 0, done.err
+    assert last_state(tmp_path / "whole") == last_state(tmp_path / "parts")
+    sources = options_of(tmp_path / "whole")["sources"]
+    assert [(source["kind"], source["share"]) for source in sources] == [
+        ("rule", 0.5),
+        ("ready", 0.3),
+        ("learned", 0.2),
+    ]
+    assert sources[0]["degradation"]["twice_chance"] > 0  # the photo preset's
+    assert sources[1]["degradation"] is None
+    card = (tmp_path / "whole/README.md").read_text()
+    assert (
+        "3 images of hr, degraded by rule (share 0.5); 2 images of hr, with ready partners in lr (share 0.3); " in card
+    )
+    assert "3 images of hr, degraded with noise of lr by camera.safetensors, sha256 " in card
+
+
+def test_other_sources_in_the_same_folder_are_refused(train, pairs, tmp_path):
+    run, mix = tmp_path / "run", ["--mix", "photo=0.5", "--mix", f"{pairs}=0.5", "--steps"]
+    assert train(run, *mix, 1).code == 0
+    before = last_state(run)
+    refused(train(run, *mix, 2, "--mix", "mild=1"), 10, "sources.3 None -> {...}", "another -o")
+    refused(train(run, "--mix", "photo=0.5", "--mix", f"{pairs}=0.6", "--steps", 2), 10, "sources.2.share 0.5 -> 0.6")
+    refused(train(run, *mix, 2, "--gan", "relativistic"), 10, "gan plain -> relativistic")
+    for side, px in (("lr", 20), ("hr", 80)):
+        Image.fromarray(np.zeros((px, px, 3), np.uint8)).save(pairs / side / "new.png")
+    refused(train(run, *mix, 2), 10, "--mix number 2 (hr) and --mix number 2 (lr)")
+    assert last_state(run) == before
+    for side in ("lr", "hr"):
+        (pairs / side / "new.png").unlink()
+    assert train(run, *mix, 2, "--rate", 1e-6, "--discriminator-learning-rate", 1e-6).code == 0
+
+
+def test_a_whole_run_is_checked_and_nothing_is_written(train, folders, pairs, tmp_path):
+    (folders[0] / "broken.png").write_bytes(b"no image")
+    done = train(tmp_path / "run", "--check", "--mix", "photo=1", "--mix", f"{pairs}=1")
+    assert done.code == 0, done.err
+    assert "broken.png" in done.err
+    assert len(done.out.splitlines()) == 2  # a line a folder of clean photos
+    done = train(tmp_path / "run", "--check", "--crop", 256)
+    assert (done.code, len(done.out.splitlines())) == (8, 1), done.err  # fails where a run would
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        (["--discriminator", "patchgan"], {"discriminator": "patchgan", "gan": "plain"}),
+        (
+            ["--discriminator", "vgg-style", "--gan", "relativistic"],
+            {"discriminator": "vgg-style", "gan": "relativistic"},
+        ),
+        (["--loss", "hr_adversarial=0"], {"discriminator": "none"}),
+        (["--discriminator-learning-rate", "1e-5"], {"discriminator_rate": 1e-5}),
+        (["--degradation-preset", "track1"], {}),
+    ],
+)
+def test_every_setting_trains(train, tmp_path, words, options):
+    done = train(tmp_path / "run", "--steps", 1, *words)
+    assert done.code == 0, done.err
+    assert options.items() <= options_of(tmp_path / "run").items()
+
+
+def test_ready_pairs_are_learned_by_equation_2(ddnsr, judge, pairs, tmp_path):
+    words = ["--hr", pairs / "hr", "--lr", pairs / "lr", "-o", tmp_path / "run", *SMALL, "--steps", 1]
+    done = ddnsr("train", "--paired", *words, *judge)
+    assert done.code == 0, done.err
+    assert "2 images of hr, with ready partners in lr (share 1)" in (tmp_path / "run/README.md").read_text()
+
+
+def test_a_pretraining_needs_no_feature_network(ddnsr, folders, tmp_path, monkeypatch):
+    monkeypatch.setattr("ddnsr_cli.commands.train.feature_extractors.load_vgg19", None)
+    done = ddnsr("train", "--pretrain", "--hr", folders[0], "-o", tmp_path / "run", *SMALL, "--steps", 1)
+    assert done.code == 0, done.err
+    assert "feature networks behind the losses | none" in (tmp_path / "run/README.md").read_text()
+
+
+@pytest.mark.parametrize("kind", ["--paired", "--pretrain"])
+def test_sizes_are_those_of_the_weights_to_begin_with(ddnsr, judge, folders, tmp_path, kind):
+    begin, run = sr_file(tmp_path / "begin.safetensors"), tmp_path / "run"
+    words = ["train", kind, "--hr", folders[0], *(judge if kind == "--paired" else []), *RUN, "--rate", 1e-9]
+    done = ddnsr(*words, "--start-from", begin, "-o", run, "--steps", 1)
+    assert done.code == 0, done.err
+    ours, theirs = load_file(run / "sr.safetensors"), load_file(begin)
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-6) for name in theirs)
+    wider = ddnsr(*words, "--start-from", begin, "--features", 6, "-o", tmp_path / "wider", "--steps", 1)
+    assert wider.code == 0, wider.err
+    assert load_rrdb_net(tmp_path / "wider/sr.safetensors")[0].config == replace(TINY, features=6)
+    begin.unlink()  # not needed any more: the run knows its sizes
+    assert ddnsr(*words, "-o", run, "--steps", 2).code == 0
+    lite = ddnsr(*words, "--lite", "-o", run, "--steps", 3)
+    refused(lite, 10, "network.features 4 -> 32")
+
+
+@pytest.mark.parametrize("scale", [2, 1])
+def test_networks_of_other_scales_learn_too(train, ddnsr, photo, tmp_path, scale):
+    begin = sr_file(tmp_path / "begin.safetensors", replace(TINY, scale=scale))
+    photo("val/lr/a.png", width=40, height=40), photo("val/hr/a.png", width=40 * scale, height=40 * scale)
+    words = ("--start-from", begin, "--steps", 1, "--val", tmp_path / "val", "--degradation-preset", "photo")
+    done = train(tmp_path / "run", *words, sizes=RUN)
+    assert done.code == 0, done.err
+    assert f"Enlarges photos {scale} times" in (tmp_path / "run/README.md").read_text()
+    assert options_of(tmp_path / "run")["sources"][0]["degradation"]["scale"] == scale
+    assert ddnsr("upscale", photo(), "-o", tmp_path / "o.png", "-m", tmp_path / "run").code == 0
+    with Image.open(tmp_path / "o.png") as image:
+        assert image.size == (24 * scale, 20 * scale)
+
+
+def test_a_degrader_is_for_networks_of_its_scale(train, folders, degrader, tmp_path):
+    begin = sr_file(tmp_path / "begin.safetensors", replace(TINY, scale=2))
+    done = train(tmp_path / "run", "--start-from", begin, "--lr", folders[1], "--mix", f"{degrader}=1", sizes=RUN)
+    refused(done, 2, "A degrader shrinks 4 times but the network enlarges 2 times")
+
+
+def test_sources_that_are_none_are_told(train, folders, pairs, degrader, tmp_path):
+    run, empty = tmp_path / "run", tmp_path / "empty"
+    empty.mkdir()
+    refused(train(run, "--mix", "photo"), 2, "SOURCE=SHARE", "'photo'")
+    refused(train(run, "--mix", "photo=much"), 2, "SOURCE=SHARE", "'photo=much'")
+    for share in ("0", "-1", "nan", "inf"):
+        refused(train(run, "--mix", f"photo={share}"), 2, "share above 0", f"'photo={share}'")
+    refused(train(run, "--mix", "=1"), 2, "SOURCE=SHARE", "'=1'")
+    refused(train(run, "--mix", "photo=1", "--mix", "mild=0.001"), 2, "at least a hundredth")
+    refused(train(run, "--mix", "photos=1"), 2, "classic, photo, mild, track1", "'photos'")
+    refused(train(run, "--mix", f"{degrader}=1"), 2, "--lr noisy photos", degrader)
+    refused(train(run, "--mix", f"{empty}=1"), 8, empty)
+    refused(train(run, "--mix", "photo=1", hr=None), 2, "--mix photo degrades clean photos", "--hr")
+    refused(train(run, hr=None), 2, "--hr", "--mix")
+    refused(train(run, "--mix", "photo=1", "--degradation-preset", "mild"), 2, "--mix mild=", "--degradation-preset")
+    refused(train(run, "--lr", folders[1], "--mix", f"{tmp_path / 'gone.safetensors'}=1"), 5, "gone.safetensors")
+    refused(train(run, "--lr", folders[1], "--mix", f"{sr_file(tmp_path / 'sr.safetensors')}=1"), 5, "sr.safetensors")
+    refused(
+        train(run, "--lr", pairs / "lr", "--degradation", "blur_chance=1", hr=pairs / "hr"), 2, "--degradation", "--lr"
+    )
+    assert not run.exists()
+
+
+def test_what_no_source_reads_is_told(train, folders, pairs, tmp_path):
+    refused(train(tmp_path / "run", "--lr", folders[1], "--mix", "photo=1"), 2, "a use for --lr", "Leave it out")
+    refused(train(tmp_path / "run", "--mix", f"{pairs}=1"), 2, "a use for --hr")
+    words = ("--degradation", "blur_chance=1", "--mix", f"{pairs}=1")
+    refused(train(tmp_path / "run", *words, hr=None), 2, "a use for --degradation")
+
+
+def test_bundled_degraders_are_sources_too(train, folders, tmp_path):
+    done = train(tmp_path / "run", "--lr", folders[1], "--mix", "degrader-lite=1", "--steps", 1)
+    assert done.code == 0, done.err
+    assert "by degrader" in (tmp_path / "run/README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "why"),
+    [
+        ("--paired", ["--l2"], "belongs to --track"),
+        ("--paired", ["--target", "mixed"], "belongs to --track"),
+        ("--paired", ["--data", "x"], "belongs to --track"),
+        ("--paired", ["--lead", 5], "belongs to --track"),
+        ("--paired", ["--halve-at", "5"], "belongs to --track"),
+        ("--pretrain", ["--ablation", "A"], "belongs to --track"),
+        ("--pretrain", ["--compile"], "belongs to --track"),
+        ("--pretrain", ["--vgg", "vgg.pth"], "not for --pretrain"),
+        ("--pretrain", ["--loss", "pixel=2"], "not for --pretrain"),
+        ("--pretrain", ["--discriminator", "unet"], "not for --pretrain"),
+        ("--pretrain", ["--sharpen-targets"], "not for --pretrain"),
+        ("--track=2", ["--mix", "photo=1"], "is for pairs"),
+        ("--track=2", ["--degradation-preset", "photo"], "is for pairs"),
+        ("--track=2", ["--sharpen-targets"], "is for pairs"),
+        ("--track=2", ["--discriminator-learning-rate", "1e-5"], "is for pairs"),
+        ("--track=2", ["--discriminator-first-steps", "3"], "is for pairs"),
+    ],
+)
+def test_options_of_another_kind_of_training_are_refused(ddnsr, folders, tmp_path, kind, words, why):
+    given = [] if kind != "--track=2" else ["--lr", folders[1]]
+    refused(ddnsr("train", kind, "--hr", folders[0], *given, "-o", tmp_path / "run", *words), 2, words[0], why)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--loss", "cycle=1"], "--loss cycle is the degrader's"),
+        (["--loss", "pixel=-1"], "pixel -1"),
+        (["--perceptual", "conv9_9"], "conv2_2=0.4,conv3_4=1"),
+        (["--crop", "36"], "multiples of 8 pixels; got 36"),
+        (["--crop", "40", "--discriminator", "vgg-style"], "multiples of 32 pixels; got 40"),
+        (["--discriminator-learning-rate", "0"], "discriminator_rate"),
+        (["--discriminator-learning-rate", "nan"], "discriminator_rate"),
+        (["--discriminator", "none"], "hr_adversarial"),
+        (["--rate", "0"], "peak > 0"),
+    ],
+)
+def test_options_without_sense_are_told(train, tmp_path, words, told):
+    done = train(tmp_path / "run", "--steps", 1, *words)
+    assert done.code == 2
+    assert "Traceback" not in done.err
+    if words[1] != "none":  # that one is for the parser of the command line to refuse
+        refused(done, 2, told)
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_kind_of_training_at_a_time(ddnsr, folders, tmp_path):
+    for kinds in ([], ["--paired", "--pretrain"], ["--paired", "--track", 1]):
+        done = ddnsr("train", *kinds, "--hr", folders[0], "-o", tmp_path / "run")
+        refused(done, 2, "--track 1, --track 2, --paired, or --pretrain")

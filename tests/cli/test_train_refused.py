@@ -1,0 +1,305 @@
+"""Joint runs that cannot begin or go on: one clear line each, and nothing is spoilt."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
+from ddnsr_cli.weights.checkpoint import save_degrader
+from tests.helpers.joint_run import SMALL, joint_words, last_state, vgg_file, write_photos
+
+QUICK = ("--ablation", "B", "--l2")
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    place = tmp_path_factory.mktemp("refused")
+    return write_photos(place / "photos"), vgg_file(place / "vgg.safetensors")
+
+
+@pytest.fixture
+def train(ddnsr, scene):
+    def run(output, *words, folders=scene[0], vgg=scene[1]):
+        return ddnsr(*joint_words(folders, vgg, output, *QUICK, *words, track=2))
+
+    return run
+
+
+@pytest.fixture
+def begun(train, tmp_path):
+    """A run of one step."""
+    done = train(tmp_path / "run", "--steps", 1)
+    assert done.code == 0, done.err
+    return tmp_path / "run"
+
+
+def refused(done, code, *parts):
+    assert done.code == code, done.err
+    line = done.err.splitlines()[-1]
+    assert line.startswith("error: ")
+    assert len(line) < 400
+    for part in parts:
+        assert str(part) in line
+    assert "Traceback" not in done.err
+
+
+def rewritten(state, change):
+    """The state with `change(tensors, header)` applied."""
+    with safe_open(state, "pt") as file:
+        header = json.loads(file.metadata()["ddnsr_run"])
+    tensors = load_file(state)
+    change(tensors, header)
+    save_file(tensors, state, metadata={"ddnsr_run": json.dumps(header)})
+
+
+DAMAGE = {
+    "empty": lambda state: state.write_bytes(b""),
+    "cut": lambda state: state.write_bytes(state.read_bytes()[:-100]),
+    "no state": lambda state: save_file({}, state),
+    "another version": lambda state: rewritten(state, lambda _, header: header.update(format="ddnsr-run-0")),
+    "no numbers": lambda state: rewritten(state, lambda _, header: header.pop("numbers")),
+    "no options": lambda state: rewritten(state, lambda _, header: header["numbers"].pop("options")),
+    "no photos": lambda state: rewritten(state, lambda _, header: header["numbers"].pop("photos")),
+    "no weight": lambda state: rewritten(state, lambda tensors, _: tensors.pop("nets.sr_net.conv_first.weight")),
+    "no moment": lambda state: rewritten(state, lambda tensors, _: tensors.pop("adam.degrader.3.exp_avg")),
+    "one too many": lambda state: rewritten(
+        state, lambda tensors, _: tensors.update({"ema.sr_net.more": tensors["adam.sr_net.0.step"].clone()})
+    ),
+}
+
+
+def test_a_state_that_cannot_be_used_is_told_and_left_alone(train, begun):
+    state = begun / "state/last.safetensors"
+    good = state.read_bytes()
+    for spoil in DAMAGE.values():
+        state.write_bytes(good)
+        spoil(state)
+        bad = state.read_bytes()
+        refused(train(begun, "--steps", 2), 10, "tart a new run")
+        assert state.read_bytes() == bad
+    state.write_bytes(good)
+    assert train(begun, "--steps", 2).code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--seed", 3], "stream.seed 0 -> 3"),
+        (["--lead", 5], "lead_steps 0 -> 5"),
+        (["--precision", "bf16"], "precision auto -> bf16"),
+        (["--loss", "colour=1"], "losses.colour 0.0 -> 1.0"),
+        (["--rate", "0.01"], "schedule.rate 0.0001 -> 0.01"),
+        (["--features", 8], "sr_net.features 4 -> 8"),
+    ],
+)
+def test_a_changed_option_that_matters_is_told(train, begun, words, told):
+    before = last_state(begun)
+    refused(train(begun, "--steps", 2, *words), 10, told, "another -o")
+    assert last_state(begun) == before
+
+
+def test_options_that_do_not_matter_may_change(train, begun):
+    assert train(begun, "--steps", 2, "--workers", 1, "--log-every", 1, "--keep-every", 1).code == 0
+
+
+def test_a_run_of_another_kind_is_told(ddnsr, train, scene, tmp_path, begun):
+    warm_words = [word for word in SMALL if word not in {"--lite", "--offline"}]
+    warm = ("train", "--pretrain", "--hr", scene[0][0], *warm_words, "--steps", 1, "-o")
+    assert ddnsr(*warm, tmp_path / "warm").code == 0
+    refused(train(tmp_path / "warm", "--steps", 2), 10, "another kind", "-o")
+    refused(ddnsr(*warm, begun), 10, "another kind", "-o")
+
+
+def test_other_photos_and_other_judges_are_told(train, scene, tmp_path, begun):
+    (hr, lr), _ = scene
+    fewer = shutil.copytree(hr, tmp_path / "hr")
+    (fewer / "2.png").unlink()
+    refused(train(begun, "--steps", 2, folders=(fewer, lr)), 10, "--hr")
+    other = vgg_file(tmp_path / "other.safetensors", seed=2)
+    refused(train(begun, "--steps", 2, vgg=other), 10, "vgg.safetensors", "--vgg")
+
+
+def test_folders_of_no_use_are_told(train, scene, tmp_path):
+    (hr, lr), _ = scene
+    run, empty = tmp_path / "run", tmp_path / "empty"
+    empty.mkdir()
+    (tmp_path / "link").symlink_to(lr)
+    (hr / "sub").mkdir()
+    refused(train(run, folders=(empty, lr)), 8, empty, "no photos")
+    refused(train(run, folders=(hr, empty)), 8, empty, "no photos")
+    refused(train(run, folders=(hr, tmp_path / "gone")), 8, "gone")
+    refused(train(run, folders=(lr, lr)), 8, "same folder")
+    refused(train(run, folders=(tmp_path / "link", lr)), 8, "same folder")
+    (tmp_path / "both").mkdir()
+    shutil.copytree(hr, tmp_path / "both/hr")
+    refused(train(run, folders=(tmp_path / "both/hr", tmp_path / "both")), 8, "one inside the other")
+    refused(train(run, "--crop", 256), 8, "a side needs")
+    assert not run.exists()
+
+
+def test_the_same_folder_twice_is_one_line(train, scene, tmp_path):
+    (_, lr), _ = scene
+    done = train(tmp_path / "run", folders=(lr, lr))
+    refused(done, 8, "same folder")
+    assert len(done.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_set_of_one_photo_is_told(train, tmp_path, side):
+    folders = write_photos(tmp_path)
+    for path in sorted(folders[side].glob("*.png"))[1:]:
+        path.unlink()
+    run = tmp_path / "run"
+    refused(train(run, "--steps", 1, folders=folders), 8, ("--hr", "--lr")[side], folders[side] / "0.png", "one photo")
+    refused(train(run, "--check", folders=folders), 8, ("--hr", "--lr")[side])
+    assert not run.exists()
+
+
+def test_one_photo_beside_cleaned_up_ones_will_do(train, tmp_path):
+    hr, lr = write_photos(tmp_path)
+    for path in sorted(hr.glob("*.png"))[1:]:
+        path.unlink()
+    assert train(tmp_path / "run", "--steps", 1, "--target", "mixed", folders=(hr, lr)).code == 0
+
+
+def test_files_that_a_run_is_given_are_read_before_its_photos(train, scene, tmp_path, photo):
+    nowhere = (tmp_path / "gone", tmp_path / "gone")  # would be refused with 8
+    run = tmp_path / "run"
+    refused(train(run, "--start-from", tmp_path / "no.safetensors", folders=nowhere), 5, "no.safetensors")
+    refused(train(run, "--start-from", scene[1], folders=nowhere), 5, scene[1].name)
+    refused(train(run, "--lpips", tmp_path / "no.safetensors", folders=nowhere), 5, "no.safetensors", "--lpips")
+    photo("val/lr/a.png", width=16, height=16), photo("val/hr/b.png", width=64, height=64)
+    words = ("--val-lr", tmp_path / "val/lr", "--val-hr", tmp_path / "val/hr")
+    refused(train(run, *words, folders=nowhere), 8, "a.png")
+    assert not run.exists()
+
+
+def test_weights_to_begin_with_are_needed_only_at_the_beginning(train, begun, tmp_path):
+    words = ("--start-from", tmp_path / "warm.safetensors")
+    shutil.copy(begun / "sr.safetensors", words[1])
+    assert train(tmp_path / "next", *words, "--steps", 1).code == 0
+    words[1].unlink()
+    assert train(tmp_path / "next", *words, "--steps", 2).code == 0
+    assert "warm.safetensors" in (tmp_path / "next/README.md").read_text()
+
+
+def test_another_target_track_or_beginning_is_told(train, begun, tmp_path):
+    before = last_state(begun)
+    refused(train(begun, "--steps", 2, "--target", "mixed"), 10, "--target div2k -> mixed", "another -o")
+    refused(train(begun, "--steps", 2, "--track", 1), 10, "--track 2 -> 1")
+    warm = shutil.copy(begun / "sr.safetensors", tmp_path / "warm.safetensors")
+    refused(train(begun, "--steps", 2, "--start-from", warm), 10, "--start-from nothing -> ")
+    camera = shutil.copy(begun / "degrader.safetensors", tmp_path / "camera.safetensors")
+    words = ("--start-from", warm, "--start-degrader", camera)
+    assert train(tmp_path / "next", "--steps", 1, *words).code == 0
+    assert train(tmp_path / "next", "--steps", 2, *words).code == 0
+    assert last_state(begun) == before
+    assert train(begun, "--steps", 2).code == 0
+    shutil.copy(begun / "degrader.safetensors", camera)
+    refused(train(tmp_path / "next", "--steps", 3, *words), 10, "--start-degrader ", " -> ")
+
+
+def test_a_degrader_to_begin_with(train, begun, tmp_path):
+    words = ("--start-degrader", tmp_path / "camera.safetensors", "--rate", 1e-9)
+    shutil.copy(begun / "degrader.safetensors", words[1])
+    assert train(tmp_path / "next", *words, "--steps", 1).code == 0
+    ours, theirs = (load_file(path / "degrader.safetensors") for path in (begun, tmp_path / "next"))
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-6) for name in ours)
+    assert "camera.safetensors" in (tmp_path / "next/README.md").read_text()
+    words[1].unlink()
+    assert train(tmp_path / "next", *words, "--steps", 2).code == 0
+    shutil.copy(begun / "sr.safetensors", words[1])
+    refused(train(tmp_path / "other", *words), 5, "camera.safetensors")
+    save_degrader(words[1], Degrader(DegraderConfig(features=80, blocks=1)), metadata={}, half=False)
+    refused(train(tmp_path / "other", *words), 10, "camera.safetensors", "its own sizes or larger")
+
+
+def test_smaller_weights_grow(train, tmp_path):
+    torch.manual_seed(0)
+    begin = tmp_path / "small.safetensors"
+    save_degrader(begin, Degrader(DegraderConfig(features=8, blocks=1)), metadata={}, half=False)
+    done = train(tmp_path / "next", "--start-degrader", begin, "--rate", 1e-9, "--steps", 1)
+    assert done.code == 0, done.err
+    small, large = load_file(begin), load_file(tmp_path / "next/degrader.safetensors")
+    assert large["conv_last.weight"].shape[1] > 8
+    assert torch.allclose(large["conv_last.weight"][:, :8], small["conv_last.weight"], atol=1e-6)
+    assert torch.all(large["conv_last.weight"][:, 8:].abs() < 1e-6)
+
+
+def test_lpips_as_the_judge_asks_for_its_own_option(ddnsr, scene, tmp_path, monkeypatch):
+    monkeypatch.delenv("DDNSR_LPIPS", raising=False)
+    words = joint_words(*scene, tmp_path / "run", "--perceptual", "lpips-squeeze", track=2)
+    refused(ddnsr(*words), 5, "--perceptual-weights FILE", "DDNSR_LPIPS")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--loss", "pixels=1"], "knows perceptual, hr_adversarial"),
+        (["--loss", "pixel"], "got 'pixel'"),
+        (["--loss", "pixel=much"], "got 'pixel=much'"),
+        (["--loss", "pixel=nan"], "pixel nan"),
+        (["--loss", "pixel=inf"], "pixel inf"),
+        (["--loss", "cycle=-1"], "cycle -1"),
+        (["--loss", "squared=0"], "no loss left"),
+        (["--loss", "hr_adversarial=1"], "belong together"),
+        (["--halve-at", "5,3"], "rising halve_at"),
+        (["--halve-at", "soon"], "got 'soon'"),
+        (["--halve-at=-5"], "halve_at"),
+        (["--rate", "nan"], "rate > 0"),
+        (["--rate", "0"], "rate > 0"),
+        (["--perceptual", "conv9_9"], "conv5_4"),
+        (["--perceptual", "lpips-x"], "lpips-squeeze"),
+    ],
+)
+def test_options_without_sense_are_told(train, tmp_path, words, told):
+    refused(train(tmp_path / "run", *words, "--steps", 1), 2, told)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_discriminator_goes_with_its_loss(ddnsr, scene, tmp_path):
+    words = joint_words(*scene, tmp_path / "run", "--loss", "hr_adversarial=0", "--steps", 1, "--log-every", 1, track=2)
+    done = ddnsr(*words)
+    assert done.code == 0, done.err
+    assert "disc_hr" not in done.err
+    assert json.loads((tmp_path / "run/options.json").read_text())["discriminator"] == "none"
+
+
+def test_a_machine_without_a_compiler_is_told(train, monkeypatch, tmp_path):
+    def compile_net(_net):
+        def run(_input):
+            raise RuntimeError("No C++ compiler found.\n\nSet TORCHDYNAMO_VERBOSE=1 for more")
+
+        return run
+
+    monkeypatch.setattr("torch.compile", compile_net)
+    done = train(tmp_path / "run", "--steps", 1, "--compile")
+    refused(done, 7, "--compile", "(RuntimeError: No C++ compiler found.)", "leave --compile out")
+    assert len(done.err.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_schedule_is_the_one_asked_for(train, tmp_path):
+    words = ("--rate", 0.001, "--rise", 2, "--halve-at", "3,4", "--steps", 5, "--log-every", 1)
+    assert train(tmp_path / "run", *words).code == 0
+    rates = [json.loads(line)["rate"] for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    assert rates == [0.0005, 0.001, 0.001, 0.0005, 0.00025]
+
+
+def test_the_doctor_names_four_photos_of_a_kind_and_check_all(train, scene, tmp_path):
+    hr, lr = write_photos(tmp_path)
+    for number in range(6):
+        (lr / f"bad{number}.png").write_bytes(b"no picture")
+    done = train(tmp_path / "run", "--steps", 1, folders=(hr, lr))
+    assert done.code == 0, done.err
+    assert sum("bad" in line for line in done.err.splitlines()) == 4
+    assert "2 more photos with the same trouble (unreadable)" in done.err
+    again = train(tmp_path / "run", "--steps", 2, folders=(hr, lr))  # the doctor does not come again
+    assert sum("bad" in line for line in again.err.splitlines()) == 4
+    assert "2 more photos cannot be used" in again.err
+    checked = train(tmp_path / "other", "--check", folders=(hr, lr))
+    assert sum("bad" in line for line in checked.err.splitlines()) == 6

@@ -1,0 +1,132 @@
+"""Photos that go bad while training goes on, in processes of their own: told, replaced, and told at the end."""
+
+import json
+import signal
+from types import SimpleNamespace
+
+import pytest
+from PIL import Image
+
+pytest.importorskip("resource", reason="signals of Unix")
+
+from ddnsr_cli.commands.train.run import Trained, refuse_replaced
+from ddnsr_cli.training.train_state import load_snapshot
+from ddnsr_cli.weights.checkpoint import load_sr_net
+from tests.helpers.joint_run import SIZES, joint_words, vgg_file, write_photos
+from tests.helpers.processes import Processes, short_rounds
+
+WARM = [str(word) for option in SIZES.items() for word in option] + ["--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory):
+    started = Processes(tmp_path_factory.mktemp("replaced"))
+    yield started
+    started.stop()
+
+
+@pytest.fixture(params=["joint", "warm", "pairs-hr", "pairs-lr"])
+def scene(request, tmp_path, processes):
+    """`start("--steps", 5)`, a kind of training in `run`, and the photo that is to go bad."""
+    hr, lr = write_photos(tmp_path)
+    run, kind = tmp_path / "run", request.param
+    words = ["train", "--pretrain", "--hr", hr, "-o", run, *WARM]
+    if kind == "joint":
+        vgg = vgg_file(tmp_path / "vgg.safetensors")
+        words = joint_words((hr, lr), vgg, run, "--ablation", "B", "--l2", track=2)
+    elif kind.startswith("pairs"):
+        as_jpegs(hr)
+        words += ["--lr", partners(hr, tmp_path / "small")]
+
+    def start(*more):
+        return processes.start(*words, "--log-every", 1, *more, first=[(short_rounds, ())])
+
+    bad = {"pairs-hr": hr / "1.jpg", "pairs-lr": tmp_path / "small/1.jpg"}.get(kind, hr / "1.png")
+    return SimpleNamespace(start=start, run=run, bad=bad)
+
+
+def as_jpegs(folder):
+    """Their sizes are known by their headers, also when the rest is spoilt."""
+    for path in list(folder.iterdir()):
+        with Image.open(path) as image:
+            image.save(path.with_suffix(".jpg"))
+        path.unlink()
+
+
+def partners(hr, folder):
+    """LR photos four times smaller than those of `hr`."""
+    folder.mkdir()
+    for path in hr.iterdir():
+        with Image.open(path) as image:
+            image.reduce(4).save(folder / path.name)
+    return folder
+
+
+def rows(run):
+    log = run / "log.jsonl"
+    return log.read_text().splitlines() if log.exists() else []
+
+
+def spoil(path):
+    """Cut the photo short. Returns it whole."""
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-50])  # the header is whole
+    return whole
+
+
+def assert_told_and_whole(running, scene, steps):
+    assert running.ended() == 8, running.err
+    note, error = (line for line in running.err.splitlines() if str(scene.bad) in line)
+    assert note.startswith(f"note: {scene.bad} cannot be read as a photo")
+    assert error == running.err.splitlines()[-1]
+    assert error.startswith(f"error: 1 photo could not be read or used, and others came instead: {scene.bad}. ")
+    assert "The run itself is whole" in error
+    assert "replace or remove it" in error
+    assert running.out.strip() == str(scene.run / "sr.safetensors")
+    assert load_snapshot(scene.run / "state/last.safetensors").step == steps
+    _, metadata = load_sr_net(scene.run / "sr.safetensors")
+    assert json.loads(metadata["training"])["step"] == json.loads(rows(scene.run)[-1])["step"] == steps
+    assert (scene.run / "report.html").exists()
+
+
+def test_a_photo_that_goes_bad_is_replaced_and_the_run_ends_whole_with_an_error(scene):
+    running = scene.start("--steps", 60)
+    running.until(lambda: len(rows(scene.run)) >= 2)
+    whole = spoil(scene.bad)
+    assert_told_and_whole(running, scene, 60)
+    assert_told_and_whole(scene.start("--steps", 80), scene, 80)  # it is met again, and told again
+    scene.bad.write_bytes(whole)
+    mended = scene.start("--steps", 100)
+    assert mended.ended() == 0, mended.err
+    assert str(scene.bad) not in mended.err
+
+
+def test_a_stop_has_its_own_status_whatever_the_photos(scene):
+    running = scene.start("--steps", 1_000_000)
+    running.until(lambda: len(rows(scene.run)) >= 2)
+    spoil(scene.bad)
+    running.until(lambda: str(scene.bad) in running.err)
+    running.send(signal.SIGTERM)
+    assert running.ended() == 128 + signal.SIGTERM
+    assert all(line.startswith(("step ", "note: ")) for line in running.err.splitlines()), running.err
+
+
+def test_the_last_photo_ends_the_run(scene):
+    running = scene.start("--steps", 1_000_000, "--save-every", 2)
+    running.until(lambda: len(rows(scene.run)) >= 4)
+    for photo in scene.bad.parent.iterdir():
+        photo.write_bytes(b"")
+    assert running.ended() == 8
+    last = running.err.splitlines()[-1]
+    assert last.startswith(f"error: None of the 3 photos can be used. First: {scene.bad.parent}")
+    assert load_snapshot(scene.run / "state/last.safetensors").step >= 2
+
+
+def test_of_many_photos_the_first_few_are_named(tmp_path):
+    trained = Trained(weights=tmp_path, replaced=tuple(tmp_path / f"{number}.png" for number in range(7)))
+    with pytest.raises(Exception, match=r"^7 photos could not") as caught:
+        refuse_replaced(trained)
+    assert caught.value.exit_code == 8
+    assert str(caught.value).count(".png") == 3
+    assert "2.png and 4 more. The run itself is whole. " in str(caught.value)
+    refuse_replaced(Trained(weights=tmp_path))

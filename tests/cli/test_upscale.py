@@ -1,0 +1,181 @@
+"""`ddnsr upscale` on files and folders, by its effects."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.helpers.terminal import on_a_terminal
+
+
+def opened(path):
+    with Image.open(path) as image:
+        image.load()
+        return image
+
+
+def pixels(path):
+    return np.asarray(opened(path).convert("RGB"), float)
+
+
+def nearest(path, times=4):
+    return pixels(path).repeat(times, axis=0).repeat(times, axis=1)
+
+
+def test_one_photo_becomes_a_file_four_times_as_large(ddnsr, photo, quick_model, tmp_path):
+    source, target = photo(), tmp_path / "out.png"
+    done = ddnsr("upscale", source, "-o", target, "-m", quick_model)
+    assert (done.code, done.out) == (0, f"{target}\n")
+    assert opened(target).size == (96, 80)
+    assert np.abs(pixels(target) - nearest(source)).max() < 4  # the quick model's known result
+
+
+def test_without_an_output_the_result_lies_beside_the_source(ddnsr, photo, quick_model, tmp_path):
+    source = photo("a/cat.png")
+    assert ddnsr("upscale", source, "-m", quick_model).out.strip() == str(tmp_path / "a/cat_x4.png")
+
+
+def test_the_bundled_model_is_the_default(ddnsr, photo, tmp_path):
+    source = photo(width=32, height=32)
+    done = ddnsr("upscale", source, "-o", tmp_path / "out.png", "--offline")
+    assert done.code == 0, done.err
+    shrunk = opened(tmp_path / "out.png").resize((32, 32), Image.Resampling.BICUBIC)
+    assert np.abs(np.asarray(shrunk, float) - pixels(source)).mean() < 3
+
+
+@pytest.mark.parametrize(
+    ("words", "size"),
+    [
+        (["-s", "2.5"], (60, 50)),
+        (["--width", "48"], (48, 40)),
+        (["--height", "100"], (120, 100)),
+        (["--long-side", "48"], (48, 40)),
+        (["--megapixels", "0.0012"], (38, 32)),
+    ],
+)
+def test_any_size_can_be_asked_for(ddnsr, photo, quick_model, tmp_path, words, size):
+    assert ddnsr("upscale", photo(), "-o", tmp_path / "o.png", "-m", quick_model, *words).code == 0
+    assert opened(tmp_path / "o.png").size == size
+
+
+@pytest.mark.parametrize("format_", ["png", "jpg", "jpeg", "webp", "tif", "tiff", "avif"])
+def test_every_format_is_written(ddnsr, photo, quick_model, tmp_path, format_):
+    source = photo()
+    assert ddnsr("upscale", source, "-o", tmp_path / "out", "-f", format_, "-m", quick_model).code == 0
+    (result,) = (tmp_path / "out").iterdir()
+    assert result.name == f"photo.{format_}"
+    assert np.abs(pixels(result) - nearest(source)).mean() < 3
+
+
+def test_a_folder_is_mirrored_and_a_second_run_skips_it(ddnsr, photo, quick_model, tmp_path):
+    photo("in/a.png"), photo("in/deep/b.jpg"), (tmp_path / "in/notes.txt").write_text("no picture")
+    first = ddnsr("upscale", tmp_path / "in", "-o", tmp_path / "out", "-m", quick_model)
+    assert first.out.split() == [str(tmp_path / "out/a.png"), str(tmp_path / "out/deep/b.png")]
+    before = (tmp_path / "out/a.png").stat().st_mtime_ns
+    second = ddnsr("upscale", tmp_path / "in", "-o", tmp_path / "out", "-m", quick_model)
+    assert (second.code, second.out) == (0, "")
+    assert "2 results" in second.err
+    assert (tmp_path / "out/a.png").stat().st_mtime_ns == before
+    third = ddnsr("upscale", tmp_path / "in", "-o", tmp_path / "out", "-m", quick_model, "--overwrite")
+    assert len(third.out.split()) == 2
+
+
+def test_one_bad_file_stops_nothing_and_is_told(ddnsr, photo, quick_model, tmp_path):
+    photo("in/good.png"), photo("in/later.png")
+    (tmp_path / "in/hurt.png").write_bytes((tmp_path / "in/good.png").read_bytes()[:60])
+    done = ddnsr("upscale", tmp_path / "in", "-o", tmp_path / "out", "-m", quick_model)
+    assert done.code == 9
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["good.png", "later.png"]
+    assert "hurt.png" in done.err.splitlines()[-1]
+    assert "1 of 3" in done.err.splitlines()[-1]
+
+
+def test_json_tells_each_result(ddnsr, photo, quick_model, tmp_path):
+    done = ddnsr("upscale", photo(), "-o", tmp_path / "o.png", "-m", quick_model, "--json")
+    (told,) = (event for event in map(json.loads, done.out.splitlines()) if event["event"] == "written")
+    assert {key: told[key] for key in ("event", "output", "width", "height")} == {
+        "event": "written", "output": str(tmp_path / "o.png"), "width": 96, "height": 80,
+    }  # fmt: skip
+
+
+def test_tiles_and_turns_change_little(ddnsr, photo, quick_model, tmp_path):
+    source = photo(width=90, height=70)
+    ddnsr("upscale", source, "-o", tmp_path / "whole.png", "-m", quick_model, "-t", "none")
+    for name, words in {"tiled": ["-t", "32"], "turned": ["--tta"]}.items():
+        assert ddnsr("upscale", source, "-o", tmp_path / f"{name}.png", "-m", quick_model, *words).code == 0
+        assert np.abs(pixels(tmp_path / f"{name}.png") - pixels(tmp_path / "whole.png")).max() <= 3
+
+
+def test_quiet_off_a_terminal(ddnsr, photo, quick_model, tmp_path):
+    done = ddnsr("upscale", photo(), "-o", tmp_path / "o.png", "-m", quick_model)
+    assert done.err == ""
+
+
+def test_verbose_tells_model_device_and_tiles(ddnsr, photo, quick_model, tmp_path):
+    done = ddnsr("upscale", photo(), "-o", tmp_path / "o.png", "-m", quick_model, "-v", "--device", "cpu", "--fp32")
+    for word in (quick_model, "on cpu", "float32", "96x80 pixels", "1 tiles"):
+        assert str(word) in done.err
+
+
+def test_gray_alpha_depth_and_orientation_survive(ddnsr, quick_model, tmp_path):
+    ramp = np.linspace(0, 255, 12 * 10).reshape(10, 12).astype(np.uint8)
+    Image.fromarray(ramp).save(tmp_path / "gray.png")
+    Image.fromarray(ramp.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    alpha = np.dstack([ramp, ramp, ramp, np.where(ramp > 99, 255, 0)]).astype(np.uint8)
+    Image.fromarray(alpha).save(tmp_path / "alpha.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(ramp).convert("RGB").save(tmp_path / "turned.jpg", exif=exif)
+    done = ddnsr("upscale", tmp_path, "-o", tmp_path / "out", "-m", quick_model)
+    assert done.code == 0, done.err
+    found = {path.stem: opened(path) for path in (tmp_path / "out").iterdir()}
+    assert {name: (image.mode, image.size) for name, image in found.items()} == {
+        "gray": ("L", (48, 40)), "deep": ("I;16", (48, 40)), "alpha": ("RGBA", (48, 40)), "turned": ("RGB", (40, 48)),
+    }  # fmt: skip
+    assert set(np.unique(np.asarray(found["alpha"])[..., 3])) >= {0, 255}
+
+
+def test_results_are_ordinary_files(ddnsr, photo, quick_model, tmp_path):
+    ddnsr("upscale", photo(), "-o", tmp_path / "o.png", "-m", quick_model)
+    mask = os.umask(0)
+    os.umask(mask)
+    assert (tmp_path / "o.png").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_a_colon_word_in_a_name_is_no_emoji(ddnsr, photo, quick_model, tmp_path):
+    first = Image.open(photo())
+    first.save(tmp_path / "a:heart:.gif", save_all=True, append_images=[first.rotate(180)])
+    assert "a:heart:.gif" in ddnsr("upscale", tmp_path / "a:heart:.gif", "-m", quick_model).err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names of other systems are always text")
+def test_a_name_that_is_no_text_is_printed_as_it_is(photo, quick_model, tmp_path):
+    source = os.fsencode(photo().rename(tmp_path / os.fsdecode(b"\xff.png")))
+    done = subprocess.run(
+        [sys.executable, "-m", "ddnsr_cli", "upscale", source, "-m", quick_model],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8:strict"},
+    )
+    assert (done.returncode, done.stdout) == (0, source.replace(b".png", b"_x4.png") + b"\n"), done.stderr
+
+
+def test_on_a_terminal_the_bar_makes_way_for_the_path(photo, quick_model, tmp_path):
+    seen = on_a_terminal("upscale", photo(), "-o", tmp_path / "o.png", "-m", quick_model)
+    assert "tiles" in seen
+    last = seen.split("tiles")[-1]
+    assert f"\x1b[2K{tmp_path / 'o.png'}\r\n" in last or f"\r{tmp_path / 'o.png'}\r\n" in last
+
+
+def test_a_reader_that_leaves_early_is_no_error(photo, quick_model, tmp_path):
+    words = [sys.executable, "-m", "ddnsr_cli", "upscale", photo(), "-o", tmp_path / "o.png", "-m", quick_model]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert (tmp_path / "o.png").exists()

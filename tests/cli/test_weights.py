@@ -1,0 +1,162 @@
+"""`ddnsr weights` by its effects."""
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
+from ddnsr_cli.weights.checkpoint import load_degrader, load_sr_net, save_degrader, save_sr_net
+from ddnsr_cli.weights.registry import read_registry
+
+
+def test_list_names_every_model_with_its_licence(ddnsr):
+    lines = ddnsr("weights", "list").out.splitlines()
+    for line, entry in zip(lines, read_registry().entries, strict=True):
+        assert entry.name in line
+        assert entry.licence in line
+        assert line.startswith("*") == entry.default
+    assert sum(line.startswith("*") for line in lines) == 2  # one that enlarges, one degrader
+
+
+def test_list_as_json_is_complete(ddnsr):
+    told = [json.loads(line) for line in ddnsr("weights", "list", "--json").out.splitlines()]
+    assert {row["name"]: row["sha256"] for row in told} == {e.name: e.sha256 for e in read_registry().entries}
+
+
+def test_info_tells_place_and_hash(ddnsr):
+    told = ddnsr("weights", "info", "bsrgan").out
+    entry = read_registry().get("bsrgan")
+    for fact in (entry.repo, entry.revision, entry.sha256, entry.licence):
+        assert fact in told
+
+
+def test_the_models_of_the_papers_table_are_listed_as_the_work_of_others():
+    others = {entry.name for entry in read_registry().entries if not entry.own}
+    assert {"realesrgan-x4plus", "esrgan", "rrdb-psnr", "realsr-dped", "bsrgan"} <= others
+
+
+@pytest.mark.parametrize("command", ["info", "pull"])
+def test_an_unknown_name_is_told_with_what_is_close(ddnsr, command):
+    done = ddnsr("weights", command, "bsrgun")
+    assert done.code == 5
+    assert done.err.count("\n") == 1
+    assert "bsrgan" in done.err
+
+
+def test_pull_prints_where_the_file_lies(ddnsr, quick_model):
+    done = ddnsr("weights", "pull", quick_model)
+    assert (done.code, done.out.strip()) == (0, str(quick_model))
+
+
+@pytest.mark.parametrize("layout", [1, 2, 3])
+def test_convert_gives_our_names_and_the_same_result(ddnsr, as_layout, small_net, tmp_path, layout):
+    net = small_net()
+    source, target = tmp_path / "foreign.pth", tmp_path / "ours.safetensors"
+    torch.save(as_layout(net.state_dict(), layout), source)
+    assert ddnsr("weights", "convert", source, "-o", target).code == 0
+    converted, _ = load_sr_net(target)
+    lr = torch.rand(1, 3, 9, 7)
+    torch.testing.assert_close(converted(lr), net(lr), rtol=0, atol=0)
+
+
+def test_convert_loses_nothing_that_is_there(ddnsr, quick_model, tmp_path):
+    (tmp_path / "there.safetensors").write_text("precious")
+    for target, word in ((tmp_path / "there.safetensors", "exists"), (tmp_path / "o.pth", ".safetensors")):
+        done = ddnsr("weights", "convert", quick_model, "-o", target)
+        assert done.code == 2
+        assert word in done.err
+    assert (tmp_path / "there.safetensors").read_text() == "precious"
+
+
+@pytest.mark.parametrize("suffix", [".param", ".onnx"])
+def test_convert_writes_for_other_programs(ddnsr, quick_model, tmp_path, suffix):
+    target = tmp_path / f"x4{suffix}"
+    done = ddnsr("weights", "convert", quick_model, "-o", target)
+    files = [target, target.with_suffix(".bin")] if suffix == ".param" else [target]
+    assert (done.code, done.out.split()) == (0, [str(file) for file in files])
+    assert all(file.stat().st_size for file in files)
+    again = ddnsr("weights", "convert", quick_model, "-o", target)
+    assert (again.code, again.err.count("\n")) == (2, 1)
+    files[0].unlink()
+    assert ddnsr("weights", "convert", quick_model, "-o", target).code == (2 if suffix == ".param" else 0)
+
+
+def test_an_ncnn_pair_that_was_converted_enlarges_the_same(ddnsr, photo, quick_model, tmp_path):
+    assert ddnsr("weights", "convert", quick_model, "-o", tmp_path / "x4.param").code == 0
+    source = photo()
+    for model, name in ((quick_model, "a.png"), (tmp_path / "x4.param", "b.png")):
+        assert ddnsr("upscale", source, "-m", model, "-o", tmp_path / name).code == 0
+    with Image.open(tmp_path / "a.png") as ours, Image.open(tmp_path / "b.png") as theirs:
+        assert ours.tobytes() == theirs.tobytes()
+
+
+def test_what_a_kind_of_file_cannot_hold_is_told(ddnsr, quick_model, tmp_path):
+    degrader = tmp_path / "d.safetensors"
+    save_degrader(degrader, Degrader(DegraderConfig(features=4, blocks=1)), metadata={}, half=False)
+    for words, word in (
+        ((degrader, "-o", tmp_path / "d.param"), "d.safetensors is a degrader"),
+        ((quick_model, "-o", tmp_path / "m.onnx", "--half"), "single precision"),
+        ((quick_model, "-o", tmp_path / "m.bin"), "must end in .safetensors, .param"),
+    ):
+        done = ddnsr("weights", "convert", *words)
+        assert (done.code, done.err.count("\n")) == (2, 1)
+        assert word in done.err
+    assert [path.name for path in tmp_path.iterdir()] == ["d.safetensors"]
+
+
+def test_half_precision_halves_the_file(ddnsr, quick_model, tmp_path):
+    assert ddnsr("weights", "convert", quick_model, "-o", tmp_path / "half.safetensors", "--half").code == 0
+    net, _ = load_sr_net(tmp_path / "half.safetensors")
+    full, _ = load_sr_net(quick_model)
+    lr = torch.rand(1, 3, 9, 7)
+    torch.testing.assert_close(net(lr), full(lr), rtol=0, atol=2e-3)
+    assert (tmp_path / "half.safetensors").stat().st_size < quick_model.stat().st_size
+
+
+def test_a_degrader_is_converted_too(ddnsr, tmp_path):
+    torch.manual_seed(0)
+    degrader, source, target = (
+        Degrader(DegraderConfig(features=4, blocks=1)),
+        tmp_path / "d.safetensors",
+        tmp_path / "h.safetensors",
+    )
+    save_degrader(source, degrader, metadata={"options": "{}"}, half=False)
+    assert ddnsr("weights", "convert", source, "-o", target, "--half").code == 0
+    converted, metadata = load_degrader(target)
+    assert metadata["options"] == "{}"
+    hr, lr = torch.rand(1, 3, 32, 32), torch.rand(1, 3, 8, 8)
+    with torch.inference_mode():
+        torch.testing.assert_close(converted.float()(hr, lr), degrader(hr, lr), rtol=0, atol=5e-3)
+    assert target.stat().st_size < source.stat().st_size
+
+
+def test_a_mix_lies_between_two_networks(ddnsr, small_net, tmp_path):
+    ends, share = [small_net(), small_net()], 0.25
+    torch.manual_seed(1)
+    for parameter in ends[1].parameters():
+        parameter.data.add_(torch.randn_like(parameter))
+    files = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    for file, net in zip(files, ends, strict=True):
+        save_sr_net(file, net, metadata={}, half=False)
+    target = tmp_path / "mix.safetensors"
+    assert ddnsr("weights", "mix", *files, "--share", share, "-o", target).code == 0
+    mixed, metadata = load_sr_net(target)
+    for key, value in mixed.state_dict().items():
+        first, second = (net.state_dict()[key] for net in ends)
+        torch.testing.assert_close(value, (1 - share) * first + share * second)
+    assert [part["share"] for part in json.loads(metadata["mix"])] == [0.75, 0.25]
+
+
+def test_a_mix_that_makes_no_sense_is_refused(ddnsr, quick_model, small_net, tmp_path):
+    save_sr_net(tmp_path / "wide.safetensors", small_net(features=12), metadata={}, half=False)
+    for second, share, code, word in (
+        (quick_model, 1.5, 2, "between 0"),
+        (tmp_path / "wide.safetensors", 0.5, 5, "other sizes"),
+    ):
+        done = ddnsr("weights", "mix", quick_model, second, "--share", share, "-o", tmp_path / "out.safetensors")
+        assert done.code == code
+        assert word in done.err
+        assert done.err.count("\n") == 1
+    assert not (tmp_path / "out.safetensors").exists()

@@ -1,0 +1,43 @@
+import pytest
+
+from ddnsr_cli.commands.evaluate.models import labelled, refuse_doubles, short_name
+from ddnsr_cli.commands.evaluate.run import folder_name
+from ddnsr_cli.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "what"),
+    [
+        ("ddnsr-lite", None, "ddnsr-lite"),
+        ("Ours=runs/a=b", "Ours", "runs/a=b"),
+        ("DDNSR GAN = run".replace(" = ", "="), "DDNSR GAN", "run"),
+        ("runs/lr=1e-4/sr.safetensors", None, "runs/lr=1e-4/sr.safetensors"),
+        ("=x", None, "=x"),
+        ("x=", None, "x="),
+    ],
+)
+def test_a_name_may_stand_before_what_is_meant(text, label, what):
+    assert labelled(text) == (label, what)
+
+
+def test_short_names(tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "x.pth").touch()
+    monkeypatch.chdir(tmp_path / "run")
+    assert short_name(str(tmp_path / "x.pth")) == "x"
+    assert short_name(str(tmp_path / "run")) == short_name(".") == "run"
+    assert short_name("owner/repo:file.safetensors") == "owner/repo:file.safetensors"
+
+
+def test_two_of_one_name_are_refused():
+    refuse_doubles(["a", "b"])
+    with pytest.raises(ConfigError, match="'a'"):
+        refuse_doubles(["a", "b", "a"])
+
+
+def test_folders_of_kept_pictures_stay_in_their_place_and_apart():
+    labels = ["a", "a/b", "a%2Fb", "..", "../x", ".hidden", "über", "owner/repo:file", "DDNSR GAN"]
+    names = [folder_name(label) for label in labels]
+    assert len(set(names)) == len(labels)
+    assert not any("/" in name or name.startswith(".") for name in names)
+    assert names[-1] == "DDNSR GAN"

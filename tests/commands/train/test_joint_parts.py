@@ -1,0 +1,218 @@
+"""The parts of a joint run that talk: of photos, of drift; and the run folder that remembers."""
+
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from ddnsr_cli.commands.train import run_folder
+from ddnsr_cli.commands.train.callbacks import DRIFT_LEVELS, RunShow, ShownRun
+from ddnsr_cli.commands.train.image_warnings import MOST_FINDINGS, Teller
+from ddnsr_cli.commands.train.run_folder import RunFolder
+from ddnsr_cli.config import options_to_json
+from ddnsr_cli.data.crop_stream import StreamConfig
+from ddnsr_cli.data.targets import Refusal
+from ddnsr_cli.data.validation.report import Finding, Report, Role, Severity, Trouble
+from ddnsr_cli.errors import ConfigError, TrainingError
+from ddnsr_cli.training.loop import Rhythm, StepReport
+from ddnsr_cli.training.paired_options import PairedOptions
+from ddnsr_cli.training.train_state import Snapshot, net_tensors, restore_net
+
+
+def finding(number, trouble=Trouble.SMALL):
+    path = Path(f"{number}.png")
+    sentence = f"{path} is of no use"
+    return Finding(severity=Severity.ERROR, trouble=trouble, role=Role.HR, path=path, sentence=sentence)
+
+
+def refusal(number):
+    return Refusal(path=Path(f"{number}.png"), reason=f"{number}.png is of no use")
+
+
+def told(*calls):
+    notes = []
+    teller = Teller(notes.append)
+    for call in calls:
+        call(teller)
+    return notes
+
+
+def doctor(*findings, most=MOST_FINDINGS):
+    return lambda teller: teller.findings(Report(findings=tuple(findings), checked={}), most=most)
+
+
+def test_four_of_a_kind_are_named_and_the_others_counted():
+    found = [finding(n) for n in range(6)] + [finding(n, Trouble.NOISY) for n in range(4)]
+    notes = told(doctor(*found))
+    assert sum("is of no use" in note for note in notes) == 8
+    assert [note for note in notes if "more photos" in note] == [
+        "2 more photos with the same trouble (too small); --check lists them all."
+    ]
+    assert len(told(doctor(*found, most=None))) == 10
+
+
+def test_what_the_doctor_told_is_not_told_again():
+    notes = told(
+        doctor(*[finding(n) for n in range(6)]),
+        lambda teller: teller.refusals([refusal(n) for n in range(7)]),  # 6 is new: of another side, say
+        lambda teller: teller.refusal(refusal(0)),
+        lambda teller: teller.refusal(refusal(9)),
+        lambda teller: teller.refusal(refusal(9)),
+    )
+    assert notes[-2:] == ["6.png is of no use", "9.png is of no use"]
+    assert len(notes) == 4 + 1 + 2
+
+
+def test_a_noisy_photo_that_later_breaks_is_told():
+    notes = told(doctor(finding(1, Trouble.NOISY)), lambda teller: teller.refusal(refusal(1)))
+    assert len(notes) == 2
+
+
+def test_many_that_are_sorted_out_without_the_doctor_are_counted():
+    notes = told(lambda teller: teller.refusals([refusal(n) for n in range(9)]))
+    assert len(notes) == MOST_FINDINGS + 1
+    assert notes[-1] == "5 more photos cannot be used; --check lists them all."
+
+
+def show(folder, notes):
+    trainer = SimpleNamespace(step=0)
+    board = SimpleNamespace(scalars=lambda *_, **__: None)
+    listener = SimpleNamespace(note=notes.append, report=lambda _row: None)
+    kind = ShownRun(phase="joint", card=lambda _step, _record: "")
+    return RunShow(trainer, RunFolder(folder), board, listener, (torch.zeros(0), torch.zeros(0)), kind)
+
+
+def row(step, levels):
+    return StepReport(step=step, figures={"colour_drift": levels / 255}, images_per_s=1.0, waiting_share=0.0)
+
+
+def test_drifting_colours_are_told_once(tmp_path):
+    notes = []
+    told = show(tmp_path, notes)
+    for step, levels in enumerate([0.9 * DRIFT_LEVELS, 1.1 * DRIFT_LEVELS, 5 * DRIFT_LEVELS]):
+        told.report(row(step, levels))
+    (note,) = notes
+    assert note.startswith(f"Step 1: the colours of the results drift ({1.1 * DRIFT_LEVELS:.1f} of 255 levels)")
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_leading_degrader_has_no_drift_to_tell(tmp_path):
+    notes = []
+    show(tmp_path, notes).report(StepReport(step=1, figures={"content": 1.0}, images_per_s=1.0, waiting_share=0.0))
+    assert notes == []
+
+
+class Runner:
+    """A trainer of one number."""
+
+    def __init__(self, options=None):
+        self.options = options or PairedOptions()
+        self.net = nn.Linear(1, 1)
+        self.step = 0
+
+    def snapshot(self, numbers):
+        own = {"options": options_to_json(self.options), "rate_factor": 1.0}
+        return Snapshot(step=self.step, numbers={**own, **numbers}, tensors=net_tensors("net", self.net))
+
+    def restore(self, snapshot):
+        restore_net("net", self.net, snapshot.tensors)
+        self.step = snapshot.step
+
+
+BESIDE = {"data": {}, "photos": {}}
+
+
+@pytest.fixture
+def begun(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    runner = Runner()
+    folder.prepare(runner)
+    runner.step = 7
+    folder.save(runner, dict(BESIDE))
+    return folder
+
+
+def test_a_new_folder_has_nothing_to_go_on_from(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    assert folder.numbers(PairedOptions(), free_to_change=()) is None
+    assert folder.resume(Runner(), free_to_change=()) is None
+
+
+@pytest.mark.parametrize("name", ["README.md", "sr.safetensors", "degrader.safetensors"])
+def test_files_of_others_are_not_written_over(begun, name):
+    begun.write_text(name, "mine")
+    assert begun.numbers(PairedOptions(), free_to_change=()) is not None
+    begun.state.unlink()
+    with pytest.raises(TrainingError, match=rf"no save of a run, but {re.escape(name)}"):
+        begun.numbers(PairedOptions(), free_to_change=())
+    assert (begun.path / name).read_text() == "mine"
+
+
+def test_a_run_comes_back(begun):
+    runner = Runner()
+    assert begun.resume(runner, free_to_change=())["rate_factor"] == 1.0
+    assert runner.step == 7
+
+
+def test_options_may_differ_where_that_is_free(begun):
+    other = PairedOptions(stream=StreamConfig(workers=5))
+    assert begun.numbers(other, free_to_change=("stream.workers",)) is not None
+    with pytest.raises(TrainingError, match=r"stream\.workers 1 -> 5"):
+        begun.numbers(other, free_to_change=("schedule.",))
+
+
+def test_options_of_another_kind_are_told_by_name(begun):
+    with pytest.raises(
+        TrainingError, match=r"another kind or version \(it differs in batch, .* and \d+ more\)"
+    ) as caught:
+        begun.numbers(StreamConfig(), free_to_change=())
+    assert len(str(caught.value)) < 400
+
+
+def test_an_option_that_the_save_does_not_know_is_of_another_version(begun, monkeypatch):
+    known = options_to_json(PairedOptions())
+    newer = known | {"stream": known["stream"] | {"newer": 1}}
+    monkeypatch.setattr(run_folder, "options_to_json", lambda _: newer)
+    with pytest.raises(TrainingError, match=r"another kind or version \(it differs in stream\.newer\)"):
+        begun.numbers(PairedOptions(), free_to_change=())
+
+
+UNWRITABLE = {
+    "log.jsonl": lambda folder: folder.log({"step": 1}),
+    "README.md": lambda folder: folder.write_text("README.md", "text"),
+}
+
+
+@pytest.mark.parametrize("name", UNWRITABLE)
+def test_what_cannot_be_written_is_told_by_name(begun, name, monkeypatch):
+    begun.log({"step": 0})
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(TrainingError, match=rf"{re.escape(str(begun.path / name))} could not be written \(No space"):
+        UNWRITABLE[name](begun)
+    monkeypatch.undo()
+    assert begun.numbers(PairedOptions(), free_to_change=()) is not None
+    assert [path.name for path in begun.state.parent.iterdir()] == ["last.safetensors"]
+
+
+def test_a_line_that_a_kill_cut_short_is_ended_first(begun):
+    begun.log({"step": 1})
+    with (begun.path / "log.jsonl").open("a") as log:
+        log.write('{"step": 2, "l1"')
+    begun.log({"step": 3})
+    lines = (begun.path / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in (lines[0], lines[2])] == [1, 3]
+
+
+@pytest.mark.parametrize("wrong", [{"keep_steps": 0}, {"log_steps": -1}])
+def test_a_rhythm_without_sense_is_refused(wrong):
+    with pytest.raises(ConfigError, match="at least 1"):
+        Rhythm(**wrong)

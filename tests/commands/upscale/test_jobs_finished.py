@@ -1,0 +1,155 @@
+"""Which results are finished."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from ddnsr_cli.commands.upscale.jobs import (
+    State,
+    is_sheet,
+    mark_result,
+    mark_sheet,
+    settings_of,
+    sheet_of,
+    source_of,
+    state_of,
+)
+from ddnsr_cli.commands.upscale.options import LookOptions, UpscaleOptions
+from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.io.image import Picture
+from ddnsr_cli.io.write import WriteOptions, write_picture
+from ddnsr_cli.processing.resize import OutputSize
+
+
+def settings(target, model="0" * 64, **options):
+    return settings_of(UpscaleOptions(**options), model, target)
+
+
+@pytest.fixture
+def made(tmp_path):
+    """`made("png")`: an input, and its result a second later."""
+
+    def make(extension="png", **options):
+        source, target = tmp_path / "in.png", tmp_path / f"out.{extension}"
+        write_picture(Picture(pixels=np.full((4, 4, 3), 7, np.uint8)), source)
+        write_picture(
+            Picture(pixels=np.full((16, 16, 3), 7, np.uint8)),
+            target,
+            finish=lambda path: mark_result(path, source_of(source), settings(target, **options)),
+        )
+        later = source.stat().st_ctime_ns + 10**9
+        os.utime(target, ns=(later, later))
+        return source, target
+
+    return make
+
+
+@pytest.mark.parametrize("extension", ["png", "jpg", "webp", "tiff", "avif", "bmp"])
+def test_a_result_is_finished_for_the_same_settings(made, extension):
+    source, target = made(extension)
+    assert state_of(source, target, settings(target)) == (State.FINISHED, "")
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"model": "1" * 64}, "model"),
+        ({"tta": True}, "tta off"),
+        ({"look": LookOptions(strength=0.5)}, "strength 1.0"),
+        ({"look": LookOptions(grain=1)}, "grain 0"),
+        ({"look": LookOptions(color_fix=False)}, "color_fix on"),
+        ({"look": LookOptions(to_srgb=True)}, "to_srgb off"),
+        ({"size": OutputSize(scale=2)}, "scale not set"),
+    ],
+)
+def test_another_model_or_look_is_outdated(made, options, word):
+    source, target = made()
+    state, why = state_of(source, target, settings(target, **options))
+    assert state is State.OUTDATED
+    assert word in why
+
+
+def test_what_makes_no_difference_does_not_count(made):
+    source, target = made()
+    same = settings(target, device="cuda", dtype="fp16", write=WriteOptions(quality=50), overwrite=True, suffix="_x")
+    assert state_of(source, target, same) == (State.FINISHED, "")
+    assert settings(target, look=LookOptions(seed=3)) == settings(target)
+
+
+def test_quality_counts_where_it_loses(made):
+    source, target = made("jpg")
+    assert state_of(source, target, settings(target, write=WriteOptions(quality=50)))[0] is State.OUTDATED
+
+
+def test_nothing_there_is_absent(tmp_path):
+    assert state_of(tmp_path / "a.png", tmp_path / "b.png", {})[0] is State.ABSENT
+
+
+@pytest.mark.parametrize("spoil", ["cut", "append", "replace", "empty", "folder"])
+def test_what_is_not_as_we_left_it_is_foreign(made, spoil):
+    source, target = made()
+    if spoil == "folder":
+        target.unlink()
+        target.mkdir()
+    else:
+        content = target.read_bytes()
+        target.write_bytes({"cut": content[:-9], "append": content + b"x", "replace": b"photo", "empty": b""}[spoil])
+    assert state_of(source, target, settings(target))[0] is State.FOREIGN
+
+
+def test_an_input_that_changed_its_size_is_another(made):
+    source, target = made()
+    source.write_bytes(source.read_bytes() + b"more")
+    assert state_of(source, target, settings(target))[0] is State.OUTDATED
+
+
+def test_an_input_of_the_same_size_and_other_content_is_another(made):
+    source, target = made()
+    other = bytearray(source.read_bytes())
+    other[-20] ^= 1
+    old = source.stat().st_mtime_ns - 10**12
+    replacement = source.with_name("replacement")
+    replacement.write_bytes(other)
+    os.utime(replacement, ns=(old, old))  # older than the result, as a photo from an archive is
+    replacement.replace(source)
+    os.utime(target, ns=(old + 1, old + 1))
+    assert state_of(source, target, settings(target))[0] is State.OUTDATED
+
+
+def test_an_input_that_was_only_copied_is_the_same(made, tmp_path):
+    source, target = made()
+    (tmp_path / "disk").mkdir()
+    copy = shutil.copy(source, tmp_path / "disk" / "in.png")
+    later = target.stat().st_mtime_ns + 10**12
+    os.utime(copy, ns=(later, later))
+    assert state_of(copy, target, settings(target))[0] is State.FINISHED
+
+
+def test_sheets_are_told_from_pictures(made):
+    source, target = made()
+    sheet = sheet_of(target)
+    assert sheet.name == "out.compare.png"
+    shutil.copy(target, sheet)
+    assert not is_sheet(sheet)
+    write_picture(
+        Picture(pixels=np.zeros((4, 4, 3), np.uint8)),
+        sheet,
+        finish=lambda path: mark_sheet(path, source_of(source), settings(target)),
+    )
+    assert is_sheet(sheet)
+    assert state_of(source, sheet, settings(target), kind="sheet")[0] is State.FINISHED
+    assert state_of(source, sheet, settings(target))[0] is State.FOREIGN
+    assert not is_sheet(target)
+
+
+def test_a_note_that_is_no_note_is_foreign(made):
+    source, target = made()
+    target.write_bytes(target.read_bytes().replace(b'"kind"', b'"kind\\'))
+    assert state_of(source, target, settings(target))[0] is State.FOREIGN
+
+
+def test_settings_are_checked_when_made():
+    with pytest.raises(ConfigError):
+        UpscaleOptions(look=LookOptions(strength=2))

@@ -1,0 +1,44 @@
+"""A joint run that takes a second: photos of some pixels, a random VGG19, networks of a few thousand parameters."""
+
+import numpy as np
+from PIL import Image
+from safetensors.torch import save_file
+
+from tests.helpers.random_vgg import random_vgg19
+
+SIZES = {"--features": 4, "--blocks": 1, "--growth": 2, "--batch": 2, "--crop": 32, "--workers": 0}
+SMALL = [str(word) for option in SIZES.items() for word in option] + ["--lite", "--device", "cpu", "--offline"]
+
+
+def vgg_file(path, seed=1):
+    """VGG19 up to conv3_4, as a file."""
+    state = random_vgg19("conv3_4", seed=seed)
+    save_file({name: tensor.half() for name, tensor in state.items()}, path)
+    return path
+
+
+def write_photos(folder, count=3):
+    """(hr, lr): folders of clean HR photos and of noisy LR ones of other scenes."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:96, :128]
+    for name in ("hr", "lr"):
+        (folder / name).mkdir(parents=True)
+    for number in range(count):
+        smooth = np.stack([x + 20 * number, y + 40, 128 + 60 * np.sin(x / (4 + number))], axis=2)
+        noisy = smooth[:72, :72][::-1] + rng.normal(0, 12, (72, 72, 3))
+        for name, pixels in (("hr", smooth), ("lr", noisy)):
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / name / f"{number}.png")
+    return folder / "hr", folder / "lr"
+
+
+def joint_words(folders, vgg, run, *words, track=1):
+    """The command line of a run."""
+    hr, lr = folders
+    judges = ("--vgg", vgg, "--perceptual", "conv3_4")
+    return [
+        str(word) for word in ("train", "--track", track, "--hr", hr, "--lr", lr, *judges, "-o", run, *SMALL, *words)
+    ]
+
+
+def last_state(run):
+    return (run / "state" / "last.safetensors").read_bytes()

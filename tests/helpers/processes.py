@@ -1,0 +1,147 @@
+"""The command in processes of its own that are there at once: a server imports everything, and forks for each."""
+
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import time
+from contextlib import suppress
+
+MODULES = (
+    "torch._dynamo",
+    "torch.utils.tensorboard",
+    "ddnsr_cli.commands.train.joint",
+    "ddnsr_cli.commands.train.paired",
+)
+PATIENCE_S = 120
+
+
+class Running:
+    """One run of the command."""
+
+    def __init__(self, process, out, err):
+        self.process = process
+        self.pid = process.pid
+        self._out = out
+        self._err = err
+
+    @property
+    def out(self):
+        return self._out.read_text()
+
+    @property
+    def err(self):
+        return self._err.read_text()
+
+    def ended(self):
+        """Exit status once it is over; negative: the signal that killed it."""
+        self.process.join(PATIENCE_S)
+        assert self.process.exitcode is not None, f"still running: {self.err}"
+        return self.process.exitcode
+
+    def send(self, number):
+        os.kill(self.pid, number)
+
+    def kill(self):
+        """With SIGKILL, the workers that decode too."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.process.join(PATIENCE_S)
+
+    def until(self, sight):
+        """Wait for `sight()` to be true while the run goes on."""
+        end = time.monotonic() + PATIENCE_S
+        while not sight():
+            assert time.monotonic() < end, "in vain"
+            assert self.process.is_alive(), f"ended before: {self.err}"
+            time.sleep(0.001)
+
+
+class Processes:
+    """`start("train", ...)`, each a process group of its own; `stop()` ends what is left."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.context = multiprocessing.get_context("forkserver")
+        self.context.set_forkserver_preload([__name__, *MODULES])
+        self.started = []
+
+    def start(self, *words, first=(), err=None):
+        """first: (function of a module, arguments) called in the new process before the command.
+        err: where standard error goes, instead of a file of its own.
+        """
+        place = self.folder / str(len(self.started))
+        out, err = place.with_suffix(".out"), err or place.with_suffix(".err")
+        for path in (out, err):
+            path.touch()
+        process = self.context.Process(target=_main, args=([str(word) for word in words], out, err, first))
+        process.start()
+        self.started.append(Running(process, out, err))
+        return self.started[-1]
+
+    def stop(self):
+        for running in self.started:
+            running.kill()
+
+
+def no_larger_files(most_bytes):
+    """As on a full disk, writing fails: files cannot grow beyond so many bytes."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
+
+
+def slow_disk(seconds):
+    """Every file takes so long to reach the disk: time to be killed in a save, however busy the machine is."""
+    plain = os.fsync
+
+    def fsync(file):
+        time.sleep(seconds)
+        plain(file)
+
+    os.fsync = fsync
+
+
+def short_rounds():
+    """Crops are mixed in rounds of 16, so that photos are read again every few steps."""
+    from ddnsr_cli.data.crop_stream import StreamConfig
+
+    StreamConfig.__init__.__kwdefaults__.update(crops_per_photo=4, photos_per_round=4)
+
+
+def forked_workers():
+    """The processes that decode are made as for a command from a shell: here they would take the server's way."""
+    multiprocessing.set_start_method("fork", force=True)
+
+
+def as_one_of(size, rank, port):
+    """The environment that torchrun gives its processes."""
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": str(size)}
+    os.environ |= {"LOCAL_RANK": str(rank), "TORCHELASTIC_RUN_ID": "test", "TORCHELASTIC_RESTART_COUNT": "0"}
+    os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "True"  # the launcher keeps what the processes meet at
+
+
+def telling_opens(folder, report):
+    """Write down each opening of a file or folder below `folder`: a line "r PATH" or "w PATH"."""
+    log = os.open(report, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    def hook(event, args):
+        if event in {"open", "os.scandir", "os.listdir"} and str(args[0]).startswith(folder):
+            writes = event == "open" and bool(args[2] & (os.O_WRONLY | os.O_RDWR))
+            os.write(log, f"{'w' if writes else 'r'} {args[0]}\n".encode())
+
+    sys.addaudithook(hook)
+
+
+def _main(words, out, err, first):
+    os.setsid()
+    for number, path in ((1, out), (2, err)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_NOCTTY), number)
+    from torch import set_num_threads
+
+    set_num_threads(1)  # sums in one order: the same bytes in every process
+    sys.argv = ["ddnsr", *words]
+    for function, arguments in first:
+        function(*arguments)
+    from ddnsr_cli.cli.app import main
+
+    main()

@@ -1,0 +1,68 @@
+"""A pretraining of some seconds: its options, its photos, and a program that runs until it is stopped."""
+
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ddnsr_cli.data.crop_stream import PairVisits, StreamConfig, batches
+from ddnsr_cli.data.degradation_config import DegradationConfig
+from ddnsr_cli.data.images import list_photos
+from ddnsr_cli.nets.rrdb import RRDBConfig
+from ddnsr_cli.training.feature_losses import NO_EYES
+from ddnsr_cli.training.interrupts import stop_on_signals
+from ddnsr_cli.training.loop import LoopHooks, Rhythm, run_loop
+from ddnsr_cli.training.options import ScheduleConfig
+from ddnsr_cli.training.paired import PairedTrainer
+from ddnsr_cli.training.paired_options import PairedOptions, PairSource
+from ddnsr_cli.training.train_state import save_snapshot
+
+GENTLE = DegradationConfig(noise_sigma=(0.0, 4.0), jpeg_chance=0.2)
+
+
+def tiny_options(*, workers=0, seed=0, steps=20, peak=1e-3, degradation=GENTLE, **changes):
+    return PairedOptions(
+        network=RRDBConfig(features=8, blocks=1, growth=4),
+        stream=StreamConfig(batch=4, crop_px=16, crops_per_photo=4, photos_per_round=3, seed=seed, workers=workers),
+        sources=(PairSource(degradation=degradation),),
+        schedule=ScheduleConfig(steps=steps, peak=peak, rise_steps=3),
+        **changes,
+    )
+
+
+def write_photos(folder, count=4):
+    """Soft slopes and hard edges, another in each photo."""
+    folder.mkdir()
+    rows, columns = np.mgrid[:48, :56]
+    for number in range(count):
+        stripes = ((rows + number * columns) // (12 + 12 * number) % 2) * 90
+        pixels = np.stack([stripes + rows, stripes + columns, stripes + 20 * number], axis=2)
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
+
+
+def tiny_batches(folder, options, *, start=0):
+    visits = PairVisits(list_photos(folder), options.stream, options.sources[0].degradation)
+    return batches(visits, start=start, on_refused=lambda _refusal: None)
+
+
+def run_until_stopped(folder):
+    """Train without end, telling each step; `state.safetensors` is the save at the stop."""
+    options = tiny_options(workers=1, steps=1_000_000)
+    trainer = PairedTrainer(options, NO_EYES, torch.device("cpu"))
+    hooks = LoopHooks(
+        validate=lambda _step: None,
+        save=lambda _step: save_snapshot(folder / "state.safetensors", trainer.snapshot({})),
+        report=lambda _report: None,
+        tick=lambda step: print(step, flush=True),
+    )
+    rhythm = Rhythm(save_steps=1_000_000)
+    with stop_on_signals() as stop, closing(tiny_batches(folder / "photos", options)) as stream:
+        run_loop(trainer, stream, steps=options.schedule.steps, rhythm=rhythm, hooks=hooks, stop=stop)
+    return stop.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(run_until_stopped(Path(sys.argv[1])))

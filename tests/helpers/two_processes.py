@@ -1,0 +1,73 @@
+"""One of several processes that train together for three steps; prints the figures as JSON. See test_distributed."""
+
+import json
+import sys
+from dataclasses import replace
+
+import torch
+import torch.distributed as dist
+
+from ddnsr_cli.nets.degrader import DegraderConfig
+from ddnsr_cli.nets.rrdb import RRDBConfig
+from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
+from ddnsr_cli.training.distributed import World
+from ddnsr_cli.training.feature_losses import Eyes, VggDifference
+from ddnsr_cli.training.options import track_options
+from ddnsr_cli.training.paired import PairedTrainer
+from ddnsr_cli.training.paired_options import PairedOptions, with_equation_2
+from ddnsr_cli.training.reconstruction_options import GanKind
+from ddnsr_cli.training.trainer import JointTrainer
+from tests.helpers.random_vgg import random_vgg19
+
+CPU = torch.device("cpu")
+SR_NET = RRDBConfig(features=4, blocks=1, growth=2)
+
+
+def perceptual():
+    return VggDifference(VGG19Features(random_vgg19("conv2_2"), (Tap(layer="conv2_2"),)))
+
+
+def paired_trainer(gan, world):
+    options = with_equation_2(PairedOptions(network=SR_NET, discriminator_features=4, gan=gan))
+    options = replace(options, stream=replace(options.stream, batch=4, crop_px=32))
+    return PairedTrainer(options, Eyes(lr=None, hr=perceptual()), CPU, world)
+
+
+def joint_trainer(track, world):
+    options = track_options(track)
+    options = replace(
+        options,
+        sr_net=SR_NET,
+        degrader=DegraderConfig(features=4, blocks=1),
+        discriminator_features=4,
+        lr_discriminator_features=4,
+        layers=replace(options.layers, content="conv2_2", perceptual="conv2_2"),
+        stream=replace(options.stream, batch=4, crop_px=32),
+    )
+    eyes = Eyes(lr=perceptual().vgg, hr=perceptual())
+    return JointTrainer(options, eyes, CPU, world)
+
+
+def main():
+    setting, count, meeting, rank = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+    if count > 1:
+        dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=count)
+    world = World(rank=rank, size=count)
+    if setting == "paired":
+        trainers = [paired_trainer(gan, world) for gan in GanKind]
+    else:
+        trainers = [joint_trainer(int(setting[-1]), world)]
+    generator = torch.Generator().manual_seed(0)
+    steps = []
+    for _ in range(3):
+        lr = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8, generator=generator)
+        hr = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8, generator=generator)
+        figures = [trainer.train_step(lr, hr) for trainer in trainers]
+        steps += [{name: round(value, 9) for name, value in row.items()} for row in figures]
+    print(json.dumps(steps))
+    if count > 1:
+        dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

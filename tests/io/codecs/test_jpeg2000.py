@@ -1,0 +1,60 @@
+import struct
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ddnsr_cli.io.codecs import jpeg2000
+from ddnsr_cli.io.codecs.jpeg2000 import component_bits, metadata_of_boxes
+from tests.helpers.image_files import encoded, pillow, smooth
+
+
+def box(kind, data):
+    return struct.pack(">I4s", 8 + len(data), kind) + data
+
+
+@pytest.mark.parametrize(("image", "depth"), [(pillow(smooth(8, 8)), 8), (Image.new("I;16", (8, 8)), 16)])
+@pytest.mark.parametrize("bare", [True, False])
+def test_the_depth_is_that_of_the_code_stream(image, depth, bare):
+    assert component_bits(encoded(image, "JPEG2000", no_jp2=bare)) == depth
+    assert component_bits(b"\xff\x4f\xff\x51") == 8
+
+
+def test_gray_of_12_bits_spans_black_to_white(read, monkeypatch):
+    levels = np.array([[0, 4095 << 4], [1 << 4, 2048 << 4]], np.uint16)  # as Pillow gives 12 bits
+    data = encoded(Image.fromarray(levels), "JPEG2000", irreversible=False)
+    monkeypatch.setattr(jpeg2000, "component_bits", lambda head: 12)
+    np.testing.assert_array_equal(read(data).pixels[..., 0], [[0, 65535], [16, 32776]])
+
+
+def test_deep_colours_are_read_at_8_bits_and_it_is_said(read, monkeypatch):
+    monkeypatch.setattr(jpeg2000, "component_bits", lambda head: 16)
+    picture = read(encoded(pillow(smooth(8, 8)), "JPEG2000"))
+    assert picture.depth_bits == 8
+    assert picture.notes == ("its colours of 16 bits were read at 8 bits",)
+
+
+def test_resolution_is_a_fraction_with_a_power_of_ten():
+    resolution = struct.pack(">HHHHbb", 11811, 100, 5906, 1000, 2, 3)
+    nested = box(b"jp2h", box(b"res ", box(b"resc", resolution)))
+    assert metadata_of_boxes(BytesIO(nested)).dpi == pytest.approx((150.01, 300.0), abs=0.01)
+    zero = box(b"jp2h", box(b"res ", box(b"resd", bytes(10))))
+    assert metadata_of_boxes(BytesIO(zero)).dpi == (0.0, 0.0)  # left out later as senseless
+
+
+def test_boxes_of_every_length_and_none():
+    xmp = bytes.fromhex("be7acfcb97a942e89c71999491e3afac") + b"<x/>"
+    long = struct.pack(">I4sQ", 1, b"uuid", 16 + len(xmp)) + xmp
+    to_the_end = struct.pack(">I4s", 0, b"uuid") + xmp
+    for data in (box(b"uuid", xmp), long, box(b"free", b"..") + to_the_end):
+        assert metadata_of_boxes(BytesIO(data)).xmp == b"<x/>"
+    for data in (b"", b"\0\0\0\x08", struct.pack(">I4s", 7, b"uuid"), struct.pack(">I4s", 99, b"uuid") + xmp):
+        assert metadata_of_boxes(BytesIO(data)).xmp is None
+
+
+def test_boxes_in_boxes_without_end_do_no_harm():
+    data = b""
+    for _ in range(3000):
+        data = box(b"jp2h", data)
+    assert metadata_of_boxes(BytesIO(data)).icc is None

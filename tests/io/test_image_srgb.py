@@ -1,0 +1,122 @@
+"""Pictures of other colour spaces as sRGB."""
+
+import struct
+
+import numpy as np
+import pytest
+import pyvips
+
+from ddnsr_cli.io.image import Metadata, Picture, to_srgb
+
+
+def p3_profile():
+    image = pyvips.Image.black(4, 4, bands=3).copy(interpretation="srgb")
+    return bytes(image.icc_transform("p3", input_profile="srgb").get("icc-profile-data"))
+
+
+def gray_profile(gamma):
+    """A gray profile of one tone curve, made by hand."""
+    white = struct.pack(">3i", *(round(value * 65536) for value in (0.9642, 1, 0.8249)))
+    tags = {
+        b"wtpt": b"XYZ " + bytes(4) + white,
+        b"kTRC": b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256)) + bytes(2),
+        b"desc": b"desc" + bytes(4) + struct.pack(">I", 5) + b"gray\0" + bytes(79),
+    }
+    table, body, start = struct.pack(">I", len(tags)), b"", 132 + 12 * len(tags)
+    for name, data in tags.items():
+        table += name + struct.pack(">2I", start + len(body), len(data))
+        body += data
+    head = struct.pack(">I4sI", start + len(body), b"lcms", 0x02100000) + b"mntrGRAYXYZ " + bytes(12) + b"acsp"
+    return (head + bytes(28) + white).ljust(128, b"\0") + table + body
+
+
+def linear(encoded):
+    return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+
+
+def encoded(light):
+    return np.where(light <= 0.0031308, light * 12.92, 1.055 * np.maximum(light, 0) ** (1 / 2.4) - 0.055)
+
+
+P3_TO_SRGB = np.array([[1.22494, -0.22494, 0], [-0.042057, 1.042057, 0], [-0.019638, -0.078636, 1.098274]])
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_display_p3_becomes_srgb(kind):
+    white = np.iinfo(kind).max
+    pixels = np.rint(white * np.random.default_rng(0).uniform(0.2, 0.7, (40, 50, 3))).astype(kind)
+    p3 = pixels / white
+    expected = encoded((linear(p3) @ P3_TO_SRGB.T).clip(0, 1))
+    done = to_srgb(Picture(pixels=pixels, metadata=Metadata(icc=p3_profile())))
+    assert done.pixels.dtype == kind
+    error = 255 * np.abs(done.pixels / white - expected)
+    assert error.mean() < 0.35
+    assert error.max() < 3  # dark values of saturated colours, where the curve is steep
+    assert np.abs(p3 - expected).max() > 0.05
+
+
+def test_the_result_says_that_it_is_srgb_and_is_left_alone_then():
+    done = to_srgb(Picture(pixels=np.full((4, 4, 3), 99, np.uint8), metadata=Metadata(icc=p3_profile())))
+    assert done.metadata.icc not in (None, p3_profile())
+    assert to_srgb(done) is done
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_gray_stays_gray_and_gets_the_tone_curve(kind):
+    white = np.iinfo(kind).max
+    ramp = np.linspace(0, white, 64).round().astype(kind)[None, :, None]
+    done = to_srgb(Picture(pixels=ramp, metadata=Metadata(icc=gray_profile(1.8), exif=b"kept")))
+    expected = encoded((ramp / white) ** 1.8)
+    assert done.pixels.shape == ramp.shape
+    assert 255 * np.abs(done.pixels / white - expected).max() < 1.5  # near black, where the curve is steep
+    assert done.metadata == Metadata(exif=b"kept")
+
+
+def test_without_a_profile_nothing_happens():
+    picture = Picture(pixels=np.zeros((2, 2, 3), np.uint8))
+    assert to_srgb(picture) is picture
+
+
+def test_a_damaged_profile_is_told_and_the_colours_stay():
+    icc = p3_profile()[:200] + bytes(300)
+    picture = Picture(pixels=np.full((2, 2, 3), 77, np.uint8), metadata=Metadata(icc=icc))
+    done = to_srgb(picture)
+    assert np.array_equal(done.pixels, picture.pixels)
+    assert done.metadata.icc == icc
+    assert "profile" in done.notes[0]
+
+
+def table(levels):
+    """An 8-bit table from RGB to Lab: gray of lightness levels[0] for black to levels[1] for white."""
+    head = b"mft1\0\0\0\0" + bytes((3, 3, 2, 0))
+    head += struct.pack(">9i", *(65536 if index % 4 == 0 else 0 for index in range(9)))
+    corners = (bin(index).count("1") / 3 for index in range(8))
+    lightness = [round(2.55 * (levels[0] + (levels[1] - levels[0]) * share)) for share in corners]
+    return (
+        head + bytes(range(256)) * 3 + b"".join(bytes((level, 128, 128)) for level in lightness) + bytes(range(256)) * 3
+    )
+
+
+def scanner_profile():
+    """Every intent of it gives something else: black is a dark gray, white is yellowish, perceptually all is gray."""
+    white = b"XYZ " + bytes(4) + struct.pack(">3i", *(round(value * 65536) for value in (0.9, 0.95, 0.4)))
+    tags = {b"wtpt": white, b"A2B0": table((50, 50)), b"A2B1": table((20, 100))}
+    listed, body, start = struct.pack(">I", len(tags)), b"", 132 + 12 * len(tags)
+    for name, data in tags.items():
+        listed += name + struct.pack(">2I", start + len(body), len(data))
+        body += data
+    head = struct.pack(">I4sI", start + len(body), b"lcms", 0x02400000) + b"scnrRGB Lab " + bytes(12) + b"acsp"
+    pcs_white = struct.pack(">3i", *(round(value * 65536) for value in (0.9642, 1, 0.8249)))
+    return (head + bytes(28) + pcs_white).ljust(128, b"\0") + listed + body
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_the_intent_is_relative_colorimetric_with_black_point_compensation(kind):
+    white = np.iinfo(kind).max
+    ramp = np.linspace(0, white, 33).round().astype(kind)[None, :, None].repeat(3, axis=2)
+    done = to_srgb(Picture(pixels=ramp, metadata=Metadata(icc=scanner_profile())))
+    lightness = 20 + 80 * (ramp / white)
+    light = np.where(lightness > 8, ((lightness + 16) / 116) ** 3, lightness / 903.3)
+    darkest = light.min()  # becomes black, and what is lighter moves along
+    expected = encoded((light - darkest) / (1 - darkest))
+    assert 255 * np.abs(done.pixels / white - expected).max() < 2.5

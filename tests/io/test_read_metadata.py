@@ -1,0 +1,95 @@
+"""What travels with the pixels from file to file."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ddnsr_cli.io.image import Metadata, Picture
+from ddnsr_cli.io.metadata.exif import orientation_of
+from ddnsr_cli.io.read import read_picture
+from ddnsr_cli.io.write import write_picture
+from tests.helpers.image_files import GRAY, SRGB, exif_block, noise
+
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/" tiff:Orientation="6">caption</x:xmpmeta>'
+
+
+def picture(channels=3, dtype=np.uint8, *, alpha=False, size=(37, 53), **metadata):
+    return Picture(
+        pixels=noise(*size, channels, dtype),
+        alpha=noise(*size, 1, dtype, seed=1)[..., 0] if alpha else None,
+        metadata=Metadata(**metadata),
+    )
+
+
+@pytest.mark.parametrize(
+    ("extension", "kept"),
+    [
+        (".png", {"icc", "exif", "xmp", "dpi", "text"}),
+        (".jpg", {"icc", "exif", "xmp", "dpi"}),
+        (".tif", {"icc", "exif", "xmp", "dpi"}),
+        (".webp", {"icc", "exif", "xmp"}),
+        (".avif", {"icc", "exif", "xmp"}),
+        (".bmp", {"dpi"}),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_metadata_are_kept_where_the_format_has_a_place(tmp_path, extension, kept, dtype):
+    text = {"Title": "a view", "Ort": "Zürich", "地": "東京"}
+    made = picture(dtype=dtype, icc=SRGB, exif=exif_block(), xmp=XMP, dpi=(300, 150), text=text)
+    path = tmp_path / f"a{extension}"
+    notes = write_picture(made, path)
+    read = read_picture(path).metadata
+    assert read.icc == (SRGB if "icc" in kept else None)
+    assert read.xmp == (XMP.replace(b'"6"', b'"1"') if "xmp" in kept else None)
+    assert read.dpi == (pytest.approx((300, 150), abs=0.02) if "dpi" in kept else None)
+    assert list(read.text.values()) == (list(text.values()) if "text" in kept else [])
+    assert bool(notes) == ("text" not in kept)
+    if "exif" in kept:
+        check_exif(read.exif)
+    else:
+        assert read.exif is None
+
+
+def check_exif(block):
+    exif = Image.Exif()
+    exif.load(block)
+    assert exif[0x10F] == "Camera"
+    assert "Zoë".encode() in block
+    assert exif.get(0x112, 1) == 1
+    inner = exif.get_ifd(0x8769)
+    assert inner[0x927C].startswith(b"MAKER\0\1\2\3")
+    assert (inner[0xA002], inner[0xA003]) == (53, 37)
+    assert exif.get_ifd(0x8825) == {1: "N", 3: "E"}
+    assert b"thumb" not in block
+
+
+@pytest.mark.parametrize("source", [".png", ".jpg", ".tif", ".webp", ".avif"])
+@pytest.mark.parametrize("target", [".png", ".jpg", ".tif", ".webp", ".avif"])
+def test_exif_and_xmp_survive_from_every_format_to_every_other(tmp_path, source, target):
+    write_picture(picture(exif=exif_block(">"), xmp=XMP, icc=SRGB), tmp_path / f"a{source}")
+    write_picture(read_picture(tmp_path / f"a{source}"), tmp_path / f"b{target}")
+    read = read_picture(tmp_path / f"b{target}").metadata
+    check_exif(read.exif)
+    assert b"caption" in read.xmp
+    assert read.icc == SRGB
+    assert orientation_of(read.exif, read.xmp) == 1
+
+
+def test_a_profile_that_no_longer_fits_is_not_written(tmp_path):
+    write_picture(picture(channels=3, icc=GRAY), tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        assert "icc_profile" not in image.info
+
+
+def test_blocks_too_long_for_jpeg_are_left_out_and_it_is_said(tmp_path):
+    made = picture(exif=exif_block(thumbnail=bytes(70_000)), xmp=b"x" * 70_000)
+    notes = write_picture(made, tmp_path / "a.jpg")
+    assert len(notes) == 2
+    assert read_picture(tmp_path / "a.jpg").metadata == Metadata()
+
+
+def test_long_profiles_are_kept(tmp_path):
+    profile = SRGB + bytes(200_000)
+    for extension in (".jpg", ".png", ".tif", ".webp"):
+        write_picture(picture(icc=profile), tmp_path / f"a{extension}")
+        assert read_picture(tmp_path / f"a{extension}").metadata.icc == profile

@@ -1,0 +1,106 @@
+"""Known noise is given back; what is no noise is not taken for it."""
+
+import numpy as np
+import pytest
+
+from ddnsr_cli.metrics.smooth_noise import smooth_noise
+from tests.helpers.noisy_images import noise, scene, whole
+
+SHAPE = (192, 192, 3)
+
+
+@pytest.mark.parametrize("sigma", [2, 8, 20])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_white_noise_is_given_back(sigma, seed):
+    found = smooth_noise(whole(scene(seed=seed) + noise(SHAPE, sigma, seed=seed)))
+    assert found.level == pytest.approx(sigma, rel=0.06)
+    assert found.neighbours == pytest.approx(0, abs=0.06)
+    assert found.channels == pytest.approx(0, abs=0.06)
+    np.testing.assert_allclose(found.spectrum, sigma, rtol=0.12)
+
+
+def test_each_channel_has_its_own():
+    found = smooth_noise(scene() + noise(SHAPE, 1) * (3, 6, 12))
+    np.testing.assert_allclose(found.rgb, (3, 6, 12), rtol=0.08)
+    assert found.level == pytest.approx(np.sqrt((9 + 36 + 144) / 3), rel=0.06)
+
+
+@pytest.mark.parametrize("edge", [1 / 6, 1 / 3, 1 / 2])
+def test_the_correlation_of_neighbours_is_given_back(edge):
+    """Levels, too: the smooth patches have lost the lowest frequencies, where coarse noise is strongest."""
+    found = smooth_noise(whole(scene() + noise(SHAPE, 8, grain=(edge, 1, edge))))
+    assert found.neighbours == pytest.approx(2 * edge / (2 * edge**2 + 1), abs=0.06)
+    assert found.level == pytest.approx(8, rel=0.08)
+    assert found.spectrum[0] > 1.3 * found.spectrum[-1]
+
+
+@pytest.mark.parametrize("gray", [0.4, 0.9])
+def test_the_correlation_of_channels_is_given_back(gray):
+    found = smooth_noise(whole(scene() + noise(SHAPE, 8, gray=gray)))
+    assert found.channels == pytest.approx(gray, abs=0.06)
+    assert found.level == pytest.approx(8, rel=0.08)
+
+
+@pytest.mark.parametrize("brightness", [48, 112, 176, 208])
+def test_noise_is_told_by_brightness(brightness):
+    """Variance 4 + 0.3 I, as of photons. The darker half, at 32 levels less, has less noise."""
+    picture = np.full((256, 256, 3), brightness - 32.0)
+    picture[:, 64:] = brightness
+    found = smooth_noise(whole(picture + noise(picture.shape, 1) * np.sqrt(4 + 0.3 * picture)))
+    stretch = brightness // 32
+    dark, bright = found.by_brightness[stretch - 1 : stretch + 1]
+    assert dark == pytest.approx(np.sqrt(4 + 0.3 * (brightness - 32)), rel=0.15)
+    assert bright == pytest.approx(np.sqrt(4 + 0.3 * brightness), rel=0.15)
+    assert dark < bright
+    assert set(found.by_brightness) == {None, dark, bright}
+
+
+def test_a_picture_without_noise_has_hardly_any():
+    found = smooth_noise(whole(scene()))
+    assert found.level < 0.5
+    assert (found.neighbours, found.channels) == (None, None)
+
+
+def test_a_constant_picture_has_none():
+    found = smooth_noise(np.full(SHAPE, 128, np.uint8))
+    assert found.level == pytest.approx(0, abs=1e-4)
+    assert found.rgb == pytest.approx((0, 0, 0), abs=1e-4)
+    assert (found.neighbours, found.channels) == (None, None)
+    assert [level is None for level in found.by_brightness] == [True] * 4 + [False] + [True] * 3
+
+
+def test_a_small_smooth_part_is_enough():
+    picture = np.random.default_rng(0).uniform(50, 205, SHAPE)
+    picture[:60, :80] = scene()[100:160, 100:180]
+    found = smooth_noise(whole(picture + noise(SHAPE, 8, gray=0.5)))
+    assert found.level == pytest.approx(8, rel=0.08)
+    assert found.channels == pytest.approx(0.5, abs=0.08)
+
+
+def test_texture_counts_where_nothing_is_smooth():
+    """The limit of the method; and the twin of the test above."""
+    textured = np.random.default_rng(0).uniform(50, 205, SHAPE)
+    assert smooth_noise(whole(textured)).level > 30
+
+
+def test_neither_size_nor_turning_matter():
+    picture = whole(scene() + noise(SHAPE, 8, grain=(0.3, 1, 0.3), gray=0.5))
+    found, turned = smooth_noise(picture), smooth_noise(np.rot90(picture, 2).copy())
+    assert turned.level == pytest.approx(found.level, rel=1e-6)
+    assert turned.neighbours == pytest.approx(found.neighbours, abs=1e-6)
+    assert smooth_noise(picture[:96, 96:]).level == pytest.approx(8, rel=0.1)
+
+
+def test_whole_levels_and_floats_agree():
+    picture = whole(scene() + noise(SHAPE, 8))
+    assert smooth_noise(picture) == smooth_noise(picture.astype(np.float32))
+
+
+@pytest.mark.parametrize("level", [0, 255])
+def test_black_and_white_tell_nothing(level):
+    assert smooth_noise(whole(np.full(SHAPE, level) + noise(SHAPE, 1))) is None
+
+
+@pytest.mark.parametrize("side", [1, 5, 6, 20])
+def test_too_few_pixels_tell_nothing(side):
+    assert smooth_noise(np.full((side, side, 3), 128, np.uint8)) is None

@@ -1,0 +1,109 @@
+import math
+import sys
+
+import numpy as np
+import pytest
+
+from ddnsr_cli.metrics.statistics import compare_paired, mean_interval, wilcoxon_p
+
+
+def normal(count, seed=0, centre=30.0):
+    return (centre + 3 * np.random.default_rng(seed).standard_normal(count)).tolist()
+
+
+def width(interval):
+    return interval.high - interval.low
+
+
+def test_the_interval_lies_around_the_mean():
+    interval = mean_interval(normal(40))
+    assert interval.mean == pytest.approx(np.mean(normal(40)))
+    assert interval.low < interval.mean < interval.high
+
+
+def test_it_holds_the_truth_as_often_as_it_promises():
+    held = [one.low < 30 < one.high for one in (mean_interval(normal(40, seed)) for seed in range(200))]
+    assert 0.90 < np.mean(held) < 0.985
+
+
+def test_it_equals_scipys_percentile_bootstrap():
+    stats = pytest.importorskip("scipy.stats")
+    values = np.random.default_rng(3).exponential(size=30)  # lopsided, so the two ends differ
+    rng = np.random.default_rng(4)
+    theirs = stats.bootstrap((values,), np.mean, n_resamples=20_000, method="percentile", rng=rng).confidence_interval
+    ours = mean_interval(values.tolist())
+    tolerance = 0.04 * (theirs.high - theirs.low)
+    assert ours.low == pytest.approx(theirs.low, abs=tolerance)
+    assert ours.high == pytest.approx(theirs.high, abs=tolerance)
+    assert abs((ours.high - ours.mean) - (ours.mean - ours.low)) > tolerance
+
+
+def test_more_pictures_tell_more():
+    assert width(mean_interval(normal(400))) < width(mean_interval(normal(40))) / 2
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others():
+    values = normal(25)
+    assert mean_interval(values, seed=5) == mean_interval(values, seed=5)
+    assert mean_interval(values, seed=5) != mean_interval(values, seed=6)
+
+
+def test_how_much_is_drawn_at_once_changes_nothing(monkeypatch):
+    whole = mean_interval(normal(25))
+    monkeypatch.setattr("ddnsr_cli.metrics.statistics.VALUES_AT_ONCE", 100)
+    assert mean_interval(normal(25)) == whole
+
+
+def test_one_picture_tells_of_no_other():
+    interval = mean_interval([27.0])
+    assert interval.mean == 27
+    assert math.isnan(interval.low)
+    assert math.isnan(interval.high)
+
+
+@pytest.mark.parametrize("values", [[], [1.0, math.inf], [1.0, math.nan]])
+def test_no_mean_of_nothing_or_of_infinity(values):
+    with pytest.raises(ValueError, match="finite"):
+        mean_interval(values)
+
+
+def test_pairs_are_told_from_groups():
+    """A difference that single pictures drown is clear picture by picture."""
+    theirs = normal(30)
+    ours = [value + 0.1 + 0.01 * (place % 3) for place, value in enumerate(theirs)]
+    paired = compare_paired(ours, theirs, higher_is_better=True)
+    assert paired.difference.low > 0.1
+    assert width(paired.difference) < width(mean_interval(theirs)) / 50
+    assert paired.win_rate == 1
+
+
+@pytest.mark.parametrize(("higher_is_better", "rate"), [(True, 0.625), (False, 0.375)])
+def test_a_draw_is_half_a_win_and_the_metric_says_what_is_better(higher_is_better, rate):
+    paired = compare_paired([2, 2, 1, 5], [1, 1, 2, 5], higher_is_better=higher_is_better)
+    assert paired.win_rate == rate
+    assert paired.difference.mean == 0.25
+
+
+def test_other_lengths_are_refused():
+    with pytest.raises(ValueError, match="2 and 3"):
+        compare_paired([1, 2], [1, 2, 3], higher_is_better=True)
+
+
+@pytest.mark.parametrize(("differences", "p"), [([1, 2, 3, 4, 5, 6, 7, 8], 2 / 256), ([-1, 2, 3, 4, 5], 4 / 32)])
+def test_wilcoxons_exact_p_by_hand(differences, p):
+    """Of the 2^n ways to sign the ranks, those as far out as this one, on both sides."""
+    pytest.importorskip("scipy")
+    assert wilcoxon_p(np.array(differences, float)) == pytest.approx(p)
+    assert wilcoxon_p(np.array([*differences, 0, 0], float)) == pytest.approx(p)
+
+
+def test_equal_models_do_not_differ():
+    pytest.importorskip("scipy")
+    assert wilcoxon_p(np.zeros(9)) == 1
+
+
+def test_without_scipy_all_but_p_is_there(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.stats", None)
+    paired = compare_paired([2.0, 3.0], [1.0, 1.0], higher_is_better=True)
+    assert paired.p_value is None
+    assert paired.difference.mean == 1.5

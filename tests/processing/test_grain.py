@@ -1,0 +1,107 @@
+"""Noise measured, and grain made after it."""
+
+import numpy as np
+import pytest
+
+from ddnsr_cli.processing.grain import STRIP_ROWS, Noise, add_grain, noise_of
+
+
+def noisy(sigma, *, level=128, side=192, channels=3, seed=0, kind=np.uint8):
+    noise = np.random.default_rng(seed).standard_normal((side, side, channels))
+    factor = 257 if kind == np.uint16 else 1
+    return np.rint(np.clip(level + sigma * noise, 0, 255) * factor).astype(kind)
+
+
+def constant(strength, channels=3):
+    return Noise(
+        brightness=np.array([0.5], np.float32),
+        strength=np.array([strength], np.float32),
+        mixing=np.eye(channels, dtype=np.float32),
+    )
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("sigma", [2, 8, 20])
+def test_noise_of_a_flat_picture_is_measured(sigma, channels, kind):
+    assert noise_of(noisy(sigma, channels=channels, kind=kind)).levels == pytest.approx(sigma, rel=0.1)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_slopes_are_no_noise(axis):
+    ramp = np.arange(30, 222, dtype=np.uint8).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
+    assert noise_of(np.ascontiguousarray(np.broadcast_to(ramp, (192, 192, 3)))).levels < 0.1
+
+
+@pytest.mark.parametrize("level", [0, 255])
+def test_what_is_clipped_is_not_held_for_clean(level):
+    half = noisy(8)
+    assert noise_of(np.concatenate([half, np.full_like(half, level)])).levels == pytest.approx(8, rel=0.1)
+
+
+def test_noise_is_measured_by_brightness():
+    dark, bright = noisy(3, level=60), noisy(6, level=190, seed=1)
+    noise = noise_of(np.concatenate([dark, bright]))
+    low, high = np.interp([60 / 255, 190 / 255], noise.brightness, noise.strength) * 255
+    assert (low, high) == pytest.approx((3, 4.5), rel=0.15)  # what is far above the flattest parts is held for texture
+
+
+def test_channels_that_go_together_are_told():
+    gray = noisy(8, channels=1).repeat(3, axis=2)
+    assert np.allclose(
+        np.cov((np.random.default_rng(0).standard_normal((9999, 3)) @ noise_of(gray).mixing.T).T), 1, atol=0.1
+    )
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 3), (7, 500, 1), (8, 64, 3)])
+def test_of_a_tiny_picture_no_noise_is_told(shape):
+    assert noise_of(np.full(shape, 100, np.uint8)) is None
+
+
+def test_black_and_white_tell_nothing():
+    assert noise_of(np.full((64, 64, 3), 255, np.uint8)) is None
+
+
+@pytest.mark.parametrize("amount", [0.5, 1, 2])
+def test_grain_is_as_strong_as_asked(amount):
+    pixels = np.full((200, 300, 3), 128, np.uint8)
+    add_grain(pixels, constant(8 / 255), amount=amount, seed=(0,))
+    assert pixels.std() == pytest.approx(8 * amount, rel=0.03)
+    assert pixels.mean() == pytest.approx(128, abs=0.1)
+
+
+def test_grain_of_a_noisy_picture_is_as_strong_as_its_noise():
+    pixels = np.full((400, 400, 3), 128, np.uint8)
+    add_grain(pixels, noise_of(noisy(6)), amount=1, seed=(0,))
+    assert pixels.std() == pytest.approx(6, rel=0.1)
+
+
+def test_grain_at_16_bits_is_the_same_share_of_white():
+    pixels = np.full((200, 300, 1), 128 * 257, np.uint16)
+    add_grain(pixels, constant(8 / 255, channels=1), amount=1, seed=(0,))
+    assert pixels.std() / 257 == pytest.approx(8, rel=0.03)
+
+
+@pytest.mark.parametrize("level", [0, 2, 10, 245, 253, 255])
+def test_grain_shifts_no_colour_near_black_and_white(level):
+    pixels = np.full((200, 300, 3), level, np.uint8)
+    add_grain(pixels, constant(20 / 255), amount=1, seed=(0,))
+    assert pixels.mean() == pytest.approx(level, abs=0.2)
+
+
+def test_the_same_seed_gives_the_same_grain_and_another_another():
+    first, again, other = (np.full((70, 80, 3), 128, np.uint8) for _ in range(3))
+    for pixels, seed in ((first, (7, 1)), (again, (7, 1)), (other, (8, 1))):
+        add_grain(pixels, constant(0.05), amount=1, seed=seed)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_grain_has_no_seams():
+    pixels = np.full((4 * STRIP_ROWS, 600, 1), 128 * 257, np.uint16)
+    add_grain(pixels, constant(0.05, channels=1), amount=1, seed=(0,))
+    rows = pixels[..., 0].astype(float) - 128 * 257
+    alike = [np.corrcoef(rows[row - 1], rows[row])[0, 1] for row in range(1, len(rows))]
+    seams = [alike[row - 1] for row in range(STRIP_ROWS, len(rows), STRIP_ROWS)]
+    assert min(seams) > 0.5  # as between any two rows: 2/3
+    assert np.mean(alike) == pytest.approx(2 / 3, abs=0.03)

@@ -1,0 +1,158 @@
+"""Blind votes: what is on a sheet, what the key holds, and how votes are read and counted."""
+
+import json
+
+import numpy as np
+import pytest
+from numpy.lib.stride_tricks import sliding_window_view
+from PIL import Image
+from skimage import data
+
+pytest.importorskip("scipy")
+
+import blind
+from blind import agreement, count_table, make_sheets, read_votes, sign_test, unveiled, vote_ranks
+from quality import Model, Store, bicubic
+from quality_sets import Case, Shown
+
+from ddnsr_cli.commands.evaluate.mean_opinion import Ranking, mean_opinion_ranks, read_ranking
+from ddnsr_cli.errors import DataError
+from ddnsr_cli.processing.contact_sheet import GAP_PX
+
+LR = data.astronaut()[:120, :130]
+FLAT = np.zeros((480, 520, 3), np.uint8)
+
+
+@pytest.fixture
+def candidates(tmp_path):
+    """Two models whose finished results are all black and all white, and eight cases."""
+    cases = [Case(set=name, name=str(index), make=lambda: Shown(lr=LR)) for name in ("x", "y") for index in range(4)]
+    for name, level in (("black", 0), ("white", 255)):
+        for case in cases:
+            path = tmp_path / name / f"{case.key}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(FLAT + np.uint8(level)).save(path)
+    return [Model(name, str(tmp_path / name)) for name in ("black", "white")], cases
+
+
+def sheets(candidates, folder, seed):
+    folder.mkdir(exist_ok=True)
+    return make_sheets(*candidates, Store(folder / "store"), folder, seed=seed)
+
+
+def test_sheets_hold_input_and_candidates_pixel_for_pixel_in_the_keys_order(tmp_path, candidates):
+    key = sheets(candidates, tmp_path / "out", seed=1)
+    assert {one["case"] for one in key["sheets"]} == {case.key for case in candidates[1]}
+    orders = {tuple(one["order"]) for one in key["sheets"]}
+    assert orders == {("black", "white"), ("white", "black")}
+    for one in key["sheets"]:
+        drawn = np.array(Image.open(tmp_path / "out" / f"{one['image']}.png"))
+        assert drawn.shape[1] <= 1560
+        parts = [drawn[-448 - GAP_PX : -GAP_PX, left : left + 448] for left in (8, 464, 920)]
+        for part, model in zip(parts[1:], one["order"], strict=True):
+            assert (part == {"black": 0, "white": 255}[model]).all()
+        assert any((shown == parts[0]).all() for shown in windows(bicubic(LR), parts[0].shape[:2]))
+
+
+def windows(image, shape):
+    return sliding_window_view(image, shape, axis=(0, 1)).reshape(-1, 3, *shape).transpose(0, 2, 3, 1)
+
+
+def test_the_seed_alone_gives_the_order(tmp_path, candidates):
+    first, again, other = (sheets(candidates, tmp_path / name, seed) for name, seed in (("a", 1), ("b", 1), ("c", 2)))
+    assert first == again
+    assert first["sheets"] != other["sheets"]
+    assert first["page"] == other["page"]
+    assert (tmp_path / "a" / "01.png").read_bytes() == (tmp_path / "b" / "01.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("vote", "ranks"),
+    [("A", [1, 2, 2]), ("c", [2, 2, 1]), ("draw", [1, 1, 1]), ("B>A=C", [2, 1, 2]), ("B > C > A", [3, 1, 2]),
+     ("A=B", [1, 1, 3])],
+)  # fmt: skip
+def test_votes_as_ranks(vote, ranks):
+    assert vote_ranks(vote, "ABC") == ranks
+
+
+@pytest.mark.parametrize("vote", ["D", "A>A", "", "A>B>", "left"])
+def test_other_votes_are_refused(vote):
+    with pytest.raises(DataError, match="is no vote on A, B, C"):
+        vote_ranks(vote, "ABC")
+
+
+def test_votes_are_read_from_csv_and_json(tmp_path):
+    (tmp_path / "a.csv").write_text("image,winner\n01, A\n2,draw\n")
+    (tmp_path / "a.json").write_text('[{"image": "01", "winner": "A"}, {"image": 2, "winner": "draw"}]')
+    assert read_votes(tmp_path / "a.csv") == read_votes(tmp_path / "a.json") == {"01": "A", "02": "draw"}
+    for text in ("picture,winner\n01,A\n", "image,winner\nfirst,A\n", "image,winner\n1\n"):
+        (tmp_path / "b.csv").write_text(text)
+        with pytest.raises(DataError, match="holds no votes"):
+            read_votes(tmp_path / "b.csv")
+    (tmp_path / "b.csv").write_text("image,winner\n01,A\n1,B\n")
+    with pytest.raises(DataError, match="twice"):
+        read_votes(tmp_path / "b.csv")
+
+
+KEY = {
+    "page": "f" * 64,
+    "seed": 7,
+    "models": ["ours", "theirs"],
+    "sheets": [
+        {"image": "01", "case": "x/1", "order": ["theirs", "ours"]},
+        {"image": "02", "case": "x/2", "order": ["ours", "theirs"]},
+        {"image": "03", "case": "y/1", "order": ["ours", "theirs"]},
+    ],
+}
+
+
+def test_unveiled_votes_are_a_file_of_ranks_for_eval(tmp_path):
+    told = unveiled({"01": "A", "02": "B", "03": "draw"}, KEY, "Ann")
+    path = tmp_path / "ann.json"
+    path.write_text(json.dumps(told))
+    assert read_ranking(path).ranks.tolist() == [[2, 1], [2, 1], [1, 1]]
+    table = mean_opinion_ranks([path], seed=0)
+    assert [row.model for row in table.rows] == ["theirs", "ours"]
+    assert table.wins == ((0, 2), (0, 0))
+    with pytest.raises(DataError, match="no vote on sheet 03"):
+        unveiled({"01": "A", "02": "B"}, KEY, "Ann")
+
+
+def test_the_command_counts_by_kind_and_names_the_figures_that_agree(tmp_path, capsys):
+    (tmp_path / "votes.csv").write_text("image,winner\n1,A\n2,B\n3,A\n")  # theirs, theirs, ours
+    (tmp_path / "key.json").write_text(json.dumps(KEY))
+    ours = {"psnr": 25.0, "lpips": 0.2, "edges": 0.7}
+    theirs = {"psnr": 24.0, "lpips": 0.3, "edges": 1.2}
+    rows = {"ours": dict.fromkeys(("x/1", "x/2", "y/1"), ours), "theirs": dict.fromkeys(("x/1", "x/2", "y/1"), theirs)}
+    (tmp_path / "quality.json").write_text(json.dumps({"figures": rows}))
+    files = ["--key", str(tmp_path / "key.json"), "--figures", str(tmp_path / "quality.json")]
+    blind.main(["count", str(tmp_path / "votes.csv"), *files])
+    told = capsys.readouterr().out
+    assert "| ours / theirs | x | 0 | 0 | 2 | 0.5 |" in told
+    assert "| ours / theirs | y | 1 | 0 | 0 | 1 |" in told
+    assert "| ours / theirs | all | 1 | 0 | 2 | 1 |" in told
+    assert "| edges, near 1 | 2 | 3 | 0.67 |" in told
+    assert "| psnr | 1 | 3 | 0.33 |" in told
+    assert (tmp_path / "votes.ranks.json").exists()
+
+
+def ranking(*ranks):
+    pictures = tuple(f"x/{index}" for index in range(len(ranks)))
+    return Ranking(path=None, page="", rater="a", models=("a", "b", "c"), pictures=pictures, ranks=np.array(ranks))
+
+
+def test_each_pair_of_several_is_counted_and_draws_say_nothing():
+    table = count_table([ranking((1, 2, 3), (1, 1, 3), (3, 1, 1))])
+    assert "| a / b | all | 1 | 1 | 1 | 1 |" in table
+    assert "| a / c | all | 2 | 0 | 1 | 1 |" in table
+    assert "| b / c | all | 2 | 1 | 0 | 0.5 |" in table
+    figures = {
+        model: {f"x/{index}": {"niqe": value} for index in range(3)}
+        for model, value in zip("abc", (3, 4, 5), strict=True)
+    }
+    assert "| niqe | 5 | 7 | 0.71 |" in agreement([ranking((1, 2, 3), (1, 1, 3), (3, 1, 1))], figures)
+
+
+def test_the_sign_test():
+    assert sign_test(0, 0) == sign_test(5, 5) == 1
+    assert sign_test(21, 3) == sign_test(3, 21) == pytest.approx(0.000277, rel=0.01)

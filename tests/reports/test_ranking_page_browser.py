@@ -1,0 +1,340 @@
+"""The ranking page in a real browser: a person ranks by keyboard, and the table comes out."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+
+from ddnsr_cli.commands.evaluate.mean_opinion import mean_opinion_ranks
+from ddnsr_cli.reports.ranking_page import write_ranking_page
+from tests.helpers.evaluation_results import save, write_evaluation
+from tests.helpers.hands import box, click, middle, press, type_text
+
+EVIL = '<evil x="1">&\'"</script>'
+MODELS = ("bicubic", "alpha", EVIL, "gamma")
+LEVELS = {"alpha": 60, EVIL: 120, "gamma": 180}
+
+
+@pytest.fixture(scope="module")
+def evaluation(tmp_path_factory):
+    """Four pictures; in each, a result's gray level tells its model: the darkest is alpha's."""
+    names = ["scene_0", f"a/{EVIL}", "scene_2", "\N{GREEK SMALL LETTER ALPHA}"]
+    made = write_evaluation(tmp_path_factory.mktemp("made"), models=MODELS, names=names)
+    for model, level in LEVELS.items():
+        for index, name in enumerate(names):
+            save(made.pictures[model, name], np.full((96, 128, 3), level + index, np.uint8))
+    return made
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory, evaluation):
+    path = tmp_path_factory.mktemp("page") / "ranking.html"
+    write_ranking_page(evaluation, path, seed=1)
+    return path
+
+
+@pytest.fixture
+def fresh(browser, page):
+    """The page, opened by one who was never here."""
+    browser.open(page)
+    for _ in range(20):  # what the page of the test before has stored may arrive after it was cleared
+        browser.evaluate("localStorage.clear()")
+        browser.open(page)
+        if browser.evaluate("localStorage.length") == 0:
+            return browser
+    raise AssertionError("the page remembers what was cleared")
+
+
+def where(browser):
+    return browser.evaluate("document.getElementById('where').textContent")
+
+
+def told(browser):
+    return browser.evaluate("document.getElementById('told').textContent")
+
+
+def ranks(browser):
+    """The ranks on the picture that is shown, as buttons tell them; None for none."""
+    return browser.evaluate(
+        "[...document.querySelectorAll('.scene:not([hidden]) .result')]"
+        ".map(r => r.querySelector('[aria-pressed=true]')).map(b => b && Number(b.textContent))"
+    )
+
+
+def letter(browser):
+    """Of the result that has the focus."""
+    return browser.evaluate("document.activeElement.dataset.letter")
+
+
+def seen_levels(browser):
+    """Gray level of every result of the picture that is shown, read from the pixels."""
+    browser.evaluate(
+        "window.levels = null; Promise.all([...document.querySelectorAll('.scene:not([hidden]) .result img')]"
+        ".map(image => image.decode().then(() => { const canvas = document.createElement('canvas');"
+        "canvas.width = canvas.height = 1; const pen = canvas.getContext('2d'); pen.drawImage(image, 0, 0, 1, 1);"
+        "return pen.getImageData(0, 0, 1, 1).data[0] }))).then(found => { window.levels = found })"
+    )
+    while (levels := browser.evaluate("window.levels")) is None:
+        pass
+    return levels
+
+
+def rank_as_seen(browser, best):
+    """Rank the shown picture by pressing digits at A, B, C: by darkness, or by brightness."""
+    levels = seen_levels(browser)
+    order = sorted(levels, reverse=best == "brightest")
+    press(browser, *(str(order.index(level) + 1) for level in levels))
+
+
+def export(browser, folder, rater):
+    """Type a name, press Enter, and give the file that was saved."""
+    browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+    browser.evaluate("document.getElementById('rater').select()")
+    type_text(browser, rater)
+    press(browser, "Enter")
+    for _ in range(200):
+        files = [path for path in folder.glob("*.json") if path.stat().st_size]
+        if files:
+            return files[0]
+        time.sleep(0.05)
+    raise AssertionError("nothing was saved")
+
+
+def rank_all(browser, best):
+    for _ in range(4):
+        rank_as_seen(browser, best)
+        press(browser, "Enter")
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_it_opens_without_complaint_and_without_network(browser, page, width, dark):
+    browser.open(page, width=width, dark=dark)
+    assert browser.complaints == []
+    assert browser.requests == [page.resolve().as_uri()]
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width
+    assert browser.evaluate("document.querySelectorAll('.scene:not([hidden])').length") == 1
+    ground = browser.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (ground == "rgb(16, 20, 24)") is dark
+
+
+def test_nothing_on_the_page_tells_a_model_or_a_file(fresh):
+    text = fresh.evaluate("document.documentElement.outerHTML").lower()
+    for secret in ("alpha", "gamma", "evil", "scene_", "lpips"):
+        assert secret not in text
+    assert fresh.evaluate("document.querySelectorAll('evil').length") == 0
+
+
+def test_from_keys_to_the_table_of_two_raters(fresh, page, evaluation, tmp_path_factory):
+    browser, folders = fresh, [tmp_path_factory.mktemp(name) for name in ("ann", "ben")]
+    rank_all(browser, "darkest")
+    assert where(browser) == "4 ranked"
+    ann = export(browser, folders[0], 'Ann "A." <Ö>')
+    assert ann.name == "ranks_Ann_A_Ö_.json"
+    assert told(browser).startswith("Saved as ranks_Ann_A_Ö_.json")
+    click(browser, "#clear")
+    assert where(browser) == "Picture 1 of 4, 0 ranked"
+    rank_all(browser, "brightest")
+    ben = export(browser, folders[1], "Ben")
+    assert browser.complaints == []
+    assert browser.requests[0] == page.resolve().as_uri()
+    assert not [address for address in browser.requests[1:] if not address.startswith("blob:")]
+
+    alone = mean_opinion_ranks([ann], seed=0)
+    assert [(row.model, row.rank.mean) for row in alone.rows] == [("alpha", 1), (EVIL, 2), ("gamma", 3)]
+    assert (alone.raters, alone.pictures) == (('Ann "A." <Ö>',), 4)
+    both = mean_opinion_ranks([ann, ben], seed=0)
+    assert {row.model: row.rank.mean for row in both.rows} == {"alpha": 2, EVIL: 2, "gamma": 2}
+    assert {row.votes for row in both.rows} == {8}
+    assert set(json.loads(ben.read_text("utf-8"))["pictures"]) == {subject.name for subject in evaluation.subjects}
+
+
+def test_raters_of_pages_of_other_seeds_go_together(browser, evaluation, tmp_path):
+    files = []
+    for seed in (2, 3):
+        path = tmp_path / f"{seed}.html"
+        write_ranking_page(evaluation, path, seed=seed)
+        browser.open(path)
+        rank_all(browser, "darkest")
+        (tmp_path / f"saved_{seed}").mkdir()
+        files.append(export(browser, tmp_path / f"saved_{seed}", f"rater {seed}"))
+    assert [json.loads(path.read_text("utf-8"))["seed"] for path in files] == [2, 3]
+    table = mean_opinion_ranks(files, seed=0)
+    assert [(row.model, row.rank.mean) for row in table.rows] == [("alpha", 1), (EVIL, 2), ("gamma", 3)]
+
+
+def test_a_digit_ranks_and_goes_to_the_next_open_result(fresh):
+    assert letter(fresh) == "A"
+    press(fresh, "3")
+    assert (ranks(fresh), letter(fresh)) == ([3, None, None], "B")
+    press(fresh, "ArrowRight", "1")
+    assert (ranks(fresh), letter(fresh)) == ([3, None, 1], "B")
+    label = "document.querySelector('.scene:not([hidden]) .result').getAttribute('aria-label')"
+    assert fresh.evaluate(label) == "Result A, rank 3"
+    press(fresh, "4", "9", "x")  # no such ranks, no such key
+    assert ranks(fresh) == [3, None, 1]
+
+
+def test_no_two_results_have_one_rank(fresh):
+    press(fresh, "1", "1")
+    assert ranks(fresh) == [None, 1, None]
+    press(fresh, "2", "ArrowLeft", "ArrowLeft", "ArrowLeft")  # A gets 2; round from C to A... to C
+    assert ranks(fresh) == [2, 1, None]
+    press(fresh, "3")
+    given = ranks(fresh)
+    assert sorted(given) == [1, 2, 3]
+    fresh.evaluate("document.querySelector('.scene:not([hidden]) .result').focus()")
+    press(fresh, str(given[1]))
+    assert ranks(fresh) == [given[1], given[0], given[2]]  # the other took what this one had
+
+
+def test_arrows_go_round_and_zero_takes_a_rank_away(fresh):
+    walked = []
+    for key in ("ArrowRight", "ArrowDown", "ArrowRight", "ArrowLeft", "ArrowUp"):
+        press(fresh, key)
+        walked.append(letter(fresh))
+    assert walked == ["B", "C", "A", "C", "B"]
+    press(fresh, "2", "ArrowRight")
+    press(fresh, "0")
+    assert (ranks(fresh), letter(fresh)) == ([None, None, None], "B")
+
+
+def test_enter_waits_until_all_are_ranked_and_backspace_goes_back(fresh):
+    press(fresh, "Enter")
+    assert (where(fresh), told(fresh)) == ("Picture 1 of 4, 0 ranked", "3 results have no rank yet.")
+    press(fresh, "1", "2", "Enter")
+    assert told(fresh) == "One result has no rank yet."
+    press(fresh, "3", "Enter")
+    assert where(fresh) == "Picture 2 of 4, 1 ranked"
+    assert ranks(fresh) == [None, None, None]
+    assert letter(fresh) == "A"
+    press(fresh, "Backspace")
+    assert where(fresh) == "Picture 1 of 4, 1 ranked"
+    assert ranks(fresh) == [1, 2, 3]
+    press(fresh, "Backspace")
+    assert where(fresh) == "Picture 1 of 4, 1 ranked"
+
+
+def test_a_reload_loses_nothing(fresh, page):
+    press(fresh, "2", "1", "3", "Enter", "3", "1")
+    before = ranks(fresh)
+    fresh.open(page)
+    assert where(fresh) == "Picture 2 of 4, 1 ranked"
+    assert ranks(fresh) == before == [3, 1, None]
+    assert letter(fresh) == "C"
+    press(fresh, "Backspace")
+    assert ranks(fresh) == [2, 1, 3]
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        "{",
+        "null",
+        "[]",
+        '{"at": 0, "rater": "", "ranks": [[1, 2, 3]]}',
+        '{"at": 9, "rater": "", "ranks": [[0,0,0],[0,0,0],[0,0,0],[0,0,0]]}',
+        '{"at": 0, "rater": "", "ranks": [[1,1,0],[0,0,0],[0,0,0],[0,0,0]]}',
+        '{"at": 0, "rater": 3, "ranks": [[0,0,0],[0,0,0],[0,0,0],[0,0,0]]}',
+        '{"at": 4, "rater": "", "ranks": [[1,2,3],[1,2,3],[0,0,0],[1,2,3]]}',
+    ],
+)
+def test_what_was_kept_damaged_is_begun_anew(fresh, page, kept):
+    press(fresh, "1")
+    fresh.evaluate(f"localStorage.setItem(Object.keys(localStorage)[0], {kept!r})")
+    fresh.open(page)
+    assert fresh.complaints == []
+    assert where(fresh) == "Picture 1 of 4, 0 ranked"
+
+
+def test_a_browser_that_keeps_nothing_is_told_of(browser, page):
+    found = browser.tab(
+        "Page.addScriptToEvaluateOnNewDocument",
+        source="Object.defineProperty(window, 'localStorage', { get() { throw new Error('no') } })",
+    )
+    try:
+        browser.open(page)
+        press(browser, "1")
+        assert ranks(browser) == [1, None, None]
+        assert "keeps nothing" in browser.evaluate("document.getElementById('kept').textContent")
+        assert browser.complaints == []
+    finally:
+        browser.tab("Page.removeScriptToEvaluateOnNewDocument", identifier=found["identifier"])
+
+
+def test_the_mouse_does_it_too(fresh):
+    for place, rank in ((1, 2), (2, 3), (3, 1)):
+        click(fresh, f".scene:not([hidden]) .result[data-letter={'ABC'[place - 1]}] button:nth-child({rank})")
+    assert ranks(fresh) == [2, 3, 1]
+    click(fresh, "#next")
+    assert where(fresh) == "Picture 2 of 4, 1 ranked"
+    click(fresh, "#back")
+    assert where(fresh) == "Picture 1 of 4, 1 ranked"
+
+
+def test_an_export_needs_a_name(fresh):
+    rank_all(fresh, "darkest")
+    press(fresh, "Enter")
+    assert told(fresh) == ""
+    assert fresh.evaluate("document.getElementById('rater').matches(':invalid')")
+    type_text(fresh, "   ")
+    press(fresh, "Enter")
+    assert told(fresh) == "Your name is missing."
+
+
+def test_digits_in_a_name_are_no_ranks_and_backspace_there_goes_nowhere(fresh):
+    rank_all(fresh, "darkest")
+    type_text(fresh, "Ann")
+    press(fresh, "2", "z", "Backspace")
+    assert fresh.evaluate("document.getElementById('rater').value") == "Ann2"
+    assert where(fresh) == "4 ranked"
+    fresh.evaluate("document.activeElement.blur()")
+    press(fresh, "Backspace")
+    assert where(fresh) == "Picture 4 of 4, 4 ranked"
+
+
+def test_zoom_shows_the_same_part_of_all_pictures_pixel_by_pixel(fresh):
+    image = ".scene:not([hidden]) .result img"
+    size = f"document.querySelector('{image}').getBoundingClientRect().width"
+    offsets = (
+        "[...document.querySelectorAll('.scene:not([hidden]) img')].map(i => [i, i.parentElement]"
+        ".map(e => e.getBoundingClientRect())).map(([i, f]) => [i.left - f.left, i.top - f.top].map(Math.round).join())"
+    )
+    fitted = fresh.evaluate(size)
+    widths = []
+    for _ in range(3):
+        press(fresh, "z")
+        widths.append(fresh.evaluate(size))
+    assert widths == [128, 256, 512]
+    assert fresh.evaluate(f"getComputedStyle(document.querySelector('{image}')).imageRendering") == "pixelated"
+    left, top, width, height = box(fresh, ".scene:not([hidden]) .result .frame")
+    fresh.point_at(left + 1, top + height - 1)
+    places = fresh.evaluate(offsets)
+    assert len(places) == 5  # bicubic, reference, three results
+    assert len(set(places)) == 1
+    across, down = map(int, places[0].split(","))
+    assert abs(across) <= 2  # the left edge of the picture at that of the frame
+    assert abs(down - (height - 384)) <= 3  # the lower edge, likewise
+    press(fresh, *["ArrowRight"] * 10, shift=True)
+    assert abs(int(fresh.evaluate(offsets)[0].split(",")[0]) - (width - 512)) <= 2
+    press(fresh, "z")
+    assert fresh.evaluate(size) == fitted
+    assert fresh.complaints == []
+
+
+def test_the_results_that_are_shown_are_not_over_the_edge_of_their_frames(fresh):
+    press(fresh, "z", "z", "z")
+    x, y = middle(fresh, ".scene:not([hidden]) .result .frame")
+    fresh.point_at(x, y)
+    assert fresh.evaluate("document.documentElement.scrollWidth") <= 1280
+    press(fresh, "z")
+
+
+def test_without_scripts_the_page_says_so(browser, page):
+    browser.tab("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        browser.open(page)
+        assert "needs JavaScript" in browser.evaluate("document.body.innerText")
+    finally:
+        browser.tab("Emulation.setScriptExecutionDisabled", value=False)

@@ -1,0 +1,110 @@
+"""Two processes with half of each batch each give what one gives with the whole batch."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.distributed import TCPStore
+
+from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.training.distributed import GlobalBatchNorm2d, World, share_batch_statistics
+
+PROGRAM = Path(__file__).parents[1] / "helpers/two_processes.py"
+
+
+def run_processes(count, setting, tmp_path):
+    """The figures of every step, as the processes agree on them, in float64."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, str(PROGRAM), setting, str(count), str(tmp_path / f"meet-{setting}-{count}")]
+    processes = [
+        subprocess.Popen([*command, str(rank)], stdout=subprocess.PIPE, text=True, env=environment)
+        for rank in range(count)
+    ]
+    told = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * count
+    assert len(set(told)) == 1  # all processes tell the same
+    return json.loads(told[0])
+
+
+LEAVE = """
+import pathlib, torch
+from ddnsr_cli.training.distributed import joined_world
+
+with joined_world() as world:
+    assert world.agree(True, torch.device("cpu"))
+    import torch._dynamo  # as the first step of an optimiser does
+print(sorted({task.read_text().strip() for task in pathlib.Path("/proc/self/task").glob("*/comm")}))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="names of threads are Linux's")
+def test_nothing_of_the_group_lives_on_when_it_is_left():
+    """What does may still be at work when Python ends, and abort it."""
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "WORLD_SIZE": "2"}
+    elastic = {"TORCHELASTIC_RUN_ID": "test", "TORCHELASTIC_RESTART_COUNT": "0", "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    paths = {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", LEAVE],
+            env={**os.environ, **meeting, **elastic, **paths, "RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    told = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    for threads in told:
+        assert "python" in threads
+        assert "gloo" not in threads
+
+
+@pytest.mark.parametrize("setting", ["track 1", "track 2", "paired"])
+def test_two_processes_give_the_losses_of_one(setting, tmp_path):
+    one, two = (run_processes(count, setting, tmp_path) for count in (1, 2))
+    assert len(one) == len(two) == (6 if setting == "paired" else 3)
+    for ours, theirs in zip(one, two, strict=True):
+        assert ours.keys() == theirs.keys()
+        for name in ours:
+            # Batch norm on four samples of one pixel each, deep in this small discriminator, magnify rounding in norms.
+            tolerance = 2e-2 if name.startswith("norm_") else 2e-4
+            assert theirs[name] == pytest.approx(ours[name], rel=tolerance, abs=1e-6), name
+
+
+def test_alone_nothing_changes():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    share_batch_statistics(net, World())
+    assert type(net[1]) is nn.BatchNorm2d
+    values = torch.rand(4, 2)
+    assert World().mean(values) is values
+    assert World().share(values) is not None
+    assert World().mean_of({"a": 1.5}, torch.device("cpu")) == {"a": 1.5}
+
+
+def test_global_batch_norm_equals_plain_batch_norm_when_alone():
+    torch.manual_seed(0)
+    plain, x = nn.BatchNorm2d(4), torch.randn(5, 4, 6, 7)
+    nn.init.normal_(plain.weight)
+    ours = GlobalBatchNorm2d(plain, World())
+    for net in (plain, ours):
+        net.train()
+    torch.testing.assert_close(ours(x), plain(x))
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], value)
+    torch.testing.assert_close(ours.eval()(x), plain.eval()(x))
+
+
+def test_a_batch_that_cannot_be_shared_is_refused():
+    with pytest.raises(ConfigError, match="5 cannot be shared by 2"):
+        World(rank=1, size=2).share(torch.zeros(5, 3))
+
+
+def test_shares_are_in_order_and_make_the_batch():
+    batch = torch.arange(6)
+    assert torch.equal(torch.cat([World(rank=rank, size=3).share(batch) for rank in range(3)]), batch)

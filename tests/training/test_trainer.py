@@ -1,0 +1,186 @@
+"""The joint step: each network learns from its own loss only, and every option of the method does what it says."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ddnsr_cli.errors import TrainingError
+from ddnsr_cli.nets.degrader import DegraderConfig
+from ddnsr_cli.nets.rrdb import RRDBConfig
+from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
+from ddnsr_cli.training.feature_losses import Eyes, VggDifference
+from ddnsr_cli.training.options import JointOptions, ablated, track_options, without_discriminator
+from ddnsr_cli.training.reconstruction_options import Discriminator
+from ddnsr_cli.training.trainer import JointTrainer
+from tests.helpers.random_vgg import random_vgg19
+
+CPU = torch.device("cpu")
+CONTENT, CYCLE = Tap(layer="conv3_4"), Tap(layer="conv2_2")
+
+
+@pytest.fixture(scope="module")
+def eyes():
+    state = random_vgg19("conv3_4")
+    return Eyes(lr=VGG19Features(state, (CONTENT, CYCLE)), hr=VggDifference(VGG19Features(state, (CONTENT,))))
+
+
+def small(options: JointOptions) -> JointOptions:
+    return replace(
+        options,
+        sr_net=RRDBConfig(features=4, blocks=1, growth=2),
+        degrader=DegraderConfig(features=4, blocks=1),
+        discriminator_features=4,
+        lr_discriminator_features=4,
+        stream=replace(options.stream, batch=2, crop_px=32),
+    )
+
+
+TRACK_1, TRACK_2 = small(track_options(1)), small(replace(track_options(2)))
+SETTINGS = {
+    "track 1": TRACK_1,
+    "track 2": TRACK_2,
+    "l2": without_discriminator(TRACK_2),
+    **{f"ablation {letter}": ablated(TRACK_1, letter) for letter in "ABCDE"},
+}
+
+
+def batch(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    lr, hr = torch.rand(2, 3, 8, 8, generator=generator), torch.rand(2, 3, 32, 32, generator=generator)
+    return lr, hr
+
+
+def levels(picture):
+    return (picture * 255).round().to(torch.uint8)
+
+
+def gradients(trainer, loss):
+    trainer.nets.zero_grad()
+    loss.backward()
+    return {name: p.grad.clone() for name, p in trainer.nets.named_parameters() if p.grad is not None}
+
+
+def joint_and_separate(trainer):
+    """Gradients of the sum of all losses, and of each network's own, computed apart."""
+    lr, hr = batch()
+
+    def terms():
+        made = trainer.make(lr, hr)
+        discriminators, _ = trainer.discriminator_losses(lr, made)
+        return {"degrader": trainer.degrader_losses(lr, hr, made), "sr_net": trainer.sr_losses(hr, made)} | {
+            name: {name: loss} for name, loss in discriminators.items()
+        }
+
+    joint = gradients(trainer, sum(loss for losses in terms().values() for loss in losses.values()))
+    separate = {}
+    for owner in terms():
+        found = gradients(trainer, sum(terms()[owner].values()))
+        assert {name.split(".")[0] for name in found} == {owner}
+        separate |= found
+    return joint, separate
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_joint_backward_equals_separate_gradients(eyes, name):
+    joint, separate = joint_and_separate(JointTrainer(SETTINGS[name], eyes, CPU))
+    assert joint.keys() == separate.keys()
+    for parameter, gradient in separate.items():
+        torch.testing.assert_close(joint[parameter], gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_a_missing_detach_would_show(eyes):
+    trainer = JointTrainer(TRACK_1, eyes, CPU)
+    lr, hr = batch()
+    made = trainer.make(lr, hr)
+    leak = trainer.nets.sr_net(made.lr_fake)  # not detached
+    found = gradients(trainer, sum(trainer.sr_losses(hr, replace(made, sr_fake=leak)).values()))
+    assert "degrader" in {name.split(".")[0] for name in found}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_network_moves_and_every_figure_is_told(eyes, name):
+    options = SETTINGS[name]
+    trainer = JointTrainer(options, eyes, CPU)
+    before = {key: value.clone() for key, value in trainer.nets.named_parameters()}
+    figures = trainer.train_step(*map(levels, batch()))
+    moved = {key.split(".")[0] for key, value in trainer.nets.named_parameters() if not torch.equal(value, before[key])}
+    assert moved == set(trainer.nets.learners())
+    wanted = {term for term, weight in vars(options.losses).items() if weight}
+    assert wanted <= figures.keys()
+    assert not {"content", "lr_adversarial", "cycle"} - wanted & figures.keys()
+    assert ("disc_hr" in figures) == (options.discriminator is not Discriminator.NONE)
+
+
+def test_the_single_input_ablation_does_not_look_at_the_noise(eyes):
+    lr, hr = batch()
+    for letter, differs in (("D", False), ("E", True)):
+        trainer = JointTrainer(ablated(TRACK_1, letter), eyes, CPU)
+        torch.nn.init.normal_(trainer.nets.degrader.merge[-1].weight)  # zero at the start: noise fades in
+        fakes = [trainer.make(noise, hr).lr_fake for noise in (lr, lr.flip(3))]
+        assert torch.equal(*fakes) != differs
+
+
+def test_the_cycle_is_of_the_real_picture(eyes):
+    """With a reconstruction that enlarges and a degrader that shrinks exactly, the cycle loss would be 0."""
+    trainer = JointTrainer(TRACK_1, eyes, CPU)
+    lr, hr = batch()
+    made = trainer.make(lr, hr)
+    perfect = trainer.degrader_losses(lr, hr, replace(made, lr_cycle=lr))
+    assert perfect["cycle"].item() == 0
+    assert trainer.degrader_losses(lr, hr, made)["cycle"].item() > 0
+
+
+def test_weights_scale_their_terms(eyes):
+    lr, hr = batch()
+    plain = JointTrainer(TRACK_1, eyes, CPU)
+    heavy = JointTrainer(replace(TRACK_1, losses=replace(TRACK_1.losses, cycle=20.0, content=0.3)), eyes, CPU)
+    ours, theirs = (t.degrader_losses(lr, hr, t.make(lr, hr)) for t in (plain, heavy))
+    torch.testing.assert_close(theirs["cycle"], 2 * ours["cycle"])
+    torch.testing.assert_close(theirs["content"], 3 * ours["content"])
+
+
+def test_the_rate_is_halved_as_in_the_paper():
+    schedule = replace(track_options(2).schedule, rise_steps=0)
+    rates = [schedule.rate_at(step) for step in (0, 49_999, 50_000, 100_000, 199_999, 200_000)]
+    assert rates == [1e-4, 1e-4, 5e-5, 2.5e-5, 2.5e-5, 1.25e-5]
+
+
+def test_ten_steps_equal_five_and_five_from_a_snapshot(eyes):
+    batches = [tuple(map(levels, batch(seed))) for seed in range(6)]
+    whole = JointTrainer(TRACK_1, eyes, CPU)
+    for pair in batches:
+        whole.train_step(*pair)
+    first = JointTrainer(TRACK_1, eyes, CPU)
+    for pair in batches[:3]:
+        first.train_step(*pair)
+    saved = first.snapshot({})
+    kept = replace(saved, tensors={name: tensor.clone() for name, tensor in saved.tensors.items()})
+    second = JointTrainer(TRACK_1, eyes, CPU)
+    second.restore(kept)
+    for pair in batches[3:]:
+        second.train_step(*pair)
+    ours, theirs = whole.snapshot({}).tensors, second.snapshot({}).tensors
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_the_start_is_the_seeds_alone(eyes):
+    torch.manual_seed(5)
+    first = JointTrainer(TRACK_1, eyes, CPU).nets.state_dict()
+    torch.rand(7)
+    second = JointTrainer(TRACK_1, eyes, CPU).nets.state_dict()
+    other = JointTrainer(replace(TRACK_1, stream=replace(TRACK_1.stream, seed=1)), eyes, CPU).nets.state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_values_that_are_not_finite_move_nothing(eyes):
+    trainer = JointTrainer(TRACK_1, eyes, CPU)
+    with torch.no_grad():
+        trainer.nets.degrader.conv_last.bias[0] = float("inf")
+    before = {name: value.clone() for name, value in trainer.nets.named_parameters()}
+    with pytest.raises(TrainingError, match="Step 0 gave values that are not finite"):
+        trainer.train_step(*map(levels, batch()))
+    assert all(torch.equal(value, before[name]) for name, value in trainer.nets.named_parameters())
+    assert trainer.step == 0

@@ -1,0 +1,151 @@
+"""The models that come along: sizes, seams, and that each does what it is for."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ddnsr_cli.inference.tiling import TileConfig
+from ddnsr_cli.inference.upscaler import Upscaler
+from ddnsr_cli.metrics.fidelity import psnr_db, ssim
+from ddnsr_cli.nets.rrdb import RRDBConfig
+from ddnsr_cli.weights.checkpoint import load_degrader, load_sr_net
+from ddnsr_cli.weights.registry import read_registry
+from ddnsr_cli.weights.resolve import find_weights
+
+COFFEE = Path(__file__).parents[2] / "examples" / "coffee.png"
+CPU = torch.device("cpu")
+
+
+BUNDLED = [entry for entry in read_registry().entries if entry.bundled is not None]
+ENLARGERS = [entry.name for entry in BUNDLED if entry.network == "rrdb"]
+DEGRADERS = [entry.name for entry in BUNDLED if entry.network == "degrader"]
+FREE = {"ddnsr-lite", "ddnsr-lite-fidelity", "ddnsr-track1", "degrader-lite", "degrader-track1"}
+"""Learned from freely licensed photos only."""
+
+
+def network(name):
+    return load_sr_net(find_weights(name, registry=read_registry(), offline=True).path)[0]
+
+
+@pytest.fixture(scope="module")
+def net():
+    return network(None)
+
+
+@pytest.fixture(scope="module")
+def photo():
+    with Image.open(COFFEE) as image:
+        return image.convert("RGB")
+
+
+def as_tensor(image):
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
+
+
+def test_the_default_is_small(net):
+    assert sum(parameter.numel() for parameter in net.parameters()) <= 1_500_000
+    assert read_registry().default.size_bytes <= 3_000_000
+
+
+@pytest.mark.parametrize("name", ENLARGERS)
+def test_bfloat16_costs_less_than_rounding(name, photo):
+    """On any CPU; whole levels have a deviation of 0.29."""
+    lr = as_tensor(photo.crop((200, 120, 264, 184)))
+    wide, narrow = (
+        255 * Upscaler(network(name), device=CPU, dtype=dtype, tiles=TileConfig()).whole(lr)
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    assert 0 < (narrow - wide).square().mean().sqrt() < 0.1
+    assert (narrow - wide).abs().max() < 1.5
+
+
+def test_all_that_comes_along_is_told_whose_and_how_made():
+    assert sum(entry.size_bytes for entry in BUNDLED) <= 90_000_000
+    assert {entry.name for entry in BUNDLED if not entry.research_only} == FREE
+    for entry in BUNDLED:
+        assert all((entry.steps, entry.command, entry.scores, entry.own)), entry.name
+        card = Path(__file__).parents[2] / re.search(r"docs/models/[\w-]+\.md", entry.description).group()
+        assert entry.name in card.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ENLARGERS)
+def test_a_reconstruction_network_is_what_the_registry_says(name):
+    entry = read_registry().get(name)
+    config = RRDBConfig(features=entry.features, blocks=entry.blocks, growth=entry.growth, scale=entry.scale)
+    assert network(name).config == config
+
+
+@pytest.mark.parametrize("name", DEGRADERS)
+def test_a_degrader_is_what_the_registry_says(name):
+    found = find_weights(name, registry=read_registry(), network="degrader", offline=True)
+    degrader, metadata = load_degrader(found.path)
+    assert (degrader.config.features, degrader.config.blocks) == (found.entry.features, found.entry.blocks)
+    assert json.loads(metadata["options"])["dual_input"]
+
+
+def test_the_default_degrader_is_small():
+    found = find_weights(None, registry=read_registry(), network="degrader", offline=True)
+    assert found.entry.name == "degrader-lite"
+    assert found.entry.size_bytes <= 3_000_000
+
+
+def largest_seam(net, lr, tiles, dtype=torch.float32):
+    whole = Upscaler(net, device=CPU, dtype=dtype, tiles=TileConfig(tile_px=None)).whole(lr)
+    tiled = Upscaler(net, device=CPU, dtype=dtype, tiles=tiles)
+    assert tiled.plan(*lr.shape[-2:]).tiles > 3
+    return (tiled.whole(lr).clamp(0, 1) - whole.clamp(0, 1)).abs().max().item()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_tiled_equals_untiled_within_one_level(net, photo, dtype):
+    lr = as_tensor(photo.crop((100, 60, 260, 200)))
+    assert largest_seam(net, lr, TileConfig(tile_px=48), dtype) <= 1 / 255
+
+
+def test_without_a_halo_the_seams_would_show(net, photo):
+    lr = as_tensor(photo.crop((100, 60, 260, 200)))
+    assert largest_seam(net, lr, TileConfig(tile_px=48, halo_px=0, blend_px=0)) > 1 / 255
+
+
+@pytest.mark.parametrize("name", ENLARGERS)
+def test_it_beats_bicubic_on_a_noisy_photo(name, photo):
+    """The photo shrunk four times, with noise of 8 levels: the way the validation pairs are made."""
+    hr = as_tensor(photo)
+    small = np.array(photo.resize((photo.width // 4, photo.height // 4), Image.Resampling.BICUBIC), float)
+    noisy = small + np.random.default_rng(0).normal(0, 8, small.shape)
+    lr = Image.fromarray(noisy.round().clip(0, 255).astype(np.uint8))
+    bicubic = as_tensor(lr.resize(photo.size, Image.Resampling.BICUBIC))
+    with torch.inference_mode():
+        sr = network(name)(as_tensor(lr)).clamp(0, 1)
+    least_db = 0.2 if name == "ddnsr-track1" else 0.8  # the crispest; its card has the price
+    assert psnr_db(sr, hr, crop_px=4) > psnr_db(bicubic, hr, crop_px=4) + least_db
+    assert ssim(sr, hr, crop_px=4) > ssim(bicubic, hr, crop_px=4) + 0.06
+
+
+@pytest.mark.parametrize("name", ENLARGERS)
+def test_flat_gray_keeps_its_colour(name):
+    """Levels by which the mean colour of flat patches moves, from black to white, before the colours are mended."""
+    net = network(name)
+    with torch.inference_mode():
+        for level in sorted({*range(0, 256, 5), 32, 64, 128, 192, 224}):
+            sr = net(torch.full((1, 3, 24, 24), level / 255)).clamp(0, 1)
+            shift = (sr[..., 16:-16, 16:-16].mean(dim=(2, 3)) * 255 - level).abs().max()
+            assert shift < (3.0 if 0 < level <= 15 else 1.3), level  # dark grays shift more
+
+
+@pytest.mark.parametrize("name", DEGRADERS)
+def test_a_degrader_carries_noise(name, photo):
+    """Twice the noise beside a picture is twice the noise in its partner, to a third."""
+    degrader = load_degrader(find_weights(name, registry=read_registry(), network="degrader").path)[0].float()
+    hr = as_tensor(photo.crop((100, 60, 356, 316)))
+    rng = torch.Generator().manual_seed(0)
+    field = torch.randn(1, 3, 64, 64, generator=rng) / 255
+    with torch.inference_mode():
+        quiet, *noisy = (degrader(hr, (0.5 + sigma * field).clamp(0, 1)) for sigma in (0, 6, 12))
+    levels = [((made - quiet) * 255).std().item() for made in noisy]
+    assert levels == pytest.approx([6, 12], rel=1 / 3)

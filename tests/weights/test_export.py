@@ -1,0 +1,87 @@
+"""Files for other programs, run by those programs."""
+
+import sys
+
+import pytest
+import torch
+
+from ddnsr_cli.errors import WeightsError
+from ddnsr_cli.weights.checkpoint import load_sr_net
+from ddnsr_cli.weights.export import save_ncnn, save_onnx
+
+
+@pytest.fixture
+def run_onnx():
+    """`run_onnx(path, lr)`: the image that ONNX Runtime makes."""
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (pip install '.[test]')")
+
+    def run(path, lr):
+        session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        (result,) = session.run(["output"], {"input": lr.numpy()})
+        return torch.from_numpy(result)
+
+    return run
+
+
+def image(height, width):
+    return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(("kind", "scale"), [("rrdb", 1), ("rrdb", 2), ("rrdb", 4), ("compact", 3), ("compact", 4)])
+def test_onnx_runtime_makes_the_same_image_of_any_size(small_net, small_compact, tmp_path, run_onnx, kind, scale):
+    net = (small_net if kind == "rrdb" else small_compact)(scale=scale)
+    save_onnx(tmp_path / "net.onnx", net, metadata={})
+    for height, width in ((32, 32), (13, 40), (41, 7)):
+        lr = image(height, width)
+        theirs, ours = run_onnx(tmp_path / "net.onnx", lr), net(lr)
+        assert theirs.shape == ours.shape
+        assert ours.max() - ours.min() > 0.5
+        assert (theirs - ours).abs().max() < 1e-5 * (ours.max() - ours.min())
+
+
+def test_onnx_files_say_what_they_are_and_are_the_same_each_time(small_compact, tmp_path):
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed (pip install '.[test]')")
+    for name in "ab":
+        save_onnx(tmp_path / f"{name}.onnx", small_compact(), metadata={"title": "Test"})
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+    model = onnx.load(tmp_path / "a.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    assert {entry.key: entry.value for entry in model.metadata_props}["title"] == "Test"
+    sides = [side.dim_param or side.dim_value for side in model.graph.input[0].type.tensor_type.shape.dim]
+    assert sides == [1, 3, "height", "width"]
+
+
+def test_without_onnx_it_is_told_what_to_install(small_compact, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(WeightsError, match=r"pip install 'ddnsr\[onnx\]'"):
+        save_onnx(tmp_path / "net.onnx", small_compact(), metadata={})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_an_ncnn_pair_comes_back(small_net, tmp_path, half):
+    net = small_net()
+    save_ncnn(tmp_path / "net.param", net, half=half)
+    back, metadata = load_sr_net(tmp_path / "net.param")
+    assert (back.config, metadata) == (net.config, {})
+    for key, value in net.state_dict().items():
+        assert torch.equal(back.state_dict()[key], value.half().float() if half and value.ndim == 4 else value)
+
+
+def test_values_that_do_not_fit_are_not_written(small_compact, tmp_path):
+    net = small_compact()
+    net.body[2].weight[0, 0, 0, 0] = 70000
+    save_ncnn(tmp_path / "full.param", net, half=False)
+    with pytest.raises(WeightsError, match=r"half\.param .* body\.2\.weight .* float16"):
+        save_ncnn(tmp_path / "half.param", net, half=True)
+    net.body[2].weight[0, 0, 0, 0] = float("nan")
+    with pytest.raises(WeightsError, match=r"net\.onnx .* body\.2\.weight"):
+        save_onnx(tmp_path / "net.onnx", net, metadata={})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["full.bin", "full.param"]
+
+
+def test_a_missing_folder_is_told(small_compact, tmp_path):
+    with pytest.raises(WeightsError, match="cannot be written"):
+        save_ncnn(tmp_path / "no" / "net.param", small_compact(), half=False)
+    with pytest.raises(WeightsError, match="cannot be written"):
+        save_onnx(tmp_path / "no" / "net.onnx", small_compact(), metadata={})
