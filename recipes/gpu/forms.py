@@ -103,17 +103,21 @@ def _unfolded(tensors: Mapping[str, Tensor]) -> Tensors:
 def _fresh_discriminators(options: Mapping[str, Any]) -> Tensors:
     import torch
 
+    from ddnsr_cli.nets.vgg19 import Tap
     from ddnsr_cli.training.options import JointOptions
     from ddnsr_cli.training.paired import PairedNets
     from ddnsr_cli.training.paired_options import PairedOptions
     from ddnsr_cli.training.trainer import JointNets
 
+    def unseeing(_image: torch.Tensor) -> dict[Tap, torch.Tensor]:
+        return {}  # what a projected discriminator looks through is no part of its weights
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options["stream"]["seed"])
         if "network" in options:
-            weights = PairedNets(options_from_json(PairedOptions, options)).state_dict()
+            weights = PairedNets(options_from_json(PairedOptions, options), unseeing).state_dict()
         else:
-            weights = JointNets(options_from_json(JointOptions, options)).state_dict()
+            weights = JointNets(options_from_json(JointOptions, options), unseeing).state_dict()
     return {f"nets.{name}": tensor.numpy() for name, tensor in weights.items() if name.startswith("disc_")}
 
 

@@ -180,6 +180,7 @@ def test_a_whole_run_is_checked_and_nothing_is_written(train, folders, pairs, tm
     ("words", "options"),
     [
         (["--discriminator", "patchgan"], {"discriminator": "patchgan", "gan": "plain"}),
+        (["--discriminator", "projected"], {"discriminator": "projected", "gan": "plain"}),
         (
             ["--discriminator", "vgg-style", "--gan", "relativistic"],
             {"discriminator": "vgg-style", "gan": "relativistic"},

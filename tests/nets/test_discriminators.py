@@ -2,13 +2,16 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.nets.discriminators import (
     DISC_HR_TRACK1,
     DISC_LR,
+    PROJECTED_TAPS,
     PatchGANDiscriminator,
+    ProjectedDiscriminator,
     UNetDiscriminator,
     VGGStyleConfig,
     VGGStyleDiscriminator,
@@ -164,6 +167,35 @@ def test_unet_scores_an_image_whatever_others_are_in_the_batch():
     one, *others = torch.rand(3, 1, 3, 16, 16)
     scores = [copy.deepcopy(net)(torch.cat([one, other]))[0] for other in others]
     assert torch.equal(*scores)
+
+
+def seen(image):
+    """Features of the sizes and channels of VGG19's, which follow from the image alone."""
+    gray = image.mean(dim=1, keepdim=True)
+    sizes = zip((1, 2, 4), PROJECTED_TAPS.items(), strict=True)
+    return {tap: F.avg_pool2d(gray, px).expand(-1, channels, -1, -1) for px, (tap, channels) in sizes}
+
+
+def test_projected_gives_three_logits_a_pixel_and_learns_by_its_heads_alone():
+    net = ProjectedDiscriminator(seen, 8)
+    assert net(torch.rand(2, 3, 16, 24)).shape == (2, 3, 16, 24)
+    widths = [9 * 8 * (channels + 8 + 8) + conv(8, 1, 3) for channels in (64, 128, 256)]  # without biases inside
+    assert size_of(net) == sum(widths)
+
+
+def test_projected_weights_hold_no_vgg():
+    vgg = nn.Conv2d(3, 3, 1)
+    assert not any("see" in name for name in ProjectedDiscriminator(vgg, 4).state_dict())
+
+
+def test_projected_scores_each_image_by_itself_and_leads_back_to_it():
+    torch.manual_seed(0)
+    net, image = ProjectedDiscriminator(seen, 4).eval(), torch.rand(2, 3, 8, 8, requires_grad=True)
+    scores = net(image)
+    torch.testing.assert_close(scores[:1], net(image[:1]))
+    scores[0].sum().backward()
+    assert (image.grad[0] != 0).all()
+    assert (image.grad[1] == 0).all()
 
 
 def test_patchgan_moves_with_the_picture():
