@@ -28,11 +28,11 @@ from ddnsr_cli import __version__
 from ddnsr_cli.commands.evaluate.measures import Fidelity, Judge, NoiseAndDetail, Shot
 from ddnsr_cli.commands.evaluate.models import labelled, short_name
 from ddnsr_cli.commands.upscale.engine import Engine, start_engine
-from ddnsr_cli.commands.upscale.options import LookOptions, UpscaleListener, UpscaleOptions
-from ddnsr_cli.commands.upscale.worker import enlarge_picture
+from ddnsr_cli.commands.upscale.options import UpscaleListener, UpscaleOptions
 from ddnsr_cli.data.images import decode_rgb
 from ddnsr_cli.errors import ConfigError, DataError
 from ddnsr_cli.files import atomic_path, sha256_of
+from ddnsr_cli.inference.pipeline import LookOptions, enlarge_picture
 from ddnsr_cli.io.image import Picture
 from ddnsr_cli.metrics.niqe import niqe
 from ddnsr_cli.nets.lpips import LPIPS

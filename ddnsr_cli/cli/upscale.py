@@ -140,8 +140,9 @@ def upscale(
         raise ConfigError("No picture was given. Try: ddnsr upscale photo.jpg -o out.png")
     tiles_px = _tile_px(tile)
     from ddnsr_cli.cli.progress import upscale_view
-    from ddnsr_cli.commands.upscale.options import LookOptions, UpscaleOptions
+    from ddnsr_cli.commands.upscale.options import UpscaleOptions
     from ddnsr_cli.commands.upscale.run import upscale_images
+    from ddnsr_cli.inference.pipeline import LookOptions
     from ddnsr_cli.inference.tiling import TileConfig
     from ddnsr_cli.io.write import WriteOptions
     from ddnsr_cli.processing.resize import OutputSize

@@ -171,6 +171,7 @@ class Upscaler:
         Raises OutOfMemoryError when not even the weights fit.
         """
         bound_kernels()
+        self.name = name
         self._runner = WindowRunner(net, device=device, dtype=dtype, tta=tta, name=name)
         self._traits = net.traits
         halo_px = max(self._traits.halo_px, tiles.blend_px) if tiles.halo_px is None else tiles.halo_px

@@ -17,8 +17,8 @@ import numpy as np
 from looks import LISTENER
 
 from ddnsr_cli.commands.upscale.engine import start_engine
-from ddnsr_cli.commands.upscale.options import LookOptions, UpscaleOptions
-from ddnsr_cli.commands.upscale.worker import enlarge_picture
+from ddnsr_cli.commands.upscale.options import UpscaleOptions
+from ddnsr_cli.inference.pipeline import LookOptions, enlarge_picture
 from ddnsr_cli.io.image import Picture
 
 WHITE = 65535

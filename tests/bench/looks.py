@@ -13,8 +13,9 @@ from pathlib import Path
 
 import torch
 
-from ddnsr_cli.commands.upscale.options import LookOptions, UpscaleListener, UpscaleOptions
+from ddnsr_cli.commands.upscale.options import UpscaleListener, UpscaleOptions
 from ddnsr_cli.commands.upscale.run import upscale_images
+from ddnsr_cli.inference.pipeline import LookOptions
 from ddnsr_cli.processing.resize import OutputSize
 
 PLAIN = LookOptions(color_fix=False)

@@ -23,14 +23,14 @@ def broken(monkeypatch):
     """`broken(error)`: pictures 21 pixels wide raise that error."""
 
     def install(error):
-        enlarge = worker.enlarge_picture
+        enlarge = worker.upscale_picture
 
         def broken(picture, *rest):
             if picture.width == 21:
                 raise error
             return enlarge(picture, *rest)
 
-        monkeypatch.setattr(worker, "enlarge_picture", broken)
+        monkeypatch.setattr(worker, "upscale_picture", broken)
 
     return install
 

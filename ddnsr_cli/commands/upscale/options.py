@@ -5,42 +5,13 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ddnsr_cli.errors import ConfigError, DdnsrError
+from ddnsr_cli.errors import DdnsrError
 from ddnsr_cli.inference.device import DtypeName
+from ddnsr_cli.inference.pipeline import LookOptions
 from ddnsr_cli.inference.tiling import TileConfig
 from ddnsr_cli.io.image import MAX_PIXELS
 from ddnsr_cli.io.write import WriteOptions
 from ddnsr_cli.processing.resize import OutputSize
-
-MOST_GRAIN = 4.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class LookOptions:
-    """How a result looks beyond what the network does."""
-
-    color_fix: bool = True
-    """Let the low frequencies of the result follow the input's colours."""
-
-    strength: float = 1.0
-    """Share of the network in the result, 0 to 1; the rest is the plain bicubic enlargement of the input."""
-
-    grain: float = 0.0
-    """Grain laid over the result, in times of the input's noise; 0: none."""
-
-    seed: int = 0
-    """Of the grain."""
-
-    to_srgb: bool = False
-    """Convert the input's colours to sRGB by its profile."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.strength <= 1:
-            raise ConfigError(f"strength must be 0 (plain enlargement) to 1 (the network), got {self.strength}.")
-        if not 0 <= self.grain <= MOST_GRAIN:
-            raise ConfigError(f"grain must be 0 (none) to {MOST_GRAIN:g} (times the noise), got {self.grain}.")
-        if self.seed < 0:
-            raise ConfigError(f"seed must be at least 0, got {self.seed}.")
 
 
 @dataclass(frozen=True, kw_only=True)

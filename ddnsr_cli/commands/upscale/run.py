@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
 
-from ddnsr_cli.commands.upscale.engine import Engine, TileCost, measure_tile, result_bytes, start_engine
+from ddnsr_cli.commands.upscale.engine import Engine, TileCost, measure_tile, start_engine
 from ddnsr_cli.commands.upscale.jobs import (
     Job,
     Settings,
@@ -23,7 +23,6 @@ from ddnsr_cli.commands.upscale.jobs import (
 from ddnsr_cli.commands.upscale.options import (
     Event,
     Failed,
-    LookOptions,
     Planned,
     Skipped,
     Started,
@@ -35,12 +34,11 @@ from ddnsr_cli.commands.upscale.options import (
 from ddnsr_cli.commands.upscale.worker import Prepared, make, prepare
 from ddnsr_cli.errors import BatchError, DdnsrError, ImageWriteError, OutOfMemoryError, UnexpectedError
 from ddnsr_cli.files import is_disk_full, is_there
-from ddnsr_cli.inference.memory import free_host_bytes, is_out_of_memory
+from ddnsr_cli.inference.memory import is_out_of_memory
+from ddnsr_cli.inference.pipeline import check_memory, result_bytes
 from ddnsr_cli.io.formats import check_format, check_writable, shown
 
-__all__ = ["LookOptions", "UpscaleListener", "UpscaleOptions", "upscale_images"]
-
-CANVAS_SHARE = 0.8  # of free memory: what a result may take before we refuse to begin
+__all__ = ["UpscaleListener", "UpscaleOptions", "upscale_images"]
 
 
 def upscale_images(
@@ -145,7 +143,7 @@ class _Run:
         if not self._options.dry_run:
             yield Started(input=job.source, output=job.target, anew=why)
         prepared = prepare(job, self._options, self._engine.upscaler.scale)
-        _check_memory(prepared, self._engine.upscaler.scale)
+        check_memory(prepared.picture, prepared.size, self._engine.upscaler.scale, name=shown(job.source))
         yield self._planned(prepared, why) if self._options.dry_run else self._made(prepared, settings)
 
     def _found(self, job: Job, settings: Settings) -> tuple[State, str | None]:
@@ -232,17 +230,6 @@ def _asked(prepared: Prepared) -> Asked:
     width, height = prepared.size
     picture = prepared.picture
     return {"width": width, "height": height, "has_alpha": picture.has_alpha, "depth_bits": picture.depth_bits}
-
-
-def _check_memory(prepared: Prepared, scale: int) -> None:
-    """Refuse a result that memory cannot hold: the system would end this program, or others, half-way."""
-    width, height = prepared.size
-    need = result_bytes(prepared.picture, prepared.size, scale)
-    if need > CANVAS_SHARE * free_host_bytes():
-        raise OutOfMemoryError(
-            f"{shown(prepared.job.source)}: a result of {width} x {height} pixels needs {need / 1e9:.1f} GB of memory,"
-            " more than is free. Ask for a smaller one, crop the picture, or use a machine with more."
-        )
 
 
 def _refuse_to_lose(job: Job, options: UpscaleOptions) -> None:

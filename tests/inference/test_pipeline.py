@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddnsr_cli.commands.upscale import worker as pipeline
-from ddnsr_cli.commands.upscale.options import LookOptions
-from ddnsr_cli.commands.upscale.worker import enlarge_picture
 from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.inference import pipeline
+from ddnsr_cli.inference.pipeline import LookOptions, enlarge_picture
 from ddnsr_cli.io.image import Picture
 
 
