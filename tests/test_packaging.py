@@ -3,11 +3,15 @@
 import re
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from ddnsr_cli.weights.registry import read_registry
+from ddnsr_cli.weights.resolve import find_weights
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,12 +25,15 @@ def read(name):
     return (ROOT / name).read_text(encoding="utf-8")
 
 
+def built(kind, folder):
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", folder], cwd=ROOT, check=True)
+    (path,) = folder.iterdir()
+    return path
+
+
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder], cwd=ROOT, check=True)
-    (path,) = folder.glob("*.whl")
-    return zipfile.ZipFile(path)
+    return zipfile.ZipFile(built("wheel", tmp_path_factory.mktemp("wheel")))
 
 
 def test_the_wheel_holds_registry_weights_and_licence(wheel):
@@ -44,10 +51,41 @@ def test_the_wheel_holds_registry_weights_and_licence(wheel):
     assert {f"ddnsr_cli/pretrained/{name}.safetensors" for name in ("lpips_v0.1_heads", "niqe_pristine")} <= names
     entries = tomllib.loads(wheel.read("ddnsr_cli/weights.toml").decode())["weights"]
     bundled = [entry for entry in entries if "bundled" in entry]
-    assert bundled
+    assert {entry["licence"] for entry in bundled} == {"MIT"}
     for entry in bundled:
         assert len(wheel.read(f"ddnsr_cli/{entry['bundled']}")) == entry["bytes"]
     assert not [name for name in names if name.startswith(("tests/", "docs/", "examples/"))]
+
+
+def files_for_research(names):
+    entries = tomllib.loads(read("weights.toml"))["weights"]
+    files = {Path(entry["beside"]).name for entry in entries if entry.get("research_only")}
+    assert files == {"ddnsr-track2.safetensors", "degrader-track2.safetensors"}
+    return [name for name in names if Path(name).name in files or "research" in Path(name).parts]
+
+
+def test_the_weights_for_research_are_in_no_package(wheel, tmp_path):
+    assert files_for_research(wheel.namelist()) == []
+    with tarfile.open(built("sdist", tmp_path)) as sdist:
+        names = sdist.getnames()
+    assert any(name.endswith("/ddnsr_cli/pretrained/ddnsr-lite.safetensors") for name in names)
+    assert files_for_research(names) == []
+
+
+@pytest.mark.skipif(not (ROOT / ".github").is_dir(), reason="packages come without the weights for research")
+def test_the_weights_for_research_are_in_the_clone():
+    registry = read_registry()
+    for name in ("ddnsr-track2", "degrader-track2"):
+        found = find_weights(name, registry=registry, network=None, offline=True)
+        assert found.path.parent == ROOT / "research"
+        assert "research only" in found.terms
+
+
+def test_readme_tells_how_many_models_come_along_and_their_size():
+    entries = tomllib.loads(read("weights.toml"))["weights"]
+    sizes = [entry["bytes"] for entry in entries if "bundled" in entry]
+    count = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")[len(sizes)]
+    assert f"{count} come with the program, {sum(sizes) / 1e6:.0f} MB in all" in read("README.md")
 
 
 def test_every_requirement_is_pinned():

@@ -10,7 +10,7 @@ from ddnsr_cli.cli.options import Offline, Quiet
 
 if TYPE_CHECKING:
     from ddnsr_cli.commands.weights.push import PushPlan
-    from ddnsr_cli.weights.registry import WeightsEntry
+    from ddnsr_cli.weights.registry import Registry, WeightsEntry
 
 weights = typer.Typer(help="List, describe, fetch, convert and publish models.", no_args_is_help=True)
 
@@ -25,20 +25,23 @@ Half = Annotated[bool, typer.Option("--half", help="Store half precision: half t
 def list_weights(
     json_: Annotated[bool, typer.Option("--json", help="One JSON object a model on stdout.")] = False,
 ) -> None:
-    """The models of the registry: ours, and those of others that the field compares with."""
+    """The models of the registry: ours, and those of others that the field compares with.
+
+    Weights for research only come with a clone of the project, not with the program: they are here, or not here.
+    """
     from ddnsr_cli.weights.registry import read_registry
 
-    entries = read_registry().entries
+    registry = read_registry()
     if json_:
-        for entry in entries:
-            typer.echo(json.dumps(_facts(entry)))
+        for entry in registry.entries:
+            typer.echo(json.dumps(_facts(entry, registry)))
         return
-    width = max(len(entry.name) for entry in entries)
-    for entry in entries:
-        place = "bundled" if entry.bundled else "Hub"
+    width = max(map(len, registry.names))
+    for entry in registry.entries:
         mark = "*" if entry.default else " "
         size = f"{entry.size_bytes / 1e6:.1f} MB"
-        typer.echo(f"{mark} {entry.name:{width}}  {size:>8}  {place:7}  {entry.licence:18}  {entry.title}")
+        place = _place(entry, registry)
+        typer.echo(f"{mark} {entry.name:{width}}  {size:>8}  {place:8}  {entry.licence:18}  {entry.title}")
 
 
 @weights.command()
@@ -52,7 +55,7 @@ def info(name: Annotated[str, typer.Argument(help="Registry name.")]) -> None:
     entry = registry.get(name)
     if entry is None:
         raise WeightsError(unknown_name(name, registry))
-    for key, value in _facts(entry).items():
+    for key, value in _facts(entry, registry).items():
         typer.echo(f"{key}: {', '.join(value) if isinstance(value, tuple) else value}")
 
 
@@ -145,7 +148,14 @@ def _echo_files(plan: "PushPlan") -> None:
         typer.echo(f"{file.name:20}  {len(file.content):>10} bytes  sha256 {file.sha256}")
 
 
-def _facts(entry: "WeightsEntry") -> dict[str, object]:
+def _place(entry: "WeightsEntry", registry: "Registry") -> str:
+    if entry.beside:
+        return "not here" if registry.lacks(entry) else "here"
+    return "bundled" if entry.bundled else "Hub"
+
+
+def _facts(entry: "WeightsEntry", registry: "Registry") -> dict[str, object]:
     from ddnsr_cli.config import options_to_json
 
-    return {key: value for key, value in options_to_json(entry).items() if value not in (None, {}, (), "")}
+    facts = {key: value for key, value in options_to_json(entry).items() if value not in (None, {}, (), "")}
+    return facts | ({"here": not registry.lacks(entry)} if entry.beside else {})

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from ddnsr_cli.errors import WeightsError
+from ddnsr_cli.files import sha256_of
 
 FILE = "weights.toml"
 PACKAGE = Path(__file__).parents[1]
@@ -23,7 +24,7 @@ _TEXTS = ("name", "title", "description", "network", "sha256", "licence", "by", 
 _NUMBERS = ("features", "blocks", "scale", "bytes")
 _REQUIRED: dict[str, type] = dict.fromkeys(_TEXTS, str) | dict.fromkeys(_NUMBERS, int) | {"own": bool}
 _SIZES: dict[str, dict[str, type]] = {"rrdb": {"growth": int}, "degrader": {}}  # what a kind of network has beyond all
-_OPTIONAL: dict[str, type] = dict.fromkeys(("bundled", "repo", "revision", "file"), str) | {
+_OPTIONAL: dict[str, type] = dict.fromkeys(("bundled", "beside", "repo", "revision", "file"), str) | {
     "default": bool,
     "scores": dict,
     "steps": int,
@@ -39,7 +40,7 @@ Network = Literal["rrdb", "degrader"]
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsEntry:
-    """One released set of weights. It lies either in the package (`bundled`) or on the Hub (`repo`)."""
+    """One released set of weights: in the package (`bundled`), in the repository (`beside`) or on the Hub (`repo`)."""
 
     name: str
     """What `-m` takes: lower-case letters, digits, dots, hyphens."""
@@ -72,6 +73,9 @@ class WeightsEntry:
 
     bundled: str | None = None
     """Path inside the package folder."""
+
+    beside: str | None = None
+    """Path from the folder of `weights.toml`, of a file that is in the project's repository only, in no package."""
 
     repo: str | None = None
     """Hub repository, `owner/name`, with the full `revision` (40 digits) and the `file` in it."""
@@ -117,24 +121,30 @@ class WeightsEntry:
         self._check_place()
 
     def _check_place(self) -> None:
-        on_hub = (self.repo, self.revision, self.file)
-        if (self.bundled is None) == (None in on_hub) or (self.bundled is not None and on_hub != (None, None, None)):
-            raise WeightsError("give either 'bundled', or 'repo', 'revision' and 'file'")
+        on_hub = [part for part in (self.repo, self.revision, self.file) if part is not None]
+        places = (self.bundled is not None, self.beside is not None, bool(on_hub))
+        if sum(places) != 1 or len(on_hub) not in (0, 3):
+            raise WeightsError("give either 'bundled', or 'beside', or 'repo', 'revision' and 'file'")
         if self.repo is not None and not _REPO.fullmatch(self.repo):
             raise WeightsError(f"repo must be 'owner/name', got {self.repo!r}")
         if self.revision is not None and not _HEX40.fullmatch(self.revision):
             raise WeightsError(f"revision must be a full commit of 40 hexadecimal digits, got {self.revision!r}")
-        for path in (self.bundled, self.file):
+        for path in (self.bundled, self.beside, self.file):
             if path is not None and not is_inner_path(path):
                 raise WeightsError(f"{path!r} must be a path inside its folder that ends in {', '.join(SUFFIXES)}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Registry:
-    """All released weights, and the folder that the bundled ones lie in."""
+    """All released weights, and the folders that those on this machine lie in."""
 
     entries: tuple[WeightsEntry, ...]
+
     folder: Path = PACKAGE
+    """What `bundled` paths start from."""
+
+    root: Path = PACKAGE.parent
+    """What `beside` paths start from: the folder of `weights.toml`, in a clone that of the repository."""
 
     def __post_init__(self) -> None:
         names = [name for entry in self.entries for name in {_plain(one) for one in (entry.name, *entry.aliases)}]
@@ -172,6 +182,22 @@ class Registry:
         wanted = _plain(name)
         return next((entry for entry in self.entries if wanted in map(_plain, (entry.name, *entry.aliases))), None)
 
+    def lacks(self, entry: WeightsEntry) -> bool:
+        """Whether the weights are only in the project's repository, and this is an installation without them."""
+        return entry.beside is not None and not (self.root / entry.beside).is_file()
+
+    def research_entry(self, path: Path) -> WeightsEntry | None:
+        """The entry for research only whose very file lies at a path, wherever that is; None: it is no such file.
+
+        Raises WeightsError when the file cannot be read.
+        """
+        try:
+            size = path.stat().st_size
+            alike = [entry for entry in self.entries if entry.research_only and entry.size_bytes == size]
+            return next((entry for entry in alike if entry.sha256 == sha256_of(path)), None)
+        except OSError as cause:
+            raise WeightsError(f"{path} cannot be read: {cause.strerror or cause}.") from cause
+
     def near(self, name: str) -> tuple[str, ...]:
         """Names like a mistyped one, the closest first; three at most."""
         known = {_plain(alias): entry.name for entry in self.entries for alias in (*entry.aliases, entry.name)}
@@ -182,8 +208,8 @@ class Registry:
 def read_registry(path: Path | None = None, *, folder: Path = PACKAGE) -> Registry:
     """Read `weights.toml`: the given one, else that in the package (installed), else beside the package (a clone).
 
-    folder: what `bundled` paths start from. Raises WeightsError, naming the entry and the key, for anything unknown,
-    missing, of a wrong type or unsafe.
+    folder: what `bundled` paths start from; `beside` paths start from the folder of the file. Raises WeightsError,
+    naming the entry and the key, for anything unknown, missing, of a wrong type or unsafe.
     """
     path = path or next((place for place in (PACKAGE / FILE, PACKAGE.parent / FILE) if place.is_file()), PACKAGE / FILE)
     try:
@@ -195,7 +221,8 @@ def read_registry(path: Path | None = None, *, folder: Path = PACKAGE) -> Regist
     tables = raw.pop("weights", [])
     if raw or not isinstance(tables, list):
         raise WeightsError(f"{path} must hold [[weights]] tables only, got {', '.join(map(repr, raw)) or 'one table'}.")
-    return Registry(entries=tuple(_entry(table, number) for number, table in enumerate(tables, 1)), folder=folder)
+    entries = tuple(_entry(table, number) for number, table in enumerate(tables, 1))
+    return Registry(entries=entries, folder=folder, root=path.parent)
 
 
 def _plain(name: str) -> str:

@@ -34,7 +34,7 @@ class FoundWeights:
     """How to call it: the released name, the path, or the Hub id with the file."""
 
     entry: WeightsEntry | None = None
-    """What the registry says of it; None when it is not a released one."""
+    """What the registry says of it; None for a path, unless it is a file for research only, and for a Hub id."""
 
     @property
     def sha256(self) -> str:
@@ -79,7 +79,7 @@ def find_weights(
         return FoundWeights(path=path, name=entry.name, entry=entry)
     assert name is not None  # the default is an entry
     if (local := _local(name, RUN_WEIGHTS[kind])) is not None:
-        return FoundWeights(path=local, name=name)
+        return FoundWeights(path=local, name=name, entry=registry.research_entry(local))
     meant = _ON_HUB.fullmatch(name)
     if meant is None or _is_meant_as_path(name):
         raise WeightsError(unknown_name(name, registry))
@@ -90,7 +90,11 @@ def _released(
     entry: WeightsEntry, registry: Registry, *, offline: bool, on_progress: Progress | None, hub: HubAccess
 ) -> Path:
     if entry.bundled is not None:
-        return _bundled(entry, registry.folder / entry.bundled)
+        return _checked(entry, registry.folder / entry.bundled)
+    if entry.beside is not None:
+        if registry.lacks(entry):
+            raise WeightsError(_how_to_get(entry.name, entry.beside, entry.licence))
+        return _checked(entry, registry.root / entry.beside)
     assert entry.repo is not None  # the entry has checked itself
     assert entry.revision is not None
     assert entry.file is not None
@@ -104,8 +108,17 @@ def _released(
     return fetch(file, offline=offline, on_progress=on_progress, hub=hub)
 
 
-def _bundled(entry: WeightsEntry, path: Path) -> Path:
-    advice = "Install ddnsr anew, or choose other weights with -m."
+def _how_to_get(name: str, beside: str, licence: str) -> str:
+    folder, _, file = beside.rpartition("/")
+    return (
+        f"{name} ({licence}) does not come with the program. Get {file} from the project's repository, folder "
+        f"{folder}/, and name the file: -m {file}."
+    )
+
+
+def _checked(entry: WeightsEntry, path: Path) -> Path:
+    anew = "Install ddnsr" if entry.bundled else "Check out the project"
+    advice = f"{anew} anew, or choose other weights with -m."
     try:
         found = sha256_of(path)
     except OSError as cause:

@@ -1,6 +1,7 @@
 """`ddnsr weights` by its effects."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -35,6 +36,39 @@ def test_info_tells_place_and_hash(ddnsr):
 def test_the_models_of_the_papers_table_are_listed_as_the_work_of_others():
     others = {entry.name for entry in read_registry().entries if not entry.own}
     assert {"realesrgan-x4plus", "esrgan", "rrdb-psnr", "realsr-dped", "bsrgan"} <= others
+
+
+def test_list_tells_what_is_for_research_only_and_whether_it_is_here(ddnsr, monkeypatch, tmp_path):
+    ours = read_registry()
+    monkeypatch.setattr("ddnsr_cli.weights.registry.read_registry", lambda: replace(ours, root=tmp_path))
+    (tmp_path / "research").mkdir()
+    (tmp_path / ours.get("degrader-track2").beside).touch()
+    rows = {line[2:].split()[0]: line for line in ddnsr("weights", "list").out.splitlines()}
+    for name, place in (
+        ("ddnsr-track2", " MB  not here  research use only "),
+        ("degrader-track2", " MB  here      res"),
+    ):
+        assert place in rows[name]
+    assert " MB  bundled   MIT " in rows["ddnsr-lite"]
+    told = [json.loads(line) for line in ddnsr("weights", "list", "--json").out.splitlines()]
+    assert {row["name"]: row["here"] for row in told if "here" in row} == {
+        "ddnsr-track2": False,
+        "degrader-track2": True,
+    }
+
+
+@pytest.mark.parametrize("command", [["weights", "pull"], ["upscale", "photo.png", "-m"]])
+def test_weights_for_research_are_refused_where_they_do_not_come_along(ddnsr, monkeypatch, tmp_path, command):
+    ours = replace(read_registry(), root=tmp_path)
+    for place in ("weights.registry", "commands.upscale.engine"):
+        monkeypatch.setattr(f"ddnsr_cli.{place}.read_registry", lambda: ours)
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (16, 16)).save("photo.png")
+    done = ddnsr(*command, "ddnsr-track2")
+    assert done.code == 5
+    assert done.err.count("\n") == 1
+    for words in ("research use only", "ddnsr-track2.safetensors", "the project's repository, folder research/"):
+        assert words in done.err
 
 
 @pytest.mark.parametrize("command", ["info", "pull"])

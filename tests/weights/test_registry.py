@@ -27,6 +27,7 @@ ENTRY = {
     "trained_on": "Nothing",
 }
 BUNDLED = {"bundled": "pretrained/tiny.safetensors"}
+BESIDE = {"beside": "research/tiny.safetensors"}
 ON_HUB = {"repo": "some-one/nets", "revision": COMMIT, "file": "tiny.pth"}
 
 
@@ -148,6 +149,7 @@ def test_a_missing_key_is_refused(tmp_path, key):
         ({"bundled": "x"}, "inside its folder"),
         ({"repo": "a/b"}, "either 'bundled'"),
         (ON_HUB, "either 'bundled'"),
+        (BESIDE, "either 'bundled'"),
     ],
 )
 def test_what_is_wrong_is_refused_with_entry_and_reason(tmp_path, change, words):
@@ -170,12 +172,28 @@ def test_what_is_wrong_is_refused_with_entry_and_reason(tmp_path, change, words)
         ({"file": None}, "either 'bundled'"),
         ({"revision": None}, "either 'bundled'"),
         ({"repo": None}, "either 'bundled'"),
+        (BESIDE, "either 'bundled'"),
     ],
 )
 def test_a_place_on_the_hub_must_be_whole_and_pinned(tmp_path, change, words):
     table = {key: value for key, value in (ENTRY | ON_HUB | change).items() if value is not None}
     with pytest.raises(WeightsError, match=f"entry tiny-net: .*{words}"):
         read_registry(written(tmp_path, table))
+
+
+def test_a_place_beside_the_file_must_be_inside_its_folder(tmp_path):
+    with pytest.raises(WeightsError, match="inside its folder"):
+        read_registry(written(tmp_path, ENTRY | {"beside": "../tiny.safetensors"}))
+
+
+def test_a_file_beside_is_here_or_lacking(tmp_path):
+    far = ENTRY | ON_HUB | {"name": "far"}
+    inside = ENTRY | BUNDLED | {"name": "inside"}
+    registry = read_registry(written(tmp_path, ENTRY | BESIDE, far, inside), folder=tmp_path / "package")
+    assert [registry.lacks(entry) for entry in registry.entries] == [True, False, False]
+    (tmp_path / "research").mkdir()
+    (tmp_path / "research" / "tiny.safetensors").write_bytes(b"weights")
+    assert not registry.lacks(registry.entries[0])
 
 
 def test_no_place_is_refused(tmp_path):

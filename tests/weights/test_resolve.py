@@ -95,6 +95,56 @@ def test_weights_for_research_only_say_so(registry):
     assert found.terms == "ddnsr-lite is for research only, as are photos that it learned from: photos of DPED."
 
 
+@pytest.fixture
+def for_research(tmp_path, registry):
+    """A registry as a clone has it, beside the folder research/, which is not there yet."""
+    photos = replace(
+        registry.entries[0],
+        name="ddnsr-photos",
+        default=False,
+        bundled=None,
+        beside="research/ddnsr-photos.safetensors",
+        licence="research use only",
+        research_only=True,
+        trained_on="photos of DPED",
+    )
+    return Registry(entries=(*registry.entries, photos), folder=registry.folder, root=tmp_path / "clone")
+
+
+def with_research(registry, content=DATA):
+    path = registry.root / "research" / "ddnsr-photos.safetensors"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    return path
+
+
+def test_weights_for_research_are_found_in_a_clone(for_research):
+    path = with_research(for_research)
+    found = find_weights("ddnsr-photos", registry=for_research)
+    assert (found.path, found.name, found.entry) == (path, "ddnsr-photos", for_research.entries[-1])
+    path.write_bytes(DATA[:-1])
+    refused(WeightsError, "ddnsr-photos", for_research, "damaged or was replaced", "Check out the project anew")
+
+
+def test_weights_for_research_are_refused_without_a_clone_and_told_how_to_get(for_research):
+    message = refused(WeightsError, "ddnsr-photos", for_research)
+    assert message == (
+        "ddnsr-photos (research use only) does not come with the program. Get ddnsr-photos.safetensors from the "
+        "project's repository, folder research/, and name the file: -m ddnsr-photos.safetensors."
+    )
+
+
+def test_weights_for_research_say_so_under_any_name_of_the_file(for_research, here):
+    for_research = replace(for_research, entries=for_research.entries[1:])  # the first has the same bytes
+    (here / "mine.safetensors").write_bytes(DATA)
+    told = find_weights("mine.safetensors", registry=for_research).terms
+    assert told == "mine.safetensors is for research only, as are photos that it learned from: photos of DPED."
+    for content in (DATA[:-1], DATA[::-1]):  # another size, another content
+        (here / "mine.safetensors").write_bytes(content)
+        found = find_weights("mine.safetensors", registry=for_research)
+        assert (found.entry, found.terms) == (None, None)
+
+
 def test_no_default_is_told(registry):
     bare = Registry(entries=(replace(registry.entries[0], default=False),), folder=registry.folder)
     refused(WeightsError, None, bare, "No default weights")

@@ -190,7 +190,8 @@ def rows_at_hand(registry: Registry, given: Iterable[str]) -> tuple[list[FoundWe
 
 
 def _at_hand(name: str, registry: Registry) -> FoundWeights | None:
-    if registry.get(name) is None:
+    entry = registry.get(name)
+    if entry is None or registry.lacks(entry):
         return None
     try:
         return find_weights(name, registry=registry, offline=True)

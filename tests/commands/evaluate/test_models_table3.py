@@ -43,6 +43,13 @@ def test_weights_that_are_here_fill_their_row(registry):
     assert "Impressionism" not in {row.label for row in missing}
 
 
+def test_ours_for_research_are_passed_over_where_they_do_not_come_along(registry, tmp_path):
+    assert registry.get("ddnsr-track2").beside
+    found, _ = rows_at_hand(replace(registry, root=tmp_path), [])
+    assert {weights.name for weights in found} >= {"ddnsr-lite", "ddnsr-track1"}
+    assert "ddnsr-track2" not in {weights.name for weights in found}
+
+
 def test_a_named_model_fills_the_row_of_its_name(registry):
     _, missing = rows_at_hand(registry, ["esrgan", "ddnsr gan"])
     assert not {"ESRGAN", "DDNSR GAN"} & {row.label for row in missing}
