@@ -1,0 +1,62 @@
+"""docs/architecture.md says what is so: files, names, floors and rooms."""
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "ddnsr_cli"
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+FILES = re.findall(r"(?<![\w./])((?:[\w.-]+/)*\w[\w-]*\.(?:py|toml))(?::(\w+))?", PAGE)
+FOLDERS = re.findall(r"`((?:\w+/)+)`", PAGE)
+
+
+def place(path):
+    """Inside the package, else in the repository; None: it is nowhere."""
+    return next((base / path for base in (PACKAGE, ROOT) if (base / path).exists()), None)
+
+
+def names_in(path):
+    """What a module defines at its top."""
+    names = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        names |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return names
+
+
+def test_every_module_on_the_page_exists():
+    modules = {path for path, _ in FILES}
+    assert len(modules) > 50
+    assert [path for path in sorted(modules) if place(path) is None] == []
+
+
+def test_every_name_on_the_page_is_in_its_module():
+    named = {(path, name) for path, name in FILES if name}
+    assert len(named) > 50
+    assert [f"{path}:{name}" for path, name in sorted(named) if name not in names_in(place(path))] == []
+
+
+def test_every_folder_on_the_page_exists_and_every_room_is_on_it():
+    assert [folder for folder in FOLDERS if folder != "ddnsr_cli/" and place(folder) is None] == []
+    rooms = {f"{path.name}/" for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    rows = set(re.findall(r"^\| `(\w+/)` \|", PAGE, flags=re.MULTILINE))
+    assert rooms == rows
+
+
+def test_the_picture_is_that_of_the_import_contracts():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    (floors,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    (picture,) = re.findall(r"```text\n(.*?)```", PAGE, flags=re.DOTALL)
+    drawn = [line.strip() for line in picture.splitlines() if line.strip() != "|"]
+    assert [re.split(r"\s{3,}", line)[0] for line in drawn] == [floor.replace("ddnsr_cli.", "") for floor in floors]
+
+
+def test_the_page_is_linked():
+    assert "(docs/architecture.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "(docs/architecture.md)" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
