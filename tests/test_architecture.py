@@ -42,7 +42,7 @@ def test_every_name_on_the_page_is_in_its_module():
 
 def test_every_folder_on_the_page_exists_and_every_room_is_on_it():
     assert [folder for folder in FOLDERS if folder != "ddnsr_cli/" and place(folder) is None] == []
-    rooms = {f"{path.name}/" for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    rooms = {f"{path.name}/" for path in PACKAGE.iterdir() if path.name != "__pycache__" and any(path.glob("*.*"))}
     rows = set(re.findall(r"^\| `(\w+/)` \|", PAGE, flags=re.MULTILINE))
     assert rooms == rows
 
