@@ -133,7 +133,7 @@ def test_panels_have_colours_for_all_their_curves():
     assert max(len(panel.figures) for panel in PANELS) <= 5
     names = [name for panel in PANELS for name in panel.figures]
     assert len(names) == len(set(names))
-    assert [panel.section for panel in panels_for(["odd", "l1"])] == ["Losses", "Other"]
+    assert [panel.section for panel in panels_for(["odd", "pixel"])] == ["Losses", "Other"]
 
 
 def test_latest_figures_options_and_progress_are_told(tmp_path):
