@@ -17,7 +17,7 @@ class ConfigError(DdnsrError):
 
 
 class ImageReadError(DdnsrError):
-    """A file could not be decoded as an image, or holds what we refuse to read."""
+    """A file or an object could not be taken for an image, or holds what we refuse to read."""
 
     exit_code = 3
 

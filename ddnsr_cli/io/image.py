@@ -5,7 +5,7 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from PIL import Image, ImageCms
 
 COMMENT = "Comment"
@@ -81,6 +81,13 @@ class Picture:
             self.pixels.dtype,
         ):
             raise ValueError(f"alpha must be as large as pixels and of their type, got {self.alpha.shape}.")
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        """The samples for NumPy: (H, W) for gray, else (H, W, C), the alpha channel last."""
+        samples: NDArray[Any] = self.pixels
+        if self.alpha is not None:
+            samples = np.concatenate((samples, self.alpha[..., None]), axis=2)
+        return np.array(samples[..., 0] if samples.shape[2] == 1 else samples, dtype=dtype, copy=copy)
 
     @property
     def width(self) -> int:

@@ -92,7 +92,7 @@ def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
         warnings.simplefilter("ignore")  # what matters becomes a note or an error
         try:
             with path.open("rb") as file:
-                return _upright(decode(path, file, max_pixels=max_pixels))
+                return upright(decode(path, file, max_pixels=max_pixels))
         except ImageReadError:
             raise
         except Image.DecompressionBombError as error:
@@ -150,7 +150,7 @@ def _pillow_limit(max_pixels: int) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = kept
 
 
-def _upright(decoded: Decoded) -> Picture:
+def upright(decoded: Decoded) -> Picture:
     """The picture turned as its orientation says, with metadata that say so."""
     pixels = _turned(decoded.pixels, decoded.orientation)
     alpha = None if decoded.alpha is None else _turned(decoded.alpha, decoded.orientation)

@@ -58,10 +58,17 @@ class Learned:
         if self.photos is None:
             return Made(lr=self.engine.lr(LevelsInMemory(hr), None, on_tile=on_tile))
         photo, _ = self.photos.draw(rng, lambda _relative, _levels: True)
-        height, width = (length // SCALE for length in hr.shape[:2])
-        crop = draw_crop(rng, photo.levels, height=height, width=width)
-        noise = NoisePicture(photo.levels, crop)
-        return Made(lr=self.engine.lr(LevelsInMemory(hr), noise, on_tile=on_tile), photo=photo, crop=crop)
+        lr, crop = with_noise_of(photo.levels, self.engine, hr, rng, on_tile)
+        return Made(lr=lr, photo=photo, crop=crop)
+
+
+def with_noise_of(
+    photo: Levels, engine: TiledDegrader, hr: Levels, rng: np.random.Generator, on_tile: OnTile | None = None
+) -> tuple[Levels, NoiseCrop]:
+    """The LR partner of `hr`, its sides multiples of 4, with the noise of a crop of `photo` that `rng` draws."""
+    height, width = (length // SCALE for length in hr.shape[:2])
+    crop = draw_crop(rng, photo, height=height, width=width)
+    return engine.lr(LevelsInMemory(hr), NoisePicture(photo, crop), on_tile=on_tile), crop
 
 
 def bicubic(hr: Levels, _rng: np.random.Generator, _on_tile: OnTile) -> Made:
@@ -150,34 +157,60 @@ def _classical_way(method: Method, photos: NoisePhotos | None, options: DegradeO
     return Way(method=method, settings=settings, model=None, photos=photos, bytes_each=CLASSICAL_BYTES)
 
 
+@dataclass(frozen=True, kw_only=True)
+class DegraderEngine:
+    """A degrader, ready on its device, and which one it is."""
+
+    tiled: TiledDegrader
+    weights: FoundWeights
+
+    model: str
+    """Its name, without a path of this machine."""
+
+    takes_noise: bool
+    """It learned with noise as its second input."""
+
+    bytes_each: int
+    """Memory of one window."""
+
+
+def start_degrader(model: str | None, *, device: str, offline: bool, download: Progress) -> DegraderEngine:
+    """Find a degrader's weights, fetch them if need be, and bring it to the device.
+
+    model: as `find_weights` takes. download: told (bytes done, bytes in all). Raises as `find_weights`,
+    `load_degrader` and `choose_device`.
+    """
+    place = choose_device(device)
+    weights = find_weights(model, registry=read_registry(), network="degrader", offline=offline, on_progress=download)
+    net, metadata = load_degrader(weights.path)
+    dual_input = takes_noise(metadata, weights.path)
+    name = _name_of(weights)
+    return DegraderEngine(
+        tiled=TiledDegrader(net, device=place, dual_input=dual_input, name=name),
+        weights=weights,
+        model=name,
+        takes_noise=dual_input,
+        bytes_each=window_bytes(net.config),
+    )
+
+
 def _learned_way(photos: NoisePhotos | None, options: DegradeOptions, download: Progress) -> Way:
-    device = choose_device(options.device)
     try:
-        weights = find_weights(
-            options.model,
-            registry=read_registry(),
-            network="degrader",
-            offline=options.offline,
-            on_progress=download,
-        )
+        engine = start_degrader(options.model, device=options.device, offline=options.offline, download=download)
     except WeightsError as error:
         if options.model is None:
             raise WeightsError(f"{error} Or take --method patches, which needs none.") from error
         raise
-    net, metadata = load_degrader(weights.path)
-    dual_input = takes_noise(metadata, weights.path)
-    if dual_input and photos is None:
+    if engine.takes_noise and photos is None:
         raise ConfigError("The learned method takes its noise from real photos. Give their folder with --noise-source.")
-    name = _name_of(weights)
-    engine = TiledDegrader(net, device=device, dual_input=dual_input, name=name)
-    used = photos if dual_input else None
+    used = photos if engine.takes_noise else None
     return Way(
-        method=Learned(engine, used),
-        settings=_settings(options, used, model_sha256=weights.sha256),
-        model=name,
+        method=Learned(engine.tiled, used),
+        settings=_settings(options, used, model_sha256=engine.weights.sha256),
+        model=engine.model,
         photos=used,
-        bytes_each=window_bytes(net.config),
-        terms=weights.terms,
+        bytes_each=engine.bytes_each,
+        terms=engine.weights.terms,
     )
 
 

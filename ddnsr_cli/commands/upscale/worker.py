@@ -1,11 +1,9 @@
 """One image, from its file to the file of its result."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from ddnsr_cli.commands.upscale.engine import Engine
 from ddnsr_cli.commands.upscale.jobs import Job, Settings, Source, mark_result, mark_sheet, sheet_of, source_of
@@ -13,10 +11,10 @@ from ddnsr_cli.commands.upscale.options import UpscaleListener, UpscaleOptions, 
 from ddnsr_cli.errors import ImageReadError
 from ddnsr_cli.inference.memory import give_back_freed
 from ddnsr_cli.inference.pipeline import Faithfulness, upscale_picture
-from ddnsr_cli.io.formats import holds_alpha, shown
+from ddnsr_cli.io.formats import shown
 from ddnsr_cli.io.image import Picture, to_srgb
 from ddnsr_cli.io.read import read_picture
-from ddnsr_cli.io.write import write_picture
+from ddnsr_cli.io.write import without_idle_alpha, write_picture
 from ddnsr_cli.processing.contact_sheet import comparison
 
 
@@ -48,7 +46,7 @@ def prepare(job: Job, options: UpscaleOptions, scale: int) -> Prepared:
         raise ImageReadError(f"{shown(job.source)} went away while it was read ({error.strerror}).") from error
     if options.look.to_srgb:
         picture = to_srgb(picture)
-    picture = _without_idle_alpha(picture, job.target)
+    picture = without_idle_alpha(picture, job.target)
     size = options.size.pixels(picture.width, picture.height, scale)
     return Prepared(job=job, source=source, picture=picture, size=size, notes=picture.notes, since=since)
 
@@ -106,10 +104,3 @@ def _in_words(faithfulness: Faithfulness) -> str:
     near, drift = faithfulness.consistency_db, faithfulness.drift_levels
     consistency = "consistency exact" if near is None else f"consistency {near:.1f} dB"
     return consistency if drift is None else f"{consistency}, drift {drift:.1f} levels"
-
-
-def _without_idle_alpha(picture: Picture, target: Path) -> Picture:
-    """An alpha channel that is opaque everywhere is no loss where the format holds none: screenshots have such."""
-    if picture.alpha is None or holds_alpha(target) or picture.alpha.min() < np.iinfo(picture.alpha.dtype).max:
-        return picture
-    return replace(picture, alpha=None)

@@ -68,14 +68,22 @@ def decode_with_pillow(
         check_size(path, *image.size, max_pixels)
         # counting pages takes Pillow time by their square; `decode_tiff` does it itself
         frames = 1 if file_format == "TIFF" else int(getattr(image, "n_frames", 1))
-        key = _key_colour(image)
-        image.load()
-        known = _metadata(image) if metadata is None else metadata
-        decoded = _decoded(image, known, key)
+        decoded = decode_image(image, metadata=metadata)
     notes = (first_of(frames),) if frames > 1 else ()
+    return replace(decoded, notes=notes + decoded.notes)
+
+
+def decode_image(image: Image.Image, *, metadata: Metadata | None = None) -> Decoded:
+    """The present frame of an image that Pillow holds. Damage raises whatever Pillow raises.
+
+    metadata: what is known of it already; None: as Pillow finds them.
+    """
+    key = _key_colour(image)
+    image.load()
+    known = _metadata(image) if metadata is None else metadata
     # Pillow turns a TIFF while it loads it, and only a TIFF
-    orientation = 1 if file_format == "TIFF" else orientation_of(known.exif, known.xmp)
-    return replace(decoded, orientation=orientation, notes=notes + decoded.notes)
+    orientation = 1 if image.format == "TIFF" else orientation_of(known.exif, known.xmp)
+    return replace(_decoded(image, known, key), orientation=orientation)
 
 
 def decode_ico(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:

@@ -1,0 +1,1 @@
+"""What Python programs use: `import ddnsr_cli as ddnsr` gives every public name of this room."""

@@ -1,0 +1,144 @@
+"""Images as Python programs hold them (Pillow, NumPy, PyTorch) taken as pictures, and results given back in kind."""
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ddnsr_cli.errors import ImageReadError
+from ddnsr_cli.io.codecs.pillow import decode_image
+from ddnsr_cli.io.image import Picture, to_8_bits
+from ddnsr_cli.io.metadata_policy import fitting_metadata
+from ddnsr_cli.io.read import upright
+from ddnsr_cli.io.write import EXIF_PREFIX, to_pillow
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+AnyImage = TypeVar("AnyImage", "Image.Image", "NDArray[Any]", "Tensor", Picture)
+"""An image: of Pillow, in any mode that files have; an array (H, W) or (H, W, C), uint8, uint16 or floats in [0, 1]; a
+tensor (C, H, W) or (N, C, H, W), floats in [0, 1] or uint8; or what `read_image` gives. C is 1 for gray, 2 for gray and
+alpha, 3 for RGB, 4 for RGBA. Floats are worked on with 16 bits."""
+
+GiveBack = Callable[[Sequence[Picture]], Any]
+
+_SHAPES = "(H, W), or (H, W, C) with 1 to 4 channels"
+_DEEP_WHITE = 65535
+
+
+def take_apart(image: object) -> tuple[list[Picture], GiveBack]:
+    """The pictures of an `AnyImage`, one but for a batch, and what makes results into the kind that was given.
+
+    Raises ImageReadError where it is none.
+    """
+    if isinstance(image, Picture):
+        return [image], _only
+    if isinstance(image, Image.Image):
+        return [_from_pillow(image)], lambda pictures: _to_pillow(_only(pictures))
+    if isinstance(image, np.ndarray):
+        back = partial(_to_array, dtype=image.dtype, flat=image.ndim == 2)
+        return [_from_array(image)], lambda pictures: back(_only(pictures))
+    torch = sys.modules.get("torch")  # who has a tensor has imported it
+    if torch is not None and isinstance(image, torch.Tensor):
+        return _from_tensor(image), partial(_to_tensor, like=image)
+    raise ImageReadError(
+        f"{type(image).__name__} is no image. Give one of Pillow, an array, a tensor, or read_image()."
+    )
+
+
+def _only(pictures: Sequence[Picture]) -> Picture:
+    (picture,) = pictures
+    return picture
+
+
+def _from_pillow(image: Image.Image) -> Picture:
+    try:
+        return upright(decode_image(image))
+    except Exception as error:  # a file that Pillow opened and only reads now raises anything
+        raise ImageReadError(
+            f"The Pillow image, of mode {image.mode}, cannot be used ({error}). Convert it."
+        ) from error
+
+
+def _to_pillow(picture: Picture) -> Image.Image:
+    """8 bits, but for gray of 16 bits without alpha: Pillow has no other deep mode for it."""
+    if picture.depth_bits == 16 and picture.is_gray and not picture.has_alpha:
+        image = Image.fromarray(picture.pixels[..., 0])
+    else:
+        image = to_pillow(picture)
+    metadata, _ = fitting_metadata(picture, "PNG")
+    exif = EXIF_PREFIX + metadata.exif if metadata.exif else None
+    info = {"icc_profile": metadata.icc, "exif": exif, "xmp": metadata.xmp, "dpi": metadata.dpi}
+    image.info.update({key: value for key, value in info.items() if value})
+    return image
+
+
+def _from_array(array: NDArray[Any]) -> Picture:
+    samples = array[..., None] if array.ndim == 2 else array
+    if samples.ndim != 3 or not 1 <= samples.shape[2] <= 4 or 0 in samples.shape:
+        raise ImageReadError(f"An image has the shape {_SHAPES}, and this one {array.shape}. Rearrange its axes.")
+    levels = _levels(samples)
+    has_alpha = levels.shape[2] in {2, 4}
+    channels = levels.shape[2] - has_alpha
+    return Picture(
+        pixels=np.ascontiguousarray(levels[..., :channels]),
+        alpha=np.ascontiguousarray(levels[..., -1]) if has_alpha else None,
+    )
+
+
+def _levels(samples: NDArray[Any]) -> NDArray[Any]:
+    kind = samples.dtype
+    if kind.kind == "u" and kind.itemsize <= 2:
+        return samples.astype(kind.newbyteorder("="), copy=False)
+    if kind.kind != "f":
+        raise ImageReadError(f"Samples are uint8, uint16 or floats in [0, 1], and these {kind}. Convert them.")
+    if not bool(np.isfinite(samples).all()):
+        raise ImageReadError("The image holds values that are not finite (NaN or infinity). Mend it first.")
+    least, most = float(samples.min()), float(samples.max())
+    if least < 0 or most > 1:
+        raise ImageReadError(f"Floats must lie in [0, 1], and these in [{least:g}, {most:g}]. Scale or clip them.")
+    wide = samples.astype(np.promote_types(kind, np.float32)) * _DEEP_WHITE
+    deep: NDArray[np.uint16] = np.rint(wide).astype(np.uint16)
+    return deep
+
+
+def _to_array(picture: Picture, *, dtype: np.dtype[Any], flat: bool) -> NDArray[Any]:
+    samples: NDArray[Any] = picture.pixels
+    if picture.alpha is not None:
+        samples = np.concatenate((samples, picture.alpha[..., None]), axis=2)
+    if flat and samples.shape[2] == 1:
+        samples = samples[..., 0]
+    if dtype.kind == "f":
+        wide = samples.astype(np.promote_types(dtype, np.float32))
+        fractions: NDArray[Any] = np.divide(wide, np.iinfo(samples.dtype).max).astype(dtype)
+        return fractions
+    if dtype.itemsize == 1:
+        return to_8_bits(samples)
+    deep: NDArray[Any] = samples if samples.dtype.itemsize == 2 else samples.astype(np.uint16) * 257
+    return deep.astype(dtype, copy=False)
+
+
+def _from_tensor(tensor: "Tensor") -> list[Picture]:
+    if tensor.ndim not in {3, 4} or tensor.numel() == 0:
+        raise ImageReadError(
+            f"A tensor of images has the shape (3, H, W) or (N, 3, H, W), and this one {tuple(tensor.shape)}. "
+            "Rearrange its axes."
+        )
+    values = tensor.detach().cpu()
+    if values.is_floating_point():
+        values = values if values.element_size() == 8 else values.float()
+    batch = values.movedim(-3, -1).numpy()
+    return [_from_array(one) for one in (batch if batch.ndim == 4 else batch[None])]
+
+
+def _to_tensor(pictures: Sequence[Picture], *, like: "Tensor") -> "Tensor":
+    import torch
+
+    wide = {torch.float64: np.float64, torch.uint8: np.uint8, torch.uint16: np.uint16}.get(like.dtype, np.float32)
+    arrays = [_to_array(picture, dtype=np.dtype(wide), flat=False) for picture in pictures]
+    batch = torch.from_numpy(np.stack(arrays)).movedim(-1, -3).contiguous()
+    return (batch if like.ndim == 4 else batch[0]).to(like.device, like.dtype)

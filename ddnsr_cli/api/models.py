@@ -1,0 +1,236 @@
+"""Networks for Python programs: loaded once, used on image after image."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import torch
+
+from ddnsr_cli.api.kinds import AnyImage, take_apart
+from ddnsr_cli.commands.degrade.methods import DegraderEngine, start_degrader, with_noise_of
+from ddnsr_cli.commands.degrade.sources import rgb_levels
+from ddnsr_cli.commands.degrade.worker import LEAST_HR_PX
+from ddnsr_cli.commands.upscale.engine import Engine, start_engine
+from ddnsr_cli.commands.upscale.options import UpscaleListener, UpscaleOptions
+from ddnsr_cli.data.noise_patches import LEAST_NOISE_PX, pair_rng
+from ddnsr_cli.errors import ConfigError, DataError, OutOfMemoryError
+from ddnsr_cli.inference.degrader import Levels, LevelsInMemory
+from ddnsr_cli.inference.device import DtypeName
+from ddnsr_cli.inference.memory import is_out_of_memory
+from ddnsr_cli.inference.pipeline import LookOptions, check_memory, upscale_picture
+from ddnsr_cli.inference.tiling import Progress, TileConfig
+from ddnsr_cli.inference.upscaler import Note
+from ddnsr_cli.io.image import Picture, to_srgb
+from ddnsr_cli.nets.degrader import SCALE
+from ddnsr_cli.processing.resize import OutputSize
+
+Name = str | os.PathLike[str]
+
+
+def _silent(*_: object) -> None:
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Listener:
+    tile: Progress
+    note: Note
+
+
+class Model:
+    """A network that enlarges, ready on its device. May be used from several threads: they take turns."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Use `load_model`."""
+        self.name = engine.model
+        self.scale = engine.upscaler.scale
+        self.device = engine.device
+        self.dtype = engine.upscaler.dtype
+        self._upscaler = engine.upscaler
+        self._turn = threading.Lock()
+
+    def upscale(
+        self,
+        image: AnyImage,
+        *,
+        scale: float | None = None,
+        width: int | None = None,
+        height: int | None = None,
+        long_side: int | None = None,
+        megapixels: float | None = None,
+        strength: float = 1.0,
+        color_fix: bool = True,
+        grain: float = 0.0,
+        seed: int = 0,
+        to_srgb: bool = False,
+        progress: Progress | None = None,
+        on_note: Note | None = None,
+    ) -> AnyImage:
+        """The image enlarged, of the kind, depth and channels that were given: the pixels of `ddnsr upscale`.
+
+        image: see `kinds.AnyImage`. Size and look are as the command's options of those names; without a size the
+        network's own scale. progress: told (tiles done, tiles in all) of each image. on_note: told, in sentences,
+        what the user should hear.
+        Raises ConfigError, ImageReadError, OutOfMemoryError, and WeightsError for weights that give NaN.
+        """
+        look = LookOptions(strength=strength, color_fix=color_fix, grain=grain, seed=seed, to_srgb=to_srgb)
+        size = OutputSize(scale=scale, width=width, height=height, long_side=long_side, megapixels=megapixels)
+        listener = _Listener(tile=progress or _silent, note=on_note or _silent)
+        pictures, give_back = take_apart(image)
+        with self._turn, _memory_told():
+            result: AnyImage = give_back([self._upscaled(one, look, size, listener) for one in pictures])
+        return result
+
+    def _upscaled(self, picture: Picture, look: LookOptions, size: OutputSize, listener: _Listener) -> Picture:
+        if look.to_srgb:
+            picture = to_srgb(picture)
+        pixels = size.pixels(picture.width, picture.height, self.scale)
+        check_memory(picture, pixels, self.scale, name="The image")
+        upscaled = upscale_picture(picture, self._upscaler, look, pixels, listener)
+        for note in (*picture.notes, *upscaled.notes):
+            listener.note(note)
+        return upscaled.picture
+
+
+class Degrader:
+    """A network that makes images small and noisy, as a camera would have taken them, ready on its device."""
+
+    def __init__(self, engine: DegraderEngine) -> None:
+        """Use `load_degrader`."""
+        self.name = engine.model
+        self.scale = SCALE
+        self.takes_noise = engine.takes_noise
+        """Whether `degrade` needs a noisy image."""
+
+        self._tiled = engine.tiled
+
+    def degrade(
+        self, hr: AnyImage, noise: object = None, *, seed: int = 0, progress: Progress | None = None
+    ) -> AnyImage:
+        """The LR partner of a clean image, of the kind given: four times smaller, RGB, whole levels of 8 bits.
+
+        hr: sides are cut to multiples of 4. noise: a real noisy image of any kind; a part of it, which `seed` draws, is
+        the second input, at its native resolution. Each image of a batch draws its own. Alpha is left out.
+        progress: told (tiles done, tiles in all) of each image.
+        Raises ConfigError where the network needs noise and there is none, DataError for images too small, and others.
+        """
+        if self.takes_noise and noise is None:
+            raise ConfigError(f"{self.name} takes its noise from a real photo. Give a noisy image as `noise`.")
+        if seed < 0:
+            raise ConfigError(f"seed must be at least 0, got {seed}.")
+        photo = _noise_levels(noise) if self.takes_noise else None
+        pictures, give_back = take_apart(hr)
+        with _memory_told():
+            lr = [self._lr(one, photo, (seed, index), progress) for index, one in enumerate(pictures)]
+            result: AnyImage = give_back([Picture(pixels=levels) for levels in lr])
+        return result
+
+    def _lr(self, hr: Picture, photo: Levels | None, draw: tuple[int, int], progress: Progress | None) -> Levels:
+        height, width = (length // SCALE * SCALE for length in (hr.height, hr.width))
+        if min(height, width) < LEAST_HR_PX:
+            raise DataError(f"hr has {hr.width}x{hr.height} pixels; a side needs {LEAST_HR_PX}. Give a larger one.")
+        levels = rgb_levels(hr)[:height, :width]
+        if photo is None:
+            return self._tiled.lr(LevelsInMemory(levels), None, on_tile=progress)
+        seed, index = draw
+        return with_noise_of(photo, self._tiled, levels, pair_rng(seed, "", index), progress)[0]
+
+
+def load_model(
+    name_or_path: Name | None = None,
+    *,
+    device: str | torch.device = "auto",
+    dtype: DtypeName = "auto",
+    tile_px: int | None = 0,
+    tta: bool = False,
+    offline: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    on_note: Note | None = None,
+) -> Model:
+    """The network of that name, file, run folder or Hub id, as `-m` takes them; None: the one that comes along.
+
+    tile_px: side of a tile, LR pixels; 0: by free memory, None: no tiles. tta: the mean over eight flips and turns.
+    offline: nothing is fetched. progress: told (bytes done, bytes in all) of a download. on_note: told, in a sentence,
+    the terms of the weights.
+    Raises WeightsError, HubError, DeviceError, ConfigError.
+    """
+    if dtype not in get_args(DtypeName):
+        raise ConfigError(f"dtype is one of {', '.join(get_args(DtypeName))}, got {dtype!r}.")
+    options = UpscaleOptions(
+        model=_text(name_or_path),
+        device=str(device),
+        dtype=dtype,
+        tiles=TileConfig(tile_px=tile_px),
+        tta=tta,
+        offline=offline,
+    )
+    listener = UpscaleListener(
+        image=_silent,
+        tile=_silent,
+        note=on_note or _silent,
+        detail=_silent,
+        failed=_silent,
+        download=progress or _silent,
+    )
+    return Model(start_engine(options, listener))
+
+
+def load_degrader(
+    name_or_path: Name | None = None,
+    *,
+    device: str | torch.device = "auto",
+    offline: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    on_note: Note | None = None,
+) -> Degrader:
+    """The degrader of that name, file, run folder or Hub id; None: the one that comes along.
+
+    The rest is as `load_model` has it.
+    """
+    engine = start_degrader(_text(name_or_path), device=str(device), offline=offline, download=progress or _silent)
+    if on_note is not None and engine.weights.terms:
+        on_note(engine.weights.terms)
+    return Degrader(engine)
+
+
+def upscale(image: AnyImage, *, model: Name | None = None, device: str | torch.device = "auto") -> AnyImage:
+    """One image enlarged by the network of that name. For several, load it once: see `load_model`, `Model.upscale`."""
+    return load_model(model, device=device).upscale(image)
+
+
+def degrade(
+    hr: AnyImage,
+    noise: object = None,
+    *,
+    model: Name | None = None,
+    seed: int = 0,
+    device: str | torch.device = "auto",
+) -> AnyImage:
+    """One image degraded. For several, load the network once: see `load_degrader`, `Degrader.degrade`."""
+    return load_degrader(model, device=device).degrade(hr, noise, seed=seed)
+
+
+def _noise_levels(noise: object) -> Levels:
+    levels = rgb_levels(take_apart(noise)[0][0])
+    if min(levels.shape[:2]) < LEAST_NOISE_PX:
+        size = f"{levels.shape[1]}x{levels.shape[0]}"
+        raise DataError(f"noise has {size} pixels; a side needs {LEAST_NOISE_PX}. Give a larger one.")
+    return levels
+
+
+def _text(name: Name | None) -> str | None:
+    return None if name is None else os.fspath(name)
+
+
+@contextmanager
+def _memory_told() -> Iterator[Any]:
+    """Memory that runs out beside the tiles, which have their own words, as an error of ours."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemoryError("The image needs more memory than there is. Ask for a smaller result.") from error
