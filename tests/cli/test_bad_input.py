@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddnsr_cli.commands.upscale import run
+from ddnsr_cli.inference import pipeline
 
 
 def assert_one_line_error(done, *parts):
@@ -174,7 +174,7 @@ def test_a_result_whose_name_is_too_long_does_not_stop_the_others(ddnsr, photo, 
 
 
 def test_a_result_beyond_the_memory_is_refused_before_the_work(ddnsr, photo, quick_model, tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "free_host_bytes", lambda: 20_000_000)
+    monkeypatch.setattr(pipeline, "free_host_bytes", lambda: 20_000_000)
     words = ("upscale", photo(), "-o", tmp_path / "new/o.png", "-m", quick_model)
     assert_one_line_error(ddnsr(*words, "-s", "40"), "photo.png", "960 x 800", "memory")
     assert not (tmp_path / "new").exists()
