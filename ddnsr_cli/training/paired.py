@@ -176,8 +176,7 @@ class PairedTrainer:
             for group in self.optimizers[name].param_groups:
                 group["lr"] = self._rate(name)
             self.optimizers[name].step()
-        if not self.waiting:
-            self.ema.update(self.nets.sr_net, self.step)
+        self.ema.update(self.nets.sr_net, self.step)
         self.step += 1
 
     def _mixed_precision(self) -> torch.autocast:

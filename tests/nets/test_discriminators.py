@@ -127,14 +127,28 @@ def test_unet_gives_one_logit_a_pixel(size):
         assert UNetDiscriminator(2)(torch.empty(3, 3, *size)).shape == (3, 1, *size)
 
 
-def test_unet_sees_near_pixels_by_its_skips_and_far_ones_through_its_depth():
+def test_unet_halves_thrice_doubles_thrice_and_adds_what_had_the_same_size():
+    """The graph of Wang et al. 2021, written down layer by layer."""
     torch.manual_seed(0)
-    image = torch.rand(1, 3, 64, 64, requires_grad=True)
-    UNetDiscriminator(2).eval()(image)[0, 0, 32, 32].backward()
-    touched = image.grad[0].abs().sum(0) > 0
-    assert touched[31:34, 31:34].all()
-    rows = touched.any(1).nonzero().flatten()
-    assert (int(rows.min()), int(rows.max())) < (10, 50)
+    net, image = UNetDiscriminator(2).eval(), torch.rand(2, 3, 16, 24)
+
+    def bent(x):
+        return F.leaky_relu(x, 0.2)
+
+    def doubled(x):
+        return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+    with torch.no_grad():
+        whole = bent(net.first(image))
+        half = bent(F.conv2d(whole, net.down[0].weight, stride=2, padding=1))
+        quarter = bent(F.conv2d(half, net.down[1].weight, stride=2, padding=1))
+        eighth = bent(F.conv2d(quarter, net.down[2].weight, stride=2, padding=1))
+        up = bent(F.conv2d(doubled(eighth), net.up[0].weight, padding=1)) + quarter
+        up = bent(F.conv2d(doubled(up), net.up[1].weight, padding=1)) + half
+        up = bent(F.conv2d(doubled(up), net.up[2].weight, padding=1)) + whole
+        for layer in net.refine:
+            up = bent(F.conv2d(up, layer.weight, padding=1))
+        torch.testing.assert_close(net(image), net.last(up))
 
 
 def test_unet_keeps_the_steepness_of_its_inner_convolutions_at_1_while_it_learns():
