@@ -151,6 +151,8 @@ def test_a_pretraining_is_published_with_its_honest_card(push, fake_hub, pretrai
     ):
         assert fact in card
     assert '"peak": 0.0005' in card
+    assert "\nLicense: CC0-1.0\n" in card
+    assert "fill it in" not in card
     assert licence_of((pretraining / "README.md").read_text()) == "cc0-1.0"
 
 
