@@ -20,7 +20,7 @@ from ddnsr_cli.training.feature_losses import Eyes
 from ddnsr_cli.training.paired_options import PairedOptions
 from ddnsr_cli.training.precision import mixed_precision, refuse_not_finite, to_floats
 from ddnsr_cli.training.reconstruction import ReconstructionLoss, frozen, hr_discriminator
-from ddnsr_cli.training.train_state import Snapshot, adam_tensors, net_tensors, restore_adam, restore_net
+from ddnsr_cli.training.train_state import Snapshot, learned_tensors, restore_learned
 
 ALONE = World()
 
@@ -97,18 +97,13 @@ class PairedTrainer:
 
     def snapshot(self, numbers: dict[str, Any]) -> Snapshot:
         """Everything needed to go on, with `numbers` of the caller's beside the options."""
-        tensors = net_tensors("nets", self.nets) | net_tensors("ema.sr_net", self.ema.average)
-        for name, optimizer in self.optimizers.items():
-            tensors |= adam_tensors(f"adam.{name}", optimizer)
+        tensors = learned_tensors(self.nets, self.averages, self.optimizers)
         own = {"options": options_to_json(self.options), "rate_factor": self.rate_factor}
         return Snapshot(step=self.step, numbers={**own, **numbers}, tensors=tensors)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Take over a snapshot of the same options."""
-        restore_net("nets", self.nets, snapshot.tensors)
-        restore_net("ema.sr_net", self.ema.average, snapshot.tensors)
-        for name, optimizer in self.optimizers.items():
-            restore_adam(f"adam.{name}", optimizer, snapshot.tensors)
+        restore_learned(snapshot.tensors, self.nets, self.averages, self.optimizers)
         self.rate_factor = snapshot.numbers["rate_factor"]
         self.step = snapshot.step
 

@@ -100,6 +100,32 @@ def restore_adam(prefix: str, optimizer: torch.optim.Optimizer, tensors: Mapping
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
+def learned_tensors(
+    nets: nn.Module, averages: Mapping[str, nn.Module], optimizers: Mapping[str, torch.optim.Optimizer]
+) -> dict[str, Tensor]:
+    """All that a trainer has learned: networks under `nets.`, averages under `ema.NAME.`, Adams under `adam.NAME.`"""
+    tensors = net_tensors("nets", nets)
+    for name, average in averages.items():
+        tensors |= net_tensors(f"ema.{name}", average)
+    for name, optimizer in optimizers.items():
+        tensors |= adam_tensors(f"adam.{name}", optimizer)
+    return tensors
+
+
+def restore_learned(
+    tensors: Mapping[str, Tensor],
+    nets: nn.Module,
+    averages: Mapping[str, nn.Module],
+    optimizers: Mapping[str, torch.optim.Optimizer],
+) -> None:
+    """The inverse of `learned_tensors`. Raises TrainingError when they do not fit."""
+    restore_net("nets", nets, tensors)
+    for name, average in averages.items():
+        restore_net(f"ema.{name}", average, tensors)
+    for name, optimizer in optimizers.items():
+        restore_adam(f"adam.{name}", optimizer, tensors)
+
+
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
     try:
