@@ -1,5 +1,6 @@
 """What leaves the project: the wheel, the README's commands, the pinned versions."""
 
+import email.parser
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ddnsr_cli import __version__
 from ddnsr_cli.weights.registry import read_registry
 from ddnsr_cli.weights.resolve import find_weights
 
@@ -25,8 +27,8 @@ def read(name):
     return (ROOT / name).read_text(encoding="utf-8")
 
 
-def built(kind, folder):
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", folder], cwd=ROOT, check=True)
+def built(kind, folder, *, root=ROOT):
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", folder], cwd=root, check=True)
     (path,) = folder.iterdir()
     return path
 
@@ -55,6 +57,48 @@ def test_the_wheel_holds_registry_weights_and_licence(wheel):
     for entry in bundled:
         assert len(wheel.read(f"ddnsr_cli/{entry['bundled']}")) == entry["bytes"]
     assert not [name for name in names if name.startswith(("tests/", "docs/", "examples/"))]
+
+
+@pytest.fixture(scope="session")
+def metadata(wheel):
+    (name,) = [name for name in wheel.namelist() if name.endswith("/METADATA")]
+    return email.parser.Parser().parsestr(wheel.read(name).decode())
+
+
+def test_the_license_expression_names_all_licenses_in_the_wheel(metadata, wheel):
+    notice = read("NOTICE")
+    named = set(metadata["License-Expression"].split(" AND "))
+    for license_, words in {
+        "BSD-2-Clause": "Redistribution and use in source and binary forms",
+        "Apache-2.0": "Apache License, Version 2.0",
+    }.items():
+        assert (license_ in named) == (words in notice)
+    entries = tomllib.loads(read("weights.toml"))["weights"]
+    assert named == {"BSD-2-Clause", "Apache-2.0"} | {entry["licence"] for entry in entries if "bundled" in entry}
+
+
+def test_all_addresses_are_of_one_repository(metadata):
+    addresses = dict(line.split(", ", 1) for line in metadata.get_all("Project-URL"))
+    assert {"Homepage", "Documentation", "Changelog", "Issues"} <= set(addresses)
+    assert all(address.startswith(addresses["Homepage"]) for address in addresses.values())
+    for name, folder in (("Documentation", "docs"), ("Changelog", "CHANGELOG.md")):
+        assert addresses[name].endswith(f"/{folder}")
+        assert (ROOT / folder).exists()
+
+
+def test_the_description_links_to_files_of_the_release(metadata):
+    text = metadata.get_payload()
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    home = dict(line.split(", ", 1) for line in metadata.get_all("Project-URL"))["Homepage"]
+    links = re.findall(r"(!?)\[[^\]]*\]\(([^)\s]+)\)", text)
+    assert len(links) > 20
+    for image, link in links:
+        assert link.startswith("https://")
+        ours = link.removeprefix(f"{home}/{'raw' if image else 'blob'}/v{__version__}/")
+        if ours != link:
+            assert (ROOT / ours.partition("#")[0]).exists() or ours.startswith("research/")
+    plain = re.sub(rf"{home}/(?:raw|blob)/v{re.escape(__version__)}/", "", text)
+    assert plain.strip() == read("README.md").strip()
 
 
 def files_for_research(names):
