@@ -103,7 +103,7 @@ def docker_missing():
     """Why the container cannot be tried here; empty: it can."""
     if shutil.which("docker") is None:
         return "docker is not installed"
-    asked = subprocess.run(["docker", "info"], capture_output=True, text=True)
+    asked = subprocess.run(["docker", "info"], check=False, capture_output=True, text=True)
     return "" if asked.returncode == 0 else f"no Docker daemon answers: {asked.stderr.strip()}"
 
 
