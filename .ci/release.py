@@ -3,8 +3,9 @@
 
     python .ci/release.py --keep dist
 
-Needs a network or a cache of packages, and some minutes; installs into environments of its own, publishes nothing. The
-packages that passed lie in the folder of --keep. Exit status 1, and a line for each fault, when something is wrong.
+Looks at the last commit, not at the work tree. Needs a network, and some minutes; installs into environments of its
+own, publishes nothing. The packages that passed lie in the folder of --keep. Exit status 1, and a line for each fault,
+when something is wrong.
 """
 
 import argparse
@@ -81,6 +82,14 @@ def first_command(readme: str) -> tuple[list[str], Path]:
     return words[1:], Path(words[words.index("-o") + 1])
 
 
+def committed(work: Path) -> Path:
+    """The files of the last commit: what is edited meanwhile, or lies about, is in no package."""
+    run("git", "archive", "--output", work / "commit.tar", "HEAD")
+    with tarfile.open(work / "commit.tar") as archive:
+        archive.extractall(work / "commit", filter="data")
+    return work / "commit"
+
+
 def run(*words: str | Path, cwd: Path = ROOT) -> str:
     """What a program prints. Raises SystemExit with all it said when it fails."""
     done = subprocess.run([*map(str, words)], cwd=cwd, check=False, capture_output=True, text=True)
@@ -89,32 +98,32 @@ def run(*words: str | Path, cwd: Path = ROOT) -> str:
     return done.stdout
 
 
-def environment(folder: Path, *packages: str | Path) -> Path:
-    """The programs of a fresh environment with these packages, pinned as far as constraints.txt pins them."""
+def environment(folder: Path, root: Path, *packages: str | Path) -> Path:
+    """The programs of a fresh environment with these packages, pinned as far as the project's constraints.txt does."""
     run(sys.executable, "-m", "venv", folder)
-    run(folder / "bin/pip", "install", "--quiet", "-c", ROOT / "constraints.txt", *packages)
+    run(folder / "bin/pip", "install", "--quiet", "-c", root / "constraints.txt", *packages)
     return folder / "bin"
 
 
-def build(programs: Path, work: Path) -> tuple[Path, Path]:
-    """Wheel and source package of the work tree. Raises SystemExit when the latter builds another wheel."""
-    run(programs / "python", "-m", "build", "--sdist", "--wheel", "--outdir", work / "dist", ROOT)
+def build(programs: Path, root: Path, work: Path) -> tuple[Path, Path]:
+    """Wheel and source package of a project. Raises SystemExit when the latter builds another wheel."""
+    run(programs / "python", "-m", "build", "--sdist", "--wheel", "--outdir", work / "dist", root)
     (wheel,), (sdist,) = (work / "dist").glob("*.whl"), (work / "dist").glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         archive.extractall(work / "unpacked", filter="data")
     (source,) = (work / "unpacked").iterdir()
     run(programs / "python", "-m", "build", "--wheel", "--outdir", work / "again", source)
     if (work / "again" / wheel.name).read_bytes() != wheel.read_bytes():
-        raise SystemExit(f"{sdist.name} builds another wheel than the work tree")
+        raise SystemExit(f"{sdist.name} builds another wheel than the repository")
     return wheel, sdist
 
 
-def try_wheel(wheel: Path, work: Path) -> str:
+def try_wheel(wheel: Path, root: Path, work: Path) -> str:
     """Install the wheel and run the README's first command in a folder with nothing but its example."""
-    programs = environment(work / "fresh", wheel)
-    words, result = first_command(read(ROOT, "README.md"))
+    programs = environment(work / "fresh", root, wheel)
+    words, result = first_command(read(root, "README.md"))
     place = work / "place"
-    shutil.copytree(ROOT / "examples", place / "examples")
+    shutil.copytree(root / "examples", place / "examples")
     run(programs / "ddnsr", *words, cwd=place)
     script = "import sys; from PIL import Image; print(*[Image.open(name).size for name in sys.argv[1:]])"
     sizes = run(programs / "python", "-c", script, words[1], result, cwd=place).strip()
@@ -142,18 +151,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Whether a release can go out.")
     parser.add_argument("--keep", type=Path, help="folder for the packages that passed")
     keep = parser.parse_args().keep
-    faults = [*version_faults(ROOT), *address_faults(ROOT, origin())]
-    if run("git", "status", "--porcelain"):
-        faults.append("the work tree has changes that are not committed: what is built would be in no commit")
     with tempfile.TemporaryDirectory(prefix="ddnsr-release-") as folder:
         work = Path(folder)
-        tools = environment(work / "tools", "build", "twine")
-        wheel, sdist = build(tools, work)
+        root = committed(work)
+        faults = [*version_faults(root), *address_faults(root, origin())]
+        tools = environment(work / "tools", root, "build", "twine")
+        wheel, sdist = build(tools, root, work)
         tell(run(tools / "twine", "--no-color", "check", "--strict", wheel, sdist).strip())
         for package in (wheel, sdist):
             tell(f"{package.name}: {package.stat().st_size / 1e6:.1f} MB")
         faults += size_faults([wheel, sdist])
-        tell(f"the README's first command, from the wheel: {try_wheel(wheel, work)}")
+        tell(f"the README's first command, from the wheel: {try_wheel(wheel, root, work)}")
         if keep is not None and not faults:
             keep.mkdir(parents=True, exist_ok=True)
             for package in (wheel, sdist):

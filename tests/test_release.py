@@ -113,4 +113,4 @@ def test_a_source_package_that_builds_another_wheel_ends_it(release, tmp_path, m
 
     monkeypatch.setattr(release, "run", pretend)
     with pytest.raises(SystemExit, match="builds another wheel"):
-        release.build(tmp_path / "bin", tmp_path)
+        release.build(tmp_path / "bin", ROOT, tmp_path)

@@ -16,7 +16,7 @@ weights = typer.Typer(help="List, describe, fetch, convert and publish models.",
 
 Name = Annotated[str, typer.Argument(help="Registry name, file, run folder, or org/repo[:file] on the Hub.")]
 NewFile = Annotated[
-    Path, typer.Option("-o", "--output", help="File to write: .safetensors, .param (with a .bin) or .onnx.")
+    Path, typer.Option("-o", "--output", help="File to write: .safetensors, .pth, .param (with a .bin) or .onnx.")
 ]
 Half = Annotated[bool, typer.Option("--half", help="Store half precision: half the size.")]
 
@@ -73,9 +73,10 @@ def pull(name: Name, offline: Offline = False, quiet: Quiet = False) -> None:
 
 @weights.command()
 def convert(name: Name, output: NewFile, half: Half = False, offline: Offline = False, quiet: Quiet = False) -> None:
-    """Write a model of any kind that loads as safetensors, as an ncnn pair or as ONNX; a degrader as safetensors.
+    """Write a model of any kind that loads as safetensors, .pth, ncnn pair or ONNX; a degrader as safetensors.
 
     The ncnn pair is a custom model for Upscayl and realesrgan-ncnn-vulkan. ONNX needs ddnsr[onnx].
+    docs/other_programs.md tells which program takes which.
     """
     from ddnsr_cli.cli.progress import download_view
     from ddnsr_cli.commands.weights.convert import convert_weights

@@ -1,4 +1,4 @@
-"""Networks for other programs: as ncnn pairs, and as ONNX."""
+"""Networks for other programs: as .pth files, as ncnn pairs, and as ONNX."""
 
 import warnings
 from collections.abc import Mapping
@@ -15,6 +15,26 @@ from ddnsr_cli.weights.ncnn import param_text, weight_bytes
 
 OPSET = 17  # of ONNX, 2022: what programs of the field read
 _TRACED_PX = 32  # any side; both are free in the file
+
+
+def save_pth(path: Path, net: OwnNet, *, half: bool) -> None:
+    """Write a network as PyTorch saves it, whole or not at all, its weights under `params_ema` as Real-ESRGAN has them.
+
+    For programs that read no safetensors. The names are those that they detect; there is no metadata in such files.
+    half: store float16. The same network gives the same bytes.
+    Raises WeightsError when a value is not finite (in float16: above 65504), or the file cannot be written.
+    """
+    dtype = torch.float16 if half else torch.float32
+    state = {key: value.to(dtype).contiguous() for key, value in net.state_dict().items()}
+    check_finite(path, state)
+    try:
+        with (
+            atomic_path(path) as temporary,
+            temporary.open("wb") as file,
+        ):  # a path would be named inside
+            torch.save({"params_ema": state}, file)
+    except OSError as cause:
+        raise WeightsError(f"{path} cannot be written: {cause.strerror or cause}.") from cause
 
 
 def save_ncnn(text: Path, net: OwnNet, *, half: bool) -> None:

@@ -97,7 +97,7 @@ def test_convert_gives_our_names_and_the_same_result(ddnsr, as_layout, small_net
 
 def test_convert_loses_nothing_that_is_there(ddnsr, quick_model, tmp_path):
     (tmp_path / "there.safetensors").write_text("precious")
-    for target, word in ((tmp_path / "there.safetensors", "exists"), (tmp_path / "o.pth", ".safetensors")):
+    for target, word in ((tmp_path / "there.safetensors", "exists"), (tmp_path / "o.pt", ".safetensors")):
         done = ddnsr("weights", "convert", quick_model, "-o", target)
         assert done.code == 2
         assert word in done.err
@@ -117,10 +117,12 @@ def test_convert_writes_for_other_programs(ddnsr, quick_model, tmp_path, suffix)
     assert ddnsr("weights", "convert", quick_model, "-o", target).code == (2 if suffix == ".param" else 0)
 
 
-def test_an_ncnn_pair_that_was_converted_enlarges_the_same(ddnsr, photo, quick_model, tmp_path):
-    assert ddnsr("weights", "convert", quick_model, "-o", tmp_path / "x4.param").code == 0
+@pytest.mark.parametrize("suffix", ["param", "pth"])
+def test_what_was_converted_enlarges_the_same(ddnsr, photo, quick_model, tmp_path, suffix):
+    converted = tmp_path / f"x4.{suffix}"
+    assert ddnsr("weights", "convert", quick_model, "-o", converted).code == 0
     source = photo()
-    for model, name in ((quick_model, "a.png"), (tmp_path / "x4.param", "b.png")):
+    for model, name in ((quick_model, "a.png"), (converted, "b.png")):
         assert ddnsr("upscale", source, "-m", model, "-o", tmp_path / name).code == 0
     with Image.open(tmp_path / "a.png") as ours, Image.open(tmp_path / "b.png") as theirs:
         assert ours.tobytes() == theirs.tobytes()
@@ -132,7 +134,8 @@ def test_what_a_kind_of_file_cannot_hold_is_told(ddnsr, quick_model, tmp_path):
     for words, word in (
         ((degrader, "-o", tmp_path / "d.param"), "d.safetensors is a degrader"),
         ((quick_model, "-o", tmp_path / "m.onnx", "--half"), "single precision"),
-        ((quick_model, "-o", tmp_path / "m.bin"), "must end in .safetensors, .param"),
+        ((degrader, "-o", tmp_path / "d.pth"), "d.safetensors is a degrader"),
+        ((quick_model, "-o", tmp_path / "m.bin"), "must end in .safetensors, .pth, .param"),
     ):
         done = ddnsr("weights", "convert", *words)
         assert (done.code, done.err.count("\n")) == (2, 1)

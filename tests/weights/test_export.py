@@ -7,7 +7,7 @@ import torch
 
 from ddnsr_cli.errors import WeightsError
 from ddnsr_cli.weights.checkpoint import load_sr_net
-from ddnsr_cli.weights.export import save_ncnn, save_onnx
+from ddnsr_cli.weights.export import save_ncnn, save_onnx, save_pth
 
 
 @pytest.fixture
@@ -25,6 +25,29 @@ def run_onnx():
 
 def image(height, width):
     return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_pth_files_hold_the_network_as_real_esrgan_reads_it(small_net, small_compact, tmp_path, half):
+    for make in (small_net, small_compact):
+        net = make()
+        for name in "ab":
+            save_pth(tmp_path / f"{name}.pth", net, half=half)
+        assert (tmp_path / "a.pth").read_bytes() == (tmp_path / "b.pth").read_bytes()
+        held = torch.load(tmp_path / "a.pth", weights_only=True)
+        assert list(held) == ["params_ema"]
+        assert {value.dtype for value in held["params_ema"].values()} == {torch.float16 if half else torch.float32}
+        net.load_state_dict(held["params_ema"], strict=True)
+        assert torch.equal(load_sr_net(tmp_path / "a.pth")[0](image(9, 11)), net(image(9, 11)))
+
+
+def test_pth_files_are_not_written_with_values_that_are_not_finite(small_net, tmp_path):
+    net = small_net()
+    net.conv_last.bias.fill_(1e6)
+    save_pth(tmp_path / "full.pth", net, half=False)
+    with pytest.raises(WeightsError, match=r"half\.pth.*not finite"):
+        save_pth(tmp_path / "half.pth", net, half=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["full.pth"]
 
 
 @pytest.mark.parametrize(("kind", "scale"), [("rrdb", 1), ("rrdb", 2), ("rrdb", 4), ("compact", 3), ("compact", 4)])

@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from ddnsr_cli.weights.checkpoint import save_sr_net
+from ddnsr_cli.weights.export import save_pth
+from ddnsr_cli.weights.registry import read_registry
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("spandrel") is None, reason="spandrel is not installed")
 
@@ -77,6 +79,23 @@ def test_compact_networks_give_the_same_picture_in_both(tmp_path, small_compact)
         assert (seen["architecture"], seen["scale"]) == ("Compact", scale)
         assert seen["tags"] == [f"{features}nf", f"{convs}nc"]
         assert seen["range"] > 0.1
+        assert seen["difference"] < 1e-12 * seen["range"]
+
+
+def test_our_pth_files_give_the_same_picture_in_both(tmp_path, net, small_compact):
+    for name, one in (("esrgan", net), ("compact", small_compact())):
+        save_pth(tmp_path / f"{name}.pth", one, half=False)
+    for seen, architecture in zip(compared(*sorted(tmp_path.glob("*.pth"))), ("Compact", "ESRGAN"), strict=True):
+        assert (seen["architecture"], seen["scale"]) == (architecture, 4)
+        assert seen["difference"] < 1e-12 * seen["range"]
+
+
+def test_the_bundled_models_give_the_same_picture_in_both():
+    registry = read_registry()
+    entries = [entry for entry in registry.entries if entry.bundled and entry.network == "rrdb"]
+    assert len(entries) == 3
+    for seen in compared(*(registry.folder / entry.bundled for entry in entries)):
+        assert (seen["architecture"], seen["scale"], seen["channels"]) == ("ESRGAN", 4, [3, 3])
         assert seen["difference"] < 1e-12 * seen["range"]
 
 

@@ -10,13 +10,13 @@ from ddnsr_cli.errors import ConfigError, WeightsError
 from ddnsr_cli.nets.net2net import grow_rrdb
 from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
 from ddnsr_cli.weights.checkpoint import holds_degrader, load_degrader, load_own_net, save_degrader, save_sr_net
-from ddnsr_cli.weights.export import save_ncnn, save_onnx
+from ddnsr_cli.weights.export import save_ncnn, save_onnx, save_pth
 from ddnsr_cli.weights.layouts import OwnNet
 from ddnsr_cli.weights.registry import read_registry
 from ddnsr_cli.weights.resolve import NCNN, FoundWeights, find_weights
 
 Progress = Callable[[int, int], None]
-SAFETENSORS, ONNX = ".safetensors", ".onnx"
+SAFETENSORS, PTH, ONNX = ".safetensors", ".pth", ".onnx"
 
 
 def convert_weights(
@@ -24,8 +24,8 @@ def convert_weights(
 ) -> tuple[Path, ...]:
     """Find `name` as `-m` does, a degrader too, and write it; gives the files that there are then.
 
-    output: its suffix tells the kind: .safetensors, .param (an ncnn pair, with a .bin beside) or .onnx. The metadata of
-    the source is kept where the kind has room for it.
+    output: its suffix tells the kind: .safetensors, .pth, .param (an ncnn pair, with a .bin beside) or .onnx. The
+    metadata of the source is kept where the kind has room for it.
     Raises WeightsError or HubError when it cannot be found or read, ConfigError for an output that exists or is of no
     kind that is written.
     """
@@ -87,6 +87,8 @@ def _grown_as_then(net: RRDBNet, sizes: RRDBConfig, trained: Mapping[str, str]) 
 def _save(output: Path, net: OwnNet, *, metadata: Mapping[str, str], half: bool) -> None:
     if output.suffix == NCNN:
         save_ncnn(output, net, half=half)
+    elif output.suffix == PTH:
+        save_pth(output, net, half=half)
     elif output.suffix == ONNX:
         save_onnx(output, net, metadata=metadata)
     else:
@@ -95,8 +97,10 @@ def _save(output: Path, net: OwnNet, *, metadata: Mapping[str, str], half: bool)
 
 def _output_files(output: Path, *, half: bool) -> tuple[Path, ...]:
     """What will be written, and is not there yet."""
-    if output.suffix not in (SAFETENSORS, NCNN, ONNX):
-        raise ConfigError(f"{output} must end in {SAFETENSORS}, {NCNN} (for ncnn, with a .bin beside) or {ONNX}.")
+    if output.suffix not in (SAFETENSORS, PTH, NCNN, ONNX):
+        raise ConfigError(
+            f"{output} must end in {SAFETENSORS}, {PTH}, {NCNN} (for ncnn, with a .bin beside) or {ONNX}."
+        )
     if half and output.suffix == ONNX:
         raise ConfigError("ONNX files are written in single precision. Leave --half out.")
     files = (output, output.with_suffix(".bin")) if output.suffix == NCNN else (output,)
