@@ -119,7 +119,7 @@ def test_convert_writes_for_other_programs(ddnsr, quick_model, tmp_path, suffix)
 
 @pytest.mark.parametrize("suffix", ["param", "pth"])
 def test_what_was_converted_enlarges_the_same(ddnsr, photo, quick_model, tmp_path, suffix):
-    converted = tmp_path / f"x4.{suffix}"
+    converted = tmp_path / "new" / "models" / f"x4.{suffix}"
     assert ddnsr("weights", "convert", quick_model, "-o", converted).code == 0
     source = photo()
     for model, name in ((quick_model, "a.png"), (converted, "b.png")):
@@ -141,6 +141,13 @@ def test_what_a_kind_of_file_cannot_hold_is_told(ddnsr, quick_model, tmp_path):
         assert (done.code, done.err.count("\n")) == (2, 1)
         assert word in done.err
     assert [path.name for path in tmp_path.iterdir()] == ["d.safetensors"]
+
+
+def test_a_folder_that_cannot_be_made_is_told(ddnsr, quick_model, tmp_path):
+    (tmp_path / "models").write_text("a file")
+    done = ddnsr("weights", "convert", quick_model, "-o", tmp_path / "models" / "x4.safetensors")
+    assert (done.code, done.err.count("\n")) == (5, 1)
+    assert f"folder {tmp_path / 'models'} cannot be made" in done.err
 
 
 def test_half_precision_halves_the_file(ddnsr, quick_model, tmp_path):

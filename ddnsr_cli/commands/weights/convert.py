@@ -35,6 +35,7 @@ def convert_weights(
         if output.suffix != SAFETENSORS:
             raise ConfigError(f"{found.name} is a degrader, which is written as {SAFETENSORS} only, got {output.name}.")
         degrader, metadata = load_degrader(found.path)
+        _make_folder(output)
         save_degrader(output, degrader, metadata=metadata, half=half)
         return files
     net, metadata = load_own_net(found.path)
@@ -85,6 +86,7 @@ def _grown_as_then(net: RRDBNet, sizes: RRDBConfig, trained: Mapping[str, str]) 
 
 
 def _save(output: Path, net: OwnNet, *, metadata: Mapping[str, str], half: bool) -> None:
+    _make_folder(output)
     if output.suffix == NCNN:
         save_ncnn(output, net, half=half)
     elif output.suffix == PTH:
@@ -93,6 +95,13 @@ def _save(output: Path, net: OwnNet, *, metadata: Mapping[str, str], half: bool)
         save_onnx(output, net, metadata=metadata)
     else:
         save_sr_net(output, net, metadata=metadata, half=half)
+
+
+def _make_folder(output: Path) -> None:
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as cause:
+        raise WeightsError(f"The folder {output.parent} cannot be made: {cause.strerror or cause}.") from cause
 
 
 def _output_files(output: Path, *, half: bool) -> tuple[Path, ...]:
