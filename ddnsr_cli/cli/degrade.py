@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ddnsr_cli.cli.option_values import DegradationPreset, Preset, Settings, degradation
-from ddnsr_cli.cli.options import Device, Model, Offline, Quiet
-from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.cli.options import Device, ImageList, Model, Offline, Quiet, ShardOf, selected
 
 if TYPE_CHECKING:
     from ddnsr_cli.commands.degrade.worker import WrittenPair
@@ -34,6 +33,8 @@ def degrade(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for hr, lr and manifest.jsonl.")],
     images: Annotated[list[Path] | None, typer.Argument(help="Clean HR pictures or folders of them.")] = None,
     input_: Annotated[list[Path] | None, typer.Option("-i", "--input", help="The same as the argument.")] = None,
+    image_list: ImageList = None,
+    shard: ShardOf = None,
     noise_source: Annotated[
         Path | None, typer.Option(help="Folder of real noisy photos, used at their own resolution.")
     ] = None,
@@ -83,14 +84,15 @@ def degrade(
 
     Run again, it goes on where it was.
     """
-    inputs = [*(images or []), *(input_ or [])]
-    if not inputs:
-        raise ConfigError("No picture was given. Try: ddnsr degrade hr/ --noise-source noisy/ -o pairs/")
+    named = [*(images or []), *(input_ or [])]
+    example = "ddnsr degrade hr/ --noise-source noisy/ -o pairs/"
+    inputs, selection = selected(named, image_list, shard, example=example)
     from ddnsr_cli.cli.progress import degrade_view
     from ddnsr_cli.commands.degrade.options import DegradeOptions
     from ddnsr_cli.commands.degrade.run import degrade_images
 
     options = DegradeOptions(
+        selection=selection,
         noise_source=noise_source,
         method=method.value,
         model=model,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ddnsr_cli.cli.options import Device, Model, Offline, Quiet
+from ddnsr_cli.cli.options import Device, ImageList, Model, Offline, Quiet, ShardOf, selected
 from ddnsr_cli.errors import ConfigError, ImageWriteError
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ def upscale(
             help="File for one picture, else folder. Default: beside it, _x4.",
         ),
     ] = None,
+    image_list: ImageList = None,
+    shard: ShardOf = None,
     model: Model = None,
     scale: Annotated[
         float | None, typer.Option("-s", "--scale", help="Times larger, any number. Default 4.", rich_help_panel=SIZE)
@@ -135,9 +137,8 @@ def upscale(
 
     ddnsr upscale holiday/ -o holiday_x4/ -f jpg
     """
-    inputs = [*(images or []), *(input_ or [])]
-    if not inputs:
-        raise ConfigError("No picture was given. Try: ddnsr upscale photo.jpg -o out.png")
+    named = [*(images or []), *(input_ or [])]
+    inputs, selection = selected(named, image_list, shard, example="ddnsr upscale photo.jpg -o out.png")
     tiles_px = _tile_px(tile)
     from ddnsr_cli.cli.progress import upscale_view
     from ddnsr_cli.commands.upscale.options import UpscaleOptions
@@ -148,6 +149,7 @@ def upscale(
     from ddnsr_cli.processing.resize import OutputSize
 
     options = UpscaleOptions(
+        selection=selection,
         model=model,
         device=device,
         dtype="fp32" if fp32 else dtype.value,

@@ -1,4 +1,7 @@
-"""`manifest.jsonl` of a folder of pairs: where every pair comes from, and what need not be made again."""
+"""`manifest.jsonl` of a folder of pairs: where every pair comes from, and what need not be made again.
+
+Each of several shards writes a manifest of its own beside it; the next run without shards makes one of them all.
+"""
 
 import json
 from collections.abc import Iterable
@@ -10,11 +13,13 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from ddnsr_cli.config import changed_options, options_to_json
 from ddnsr_cli.errors import ConfigError, ImageWriteError
 from ddnsr_cli.files import atomic_path, is_there, sha256_of
+from ddnsr_cli.io.selection import Shard
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 MANIFEST = "manifest.jsonl"
+_OF_SHARDS = "manifest-*-of-*.jsonl"
 HR, LR = "hr", "lr"
 """The two folders of the pairs."""
 
@@ -104,14 +109,22 @@ class PlannedPair:
 class Manifest:
     """The manifest of one folder. A line is added by one write; what a kill left of a line counts as none."""
 
-    def __init__(self, folder: Path) -> None:
-        """Reads what is there. Raises ImageWriteError when a file of that name cannot be read."""
+    def __init__(self, folder: Path, shard: Shard | None = None) -> None:
+        """Reads what is there, of all shards. Raises ImageWriteError when a file of such a name cannot be read.
+
+        shard: whose manifest is written; None: that of all pairs.
+        """
         self.folder = folder
-        self.path = folder / MANIFEST
-        lines = self._lines()
-        records = [record for line in lines if (record := _parsed(line)) is not None]
-        self.records: dict[Key, PairRecord] = {record.key: record for record in records}
-        self.lost = len(lines) - len(records)
+        self.path = folder / (MANIFEST if shard is None else f"manifest-{shard.index}-of-{shard.count}.jsonl")
+        self._is_whole = shard is None
+        self._others = [path for path in manifests_in(folder) if path != self.path]
+        lines = self._lines(self.path)
+        own, others = _by_key(lines), [_by_key(self._lines(path)) for path in self._others]
+        self.records: dict[Key, PairRecord] = {}
+        for records in [own, *others] if self._is_whole else [*others, own]:  # of two, that of the shard is newer
+            self.records |= records
+        self._own = set(self.records if self._is_whole else own)
+        self.lost = sum(_parsed(line) is None for line in lines)
         """Lines that say nothing: cut short by a kill, or of another version."""
         self._digests: dict[Path, str] = {}
 
@@ -155,6 +168,7 @@ class Manifest:
     def add(self, record: PairRecord) -> None:
         """Append one line. Raises ImageWriteError."""
         self.records[record.key] = record
+        self._own.add(record.key)
         try:
             with self.path.open("ab", buffering=0) as file:
                 file.write(_line(record))
@@ -162,12 +176,19 @@ class Manifest:
             raise self._unwritable(error) from error
 
     def rewrite(self) -> None:
-        """All records, sorted by name, in a file written whole: the same pairs give the same bytes."""
+        """All records, sorted by name, in a file written whole: the same pairs give the same bytes.
+
+        Of a shard, those of the shard; else the manifests of shards are not needed any more, and removed.
+        """
+        lines = [_line(record) for key, record in self.records.items() if key in self._own]
         try:
             with atomic_path(self.path) as temporary:
-                temporary.write_bytes(b"".join(sorted(map(_line, self.records.values()))))
+                temporary.write_bytes(b"".join(sorted(lines)))
         except OSError as error:
             raise self._unwritable(error) from error
+        if self._is_whole:
+            for path in self._others:
+                self._remove(path)
 
     def _differences(self, record: PairRecord, pair: PlannedPair, settings: PairSettings) -> dict[str, tuple[Any, Any]]:
         """Name -> (as it was made, as it is wanted) of all that differs."""
@@ -200,16 +221,20 @@ class Manifest:
         except OSError as error:
             raise ImageWriteError(f"{path} cannot be removed ({error.strerror or error}). Give another -o.") from error
 
-    def _lines(self) -> list[bytes]:
+    def _lines(self, path: Path) -> list[bytes]:
         try:
-            return self.path.read_bytes().splitlines() if is_there(self.path) else []
+            return path.read_bytes().splitlines() if is_there(path) else []
         except OSError as error:
-            raise ImageWriteError(
-                f"{self.path} cannot be read ({error.strerror or error}). Give another -o."
-            ) from error
+            raise ImageWriteError(f"{path} cannot be read ({error.strerror or error}). Give another -o.") from error
 
     def _unwritable(self, error: OSError) -> ImageWriteError:
         return ImageWriteError(f"{self.path} cannot be written ({error.strerror or error}). Free space, or another -o.")
+
+
+def manifests_in(folder: Path) -> list[Path]:
+    """The manifests of a folder of pairs: that of all, if there is one, and those of shards."""
+    whole = folder / MANIFEST
+    return [*([whole] if is_there(whole) else []), *sorted(folder.glob(_OF_SHARDS))]
 
 
 def as_in_json(options: "DataclassInstance") -> dict[str, Any]:
@@ -222,6 +247,11 @@ def as_in_json(options: "DataclassInstance") -> dict[str, Any]:
 def _line(record: PairRecord) -> bytes:
     values = options_to_json(record)
     return json.dumps({"name": values.pop("name"), **dict(sorted(values.items()))}).encode() + b"\n"
+
+
+def _by_key(lines: Iterable[bytes]) -> dict[Key, PairRecord]:
+    records = (record for line in lines if (record := _parsed(line)) is not None)
+    return {record.key: record for record in records}
 
 
 def _parsed(line: bytes) -> PairRecord | None:

@@ -1,13 +1,14 @@
 """Options of `ddnsr degrade`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from ddnsr_cli.data.degradation_config import DegradationConfig
 from ddnsr_cli.errors import ConfigError, DdnsrError
 from ddnsr_cli.io.image import MAX_PIXELS
+from ddnsr_cli.io.selection import Selection
 
 MethodName = Literal["learned", "bicubic", "gaussian", "patches", "classical"]
 
@@ -32,6 +33,9 @@ class DegradeListener:
 @dataclass(frozen=True, kw_only=True)
 class DegradeOptions:
     """How pairs are made."""
+
+    selection: Selection = field(default_factory=Selection)
+    """Which of the images are meant."""
 
     noise_source: Path | None = None
     """Folder of real noisy photos, or one photo. Needed by the methods that take noise from them, and by a report."""
@@ -83,6 +87,8 @@ class DegradeOptions:
         for method, (option, value) in own.items():
             if value is not None and method != self.method:
                 raise ConfigError(f"{option} is for --method {method}, and the method is {self.method}. Drop one.")
+        if self.report is not None and self.selection.shard is not None:
+            raise ConfigError("--realism-report is for all pairs. Give it with the last run, without --shard.")
         if self.noise_source is None and (self.method == "patches" or self.report is not None):
             what = "--realism-report compares with" if self.report is not None else "--method patches cuts noise out of"
             raise ConfigError(f"{what} real noisy photos. Give their folder with --noise-source.")

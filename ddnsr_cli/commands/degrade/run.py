@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ddnsr_cli.commands.degrade.manifest import HR, LR, MANIFEST, Manifest, PairSettings, PlannedPair
+from ddnsr_cli.commands.degrade.manifest import HR, LR, MANIFEST, Manifest, PairSettings, PlannedPair, manifests_in
 from ddnsr_cli.commands.degrade.methods import Way, choose_way
 from ddnsr_cli.commands.degrade.options import DegradeListener, DegradeOptions
 from ddnsr_cli.commands.degrade.sources import NoisePhotos, size_of
@@ -29,10 +29,11 @@ def degrade_images(
     Raises ConfigError, before any work, when pairs that are wanted were made under other settings.
     """
     _refuse_to_lose([*inputs, *([options.noise_source] if options.noise_source else [])], output, options)
-    found = list(find_images(inputs, results=OutputNames(folder=output)))
+    found = list(options.selection.find(inputs, results=OutputNames(folder=output)))
     if not found:
         named = ", ".join(map(shown, inputs))
         raise ImageReadError(f"{named}: no picture is in there. Name a picture, or a folder that holds some.")
+    found = [one for one in found if options.selection.holds(one)]
     noisy = _noisy_photos(output, options)
     photos = NoisePhotos(noisy, max_pixels=options.max_pixels) if noisy else None
     way = choose_way(photos, options, listener.download)
@@ -71,7 +72,7 @@ def _refuse_to_lose(inputs: Sequence[Path], output: Path, options: DegradeOption
         raise ImageWriteError(f"{shown(output)} is a file. Give a folder with -o.")
     if options.report is not None and not is_folder(options.report.parent):
         raise ImageWriteError(f"There is no folder for {shown(options.report)}. Make it, or give another name.")
-    if options.overwrite or is_there(output / MANIFEST):
+    if options.overwrite or manifests_in(output):
         return
     for side in (HR, LR):
         if is_there(output / side):
@@ -121,14 +122,15 @@ def _opened(
         raise ImageWriteError(
             f"{shown(output)} cannot be made ({error.strerror or error}). Give another -o."
         ) from error
-    manifest = Manifest(output)
+    manifest = Manifest(output, options.selection.shard)
     if manifest.lost:
-        listener.note(f"{manifest.lost} lines of {MANIFEST} cannot be used: their pairs are made anew")
+        listener.note(f"{manifest.lost} lines of {manifest.path.name} cannot be used: their pairs are made anew")
     if options.overwrite:
         manifest.forget(pairs)
     else:
         manifest.refuse_others(pairs, settings)
-    manifest.remove_leftovers()
+    if options.selection.shard is None:  # what looks like a leftover may be another shard's work
+        manifest.remove_leftovers()
     manifest.rewrite()
     return manifest
 

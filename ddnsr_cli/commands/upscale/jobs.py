@@ -16,6 +16,7 @@ from ddnsr_cli.files import is_folder, is_there, sha256_of
 from ddnsr_cli.io.discovery import Found, OutputNames, find_images
 from ddnsr_cli.io.formats import format_of, shown
 from ddnsr_cli.io.provenance import add_stamp, read_stamp
+from ddnsr_cli.io.selection import Selection
 
 RECIPE = 1
 """Raised when the same model and settings begin to give visibly other results."""
@@ -172,9 +173,9 @@ class Job:
         return is_there(self.target) and is_there(self.source) and self.target.samefile(self.source)
 
 
-def is_single(inputs: Sequence[Path]) -> bool:
+def is_single(inputs: Sequence[Path], options: UpscaleOptions) -> bool:
     """Whether one file was named, which raises its own error and may be given an output name."""
-    return len(inputs) == 1 and not is_folder(inputs[0])
+    return len(inputs) == 1 and not is_folder(inputs[0]) and options.selection == Selection()
 
 
 def single_job(source: Path, output: Path | None, options: UpscaleOptions) -> Job:
@@ -191,7 +192,7 @@ def single_job(source: Path, output: Path | None, options: UpscaleOptions) -> Jo
 
 
 def folder_jobs(inputs: Sequence[Path], output: Path | None, options: UpscaleOptions) -> Iterator[Job]:
-    """The jobs of several pictures or of folders, found while they are asked for; at least one.
+    """The jobs of several pictures or of folders, found while they are asked for; at least one, but in a shard.
 
     Raises ImageReadError, at once, where an input does not exist or holds no picture at all, ImageWriteError where
     the output names a file.
@@ -201,11 +202,13 @@ def folder_jobs(inputs: Sequence[Path], output: Path | None, options: UpscaleOpt
             f"{shown(output)} names a file, and there may be several pictures. Give a folder with -o."
         )
     names = _names(output, options)
-    pictures = (one for one in find_images(inputs, results=names) if not is_sheet(one.source))
+    found = options.selection.find(inputs, results=names)
+    pictures = (one for one in found if not is_sheet(one.source))
     first: Found | None = next(pictures, None)
     if first is None:
         raise ImageReadError(f"{listed(inputs)}: no picture is in there. Name a picture, or a folder that holds some.")
-    return (Job(source=one.source, target=names.target(one)) for one in itertools.chain([first], pictures))
+    meant = filter(options.selection.holds, itertools.chain([first], pictures))
+    return (Job(source=one.source, target=names.target(one)) for one in meant)
 
 
 def listed(paths: Sequence[Path]) -> str:

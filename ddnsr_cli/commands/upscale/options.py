@@ -10,6 +10,7 @@ from ddnsr_cli.inference.device import DtypeName
 from ddnsr_cli.inference.pipeline import LookOptions
 from ddnsr_cli.inference.tiling import TileConfig
 from ddnsr_cli.io.image import MAX_PIXELS
+from ddnsr_cli.io.selection import Selection
 from ddnsr_cli.io.write import WriteOptions
 from ddnsr_cli.processing.resize import OutputSize
 
@@ -20,6 +21,9 @@ class UpscaleOptions:
 
     model: str | None = None
     """As `find_weights` takes; None: the bundled default."""
+
+    selection: Selection = field(default_factory=Selection)
+    """Which of the images are meant."""
 
     device: str = "auto"
     dtype: DtypeName = "auto"

@@ -51,7 +51,7 @@ def upscale_images(
     earlier run was ended: what is finished is skipped, what was made otherwise is made anew, what is not ours is left
     alone and fails.
     """
-    single = is_single(inputs)
+    single = is_single(inputs, options)
     if single:
         job = single_job(inputs[0], output, options)
         _refuse_to_lose(job, options)
@@ -203,6 +203,8 @@ class _Run:
 
     def tell_end(self) -> None:
         """What a user wants to hear after the last picture."""
+        if not self.pictures:
+            self.listener.note("no image is in this shard")
         if skipped := self.counts[Skipped]:
             results = _counted(skipped, "result")
             self.listener.note(f"{results} there already, finished, and left as found (--overwrite makes them anew)")
