@@ -70,24 +70,25 @@ def listed_images(paths: Sequence[Path]) -> Iterator[Found]:
     The relative path of each is the path as it is listed, without the root and without `..`: it does not depend on the
     other lines. Raises ImageReadError, at once, where two files have the same, or a line can be no file's.
     """
-    by_relative: dict[Path, Path] = {}
+    by_parts: dict[tuple[str, ...], Path] = {}
+    names: dict[tuple[str, ...], list[str]] = {}
     for path in paths:
-        first = by_relative.setdefault(_below(path), path)
-        if first != path and os.path.abspath(first) != os.path.abspath(path):  # noqa: PTH100 - links stay links
-            raise ImageReadError(f"{shown(first)} and {shown(path)} of the list would have one result. Take one out.")
-    names: dict[Path, list[str]] = {}
-    for relative in by_relative:
-        names.setdefault(relative.parent, []).append(relative.name)
+        parts = _below(path)
+        if parts not in by_parts:
+            by_parts[parts] = path
+            names.setdefault(parts[:-1], []).append(parts[-1])
+        elif os.path.abspath(by_parts[parts]) != os.path.abspath(path):  # noqa: PTH100 - links stay links
+            first = shown(by_parts[parts])
+            raise ImageReadError(f"{first} and {shown(path)} of the list would have one result. Take one out.")
     stems = {folder: distinct_stems(inside) for folder, inside in names.items()}
     return (
-        Found(source=path, relative=relative, stem=stems[relative.parent][relative.name])
-        for relative, path in by_relative.items()
+        Found(source=path, relative=Path(*parts), stem=stems[parts[:-1]][parts[-1]]) for parts, path in by_parts.items()
     )
 
 
-def _below(path: Path) -> Path:
-    """Raises ImageReadError for a path without a name, such as `..`."""
-    relative = Path(*[part for part in path.parts if part not in (path.anchor, "..")])
-    if not relative.name:
+def _below(path: Path) -> tuple[str, ...]:
+    """The parts of a path below the root. Raises ImageReadError for a path without a name, such as `..`."""
+    parts = tuple(part for part in path.parts if part not in (path.anchor, ".."))
+    if not parts or path.name == "..":
         raise ImageReadError(f"The list names {shown(path)}, which is a folder. Name files, one a line.")
-    return relative
+    return parts

@@ -63,7 +63,7 @@ def test_two_files_of_a_list_with_one_result_are_told():
         listed_images([Path("a/1.jpg"), Path("../a/1.jpg")])
 
 
-@pytest.mark.parametrize("name", [".", "..", "/"])
+@pytest.mark.parametrize("name", [".", "..", "/", "a/.."])
 def test_a_line_that_can_be_no_file_is_told(name):
     with pytest.raises(ImageReadError, match="which is a folder"):
         listed_images([Path("a.png"), Path(name)])
