@@ -25,6 +25,7 @@ from ddnsr_cli.cli.train_arguments import (
     validation_folders,
     with_losses,
     with_sources,
+    with_targets,
 )
 from ddnsr_cli.errors import ConfigError, DataError, OtherProcessError
 
@@ -39,11 +40,11 @@ TRACKS_ONLY = {"data", "target", "start_degrader", "l2", "ablation", "lead", "re
 """Parameters that pairs have no use for."""
 
 NOT_FOR_PRETRAINING = {"vgg", "perceptual", "perceptual_weights", "as_authors", "loss", "discriminator", "gan"}
-NOT_FOR_PRETRAINING |= {"sharpen_targets", "discriminator_first_steps", "discriminator_learning_rate"}
+NOT_FOR_PRETRAINING |= {"discriminator_first_steps", "discriminator_learning_rate"}
 """Parameters of losses that the mean absolute error alone does not need."""
 
 PAIRS_ONLY = {"mix", "degradation_", "degradation_preset", "sharpen_targets", "discriminator_first_steps"}
-PAIRS_ONLY |= {"discriminator_learning_rate"}
+PAIRS_ONLY |= {"discriminator_learning_rate", "teacher", "truth_share"}
 """Parameters that a track has no use for."""
 
 DATA, METHOD, SIZES, COURSE, LOG = "Photos", "Method", "Network sizes", "Course", "Log"
@@ -152,10 +153,26 @@ def train(
             help="It compares images in this way. Default: relativistic on tracks, else plain.", rich_help_panel=METHOD
         ),
     ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            help="Pairs are learned from what these weights make of LR, each step turned by chance, beside the truth.",
+            rich_help_panel=METHOD,
+        ),
+    ] = None,
+    truth_share: Annotated[
+        float | None,
+        typer.Option(
+            help="The truth has this share of the losses beside a teacher. Default: 0.15.", rich_help_panel=METHOD
+        ),
+    ] = None,
     sharpen_targets: Annotated[
-        bool,
-        typer.Option("--sharpen-targets", help="Targets are sharpened, as Real-ESRGAN's were.", rich_help_panel=METHOD),
-    ] = False,
+        str | None,
+        typer.Option(
+            help="Targets are sharpened: amount, sigma in pixels, threshold in levels, as in 0.5,8,10.",
+            rich_help_panel=METHOD,
+        ),
+    ] = None,
     discriminator_first_steps: Annotated[
         int, typer.Option(min=0, help="The discriminator learns alone for so many steps first.", rich_help_panel=METHOD)
     ] = 0,
@@ -252,16 +269,17 @@ def train(
             options = with_losses(options, loss_weights(loss or []), kinds)
             options = replace(
                 options,
-                sharpen_targets=sharpen_targets,
                 discriminator_first_steps=discriminator_first_steps,
                 discriminator_rate=(
                     options.discriminator_rate if discriminator_learning_rate is None else discriminator_learning_rate
                 ),
             )
+        options = with_targets(options, sharpen_targets, (teacher, truth_share))
         rule = (degradation_preset, degradation_ or [])
         options, sources = with_sources(options, (hr, lr), mix or [], rule)
         request = paired_request(sources, output, options, validation)
-        request = replace(request, rhythm=rhythm, start_from=start_from, judges=judges, lpips=lpips, device=device)
+        request = replace(request, start_from=start_from, teacher=teacher, judges=judges)
+        request = replace(request, rhythm=rhythm, lpips=lpips, device=device)
         _run(request, only_check=check, quiet=quiet)
         return
     from ddnsr_cli.training.options import FeatureLayers

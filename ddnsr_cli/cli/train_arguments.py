@@ -149,6 +149,32 @@ def chosen_discriminator(
     return TrainDiscriminator(discriminator.value) if losses.hr_adversarial else TrainDiscriminator.NONE
 
 
+def with_targets(
+    options: "PairedOptions", sharpen: str | None, taught: tuple[Path | None, float | None]
+) -> "PairedOptions":
+    """The options with targets that are sharpened (amount, sigma, threshold) or a teacher's.
+
+    taught: (weights of the teacher, share of the truth), as far as given. Raises ConfigError.
+    """
+    from ddnsr_cli.data.sharpen import SharpenConfig
+    from ddnsr_cli.training.paired_options import TeacherConfig
+
+    if sharpen is not None:
+        try:
+            amount, sigma_px, threshold = map(float, sharpen.split(","))
+        except ValueError as cause:
+            raise ConfigError(
+                f"--sharpen-targets takes amount,sigma,threshold, as in 0.5,8,10; got {sharpen!r}."
+            ) from cause
+        options = replace(options, sharpen=SharpenConfig(amount=amount, sigma_px=sigma_px, threshold=threshold))
+    teacher, truth_share = taught
+    if teacher is None:
+        if truth_share is not None:
+            raise ConfigError("--truth-share is the truth's beside a teacher. Give --teacher, too, or leave it out.")
+        return options
+    return replace(options, teacher=TeacherConfig() if truth_share is None else TeacherConfig(truth_share=truth_share))
+
+
 def with_sources(
     options: "PairedOptions",
     folders: tuple[Path | None, Path | None],

@@ -96,6 +96,7 @@ ddnsr upscale photo.jpg -m {name} -o out.png
 | feature networks behind the losses | {judges} |
 | their features are divided by | {scales} |
 | begun with | {begun} |
+| taught by | {teacher} |
 | validation | {scores} |
 
 License: that of the photos, and of the weights it began with, decides; fill it in before you publish.
@@ -185,9 +186,17 @@ def paired_card(name: str, options: PairedOptions, step: int, record: Mapping[st
         judges=_judges(record) or "none",
         scales=_scales(vars(options.layers), record.get("scales", {})),
         begun=_begun(record.get("start_from"), otherwise="nearest-neighbor start"),
+        teacher=_teacher(options, record),
         scores=_scores(record.get("latest"), record.get("best")),
         options=json.dumps(options_to_json(options), indent=2),
     )
+
+
+def _teacher(options: PairedOptions, record: Mapping[str, Any]) -> str:
+    if options.teacher is None:
+        return "none"
+    share = 1 - options.teacher.truth_share
+    return f"{_begun(record.get('teacher'), otherwise='unknown')} (share {share:g}, the truth the rest)"
 
 
 def _source(source: Mapping[str, Any]) -> str:

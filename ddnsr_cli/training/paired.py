@@ -1,6 +1,6 @@
 """One step of paired training: the reconstruction network, with a discriminator where one is asked for.
 
-    sr = sr_net(lr)    pixel, perceptual and adversarial loss against hr (equation 2)
+    sr = sr_net(lr)    pixel, perceptual and adversarial loss against hr (equation 2), and against what a teacher makes
 
 With the mean absolute error alone this is ESRGAN's pretraining.
 """
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ddnsr_cli.config import options_to_json
 from ddnsr_cli.data.sharpen import sharpened
+from ddnsr_cli.nets.blocks import SrNet
 from ddnsr_cli.nets.discriminators import Features
 from ddnsr_cli.nets.rrdb import RRDBNet, start_as_nearest
 from ddnsr_cli.training.distributed import World, share_batch_statistics
@@ -20,6 +21,7 @@ from ddnsr_cli.training.feature_losses import Eyes
 from ddnsr_cli.training.paired_options import PairedOptions
 from ddnsr_cli.training.precision import mixed_precision, refuse_not_finite, to_floats
 from ddnsr_cli.training.reconstruction import ReconstructionLoss, frozen, hr_discriminator
+from ddnsr_cli.training.teacher import Teacher
 from ddnsr_cli.training.train_state import Snapshot, learned_tensors, restore_learned
 
 ALONE = World()
@@ -46,8 +48,16 @@ class PairedTrainer:
     Everything that the next step depends on is in `snapshot()`; batches follow from the seed and `step`.
     """
 
-    def __init__(self, options: PairedOptions, eyes: Eyes, device: torch.device, world: World = ALONE) -> None:
-        """eyes: what the losses and the discriminator look through."""
+    def __init__(
+        self,
+        options: PairedOptions,
+        eyes: Eyes,
+        device: torch.device,
+        world: World = ALONE,
+        *,
+        teacher: SrNet | None = None,
+    ) -> None:
+        """eyes: what the losses and the discriminator look through. teacher: with `options.teacher`, what teaches."""
         self.options = options
         self.device = device
         self.world = world
@@ -57,6 +67,7 @@ class PairedTrainer:
         self.reconstruction = ReconstructionLoss(
             weights=options.losses, perceptual=eyes.hr, gan=options.gan, average=world.average
         )
+        self.teacher = None if teacher is None else Teacher(teacher.to(device), seed=options.stream.seed)
         self.optimizers = {
             name: torch.optim.Adam(net.parameters(), lr=options.schedule.peak, fused=True)
             for name, net in self.nets.learners().items()
@@ -120,7 +131,7 @@ class PairedTrainer:
     def _learn(self, lr: Tensor, hr: Tensor) -> dict[str, float]:
         """Gradients of every network from its own loss, and the figures."""
         sr = self._reconstructed(lr)
-        terms = {} if self.waiting else self._terms(sr, hr)
+        terms = {} if self.waiting else self._terms(lr, sr, hr)
         beliefs: dict[str, Tensor] = {}
         losses = dict(terms)
         if self.nets.disc_hr is not None:
@@ -140,10 +151,23 @@ class PairedTrainer:
             sr: Tensor = self.nets.sr_net(lr)
         return sr.float()
 
-    def _terms(self, sr: Tensor, hr: Tensor) -> dict[str, Tensor]:
-        target = sharpened(hr) if self.options.sharpen_targets else hr
+    def _terms(self, lr: Tensor, sr: Tensor, hr: Tensor) -> dict[str, Tensor]:
+        """The terms against each target, weighted by its share and added by name."""
+        total: dict[str, Tensor] = {}
         with self._mixed_precision():
-            return self.reconstruction.terms(sr, target)
+            for share, target in self._targets(lr, hr):
+                for name, term in self.reconstruction.terms(sr, target).items():
+                    total[name] = total[name] + share * term if name in total else share * term
+        return total
+
+    def _targets(self, lr: Tensor, hr: Tensor) -> list[tuple[float, Tensor]]:
+        """(share, target): the truth, and what the teacher makes of LR where there is one, each sharpened if asked."""
+        targets = [(1.0, hr)]
+        if self.teacher is not None and self.options.teacher is not None:
+            truth = self.options.teacher.truth_share
+            targets = [(1 - truth, self.teacher(lr, self.step)), (truth, hr)]
+        sharpen = self.options.sharpen
+        return [(share, sharpened(image, sharpen) if sharpen else image) for share, image in targets if share]
 
     def _adversarial(self, sr: Tensor, real: Tensor) -> Tensor:
         assert self.nets.disc_hr is not None

@@ -7,6 +7,7 @@ from enum import StrEnum
 from ddnsr_cli.data.crop_mixture import Shares
 from ddnsr_cli.data.crop_stream import StreamConfig
 from ddnsr_cli.data.degradation_config import DegradationConfig
+from ddnsr_cli.data.sharpen import SharpenConfig
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.nets import degrader
 from ddnsr_cli.nets.rrdb import RRDBConfig
@@ -54,6 +55,18 @@ class PairSource:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TeacherConfig:
+    """Learning from what another network makes of the same LR images, beside the truth."""
+
+    truth_share: float = 0.15
+    """Weight of the losses against the truth, from 0 to 1; those against the teacher have the rest."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.truth_share < 1:
+            raise ConfigError(f"The truth beside a teacher has a share from 0 to below 1, got {self.truth_share:g}.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class PairedOptions:
     """Everything that decides what a paired run learns."""
 
@@ -77,8 +90,11 @@ class PairedOptions:
 
     gan: GanKind = GanKind.PLAIN
 
-    sharpen_targets: bool = False
-    """Unsharp-masked targets for the pixel and perceptual losses; the discriminator sees them as they are."""
+    sharpen: SharpenConfig | None = None
+    """Unsharp-masked targets for all losses but the discriminator's, which sees the images as they are; None: none."""
+
+    teacher: TeacherConfig | None = None
+    """None: the truth is the only target."""
 
     stream: StreamConfig = field(default_factory=StreamConfig)
     """How crops are drawn."""

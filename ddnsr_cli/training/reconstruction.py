@@ -56,6 +56,8 @@ class ReconstructionLoss:
         terms: dict[str, Tensor] = {}
         if weights.pixel:
             terms["pixel"] = weights.pixel * F.l1_loss(sr, target)
+        if weights.gradient:
+            terms["gradient"] = weights.gradient * gradient_loss(sr, target)
         if weights.squared:
             terms["squared"] = weights.squared * F.mse_loss(sr, target)
         if self.perceptual is not None and weights.perceptual:
@@ -76,6 +78,13 @@ class ReconstructionLoss:
         loss = relativistic_disc_loss(real, fake, average=self.average)
         real_mean, fake_mean = self.average(real.detach()), self.average(fake.detach())
         return Scores(loss=loss, real_belief=belief(real - fake_mean), fake_belief=belief(fake - real_mean))
+
+
+def gradient_loss(sr: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute error of the differences between neighbors, of rows and of columns added: what is blurred costs
+    more than what is off by a constant. sr, target: (N, C, H, W).
+    """
+    return F.l1_loss(sr.diff(dim=2), target.diff(dim=2)) + F.l1_loss(sr.diff(dim=3), target.diff(dim=3))
 
 
 def belief(logits: Tensor) -> Tensor:

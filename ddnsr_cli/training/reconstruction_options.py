@@ -52,14 +52,17 @@ class ReconstructionWeights:
     pixel: float = 0.01
     """Mean absolute error."""
 
+    gradient: float = 0.0
+    """Mean absolute error of the differences between neighboring pixels, along rows and along columns."""
+
     squared: float = 0.0
-    """Mean squared error: 1 in the L2 mode of appendix C, with the three above at 0."""
+    """Mean squared error: 1 in the L2 mode of appendix C, with the others at 0."""
 
     def __post_init__(self) -> None:
         if wrong := {name: weight for name, weight in vars(self).items() if not 0 <= weight < math.inf}:
             told = ", ".join(f"{name} {weight:g}" for name, weight in wrong.items())
             raise ConfigError(f"Loss weights are 0 or more and finite, got {told}.")
-        if not self.perceptual + self.hr_adversarial + self.pixel + self.squared:
+        if not sum(vars(self).values()):
             raise ConfigError("The reconstruction network has no loss left. Give one of its weights a value above 0.")
 
 

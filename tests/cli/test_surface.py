@@ -25,8 +25,9 @@ SURFACE = {
     "train": (
         "-o/--output --track --paired --pretrain --hr --lr --data --val --val-lr --val-hr --mix --check --target "
         "--start-from --start-degrader --l2 --ablation --vgg --perceptual/--perceptual-layer --perceptual-weights "
-        "--as-authors --loss --discriminator --gan --sharpen-targets --discriminator-first-steps "
-        "--discriminator-learning-rate --rehearse --lead --degradation-preset --degradation --lpips "
+        "--as-authors --loss --discriminator --gan --teacher --truth-share --sharpen-targets "
+        "--discriminator-first-steps --discriminator-learning-rate --rehearse --lead --degradation-preset "
+        "--degradation --lpips "
         "--lite --features --blocks --growth --steps --batch --crop --rate --rise --halve-at --precision --compile "
         "--seed --workers --log-every --save-every --keep-every --validate-every --sample-every --device/-g --offline "
         "-q/--quiet"

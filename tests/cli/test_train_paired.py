@@ -131,7 +131,16 @@ def test_a_mixed_run_goes_on_to_the_same_bytes(train, folders, pairs, degrader, 
     mix = ["--lr", folders[1], "--mix", "photo=0.5", "--mix", f"{pairs}=0.3", "--mix", f"{degrader}=0.2"]
     for name, steps in (("whole", [4]), ("parts", [2, 4])):
         for count in steps:
-            done = train(tmp_path / name, *mix, "--steps", count, "--sharpen-targets", "--discriminator-first-steps", 1)
+            done = train(
+                tmp_path / name,
+                *mix,
+                "--steps",
+                count,
+                "--sharpen-targets",
+                "0.5,8,10",
+                "--discriminator-first-steps",
+                1,
+            )
             assert done.code == 0, done.err
     assert last_state(tmp_path / "whole") == last_state(tmp_path / "parts")
     sources = options_of(tmp_path / "whole")["sources"]
@@ -194,6 +203,37 @@ def test_every_setting_trains(train, tmp_path, words, options):
     done = train(tmp_path / "run", "--steps", 1, *words)
     assert done.code == 0, done.err
     assert options.items() <= options_of(tmp_path / "run").items()
+
+
+def test_a_taught_run_goes_on_to_the_same_bytes_and_names_its_teacher(train, tmp_path):
+    teacher, other = (sr_file(tmp_path / name, replace(TINY, blocks=count)) for count, name in ((2, "t.pth"), (3, "o")))
+    words = ("--sharpen-targets", "0.5,1.5,0", "--loss", "gradient=1", "--teacher")
+    for name, steps in (("whole", [3]), ("parts", [1, 3])):
+        for count in steps:
+            done = train(tmp_path / name, "--steps", count, *words, teacher)
+            assert done.code == 0, done.err
+    assert last_state(tmp_path / "whole") == last_state(tmp_path / "parts")
+    assert "| taught by | t.pth, sha256 " in (tmp_path / "whole/README.md").read_text()
+    assert options_of(tmp_path / "whole")["teacher"] == {"truth_share": 0.15}
+    assert options_of(tmp_path / "whole")["sharpen"] == {"amount": 0.5, "sigma_px": 1.5, "threshold": 0.0}
+    before = last_state(tmp_path / "whole")
+    refused(train(tmp_path / "whole", "--steps", 4, *words, other), 10, "--teacher", "another -o")
+    refused(train(tmp_path / "whole", "--steps", 4, *words[:-1]), 10, "teacher {...} -> None")
+    assert last_state(tmp_path / "whole") == before
+
+
+def test_a_teacher_of_another_scale_or_none_is_refused(train, tmp_path):
+    teacher = sr_file(tmp_path / "twice.safetensors", replace(TINY, scale=2))
+    refused(train(tmp_path / "run", "--teacher", teacher), 2, "4 times", "twice.safetensors 2 times")
+    refused(train(tmp_path / "run", "--teacher", tmp_path / "gone.safetensors"), 5, "gone.safetensors")
+    refused(train(tmp_path / "run", "--truth-share", "0.2"), 2, "--teacher")
+    refused(train(tmp_path / "run", "--teacher", teacher, "--truth-share", "1"), 2, "below 1")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("text", ["0.5", "0.5,8", "a,b,c", "0.5,8,10,1", ""])
+def test_sharpening_needs_its_three_numbers(train, tmp_path, text):
+    refused(train(tmp_path / "run", "--sharpen-targets", text), 2, "0.5,8,10", repr(text))
 
 
 def test_ready_pairs_are_learned_by_equation_2(ddnsr, judge, pairs, tmp_path):
@@ -296,10 +336,10 @@ def test_bundled_degraders_are_sources_too(train, folders, tmp_path):
         ("--pretrain", ["--vgg", "vgg.pth"], "not for --pretrain"),
         ("--pretrain", ["--loss", "pixel=2"], "not for --pretrain"),
         ("--pretrain", ["--discriminator", "unet"], "not for --pretrain"),
-        ("--pretrain", ["--sharpen-targets"], "not for --pretrain"),
         ("--track=2", ["--mix", "photo=1"], "is for pairs"),
         ("--track=2", ["--degradation-preset", "photo"], "is for pairs"),
-        ("--track=2", ["--sharpen-targets"], "is for pairs"),
+        ("--track=2", ["--sharpen-targets", "1,1,1"], "is for pairs"),
+        ("--track=2", ["--teacher", "x.safetensors"], "is for pairs"),
         ("--track=2", ["--discriminator-learning-rate", "1e-5"], "is for pairs"),
         ("--track=2", ["--discriminator-first-steps", "3"], "is for pairs"),
     ],

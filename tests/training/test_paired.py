@@ -16,15 +16,21 @@ from ddnsr_cli.data.crop_mixture import MixedVisits
 from ddnsr_cli.data.crop_stream import PairVisits, batches
 from ddnsr_cli.data.degradation_config import DegradationConfig
 from ddnsr_cli.data.images import list_photos
-from ddnsr_cli.data.sharpen import sharpened
+from ddnsr_cli.data.sharpen import SharpenConfig, sharpened
 from ddnsr_cli.errors import ConfigError, TrainingError
 from ddnsr_cli.nets.discriminators import PROJECTED_TAPS
-from ddnsr_cli.nets.rrdb import RRDBConfig
+from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
 from ddnsr_cli.training.feature_losses import NO_EYES, Eyes, VggDifference
 from ddnsr_cli.training.options import ScheduleConfig
 from ddnsr_cli.training.paired import PairedTrainer
-from ddnsr_cli.training.paired_options import PairedOptions, PairSource, SourceKind, with_equation_2
+from ddnsr_cli.training.paired_options import (
+    PairedOptions,
+    PairSource,
+    SourceKind,
+    TeacherConfig,
+    with_equation_2,
+)
 from ddnsr_cli.training.reconstruction_options import (
     Discriminator,
     GanKind,
@@ -32,12 +38,13 @@ from ddnsr_cli.training.reconstruction_options import (
     ReconstructionWeights,
     perceptual_layers,
 )
+from ddnsr_cli.training.teacher import Teacher
 from ddnsr_cli.training.train_state import load_snapshot, save_snapshot
 from tests.helpers.random_vgg import random_vgg19
 
 CPU = torch.device("cpu")
 SHALLOW, DEEP = Tap(layer="conv1_2"), Tap(layer="conv2_2")
-ALL_TERMS = ReconstructionWeights(perceptual=0.7, hr_adversarial=0.2, pixel=1.5, squared=3.0)
+ALL_TERMS = ReconstructionWeights(perceptual=0.7, hr_adversarial=0.2, pixel=1.5, squared=3.0, gradient=0.6)
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +105,7 @@ def terms_by_hand(trainer, pair, *, gan):
         vgg = VGG19Features(random_vgg19("conv2_2"), (DEEP,))
         return {
             "pixel": weights.pixel * (sr - hr).abs().mean(),
+            "gradient": weights.gradient * sum((torch.diff(sr - hr, dim=side)).abs().mean() for side in (2, 3)),
             "squared": weights.squared * (sr - hr).square().mean(),
             "perceptual": weights.perceptual * (vgg(sr)[DEEP] - vgg(hr)[DEEP]).abs().mean(),
             "hr_adversarial": weights.hr_adversarial * adversarial,
@@ -141,6 +149,7 @@ def test_each_network_learns_from_its_own_loss_only(options, eyes):
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-7)
     weights = trainer.options.losses
     loss = weights.pixel * F.l1_loss(sr, hr) + weights.squared * F.mse_loss(sr, hr)
+    loss = loss + weights.gradient * ((sr - hr).diff(dim=2).abs().mean() + (sr - hr).diff(dim=3).abs().mean())
     loss = (
         loss + weights.perceptual * eyes.hr(sr, hr) - weights.hr_adversarial * F.logsigmoid(separate.disc_hr(sr)).mean()
     )
@@ -184,21 +193,59 @@ def test_vgg_follows_autocast_where_it_is_asked_to():
 
 
 def test_targets_are_sharpened_for_the_pixels_and_features_and_not_for_the_discriminator(options, eyes):
-    chosen = options(losses=ALL_TERMS, sharpen_targets=True)
+    chosen, mask = options(losses=ALL_TERMS), SharpenConfig(amount=0.7, sigma_px=4)
     chosen = replace(chosen, stream=replace(chosen.stream, crop_px=32))
-    trainer, plain = (PairedTrainer(replace(chosen, sharpen_targets=on), eyes, CPU) for on in (True, False))
+    trainer, plain = (PairedTrainer(replace(chosen, sharpen=one), eyes, CPU) for one in (mask, None))
     pair = batch(side=32)
     lr, hr = floats(pair)
     with torch.no_grad():
         sr = trainer.nets.sr_net(lr)
     figures, others = trainer.train_step(*pair), plain.train_step(*pair)
-    target = sharpened(hr)
+    target = sharpened(hr, mask)
     assert figures["pixel"] == pytest.approx(1.5 * F.l1_loss(sr, target).item(), rel=1e-5)
     assert figures["perceptual"] == pytest.approx(0.7 * eyes.hr(sr, target).item(), rel=1e-5)
     assert figures["pixel"] != pytest.approx(others["pixel"], rel=1e-3)
     assert {name: figures[name] for name in ("disc_hr", "hr_adversarial", "disc_hr_real")} == {
         name: others[name] for name in ("disc_hr", "hr_adversarial", "disc_hr_real")
     }
+
+
+def test_a_teacher_and_the_truth_share_every_loss_but_the_discriminators(options, eyes):
+    chosen = options(losses=ALL_TERMS, teacher=TeacherConfig(truth_share=0.25))
+    truth_only = PairedTrainer(replace(chosen, teacher=None), eyes, CPU)
+    net = RRDBNet(chosen.network)
+    trainer = PairedTrainer(chosen, eyes, CPU, teacher=net)
+    lr, hr = floats(batch())
+    target = Teacher(net, seed=chosen.stream.seed)(lr, 0)
+    with torch.no_grad():
+        sr = trainer.nets.sr_net(lr)
+    figures, others = trainer.train_step(*batch()), truth_only.train_step(*batch())
+    assert figures["pixel"] == pytest.approx(
+        1.5 * (0.75 * F.l1_loss(sr, target) + 0.25 * F.l1_loss(sr, hr)).item(), rel=1e-5
+    )
+    assert figures["perceptual"] == pytest.approx(0.7 * (0.75 * eyes.hr(sr, target) + 0.25 * eyes.hr(sr, hr)).item())
+    assert figures["pixel"] != pytest.approx(others["pixel"], rel=1e-3)
+    assert {name: figures[name] for name in ("disc_hr", "hr_adversarial")} == {
+        name: others[name] for name in ("disc_hr", "hr_adversarial")
+    }
+
+
+def test_without_a_share_for_the_truth_only_the_teacher_counts(options, eyes):
+    chosen = options(losses=replace(ALL_TERMS, hr_adversarial=0.0), discriminator=Discriminator.NONE)
+    net = RRDBNet(chosen.network)
+    chosen = replace(chosen, teacher=TeacherConfig(truth_share=0.0))
+    one, other = (PairedTrainer(chosen, eyes, CPU, teacher=net) for _ in range(2))
+    lr, hr = batch()
+    first, second = one.train_step(lr, hr), other.train_step(lr, 255 - hr)
+    assert {name: first[name] for name in ("pixel", "gradient", "perceptual")} == {
+        name: second[name] for name in ("pixel", "gradient", "perceptual")
+    }
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, math.nan])
+def test_a_share_of_the_truth_that_leaves_nothing_to_teach_is_refused(share):
+    with pytest.raises(ConfigError, match="from 0 to below 1"):
+        TeacherConfig(truth_share=share)
 
 
 def test_the_discriminator_learns_alone_for_the_steps_asked_for(options, eyes):

@@ -27,7 +27,9 @@ from ddnsr_cli.commands.train.run_folder import RunFolder, alone_in, refuse_othe
 from ddnsr_cli.config import options_from_json
 from ddnsr_cli.data.crop_stream import CropVisits, batches
 from ddnsr_cli.data.pairs import PhotoPair, match_pairs
+from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.inference.device import choose_device
+from ddnsr_cli.nets.blocks import SrNet
 from ddnsr_cli.nets.lpips import LPIPS
 from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
 from ddnsr_cli.reports.model_card import paired_card
@@ -39,12 +41,12 @@ from ddnsr_cli.training.paired import ALONE, PairedTrainer
 from ddnsr_cli.training.paired_options import PairedOptions, SourceKind
 from ddnsr_cli.training.tensorboard_logger import Board
 from ddnsr_cli.training.train_state import load_numbers
-from ddnsr_cli.weights.checkpoint import load_rrdb_net
+from ddnsr_cli.weights.checkpoint import load_rrdb_net, load_sr_net
 
 FREE_TO_CHANGE = ("schedule.", "stream.workers", "clip_norm", "discriminator_rate")
 """Options that a resumed run may change: they decide how on, not what is learned from."""
 
-RECORDED = ("data", "photos", "vgg", "perceptual_lpips", "scales", "start_from", "latest", "best")
+RECORDED = ("data", "photos", "vgg", "perceptual_lpips", "scales", "start_from", "teacher", "latest", "best")
 """What a save keeps beside the state; scores, the latest and the best, as validation goes on."""
 
 MEASURED_PHOTOS = 8  # crops on which the features' scales are measured
@@ -66,6 +68,9 @@ class PairedRequest:
 
     start_from: Path | None = None
     """Weights that the network begins with, of its sizes or smaller."""
+
+    teacher: Path | None = None
+    """Weights of the network that teaches, where the options have one."""
 
     judges: JudgeFiles = field(default_factory=lambda: JudgeFiles(vgg=None, lpips=None))
     """Weights of the network behind the perceptual loss."""
@@ -127,12 +132,14 @@ def _train(request: PairedRequest, listener: TrainListener, stop: StopRequest, w
     lpips = validation_lpips(request.lpips, device)
     validation = _validation_pairs(request)
     begun = _network_to_begin_with(request) if saved is None else None
+    teacher = _teacher(request)
     teller = Teller(listener.note)
     if saved is None and world.is_first:  # a run that goes on was looked at when it began
         _look_at_photos(request, teller, listener, stop if world.size == 1 else None)
     pairs = open_pairs(options, request.sources, teller)
     record = _record(request, judges, saved, pairs)
-    trainer = PairedTrainer(options, eyes_of(options, judges, record["scales"], device), device, world)
+    eyes = eyes_of(options, judges, record["scales"], device)
+    trainer = PairedTrainer(options, eyes, device, world, teacher=teacher)
     if folder.resume(trainer, free_to_change=FREE_TO_CHANGE) is not None:
         listener.note(f"resumed {request.run} at step {trainer.step}")
     elif begun is not None:
@@ -219,7 +226,8 @@ def _record(
     if saved is not None:
         refuse_other_judges(request.run, saved, judges)
         refuse_other_photos(request.run, saved["photos"], pairs.digests)
-        refuse_other_asking(request.run, other_beginnings(saved, {"--start-from": request.start_from}))
+        named = {"--start-from": request.start_from, "--teacher": request.teacher}
+        refuse_other_asking(request.run, other_beginnings(saved, named))
         return {name: saved[name] for name in RECORDED if name in saved}
     crops = [pairs.visits[visit].crops[1][:1].float() / 255 for visit in range(MEASURED_PHOTOS if judges.vgg else 0)]
     return {
@@ -228,6 +236,7 @@ def _record(
         **judges.record,
         "scales": measured_scales(request.options, judges, crops),
         "start_from": told(request.start_from),
+        "teacher": told(request.teacher),
     }
 
 
@@ -235,6 +244,19 @@ def _network_to_begin_with(request: PairedRequest) -> RRDBNet | None:
     if request.start_from is None:
         return None
     return sr_net_to_begin_with(request.start_from, request.options.network, request.options.stream.seed)
+
+
+def _teacher(request: PairedRequest) -> SrNet | None:
+    """Raises ConfigError for a teacher that enlarges otherwise, WeightsError for a file of no use."""
+    if request.teacher is None:
+        return None
+    teacher, scale = load_sr_net(request.teacher)[0].float(), request.options.network.scale
+    if teacher.traits.scale != scale:
+        raise ConfigError(
+            f"The network enlarges {scale} times but the teacher {request.teacher.name} {teacher.traits.scale} times. "
+            f"Give another --teacher."
+        )
+    return teacher
 
 
 def _validation_pairs(request: PairedRequest) -> list[PhotoPair]:
