@@ -13,14 +13,14 @@ from ddnsr_cli.cli.app import app
 SURFACE = {
     "upscale": (
         "images -i/--input -o/--output --list --shard -m/--model -s/--scale --width --height --long-side --megapixels "
-        "--strength --color-fix --grain --seed --to-srgb -f/--format --quality --suffix --overwrite --compare --dry-run "
-        "--fail-fast --max-pixels -t/--tile --device/-g --dtype --fp32 -x/--tta --offline --json -v/--verbose "
-        "-q/--quiet"
+        "--strength --color-fix --grain --seed --to-srgb -f/--format --quality --suffix --overwrite --compare "
+        "--dry-run --fail-fast --max-pixels -t/--tile --device/-g --dtype --fp32 -x/--tta --offline --json "
+        "-v/--verbose -q/--quiet"
     ),
     "degrade": (
         "-o/--output images -i/--input --list --shard --noise-source --per-image --seed --method -m/--model --sigma "
-        "--patch-variance --degradation-preset --degradation --cleanup --realism-report --overwrite --max-pixels --workers --device/-g "
-        "--offline --json -q/--quiet"
+        "--patch-variance --degradation-preset --degradation --cleanup --realism-report --overwrite --max-pixels "
+        "--workers --device/-g --offline --json -q/--quiet"
     ),
     "train": (
         "-o/--output --track --paired --pretrain --hr --lr --data --val --val-lr --val-hr --mix --check --target "
