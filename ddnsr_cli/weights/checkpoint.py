@@ -30,6 +30,17 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 PICKLES = (".pth", ".pt", ".ckpt")
+_LOADS_AS = f"{LOADS}, as .safetensors, .pth or ncnn pair."
+FOR_OTHERS = {
+    ".onnx": "an ONNX graph",
+    ".pt2": "a program exported by PyTorch",
+    ".engine": "a TensorRT engine",
+    ".tflite": "a TensorFlow Lite graph",
+    ".mlmodel": "a Core ML model",
+    ".h5": "a file of Keras",
+    ".gguf": "a GGUF file",
+}
+"""What files of these suffixes are that other programs run."""
 MOST_TEXT_BYTES = 8 << 20  # of the layers of an ncnn file; the field's largest have 0.1 MB
 MAX_FILE_BYTES = 2 << 30  # the field's largest, with optimiser states, are some 300 MB
 NETWORK_KEY, DEGRADER_KEY, VERSION_KEY = "ddnsr_network", "ddnsr_degrader", "ddnsr_version"
@@ -188,6 +199,11 @@ def file_kind(path: Path) -> str:
         return "safetensors"
     if head.startswith(MAGIC.encode()) and path.suffix.lower() == ".param":
         return "ncnn"
+    if (kind := FOR_OTHERS.get(path.suffix.lower())) is not None:
+        raise WeightsError(
+            f"{path.name} is {kind}, from which no network is read. Give the .safetensors, .pth or .param that it was "
+            f"made from. {LOADS}."
+        )
     if head.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
         if path.suffix.lower() in PICKLES:
             return "pickle"
@@ -195,7 +211,7 @@ def file_kind(path: Path) -> str:
             f"{path.name} is a pickle (a .pth file) under another name. Only files named {', '.join(PICKLES)} are read "
             f"so: rename it when you trust where it comes from."
         )
-    raise WeightsError(f"{path.name} is not a weights file: {_strange(head)}. {LOADS}, as .safetensors or .pth.")
+    raise WeightsError(f"{path.name} is not a weights file: {_strange(head)}. {_LOADS_AS}")
 
 
 def _head(path: Path) -> bytes:
@@ -258,7 +274,7 @@ def read_pickle(path: Path) -> object:
         ) from cause
     except _BROKEN_PICKLE as cause:
         what = "a TorchScript program" if "TorchScript" in str(cause) else f"damaged ({_one_line(cause)})"
-        raise WeightsError(f"{path.name} is {what}, not PyTorch weights. {LOADS}, as .safetensors or .pth.") from cause
+        raise WeightsError(f"{path.name} is {what}, not PyTorch weights. {_LOADS_AS}") from cause
     return loaded
 
 

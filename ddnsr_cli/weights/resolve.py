@@ -138,7 +138,11 @@ def _local(name: str, of_run: str) -> Path | None:
         return None
     inside = path / of_run
     if not inside.is_file():
-        raise WeightsError(f"The folder {name} holds no {of_run}: it is not that of a run that saved. Name a file.")
+        files = sorted(one for one in path.glob("*") if one.suffix.lower() in HERE)
+        example = f", such as -m {files[0]}" if files else ""
+        raise WeightsError(
+            f"The folder {name} holds no {of_run}: it is not that of a run that saved. Name a file{example}."
+        )
     return inside
 
 

@@ -140,6 +140,19 @@ def test_files_of_another_kind_are_refused_with_what_they_are(tmp_path, content,
     refused(tmp_path / name, word)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "word"),
+    [
+        ("net.onnx", b"\x08\x08\x12\x07pytorch", "an ONNX graph"),
+        ("net.PT2", b"PK\x03\x04" + bytes(100), "exported by PyTorch"),
+        ("net.h5", b"\x89HDF\r\n\x1a\n" + bytes(100), "Keras"),
+    ],
+)
+def test_files_that_other_programs_run_are_named(tmp_path, name, content, word):
+    (tmp_path / name).write_bytes(content)
+    refused(tmp_path / name, word, "was made from")
+
+
 def test_missing_files_and_folders_are_refused(tmp_path):
     refused(tmp_path / "no.safetensors", "cannot be read", "No such file")
     refused(tmp_path, "cannot be read")

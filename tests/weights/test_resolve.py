@@ -376,3 +376,14 @@ def test_a_name_of_nothing_is_refused(registry, access, fake_hub, here, name):
     message = refused(WeightsError, name, registry, "ddnsr weights list", hub=access)
     assert "Did you mean" not in message
     assert fake_hub.requests == []
+
+
+def test_a_folder_that_is_no_runs_is_told_with_a_file_that_is_in_it(registry, tmp_path):
+    (tmp_path / "models").mkdir()
+    for name in ("b-4x.param", "b-4x.bin", "notes.txt"):
+        (tmp_path / "models" / name).touch()
+    with pytest.raises(WeightsError, match=r"Name a file, such as -m .*models/b-4x\.param\.$"):
+        find_weights(str(tmp_path / "models"), registry=registry, network=None, offline=True)
+    (tmp_path / "models/b-4x.param").unlink()
+    with pytest.raises(WeightsError, match=r"Name a file\.$"):
+        find_weights(str(tmp_path / "models"), registry=registry, network=None, offline=True)
