@@ -118,6 +118,22 @@ def build(programs: Path, root: Path, work: Path) -> tuple[Path, Path]:
     return wheel, sdist
 
 
+def description_faults(programs: Path, wheel: Path) -> Iterator[str]:
+    """What the package index would show otherwise than meant: twine takes any Markdown, so it is rendered here."""
+    script = (
+        "import email.parser, sys, zipfile; from readme_renderer.markdown import render; "
+        "wheel = zipfile.ZipFile(sys.argv[1]); "
+        "name = next(name for name in wheel.namelist() if name.endswith('/METADATA')); "
+        "print(render(email.parser.Parser().parsestr(wheel.read(name).decode()).get_payload()))"
+    )
+    page = run(programs / "python", "-c", script, wheel)
+    for wanted in ('<img src="https://', "<table>", "<pre"):
+        if wanted not in page:
+            yield f"the description, rendered, has no {wanted}"
+    for link in re.findall(r'(?:href|src)="(?!https://|#)([^"]*)"', page):
+        yield f"the description, rendered, has a link that leads nowhere: {link}"
+
+
 def try_wheel(wheel: Path, root: Path, work: Path) -> str:
     """Install the wheel and run the README's first command in a folder with nothing but its example."""
     programs = environment(work / "fresh", root, wheel)
@@ -155,12 +171,12 @@ def main() -> int:
         work = Path(folder)
         root = committed(work)
         faults = [*version_faults(root), *address_faults(root, origin())]
-        tools = environment(work / "tools", root, "build", "twine")
+        tools = environment(work / "tools", root, "build", "twine", "readme_renderer[md]")
         wheel, sdist = build(tools, root, work)
         tell(run(tools / "twine", "--no-color", "check", "--strict", wheel, sdist).strip())
         for package in (wheel, sdist):
             tell(f"{package.name}: {package.stat().st_size / 1e6:.1f} MB")
-        faults += size_faults([wheel, sdist])
+        faults += [*size_faults([wheel, sdist]), *description_faults(tools, wheel)]
         tell(f"the README's first command, from the wheel: {try_wheel(wheel, root, work)}")
         if keep is not None and not faults:
             keep.mkdir(parents=True, exist_ok=True)

@@ -114,3 +114,17 @@ def test_a_source_package_that_builds_another_wheel_ends_it(release, tmp_path, m
     monkeypatch.setattr(release, "run", pretend)
     with pytest.raises(SystemExit, match="builds another wheel"):
         release.build(tmp_path / "bin", ROOT, tmp_path)
+
+
+def test_a_description_that_would_not_be_shown_well_is_told(release, tmp_path, monkeypatch):
+    sound = '<a href="#top"><img src="https://x/y.png"></a><table></table><pre lang="sh"></pre>'
+    for page, told in (
+        (sound, []),
+        (sound.replace("https://x/", "docs/"), ["has no <img", "leads nowhere: docs/y.png"]),
+        (sound.replace("<table>", ""), ["has no <table>"]),
+        ("None", ["has no <img", "has no <table>", "has no <pre"]),
+    ):
+        monkeypatch.setattr(release, "run", lambda *words, page=page: page)
+        faults = list(release.description_faults(tmp_path, tmp_path / "a.whl"))
+        assert len(faults) == len(told)
+        assert all(word in fault for word, fault in zip(told, faults, strict=True))
