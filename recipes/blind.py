@@ -31,9 +31,9 @@ from quality import Model, Store, bicubic, chosen_cases, models_of
 from quality_sets import SCALE, SEED, SETS, Case, Photo, find_cases
 
 from ddnsr_cli.commands.evaluate.mean_opinion import FORMAT, Ranking, read_ranking
-from ddnsr_cli.data.images import decode_rgb
 from ddnsr_cli.errors import ConfigError, DataError
 from ddnsr_cli.files import atomic_path
+from ddnsr_cli.io.read import read_rgb
 from ddnsr_cli.processing.contact_sheet import GAP_PX, sheet
 
 WIDTH_PX, SIDE_PX = 1560, 448
@@ -55,7 +55,7 @@ def make_sheets(
     for number, index in enumerate(rng.permutation(len(cases)), start=1):
         case, order = cases[index], rng.permutation(len(models))
         shown = case.make()
-        results = [decode_rgb(_result(model, case, store)) for model in models]
+        results = [read_rgb(_result(model, case, store)) for model in models]
         digests.append([case.key, *(sha256(result.tobytes()).hexdigest() for result in results)])
         _write(f"{number:02}", bicubic(shown.lr), [results[place] for place in order], out)
         rows.append({"image": f"{number:02}", "case": case.key, "order": [models[place].label for place in order]})

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from photo_files import read_list, run_script
 
-from ddnsr_cli.data.images import decode_rgb
 from ddnsr_cli.errors import DataError
 from ddnsr_cli.files import sha256_of
+from ddnsr_cli.io.read import read_rgb
 from ddnsr_cli.metrics.smooth_noise import smooth_noise
 
 LISTS = Path(__file__).parent / "lists"
@@ -39,7 +39,7 @@ def make_sets(data: Path, out: Path, lists: Path, grainless: float | None = None
 
 def is_smoother(photo: Path, level: float) -> bool:
     """Whether the smooth parts of a photo deviate by less than `level`; not where it has none to measure."""
-    found = smooth_noise(decode_rgb(photo))
+    found = smooth_noise(read_rgb(photo))
     return found is not None and found.level < level
 
 

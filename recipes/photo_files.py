@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ddnsr_cli.data.images import decode_rgb, list_photos
+from ddnsr_cli.data.images import list_photos
 from ddnsr_cli.errors import DataError, DdnsrError
 from ddnsr_cli.files import atomic_path
+from ddnsr_cli.io.read import read_rgb
 
 Photo = NDArray[np.uint8]
 Shot = Callable[[Photo, np.random.Generator], Photo]
@@ -62,7 +63,7 @@ def write_made(
     out.mkdir(parents=True, exist_ok=True)
     written = []
     for path in photos:
-        photo = decode_rgb(path)
+        photo = read_rgb(path)
         for number in numbers:
             target = out / f"{path.stem}_{number}.png"
             with atomic_path(target) as temporary:

@@ -29,11 +29,11 @@ from ddnsr_cli.commands.evaluate.measures import Fidelity, Judge, NoiseAndDetail
 from ddnsr_cli.commands.evaluate.models import labelled, short_name
 from ddnsr_cli.commands.upscale.engine import Engine, start_engine
 from ddnsr_cli.commands.upscale.options import UpscaleListener, UpscaleOptions
-from ddnsr_cli.data.images import decode_rgb
 from ddnsr_cli.errors import ConfigError, DataError
 from ddnsr_cli.files import atomic_path, sha256_of
 from ddnsr_cli.inference.pipeline import LookOptions, enlarge_picture
 from ddnsr_cli.io.image import Picture
+from ddnsr_cli.io.read import read_rgb
 from ddnsr_cli.metrics.niqe import niqe
 from ddnsr_cli.nets.lpips import LPIPS
 from ddnsr_cli.reports.results import BICUBIC
@@ -115,7 +115,7 @@ class Store:
     def lr(self, case: Case, shown: Shown) -> Path:
         """The LR image of a case as a file."""
         path = self.folder / "lr" / f"{case.key}.png"
-        if not path.exists() or (decode_rgb(path) != shown.lr).any():
+        if not path.exists() or (read_rgb(path) != shown.lr).any():
             _save(shown.lr, path)
         return path
 
@@ -193,7 +193,7 @@ def _measured(model: Model, case: Case, shown: Shown, store: Store, meter: Meter
     digest = sha256(b"".join(parts)).hexdigest()
     row = rows.get(case.name)
     if row is None or row["version"] != VERSION or row["input"] != digest:
-        figures = meter(decode_rgb(store.result(model, case, shown)), shown)
+        figures = meter(read_rgb(store.result(model, case, shown)), shown)
         row = rows[case.name] = {"version": VERSION, "input": digest, "figures": figures}
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter, laplace
 
-from ddnsr_cli.data.images import decode_rgb, list_photos
+from ddnsr_cli.data.images import list_photos
 from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.io.read import read_rgb
 
 Photo = NDArray[np.uint8]
 Levels = NDArray[np.float32]
@@ -116,7 +117,7 @@ def _cases(data: Path, name: str, seed: int) -> list[Case]:
 
 def _made(path: Path, how: Degradation, seed: tuple[int, int]) -> Callable[[], Shown]:
     def make() -> Shown:
-        photo = decode_rgb(path)
+        photo = read_rgb(path)
         truth = _cut(photo, _most_textured(photo, MOST_HR_PX))
         return Shown(lr=degraded(truth, how, np.random.default_rng(seed)), truth=truth)
 
@@ -125,16 +126,16 @@ def _made(path: Path, how: Degradation, seed: tuple[int, int]) -> Callable[[], S
 
 def _pair(noisy: Path) -> Callable[[], Shown]:
     def make() -> Shown:
-        clean = decode_rgb(noisy.with_stem(noisy.stem.removesuffix("_noisy") + "_clean"))
+        clean = read_rgb(noisy.with_stem(noisy.stem.removesuffix("_noisy") + "_clean"))
         window = _most_textured(clean, MOST_LR_PX)
-        return Shown(lr=_cut(decode_rgb(noisy), window), clean=_cut(clean, window))
+        return Shown(lr=_cut(read_rgb(noisy), window), clean=_cut(clean, window))
 
     return make
 
 
 def _real(path: Path) -> Callable[[], Shown]:
     def make() -> Shown:
-        photo = decode_rgb(path)
+        photo = read_rgb(path)
         return Shown(lr=_cut(photo, _most_textured(photo, MOST_LR_PX)))
 
     return make

@@ -11,7 +11,6 @@ import torch
 
 from ddnsr_cli.api.kinds import AnyImage, take_apart
 from ddnsr_cli.commands.degrade.methods import DegraderEngine, start_degrader, with_noise_of
-from ddnsr_cli.commands.degrade.sources import rgb_levels
 from ddnsr_cli.commands.degrade.worker import LEAST_HR_PX
 from ddnsr_cli.commands.upscale.engine import Engine, start_engine
 from ddnsr_cli.commands.upscale.options import UpscaleListener, UpscaleOptions
@@ -23,7 +22,7 @@ from ddnsr_cli.inference.memory import is_out_of_memory
 from ddnsr_cli.inference.pipeline import LookOptions, check_memory, upscale_picture
 from ddnsr_cli.inference.tiling import Progress, TileConfig
 from ddnsr_cli.inference.upscaler import Note
-from ddnsr_cli.io.image import Picture, to_srgb
+from ddnsr_cli.io.image import Picture, rgb8, to_srgb
 from ddnsr_cli.nets.degrader import SCALE
 from ddnsr_cli.processing.resize import OutputSize
 
@@ -132,7 +131,7 @@ class Degrader:
         height, width = (length // SCALE * SCALE for length in (hr.height, hr.width))
         if min(height, width) < LEAST_HR_PX:
             raise DataError(f"hr has {hr.width}x{hr.height} pixels; a side needs {LEAST_HR_PX}. Give a larger one.")
-        levels = rgb_levels(hr)[:height, :width]
+        levels = rgb8(hr)[:height, :width]
         if photo is None:
             return self._tiled.lr(LevelsInMemory(levels), None, on_tile=progress)
         seed, index = draw
@@ -214,7 +213,7 @@ def degrade(
 
 
 def _noise_levels(noise: object) -> Levels:
-    levels = rgb_levels(take_apart(noise)[0][0])
+    levels = rgb8(take_apart(noise)[0][0])
     if min(levels.shape[:2]) < LEAST_NOISE_PX:
         size = f"{levels.shape[1]}x{levels.shape[0]}"
         raise DataError(f"noise has {size} pixels; a side needs {LEAST_NOISE_PX}. Give a larger one.")

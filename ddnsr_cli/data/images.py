@@ -1,114 +1,43 @@
-"""Folders of photos as 8-bit RGB arrays."""
+"""Folders of photos."""
 
 import os
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
-from ddnsr_cli.errors import DataError, ImageReadError
-
-PHOTO_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif", ".bmp"})
+from ddnsr_cli.errors import DataError
+from ddnsr_cli.files import is_folder
+from ddnsr_cli.io.discovery import find_images
+from ddnsr_cli.io.formats import READABLE, READABLE_EXTENSIONS
 
 
 def list_photos(folder: Path) -> list[Path]:
-    """Every photo under `folder`, by suffix, sorted by its path below the folder: the same list on every machine.
+    """Every photo under `folder` that `upscale` would find, sorted by its path below it: the same on every machine.
 
     Links are followed, to folders too. Raises DataError when a folder is missing, cannot be looked into, or there is
     no photo.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder. Give a folder of photos.")
-    found = [
-        Path(root) / name
-        for root, names in _walk(folder)
-        for name in names
-        if Path(name).suffix.lower() in PHOTO_SUFFIXES and not name.startswith(".")
-    ]
+    found = {one.relative.as_posix(): one.source for one in find_images([folder])}
     if not found:
-        raise DataError(f"{folder} holds no photos. Supported: {' '.join(sorted(PHOTO_SUFFIXES))}.")
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+        raise DataError(f"{folder} holds no photos. What can be read: {READABLE}.")
+    for path in found.values():
+        if path.suffix.lower() not in READABLE_EXTENSIONS and is_folder(path):
+            raise _closed(path)
+    return [found[name] for name in sorted(found)]
 
 
-def _walk(top: Path) -> Iterator[tuple[str, list[str]]]:
-    """The folders below, each with the names of its files; each once, so links in circles do no harm."""
-    seen: set[tuple[int, int]] = set()
-    for root, folders, names in os.walk(top, onerror=_refuse, followlinks=True):
-        status = Path(root).stat()
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders.sort()  # which of two ways to a folder is taken must not hang on the disk
-        yield root, names
-
-
-def _refuse(error: OSError) -> None:
-    raise DataError(f"{error.filename} cannot be looked into ({error.strerror}). Allow it, or move it away.") from error
-
-
-def decode_rgb(path: Path) -> NDArray[np.uint8]:
-    """The photo upright (EXIF orientation applied) as (H, W, 3); gray is repeated, alpha is dropped.
-
-    16 bits are rounded to 8. Raises ImageReadError for a file that cannot be decoded, or whose pixels have no
-    known white (32 bits, floats).
-    """
+def _closed(folder: Path) -> DataError:
+    """Why a folder was found in the place of its photos."""
     try:
-        with Image.open(path) as image:
-            return np.array(_rgb8(ImageOps.exif_transpose(image)))
-    except Exception as cause:  # Pillow's decoders raise a dozen unrelated classes on damaged files
-        raise ImageReadError(f"{path} cannot be read as a photo ({cause}). Remove or replace it.") from cause
-
-
-def _rgb8(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):  # Pillow would cut every level above 255 to white
-        levels = np.asarray(image).astype(np.uint32)
-        image = Image.fromarray(((levels + 128) // 257).astype(np.uint8))
-    if image.mode in {"I", "F"}:
-        raise ValueError(f"pixels of mode {image.mode}")
-    if image.mode == "P":
-        image = image.convert("RGBA")  # straight to RGB, Pillow warns about a palette with transparency
-    return image.convert("RGB")
-
-
-def photo_size(path: Path) -> tuple[int, int]:
-    """(height, width) of the upright photo, from the header alone.
-
-    Raises ImageReadError as `decode_rgb`.
-    """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8) and image.format != "TIFF"
-    except Exception as cause:  # Pillow's headers do too
-        raise ImageReadError(f"{path} cannot be read as a photo ({cause}). Remove or replace it.") from cause
-    return (width, height) if turned else (height, width)
-
-
-def stored_size(path: Path) -> tuple[int, int]:
-    """(height, width) as stored, whatever the EXIF orientation: never decodes, as `photo_size` must for a PNG.
-
-    Raises ImageReadError as `decode_rgb`.
-    """
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except Exception as cause:  # Pillow's headers do too
-        raise ImageReadError(f"{path} cannot be read as a photo ({cause}). Remove or replace it.") from cause
-
-
-def split_by_size(paths: Sequence[Path], least_px: int) -> tuple[list[Path], list[Path]]:
-    """(large enough, too small): photos whose shorter side has, or has not, `least_px` pixels, by their headers.
-
-    Raises ImageReadError as `decode_rgb`.
-    """
-    large: list[Path] = []
-    small: list[Path] = []
-    for path in paths:
-        (large if min(stored_size(path)) >= least_px else small).append(path)
-    return large, small
+        os.scandir(folder).close()
+        reason = "it could not be listed"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    return DataError(f"{folder} cannot be looked into ({reason}). Allow it, or move it away.")
 
 
 def shrunk(photo: NDArray[np.uint8], times: int) -> NDArray[np.uint8]:

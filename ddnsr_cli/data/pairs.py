@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddnsr_cli.data.images import list_photos, photo_size
+from ddnsr_cli.data.images import list_photos
 from ddnsr_cli.errors import DataError
+from ddnsr_cli.io.read import image_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ def photos_by_name(folder: Path) -> dict[str, Path]:
 
 
 def _check_sizes(pair: PhotoPair, scale: int) -> None:
-    lr, hr = photo_size(pair.lr), photo_size(pair.hr)
+    lr, hr = image_size(pair.lr), image_size(pair.hr)
     if hr != (lr[0] * scale, lr[1] * scale):
         times = f"{scale} times " if scale != 1 else ""
         raise DataError(

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ddnsr_cli.data.images import decode_rgb, stored_size
 from ddnsr_cli.errors import ConfigError, DataError, ImageReadError
+from ddnsr_cli.io.read import read_rgb, stored_size
 
 CLEANUP_SHRINK = 2
 """A noisy photo shrunk twice is "cleaned up": four pixels are averaged into one (the paper's X_clean)."""
@@ -132,7 +132,7 @@ def _refusal(path: Path, least: int) -> Refusal | None:
 def read_or_refuse(path: Path, least_px: int) -> NDArray[np.uint8] | Refusal:
     """The photo, or why it is of no use: it cannot be decoded, or its shorter side is below `least_px`."""
     try:
-        photo = decode_rgb(path)
+        photo = read_rgb(path)
     except ImageReadError as error:
         return Refusal(path=path, reason=str(error))
     height, width = photo.shape[:2]

@@ -17,6 +17,8 @@ Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 _SPACES = {1: b"GRAY", 3: b"RGB "}
 _PRIMARIES_NEAR_SRGB, _CURVES_NEAR_SRGB = (1, 2, 5, 6), (1, 2, 6, 13, 14, 15)  # H.273; 2: not told
 
+_BAND_ROWS = 256
+
 _INTENT = {"intent": "relative", "black_point_compensation": True}
 _FAILED = "its colour profile could not be used; the colours were left as they are"
 
@@ -126,7 +128,19 @@ def to_8_bits(samples: Pixels) -> NDArray[np.uint8]:
     """Samples at 8 bits, rounded to the nearest: 65,535 becomes 255. Those of 8 bits are given back as they are."""
     if samples.dtype == np.uint8:
         return samples.astype(np.uint8, copy=False)
-    return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    narrow = np.empty(samples.shape, np.uint8)
+    for top in range(0, len(samples), _BAND_ROWS):  # no wider copy of a whole picture
+        narrow[top : top + _BAND_ROWS] = (samples[top : top + _BAND_ROWS].astype(np.uint32) + 128) // 257
+    return narrow
+
+
+def rgb8(picture: Picture) -> NDArray[np.uint8]:
+    """The picture as 8-bit RGB, (H, W, 3): 16 bits are rounded, gray is repeated, alpha is left out.
+
+    8-bit RGB is given back as it is, not copied.
+    """
+    samples = to_8_bits(picture.pixels)
+    return np.repeat(samples, 3, axis=2) if picture.is_gray else samples
 
 
 def profile_fits(icc: bytes, channels: int) -> bool:
@@ -199,6 +213,19 @@ def colour_space(icc: bytes) -> bytes | None:
     return icc[16:20] if len(icc) >= 128 and icc[36:40] == b"acsp" else None
 
 
+def as_vips(samples: Pixels) -> Any:  # noqa: ANN401 - pyvips has no types to name
+    """Gray or RGB, (H, W, 1 or 3), as an image of libvips; nothing is copied, and `samples` must outlive it."""
+    import pyvips  # it is slow to load
+
+    height, width, channels = samples.shape
+    depth = samples.itemsize * 8
+    image = pyvips.Image.new_from_memory(
+        np.ascontiguousarray(samples), width, height, channels, "uchar" if depth == 8 else "ushort"
+    )
+    kind = {(1, 8): "b-w", (1, 16): "grey16", (3, 8): "srgb", (3, 16): "rgb16"}[channels, depth]
+    return image.copy(interpretation=kind)
+
+
 def to_srgb(picture: Picture) -> Picture:
     """The picture with its colours in sRGB, at its own depth; one without a profile is taken for sRGB already.
 
@@ -230,20 +257,15 @@ def _name(icc: bytes, picture: Picture) -> str:
 
 def _converted(pixels: Pixels, icc: bytes) -> tuple[Pixels, bytes]:
     """Samples in sRGB, and its profile. Raises ValueError where the profile is of no use."""
-    import pyvips  # it is slow to load, and few pictures need it
+    import pyvips
 
     height, width, channels = pixels.shape
-    depth = pixels.itemsize * 8
-    image = pyvips.Image.new_from_memory(
-        np.ascontiguousarray(pixels), width, height, channels, "uchar" if depth == 8 else "ushort"
-    )
-    kind = {(1, 8): "b-w", (1, 16): "grey16", (3, 8): "srgb", (3, 16): "rgb16"}[channels, depth]
-    image = image.copy(interpretation=kind)
+    image = as_vips(pixels)
     image.set_type(pyvips.GValue.blob_type, "icc-profile-data", icc)
     try:
         # by way of Lab in floating point: straight from 16 bits to 16 bits dark saturated colours were 10 levels off
         lab = image.icc_import(embedded=True, **_INTENT)
-        rgb = lab.icc_export(output_profile="srgb", depth=depth, **_INTENT)
+        rgb = lab.icc_export(output_profile="srgb", depth=pixels.itemsize * 8, **_INTENT)
         samples: NDArray[Any] = rgb.numpy().reshape(height, width, -1)
         profile = bytes(rgb.get("icc-profile-data"))
     except pyvips.Error as error:

@@ -1,18 +1,14 @@
 """Reading a picture: recognised by content, bounded in size, upright, in gray or RGB with straight alpha."""
 
 import math
-import os
 import re
 import struct
-import sys
-import threading
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,15 +18,13 @@ from ddnsr_cli.errors import ImageReadError
 from ddnsr_cli.io.codecs.heif import decode_avif, decode_heic
 from ddnsr_cli.io.codecs.jpeg import decode_jpeg
 from ddnsr_cli.io.codecs.jpeg2000 import decode_jp2
-from ddnsr_cli.io.codecs.pillow import Decoded, decode_gif, decode_ico, decode_with_pillow
-from ddnsr_cli.io.codecs.png import decode_png
+from ddnsr_cli.io.codecs.pillow import Decoded, decode_gif, decode_ico, decode_with_pillow, pillow_size
+from ddnsr_cli.io.codecs.png import decode_png, png_size, stored_png_size
 from ddnsr_cli.io.codecs.pnm import decode_pnm
-from ddnsr_cli.io.codecs.tiff import decode_tiff
+from ddnsr_cli.io.codecs.tiff import decode_tiff, tiff_size
 from ddnsr_cli.io.formats import READABLE, foreign_kind, is_tga, shown, sniff
-from ddnsr_cli.io.image import MAX_PIXELS, Metadata, Picture, Pixels, profile_fits
+from ddnsr_cli.io.image import MAX_PIXELS, Metadata, Picture, Pixels, profile_fits, rgb8
 from ddnsr_cli.io.metadata.exif import mend_exif, mend_xmp
-
-_STDERR = 2
 
 MAX_FILE_BYTES = 1 << 31
 """Of files that their decoder takes into memory whole. Pictures do not come near; files with holes cost nothing."""
@@ -48,36 +42,14 @@ _DECODERS: dict[str, Callable[..., Decoded]] = {
     "ICO": decode_ico,
     **{name: partial(decode_with_pillow, file_format=name) for name in ("WEBP", "BMP", "TGA", "QOI")},
 }
+_MEASURES: dict[str, Callable[[BinaryIO], tuple[int, int, int]]] = {  # the other formats are rare
+    "PNG": png_size,
+    "TIFF": tiff_size,
+    **{name: partial(pillow_size, file_format=name) for name in ("JPEG", "WEBP", "AVIF", "BMP", "GIF")},
+}
 
 _FOREIGN_HEAD_BYTES = 1024  # an SVG may begin with a long comment
 _LIBRARY_PLACE = re.compile(r"^\w*(vips|VIPS|Vips)\w*: ")  # libvips says first which of its functions speaks
-
-# Warning filters, Pillow's size limit and the standard error are of the whole process: one decode at a time.
-_ONE_AT_A_TIME = threading.Lock()
-
-
-@contextmanager
-def quiet_stderr() -> Iterator[None]:
-    """Throw away what is written to the process's standard error inside the block, by C code too.
-
-    libtiff prints there before Python sees an error, and Pillow logs there. It is process-wide: what another thread
-    writes in the meantime is lost as well, so keep the block short.
-    """
-    if sys.stderr is not None:
-        sys.stderr.flush()
-    try:
-        kept = os.dup(_STDERR)
-    except OSError:  # no standard error: nothing to keep quiet
-        yield
-        return
-    try:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, _STDERR)
-        os.close(nowhere)
-        yield
-    finally:
-        os.dup2(kept, _STDERR)
-        os.close(kept)
 
 
 def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -87,30 +59,60 @@ def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     palettes become RGB, CMYK and Lab become sRGB; 16-bit samples keep their bits. Size is checked before decoding.
     Raises ImageReadError, naming the file, where it is missing, no picture, damaged or larger than `max_pixels`.
     """
-    decode = _decoder_for(path)
-    with _ONE_AT_A_TIME, _pillow_limit(max_pixels), quiet_stderr(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what matters becomes a note or an error
-        try:
-            with path.open("rb") as file:
-                return upright(decode(path, file, max_pixels=max_pixels))
-        except ImageReadError:
-            raise
-        except Image.DecompressionBombError as error:
-            raise ImageReadError(
-                f"{shown(path)} has more pixels than the limit of {max_pixels:,}. "
-                f"If you trust it, raise the limit: --max-pixels {_pixels_told(error)}."
-            ) from error
-        except MemoryError as error:
-            raise ImageReadError(f"{shown(path)} needs more memory than there is. Free some, or shrink it.") from error
-        except Exception as error:  # damaged files raise anything, from KeyError to struct.error
-            raise ImageReadError(
-                f"{shown(path)} is damaged or of a kind that cannot be read ({_reason(error)}). "
-                "Get a fresh copy, or save it again as PNG with another program."
-            ) from error
+    decode = _DECODERS[_format_of(path)]
+    try:
+        with path.open("rb") as file:
+            return upright(decode(path, file, max_pixels=max_pixels))
+    except ImageReadError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageReadError(
+            f"{shown(path)} has more pixels than the limit of {max_pixels:,}. "
+            f"If you trust it, raise the limit: --max-pixels {_pixels_told(error)}."
+        ) from error
+    except MemoryError as error:
+        raise ImageReadError(f"{shown(path)} needs more memory than there is. Free some, or shrink it.") from error
+    except Exception as error:  # damaged files raise anything, from KeyError to struct.error
+        raise ImageReadError(
+            f"{shown(path)} is damaged or of a kind that cannot be read ({_reason(error)}). "
+            "Get a fresh copy, or save it again as PNG with another program."
+        ) from error
 
 
-def _decoder_for(path: Path) -> Callable[..., Decoded]:
-    """What decodes a file, by its first bytes. Raises ImageReadError where nothing does."""
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """The pixels of a picture file as 8-bit RGB, (H, W, 3): what training, metrics and pages look at.
+
+    16 bits are rounded to 8, gray is repeated, alpha is dropped and the colour below it kept. Raises as `read_picture`.
+    """
+    return np.require(rgb8(read_picture(path)), requirements="W")  # PyTorch wants no array that is not to be written
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(height, width) of the upright picture; of the usual formats nothing is decoded. Raises as `read_picture`."""
+    return _measured(path, _MEASURES)
+
+
+def stored_size(path: Path) -> tuple[int, int]:
+    """(height, width), perhaps not upright: of the usual formats nothing but the first bytes is read, so it is quick.
+
+    Raises as `read_picture`.
+    """
+    return _measured(path, _MEASURES | {"PNG": stored_png_size})
+
+
+def _measured(path: Path, measures: dict[str, Callable[[BinaryIO], tuple[int, int, int]]]) -> tuple[int, int]:
+    measure = measures.get(_format_of(path))
+    if measure is not None:
+        with suppress(Exception), path.open("rb") as file:  # what is wrong with a file, reading it tells
+            width, height, orientation = measure(file)
+            if 0 < width * height <= MAX_PIXELS:
+                return (width, height) if orientation >= 5 else (height, width)
+    picture = read_picture(path)
+    return picture.height, picture.width
+
+
+def _format_of(path: Path) -> str:
+    """The format of a file, by its first bytes. Raises ImageReadError where it is none that can be read."""
     name = shown(path)
     try:
         if path.is_dir():
@@ -136,18 +138,7 @@ def _decoder_for(path: Path) -> Callable[..., Decoded]:
         raise ImageReadError(
             f"{name} has {size / 1e9:.1f} GB; no {file_format} picture is that large. Save it as TIFF."
         )
-    return _DECODERS[file_format]
-
-
-@contextmanager
-def _pillow_limit(max_pixels: int) -> Iterator[None]:
-    """Pillow refuses above twice its limit and warns above the limit: make the former happen at `max_pixels`."""
-    kept = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = max(1, (max_pixels + 1) // 2)
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = kept
+    return file_format
 
 
 def upright(decoded: Decoded) -> Picture:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ddnsr_cli.data.images import decode_rgb
 from ddnsr_cli.errors import DataError, ImageReadError
+from ddnsr_cli.io.read import read_rgb
 from ddnsr_cli.metrics.realism import LEAST_PX, PictureFigures, Realism, Verdict, compare, gather, measure_picture
 from ddnsr_cli.reports.page import PageKind, data_uri, page_html, words, write_page
 from ddnsr_cli.reports.realism_charts import plots, plots_html
@@ -217,7 +217,7 @@ def _side(paths: Sequence[Path], seed: int) -> Side:
         if len(figures) == MOST_PICTURES:
             break
         try:
-            picture = decode_rgb(path)
+            picture = read_rgb(path)
         except ImageReadError as error:
             left_out.append(str(error))
             continue

@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddnsr_cli.data.images import decode_rgb
 from ddnsr_cli.errors import DataError
+from ddnsr_cli.io.read import read_rgb
 from ddnsr_cli.metrics.statistics import Interval, Paired, compare_paired, mean_interval
 from ddnsr_cli.reports.page import Rgb8
 
@@ -195,7 +195,7 @@ def read_views(evaluation: Evaluation, subject: Subject) -> list[View]:
     if subject.hr is not None:
         sources.append((None, subject.hr))
     with ThreadPoolExecutor(_DECODERS) as pool:
-        pictures = list(pool.map(decode_rgb, (path for _, path in sources)))
+        pictures = list(pool.map(read_rgb, (path for _, path in sources)))
     first = sources[0][1], pictures[0]
     return [
         View(name=model or REFERENCE, model=model, pixels=_fitted(path, picture, *first))

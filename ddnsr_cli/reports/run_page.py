@@ -10,8 +10,8 @@ from typing import Any
 
 from PIL import Image
 
-from ddnsr_cli.data.images import decode_rgb
 from ddnsr_cli.errors import ImageReadError, TrainingError
+from ddnsr_cli.io.read import read_rgb
 from ddnsr_cli.reports.charts import SMOOTH_SHARE, panel_html, shown
 from ddnsr_cli.reports.history import History, panels_for, read_history
 from ddnsr_cli.reports.page import PageKind, data_uri, page_html, words, write_page
@@ -48,7 +48,7 @@ def newest_sheets(folder: Path) -> list[tuple[int, Path]]:
 def _sheet_html(step: int, path: Path) -> str:
     link = f'<a href="samples/{words(path.name)}">{words(path.name)}</a>'
     try:
-        image = Image.fromarray(decode_rgb(path))
+        image = Image.fromarray(read_rgb(path))
     except ImageReadError:
         return f'<figure class="sheet"><figcaption>Step {step:,}: {link} cannot be read.</figcaption></figure>'
     width, height = image.size

@@ -14,8 +14,9 @@ from pathlib import Path
 from pieces import MIB, run_script
 from PIL import Image
 
-from ddnsr_cli.data.images import decode_rgb, list_photos
+from ddnsr_cli.data.images import list_photos
 from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.io.read import read_rgb
 
 CODE = Path(__file__).resolve().parents[2]
 LOSSLESS = frozenset({".png", ".bmp", ".tif", ".tiff"})
@@ -44,9 +45,9 @@ def pack_photos(folder: Path, target: Path, quality: int | None) -> None:
             raise ConfigError(f"{path} and another photo would both be {copy.name}. Rename one.")
         copy.parent.mkdir(parents=True, exist_ok=True)
         if quality is not None:
-            Image.fromarray(decode_rgb(path)).save(copy, quality=quality, method=6)
+            Image.fromarray(read_rgb(path)).save(copy, quality=quality, method=6)
         elif lossless:
-            Image.fromarray(decode_rgb(path)).save(copy, lossless=True, method=4)
+            Image.fromarray(read_rgb(path)).save(copy, lossless=True, method=4)
         else:
             shutil.copyfile(path, copy)
 

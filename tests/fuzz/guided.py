@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a script,
 with atheris.instrument_imports(include=["ddnsr_cli.io"]):
     from ddnsr_cli.errors import ImageReadError
     from ddnsr_cli.io.codecs.jpeg2000 import component_bits, metadata_of_boxes
-    from ddnsr_cli.io.codecs.png_chunks import read_chunks, take_apart
+    from ddnsr_cli.io.codecs.png_chunks import check_rows, orientation_chunks, read_chunks, take_apart
     from ddnsr_cli.io.codecs.pnm import decode_pnm
     from ddnsr_cli.io.codecs.tiff import read_tiff_header
     from ddnsr_cli.io.formats import foreign_kind, is_tga, sniff
@@ -40,6 +40,8 @@ def refuse_large(width, height):
 def png(data):
     parts = take_apart(BytesIO(data), refuse_large)
     read_chunks(parts.chunks)
+    orientation_chunks(BytesIO(data))
+    check_rows(parts)
 
 
 def chunks(data):

@@ -201,11 +201,14 @@ def test_pixels_that_lie_in_a_file_can_be_written(tmp_path):
     np.testing.assert_array_equal(read_picture(tmp_path / "a.png").pixels, pixels)
 
 
-def test_a_png_is_one_valid_zlib_stream_however_many_bands(tmp_path, monkeypatch):
-    monkeypatch.setattr("ddnsr_cli.io.codecs.deflate.BAND_BYTES", 500)
+def test_a_tiff_of_many_strips_comes_back_as_it_was(tmp_path, monkeypatch):
+    monkeypatch.setattr("ddnsr_cli.io.codecs.tiff.BAND_BYTES", 500)
     made = picture(dtype=np.uint16, alpha=True)
-    for extension in (".png", ".tif"):
-        write_picture(made, tmp_path / f"a{extension}")
-        assert_same(read_picture(tmp_path / f"a{extension}"), made)
+    write_picture(made, tmp_path / "a.tif")
+    assert_same(read_picture(tmp_path / "a.tif"), made)
+
+
+def test_every_checksum_of_a_png_is_right(tmp_path):
+    write_picture(picture(dtype=np.uint16, alpha=True), tmp_path / "a.png")
     with Image.open(BytesIO((tmp_path / "a.png").read_bytes())) as image:
         image.verify()  # checks every CRC

@@ -5,8 +5,8 @@ import pytest
 from enlarge import SIDES_PX, enlarge, enlarged
 from PIL import Image
 
-from ddnsr_cli.data.images import decode_rgb
 from ddnsr_cli.errors import DataError
+from ddnsr_cli.io.read import read_rgb
 
 
 def slope(height, width):
@@ -34,7 +34,7 @@ def test_every_photo_is_there_in_all_sizes(tmp_path):
     Image.fromarray(photo).save(tmp_path / "a.png")
     written = enlarge([tmp_path / "a.png"], tmp_path / "out")
     assert [path.name for path in written] == ["a_1.png", "a_2.png", "a_3.png"]
-    pictures = [decode_rgb(path) for path in written]
+    pictures = [read_rgb(path) for path in written]
     assert (pictures[0] == photo).all()
     assert [picture.shape[:2] for picture in pictures] == [(64, 80), (128, 128), (192, 192)]
 

@@ -14,10 +14,8 @@ from ddnsr_cli.files import sha256_of
 from ddnsr_cli.inference.degrader import Levels
 from ddnsr_cli.io.discovery import Found
 from ddnsr_cli.io.formats import shown
-from ddnsr_cli.io.image import Picture, to_8_bits
+from ddnsr_cli.io.image import rgb8
 from ddnsr_cli.io.read import read_picture
-
-BAND_ROWS = 256  # converted at a time: no wider copy of a whole picture
 
 Inside = TypeVar("Inside")
 
@@ -72,7 +70,7 @@ class NoisePhotos:
         if one.source in self.bad:
             return None
         try:
-            levels = rgb_levels(read_picture(one.source, max_pixels=self.max_pixels))
+            levels = rgb8(read_picture(one.source, max_pixels=self.max_pixels))
             if min(levels.shape[:2]) < LEAST_NOISE_PX:
                 size = f"{levels.shape[1]}x{levels.shape[0]}"
                 raise DataError(f"{shown(one.source)} has {size} pixels; a noisy photo needs {LEAST_NOISE_PX} a side.")
@@ -80,17 +78,6 @@ class NoisePhotos:
             self.bad[one.source] = error
             return None
         return levels
-
-
-def rgb_levels(picture: Picture) -> Levels:
-    """The pixels as 8-bit RGB, (H, W, 3), not to be written to: 16 bits are rounded, gray is repeated by a view."""
-    pixels = picture.pixels
-    if pixels.dtype != np.uint8:
-        narrow = np.empty(pixels.shape, np.uint8)
-        for top in range(0, picture.height, BAND_ROWS):
-            narrow[top : top + BAND_ROWS] = to_8_bits(pixels[top : top + BAND_ROWS])
-        pixels = narrow
-    return np.broadcast_to(pixels, (picture.height, picture.width, 3)).view(np.uint8)
 
 
 def size_of(path: Path) -> int:

@@ -11,7 +11,6 @@ import numpy as np
 
 from ddnsr_cli.commands.degrade.manifest import HR, LR, PairRecord, PairSettings, PlannedPair
 from ddnsr_cli.commands.degrade.methods import Made, Method
-from ddnsr_cli.commands.degrade.sources import rgb_levels
 from ddnsr_cli.config import options_to_json
 from ddnsr_cli.data.images import shrunk
 from ddnsr_cli.data.noise_patches import pair_rng
@@ -20,7 +19,7 @@ from ddnsr_cli.files import atomic_path, sha256_of
 from ddnsr_cli.inference.degrader import Levels
 from ddnsr_cli.inference.memory import is_out_of_memory
 from ddnsr_cli.io.formats import check_writable, shown
-from ddnsr_cli.io.image import Metadata, Picture
+from ddnsr_cli.io.image import Metadata, Picture, rgb8
 from ddnsr_cli.io.read import read_picture
 from ddnsr_cli.io.write import write_picture
 from ddnsr_cli.nets.degrader import SCALE
@@ -112,7 +111,7 @@ class PairMaker:
         notes = list(picture.notes)
         if picture.alpha is not None and picture.alpha.min() < np.iinfo(picture.alpha.dtype).max:
             notes.append("its transparency is left out of the pair")
-        levels = rgb_levels(picture)
+        levels = rgb8(picture)
         if self.settings.cleanup > 1:
             levels = shrunk(levels, self.settings.cleanup)
         height, width = (length // SCALE * SCALE for length in levels.shape[:2])

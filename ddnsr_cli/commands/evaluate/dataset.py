@@ -8,7 +8,7 @@ import numpy as np
 from ddnsr_cli.data.pairs import match_pairs, photos_by_name
 from ddnsr_cli.errors import DataError
 from ddnsr_cli.io.formats import shown
-from ddnsr_cli.io.image import Picture, to_8_bits
+from ddnsr_cli.io.image import Picture, rgb8
 from ddnsr_cli.io.read import read_picture
 from ddnsr_cli.reports.page import Rgb8
 from ddnsr_cli.reports.results import SCALE, Subject
@@ -70,12 +70,6 @@ def open_finished(path: Path, opened: Opened) -> Rgb8:
         other = str(opened.subject.hr or opened.subject.lr)
         raise DataError(_other_depth(str(path), picture.depth_bits, other, opened.depth_bits))
     return rgb8(picture)
-
-
-def rgb8(picture: Picture) -> Rgb8:
-    """The picture as 8-bit RGB: 16 bits are rounded, gray is repeated."""
-    samples = to_8_bits(picture.pixels)
-    return np.ascontiguousarray(np.broadcast_to(samples, (*samples.shape[:2], 3)))
 
 
 def _opaque(path: Path) -> Picture:

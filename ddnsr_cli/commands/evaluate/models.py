@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ddnsr_cli.commands.evaluate.dataset import Opened, find_finished, open_finished, rgb8
+from ddnsr_cli.commands.evaluate.dataset import Opened, find_finished, open_finished
 from ddnsr_cli.commands.evaluate.measures import Fidelity, Judge, Measure, Naturalness, NoiseAndDetail, SelfConsistency
 from ddnsr_cli.commands.evaluate.options import EvaluateListener, EvaluateOptions, Reference
 from ddnsr_cli.errors import ConfigError, HubError, WeightsError
@@ -17,6 +17,7 @@ from ddnsr_cli.inference.degrader import LevelsInMemory, TiledDegrader
 from ddnsr_cli.inference.device import choose_dtype
 from ddnsr_cli.inference.tiling import TensorSource, TileConfig, to_pixels, to_tensor
 from ddnsr_cli.inference.upscaler import Upscaler
+from ddnsr_cli.io.image import rgb8
 from ddnsr_cli.nets.lpips import LPIPS
 from ddnsr_cli.reports.page import Rgb8
 from ddnsr_cli.reports.ranking_page import MOST_MODELS

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import torch
 
-from ddnsr_cli.commands.evaluate.dataset import find_subjects, open_subject, rgb8
+from ddnsr_cli.commands.evaluate.dataset import find_subjects, open_subject
 from ddnsr_cli.commands.evaluate.measures import Measure, Shot
 from ddnsr_cli.commands.evaluate.methodology import define
 from ddnsr_cli.commands.evaluate.models import (
@@ -25,7 +25,7 @@ from ddnsr_cli.commands.evaluate.options import EvaluateListener, EvaluateOption
 from ddnsr_cli.errors import ImageWriteError
 from ddnsr_cli.inference.device import choose_device
 from ddnsr_cli.io.formats import shown
-from ddnsr_cli.io.image import Picture
+from ddnsr_cli.io.image import Picture, rgb8
 from ddnsr_cli.io.write import WriteOptions, write_picture
 from ddnsr_cli.reports.evaluation_page import write_eval_page
 from ddnsr_cli.reports.page import Rgb8

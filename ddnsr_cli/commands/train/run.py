@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from ddnsr_cli import __version__
 from ddnsr_cli.commands.train.run_folder import Resumable, RunFolder
 from ddnsr_cli.config import options_to_json
-from ddnsr_cli.data.images import decode_rgb
 from ddnsr_cli.data.pairs import PhotoPair
 from ddnsr_cli.errors import DataError, NotFiniteError
+from ddnsr_cli.io.read import read_rgb
 from ddnsr_cli.metrics.fidelity import Distance, compare
 from ddnsr_cli.nets.lpips import LPIPS
 from ddnsr_cli.training.loop import LoopHooks, Rhythm, StepReport, Stop, Trainer, run_loop
@@ -170,4 +170,4 @@ def whole_levels(sr: Tensor) -> Tensor:
 
 def photo_tensor(path: Path) -> Tensor:
     """A photo as (1, 3, H, W) in [0, 1]. Raises ImageReadError."""
-    return torch.from_numpy(decode_rgb(path)).permute(2, 0, 1)[None].float() / 255
+    return torch.from_numpy(read_rgb(path)).permute(2, 0, 1)[None].float() / 255

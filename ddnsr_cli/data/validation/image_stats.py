@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from ddnsr_cli.data.images import decode_rgb, stored_size
 from ddnsr_cli.data.validation.duplicates import picture_hash
 from ddnsr_cli.data.validation.report import Trouble
 from ddnsr_cli.errors import ImageReadError
+from ddnsr_cli.io.image import Picture, rgb8
+from ddnsr_cli.io.read import read_picture, stored_size
 
 Plane = NDArray[np.float32]
 
@@ -232,15 +232,16 @@ def examine_header(path: Path) -> PhotoFacts:
 def examine_pixels(facts: PhotoFacts, limits: Limits) -> PhotoFacts:
     """The same photo decoded and measured."""
     try:
-        photo, oddities = decode_rgb(facts.path), _of_file(facts.path)
+        picture = read_picture(facts.path)
     except ImageReadError as error:
         return replace(facts, damage=str(error))
+    photo = rgb8(picture)
     middle = _middle(photo)
     noisy, noise = _noise(middle, limits)
     return replace(
         facts,
         measured=True,
-        oddities=(*oddities, *_gray(middle)),
+        oddities=(*_lost(picture), *_gray(middle)),
         flaws=(*noise, *_blocks(middle, limits)),
         upscaled=_upscaled(middle, limits),
         noisy=noisy,
@@ -253,25 +254,15 @@ def _middle(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return photo[top : top + MEASURED_PX, left : left + MEASURED_PX]
 
 
-def _of_file(path: Path) -> tuple[Told, ...]:
-    """What `decode_rgb` gives up. Raises ImageReadError for a damaged file."""
-    try:
-        with Image.open(path) as image:
-            deep = ";16" in str(image.tile) or image.mode.startswith("I;16")  # the rawmode, before it is cut to 8
-            share = _transparent_share(image) if image.has_transparency_data else 0.0
-    except Exception as cause:  # Pillow's decoders raise a dozen unrelated classes on damaged files
-        raise ImageReadError(f"{path} cannot be read as a photo ({cause}). Remove or replace it.") from cause
+def _lost(picture: Picture) -> tuple[Told, ...]:
+    """What 8-bit RGB does not hold."""
     told: list[Told] = []
-    if deep:
-        told.append((Trouble.DEEP, "has 16 bits a channel; training uses the upper 8."))
+    if picture.depth_bits > 8:
+        told.append((Trouble.DEEP, f"has {picture.depth_bits} bits a channel; training rounds them to 8."))
+    share = 0.0 if picture.alpha is None else float((picture.alpha < np.iinfo(picture.alpha.dtype).max).mean())
     if share > 0:
         told.append((Trouble.ALPHA, f"is transparent in {share:.1%} of its pixels; their colours may be meaningless."))
     return tuple(told)
-
-
-def _transparent_share(image: Image.Image) -> float:
-    alpha = np.asarray(image.convert("RGBA").getchannel("A"))
-    return float((alpha < 255).mean())
 
 
 def _gray(photo: NDArray[np.uint8]) -> tuple[Told, ...]:

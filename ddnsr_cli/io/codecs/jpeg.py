@@ -1,15 +1,24 @@
 """JPEG, with its comment and IPTC data, and a word on damage that decoders pass over in silence."""
 
 from dataclasses import replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
-from ddnsr_cli.io.codecs.pillow import Decoded, decode_with_pillow
-from ddnsr_cli.io.codecs.vips import jpeg_complaint
+from ddnsr_cli.io.codecs.pillow import (
+    Decoded,
+    alone_with_pillow,
+    check_size,
+    decode_with_pillow,
+    first_of,
+    pillow_metadata,
+)
+from ddnsr_cli.io.codecs.vips import jpeg_complaint, whole_samples
 from ddnsr_cli.io.image import COMMENT, Metadata
+from ddnsr_cli.io.metadata.exif import orientation_of
 from ddnsr_cli.io.metadata.iptc import SEGMENT_PREFIX, iptc_of
 
 MAX_SCANS = 500
@@ -18,6 +27,7 @@ MAX_SCANS = 500
 _END, _SCAN = b"\xff\xd9", b"\xff\xda"
 _CODINGS = frozenset((*range(0xC0, 0xD0), 0xF7)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = (0xC2, 0xCA)
+_PLAIN_MODES = {"L": 1, "RGB": 3}
 _UNREADABLE = dict.fromkeys((195, 199, 203, 207), "a lossless JPEG")
 _UNREADABLE |= dict.fromkeys((197, 198, 205, 206), "a hierarchical JPEG") | {0xF7: "a JPEG-LS picture"}
 _END_IS_MISSING = "its end is missing, but all its pixels are there"
@@ -35,24 +45,68 @@ def decode_jpeg(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     if data.count(_SCAN) > MAX_SCANS:
         raise ValueError(f"it has more than {MAX_SCANS} scans")
     progressive = _check_kind(data) in _PROGRESSIVE
-    file.seek(0)
+    header = _read_header(path, data, max_pixels)
+    decoded, note = _whole(data, header), ""
+    if decoded is None:
+        decoded, note = _in_part(path, data, max_pixels, progressive=progressive)
+    elif data.find(_END, data.rfind(_SCAN)) < 0:
+        note = _END_IS_MISSING
+    metadata = replace(decoded.metadata, text=header.metadata.text, iptc=header.metadata.iptc)
+    return replace(decoded, metadata=metadata, notes=(*decoded.notes, *filter(None, (note, header.left_out))))
+
+
+class _Header(NamedTuple):
+    """What stands before the pixels."""
+
+    mode: str
+    """How Pillow would decode them."""
+
+    frames: int
+    """Pictures in the file."""
+
+    metadata: Metadata
+
+    left_out: str
+    """A note on what has no place."""
+
+
+def _read_header(path: Path, data: bytes, max_pixels: int) -> _Header:
+    with alone_with_pillow(max_pixels), Image.open(BytesIO(data), formats=["JPEG"]) as image:
+        assert isinstance(image, JpegImagePlugin.JpegImageFile)
+        check_size(path, *image.size, max_pixels)
+        metadata, left_out = _segments(list(image.applist), pillow_metadata(image))
+        frames = int(getattr(image, "n_frames", 1))
+        return _Header(mode=image.mode, frames=frames, metadata=metadata, left_out=left_out)
+
+
+def _whole(data: bytes, header: _Header) -> Decoded | None:
+    """Pixels against which the library has no word to say; None for others, and for those of inks."""
+    samples = whole_samples(data, "JPEG") if header.mode in _PLAIN_MODES else None
+    if samples is None or samples.shape[2] != _PLAIN_MODES[header.mode]:
+        return None
+    orientation = orientation_of(header.metadata.exif, header.metadata.xmp)
+    notes = (first_of(header.frames),) if header.frames > 1 else ()
+    return Decoded(pixels=samples, alpha=None, metadata=header.metadata, orientation=orientation, notes=notes)
+
+
+def _in_part(path: Path, data: bytes, max_pixels: int, *, progressive: bool) -> tuple[Decoded, str]:
+    """Pixels as far as they make sense, and a note on what is wrong with them; or inks, which may be whole."""
+    decode = partial(decode_with_pillow, path, file_format="JPEG", max_pixels=max_pixels)
     try:
-        decoded = decode_with_pillow(path, file, file_format="JPEG", max_pixels=max_pixels)
+        decoded = decode(BytesIO(data))
         complaint = jpeg_complaint(data)
-        note = f"its data are damaged in places ({complaint}): look at the result" if complaint else ""
-        if not complaint and data.find(_END, data.rfind(_SCAN)) < 0:
-            note = _END_IS_MISSING
     except UnidentifiedImageError:
         raise
     except OSError:
         mended = data.removesuffix(_END[:1]) + _END
         if jpeg_complaint(mended) is not None:
             raise
-        decoded = decode_with_pillow(path, BytesIO(mended), file_format="JPEG", max_pixels=max_pixels)
         # a progressive file comes coarse first: cut between two rounds nothing in it tells that there were more
-        note = _MAY_BE_COARSE if progressive else _END_IS_MISSING
-    metadata, left_out = _segments(file, decoded.metadata)
-    return replace(decoded, metadata=metadata, notes=(*decoded.notes, *filter(None, (note, left_out))))
+        return decode(BytesIO(mended)), _MAY_BE_COARSE if progressive else _END_IS_MISSING
+    note = f"its data are damaged in places ({complaint}): look at the result" if complaint else ""
+    if not complaint and data.find(_END, data.rfind(_SCAN)) < 0:
+        note = _END_IS_MISSING
+    return decoded, note
 
 
 def _check_kind(data: bytes) -> int:
@@ -73,12 +127,8 @@ def _check_kind(data: bytes) -> int:
     return 0
 
 
-def _segments(file: BinaryIO, metadata: Metadata) -> tuple[Metadata, str]:
+def _segments(segments: list[tuple[str, bytes]], metadata: Metadata) -> tuple[Metadata, str]:
     """The metadata with what Pillow does not tell, and a note on what has no place."""
-    file.seek(0)
-    with Image.open(file, formats=["JPEG"]) as image:
-        assert isinstance(image, JpegImagePlugin.JpegImageFile)
-        segments = list(image.applist)
     comments = [_decoded_text(data) for name, data in segments if name == "COM"]
     blocks = [data.removeprefix(SEGMENT_PREFIX) for name, data in segments if data.startswith(SEGMENT_PREFIX)]
     extended = any(data.startswith(_EXTENDED_XMP) for _, data in segments)

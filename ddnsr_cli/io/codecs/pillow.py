@@ -1,5 +1,11 @@
-"""Pixels and metadata of one picture file through Pillow: everything of 8 bits, and 16-bit gray PNG."""
+"""Pixels and metadata of one picture file through Pillow, alone with the settings that it has for the whole process."""
 
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -9,10 +15,58 @@ from PIL import Image
 
 from ddnsr_cli.errors import ImageReadError
 from ddnsr_cli.io.formats import shown
-from ddnsr_cli.io.image import COMMENT, Metadata, Pixels, cmyk_to_rgb, lab_to_rgb
+from ddnsr_cli.io.image import COMMENT, MAX_PIXELS, Metadata, Pixels, cmyk_to_rgb, lab_to_rgb
 from ddnsr_cli.io.metadata.exif import bare_exif, orientation_of
 
 _KEPT_MODES = ("L", "LA", "RGB", "RGBA", "I;16")
+_STDERR = 2
+_ALONE = threading.RLock()
+
+
+@contextmanager
+def alone_with_pillow(max_pixels: int) -> Iterator[None]:
+    """Pillow's size limit at `max_pixels`, no warnings, no standard error: one thread at a time.
+
+    All three are of the whole process. What matters of the warnings becomes a note or an error.
+    """
+    with _ALONE, _pillow_limit(max_pixels), quiet_stderr(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def _pillow_limit(max_pixels: int) -> Iterator[None]:
+    """Pillow refuses above twice its limit and warns above the limit: make the former happen at `max_pixels`."""
+    kept = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = max(1, (max_pixels + 1) // 2)
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = kept
+
+
+@contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Throw away what is written to the process's standard error inside the block, by C code too.
+
+    libtiff prints there before Python sees an error, and Pillow logs there. It is process-wide: what another thread
+    writes in the meantime is lost as well, so keep the block short.
+    """
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    try:
+        kept = os.dup(_STDERR)
+    except OSError:  # no standard error: nothing to keep quiet
+        yield
+        return
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, _STDERR)
+        os.close(nowhere)
+        yield
+    finally:
+        os.dup2(kept, _STDERR)
+        os.close(kept)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,13 +118,20 @@ def decode_with_pillow(
     file_format: Pillow's name of the only format that is tried, so that a lie in the extension does no harm.
     metadata: what is known of it already; None: as Pillow finds them.
     """
-    with Image.open(file, formats=[file_format]) as image:
+    with alone_with_pillow(max_pixels), Image.open(file, formats=[file_format]) as image:
         check_size(path, *image.size, max_pixels)
         # counting pages takes Pillow time by their square; `decode_tiff` does it itself
         frames = 1 if file_format == "TIFF" else int(getattr(image, "n_frames", 1))
         decoded = decode_image(image, metadata=metadata)
     notes = (first_of(frames),) if frames > 1 else ()
     return replace(decoded, notes=notes + decoded.notes)
+
+
+def pillow_size(file: BinaryIO, *, file_format: str) -> tuple[int, int, int]:
+    """(width, height, orientation) as stored, from the header. Damage raises whatever Pillow raises."""
+    with alone_with_pillow(MAX_PIXELS), Image.open(file, formats=[file_format]) as image:
+        known = pillow_metadata(image)
+        return *image.size, orientation_of(known.exif, known.xmp)
 
 
 def decode_image(image: Image.Image, *, metadata: Metadata | None = None) -> Decoded:
@@ -80,7 +141,7 @@ def decode_image(image: Image.Image, *, metadata: Metadata | None = None) -> Dec
     """
     key = _key_colour(image)
     image.load()
-    known = _metadata(image) if metadata is None else metadata
+    known = pillow_metadata(image) if metadata is None else metadata
     # Pillow turns a TIFF while it loads it, and only a TIFF
     orientation = 1 if image.format == "TIFF" else orientation_of(known.exif, known.xmp)
     return replace(_decoded(image, known, key), orientation=orientation)
@@ -99,7 +160,7 @@ def decode_gif(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     """The first frame of a GIF, with its comment."""
     decoded = decode_with_pillow(path, file, file_format="GIF", max_pixels=max_pixels)
     file.seek(0)
-    with Image.open(file, formats=["GIF"]) as image:
+    with alone_with_pillow(max_pixels), Image.open(file, formats=["GIF"]) as image:
         comment: Any = image.info.get("comment")
     text = {COMMENT: comment.decode("utf-8", "replace")} if isinstance(comment, bytes) and comment else {}
     return replace(decoded, metadata=replace(decoded.metadata, text=text))
@@ -168,7 +229,7 @@ def _has_gray_palette(image: Image.Image) -> bool:
     return bool((used == used[:, :1]).all())
 
 
-def _metadata(image: Image.Image) -> Metadata:
+def pillow_metadata(image: Image.Image) -> Metadata:
     """What Pillow tells of an opened picture."""
     info: dict[str | tuple[int, int], Any] = image.info
     exif, xmp = info.get("exif"), info.get("xmp")

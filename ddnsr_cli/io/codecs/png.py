@@ -1,27 +1,33 @@
-"""PNG of any depth and color type, with everything that its chunks tell; written streamed, by bands of rows."""
+"""PNG of any depth and color type: pixels through libvips, what its other chunks tell by our own code."""
 
 import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ddnsr_cli.io.codecs.deflate import sample_bands, zlib_stream
 from ddnsr_cli.io.codecs.pillow import Decoded, check_size, decode_with_pillow, first_of, with_samples
-from ddnsr_cli.io.codecs.png_chunks import IPTC_KEYWORD, XMP_KEYWORD, read_chunks, take_apart
-from ddnsr_cli.io.codecs.vips import vips_samples
+from ddnsr_cli.io.codecs.png_chunks import (
+    IPTC_KEYWORD,
+    XMP_KEYWORD,
+    PngParts,
+    check_rows,
+    orientation_chunks,
+    read_chunks,
+    read_header,
+    take_apart,
+    write_chunk,
+)
+from ddnsr_cli.io.codecs.vips import save_png, whole_samples
 from ddnsr_cli.io.image import Metadata, Picture
+from ddnsr_cli.io.metadata.exif import orientation_of
 from ddnsr_cli.io.metadata.iptc import raw_profile, resource_block
 
 _DEEP_COLOUR = (2, 4, 6)  # RGB, gray with alpha, RGB with alpha; Pillow is exact for plain gray
-
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_COLOUR_TYPES = {(True, False): 0, (False, False): 2, (True, True): 4, (False, True): 6}  # gray?, alpha?
-_UP = 2
+_PALETTE = 3
+_HEADER_END = 33  # of the signature and the header, behind which our chunks go
 _INCHES_PER_METRE = 1 / 0.0254
 _KEYWORD_BYTES = 79
 
@@ -30,44 +36,70 @@ def decode_png(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     """The first picture of a PNG. Damage raises ValueError, or whatever the decoders raise."""
     parts = take_apart(file, lambda width, height: check_size(path, width, height, max_pixels))
     metadata, notes = read_chunks(parts.chunks)
-    decoded = decode_with_pillow(path, parts.pixels, file_format="PNG", max_pixels=max_pixels, metadata=metadata)
-    if parts.bits == 16 and parts.colour_type in _DEEP_COLOUR:
-        samples, _ = vips_samples(parts.pixels.getvalue(), "PNG")
-        decoded = with_samples(decoded, samples)
+    decoded = _whole(parts, metadata)
+    if decoded is None:  # damaged, or it ends behind its last pixel
+        check_rows(parts)
+        if parts.header.bits == 16 and parts.header.colour_type in _DEEP_COLOUR:
+            raise ValueError("its pixels are damaged")
+        decoded = decode_with_pillow(path, parts.pixels, file_format="PNG", max_pixels=max_pixels, metadata=metadata)
     frames = (first_of(parts.frames),) if parts.frames > 1 else ()
     return replace(decoded, notes=(*frames, *parts.notes, *notes, *decoded.notes))
 
 
+def _whole(parts: PngParts, metadata: Metadata) -> Decoded | None:
+    """None where the pixels are not whole in every way."""
+    samples = whole_samples(parts.pixels.getvalue(), "PNG")
+    if samples is None:
+        return None
+    orientation = orientation_of(metadata.exif, metadata.xmp)
+    decoded = with_samples(Decoded(pixels=samples, alpha=None, metadata=metadata, orientation=orientation), samples)
+    if parts.header.colour_type == _PALETTE and metadata.icc is None:  # a profile of such a file is for RGB
+        pixels = decoded.pixels
+        if pixels.shape[2] == 3 and bool((pixels == pixels[..., :1]).all()):
+            decoded = replace(decoded, pixels=pixels[..., :1])
+    return decoded
+
+
+def png_size(file: BinaryIO) -> tuple[int, int, int]:
+    """(width, height, orientation) as stored; the pixels are passed over. Damage raises ValueError and others."""
+    header = read_header(file)
+    metadata, _ = read_chunks(orientation_chunks(file))
+    return header.width, header.height, orientation_of(metadata.exif, metadata.xmp)
+
+
+def stored_png_size(file: BinaryIO) -> tuple[int, int, int]:
+    """(width, height, 1): what may tell of a turn can lie behind the pixels, and is not looked for."""
+    header = read_header(file)
+    return header.width, header.height, 1
+
+
 def write_png(picture: Picture, file: BinaryIO, *, level: int) -> None:
     """Write a picture; level: 0 (stored) to 9 (smallest). Raises OSError as the file does."""
-    file.write(_SIGNATURE)
-    colour_type = _COLOUR_TYPES[picture.is_gray, picture.has_alpha]
-    header = struct.pack(">IIBBBBB", picture.width, picture.height, picture.depth_bits, colour_type, 0, 0, 0)
-    _write_chunk(file, b"IHDR", header)
+    about = BytesIO()
     for kind, data in _metadata_chunks(picture.metadata):
-        _write_chunk(file, kind, data)
-    for piece in zlib_stream(_filtered_bands(picture), level=level):
-        _write_chunk(file, b"IDAT", piece)
-    _write_chunk(file, b"IEND", b"")
+        write_chunk(about, kind, data)
+    save_png(picture, _Around(file, about.getvalue()), level=level)
 
 
-def _write_chunk(file: BinaryIO, kind: bytes, data: bytes) -> None:
-    file.write(struct.pack(">I", len(data)) + kind)
-    file.write(data)
-    file.write(struct.pack(">I", zlib.crc32(data, zlib.crc32(kind))))
+class _Around:
+    """A file for the encoder: what stands between its header and its pixels gives way to our own chunks."""
 
+    def __init__(self, file: BinaryIO, about: bytes) -> None:
+        self._file = file
+        self._about = about
+        self._head = b""
+        self._is_in_pixels = False
 
-def _filtered_bands(picture: Picture) -> Iterator[bytes]:
-    """The rows as PNG wants them: big-endian, each less the row above it, a filter byte in front."""
-    above: NDArray[np.uint8] | None = None
-    for samples in sample_bands(picture, order=">"):
-        rows = samples.view(np.uint8).reshape(len(samples), -1)
-        filtered = np.empty((len(rows), rows.shape[1] + 1), np.uint8)
-        filtered[:, 0] = _UP
-        filtered[0, 1:] = rows[0] if above is None else rows[0] - above
-        np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
-        above = rows[-1]
-        yield filtered.tobytes()
+    def write(self, data: bytes) -> int:
+        """Takes the next bytes of the encoder's file."""
+        if self._is_in_pixels:
+            return self._file.write(data)
+        self._head += data
+        start = self._head.find(b"IDAT", _HEADER_END)
+        if start >= 0:
+            self._is_in_pixels = True
+            self._file.write(self._head[:_HEADER_END] + self._about + self._head[start - 4 :])
+        return len(data)
 
 
 def _metadata_chunks(metadata: Metadata) -> Iterator[tuple[bytes, bytes]]:

@@ -48,11 +48,7 @@ class PngParts(NamedTuple):
     pixels: BytesIO
     """A PNG of the first picture alone: header, palette, transparency, pixels."""
 
-    bits: int
-    """Of a sample."""
-
-    colour_type: int
-    """0 gray, 2 RGB, 3 palette, 4 gray with alpha, 6 RGB with alpha."""
+    header: "PngHeader"
 
     frames: int
     """Pictures in the file; more than 1 in an animation."""
@@ -67,34 +63,61 @@ class PngParts(NamedTuple):
 def take_apart(file: BinaryIO, check_size: Callable[[int, int], None]) -> PngParts:
     """Read a PNG to its end. check_size(width, height) raises where the picture is too large; it is asked first.
 
-    Raises ValueError where the pixels are damaged or cut short.
+    Raises ValueError where the chunks are damaged; whether their pixels inflate, the decoder tells.
     """
-    header = _header(file.read(33))
+    header = read_header(file)
     check_size(header.width, header.height)
     file.seek(len(_SIGNATURE))
-    parts = PngParts(BytesIO(), header.bits, header.colour_type, 1, [], [])
+    parts = PngParts(BytesIO(), header, 1, [], [])
     parts.pixels.write(_SIGNATURE)
-    rows = _Rows(header.raw_bytes)
-    for kind, data in _chunks(file, rows, parts.notes):
+    room = _Room(2 * header.raw_bytes + (1 << 16))  # deflate makes nothing longer by more than some per mille
+    for kind, data in _chunks(file, room, parts.notes):
         if kind in _FOR_PIXELS:
-            _write_chunk(parts.pixels, kind, data)
-        elif kind in _METADATA or not rows.seen:  # an animation's later frames are of no use
+            write_chunk(parts.pixels, kind, data)
+        elif kind in _METADATA or not room.used:  # an animation's later frames are of no use
             parts.chunks.append((kind, data))
-    if rows.missing:
-        raise ValueError("it is cut short")
     if bytes(parts.pixels.getbuffer()[-8:-4]) != b"IEND":
-        _write_chunk(parts.pixels, b"IEND", b"")
+        write_chunk(parts.pixels, b"IEND", b"")
         parts.notes.append("its end is missing, but all its pixels are there")
     parts.pixels.seek(0)
     return parts._replace(frames=_frames(parts.chunks))
 
 
+def check_rows(parts: PngParts) -> None:
+    """Raises ValueError where the pixels cannot be inflated or are too few: some decoders leave rows black then."""
+    file = BytesIO(parts.pixels.getvalue()[len(_SIGNATURE) :])
+    missing, inflate = parts.header.raw_bytes, zlib.decompressobj()
+    for kind, piece in _chunks(file, _Room(file.getbuffer().nbytes), []):
+        waiting = piece if kind == b"IDAT" else b""
+        while missing > 0 and waiting:
+            try:
+                missing -= len(inflate.decompress(waiting, _INFLATED_AT_ONCE))
+            except zlib.error as error:
+                raise ValueError("its pixels are damaged") from error
+            waiting = inflate.unconsumed_tail
+    if missing > 0:
+        raise ValueError("it is cut short")
+
+
+def orientation_chunks(file: BinaryIO) -> list[tuple[bytes, bytes]]:
+    """The metadata chunks of a PNG from its header on; the pixels are passed over unread."""
+    file.seek(len(_SIGNATURE))
+    return [(kind, data) for kind, data in _chunks(file, None, []) if kind in _METADATA]
+
+
 @dataclass(frozen=True)
-class _Header:
+class PngHeader:
+    """What the first chunk says."""
+
     width: int
     height: int
+
     bits: int
+    """Of a sample."""
+
     colour_type: int
+    """0 gray, 2 RGB, 3 palette, 4 gray with alpha, 6 RGB with alpha."""
+
     interlaced: int
 
     @property
@@ -109,45 +132,40 @@ class _Header:
         return total
 
 
-def _header(data: bytes) -> _Header:
+def read_header(file: BinaryIO) -> PngHeader:
+    """The header of a PNG. Raises ValueError where it makes no sense."""
+    data = file.read(33)
     good_start = len(data) == 33 and data.startswith(_SIGNATURE + b"\0\0\0\x0dIHDR")
     if not good_start or zlib.crc32(data[12:29]) != int.from_bytes(data[29:], "big"):
         raise ValueError("its header makes no sense")
     width, height, bits, colour_type, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
     if colour_type not in _CHANNELS or min(width, height) == 0 or bits not in _DEPTHS:
         raise ValueError("its header makes no sense")
-    return _Header(width, height, bits, colour_type, interlaced)
+    return PngHeader(width, height, bits, colour_type, interlaced)
 
 
-class _Rows:
-    """Counts what the pixels inflate to: where it is too little, decoders leave rows black without a word."""
+@dataclass
+class _Room:
+    """Counts the bytes of the pixels, as they are deflated."""
 
-    def __init__(self, wanted: int) -> None:
-        self.missing = wanted
-        self.room = 2 * wanted + (1 << 16)  # deflate makes nothing longer by more than some per mille
-        self.seen = False
-        self._inflate = zlib.decompressobj()
+    left: int
+    """So many may still come."""
 
-    def see(self, data: bytes) -> None:
-        """One more piece. Raises ValueError where it cannot be inflated."""
-        self.seen = True
-        self.room -= len(data)
-        while self.missing > 0 and data:
-            try:
-                self.missing -= len(self._inflate.decompress(data, _INFLATED_AT_ONCE))
-            except zlib.error as error:
-                raise ValueError("its pixels are damaged") from error
-            data = self._inflate.unconsumed_tail
-        self.missing = max(0, self.missing)
+    used: bool = False
 
 
-def _chunks(file: BinaryIO, rows: _Rows, notes: list[str]) -> Iterator[tuple[bytes, bytes]]:
-    """The chunks up to the end mark, or as far as the file goes; those that nobody needs are passed over."""
+def _chunks(file: BinaryIO, room: _Room | None, notes: list[str]) -> Iterator[tuple[bytes, bytes]]:
+    """The chunks up to the end mark, or as far as the file goes; those that nobody needs are passed over.
+
+    room: for the pixels; None passes them over, and all that goes with them.
+    """
     kind = b""
     while kind != b"IEND" and len(head := file.read(8)) == 8:
         length, kind = int.from_bytes(head[:4], "big"), head[4:]
-        if kind in _FOR_PIXELS:
-            data = _read_needed(file, kind, length, rows)
+        if kind in _FOR_PIXELS and room is None:
+            file.seek(length + 4, 1)
+        elif kind in _FOR_PIXELS and room is not None:
+            data = _read_needed(file, kind, length, room)
             if data is not None:
                 yield kind, data
         elif not kind.isalpha() or kind[:1].isupper():
@@ -163,9 +181,9 @@ def _chunks(file: BinaryIO, rows: _Rows, notes: list[str]) -> Iterator[tuple[byt
             notes.append(f"its {kind.decode()} chunk is damaged and was left out")
 
 
-def _read_needed(file: BinaryIO, kind: bytes, length: int, rows: _Rows) -> bytes | None:
+def _read_needed(file: BinaryIO, kind: bytes, length: int, room: _Room) -> bytes | None:
     """A chunk that makes the picture; None for an end mark that is damaged: nothing comes behind it."""
-    if length > (rows.room if kind == b"IDAT" else MAX_CHUNK_BYTES):
+    if length > (room.left if kind == b"IDAT" else MAX_CHUNK_BYTES):
         raise ValueError("it holds more data than its pixels can need")
     data, checksum = file.read(length), file.read(4)
     whole = len(checksum) == 4
@@ -173,7 +191,8 @@ def _read_needed(file: BinaryIO, kind: bytes, length: int, rows: _Rows) -> bytes
     if whole and not sound and kind != b"IEND":
         raise ValueError(f"the checksum of its {kind.decode()} chunk is wrong")
     if kind == b"IDAT":
-        rows.see(data)  # cut short it may be all the same, behind the last pixel
+        room.left -= len(data)  # cut short it may be all the same, behind the last pixel
+        room.used = True
     return data if sound or kind != b"IEND" else None
 
 
@@ -181,7 +200,8 @@ def _is_sound(kind: bytes, data: bytes, checksum: bytes) -> bool:
     return len(checksum) == 4 and zlib.crc32(data, zlib.crc32(kind)) == int.from_bytes(checksum, "big")
 
 
-def _write_chunk(file: BinaryIO, kind: bytes, data: bytes) -> None:
+def write_chunk(file: BinaryIO, kind: bytes, data: bytes) -> None:
+    """One chunk with its length and checksum."""
     file.write(struct.pack(">I", len(data)) + kind)
     file.write(data)
     file.write(struct.pack(">I", zlib.crc32(data, zlib.crc32(kind))))

@@ -1,9 +1,12 @@
 """TIFF of any depth, with all its metadata; written deflated, as BigTIFF where it may pass 4 GiB."""
 
 import itertools
+import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +17,6 @@ from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 
 from ddnsr_cli.errors import ImageReadError
-from ddnsr_cli.io.codecs.deflate import in_parallel, rows_per_band, sample_bands
 from ddnsr_cli.io.codecs.pillow import Decoded, check_size, decode_with_pillow, first_of
 from ddnsr_cli.io.codecs.vips import inks_to_rgb, vips_samples
 from ddnsr_cli.io.formats import shown
@@ -63,6 +65,11 @@ _SENSOR_DATA = (32803, 34892)
 _MAP_TAGS = frozenset((33550, 33922, 34264, 34735))  # GeoTIFF: how large a pixel is on the ground, and where
 
 _DEPTHS = (1, 2, 4, 8, 16, 32)
+
+BAND_BYTES = 1 << 20
+"""About how much a strip holds, before it is deflated."""
+
+_MOST_WORKERS = 16
 
 CLASSIC_BYTES = (1 << 32) - (1 << 26)
 """Above this many bytes of samples the file is a BigTIFF; deflate and metadata get what is left to 4 GiB."""
@@ -220,6 +227,15 @@ def decode_tiff(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     return replace(decoded, notes=(*pages, *decoded.notes, *others, *place))
 
 
+def tiff_size(file: BinaryIO) -> tuple[int, int, int]:
+    """(width, height, orientation) as stored. Damage, and what is no picture, raises ValueError or struct.error."""
+    header = read_tiff_header(file)
+    _check_kind(header)
+    if header.is_camera_raw:
+        raise ValueError("it is a camera raw file")
+    return header.width, header.height, header.orientation
+
+
 def _check_kind(header: TiffHeader) -> None:
     """Refuse by name what the decoders would call damage, or show in colours that it does not have."""
     if header.colour_channels == 0:
@@ -253,7 +269,7 @@ def write_tiff(picture: Picture, file: BinaryIO, *, level: int) -> None:
     """
     order, described = _described(picture.metadata)
     layout = Layout(order, big=_sample_bytes(picture) > CLASSIC_BYTES)
-    strips = -(-picture.height // rows_per_band(picture))
+    strips = -(-picture.height // _rows_per_band(picture))
     front = _front(picture, layout, described, [0] * strips, [0] * strips)
     file.write(front)
     sizes = []
@@ -265,13 +281,49 @@ def write_tiff(picture: Picture, file: BinaryIO, *, level: int) -> None:
     file.write(_front(picture, layout, described, offsets, sizes))
 
 
+def _rows_per_band(picture: Picture) -> int:
+    """How many rows make a band of about `BAND_BYTES`."""
+    samples = picture.width * (int(picture.pixels.shape[2]) + picture.has_alpha)
+    return max(1, BAND_BYTES // (samples * picture.depth_bits // 8))
+
+
+def _sample_bands(picture: Picture) -> Iterator[NDArray[Any]]:
+    """Bands (rows, W, C or C + 1) from top to bottom, alpha behind the colours."""
+    rows = _rows_per_band(picture)
+    for top in range(0, picture.height, rows):
+        band: NDArray[Any] = picture.pixels[top : top + rows]
+        if picture.alpha is not None:
+            band = np.concatenate((band, picture.alpha[top : top + rows, :, None]), axis=2)
+        yield band
+
+
+def in_parallel(work: Callable[[bytes], bytes], parts: Iterable[bytes]) -> Iterator[bytes]:
+    """`work` done on every part by several threads; the results in the order of the parts, few at a time.
+
+    zlib lets go of the interpreter's lock, so threads are enough to deflate on all cores.
+    """
+    workers = min(_MOST_WORKERS, _cores())
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[bytes]] = deque()
+        for part in parts:
+            waiting.append(pool.submit(work, part))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _sample_bytes(picture: Picture) -> int:
     return picture.pixels.nbytes + (0 if picture.alpha is None else picture.alpha.nbytes)
 
 
 def _predicted_bands(picture: Picture, order: Literal["<", ">"]) -> Iterator[bytes]:
     """Strips of samples, each less the one to its left."""
-    for samples in sample_bands(picture, order="="):
+    for samples in _sample_bands(picture):
         predicted: NDArray[Any] = samples.copy()
         predicted[:, 1:] -= samples[:, :-1]
         yield predicted.astype(predicted.dtype.newbyteorder(order), copy=False).tobytes()
@@ -296,7 +348,7 @@ def _front(
         field(STRIP_OFFSETS, place, *offsets),
         field(ORIENTATION, SHORT, 1),
         field(SAMPLES, SHORT, channels),
-        field(ROWS_PER_STRIP, LONG, rows_per_band(picture)),
+        field(ROWS_PER_STRIP, LONG, _rows_per_band(picture)),
         field(STRIP_BYTES, place, *sizes),
         field(PLANAR, SHORT, _CONTIGUOUS),
         field(PREDICTOR, SHORT, _HORIZONTAL),

@@ -1,34 +1,43 @@
-"""Samples through libvips, which keeps all bits of deep files; Pillow would cut them to 8."""
+"""Samples through libvips, which is quick, strict, and keeps all bits of deep files."""
 
 import logging
 import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from types import ModuleType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ddnsr_cli.io.image import Pixels, is_for_cmyk, to_8_bits
+from ddnsr_cli.io.image import Picture, Pixels, as_vips, is_for_cmyk, to_8_bits
 
 WHITE = 65535
 """The largest sample of 16 bits."""
 
 _MOST_BANDS = 8
 _INTENT = {"intent": "relative", "black_point_compensation": True}
-_LOADERS = {"PNG": "pngload_source", "TIFF": "tiffload_source", "AVIF": "heifload_source"}
+_LOADERS = {"TIFF": "tiffload_source", "AVIF": "heifload_source"}
+_STRICT = {"PNG": "error", "JPEG": "warning"}
 
 
-def vips_samples(file: BinaryIO | bytes, file_format: str) -> tuple[Pixels, tuple[str, ...]]:
+class Writable(Protocol):
+    """What a picture is written to."""
+
+    def write(self, data: bytes, /) -> int:
+        """Takes all of the bytes, and says how many these were."""
+
+
+def vips_samples(file: BinaryIO, file_format: str) -> tuple[Pixels, tuple[str, ...]]:
     """The first page of a file as (H, W, bands), uint8 or uint16; and what to tell the user.
 
-    file: a real file, with a descriptor, or the bytes of one. file_format: "PNG", "TIFF" or "AVIF"; no other is tried.
-    The transparent colour of a PNG becomes a band, Lab becomes RGB, CMYK stays CMYK. Damage raises pyvips.Error,
-    samples of a kind that has no agreed white raise ValueError.
+    file: a real file, with a descriptor. file_format: "TIFF" or "AVIF"; no other is tried. Lab becomes RGB, CMYK stays
+    CMYK. Damage raises pyvips.Error, samples of a kind that has no agreed white raise ValueError.
     """
     vips = _vips()
-    make = vips.Source.new_from_memory if isinstance(file, bytes) else vips.Source.new_from_descriptor
-    source = make(file if isinstance(file, bytes) else file.fileno())
+    source = vips.Source.new_from_descriptor(file.fileno())
     # fail_on: without it a file cut short comes back half black and no word is said
     image = getattr(vips.Image, _LOADERS[file_format])(source, access="sequential", fail_on="error")
     if image.interpretation in {"lab", "labs"}:
@@ -37,6 +46,65 @@ def vips_samples(file: BinaryIO | bytes, file_format: str) -> tuple[Pixels, tupl
     if file_format == "AVIF":  # 10 or 12 bits, put into the upper ones
         samples = stretched(samples, int(image.get("bits-per-sample")))
     return samples, notes
+
+
+def whole_samples(data: bytes, file_format: str) -> Pixels | None:
+    """The samples of a file, (H, W, bands), uint8 or uint16, when nothing at all is wrong with it; else None.
+
+    file_format: "PNG", whose palette and transparent colour become bands, or "JPEG".
+    """
+    vips = _vips()
+    load = {"PNG": vips.Image.pngload_buffer, "JPEG": vips.Image.jpegload_buffer}[file_format]
+    with _complaints() as heard:
+        try:
+            samples = _samples(load(data, access="sequential", fail_on=_STRICT[file_format]))
+        except (vips.Error, ValueError):
+            return None
+    return None if _damage(heard) else samples
+
+
+def jpeg_complaint(data: bytes) -> str | None:
+    """What the JPEG library has to say against the pixels of a file: they stop early, make no sense. None: nothing.
+
+    Decoders show such a picture all the same, in part gray or out of place. What is merely odd is no matter.
+    """
+    vips = _vips()
+    with _complaints() as heard:
+        try:
+            vips.Image.jpegload_buffer(data, access="sequential", fail_on="warning").avg()
+        except vips.Error as error:
+            heard.append(str(error))
+    return _damage(heard)
+
+
+def _damage(heard: list[str]) -> str | None:
+    said = re.findall(r"(?:Corrupt JPEG data|Premature end)[^\n]*", "\n".join(heard))
+    return said[-1] if said else None
+
+
+def save_png(picture: Picture, file: Writable, *, level: int) -> None:
+    """Pixels and alpha as a PNG with no word of metadata. Raises OSError as the file does, ValueError for the rest.
+
+    level: 0 (stored) to 9 (smallest).
+    """
+    vips, failures = _vips(), list[OSError]()
+    image = as_vips(picture.pixels)
+    if picture.alpha is not None:
+        image = image.bandjoin(as_vips(picture.alpha[..., None]))
+
+    def write(data: bytes) -> int:
+        try:
+            return file.write(data)
+        except OSError as error:  # it must not go through the library, which knows no Python
+            failures.append(error)
+            return -1
+
+    target = vips.TargetCustom()
+    target.on_write(write)
+    try:
+        image.pngsave_target(target, compression=level, filter="up", keep="none")
+    except vips.Error as error:
+        raise failures[0] if failures else ValueError(str(error)) from error
 
 
 def inks_to_rgb(inks: Pixels, icc: bytes | None) -> tuple[Pixels, str]:
@@ -87,35 +155,32 @@ def _whole_numbers(samples: NDArray[Any]) -> tuple[Pixels, tuple[str, ...]]:
     raise ValueError(f"samples of the type {samples.dtype} have no agreed white")
 
 
-def jpeg_complaint(data: bytes) -> str | None:
-    """What the JPEG library has to say against the pixels of a file: they stop early, make no sense. None: nothing.
+@contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """What libvips logs inside the block, in this thread.
 
-    Decoders show such a picture all the same, in part gray or out of place. What is merely odd is no matter.
+    A warning in the last rows of a JPEG is no error of any call: it is logged when the picture is let go.
     """
-    vips, heard = _vips(), _Heard()
-    logger = logging.getLogger(vips.__name__)
-    logger.addHandler(heard)
+    handler, logger = _Heard(), logging.getLogger(_vips().__name__)
+    logger.addHandler(handler)
     try:
-        # a warning in the last rows is no error of any call: it is logged when the picture is let go
-        vips.Image.jpegload_buffer(data, access="sequential", fail_on="warning").avg()
-    except vips.Error as error:
-        heard.lines.append(str(error))
+        yield handler.lines
     finally:
-        logger.removeHandler(heard)
-    said = re.findall(r"(?:Corrupt JPEG data|Premature end)[^\n]*", "\n".join(heard.lines))
-    return said[-1] if said else None
+        logger.removeHandler(handler)
 
 
 class _Heard(logging.Handler):
-    """Keeps what is logged."""
+    """Keeps what one thread logs."""
 
     def __init__(self) -> None:
         super().__init__()
         self.lines: list[str] = []
+        self._thread = threading.get_ident()
 
     def emit(self, record: logging.LogRecord) -> None:
         """One message."""
-        self.lines.append(record.getMessage())
+        if record.thread == self._thread:
+            self.lines.append(record.getMessage())
 
 
 def stretched(samples: NDArray[Any], bits: int) -> NDArray[np.uint16]:
@@ -137,6 +202,7 @@ def _vips() -> ModuleType:
     """Libvips, loaded when the first deep file comes."""
     import pyvips
 
+    logging.getLogger(pyvips.__name__).addHandler(logging.NullHandler())  # or Python prints what nobody listens to
     pyvips.cache_set_max(0)  # remembered operations would keep their files and pixels alive
     module: ModuleType = pyvips
     return module

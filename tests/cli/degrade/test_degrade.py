@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from ddnsr_cli.commands.degrade import methods
-from ddnsr_cli.data.images import decode_rgb
 from ddnsr_cli.data.pairs import match_pairs
 from ddnsr_cli.files import sha256_of
+from ddnsr_cli.io.read import read_rgb
 from ddnsr_cli.weights.registry import Registry, WeightsEntry
 from tests.helpers.pair_folders import degrader, pixels, records, refused, tree
 from tests.helpers.terminal import on_a_terminal
@@ -24,7 +24,7 @@ def test_pairs_lie_in_two_folders_under_the_same_names(make, scene):
     )
     assert done.out.split() == [str(scene / "pairs/lr" / name) for name in names]
     pairs = match_pairs(scene / "pairs/lr", scene / "pairs/hr", scale=4)
-    assert [decode_rgb(pair.lr).shape for pair in pairs] == [(12, 16, 3), (10, 12, 3), (9, 30, 3)]
+    assert [read_rgb(pair.lr).shape for pair in pairs] == [(12, 16, 3), (10, 12, 3), (9, 30, 3)]
 
 
 def test_hr_is_the_picture_cut_to_a_multiple_of_4_and_lr_is_it_made_small(make, scene):

@@ -9,7 +9,7 @@ from PIL import Image
 from ddnsr_cli.cli.progress import degrade_view
 from ddnsr_cli.commands.degrade import worker
 from ddnsr_cli.errors import DataError
-from ddnsr_cli.io.read import quiet_stderr
+from ddnsr_cli.io.codecs.pillow import quiet_stderr
 from tests.helpers.pair_folders import records, refused, tree
 
 
@@ -58,14 +58,14 @@ def tell_while_decoding():
     ],
 )
 def test_an_error_that_nobody_foresaw_stops_no_other_picture(make, scene, monkeypatch, tmp_path, error, code, said):
-    shrink = worker.rgb_levels
+    shrink = worker.rgb8
 
     def broken(picture):
         if picture.width == 48:
             raise error
         return shrink(picture)
 
-    monkeypatch.setattr(worker, "rgb_levels", broken)
+    monkeypatch.setattr(worker, "rgb8", broken)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     done = make("pairs", "--method", "bicubic", noise=None)
     assert (done.code, done.err.count("\n")) == (code, 2)
@@ -74,17 +74,17 @@ def test_an_error_that_nobody_foresaw_stops_no_other_picture(make, scene, monkey
 
 
 def test_a_full_disk_ends_it_and_keeps_what_is_done(make, scene, monkeypatch):
-    shrink = worker.rgb_levels
+    shrink = worker.rgb8
 
     def full(picture):
         if picture.width == 48:
             raise OSError(28, "No space left on device")
         return shrink(picture)
 
-    monkeypatch.setattr(worker, "rgb_levels", full)
+    monkeypatch.setattr(worker, "rgb8", full)
     refused(make("pairs", "--method", "bicubic", "--workers", 1, noise=None), 4, "b.jpg", "No space left on device")
     assert [record["hr_source"] for record in records(scene / "pairs")] == ["a.png"]
-    monkeypatch.setattr(worker, "rgb_levels", shrink)
+    monkeypatch.setattr(worker, "rgb8", shrink)
     assert make("pairs", "--method", "bicubic", noise=None).code == 0
     assert len(records(scene / "pairs")) == 3
 

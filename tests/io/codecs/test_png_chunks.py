@@ -2,13 +2,15 @@ import struct
 import zlib
 from contextlib import suppress
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddnsr_cli.io.codecs.png_chunks import MAX_TEXT_BYTES, read_chunks, take_apart
+from ddnsr_cli.io.codecs.png import decode_png
+from ddnsr_cli.io.codecs.png_chunks import MAX_TEXT_BYTES, check_rows, orientation_chunks, read_chunks, take_apart
 from tests.helpers.image_files import deep_png, encoded, interlaced_png, noise, pillow, png, png_chunk, smooth
 
 SMALL = smooth(6, 7)
@@ -24,7 +26,7 @@ def test_the_pixels_come_out_as_a_file_of_their_own_without_the_rest():
     parts = apart(data)
     assert parts.pixels.getvalue() == PLAIN
     assert parts.chunks == [(b"tEXt", b"Title\0x")]
-    assert (parts.bits, parts.colour_type, parts.frames, parts.notes) == (8, 2, 1, [])
+    assert (parts.header.bits, parts.header.colour_type, parts.frames, parts.notes) == (8, 2, 1, [])
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (5, 2), (8, 8), (33, 17)])
@@ -32,11 +34,18 @@ def test_the_pixels_come_out_as_a_file_of_their_own_without_the_rest():
 def test_the_rows_are_counted_rightly_whatever_their_order(size, bits):
     levels = np.random.default_rng(0).integers(0, 1 << bits, (*size, 1))
     data = interlaced_png(levels, bits=bits, colour_type=0)
-    apart(data)
+    check_rows(apart(data))
     pixels = zlib.decompress(data[data.index(b"IDAT") + 4 : -16])
-    short = png_chunk(b"IDAT", zlib.compress(pixels[:-1]))
+    short = data[:33] + png_chunk(b"IDAT", zlib.compress(pixels[:-1])) + png_chunk(b"IEND", b"")
     with pytest.raises(ValueError, match="cut short"):
-        apart(data[:33] + short + png_chunk(b"IEND", b""))
+        check_rows(apart(short))
+    with pytest.raises(ValueError, match="cut short"):
+        decode_png(Path("a.png"), BytesIO(short), max_pixels=1000)
+
+
+def test_chunks_around_the_pixels_are_found_without_them():
+    found = orientation_chunks(BytesIO(PLAIN[:-12] + png_chunk(b"eXIf", b"behind") + PLAIN[-12:]))
+    assert found == [(b"eXIf", b"behind")]
 
 
 def test_the_size_is_asked_before_anything_is_read():

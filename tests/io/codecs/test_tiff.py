@@ -1,15 +1,6 @@
-import zlib
-
 import pytest
 
-from ddnsr_cli.io.codecs.deflate import in_parallel, zlib_stream
-
-
-@pytest.mark.parametrize("level", [0, 6, 9])
-@pytest.mark.parametrize("count", [0, 1, 2, 200])
-def test_the_stream_is_one_that_zlib_reads_checksum_and_all(level, count):
-    parts = [bytes([index % 256]) * (index * 37 % 999) for index in range(count)]
-    assert zlib.decompress(b"".join(zlib_stream(iter(parts), level=level))) == b"".join(parts)
+from ddnsr_cli.io.codecs.tiff import in_parallel
 
 
 def test_results_come_in_order():
