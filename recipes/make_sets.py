@@ -4,7 +4,7 @@ python recipes/make_sets.py --data data --out sets
 python recipes/make_sets.py --data data --out sets --grainless 1.2
 
 The second fills a third folder, `grainless`: the photos of both lists whose smooth parts deviate by less than so many
-levels of 255 (`smooth_noise`). Grain in a target looks to the network that learns from it like a thing to be kept.
+levels of 255 (`measure_noise`). Grain in a target looks to the network that learns from it like a thing to be kept.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from photo_files import read_list, run_script
 from ddnsr_cli.errors import DataError
 from ddnsr_cli.files import sha256_of
 from ddnsr_cli.io.read import read_rgb
-from ddnsr_cli.metrics.smooth_noise import smooth_noise
+from ddnsr_cli.metrics.noise import measure_noise
 
 LISTS = Path(__file__).parent / "lists"
 
@@ -39,7 +39,7 @@ def make_sets(data: Path, out: Path, lists: Path, grainless: float | None = None
 
 def is_smoother(photo: Path, level: float) -> bool:
     """Whether the smooth parts of a photo deviate by less than `level`; not where it has none to measure."""
-    found = smooth_noise(read_rgb(photo))
+    found = measure_noise(read_rgb(photo))
     return found is not None and found.level < level
 
 

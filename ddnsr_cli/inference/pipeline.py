@@ -17,7 +17,7 @@ from ddnsr_cli.io.image import Picture, Pixels
 from ddnsr_cli.processing.alpha import fill_transparent, held_near, spread
 from ddnsr_cli.processing.color_fix import REACH_PX, slow_error
 from ddnsr_cli.processing.consistency import MOST_DRIFT_LEVELS, SQUARE_PX, Consistency, Drift
-from ddnsr_cli.processing.grain import add_grain, noise_of
+from ddnsr_cli.processing.grain import add_grain, grain_like
 from ddnsr_cli.processing.resize import BILINEAR, Planes, enlarged_rows, resize, shrunk
 
 MOST_GRAIN = 4.0
@@ -230,11 +230,11 @@ def _plain(lr: Planes, scale: int) -> Iterator[Strip]:
 
 def _add_grain(larger: Picture, picture: Picture, look: LookOptions) -> bool:
     """Grain as the input's noise asks for; another picture gets another grain. False: that noise is not to be told."""
-    noise = noise_of(picture.pixels)
-    if noise is None:
+    grain = grain_like(picture.pixels)
+    if grain is None:
         return False
     content = zlib.crc32(np.ascontiguousarray(picture.pixels).data)
-    add_grain(larger.pixels, noise, amount=look.grain, seed=(look.seed, content))
+    add_grain(larger.pixels, grain, amount=look.grain, seed=(look.seed, content))
     return True
 
 

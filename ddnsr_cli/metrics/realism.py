@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ddnsr_cli.metrics.smooth_noise import BRIGHTNESS_BINS, LUMA, Picture, SmoothNoise, smooth_noise
+from ddnsr_cli.metrics.noise import BRIGHTNESS_BINS, LUMA, Noise, Picture, measure_noise
 
 TILE_PX = 32
 LEAST_PX = TILE_PX
@@ -28,7 +28,7 @@ COURSE_FACTOR = 1.25
 class PictureFigures:
     """One picture, measured."""
 
-    noise: SmoothNoise | None
+    noise: Noise | None
     """None when too little of the picture is neither black nor white."""
 
     spectrum: tuple[float, ...]
@@ -55,7 +55,7 @@ class Realism:
     noise: float | None
     """Standard deviation of a channel in the smooth parts, levels."""
 
-    noise_rgb: tuple[float, float, float] | None
+    noise_rgb: tuple[float, ...] | None
 
     each_noise: tuple[float, ...]
     """The noise of every measured picture, the least first."""
@@ -71,7 +71,7 @@ class Realism:
     it (or not all, of a smaller set)."""
 
     noise_spectrum: tuple[float, ...]
-    """See `SmoothNoise.spectrum`: six amplitudes."""
+    """See `Noise.spectrum`: six amplitudes."""
 
     spectrum: tuple[float, ...]
     """See `PictureFigures.spectrum`: sixteen amplitudes."""
@@ -86,7 +86,7 @@ def measure_picture(picture: Picture) -> PictureFigures:
         raise ValueError(f"A picture is (H, W, 3) with sides of at least {LEAST_PX}, got {picture.shape}.")
     red, green, blue = (float(mean) for mean in picture.reshape(-1, 3).mean(0, dtype=np.float64))
     return PictureFigures(
-        noise=smooth_noise(picture),
+        noise=measure_noise(picture),
         spectrum=_spectrum(picture),
         mean_rgb=(red, green, blue),
         contrast=float((picture.astype(np.float32) @ LUMA).std()),
@@ -127,13 +127,13 @@ def _spectrum(picture: Picture) -> tuple[float, ...]:
     return tuple(float(np.sqrt(power[ring == index].mean())) for index in range(1, TILE_PX // 2 + 1))
 
 
-def _by_brightness(noises: Sequence[SmoothNoise]) -> tuple[float | None, ...]:
+def _by_brightness(noises: Sequence[Noise]) -> tuple[float | None, ...]:
     least = max(1, min(LEAST_VOTES, len(noises)))
     votes = [[noise.by_brightness[index] for noise in noises] for index in range(BRIGHTNESS_BINS)]
     return tuple(_median([vote for vote in stretch if vote is not None], least) for stretch in votes)
 
 
-def _median_of(noises: Sequence[SmoothNoise], figure: Callable[[SmoothNoise], float | None]) -> float | None:
+def _median_of(noises: Sequence[Noise], figure: Callable[[Noise], float | None]) -> float | None:
     return _median([value for noise in noises if (value := figure(noise)) is not None], 1)
 
 
@@ -146,7 +146,7 @@ def _columns(rows: Sequence[Sequence[float]]) -> tuple[float, ...]:
     return tuple(float(value) for value in np.median(table, axis=0)) if rows else ()
 
 
-def _colour(rows: Sequence[tuple[float, float, float]]) -> tuple[float, float, float]:
+def _colour(rows: Sequence[Sequence[float]]) -> tuple[float, float, float]:
     red, green, blue = _columns(rows)
     return red, green, blue
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ddnsr_cli.metrics.noise import BIN_LEVELS, PATCH_PX
 from ddnsr_cli.metrics.realism import TILE_PX, Realism
-from ddnsr_cli.metrics.smooth_noise import BIN_LEVELS, PATCH_PX
 from ddnsr_cli.reports.charts import Axis, Stroke, plot_html, value_axis
 from ddnsr_cli.reports.history import Curve, Scale
 from ddnsr_cli.reports.page import words

@@ -1,3 +1,6 @@
+import multiprocessing
+import warnings
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -128,3 +131,27 @@ def test_a_size_beyond_the_limit_is_refused_by_the_line_of_the_reader(tmp_path):
     for ask in (image_size, stored_size, read_rgb):
         with pytest.raises(ImageReadError, match="60000 x 60000 pixels, more than the limit"):
             ask(path)
+
+
+def read_in_a_child(path, queue):
+    queue.put(int(read_rgb(path).sum()))
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no forks here")
+@pytest.mark.parametrize("name", ["deep.png", "exif.png", "full.jpg", "deep.avif", "lzw.tif", "ink.tif"])
+def test_a_forked_process_reads_what_its_parent_has_read(tmp_path, name):
+    """As the data loaders of training do, when the photos were looked at before."""
+    path = tmp_path / name
+    path.write_bytes(KINDS[name])
+    total = int(read_rgb(path).sum())
+    context = multiprocessing.get_context("fork")
+    queue = context.SimpleQueue()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of any fork beside threads
+        child = context.Process(target=read_in_a_child, args=(path, queue))
+        child.start()
+    child.join(60)
+    if child.is_alive():
+        child.kill()
+        pytest.fail("the child waits for ever")
+    assert queue.get() == total

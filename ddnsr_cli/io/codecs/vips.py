@@ -18,6 +18,19 @@ WHITE = 65535
 """The largest sample of 16 bits."""
 
 _MOST_BANDS = 8
+_STRIP_ROWS = 64
+_TYPES = {
+    "uchar": np.uint8,
+    "char": np.int8,
+    "ushort": np.uint16,
+    "short": np.int16,
+    "uint": np.uint32,
+    "int": np.int32,
+    "float": np.float32,
+    "double": np.float64,
+    "complex": np.complex64,
+    "dpcomplex": np.complex128,
+}
 _INTENT = {"intent": "relative", "black_point_compensation": True}
 _LOADERS = {"TIFF": "tiffload_source", "AVIF": "heifload_source"}
 _STRICT = {"PNG": "error", "JPEG": "warning"}
@@ -191,10 +204,19 @@ def stretched(samples: NDArray[Any], bits: int) -> NDArray[np.uint16]:
 
 
 def _samples(image: Any) -> NDArray[Any]:  # noqa: ANN401 - pyvips has no types to name
+    """All samples, (H, W, bands), computed in this thread.
+
+    libvips keeps threads for whole pictures, and a process forked from this one, as the data loaders of training are,
+    would wait for ever for those that it has not got.
+    """
     if image.bands > _MOST_BANDS:
         raise ValueError(f"it has {image.bands} channels")
-    samples: NDArray[Any] = image.numpy()
-    return samples.reshape(image.height, image.width, image.bands)
+    region = _vips().Region.new(image)
+    samples = np.empty((image.height, image.width, image.bands), _TYPES[image.format])
+    for top in range(0, image.height, _STRIP_ROWS):
+        strip = samples[top : top + _STRIP_ROWS]
+        strip[:] = np.frombuffer(region.fetch(0, top, image.width, len(strip)), strip.dtype).reshape(strip.shape)
+    return samples
 
 
 @cache

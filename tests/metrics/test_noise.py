@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from skimage import data
 
-from ddnsr_cli.metrics.smooth_noise import smooth_noise
+from ddnsr_cli.metrics.noise import measure_noise
 from tests.helpers.noisy_images import noise, scene, whole
 
 SHAPE = (192, 192, 3)
@@ -12,7 +13,7 @@ SHAPE = (192, 192, 3)
 @pytest.mark.parametrize("sigma", [2, 8, 20])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_white_noise_is_given_back(sigma, seed):
-    found = smooth_noise(whole(scene(seed=seed) + noise(SHAPE, sigma, seed=seed)))
+    found = measure_noise(whole(scene(seed=seed) + noise(SHAPE, sigma, seed=seed)))
     assert found.level == pytest.approx(sigma, rel=0.06)
     assert found.neighbours == pytest.approx(0, abs=0.06)
     assert found.channels == pytest.approx(0, abs=0.06)
@@ -20,7 +21,7 @@ def test_white_noise_is_given_back(sigma, seed):
 
 
 def test_each_channel_has_its_own():
-    found = smooth_noise(scene() + noise(SHAPE, 1) * (3, 6, 12))
+    found = measure_noise(scene() + noise(SHAPE, 1) * (3, 6, 12))
     np.testing.assert_allclose(found.rgb, (3, 6, 12), rtol=0.08)
     assert found.level == pytest.approx(np.sqrt((9 + 36 + 144) / 3), rel=0.06)
 
@@ -28,7 +29,7 @@ def test_each_channel_has_its_own():
 @pytest.mark.parametrize("edge", [1 / 6, 1 / 3, 1 / 2])
 def test_the_correlation_of_neighbours_is_given_back(edge):
     """Levels, too: the smooth patches have lost the lowest frequencies, where coarse noise is strongest."""
-    found = smooth_noise(whole(scene() + noise(SHAPE, 8, grain=(edge, 1, edge))))
+    found = measure_noise(whole(scene() + noise(SHAPE, 8, grain=(edge, 1, edge))))
     assert found.neighbours == pytest.approx(2 * edge / (2 * edge**2 + 1), abs=0.06)
     assert found.level == pytest.approx(8, rel=0.08)
     assert found.spectrum[0] > 1.3 * found.spectrum[-1]
@@ -36,7 +37,7 @@ def test_the_correlation_of_neighbours_is_given_back(edge):
 
 @pytest.mark.parametrize("gray", [0.4, 0.9])
 def test_the_correlation_of_channels_is_given_back(gray):
-    found = smooth_noise(whole(scene() + noise(SHAPE, 8, gray=gray)))
+    found = measure_noise(whole(scene() + noise(SHAPE, 8, gray=gray)))
     assert found.channels == pytest.approx(gray, abs=0.06)
     assert found.level == pytest.approx(8, rel=0.08)
 
@@ -46,7 +47,7 @@ def test_noise_is_told_by_brightness(brightness):
     """Variance 4 + 0.3 I, as of photons. The darker half, at 32 levels less, has less noise."""
     picture = np.full((256, 256, 3), brightness - 32.0)
     picture[:, 64:] = brightness
-    found = smooth_noise(whole(picture + noise(picture.shape, 1) * np.sqrt(4 + 0.3 * picture)))
+    found = measure_noise(whole(picture + noise(picture.shape, 1) * np.sqrt(4 + 0.3 * picture)))
     stretch = brightness // 32
     dark, bright = found.by_brightness[stretch - 1 : stretch + 1]
     assert dark == pytest.approx(np.sqrt(4 + 0.3 * (brightness - 32)), rel=0.15)
@@ -56,13 +57,13 @@ def test_noise_is_told_by_brightness(brightness):
 
 
 def test_a_picture_without_noise_has_hardly_any():
-    found = smooth_noise(whole(scene()))
+    found = measure_noise(whole(scene()))
     assert found.level < 0.5
     assert (found.neighbours, found.channels) == (None, None)
 
 
 def test_a_constant_picture_has_none():
-    found = smooth_noise(np.full(SHAPE, 128, np.uint8))
+    found = measure_noise(np.full(SHAPE, 128, np.uint8))
     assert found.level == pytest.approx(0, abs=1e-4)
     assert found.rgb == pytest.approx((0, 0, 0), abs=1e-4)
     assert (found.neighbours, found.channels) == (None, None)
@@ -72,7 +73,7 @@ def test_a_constant_picture_has_none():
 def test_a_small_smooth_part_is_enough():
     picture = np.random.default_rng(0).uniform(50, 205, SHAPE)
     picture[:60, :80] = scene()[100:160, 100:180]
-    found = smooth_noise(whole(picture + noise(SHAPE, 8, gray=0.5)))
+    found = measure_noise(whole(picture + noise(SHAPE, 8, gray=0.5)))
     assert found.level == pytest.approx(8, rel=0.08)
     assert found.channels == pytest.approx(0.5, abs=0.08)
 
@@ -80,27 +81,71 @@ def test_a_small_smooth_part_is_enough():
 def test_texture_counts_where_nothing_is_smooth():
     """The limit of the method; and the twin of the test above."""
     textured = np.random.default_rng(0).uniform(50, 205, SHAPE)
-    assert smooth_noise(whole(textured)).level > 30
+    assert measure_noise(whole(textured)).level > 30
 
 
 def test_neither_size_nor_turning_matter():
     picture = whole(scene() + noise(SHAPE, 8, grain=(0.3, 1, 0.3), gray=0.5))
-    found, turned = smooth_noise(picture), smooth_noise(np.rot90(picture, 2).copy())
+    found, turned = measure_noise(picture), measure_noise(np.rot90(picture, 2).copy())
     assert turned.level == pytest.approx(found.level, rel=1e-6)
     assert turned.neighbours == pytest.approx(found.neighbours, abs=1e-6)
-    assert smooth_noise(picture[:96, 96:]).level == pytest.approx(8, rel=0.1)
+    assert measure_noise(picture[:96, 96:]).level == pytest.approx(8, rel=0.1)
 
 
 def test_whole_levels_and_floats_agree():
     picture = whole(scene() + noise(SHAPE, 8))
-    assert smooth_noise(picture) == smooth_noise(picture.astype(np.float32))
+    assert measure_noise(picture) == measure_noise(picture.astype(np.float32))
 
 
 @pytest.mark.parametrize("level", [0, 255])
 def test_black_and_white_tell_nothing(level):
-    assert smooth_noise(whole(np.full(SHAPE, level) + noise(SHAPE, 1))) is None
+    assert measure_noise(whole(np.full(SHAPE, level) + noise(SHAPE, 1))) is None
 
 
 @pytest.mark.parametrize("side", [1, 5, 6, 20])
 def test_too_few_pixels_tell_nothing(side):
-    assert smooth_noise(np.full((side, side, 3), 128, np.uint8)) is None
+    assert measure_noise(np.full((side, side, 3), 128, np.uint8)) is None
+
+
+PHOTOS = {"rocket": data.rocket, "astronaut": data.astronaut, "cat": data.chelsea}
+
+
+@pytest.mark.parametrize("sigma", [4, 8, 15])
+@pytest.mark.parametrize("name", PHOTOS)
+def test_known_noise_on_photos_is_told_within_five_percent(name, sigma):
+    """With what each photo has of its own, 0.5 to 2 levels."""
+    photo = PHOTOS[name]()
+    own = measure_noise(photo).level
+    made = whole(photo + np.random.default_rng(1).normal(0, sigma, photo.shape))
+    assert measure_noise(made).level == pytest.approx(np.hypot(sigma, own), rel=0.05)
+    assert own < 2
+
+
+@pytest.mark.parametrize("sigma", [4, 8, 15])
+def test_gray_and_sixteen_bits_are_told_alike(sigma):
+    photo = data.rocket()
+    made = whole(photo + noise(photo.shape, sigma))
+    found = measure_noise(made)
+    assert measure_noise(made.astype(np.uint16) * 257).level == pytest.approx(found.level, rel=1e-4)
+    assert measure_noise(made[..., :1]).level == pytest.approx(sigma, rel=0.05)
+    assert measure_noise(made[..., :1]).channels is None
+
+
+def test_a_large_picture_is_measured_on_patches_spread_over_it():
+    picture = whole(np.full((1800, 1500, 3), 128.0) + noise((1800, 1500, 3), 8))
+    found = measure_noise(picture)
+    assert found.level == pytest.approx(8, rel=0.02)
+    assert found.patches < 4000  # a twentieth of 65,536
+
+
+def test_the_course_over_brightness_knows_every_stretch_and_believes_no_texture():
+    """The other figures rest on the calmest parts alone."""
+    picture = np.full((300, 300, 3), 60.0)
+    picture[100:200] = 150
+    picture[200:] = 210
+    made = picture + noise(picture.shape, 1) * np.where(picture < 100, 4, np.where(picture < 200, 5, 10))
+    found = measure_noise(whole(made))
+    assert found.course[1] == pytest.approx(4, rel=0.1)
+    assert found.course[4] == pytest.approx(5, rel=0.1)
+    assert found.course[6] == pytest.approx(1.5 * found.level)
+    assert found.course[0] is None

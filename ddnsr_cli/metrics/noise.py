@@ -1,4 +1,4 @@
-"""Noise in the smooth parts of a picture: how strong, how coarse, how coloured. Pure functions of one picture.
+"""Noise in the smooth parts of one image: how strong, how coarse, how colored. All that asks for noise asks here.
 
 Small patches are split into waves by a cosine transform. Where the five longest waves are weak a patch is smooth; the
 noise is measured on the other thirty. In white noise the two are independent: to pick a patch by the ones does not
@@ -12,8 +12,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-Picture = NDArray[np.uint8] | NDArray[np.float32]
-"""(H, W, 3), RGB, levels from 0 to 255, whole or not."""
+Picture = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
+"""(H, W, C), C 3 for RGB or 1 for gray. uint8 and float32: levels from 0 to 255; uint16: 65,535 is white."""
 
 Floats = NDArray[np.float64]
 Waves = NDArray[np.float32]
@@ -26,14 +26,16 @@ LEAST_PICKED = 12
 LEAST_ALIKE = 6  # in a stretch of brightness
 LEAST_LEVEL = 0.5  # below, what correlates is the rounding
 STRAY = 3.0  # times the median power: such a patch holds a thing, not noise
+MOST_TIMES_LEVEL = 1.5  # the noise of cameras varies less over brightness, after their tone curve
 REACH_PX = 2  # how far noise is taken to correlate, along both axes
+MOST_PATCHES = 65_536  # evenly spread over a large picture: enough for every figure
 BRIGHTNESS_BINS = 8
 BIN_LEVELS = 256 / BRIGHTNESS_BINS
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SmoothNoise:
+class Noise:
     """What is left to see in the smooth parts of one picture: its noise or, if it has none, its faintest texture."""
 
     patches: int
@@ -42,23 +44,30 @@ class SmoothNoise:
     level: float
     """Standard deviation of a channel, levels of 255: root of the mean of the three variances."""
 
-    rgb: tuple[float, float, float]
+    rgb: tuple[float, ...]
     """The same of each channel."""
+
+    correlation: tuple[tuple[float, ...], ...]
+    """(C, C): of the channels at one pixel. The identity where nothing is left of one."""
 
     neighbours: float | None
     """Correlation with the next pixel of the same channel, mean of both directions; None where nothing is left."""
 
     channels: float | None
-    """Correlation of two channels at one pixel, mean of the three pairs; None where nothing is left of one."""
+    """Correlation of two channels at one pixel, mean of the three pairs; None for gray, or with nothing left of one."""
 
     by_brightness: tuple[float | None, ...]
     """Level in patches of like mean brightness: eight stretches of 32 levels; None where there are too few patches."""
+
+    course: tuple[float | None, ...]
+    """Level by brightness where patches of every brightness are picked for themselves, and no more than half above
+    `level`: some stretches hold nothing but texture. For grain, which needs all; `by_brightness` is for comparing."""
 
     spectrum: tuple[float, ...]
     """Amplitude by frequency: 2, 3, ... 7 half waves in 6 pixels, in levels. White noise has its level everywhere."""
 
 
-def smooth_noise(picture: Picture) -> SmoothNoise | None:
+def measure_noise(picture: Picture) -> Noise | None:
     """Measure the noise of a picture. None when too little of it is open, that is neither black nor white.
 
     Rounding to whole levels counts as noise of up to 0.3 levels. Where no part is smooth, texture counts as noise.
@@ -71,33 +80,62 @@ def smooth_noise(picture: Picture) -> SmoothNoise | None:
     power = np.square(fine).mean((1, 2))
     middle = float(np.median(power))
     even = power <= STRAY * middle
-    kept = fine[even]  # (n, 3, 30)
+    kept = fine[even]  # (n, C, 30)
     shape = np.square(kept).mean(0)
     shape *= middle / (shape.mean() or 1.0)  # the median: a few patches with texture do not move it
     variances, neighbours = _pixel_statistics(shape)
     gain = float(variances.mean()) / middle if middle else 1.0
-    red, green, blue = (float(deviation) for deviation in np.sqrt(variances))
-    return SmoothNoise(
+    correlation = _between_channels(kept)
+    return Noise(
         patches=len(kept),
         level=float(np.sqrt(variances.mean())),
-        rgb=(red, green, blue),
+        rgb=tuple(np.sqrt(variances).tolist()),
+        correlation=tuple(map(tuple, (np.eye(len(variances)) if correlation is None else correlation).tolist())),
         neighbours=neighbours,
-        channels=_between_channels(kept),
+        channels=_mean_pair(correlation),
         by_brightness=_by_brightness(gain * power[even], brightness[picked][even]),
+        course=_course(waves, brightness, gain=gain, level=float(np.sqrt(variances.mean()))),
         spectrum=_by_frequency(shape.mean(0)),
     )
 
 
+def brightness_of(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(H, W) of a picture, (H, W, 1 or 3), in its own unit: what noise is told by."""
+    return picture @ _brightness_weights(picture.shape[2])
+
+
+def _brightness_weights(channels: int) -> NDArray[np.float32]:
+    return LUMA if channels == LUMA.size else np.ones(1, np.float32)
+
+
+def _course(waves: Waves, brightness: Waves, *, gain: float, level: float) -> tuple[float | None, ...]:
+    """Level of the smoothest patches of each stretch of brightness, in the light of the whole picture's `level`."""
+    stretch = (brightness / BIN_LEVELS).astype(np.intp)
+    found: list[float | None] = []
+    for index in range(BRIGHTNESS_BINS):
+        members = waves[stretch == index]
+        if len(members) < LEAST_OPEN:
+            found.append(None)
+            continue
+        fine = members[_smoothest(members)][..., _fine_waves()].astype(np.float64)
+        power = float(np.median(np.square(fine).mean((1, 2))))
+        found.append(min(float(np.sqrt(gain * power)), MOST_TIMES_LEVEL * level))
+    return tuple(found)
+
+
 def _open_patches(picture: Picture) -> tuple[Waves, Waves]:
-    """((N, 3, 36) waves, (N,) mean brightness) of the patches that are nowhere black or white: those hide noise."""
+    """((N, C, 36) waves, (N,) mean brightness) of the patches that are nowhere black or white: those hide noise."""
+    channels = picture.shape[2]
     if min(picture.shape[:2]) < PATCH_PX:
-        return np.empty((0, 3, PATCH_PX**2), np.float32), np.empty(0, np.float32)
-    levels = picture.astype(np.float32)
-    windows = sliding_window_view(levels, (PATCH_PX, PATCH_PX), axis=(0, 1))[::STEP_PX, ::STEP_PX]
-    patches = windows.reshape(-1, 3, PATCH_PX**2)
+        return np.empty((0, channels, PATCH_PX**2), np.float32), np.empty(0, np.float32)
+    windows = sliding_window_view(picture, (PATCH_PX, PATCH_PX), axis=(0, 1))[::STEP_PX, ::STEP_PX]
+    rows, columns = windows.shape[:2]
+    taken = np.arange(0, rows * columns, -(-rows * columns // MOST_PATCHES))
+    levels = windows[taken // columns, taken % columns].astype(np.float32)
+    patches = levels.reshape(-1, channels, PATCH_PX**2) / np.float32(257 if picture.dtype == np.uint16 else 1)
     patches = patches[(patches.min((1, 2)) > 4) & (patches.max((1, 2)) < 251)]
     basis = np.kron(_cosines(), _cosines()).astype(np.float32)
-    return patches @ basis.T, patches.mean(2) @ LUMA
+    return patches @ basis.T, patches.mean(2) @ _brightness_weights(channels)
 
 
 def _smoothest(waves: Waves) -> NDArray[np.intp]:
@@ -108,12 +146,12 @@ def _smoothest(waves: Waves) -> NDArray[np.intp]:
 
 
 def _pixel_statistics(power: Floats) -> tuple[Floats, float | None]:
-    """((3,) variances of a pixel, correlation of neighbours) from the (3, 30) power of the waves.
+    """((C,) variances of a pixel, correlation of neighbours) from the (C, 30) power of the waves.
 
     The power of each wave is a weighted sum of the covariances at all distances; those up to REACH_PX are solved for.
     """
     solved, *_ = np.linalg.lstsq(_wave_power(), power.T, rcond=None)
-    covariances = solved.reshape(REACH_PX + 1, REACH_PX + 1, 3)
+    covariances = solved.reshape(REACH_PX + 1, REACH_PX + 1, -1)
     variances: Floats = covariances[0, 0].clip(min=0)
     if variances.mean() < LEAST_LEVEL**2:
         return variances, None
@@ -121,12 +159,20 @@ def _pixel_statistics(power: Floats) -> tuple[Floats, float | None]:
     return variances, float(np.clip(next_to / variances.sum(), -1, 1))
 
 
-def _between_channels(kept: Floats) -> float | None:
+def _between_channels(kept: Floats) -> Floats | None:
+    """(C, C), or None where nothing is left of one channel. kept: (n, C, 30)."""
     products = np.einsum("nik,njk->ij", kept, kept) / kept[:, 0].size
     own = np.sqrt(products.diagonal())
     if own.min() < LEAST_LEVEL:
         return None
-    return float((products / np.outer(own, own))[np.triu_indices(3, k=1)].mean())
+    correlation: Floats = products / np.outer(own, own)
+    return correlation
+
+
+def _mean_pair(correlation: Floats | None) -> float | None:
+    if correlation is None or len(correlation) == 1:
+        return None
+    return float(correlation[np.triu_indices(len(correlation), k=1)].mean())
 
 
 def _by_brightness(power: Floats, brightness: Waves) -> tuple[float | None, ...]:
