@@ -26,12 +26,12 @@ from ddnsr_cli.data.degradation_steps import (
     generalized_gaussian,
     plateau,
 )
+from ddnsr_cli.metrics.noise import LUMA
 
 MOST_PHOTONS = 1e6  # of white: a quarter of a level of noise is less than rounding
 
 RESIZERS = ("bicubic", "bilinear", "area", "lanczos")
 LEAST_PX = 4  # side of an image between two passes
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 SCALE = 4
 BAND_LR_PX = 64  # rows computed at a time: the HR picture is never in memory as floats

@@ -8,6 +8,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.metrics.noise import measure_noise
 
 Photo = NDArray[np.uint8]
 """(H, W, 3), RGB."""
@@ -22,8 +23,7 @@ PATCH_PX = (
 )  # of 32 pixels a side, half as many photos have smooth ones, and those hold more of the scene
 STEP_CELLS = 2  # between patches that are looked at: they overlap by half
 FADE_PX = 4  # shared by neighbours in a field
-FLOOR_SHARE = 0.01  # of a photo's patches are taken to show its noise alone
-FLOOR_FACTOR = 1.5  # a patch within so many times their variance is smooth, too
+NOISE_FACTOR = 1.5  # a patch within so many times the variance of the photo's noise is smooth
 LEAST_VARIANCE = 0.1  # rounding alone has 1/12: below are drawings and borders
 LEAST_PATCHES = 4  # fewer repeat visibly
 
@@ -88,7 +88,7 @@ class PatchLimits:
     """Which patches count as smooth. Levels of 255."""
 
     most_variance: float | None = None
-    """Largest variance, mean of the channels. None: 1.5 times that of the photo's smoothest hundredth."""
+    """Largest variance, mean of the channels. None: 1.5 times that of the photo's noise (`metrics.noise`)."""
 
     least_mean: float = 20.0
     """Darkest mean; below it noise is cut off at black."""
@@ -120,7 +120,8 @@ def smooth_patches(photo: NDArray[np.uint8], limits: PatchLimits) -> NDArray[np.
         return None
     most = limits.most_variance
     if most is None:
-        most = FLOOR_FACTOR * float(np.quantile(overall[fit], FLOOR_SHARE))
+        noise = measure_noise(photo)
+        most = NOISE_FACTOR * noise.level**2 if noise is not None else 0.0
     smooth = fit & (overall <= most) & (structure.mean(2) <= limits.most_structure * overall)
     places = np.argwhere(smooth) * STEP_CELLS * CELL_PX
     return places if len(places) >= LEAST_PATCHES else None

@@ -41,12 +41,16 @@ def ssim(sr: Tensor, hr: Tensor, *, crop_px: int) -> Tensor:
     return (luminance * structure).mean(dim=(1, 2, 3))
 
 
+LUMA_LEVELS = (65.481, 128.553, 24.966)
+"""BT.601 in the range 16 to 235: what each channel in [0, 1] adds above 16."""
+
+
 def luma(rgb: Tensor) -> Tensor:
     """The Y of BT.601 in studio range (16 to 235, as /255), as super-resolution papers measure on.
 
     rgb: (N, 3, H, W) in [0, 1]. Returns (N, 1, H, W), not rounded.
     """
-    weights = rgb.new_tensor([65.481, 128.553, 24.966]).reshape(1, 3, 1, 1)
+    weights = rgb.new_tensor(LUMA_LEVELS).reshape(1, 3, 1, 1)
     return (16 + (rgb * weights).sum(dim=1, keepdim=True)) / 255
 
 

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from ddnsr_cli.metrics.fidelity import LUMA_LEVELS
+
 Floats = NDArray[np.float64]
 
 BLOCK_PX = 96
@@ -21,7 +23,7 @@ FEATURES = 36
 WINDOW_TAPS, WINDOW_SIGMA = 7, 7 / 6
 STEPS = ((0, 1), (1, 0), (1, 1), (1, -1))  # down, across: neighbors whose products are looked at
 NOTHING = 1e-9
-LUMA = np.array([65.481, 128.553, 24.966]) / 255
+LUMA = np.array(LUMA_LEVELS) / 255
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -11,11 +11,10 @@ from ddnsr_cli.data.validation.report import Trouble
 from ddnsr_cli.errors import ImageReadError
 from ddnsr_cli.io.image import Picture, rgb8
 from ddnsr_cli.io.read import read_picture, stored_size
+from ddnsr_cli.metrics.noise import LUMA, measure_noise
 
 Plane = NDArray[np.float32]
 
-PATCH_PX = 8  # small enough to lie in flat parts, large enough for a standard deviation within some 10 %
-LEAST_PATCHES = 48  # below, the 5 % quantile rests on one or two patches
 BLOCK_PX = 8  # JPEG's own
 JUMP_CLIP = 6.0  # levels; edges of things would outweigh the grid
 TILE_PX = 64
@@ -33,26 +32,24 @@ Told = tuple[Trouble, str]
 class Limits:
     """From which figure on a photo is called noisy, blocky or up-scaled."""
 
-    luma_noise: float = 1.3
-    """Levels of brightness noise. Phone tiles begin here; below it most clean photos have some grain."""
+    luma_noise: float = 1.5
+    """Levels of brightness noise. Nearly all phone tiles have more; below it most clean photos have some grain."""
 
     chroma_noise: float = 1.5
-    """Levels of colour noise. Texture hardly has any (clean photos stay below 1.3 but for one of 299); untreated
-    sensor noise and Gaussian noise of 3 levels have more."""
+    """Levels of color noise. Texture hardly has any (clean photos stay below 1.1); untreated sensor noise and Gaussian
+    noise of 3 levels have more."""
 
     texture: float = 6.5
-    """Levels from which on brightness alone is texture (sand, fur): noise so strong comes with colour noise."""
+    """Levels from which on brightness alone is texture (sand, fur): noise so strong comes with color noise."""
 
-    plateau: float = 1.35
-    """Largest ratio between the 20 % and the 5 % quantile over patches. Noise lies on all flat parts alike, so
-    many patches share one value; texture spreads (median ratio 2.0 on clean photos, 1.2 on phone tiles)."""
+    spread: float = 1.65
+    """Largest spread over the smoothest patches, see `Noise`. Phone tiles have 1.5 in the median, clean photos 2.4."""
 
-    fine_plateau: float = 1.45
-    """The same ratio of the highest frequencies, looser since a patch has fewer independent ones."""
+    regular: float = 1.1
+    """Smallest spread: patches more alike are a regular pattern."""
 
-    fine_share: float = 0.3
-    """Smallest share of the deviation that lies in the highest frequencies. Phone tiles have 0.38 to 0.57, white noise
-    0.9, a soft regular pattern 0.1."""
+    fine_share: float = 0.65
+    """Smallest share of the finest waves. Phone tiles have 0.75 to 0.87, white noise 1, soft patterns 0.2."""
 
     block_jump: float = 0.25
     """Levels by which neighbours differ more across the lines of an 8-pixel grid than across any other such lines.
@@ -65,36 +62,29 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseFloor:
-    """What is left to see in the flattest parts of a photo, as standard deviations in levels."""
+    """What is left to see in the smooth parts of a photo, as standard deviations in levels."""
 
     luma: float
     chroma: float
     luma_is_noise: bool
-    """Whether many patches share the luma value, as noise does and texture does not."""
+    """Whether the patches share the value, as noise does and texture does not."""
     chroma_is_noise: bool
 
 
 def noise_floor(photo: NDArray[np.uint8], limits: Limits) -> NoiseFloor | None:
-    """The noise of the flat parts, clipped ones left out. None when the photo has too few patches to tell."""
-    open_patch = _open_patches(photo)
-    if open_patch.sum() < LEAST_PATCHES:
+    """The noise of the smooth parts. None when too little of the photo is neither black nor white."""
+    noise = measure_noise(photo)
+    if noise is None:
         return None
-    y = _luma(photo)
-    cb, cr = (weight * (photo[..., channel] - y) for channel, weight in ((2, 0.564), (0, 0.713)))
-    luma = _floor(_patch_deviation(y)[open_patch])
-    fine = _floor(_patch_rms(_fine(y))[open_patch])
-    both = np.hypot(_patch_deviation(cb), _patch_deviation(cr))[open_patch] / np.sqrt(2)
-    chroma = _floor(both)
     return NoiseFloor(
-        luma=luma[0],
-        chroma=chroma[0],
+        luma=noise.luma,
+        chroma=noise.chroma,
         luma_is_noise=(
-            limits.luma_noise < luma[0] < limits.texture
-            and luma[1] < limits.plateau * luma[0]
-            and fine[1] < limits.fine_plateau * fine[0]
-            and fine[0] > limits.fine_share * luma[0]
+            limits.luma_noise < noise.luma < limits.texture
+            and limits.regular < noise.luma_spread < limits.spread
+            and noise.fine_share > limits.fine_share
         ),
-        chroma_is_noise=limits.chroma_noise < chroma[0] and chroma[1] < limits.fine_plateau * chroma[0],
+        chroma_is_noise=limits.chroma_noise < noise.chroma and noise.chroma_spread < limits.spread,
     )
 
 
@@ -133,7 +123,7 @@ def fine_detail(photo: NDArray[np.uint8]) -> float | None:
 
 
 def _luma(photo: NDArray[np.uint8]) -> Plane:
-    luma: Plane = photo.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    luma: Plane = photo.astype(np.float32) @ LUMA
     return luma
 
 
@@ -142,45 +132,6 @@ def _tiles(plane: NDArray[np.generic], side: int) -> NDArray[np.generic]:
     rows, columns = (length // side for length in plane.shape)
     cut = plane[: rows * side, : columns * side].reshape(rows, side, columns, side)
     return cut.swapaxes(1, 2).reshape(-1, side, side)
-
-
-def _open_patches(photo: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Which patches are nowhere clipped: black and white hide noise."""
-    clipped = ((photo <= 4) | (photo >= 251)).view(np.uint8)
-    any_channel = _tiles(clipped[..., 0] | clipped[..., 1] | clipped[..., 2], PATCH_PX)
-    unclipped: NDArray[np.bool_] = any_channel.max((1, 2)) == 0
-    return unclipped
-
-
-def _patch_deviation(plane: Plane) -> Plane:
-    """Standard deviation of each patch around its best plane, so that a soft gradient counts nothing."""
-    patches = _tiles(plane, PATCH_PX)
-    ramp = np.arange(PATCH_PX, dtype=np.float32) - (PATCH_PX - 1) / 2
-    energy = np.square(ramp).sum() * PATCH_PX
-    rest = patches - patches.mean((1, 2), keepdims=True)
-    across, down = (rest * ramp).sum((1, 2)) / energy, (rest * ramp[:, None]).sum((1, 2)) / energy
-    rest = rest - across[:, None, None] * ramp - down[:, None, None] * ramp[:, None]
-    deviation: Plane = np.sqrt(np.square(rest).sum((1, 2)) / (PATCH_PX**2 - 3))
-    return deviation
-
-
-def _patch_rms(plane: Plane) -> Plane:
-    rms: Plane = np.sqrt(np.square(_tiles(plane, PATCH_PX)).mean((1, 2)))
-    return rms
-
-
-def _fine(plane: Plane) -> Plane:
-    """The second difference along both axes, scaled to leave the deviation of white noise as it is."""
-    wide = np.pad(plane, 1, mode="reflect")
-    down = wide[:-2] - 2 * wide[1:-1] + wide[2:]
-    both: Plane = (down[:, :-2] - 2 * down[:, 1:-1] + down[:, 2:]) / 6
-    return both
-
-
-def _floor(deviations: Plane) -> tuple[float, float]:
-    """The 5 % and the 20 % quantile."""
-    low, high = np.quantile(deviations, (0.05, 0.2))
-    return float(low), float(high)
 
 
 def _jump_across_columns(luma: Plane) -> float:
@@ -280,7 +231,7 @@ def _noise(photo: NDArray[np.uint8], limits: Limits) -> tuple[bool | None, tuple
     if not (floor.luma_is_noise or floor.chroma_is_noise):
         return False, ()
     told = (
-        f"is noisy for a clean photo: its flat parts vary by {floor.luma:.1f} levels in brightness and"
+        f"is noisy for a clean photo: its smooth parts vary by {floor.luma:.1f} levels in brightness and"
         f" {floor.chroma:.1f} in colour."
     )
     return True, ((Trouble.NOISY, told),)
