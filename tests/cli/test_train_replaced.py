@@ -77,7 +77,7 @@ def spoil(path):
 def assert_told_and_whole(running, scene, steps):
     assert running.ended() == 8, running.err
     note, error = (line for line in running.err.splitlines() if str(scene.bad) in line)
-    assert note.startswith(f"note: {scene.bad} cannot be read as a photo")
+    assert note.startswith(f"note: {scene.bad} is damaged")
     assert error == running.err.splitlines()[-1]
     assert error.startswith(f"error: 1 photo could not be read or used, and others came instead: {scene.bad}. ")
     assert "The run itself is whole" in error

@@ -205,7 +205,7 @@ def test_a_damaged_photo_is_told_once_in_one_line_and_replaced(flat_photos, work
     told = []
     drawn = first(18, flat_photos, stream(workers=workers), PLAIN, told=told)
     assert [refusal.path for refusal in told] == [flat_photos[3]]
-    assert told[0].reason.startswith(f"{flat_photos[3]} cannot be read")
+    assert told[0].reason.startswith(f"{flat_photos[3]} is damaged")
     assert "\n" not in told[0].reason
     assert set().union(*map(sources, drawn)) == {0, 1, 2, 4, 5, 6, 7}
 
@@ -240,7 +240,7 @@ def test_a_replaced_photo_does_not_leave_a_batch_of_one_photo(flat_photos):
 def test_photos_none_of_which_is_good_are_refused(noisy_photos, workers):
     for photo in noisy_photos:
         damage(photo)
-    with pytest.raises(DataError, match=r"None of the 7 photos can be used. First: .*\.png cannot be read") as caught:
+    with pytest.raises(DataError, match=r"None of the 7 photos can be used. First: .*\.png is ") as caught:
         first(1, noisy_photos, stream(workers=workers))
     assert "\n" not in str(caught.value)
 

@@ -127,7 +127,7 @@ def test_what_cannot_be_measured_is_left_out_and_told(sets, tmp_path):
     page = tmp_path / "page.html"
     realism_report([*sets["real"], bad, small], sets["like"], page)
     text = page.read_text(encoding="utf-8")
-    assert "&lt;b&gt;bad&amp;.png cannot be read" in text
+    assert "&lt;b&gt;bad&amp;.png is not a picture we can read" in text
     assert "<b>bad" not in text
     assert "small.png is below 32 pixels on a side" in text
     assert measure_realism([*sets["real"], bad, small]) == measure_realism(sets["real"])
