@@ -10,6 +10,9 @@ from ddnsr_cli.errors import ConfigError
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+SCALE = 4
+"""HR pixels per LR pixel along a side: of the degrader, and wherever nothing says otherwise."""
+
 Options = TypeVar("Options", bound="DataclassInstance")
 
 

@@ -14,6 +14,7 @@ from ddnsr_cli.commands.degrade.methods import DegraderEngine, start_degrader, w
 from ddnsr_cli.commands.degrade.worker import LEAST_HR_PX
 from ddnsr_cli.commands.upscale.engine import Engine, start_engine
 from ddnsr_cli.commands.upscale.options import UpscaleListener, UpscaleOptions
+from ddnsr_cli.config import SCALE
 from ddnsr_cli.data.noise_patches import LEAST_NOISE_PX, pair_rng
 from ddnsr_cli.errors import ConfigError, DataError, OutOfMemoryError
 from ddnsr_cli.inference.degrader import Levels, LevelsInMemory
@@ -23,7 +24,6 @@ from ddnsr_cli.inference.pipeline import LookOptions, check_memory, upscale_pict
 from ddnsr_cli.inference.tiling import Progress, TileConfig
 from ddnsr_cli.inference.upscaler import Note
 from ddnsr_cli.io.image import Picture, rgb8, to_srgb
-from ddnsr_cli.nets.degrader import SCALE
 from ddnsr_cli.processing.resize import OutputSize
 
 Name = str | os.PathLike[str]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from ddnsr_cli.config import SCALE
 from ddnsr_cli.data.degradation_config import DegradationConfig, Range
 from ddnsr_cli.data.degradation_steps import (
     BLOCK_PX,
@@ -33,7 +34,6 @@ MOST_PHOTONS = 1e6  # of white: a quarter of a level of noise is less than round
 RESIZERS = ("bicubic", "bilinear", "area", "lanczos")
 LEAST_PX = 4  # side of an image between two passes
 
-SCALE = 4
 BAND_LR_PX = 64  # rows computed at a time: the HR picture is never in memory as floats
 MARGIN_LR_PX = 2  # bicubic shrinking by 4 reads 8 HR pixels beyond those that are averaged
 

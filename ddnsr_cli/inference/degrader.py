@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ddnsr_cli.config import SCALE
 from ddnsr_cli.errors import OutOfMemoryError, WeightsError
 from ddnsr_cli.inference.memory import free_host_bytes, is_out_of_memory, release_memory
 from ddnsr_cli.inference.tiling import Span, TileConfig, TilePlan, plan_tiles, to_pixels, to_tensor
-from ddnsr_cli.nets.degrader import SCALE, Degrader, DegraderConfig
+from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
 
 TILE_PX = 160  # LR; a window with the full network's halo takes half a gigabyte, two fifths of it halo
 MEMORY_SHARE = 0.5  # of what is free, for all workers together

@@ -1,17 +1,20 @@
-"""A short note inside a picture file, out of sight of whoever looks at it or at its metadata.
+"""What a result was made from: a source by size and hash, and a short note inside the result that can tell it.
 
-It stands at the end of the file: in PNG, WebP and AVIF as a chunk of its own that readers pass over, in JPEG, TIFF and
-BMP behind the picture, where cameras put such things as well. PNG's chunk is marked as not to be copied by a program
-that changes the picture, and other programs do not write what they do not know: after an edit the note is gone.
+The note is out of sight of whoever looks at the image or at its metadata. It stands at the end of the file: in PNG,
+WebP and AVIF as a chunk of its own that readers pass over, in JPEG, TIFF and BMP behind the picture, where cameras put
+such things as well. PNG's chunk is marked as not to be copied by a program that changes the picture, and other programs
+do not write what they do not know: after an edit the note is gone.
 """
 
 import os
 import struct
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from ddnsr_cli.files import sha256_of
 from ddnsr_cli.io.formats import format_of
 
 MOST_BYTES = 8192
@@ -21,6 +24,32 @@ _MARK = b"ddnsr-note:"
 _END = b":ddnsr-note"
 _PNG_END = struct.pack(">I", 0) + b"IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
 _TAIL_BYTES = MOST_BYTES + len(_MARK + _END + _PNG_END) + 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """An input file as it was when it was read."""
+
+    bytes: int
+    sha256: str
+
+
+def source_of(path: Path) -> Source:
+    """Raises OSError as the file system does."""
+    return Source(bytes=path.stat().st_size, sha256=sha256_of(path))
+
+
+def is_unchanged(path: Path, source: Source, result: Path, *, digest: Callable[[Path], str] = sha256_of) -> bool:
+    """Whether an input is what it was: of the same size, and untouched since `result` was made or of the same hash.
+
+    Not to be touched means neither written nor put in place: a rename keeps the time of writing, not that of change.
+    digest: of a file, asked only when it was touched. Raises OSError as the file system does.
+    """
+    status = path.stat()
+    if status.st_size != source.bytes:
+        return False
+    touched = max(status.st_mtime_ns, status.st_ctime_ns)
+    return touched < result.stat().st_mtime_ns or digest(path) == source.sha256
 
 
 def add_stamp(path: Path, note: Callable[[int], bytes]) -> None:

@@ -8,7 +8,8 @@ The real side is a constant: no gradient enters it.
 import torch.nn.functional as F
 from torch import Tensor
 
-SCALE = 4  # HR pixels per LR pixel along a side
+from ddnsr_cli.config import SCALE
+
 COLOUR_PX = 8  # side of the squares whose colour is compared, LR pixels
 
 

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ddnsr_cli.config import SCALE
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.nets.blocks import LEAKY_SLOPE, conv3x3, lrelu
-
-SCALE = 4  # two stride-2 convolutions
 
 
 @dataclass(frozen=True, kw_only=True)

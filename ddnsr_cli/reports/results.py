@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from ddnsr_cli.config import SCALE
 from ddnsr_cli.errors import DataError
 from ddnsr_cli.io.read import read_rgb
 from ddnsr_cli.metrics.statistics import Interval, Paired, compare_paired, mean_interval
@@ -18,7 +19,6 @@ BICUBIC = "bicubic"
 REFERENCE = "reference"
 """The name of the view that is the truth."""
 
-SCALE = 4
 _DECODERS = 4
 
 

@@ -4,12 +4,12 @@ import math
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from ddnsr_cli.config import SCALE
 from ddnsr_cli.data.crop_mixture import Shares
 from ddnsr_cli.data.crop_stream import StreamConfig
 from ddnsr_cli.data.degradation_config import DegradationConfig
 from ddnsr_cli.data.sharpen import SharpenConfig
 from ddnsr_cli.errors import ConfigError
-from ddnsr_cli.nets import degrader
 from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.training.options import LITE, ScheduleConfig
 from ddnsr_cli.training.precision import Precision
@@ -121,10 +121,10 @@ class PairedOptions:
                     f"The network enlarges {scale} times but the pairs are shrunk {source.degradation.scale} times: "
                     f"give both the same scale."
                 )
-            if source.kind is SourceKind.LEARNED and scale != degrader.SCALE:
+            if source.kind is SourceKind.LEARNED and scale != SCALE:
                 raise ConfigError(
-                    f"A degrader shrinks {degrader.SCALE} times but the network enlarges {scale} times. Leave the "
-                    f"degrader out, or begin with a network for {degrader.SCALE} times."
+                    f"A degrader shrinks {SCALE} times but the network enlarges {scale} times. Leave the "
+                    f"degrader out, or begin with a network for {SCALE} times."
                 )
         if self.stream.crop_px % scale:
             raise ConfigError(f"crop_px ({self.stream.crop_px}) must be a multiple of {scale}.")

@@ -163,27 +163,32 @@ def _write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str
     dtype = torch.float16 if half else torch.float32
     state = {key: tensor.detach().to("cpu", dtype).contiguous() for key, tensor in tensors.items()}
     check_finite(path, state)
-    header = _header(state, {"format": "pt", **metadata, VERSION_KEY: __version__})
+    told = {"format": "pt", **metadata, VERSION_KEY: __version__}
+    sizes = {key: (_DTYPES[tensor.dtype], tuple(tensor.shape), tensor.nbytes) for key, tensor in state.items()}
+    head = safetensors_head(sizes, {key: str(told[key]) for key in sorted(told)})
     try:
         with atomic_path(path) as temporary, temporary.open("wb") as file:
-            file.write(struct.pack("<Q", len(header)))
-            file.write(header)
+            file.write(head)
             for tensor in state.values():
                 file.write(tensor_bytes(tensor))
     except OSError as cause:
         raise WeightsError(f"{path} cannot be written: {cause.strerror or cause}.") from cause
 
 
-def _header(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
-    """The JSON head of a safetensors file. The library's own writer orders metadata at random."""
-    entries: dict[str, object] = {"__metadata__": {key: str(metadata[key]) for key in sorted(metadata)}}
+def safetensors_head(tensors: Mapping[str, tuple[str, tuple[int, ...], int]], metadata: Mapping[str, str]) -> bytes:
+    """Length and JSON head of a safetensors file that holds these tensors, one behind the other.
+
+    tensors: (type as the format names it, shape, bytes) by name. Equal arguments, equal bytes: the library's own
+    writer orders metadata at random.
+    """
+    entries: dict[str, object] = {"__metadata__": dict(metadata)}
     start = 0
-    for key, tensor in state.items():
-        end = start + tensor.nbytes
-        entries[key] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
-        start = end
+    for name, (dtype, shape, size) in tensors.items():
+        entries[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [start, start + size]}
+        start += size
     text = json.dumps(entries, separators=(",", ":")).encode()
-    return text + b" " * (-len(text) % 8)  # tensors start at a multiple of 8, as the format's readers like it
+    text += b" " * (-len(text) % 8)  # the data start at a multiple of 8, as the format's readers like it
+    return struct.pack("<Q", len(text)) + text
 
 
 def tensor_bytes(tensor: Tensor) -> bytes:

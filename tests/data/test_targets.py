@@ -58,7 +58,7 @@ def test_photos_too_small_or_broken_are_named_and_the_rest_kept_in_order(photos)
     assert [path.stem for path in usable.photos] == ["tall", "wide", "large"]
     assert [refusal.path.stem for refusal in refused] == ["small", "broken"]
     assert refused[0].reason == f"{photos.photos[1]} has 63x39 pixels; a side needs 40. Remove it."
-    assert "broken.png is not a picture we can read" in refused[1].reason
+    assert "broken.png is damaged" in refused[1].reason
 
 
 def test_pixels_are_not_decoded_to_tell_the_size(photos):

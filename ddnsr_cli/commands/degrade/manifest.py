@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from ddnsr_cli.config import changed_options, options_to_json
 from ddnsr_cli.errors import ConfigError, ImageWriteError
 from ddnsr_cli.files import atomic_path, is_there, sha256_of
+from ddnsr_cli.io.provenance import Source, is_unchanged
 from ddnsr_cli.io.selection import Shard
 
 if TYPE_CHECKING:
@@ -196,24 +197,26 @@ class Manifest:
         now = {
             "name": pair.name,
             "hr_source_bytes": pair.hr_source_bytes,
-            "hr_source_sha256": self._source_sha256(record, pair),
+            "hr_source_sha256": self._source_sha256(record, pair.source),
         }
         if before == now and record.settings == settings:
             return {}
         return changed_options(before | options_to_json(record.settings), now | options_to_json(settings))
 
-    def _source_sha256(self, record: PairRecord, pair: PlannedPair) -> str:
-        """Of the HR picture; as recorded, unread, where it was not touched since the pair was made, or is not there."""
+    def _source_sha256(self, record: PairRecord, source: Path) -> str:
+        """Of the HR picture; as recorded where it is unchanged, of another size, or not there: reading it will tell."""
+        recorded = Source(bytes=record.hr_source_bytes, sha256=record.hr_source_sha256)
         try:
-            status = pair.source.stat()
-            made_ns = (self.folder / LR / record.name).stat().st_mtime_ns
-            if max(status.st_mtime_ns, status.st_ctime_ns) < made_ns or status.st_size != record.hr_source_bytes:
-                return record.hr_source_sha256
-            if pair.source not in self._digests:
-                self._digests[pair.source] = sha256_of(pair.source)
-        except OSError:  # reading it will tell
-            return record.hr_source_sha256
-        return self._digests[pair.source]
+            same = is_unchanged(source, recorded, self.folder / LR / record.name, digest=self._digest)
+            return recorded.sha256 if same or source.stat().st_size != recorded.bytes else self._digest(source)
+        except OSError:
+            return recorded.sha256
+
+    def _digest(self, source: Path) -> str:
+        """Once a file: several pairs may be of one."""
+        if source not in self._digests:
+            self._digests[source] = sha256_of(source)
+        return self._digests[source]
 
     def _remove(self, path: Path) -> None:
         try:

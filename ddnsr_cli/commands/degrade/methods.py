@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ddnsr_cli.commands.degrade.manifest import PairSettings, as_in_json
 from ddnsr_cli.commands.degrade.options import DegradeOptions
 from ddnsr_cli.commands.degrade.sources import DrawnPhoto, NoisePhotos
+from ddnsr_cli.config import SCALE
 from ddnsr_cli.data.degradation_config import DegradationConfig
 from ddnsr_cli.data.degradations import add_gaussian, degrade_image, shrink_bicubic, whole_levels
 from ddnsr_cli.data.noise_patches import NoiseCrop, NoisePicture, PatchLimits, draw_crop, noise_field, smooth_patches
@@ -17,7 +18,6 @@ from ddnsr_cli.errors import ConfigError, WeightsError
 from ddnsr_cli.files import is_there
 from ddnsr_cli.inference.degrader import Levels, LevelsInMemory, OnTile, TiledDegrader, window_bytes
 from ddnsr_cli.inference.device import choose_device
-from ddnsr_cli.nets.degrader import SCALE
 from ddnsr_cli.weights.checkpoint import load_degrader, takes_noise
 from ddnsr_cli.weights.registry import read_registry
 from ddnsr_cli.weights.resolve import FoundWeights, find_weights

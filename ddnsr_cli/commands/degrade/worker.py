@@ -11,7 +11,7 @@ import numpy as np
 
 from ddnsr_cli.commands.degrade.manifest import HR, LR, PairRecord, PairSettings, PlannedPair
 from ddnsr_cli.commands.degrade.methods import Made, Method
-from ddnsr_cli.config import options_to_json
+from ddnsr_cli.config import SCALE, options_to_json
 from ddnsr_cli.data.images import shrunk
 from ddnsr_cli.data.noise_patches import pair_rng
 from ddnsr_cli.errors import DataError, DdnsrError, ImageWriteError, OutOfMemoryError, UnexpectedError
@@ -22,7 +22,6 @@ from ddnsr_cli.io.formats import check_writable, shown
 from ddnsr_cli.io.image import Metadata, Picture, rgb8
 from ddnsr_cli.io.read import read_picture
 from ddnsr_cli.io.write import write_picture
-from ddnsr_cli.nets.degrader import SCALE
 
 LEAST_HR_PX = 32
 """Shorter side of an HR picture: its LR partner has 8 pixels, below which nothing is to be learned."""

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
+from ddnsr_cli.config import SCALE
 from ddnsr_cli.data.pairs import match_pairs, photos_by_name
 from ddnsr_cli.errors import DataError
 from ddnsr_cli.io.formats import shown
 from ddnsr_cli.io.image import Picture, rgb8
 from ddnsr_cli.io.read import read_picture
 from ddnsr_cli.reports.page import Rgb8
-from ddnsr_cli.reports.results import SCALE, Subject
+from ddnsr_cli.reports.results import Subject
 
 
 def find_subjects(lr: Path | None, hr: Path | None, *, hr_scale: int = SCALE) -> tuple[Subject, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ddnsr_cli.config import SCALE
 from ddnsr_cli.data.images import shrunk
 from ddnsr_cli.errors import DataError
 from ddnsr_cli.metrics.fidelity import SSIM_TAPS, Distance, compare, luma, psnr_db
@@ -17,7 +18,7 @@ from ddnsr_cli.metrics.niqe import PristineModel, niqe
 from ddnsr_cli.metrics.texture import BLOCK_PX, edge_gain, flat_noise
 from ddnsr_cli.nets.lpips import TRUNKS
 from ddnsr_cli.reports.page import Rgb8
-from ddnsr_cli.reports.results import SCALE, Metric
+from ddnsr_cli.reports.results import Metric
 
 BEST_DB = 100.0
 """PSNR of equal pictures, which would be infinite and spoil every mean."""

@@ -12,6 +12,7 @@ from PIL import Image
 from ddnsr_cli.commands.evaluate.dataset import Opened, find_finished, open_finished
 from ddnsr_cli.commands.evaluate.measures import Fidelity, Judge, Measure, Naturalness, NoiseAndDetail, SelfConsistency
 from ddnsr_cli.commands.evaluate.options import EvaluateListener, EvaluateOptions, Reference
+from ddnsr_cli.config import SCALE
 from ddnsr_cli.errors import ConfigError, HubError, WeightsError
 from ddnsr_cli.inference.degrader import LevelsInMemory, TiledDegrader
 from ddnsr_cli.inference.device import choose_dtype
@@ -21,7 +22,7 @@ from ddnsr_cli.io.image import rgb8
 from ddnsr_cli.nets.lpips import LPIPS
 from ddnsr_cli.reports.page import Rgb8
 from ddnsr_cli.reports.ranking_page import MOST_MODELS
-from ddnsr_cli.reports.results import BICUBIC, SCALE
+from ddnsr_cli.reports.results import BICUBIC
 from ddnsr_cli.weights.checkpoint import load_degrader, load_sr_net, takes_noise
 from ddnsr_cli.weights.feature_weights import load_lpips, load_niqe_model
 from ddnsr_cli.weights.registry import Registry, read_registry

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from ddnsr_cli.config import SCALE
 from ddnsr_cli.errors import ConfigError
-from ddnsr_cli.reports.results import SCALE
 
 
 class Reference(StrEnum):

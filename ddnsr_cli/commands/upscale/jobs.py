@@ -12,10 +12,10 @@ from ddnsr_cli import __version__
 from ddnsr_cli.commands.upscale.options import UpscaleOptions
 from ddnsr_cli.config import changed_options
 from ddnsr_cli.errors import ConfigError, ImageReadError, ImageWriteError
-from ddnsr_cli.files import is_folder, is_there, sha256_of
+from ddnsr_cli.files import is_folder, is_there
 from ddnsr_cli.io.discovery import Found, OutputNames, find_images
 from ddnsr_cli.io.formats import format_of, shown
-from ddnsr_cli.io.provenance import add_stamp, read_stamp
+from ddnsr_cli.io.provenance import Source, add_stamp, is_unchanged, read_stamp
 from ddnsr_cli.io.selection import Selection
 
 RECIPE = 1
@@ -44,19 +44,6 @@ class State(Enum):
 
     FOREIGN = auto()
     """Not one of ours, or changed since it was made."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """An input file as it was when it was read."""
-
-    bytes: int
-    sha256: str
-
-
-def source_of(path: Path) -> Source:
-    """Raises OSError as the file system does."""
-    return Source(bytes=path.stat().st_size, sha256=sha256_of(path))
 
 
 def settings_of(options: UpscaleOptions, model_sha256: str, target: Path) -> Settings:
@@ -140,17 +127,9 @@ def _note(path: Path) -> dict[str, Any] | None:
 
 
 def _is_same_source(told: Mapping[str, Any], source: Path, target: Path) -> bool:
-    """Whether an input is what it was: of the same size, and untouched since the result was made or of the same hash.
-
-    Not to be touched means neither written nor put in place: a rename keeps the time of writing, not that of change.
-    """
     try:
-        status = source.stat()
-        if status.st_size != told.get("bytes"):
-            return False
-        touched = max(status.st_mtime_ns, status.st_ctime_ns)
-        return touched < target.stat().st_mtime_ns or sha256_of(source) == told.get("sha256")
-    except OSError:
+        return is_unchanged(source, Source(**told), target)
+    except (OSError, TypeError):  # gone, or a note of another version
         return False
 
 

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ddnsr_cli.io.metadata.ifd import EXIF_IFD, LONG, SHORT
+from ddnsr_cli.io.metadata.ifd import EXIF_IFD, LONG, SHORT, Entry, Layout, entries, parse_header
 
 IMAGE_WIDTH, IMAGE_LENGTH, ORIENTATION = 0x0100, 0x0101, 0x0112
 PIXEL_X_DIMENSION, PIXEL_Y_DIMENSION = 0xA002, 0xA003
@@ -19,15 +19,21 @@ _PREFIX = b"Exif\0\0"
 
 
 class _Block(NamedTuple):
+    """EXIF to be changed in place."""
+
     data: bytearray
-    order: str  # "<" or ">", for struct
+    layout: Layout
 
+    first: int
+    """Where the first directory is."""
 
-class _Entry(NamedTuple):
-    at: int  # where the entry's 12 bytes begin
-    tag: int
-    kind: int
-    values: int  # how many
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Bytes of the block, fewer at its end."""
+        return bytes(self.data[offset : offset + length])
+
+    def entries(self, directory: int) -> Iterator[Entry]:
+        """Raises struct.error where the directory runs out of the block, ValueError for too many."""
+        return entries(self.read_at, self.layout, directory)
 
 
 def bare_exif(exif: bytes) -> bytes:
@@ -63,14 +69,14 @@ def without_orientation(exif: bytes) -> bytes:
     """EXIF without an orientation tag; every other byte stays where it is. Damaged EXIF stays as it is."""
     try:
         block = _block(exif)
-        first = _first(block)
-        count = _unpack(block, "H", first)
-        entry = next((one for one in _entries(block, first) if one.tag == ORIENTATION), None)
+        first, order = block.first, block.layout.order
+        (count,) = struct.unpack_from(order + "H", block.data, first)
+        entry = next((one for one in block.entries(first) if one.tag == ORIENTATION), None)
         if entry is None:
             return exif
         end = first + 2 + 12 * count + 4  # behind the link to the second directory
         block.data[entry.at : end] = block.data[entry.at + 12 : end] + bytes(12)
-        struct.pack_into(block.order + "H", block.data, first, count - 1)
+        struct.pack_into(order + "H", block.data, first, count - 1)
     except (struct.error, ValueError):
         return exif
     return bytes(block.data)
@@ -106,69 +112,41 @@ def _without_thumbnails(xmp: bytes) -> bytes:
 def _exif_orientation(exif: bytes) -> int | None:
     try:
         block = _block(exif)
-        values = (_number(block, entry) for entry in _entries(block, _first(block)) if entry.tag == ORIENTATION)
+        values = (entry.number(block.layout) for entry in block.entries(block.first) if entry.tag == ORIENTATION)
         return next((value for value in values if 1 <= value <= 8), None)
     except (struct.error, ValueError):
         return None  # damaged EXIF tells nothing
 
 
 def _block(exif: bytes) -> _Block:
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
-    if order is None:
-        raise ValueError("not a TIFF structure")
-    return _Block(bytearray(exif), order)
+    layout, first = parse_header(exif)
+    if layout.big:
+        raise ValueError("no EXIF is a BigTIFF")
+    return _Block(bytearray(exif), layout, first)
 
 
 def _mend_directories(block: _Block, width: int, height: int) -> None:
     sizes = {IMAGE_WIDTH: width, IMAGE_LENGTH: height, PIXEL_X_DIMENSION: width, PIXEL_Y_DIMENSION: height}
-    first = list(_entries(block, _first(block)))
+    first = list(block.entries(block.first))
     # One such entry is what the standard has; thousands, all to one long directory, would take hours.
-    inner = next((_entries(block, _number(block, entry)) for entry in first if entry.tag == EXIF_IFD), ())
+    inner = next((block.entries(entry.number(block.layout)) for entry in first if entry.tag == EXIF_IFD), ())
     for entry in (*first, *inner):
         if entry.tag == ORIENTATION:
-            _set_short(block, entry, 1)
+            struct.pack_into(block.layout.order + "HIHH", block.data, entry.at + 2, SHORT, 1, 1, 0)
         elif entry.tag in sizes:
-            _set_long(block, entry, sizes[entry.tag])
+            struct.pack_into(block.layout.order + "HII", block.data, entry.at + 2, LONG, 1, sizes[entry.tag])
 
 
 def _drop_thumbnail(block: _Block) -> None:
     """Unlink the second directory, which describes the thumbnail, and blank the thumbnail's bytes."""
-    first = _first(block)
-    link = first + 2 + 12 * _unpack(block, "H", first)
-    second = _unpack(block, "I", link)
-    struct.pack_into(block.order + "I", block.data, link, 0)
+    order = block.layout.order
+    link = block.first + 2 + 12 * struct.unpack_from(order + "H", block.data, block.first)[0]
+    (second,) = struct.unpack_from(order + "I", block.data, link)
+    struct.pack_into(order + "I", block.data, link, 0)
     if not 0 < second < len(block.data):
         return
-    values = {entry.tag: _number(block, entry) for entry in _entries(block, second) if entry.values == 1}
+    values = {entry.tag: entry.number(block.layout) for entry in block.entries(second) if entry.values == 1}
     for start_tag, length_tag in THUMBNAIL_TAGS:
         start, length = values.get(start_tag, 0), values.get(length_tag, 0)
         if start > link and start + length <= len(block.data):  # never over the first directory
             block.data[start : start + length] = bytes(length)
-
-
-def _first(block: _Block) -> int:
-    return _unpack(block, "I", 4)
-
-
-def _entries(block: _Block, ifd: int) -> Iterator[_Entry]:
-    """The entries of the directory at `ifd`. Raises struct.error where it runs out of the block."""
-    for index in range(_unpack(block, "H", ifd)):
-        at = ifd + 2 + 12 * index
-        yield _Entry(at, *struct.unpack_from(block.order + "HHI", block.data, at))
-
-
-def _number(block: _Block, entry: _Entry) -> int:
-    """The first number of an entry that holds whole numbers."""
-    return _unpack(block, "H" if entry.kind == SHORT else "I", entry.at + 8)
-
-
-def _set_short(block: _Block, entry: _Entry, value: int) -> None:
-    struct.pack_into(block.order + "HIHH", block.data, entry.at + 2, SHORT, 1, value, 0)
-
-
-def _set_long(block: _Block, entry: _Entry, value: int) -> None:
-    struct.pack_into(block.order + "HII", block.data, entry.at + 2, LONG, 1, value)
-
-
-def _unpack(block: _Block, kind: str, at: int) -> int:
-    return int(struct.unpack_from(block.order + kind, block.data, at)[0])

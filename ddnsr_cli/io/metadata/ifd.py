@@ -80,6 +80,29 @@ class Field:
         return tuple(above / below if below else 0.0 for above, below in pairs)
 
 
+class Entry(NamedTuple):
+    """An entry of a directory, as it stands there."""
+
+    at: int
+    """Where it begins in the block."""
+
+    tag: int
+    kind: int
+
+    values: int
+    """How many."""
+
+    inline: bytes
+    """The values where they are short enough, else the offset of them."""
+
+    def number(self, layout: Layout) -> int:
+        """The first value, taken for a whole number; one of an unknown kind is read as if it were a LONG."""
+        code = _NUMBER_CODES.get(self.kind, "I")
+        if struct.calcsize(code) > len(self.inline):
+            code = "I"
+        return int(struct.unpack_from(layout.order + code, self.inline)[0])
+
+
 def numbers_field(layout: Layout, tag: int, kind: int, *values: int) -> Field:
     """A field of whole numbers: BYTE, SHORT, LONG or LONG8."""
     return Field(tag, kind, len(values), struct.pack(f"{layout.order}{len(values)}{_NUMBER_CODES[kind]}", *values))
@@ -114,22 +137,30 @@ def read_fields(
     left out, and so are further fields of a tag that was there. Raises struct.error or ValueError where the directory
     itself cannot be read.
     """
-    head = struct.calcsize(layout.count_code)
+    fields: dict[int, Field | None] = {}  # once a tag: thousands that point to one directory would take hours
+    budget = MAX_VALUE_BYTES
+    for entry in entries(read_at, layout, offset):
+        if entry.tag not in fields:
+            fields[entry.tag] = field = _read_field(read_at, layout, entry, parent=parent, budget=budget)
+            budget -= len(field.data) if field is not None else 0
+    return tuple(field for field in fields.values() if field is not None)
+
+
+def entries(read_at: Callable[[int, int], bytes], layout: Layout, offset: int) -> Iterator[Entry]:
+    """The entries of the directory at `offset`, as they stand there.
+
+    Raises ValueError for too many, struct.error where the directory runs out of its block.
+    """
+    head, room = struct.calcsize(layout.count_code), struct.calcsize(layout.offset_code)
     (count,) = struct.unpack(layout.count_code, read_at(offset, head))
     if count > MAX_FIELDS:
         raise ValueError(f"a directory of {count} fields")
-    room = struct.calcsize(layout.offset_code)
-    size = struct.calcsize(layout.field_code) + room
-    table = read_at(offset + head, size * count)
-    fields: dict[int, Field | None] = {}  # once a tag: thousands that point to one directory would take hours
-    budget = MAX_VALUE_BYTES
-    for at in range(0, size * count, size):
-        raw = table[at : at + size]
-        (tag,) = struct.unpack_from(layout.order + "H", raw)
-        if tag not in fields:
-            fields[tag] = field = _read_field(read_at, layout, raw, parent=parent, budget=budget)
-            budget -= len(field.data) if field is not None else 0
-    return tuple(field for field in fields.values() if field is not None)
+    start = struct.calcsize(layout.field_code)
+    table = read_at(offset + head, (start + room) * count)
+    for index in range(count):
+        raw = table[index * (start + room) : (index + 1) * (start + room)]
+        tag, kind, values = struct.unpack_from(layout.field_code, raw)
+        yield Entry(offset + head + index * (start + room), tag, kind, values, raw[start:])
 
 
 def directories(read_at: Callable[[int, int], bytes], layout: Layout, offset: int) -> Iterator[bytes]:
@@ -147,23 +178,16 @@ def directories(read_at: Callable[[int, int], bytes], layout: Layout, offset: in
 
 
 def _read_field(
-    read_at: Callable[[int, int], bytes], layout: Layout, raw: bytes, *, parent: int, budget: int
+    read_at: Callable[[int, int], bytes], layout: Layout, entry: Entry, *, parent: int, budget: int
 ) -> Field | None:
-    tag, kind, count = struct.unpack_from(layout.field_code, raw)
-    start = struct.calcsize(layout.field_code)
-    size = count * _SIZES.get(kind, 0)
-    inline = raw[start : start + struct.calcsize(layout.offset_code)]
-    (pointed,) = struct.unpack(layout.offset_code, inline)
-    if tag in POINTERS[parent]:
-        return _read_pointer(read_at, layout, tag, _pointer(layout, kind, inline))
+    size = entry.values * _SIZES.get(entry.kind, 0)
+    (pointed,) = struct.unpack(layout.offset_code, entry.inline)
+    if entry.tag in POINTERS[parent]:
+        return _read_pointer(read_at, layout, entry.tag, entry.number(layout))
     if not 0 < size <= budget:
         return None
-    data = inline[:size] if size <= len(inline) else read_at(pointed, size)
-    return Field(tag, kind, count, data) if len(data) == size else None
-
-
-def _pointer(layout: Layout, kind: int, inline: bytes) -> int:
-    return int(struct.unpack_from(layout.order + _NUMBER_CODES.get(kind, "I"), inline)[0])
+    data = entry.inline[:size] if size <= len(entry.inline) else read_at(pointed, size)
+    return Field(entry.tag, entry.kind, entry.values, data) if len(data) == size else None
 
 
 def _read_pointer(read_at: Callable[[int, int], bytes], layout: Layout, tag: int, offset: int) -> Field | None:

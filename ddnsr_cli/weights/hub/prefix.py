@@ -13,6 +13,7 @@ import numpy as np
 
 from ddnsr_cli.errors import HubError, WeightsError
 from ddnsr_cli.files import atomic_path
+from ddnsr_cli.weights.checkpoint import safetensors_head
 from ddnsr_cli.weights.hub.client import kinds_of_failure, settings, watched
 from ddnsr_cli.weights.hub.download import (
     HubAccess,
@@ -106,19 +107,6 @@ def runs_of(places: Mapping[str, Place]) -> list[tuple[int, int]]:
         else:
             runs.append((place.start, place.stop))
     return runs
-
-
-def make_head(places: Mapping[str, Place], metadata: Mapping[str, str]) -> bytes:
-    """Length and header of a file that holds these tensors alone, in this order. Equal arguments, equal bytes."""
-    entries: dict[str, object] = {"__metadata__": dict(metadata)}
-    start = 0
-    for name, place in places.items():
-        stop = start + place.stop - place.start
-        entries[name] = {"dtype": place.dtype, "shape": list(place.shape), "data_offsets": [start, stop]}
-        start = stop
-    text = json.dumps(entries, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # the data start at a multiple of 8, as the format's readers like it
-    return len(text).to_bytes(LENGTH_BYTES, "little") + text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,7 +260,8 @@ def _head(places: Mapping[str, Place], file: HubFile, data: bytearray | memoryvi
         "source_sha256": file.sha256,
         "data_sha256": hashlib.sha256(data).hexdigest(),
     }
-    return make_head(places, metadata)
+    kept = {name: (place.dtype, place.shape, place.stop - place.start) for name, place in places.items()}
+    return safetensors_head(kept, metadata)
 
 
 def _fetch(

@@ -13,13 +13,13 @@ from ddnsr_cli.commands.upscale.jobs import (
     mark_sheet,
     settings_of,
     sheet_of,
-    source_of,
     state_of,
 )
 from ddnsr_cli.commands.upscale.options import UpscaleOptions
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.inference.pipeline import LookOptions
 from ddnsr_cli.io.image import Picture
+from ddnsr_cli.io.provenance import source_of
 from ddnsr_cli.io.write import WriteOptions, write_picture
 from ddnsr_cli.processing.resize import OutputSize
 

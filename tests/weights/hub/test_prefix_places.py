@@ -2,9 +2,9 @@ import json
 
 import numpy as np
 import pytest
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
-from ddnsr_cli.weights.hub.prefix import LayoutError, Place, header_length, make_head, read_places, runs_of
+from ddnsr_cli.weights.hub.prefix import LayoutError, Place, header_length, read_places, runs_of
 
 SHAPES = {"b": (4,), "a": (2, 3), "d": (5,)}
 ENTRIES = {
@@ -31,15 +31,6 @@ def test_a_file_of_the_formats_own_writer_is_understood():
     content = save({name: np.zeros(shape, np.float32) for name, shape in SHAPES.items()})
     length = header_length(content[:8], len(content))
     assert list(read_places(content[8 : 8 + length], SHAPES, 60)) == ["a", "b", "d"]
-
-
-def test_a_head_made_here_is_understood_by_the_formats_own_reader():
-    head = make_head(PLACES, {"source": "here"})
-    assert len(head) % 8 == 0
-    held = load(head + np.arange(10, dtype="<f4").tobytes() + np.arange(5, dtype="<f2").tobytes())
-    np.testing.assert_array_equal(held["a"], np.arange(6, dtype=np.float32).reshape(2, 3), strict=True)
-    np.testing.assert_array_equal(held["b"], np.arange(6, 10, dtype=np.float32), strict=True)
-    np.testing.assert_array_equal(held["d"], np.arange(5, dtype=np.float16), strict=True)
 
 
 def with_b(**change):
