@@ -1,5 +1,10 @@
-"""An endless, exactly resumable stream of training pairs: made on the way, or lying ready in two folders."""
+"""An endless, exactly resumable stream of training pairs.
 
+LR is made of HR on the way, by rule or by a degrader, or lies ready beside it; and several such sources, each with its
+share, can be one.
+"""
+
+import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +17,7 @@ from torch.utils.data import Dataset
 
 from ddnsr_cli.data.degradation_config import DegradationConfig
 from ddnsr_cli.data.degradations import degrade
-from ddnsr_cli.data.pairs import PhotoPair
+from ddnsr_cli.data.images import PhotoPair
 from ddnsr_cli.data.sampler import ENDLESS, Photo, first_usable, no_batch_of_one_photo, random_crop, rounds, tell_news
 from ddnsr_cli.data.targets import Refusal, read_or_refuse
 from ddnsr_cli.errors import ConfigError
@@ -210,3 +215,99 @@ def _turned(photo: NDArray[np.uint8], place: tuple[int, ...], turns: int, mirror
     crop = torch.from_numpy(photo[top : top + side, left : left + side]).permute(2, 0, 1)
     turned = torch.rot90(crop, turns, (1, 2))
     return (turned.flip(2) if mirrored else turned).contiguous()
+
+
+CYCLE = 100
+"""Visits after which the order of turns repeats: shares are exact to a hundredth."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shares:
+    """How often each source has its turn."""
+
+    parts: tuple[float, ...] = (1.0,)
+    """A number above 0 for each source; only their ratios count."""
+
+    def __post_init__(self) -> None:
+        if not self.parts or not all(0 < part < math.inf for part in self.parts):
+            raise ConfigError(f"Each source of pairs has a share above 0, got {self.parts}.")
+        if min(self.turns) < 1:
+            raise ConfigError(f"A source needs at least a hundredth of all, got shares {self.parts}.")
+
+    @property
+    def turns(self) -> list[int]:
+        """Turns of each source in a cycle of 100, by the largest remainders."""
+        exact = [CYCLE * part / sum(self.parts) for part in self.parts]
+        turns = [math.floor(value) for value in exact]
+        by_remainder = sorted(range(len(exact)), key=lambda source: turns[source] - exact[source])
+        for source in by_remainder[: CYCLE - sum(turns)]:
+            turns[source] += 1
+        return turns
+
+    @property
+    def order(self) -> list[int]:
+        """The source of each visit of a cycle, spread evenly."""
+        places = [((turn + 0.5) / turns, source) for source, turns in enumerate(self.turns) for turn in range(turns)]
+        return [source for _, source in sorted(places)]
+
+
+class MixedVisits(CropVisits):
+    """Visit number -> crops of the source whose turn it is. Each goes through its own photos in its own order."""
+
+    def __init__(self, sources: Sequence[CropVisits], shares: Shares) -> None:
+        """sources: all of one `StreamConfig`, one for each share. Raises ConfigError when their numbers differ."""
+        if len(sources) != len(shares.parts):
+            raise ConfigError(f"There are {len(sources)} sources of pairs and {len(shares.parts)} shares.")
+        super().__init__(sources[0].stream, sum(source.photos_in_all for source in sources))
+        self.sources = list(sources)
+        self.order = shares.order
+        self.before = [self.order[:place].count(source) for place, source in enumerate(self.order)]
+        self.turns = shares.turns
+
+    def __getitem__(self, visit: int) -> PairVisit:
+        """The crops of one visit. Raises DataError when no photo of its source can be used."""
+        cycle, place = divmod(visit, CYCLE)
+        source = self.order[place]
+        found = self.sources[source][cycle * self.turns[source] + self.before[place]]
+        first = sum(one.photos_in_all for one in self.sources[:source])
+        return PairVisit(crops=found.crops, photo=first + found.photo, refused=found.refused)
+
+
+Degrade = Callable[[Tensor, Tensor], Tensor]
+"""(hr (N, 3, scale * h, scale * w), lr_real (N, 3, h, w)) in [0, 1] -> (N, 3, h, w). Workers get a copy."""
+
+NOISE_KEY = 6  # keeps the order of the noisy photos apart from that of the clean ones
+
+
+class DegradedPairs(CropVisits):
+    """Visits to clean photos, whose crops a degrader shrinks with noise from other photos."""
+
+    def __init__(
+        self, photos: Sequence[Path], noisy: Sequence[Path], stream: StreamConfig, *, scale: int, degrade: Degrade
+    ) -> None:
+        """photos: clean HR ones. noisy: real LR ones. scale: HR pixels per LR pixel along a side."""
+        super().__init__(stream, len(photos))
+        self.photos = list(photos)
+        self.noisy = list(noisy)
+        self.scale = scale
+        self.degrade = degrade
+        self.noise_seed = int(np.random.SeedSequence([stream.seed, NOISE_KEY]).generate_state(1)[0])
+
+    def __getitem__(self, visit: int) -> PairVisit:
+        """The crops of one visit. Raises DataError when no photo of a side can be used."""
+        number, photo, refused = self.first_usable(visit, self._read_hr)
+        _, noise, also = first_usable(visit, len(self.noisy), self.noise_seed, self._read_lr)
+        rng = np.random.default_rng([self.stream.seed, 1, visit])
+        count, side = self.stream.crops_per_photo, self.stream.crop_px
+        hr = torch.stack([random_crop(photo, side, rng) for _ in range(count)])
+        lr_real = torch.stack([random_crop(noise, side // self.scale, rng) for _ in range(count)])
+        with torch.inference_mode():
+            lr = self.degrade(hr.float() / 255, lr_real.float() / 255)
+        levels = lr.mul(255).round().clamp(0, 255).to(torch.uint8).clone()
+        return PairVisit(crops=(levels, hr), photo=number, refused=(*refused, *also))
+
+    def _read_hr(self, number: int) -> NDArray[np.uint8] | Refusal:
+        return read_or_refuse(self.photos[number], self.stream.crop_px)
+
+    def _read_lr(self, number: int) -> NDArray[np.uint8] | Refusal:
+        return read_or_refuse(self.noisy[number], self.stream.crop_px // self.scale)

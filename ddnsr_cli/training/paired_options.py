@@ -5,8 +5,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from ddnsr_cli.config import SCALE
-from ddnsr_cli.data.crop_mixture import Shares
-from ddnsr_cli.data.crop_stream import StreamConfig
+from ddnsr_cli.data.crop_stream import Shares, StreamConfig
 from ddnsr_cli.data.degradation_config import DegradationConfig
 from ddnsr_cli.data.sharpen import SharpenConfig
 from ddnsr_cli.errors import ConfigError

@@ -9,10 +9,18 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from ddnsr_cli.data.crop_mixture import CYCLE, MixedVisits, Shares
-from ddnsr_cli.data.crop_stream import CropVisits, PairVisit, PairVisits, StreamConfig, batches
+from ddnsr_cli.data.crop_stream import (
+    CYCLE,
+    CropVisits,
+    DegradedPairs,
+    MixedVisits,
+    PairVisit,
+    PairVisits,
+    Shares,
+    StreamConfig,
+    batches,
+)
 from ddnsr_cli.data.degradation_config import DegradationConfig
-from ddnsr_cli.data.degraded_pairs import DegradedPairs
 from ddnsr_cli.errors import ConfigError, DataError
 
 TINY = {"batch": 8, "crop_px": 16, "crops_per_photo": 2, "photos_per_round": 12, "workers": 0}

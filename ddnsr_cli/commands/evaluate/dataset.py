@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ddnsr_cli.config import SCALE
-from ddnsr_cli.data.pairs import match_pairs, photos_by_name
+from ddnsr_cli.data.images import match_pairs, photos_by_name
 from ddnsr_cli.errors import DataError
 from ddnsr_cli.io.formats import shown
 from ddnsr_cli.io.image import Picture, rgb8

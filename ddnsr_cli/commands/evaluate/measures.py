@@ -12,10 +12,9 @@ from torch import Tensor
 from ddnsr_cli.config import SCALE
 from ddnsr_cli.data.images import shrunk
 from ddnsr_cli.errors import DataError
-from ddnsr_cli.metrics.fidelity import SSIM_TAPS, Distance, compare, luma, psnr_db
+from ddnsr_cli.metrics.fidelity import BLOCK_PX, SSIM_TAPS, Distance, compare, edge_gain, flat_noise, luma, psnr_db
 from ddnsr_cli.metrics.niqe import BLOCK_PX as NIQE_BLOCK_PX
 from ddnsr_cli.metrics.niqe import PristineModel, niqe
-from ddnsr_cli.metrics.texture import BLOCK_PX, edge_gain, flat_noise
 from ddnsr_cli.nets.lpips import TRUNKS
 from ddnsr_cli.reports.page import Rgb8
 from ddnsr_cli.reports.results import Metric

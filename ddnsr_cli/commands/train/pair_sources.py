@@ -10,11 +10,16 @@ from torch import Tensor
 from ddnsr_cli.commands.train.image_warnings import Teller
 from ddnsr_cli.commands.train.initialization import told
 from ddnsr_cli.commands.train.run_folder import photo_list
-from ddnsr_cli.data.crop_mixture import MixedVisits
-from ddnsr_cli.data.crop_stream import CropVisits, PairVisits, ReadyPairs, StreamConfig, least_photo_px
-from ddnsr_cli.data.degraded_pairs import DegradedPairs
-from ddnsr_cli.data.images import list_photos
-from ddnsr_cli.data.pairs import match_pairs
+from ddnsr_cli.data.crop_stream import (
+    CropVisits,
+    DegradedPairs,
+    MixedVisits,
+    PairVisits,
+    ReadyPairs,
+    StreamConfig,
+    least_photo_px,
+)
+from ddnsr_cli.data.images import list_photos, match_pairs
 from ddnsr_cli.data.targets import PhotoSet, usable_part
 from ddnsr_cli.errors import DataError
 from ddnsr_cli.nets.degrader import Degrader

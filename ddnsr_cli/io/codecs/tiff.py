@@ -21,8 +21,7 @@ from ddnsr_cli.io.codecs.pillow import Decoded, check_size, decode_with_pillow, 
 from ddnsr_cli.io.codecs.vips import inks_to_rgb, vips_samples
 from ddnsr_cli.io.formats import shown
 from ddnsr_cli.io.image import Metadata, Picture, Pixels
-from ddnsr_cli.io.metadata.exif import orientation_of
-from ddnsr_cli.io.metadata.ifd import (
+from ddnsr_cli.io.metadata.exif import (
     BYTE,
     EXIF_IFD,
     GPS_IFD,
@@ -35,6 +34,7 @@ from ddnsr_cli.io.metadata.ifd import (
     Layout,
     directories,
     numbers_field,
+    orientation_of,
     pack_fields,
     pack_header,
     parse_header,

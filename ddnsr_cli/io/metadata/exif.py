@@ -1,15 +1,225 @@
-"""EXIF and XMP mended in place: upright, of the picture's size, without the old thumbnail.
+"""Directories of fields, the common ground of TIFF and EXIF, and EXIF and XMP mended in place.
 
-Only the stale bytes change. Maker notes hold offsets into the block, so a block that is taken apart and put
-together again is often a block with broken maker notes.
+Read and written without touching the values: these stay bytes in the byte order of their block, so names in any
+alphabet, odd rationals and unknown types come out as they went in. Mended: upright, of the image's size, without the
+old thumbnail. Only the stale bytes change. Maker notes hold offsets into the block, so a block that is taken apart and
+put together again is often a block with broken maker notes.
 """
 
 import re
 import struct
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
-from ddnsr_cli.io.metadata.ifd import EXIF_IFD, LONG, SHORT, Entry, Layout, entries, parse_header
+BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 1, 2, 3, 4, 5, 7, 16
+EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x8769, 0x8825, 0xA005
+
+POINTERS = {0: (EXIF_IFD, GPS_IFD), EXIF_IFD: (INTEROP_IFD,), GPS_IFD: (), INTEROP_IFD: ()}
+"""Which fields of a directory point to directories of their own; 0 is the first directory."""
+
+MAX_FIELDS = 4096
+"""More fields than this in one directory are damage."""
+
+MAX_VALUE_BYTES = 64 << 20
+"""Together the values of one directory are no longer than this; what is beyond is left out."""
+
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_NUMBER_CODES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+
+
+class Layout(NamedTuple):
+    """How numbers and offsets are written."""
+
+    order: Literal["<", ">"]
+    """ "<" little-endian ("II") or ">" big-endian ("MM"), as struct wants it."""
+
+    big: bool = False
+    """BigTIFF: counts and offsets of 64 bits."""
+
+    @property
+    def count_code(self) -> str:
+        """The struct code of the number of fields in a directory."""
+        return self.order + ("Q" if self.big else "H")
+
+    @property
+    def offset_code(self) -> str:
+        """The struct code of an offset."""
+        return self.order + ("Q" if self.big else "I")
+
+    @property
+    def field_code(self) -> str:
+        """The struct code of a field without its value: tag, kind, number of values."""
+        return self.order + ("HHQ" if self.big else "HHI")
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a directory."""
+
+    tag: int
+    kind: int
+    """The type of its values: BYTE, ASCII, SHORT, ..."""
+
+    count: int
+    """How many values."""
+
+    data: bytes = b""
+    """The values, in the byte order of the block."""
+
+    directory: "tuple[Field, ...] | None" = None
+    """The directory that this field points to, instead of values."""
+
+    def numbers(self, layout: Layout) -> tuple[int, ...]:
+        """The values, if they are whole numbers without sign; else nothing."""
+        code = _NUMBER_CODES.get(self.kind)
+        return struct.unpack(f"{layout.order}{self.count}{code}", self.data) if code else ()
+
+    def rationals(self, layout: Layout) -> tuple[float, ...]:
+        """The values, if they are rationals above or at zero; x/0 counts as 0."""
+        if self.kind != RATIONAL:
+            return ()
+        pairs = struct.iter_unpack(layout.order + "II", self.data)
+        return tuple(above / below if below else 0.0 for above, below in pairs)
+
+
+class Entry(NamedTuple):
+    """An entry of a directory, as it stands there."""
+
+    at: int
+    """Where it begins in the block."""
+
+    tag: int
+    kind: int
+
+    values: int
+    """How many."""
+
+    inline: bytes
+    """The values where they are short enough, else the offset of them."""
+
+    def number(self, layout: Layout) -> int:
+        """The first value, taken for a whole number; one of an unknown kind is read as if it were a LONG."""
+        code = _NUMBER_CODES.get(self.kind, "I")
+        if struct.calcsize(code) > len(self.inline):
+            code = "I"
+        return int(struct.unpack_from(layout.order + code, self.inline)[0])
+
+
+def numbers_field(layout: Layout, tag: int, kind: int, *values: int) -> Field:
+    """A field of whole numbers: BYTE, SHORT, LONG or LONG8."""
+    return Field(tag, kind, len(values), struct.pack(f"{layout.order}{len(values)}{_NUMBER_CODES[kind]}", *values))
+
+
+def parse_header(head: bytes) -> tuple[Layout, int]:
+    """Byte order and width of offsets, and where the first directory is, from a block's first 16 bytes.
+
+    Raises ValueError where it is neither TIFF nor EXIF, struct.error where it is too short.
+    """
+    layouts = {b"II*\0": Layout("<"), b"MM\0*": Layout(">"), b"II+\0": Layout("<", True), b"MM\0+": Layout(">", True)}
+    layout = layouts.get(head[:4])
+    if layout is None:
+        raise ValueError("not a TIFF structure")
+    return layout, struct.unpack_from(layout.offset_code, head, 8 if layout.big else 4)[0]
+
+
+def pack_header(layout: Layout) -> bytes:
+    """The header of a block whose first directory follows at once: 8 bytes, 16 in BigTIFF."""
+    letters = b"II" if layout.order == "<" else b"MM"
+    if layout.big:
+        return letters + struct.pack(layout.order + "HHHQ", 43, 8, 0, 16)
+    return letters + struct.pack(layout.order + "HI", 42, 8)
+
+
+def read_fields(
+    read_at: Callable[[int, int], bytes], layout: Layout, offset: int, *, parent: int = 0
+) -> tuple[Field, ...]:
+    """The fields of the directory at `offset`, with the EXIF, GPS and interoperability directories below it.
+
+    read_at(offset, length) gives bytes of the block, fewer at its end. Fields whose values cannot be had are
+    left out, and so are further fields of a tag that was there. Raises struct.error or ValueError where the directory
+    itself cannot be read.
+    """
+    fields: dict[int, Field | None] = {}  # once a tag: thousands that point to one directory would take hours
+    budget = MAX_VALUE_BYTES
+    for entry in entries(read_at, layout, offset):
+        if entry.tag not in fields:
+            fields[entry.tag] = field = _read_field(read_at, layout, entry, parent=parent, budget=budget)
+            budget -= len(field.data) if field is not None else 0
+    return tuple(field for field in fields.values() if field is not None)
+
+
+def entries(read_at: Callable[[int, int], bytes], layout: Layout, offset: int) -> Iterator[Entry]:
+    """The entries of the directory at `offset`, as they stand there.
+
+    Raises ValueError for too many, struct.error where the directory runs out of its block.
+    """
+    head, room = struct.calcsize(layout.count_code), struct.calcsize(layout.offset_code)
+    (count,) = struct.unpack(layout.count_code, read_at(offset, head))
+    if count > MAX_FIELDS:
+        raise ValueError(f"a directory of {count} fields")
+    start = struct.calcsize(layout.field_code)
+    table = read_at(offset + head, (start + room) * count)
+    for index in range(count):
+        raw = table[index * (start + room) : (index + 1) * (start + room)]
+        tag, kind, values = struct.unpack_from(layout.field_code, raw)
+        yield Entry(offset + head + index * (start + room), tag, kind, values, raw[start:])
+
+
+def directories(read_at: Callable[[int, int], bytes], layout: Layout, offset: int) -> Iterator[bytes]:
+    """The table of fields of each directory of a file, in the order of its chain, as far as it can be followed."""
+    head, link = struct.calcsize(layout.count_code), struct.calcsize(layout.offset_code)
+    size = struct.calcsize(layout.field_code) + link
+    seen: set[int] = set()
+    while offset and offset not in seen and len(raw := read_at(offset, head)) == head:
+        seen.add(offset)
+        (count,) = struct.unpack(layout.count_code, raw)
+        table = read_at(offset + head, min(count, MAX_FIELDS) * size)
+        yield table
+        after = read_at(offset + head + len(table), link)
+        offset = struct.unpack(layout.offset_code, after)[0] if len(after) == link else 0
+
+
+def _read_field(
+    read_at: Callable[[int, int], bytes], layout: Layout, entry: Entry, *, parent: int, budget: int
+) -> Field | None:
+    size = entry.values * _SIZES.get(entry.kind, 0)
+    (pointed,) = struct.unpack(layout.offset_code, entry.inline)
+    if entry.tag in POINTERS[parent]:
+        return _read_pointer(read_at, layout, entry.tag, entry.number(layout))
+    if not 0 < size <= budget:
+        return None
+    data = entry.inline[:size] if size <= len(entry.inline) else read_at(pointed, size)
+    return Field(entry.tag, entry.kind, entry.values, data) if len(data) == size else None
+
+
+def _read_pointer(read_at: Callable[[int, int], bytes], layout: Layout, tag: int, offset: int) -> Field | None:
+    try:
+        directory = read_fields(read_at, layout, offset, parent=tag)
+    except (struct.error, ValueError):
+        return None  # one damaged branch does not spoil the others
+    return Field(tag, LONG, 1, directory=directory) if directory else None
+
+
+def pack_fields(fields: Iterable[Field], layout: Layout, at: int) -> bytes:
+    """A directory that will lie at offset `at`, its long values and the directories below it right behind it."""
+    ordered = sorted(fields, key=lambda field: field.tag)
+    room = struct.calcsize(layout.offset_code)
+    end = at + struct.calcsize(layout.count_code) + len(ordered) * (struct.calcsize(layout.field_code) + room) + room
+    table, tail = struct.pack(layout.count_code, len(ordered)), b""
+    for field in ordered:
+        where = end + len(tail)
+        if field.directory is not None:
+            kind = LONG8 if layout.big else LONG
+            value, behind = struct.pack(layout.offset_code, where), pack_fields(field.directory, layout, where)
+        elif len(field.data) <= room:
+            kind, value, behind = field.kind, field.data.ljust(room, b"\0"), b""
+        else:
+            kind, value, behind = field.kind, struct.pack(layout.offset_code, where), field.data
+        table += struct.pack(layout.field_code, field.tag, kind, field.count) + value
+        tail += behind + bytes(len(behind) % 2)  # values begin at even offsets
+    return table + struct.pack(layout.offset_code, 0) + tail
+
 
 IMAGE_WIDTH, IMAGE_LENGTH, ORIENTATION = 0x0100, 0x0101, 0x0112
 PIXEL_X_DIMENSION, PIXEL_Y_DIMENSION = 0xA002, 0xA003

@@ -9,8 +9,7 @@ from PIL import Image
 
 from ddnsr_cli.commands.train.image_warnings import Teller
 from ddnsr_cli.commands.train.pair_sources import SourcePaths, open_pairs
-from ddnsr_cli.data.crop_mixture import MixedVisits
-from ddnsr_cli.data.crop_stream import PairVisits, StreamConfig, batches
+from ddnsr_cli.data.crop_stream import MixedVisits, PairVisits, StreamConfig, batches
 from ddnsr_cli.errors import DataError, WeightsError
 from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
 from ddnsr_cli.training.paired_options import PairedOptions, PairSource, SourceKind

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ddnsr_cli.metrics.texture import edge_gain, flat_noise
+from ddnsr_cli.metrics.fidelity import edge_gain, flat_noise
 
 
 def noise(*shape, sigma, seed=0):
