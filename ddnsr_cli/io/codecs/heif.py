@@ -9,7 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddnsr_cli.errors import ImageReadError
-from ddnsr_cli.io.codecs.pillow import Decoded, check_size, decode_with_pillow, first_of, with_samples
+from ddnsr_cli.io.codecs.pillow import (
+    Decoded,
+    alone_with_pillow,
+    check_size,
+    decode_with_pillow,
+    first_of,
+    with_samples,
+)
 from ddnsr_cli.io.codecs.vips import stretched, vips_samples
 from ddnsr_cli.io.formats import READABLE, shown
 from ddnsr_cli.io.image import Metadata, coded_colours
@@ -58,12 +65,13 @@ def decode_heic(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
         raise ImageReadError(
             f"{shown(path)} is a HEIC picture. To read those: pip install pillow-heif. Or save it as: {READABLE}."
         ) from error
-    heif = pillow_heif.open_heif(file, convert_hdr_to_8bit=False)
-    width, height = heif.size
-    check_size(path, width, height, max_pixels)
-    if heif.mode.removesuffix(";16") not in _MODES:
-        raise ValueError(f"pixels of the kind {heif.mode} are not supported")
-    samples: NDArray[Any] = np.asarray(heif)
+    with alone_with_pillow(max_pixels):  # it warns as Pillow does
+        heif = pillow_heif.open_heif(file, convert_hdr_to_8bit=False)
+        width, height = heif.size
+        check_size(path, width, height, max_pixels)
+        if heif.mode.removesuffix(";16") not in _MODES:
+            raise ValueError(f"pixels of the kind {heif.mode} are not supported")
+        samples: NDArray[Any] = np.asarray(heif)
     if samples.dtype == np.uint16:  # 10 or 12 bits, in the upper ones
         samples = stretched(samples, int(heif.info["bit_depth"]))
     if samples.ndim == 2:
