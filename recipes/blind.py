@@ -11,7 +11,8 @@ are those of `quality.py`, made where they are missing; NAME=DIR gives finished 
 Votes are lines `image,winner` (CSV with that head) or a JSON list of such objects: the number of the sheet, and A, B or
 draw; with more candidates an order such as B>A=C, where what is not named is last. Look at all sheets and write all
 votes before the key is opened. `count` gives wins, draws and losses by kind of input, writes the votes as a file for
-`ddnsr eval --ranks`, and tells which figures of `quality.py` agree with them. It reads files of the ranking page, too.
+`ddnsr eval --mean-opinion`, and says which figures of `quality.py` agree with them. It also reads files of the ranking
+page.
 """
 
 import argparse
@@ -121,7 +122,7 @@ def vote_ranks(vote: str, letters: str) -> list[int]:
 
 
 def unveiled(votes: Mapping[str, str], key: Mapping[str, object], rater: str) -> dict[str, object]:
-    """Votes on sheets as a file for `ddnsr eval --ranks`. Raises DataError when a sheet has no vote."""
+    """Votes on sheets as a file for `ddnsr eval --mean-opinion`. Raises DataError when a sheet has no vote."""
     models, sheets = list(key["models"]), list(key["sheets"])
     if missing := [one["image"] for one in sheets if one["image"] not in votes]:
         raise DataError(f"There is no vote on sheet {', '.join(missing[:5])}. Look at all of them first.")

@@ -3,8 +3,8 @@
     python recipes/camera.py --photos sets/source --out sets/source_camera --seed 0 --shots 3
 
 Each picture is the scene of a clean photo seen by a sensor with 3 to 4 times fewer pixels a side: tone curve undone,
-blurred by the lens (each colour a little differently), sampled by a Bayer sensor with photon and read noise,
-filled in, white-balanced, colour-corrected, lightly denoised and sharpened, tone curve, JPEG. Stored as PNG.
+blurred by the lens (each color a little differently), sampled by a Bayer sensor with photon and read noise,
+filled in, white-balanced, color-corrected, lightly denoised and sharpened, tone curve, JPEG. Stored as PNG.
 Nothing that is trained on such pictures is told any of these numbers.
 """
 
@@ -35,18 +35,18 @@ class Camera:
     blur: tuple[float, float] = (0.35, 0.65)
     """Standard deviation of the lens's blur for green, sensor pixels."""
 
-    blur_of_colours: tuple[float, float, float] = (1.15, 1.0, 1.25)
+    blur_of_colors: tuple[float, float, float] = (1.15, 1.0, 1.25)
     """Red's, green's and blue's blur as a multiple of green's: the lens focuses green best."""
 
     white_balance: tuple[float, float, float] = (1.9, 1.0, 1.6)
     """Gains that make gray gray: red and blue filters let less light through."""
 
-    colour_matrix: tuple[tuple[float, float, float], ...] = (
+    color_matrix: tuple[tuple[float, float, float], ...] = (
         (1.50, -0.38, -0.12),
         (-0.22, 1.40, -0.18),
         (-0.02, -0.44, 1.46),
     )
-    """From the sensor's colours, white-balanced, to linear sRGB. Each row sums to 1."""
+    """From the sensor's colors, white-balanced, to linear sRGB. Each row sums to 1."""
 
     electrons: tuple[float, float] = (250.0, 1600.0)
     """Electrons of a white green pixel, drawn evenly on a logarithmic scale: the fewer, the higher the ISO."""
@@ -58,7 +58,7 @@ class Camera:
     """Highest value of the sensor's converter."""
 
     chroma_denoise: tuple[float, float] = (0.8, 1.5)
-    """Standard deviation of the Gaussian over the colour differences, pixels."""
+    """Standard deviation of the Gaussian over the color differences, pixels."""
 
     luma_denoise: tuple[float, float] = (0.35, 0.65)
     """The same over brightness."""
@@ -73,9 +73,9 @@ class Camera:
 def take_picture(photo: Photo, camera: Camera, rng: np.random.Generator) -> Photo:
     """The scene of a clean photo (H, W, 3) as the camera stores it: (h, w, 3), h and w even."""
     scene = through_the_lens(linear_from_srgb(photo / 255), camera, rng)
-    seen = sensor(scene @ np.linalg.inv(camera.colour_matrix).T / camera.white_balance, camera, rng)
-    colours = demosaic(seen) * camera.white_balance @ np.array(camera.colour_matrix).T
-    picture = finish(srgb_from_linear(colours), camera, rng)
+    seen = sensor(scene @ np.linalg.inv(camera.color_matrix).T / camera.white_balance, camera, rng)
+    colors = demosaic(seen) * camera.white_balance @ np.array(camera.color_matrix).T
+    picture = finish(srgb_from_linear(colors), camera, rng)
     return jpeg(picture, quality=int(rng.integers(camera.jpeg_quality[0], camera.jpeg_quality[1] + 1)))
 
 
@@ -100,7 +100,7 @@ def through_the_lens(light: Pixels, camera: Camera, rng: np.random.Generator) ->
     height, width = (2 * int((length - times) / times / 2) for length in light.shape[:2])
     box = (left, top, left + width * times, top + height * times)
     planes = []
-    for channel, multiple in enumerate(camera.blur_of_colours):
+    for channel, multiple in enumerate(camera.blur_of_colors):
         plane = gaussian_filter(light[..., channel], sigma * multiple * times, mode="mirror").astype(np.float32)
         planes.append(Image.fromarray(plane).resize((width, height), Image.Resampling.BOX, box=box))
     return np.stack([np.asarray(plane, dtype=np.float64) for plane in planes], axis=2)
@@ -118,17 +118,17 @@ def sensor(light: Pixels, camera: Camera, rng: np.random.Generator) -> Pixels:
 def finish(picture: Pixels, camera: Camera, rng: np.random.Generator) -> Photo:
     """The camera's own noise reduction and sharpening, then whole levels: (h, w, 3) in [0, 1] to uint8."""
     luma = picture @ LUMA
-    colour = picture - luma[..., None]
+    color = picture - luma[..., None]
     smooth = rng.uniform(*camera.chroma_denoise)
-    colour = np.stack([gaussian_filter(colour[..., channel], smooth) for channel in range(3)], axis=2)
+    color = np.stack([gaussian_filter(color[..., channel], smooth) for channel in range(3)], axis=2)
     luma = gaussian_filter(luma, rng.uniform(*camera.luma_denoise))
     luma += rng.uniform(*camera.sharpen) * (luma - gaussian_filter(luma, 1))
-    levels: Pixels = np.rint((luma[..., None] + colour) * 255)
+    levels: Pixels = np.rint((luma[..., None] + color) * 255)
     return levels.clip(0, 255).astype(np.uint8)
 
 
 def jpeg(picture: Photo, *, quality: int) -> Photo:
-    """The picture after JPEG with colour at half resolution, as phones store it."""
+    """The picture after JPEG with color at half resolution, as phones store it."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
     return np.array(Image.open(buffer))

@@ -3,7 +3,7 @@
     python recipes/make_lists.py --data data --out recipes/lists
 
 About a third goes to the source, chosen by a hash of the series a photo belongs to: photos of one author, or with
-neighbouring numbers on the same site, stay together, so that no scene is on both sides.
+neighboring numbers on the same site, stay together, so that no scene is on both sides.
 """
 
 import argparse
@@ -23,7 +23,7 @@ CREDITS = (
     "file",
     "source_repository",
     "source_path",
-    "licence_as_stated",
+    "license_as_stated",
     "scale",
     "crop_x",
     "crop_y",
@@ -34,10 +34,10 @@ FOLDER = "train_hr/"
 
 
 def free_photos(manifest: Path) -> list[dict[str, str]]:
-    """The rows of the clean photos whose licence lets anyone use them. Raises DataError when there is none."""
+    """The rows of the clean photos whose license lets anyone use them. Raises DataError when there is none."""
     with manifest.open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["file"].startswith(FOLDER)]
-    free = [row for row in rows if row["licence_as_stated"].startswith(FREE) and "-NC" not in row["licence_as_stated"]]
+    free = [row for row in rows if row["license_as_stated"].startswith(FREE) and "-NC" not in row["license_as_stated"]]
     if not free:
         raise DataError(f"{manifest} lists no freely licensed photo below {FOLDER}.")
     return sorted(free, key=lambda row: row["file"])

@@ -1,4 +1,4 @@
-"""A colour sensor's mosaic, and filling in what it leaves out.
+"""A color sensor's mosaic, and filling in what it leaves out.
 
 Filters: Malvar, He and Cutler, "High-quality linear interpolation for demosaicing of Bayer-patterned color images",
 ICASSP 2004, figure 2.

@@ -26,7 +26,7 @@ from quality_sets import SCALE, SEED, SETS, Case, Photo, Shown, find_cases
 
 from ddnsr_cli import __version__
 from ddnsr_cli.commands.evaluate.measures import Fidelity, Judge, NoiseAndDetail, Shot
-from ddnsr_cli.commands.evaluate.models import labelled, short_name
+from ddnsr_cli.commands.evaluate.models import labeled, short_name
 from ddnsr_cli.commands.upscale.engine import Engine, start_engine
 from ddnsr_cli.commands.upscale.options import UpscaleListener, UpscaleOptions
 from ddnsr_cli.errors import ConfigError, DataError
@@ -94,7 +94,7 @@ def _tell(text: str) -> None:
 
 def models_of(texts: Sequence[str]) -> list[Model]:
     """`NAME=MODEL` or `MODEL` each. Raises ConfigError when two have one name."""
-    named = [labelled(text) for text in texts]
+    named = [labeled(text) for text in texts]
     models = [Model(label or short_name(name), name) for label, name in named]
     if len({model.label for model in models}) < len(models):
         raise ConfigError("Two of the models have one name. Name one: NAME=MODEL.")

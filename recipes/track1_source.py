@@ -25,7 +25,7 @@ class Noise:
     """Correlation between a pixel and the next one across or down, at most 0.7."""
 
     channels: float = 0.4
-    """Correlation between two colours of a pixel."""
+    """Correlation between two colors of a pixel."""
 
     def draw(self, shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float64]:
         """(H, W, 3) of such noise."""
@@ -65,7 +65,7 @@ def main(given: list[str]) -> None:
     parser = arguments("Shrink clean photos by 4 and add noise.")
     parser.add_argument("--sigma", type=float, default=Noise.sigma, help="levels of 255")
     parser.add_argument("--neighbours", type=float, default=Noise.neighbours, help="correlation; 0 for white noise")
-    parser.add_argument("--channels", type=float, default=Noise.channels, help="correlation; 0 for independent colours")
+    parser.add_argument("--channels", type=float, default=Noise.channels, help="correlation; 0 for independent colors")
     options = parser.parse_args(given)
     noise = Noise(sigma=options.sigma, neighbours=options.neighbours, channels=options.channels)
     write_shots(

@@ -39,7 +39,7 @@ def test_json_and_back_is_the_same(options):
 @pytest.mark.parametrize(
     ("change", "odd"),
     [
-        ({"colour": 1}, "colour"),
+        ({"color": 1}, "color"),
         ({"inner": {"size": 1, "span": [0, 1], "depth": 2}}, "depth"),
         ({"other": {"size": 1}}, "span"),
     ],

@@ -38,7 +38,7 @@ def wheel(tmp_path_factory):
     return zipfile.ZipFile(built("wheel", tmp_path_factory.mktemp("wheel")))
 
 
-def test_the_wheel_holds_registry_weights_and_licence(wheel):
+def test_the_wheel_holds_registry_weights_and_license(wheel):
     names = set(wheel.namelist())
     assert {"ddnsr_cli/weights.toml", "ddnsr_cli/py.typed"} <= names
     assert {f"ddnsr_cli/reports/page.{kind}" for kind in ("html", "css", "js")} <= names
@@ -53,7 +53,7 @@ def test_the_wheel_holds_registry_weights_and_licence(wheel):
     assert {f"ddnsr_cli/pretrained/{name}.safetensors" for name in ("lpips_v0.1_heads", "niqe_pristine")} <= names
     entries = tomllib.loads(wheel.read("ddnsr_cli/weights.toml").decode())["weights"]
     bundled = [entry for entry in entries if "bundled" in entry]
-    assert {entry["licence"] for entry in bundled} == {"MIT"}
+    assert {entry["license"] for entry in bundled} == {"MIT"}
     for entry in bundled:
         assert len(wheel.read(f"ddnsr_cli/{entry['bundled']}")) == entry["bytes"]
     assert not [name for name in names if name.startswith(("tests/", "docs/", "examples/"))]
@@ -74,7 +74,7 @@ def test_the_license_expression_names_all_licenses_in_the_wheel(metadata, wheel)
     }.items():
         assert (license_ in named) == (words in notice)
     entries = tomllib.loads(read("weights.toml"))["weights"]
-    assert named == {"BSD-2-Clause", "Apache-2.0"} | {entry["licence"] for entry in entries if "bundled" in entry}
+    assert named == {"BSD-2-Clause", "Apache-2.0"} | {entry["license"] for entry in entries if "bundled" in entry}
 
 
 def test_all_addresses_are_of_one_repository(metadata):
@@ -147,4 +147,4 @@ def test_both_readme_commands_use_the_pins():
     assert len(commands) == 2
     assert all("-c constraints.txt" in command for command in commands)
     assert ".venv/bin/ddnsr upscale examples/" in commands[0]
-    assert commands[1].endswith("bin/pytest")
+    assert commands[1].endswith("bin/pytest -n auto --dist loadfile")

@@ -71,15 +71,15 @@ class Model:
         """The image enlarged, of the kind, depth and channels that were given: the pixels of `ddnsr upscale`.
 
         image: see `kinds.AnyImage`. Size and look are as the command's options of those names; without a size the
-        network's own scale. progress: told (tiles done, tiles in all) of each image. on_note: told, in sentences,
-        what the user should hear.
+        network's own scale. progress: called with (tiles done, tiles in all) of each image. on_note: called with each
+        sentence that the user should read.
         Raises ConfigError, ImageReadError, OutOfMemoryError, and WeightsError for weights that give NaN.
         """
         look = LookOptions(strength=strength, color_fix=color_fix, grain=grain, seed=seed, to_srgb=to_srgb)
         size = OutputSize(scale=scale, width=width, height=height, long_side=long_side, megapixels=megapixels)
         listener = _Listener(tile=progress or _silent, note=on_note or _silent)
         pictures, give_back = take_apart(image)
-        with self._turn, _memory_told():
+        with self._turn, _memory_errors():
             result: AnyImage = give_back([self._upscaled(one, look, size, listener) for one in pictures])
         return result
 
@@ -113,7 +113,7 @@ class Degrader:
 
         hr: sides are cut to multiples of 4. noise: a real noisy image of any kind; a part of it, which `seed` draws, is
         the second input, at its native resolution. Each image of a batch draws its own. Alpha is left out.
-        progress: told (tiles done, tiles in all) of each image.
+        progress: called with (tiles done, tiles in all) of each image.
         Raises ConfigError where the network needs noise and there is none, DataError for images too small, and others.
         """
         if self.takes_noise and noise is None:
@@ -122,7 +122,7 @@ class Degrader:
             raise ConfigError(f"seed must be at least 0, got {seed}.")
         photo = _noise_levels(noise) if self.takes_noise else None
         pictures, give_back = take_apart(hr)
-        with _memory_told():
+        with _memory_errors():
             lr = [self._lr(one, photo, (seed, index), progress) for index, one in enumerate(pictures)]
             result: AnyImage = give_back([Picture(pixels=levels) for levels in lr])
         return result
@@ -152,8 +152,8 @@ def load_model(
     """The network of that name, file, run folder or Hub id, as `-m` takes them; None: the one that comes along.
 
     tile_px: side of a tile, LR pixels; 0: by free memory, None: no tiles. tta: the mean over eight flips and turns.
-    offline: nothing is fetched. progress: told (bytes done, bytes in all) of a download. on_note: told, in a sentence,
-    the terms of the weights.
+    offline: nothing is fetched. progress: called with (bytes done, bytes in all) of a download.
+    on_note: called with a sentence about the terms of the weights.
     Raises WeightsError, HubError, DeviceError, ConfigError.
     """
     if dtype not in get_args(DtypeName):
@@ -225,7 +225,7 @@ def _text(name: Name | None) -> str | None:
 
 
 @contextmanager
-def _memory_told() -> Iterator[Any]:
+def _memory_errors() -> Iterator[Any]:
     """Memory that runs out beside the tiles, which have their own words, as an error of ours."""
     try:
         yield

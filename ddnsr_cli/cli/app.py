@@ -23,7 +23,7 @@ USAGE_ERROR: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ 
 
 app = typer.Typer(
     name="ddnsr",
-    help="Up-scale noisy real photos four times, and learn a camera's own degradation from unpaired pictures.",
+    help="Up-scale noisy real photos four times, and learn a camera's own degradation from unpaired photos.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -47,7 +47,7 @@ def _root(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
     _debug: Annotated[
-        bool, typer.Option(DEBUG, help="Show the traceback of an error; may stand behind any command.")
+        bool, typer.Option(DEBUG, help="Show the traceback of an error. It may follow any command.")
     ] = False,
 ) -> None:
     pass

@@ -30,59 +30,73 @@ HOW, FILES = "Method", "Files"
 
 
 def degrade(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for hr, lr and manifest.jsonl.")],
-    images: Annotated[list[Path] | None, typer.Argument(help="Clean HR pictures or folders of them.")] = None,
-    input_: Annotated[list[Path] | None, typer.Option("-i", "--input", help="The same as the argument.")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for hr/, lr/ and manifest.jsonl.")],
+    images: Annotated[list[Path] | None, typer.Argument(help="Clean HR images or folders of them.")] = None,
+    input_: Annotated[
+        list[Path] | None, typer.Option("-i", "--input", help="Clean HR images or folders of them, as by the argument.")
+    ] = None,
     image_list: ImageList = None,
     shard: ShardOf = None,
     noise_source: Annotated[
-        Path | None, typer.Option(help="Folder of real noisy photos, used at their own resolution.")
+        Path | None, typer.Option(help="Folder of real noisy photos, which are used at their own resolution.")
     ] = None,
     per_image: Annotated[
-        int, typer.Option("--per-image", min=1, help="Pairs of each picture, each with noise of its own.")
+        int, typer.Option("--per-image", min=1, help="Number of pairs from each image, each with noise of its own.")
     ] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all draws. The same seed gives the same bytes.")] = 0,
     method: Annotated[
         Method,
         typer.Option(
-            help="gaussian: bicubic and --sigma; patches: bicubic and noise; classical: by rule.", rich_help_panel=HOW
+            help="How LR images are made: by the degrader (learned), by bicubic shrinking alone, with Gaussian noise "
+            "(gaussian), with patches of real noise (patches), or by rule (classical).",
+            rich_help_panel=HOW,
         ),
     ] = Method.LEARNED,
     model: Model = None,
     sigma: Annotated[
-        float | None, typer.Option(help="Of gaussian, in levels of 255. Default 8.", rich_help_panel=HOW)
+        float | None,
+        typer.Option(help="Deviation of Gaussian noise, in levels of 255. The default is 8.", rich_help_panel=HOW),
     ] = None,
     patch_variance: Annotated[
         float | None,
-        typer.Option(help="Of patches: largest variance of a smooth one. Default: by photo.", rich_help_panel=HOW),
+        typer.Option(
+            help="Largest variance of a smooth patch. By default it is chosen for each photo.", rich_help_panel=HOW
+        ),
     ] = None,
     degradation_preset: Preset = None,
     degradation_: Settings = None,
     cleanup: Annotated[
-        int, typer.Option(min=1, help="Shrink HR so many times first: 2 cleans noisy photos.", rich_help_panel=HOW)
+        int,
+        typer.Option(min=1, help="Shrink HR images so many times first. 2 cleans noisy photos.", rich_help_panel=HOW),
     ] = 1,
     realism_report: Annotated[
-        Path | None, typer.Option(help="HTML page: fake LR beside real LR.", rich_help_panel=FILES)
+        Path | None,
+        typer.Option(help="HTML page that compares the LR images with the real ones.", rich_help_panel=FILES),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Make pairs anew that are there.", rich_help_panel=FILES)
+        bool, typer.Option("--overwrite", help="Make pairs again that exist.", rich_help_panel=FILES)
     ] = False,
     max_pixels: Annotated[
-        int, typer.Option(min=1, help="Refuse larger pictures: a guard against bombs.", rich_help_panel=FILES)
+        int,
+        typer.Option(
+            min=1, help="Refuse larger images, as a guard against decompression bombs.", rich_help_panel=FILES
+        ),
     ] = 2**28,
-    workers: Annotated[int, typer.Option(min=0, help="Pictures in work at a time; 0: by cores and memory.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Number of images in work at a time. 0 chooses by cores and memory.")
+    ] = 0,
     device: Device = "auto",
     offline: Offline = False,
-    json_: Annotated[bool, typer.Option("--json", help="One JSON object a pair on stdout.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print pairs as JSON, one a line.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a paired data set: noisy LR partners of clean HR pictures, a quarter of their size.
+    """Make a paired data set: noisy LR partners of clean HR images, a quarter of their size.
 
     ddnsr degrade hr/ --noise-source noisy/ -o pairs/
 
     Then, here or elsewhere: ddnsr train --pretrain --hr pairs/hr --lr pairs/lr -o runs/mine
 
-    Run again, it goes on where it was.
+    The same command goes on where it stopped.
     """
     named = [*(images or []), *(input_ or [])]
     example = "ddnsr degrade hr/ --noise-source noisy/ -o pairs/"

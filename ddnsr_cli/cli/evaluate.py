@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Reference(StrEnum):
-    """What the pictures of --hr are."""
+    """What the images of --hr are."""
 
     HR = "hr"
     LR_SIZE = "lr-size"
@@ -36,95 +36,123 @@ class Lpips(StrEnum):
 
 
 STDOUT = Path("-")
-WHAT, HOW, RESULTS, PEOPLE = "What is compared", "How", "Results (files; - is stdout)", "Judged by people"
+WHAT, HOW, RESULTS, PEOPLE = "What is compared", "How", "Results (files; - is stdout)", "TrainOptions by people"
 
 
 def evaluate(
-    ranks_files: Annotated[list[Path] | None, typer.Argument(help="With --ranks: the files of ranks.")] = None,
-    lr: Annotated[Path | None, typer.Option("--lr", help="Folder of LR pictures.", rich_help_panel=WHAT)] = None,
+    ranking_files: Annotated[
+        list[Path] | None, typer.Argument(help="Files that raters exported, for --mean-opinion.")
+    ] = None,
+    lr: Annotated[Path | None, typer.Option("--lr", help="Folder of LR images.", rich_help_panel=WHAT)] = None,
     hr: Annotated[
-        Path | None, typer.Option("--hr", help="Folder of the truth, the same names.", rich_help_panel=WHAT)
+        Path | None,
+        typer.Option("--hr", help="Folder of the ground truth, under the same names.", rich_help_panel=WHAT),
     ] = None,
     models: Annotated[
         list[str] | None,
         typer.Option(
             "-m",
             "--models",
-            help="a,b,c: each as -m of upscale, or NAME=MODEL. Default: the bundled one.",
+            help="Models, as in a,b,c; each as for -m of upscale, or NAME=MODEL. The default is the bundled one.",
             rich_help_panel=WHAT,
         ),
     ] = None,
     sr: Annotated[
         list[str] | None,
-        typer.Option("--sr", help="Folder of finished pictures, or NAME=DIR; again for more.", rich_help_panel=WHAT),
+        typer.Option("--sr", help="Folder of finished images, or NAME=DIR. Repeat it for more.", rich_help_panel=WHAT),
     ] = None,
     table3: Annotated[
         bool,
-        typer.Option("--table3", help="The paper's models, as far as their weights are here.", rich_help_panel=WHAT),
+        typer.Option("--table3", help="Add the models of the paper whose weights are here.", rich_help_panel=WHAT),
     ] = False,
     reference: Annotated[
         Reference,
-        typer.Option(help="lr-size: --hr holds clean pictures as large as the LR ones.", rich_help_panel=HOW),
+        typer.Option(
+            help="What --hr holds: images four times as large as the LR ones (hr), or as large (lr-size).",
+            rich_help_panel=HOW,
+        ),
     ] = Reference.HR,
     degrader: Annotated[
         str | None,
-        typer.Option(help="Self-consistency through this degrader, as -m of degrade.", rich_help_panel=HOW),
+        typer.Option(
+            help="Measure self-consistency through this degrader, given as for -m of degrade.", rich_help_panel=HOW
+        ),
     ] = None,
     crop_border: Annotated[
-        int, typer.Option(min=0, help="Border that no metric sees, HR pixels.", rich_help_panel=HOW)
+        int, typer.Option(min=0, help="Border that metrics ignore, in HR pixels.", rich_help_panel=HOW)
     ] = 4,
     lpips: Annotated[
         Lpips | None,
-        typer.Option(help="Network of LPIPS, fetched when named. Default: alex, if it is here.", rich_help_panel=HOW),
+        typer.Option(
+            help="Network of LPIPS, which is fetched when named. The default is alex, if it is here.",
+            rich_help_panel=HOW,
+        ),
     ] = None,
     lpips_weights: Annotated[
         Path | None,
-        typer.Option(help="Its weights. Default: in $DDNSR_LPIPS, else PyTorch's cache.", rich_help_panel=HOW),
+        typer.Option(
+            help="File of LPIPS weights. By default it lies in the folder $DDNSR_LPIPS or in PyTorch's cache.",
+            rich_help_panel=HOW,
+        ),
     ] = None,
     niqe: Annotated[
-        bool, typer.Option("--niqe", help="Judge by NIQE, too, which needs no truth.", rich_help_panel=HOW)
+        bool, typer.Option("--niqe", help="Measure NIQE, too, which needs no ground truth.", rich_help_panel=HOW)
     ] = False,
     against: Annotated[
-        str | None, typer.Option(help="Compare the others with this one, pair by pair.", rich_help_panel=HOW)
+        str | None, typer.Option(help="Compare the other models with this one, image by image.", rich_help_panel=HOW)
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, help="Of the blind order, and of the intervals of ranks.", rich_help_panel=HOW)
+        int, typer.Option(min=0, help="Seed of the blind order and of the intervals of ranks.", rich_help_panel=HOW)
     ] = 0,
-    json_: Annotated[Path | None, typer.Option("--json", help="Everything.", rich_help_panel=RESULTS)] = None,
-    csv: Annotated[Path | None, typer.Option(help="A line a model and picture.", rich_help_panel=RESULTS)] = None,
-    markdown: Annotated[Path | None, typer.Option(help="The tables.", rich_help_panel=RESULTS)] = None,
+    json_: Annotated[
+        Path | None, typer.Option("--json", help="Write all results as JSON.", rich_help_panel=RESULTS)
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Write a line for each model and image.", rich_help_panel=RESULTS)
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write the tables as Markdown.", rich_help_panel=RESULTS)
+    ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="A page with sliders and crops, one HTML file.", rich_help_panel=RESULTS)
+        Path | None, typer.Option(help="Write an HTML page with sliders and crops.", rich_help_panel=RESULTS)
     ] = None,
-    keep: Annotated[Path | None, typer.Option(help="Folder for the SR pictures.", rich_help_panel=RESULTS)] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Folder in which the SR images are kept.", rich_help_panel=RESULTS)
+    ] = None,
     ranking: Annotated[
-        Path | None, typer.Option(help="A page to rank results blindly, one HTML file.", rich_help_panel=PEOPLE)
+        Path | None,
+        typer.Option(help="Write an HTML page on which people rank results blindly.", rich_help_panel=PEOPLE),
     ] = None,
-    ranks: Annotated[
-        bool, typer.Option("--ranks", help="Mean opinion ranks from the files of that page.", rich_help_panel=PEOPLE)
+    mean_opinion: Annotated[
+        bool,
+        typer.Option(
+            "--mean-opinion",
+            help="Give mean opinion ranks from the files that raters exported.",
+            rich_help_panel=PEOPLE,
+        ),
     ] = False,
     device: Device = "auto",
     offline: Offline = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compare models, or finished pictures, in figures.
+    """Measure and compare models or finished images.
 
     ddnsr eval --lr lr/ --hr hr/ --models ddnsr-lite,runs/mine --against ddnsr-lite
 
     ddnsr eval --sr ours=a/ --sr theirs=b/ --hr hr/ --report report.html
 
-    Without truth: ddnsr eval --lr noisy/ --models runs/mine,runs/other --ranking rank.html
+    Without ground truth: ddnsr eval --lr noisy/ --models runs/mine,runs/other --ranking rank.html
 
-    And then: ddnsr eval --ranks anna.json ben.json
+    And then: ddnsr eval --mean-opinion anna.json ben.json
     """
     files = {"json": json_, "csv": csv, "markdown": markdown}
-    _check(files, ranks_files or [], ranks=ranks)
-    if ranks:
+    _check(files, ranking_files or [], mean_opinion=mean_opinion)
+    if mean_opinion:
         if any((lr, hr, models, sr, table3, csv, report, ranking)):
             raise ConfigError(
-                "--ranks reads files and compares nothing anew. With it go --json, --markdown and --seed."
+                "--mean-opinion reads files and compares no images. Only --json, --markdown and --seed go with it."
             )
-        _tell_ranks(ranks_files or [], files, seed)
+        _show_mean_opinion(ranking_files or [], files, seed)
         return
     from ddnsr_cli.commands.evaluate.options import EvaluateOptions
     from ddnsr_cli.commands.evaluate.options import Reference as Kind
@@ -152,21 +180,21 @@ def evaluate(
     _run(options, files, quiet=quiet)
 
 
-def _check(files: dict[str, Path | None], ranks_files: list[Path], *, ranks: bool) -> None:
-    if ranks != bool(ranks_files):
+def _check(files: dict[str, Path | None], ranking_files: list[Path], *, mean_opinion: bool) -> None:
+    if mean_opinion != bool(ranking_files):
         raise ConfigError(
-            "Ranks are told by --ranks and the files that people exported: ddnsr eval --ranks a.json b.json"
+            "--mean-opinion needs the files that raters exported: ddnsr eval --mean-opinion a.json b.json"
         )
     if sum(path == STDOUT for path in files.values()) > 1:
         raise ConfigError("Only one of --json, --csv and --markdown can go to stdout (-). Name files for the others.")
 
 
-def _tell_ranks(ranks_files: list[Path], files: dict[str, Path | None], seed: int) -> None:
+def _show_mean_opinion(ranking_files: list[Path], files: dict[str, Path | None], seed: int) -> None:
     from ddnsr_cli.commands.evaluate.mean_opinion import mean_opinion_ranks
-    from ddnsr_cli.commands.evaluate.tables import define_ranks, markdown, rank_tables, ranks_as_json
+    from ddnsr_cli.commands.evaluate.tables import describe_ranks, markdown, rank_tables, ranks_as_json
 
-    found = mean_opinion_ranks(ranks_files, seed=seed)
-    tables, closing = rank_tables(found), define_ranks(found)
+    found = mean_opinion_ranks(ranking_files, seed=seed)
+    tables, closing = rank_tables(found), describe_ranks(found)
     _write_files({"json": ranks_as_json(found), "markdown": markdown(tables, closing=closing)}, files)
     if STDOUT not in files.values():
         print_tables(tables, closing=closing)
@@ -178,7 +206,7 @@ def _run(options: "EvaluateOptions", files: dict[str, Path | None], *, quiet: bo
     from ddnsr_cli.commands.evaluate.tables import NO_SCIPY, as_csv, as_json, as_markdown, tables
 
     for path in (*files.values(), options.report, options.ranking):
-        if path is not None and not path.absolute().parent.is_dir():  # else told only after the work
+        if path is not None and not path.absolute().parent.is_dir():  # else it would fail after the work
             raise ImageWriteError(f"{path} cannot be written: its folder does not exist. Make it first.")
     with evaluation_view(quiet=quiet) as listener:
         outcome = evaluate_all(options, listener)
@@ -191,7 +219,7 @@ def _run(options: "EvaluateOptions", files: dict[str, Path | None], *, quiet: bo
     }
     _write_files(texts, files)
     if STDOUT not in files.values():
-        print_tables(tables(outcome.evaluation, outcome.summary), closing=outcome.evaluation.definition)
+        print_tables(tables(outcome.evaluation, outcome.summary), closing=outcome.evaluation.methodology)
 
 
 def _write_files(texts: dict[str, str], files: dict[str, Path | None]) -> None:

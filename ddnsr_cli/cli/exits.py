@@ -48,7 +48,7 @@ def leaving_in_order() -> Iterator[None]:
             if signal.getsignal(number) is leave:
                 signal.signal(number, handler)
         sys.unraisablehook = hook
-        leave.tell()
+        leave.announce()
 
 
 class _Leave:
@@ -70,7 +70,7 @@ class _Leave:
         if not isinstance(sys.exc_info()[1], SystemExit):
             raise SystemExit(128 + self._number)
 
-    def tell(self) -> None:
+    def announce(self) -> None:
         """Say why the block was left, now that its own use of standard error is over."""
         if self._number:
             what = "interrupted" if self._number == signal.SIGINT else f"stopped by {signal.Signals(self._number).name}"

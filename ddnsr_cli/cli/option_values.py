@@ -26,7 +26,7 @@ def steps_of(text: str | None) -> tuple[int, ...] | None:
     try:
         return tuple(int(part) for part in text.split(",") if part)
     except ValueError as cause:
-        raise ConfigError(f"--halve-at takes steps with commas between, as in 5000,8000; got {text!r}.") from cause
+        raise ConfigError(f"--lr-milestones takes steps with commas between, as in 5000,8000; got {text!r}.") from cause
 
 
 def loss_weights(given: Iterable[str]) -> dict[str, float]:
@@ -65,7 +65,7 @@ Preset = Annotated[
     DegradationPreset | None,
     typer.Option(
         "--degradation-preset",
-        help="LR made by rule looks like this: classic (default), photo (of phones and the web), mild, or track1.",
+        help="Make LR images by rule as classic (the default), photo (phones and the web), mild, or track1.",
         rich_help_panel="Method",
     ),
 ]
@@ -73,7 +73,7 @@ Settings = Annotated[
     list[str] | None,
     typer.Option(
         "--degradation",
-        help="One setting of the preset is changed, as in --degradation noise_sigma=0,30; again for more.",
+        help="Change a setting of the preset, as in --degradation noise_sigma=0,30. Repeat it for more.",
         rich_help_panel="Method",
     ),
 ]

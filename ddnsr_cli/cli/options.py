@@ -16,17 +16,20 @@ Model = Annotated[
     typer.Option(
         "-m",
         "--model",
-        help="Registry name, file, run folder, or org/repo[:file] on the Hub. Default: the bundled one.",
+        help="Model: a registry name, file, run folder, or org/repo[:file] on the Hub. The default is bundled.",
     ),
 ]
 Device = Annotated[
-    str, typer.Option("--device", "-g", help="auto, cpu, cuda, cuda:1, mps ... (-1 is cpu, 0 is cuda:0).")
+    str,
+    typer.Option(
+        "--device", "-g", help="Device to compute on: auto, cpu, cuda, cuda:1, mps ... (-1 is cpu, 0 is cuda:0)."
+    ),
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Never use the network.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Errors only.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
 ImageList = Annotated[
     Path | None,
-    typer.Option("--list", help="File that names the images, one path a line; - reads it from stdin."),
+    typer.Option("--list", help="File that names the images, one path a line. - reads it from stdin."),
 ]
 ShardOf = Annotated[
     str | None,
@@ -46,7 +49,7 @@ def selected(
     from ddnsr_cli.io.selection import Selection, read_list
 
     if not named and image_list is None:
-        raise ConfigError(f"No picture was given. Try: {example}")
+        raise ConfigError(f"No image was given. Try: {example}")
     part = None if shard is None else _shard(shard)
     if image_list is None:
         return named, Selection(shard=part)

@@ -11,10 +11,10 @@ import typer
 from ddnsr_cli.cli.option_values import Preset, Settings, loss_weights, steps_of
 from ddnsr_cli.cli.options import Device, Offline, Quiet
 from ddnsr_cli.cli.train_arguments import (
-    Course,
     Discriminator,
     GanKind,
     Precision,
+    ScheduleArguments,
     Target,
     chosen_discriminator,
     joint_options,
@@ -36,7 +36,17 @@ if TYPE_CHECKING:
     from ddnsr_cli.training.interrupts import StopRequest
 
 COPIES_S = 2.0  # torchrun hands on a Ctrl-C within milliseconds
-TRACKS_ONLY = {"data", "target", "start_degrader", "l2", "ablation", "lead", "rehearse", "compile_", "halve_at"}
+TRACKS_ONLY = {
+    "data",
+    "target",
+    "start_degrader",
+    "l2",
+    "ablation",
+    "degrader_only_steps",
+    "degrader_pretrain_steps",
+    "compile_",
+    "lr_milestones",
+}
 """Parameters that pairs have no use for."""
 
 NOT_FOR_PRETRAINING = {"vgg", "perceptual", "perceptual_weights", "as_authors", "loss", "discriminator", "gan"}
@@ -47,183 +57,254 @@ PAIRS_ONLY = {"mix", "degradation_", "degradation_preset", "sharpen_targets", "d
 PAIRS_ONLY |= {"discriminator_learning_rate", "teacher", "truth_share"}
 """Parameters that a track has no use for."""
 
-DATA, METHOD, SIZES, COURSE, LOG = "Photos", "Method", "Network sizes", "Course", "Log"
+DATA, METHOD, SIZES, SCHEDULE, LOG = "Photos", "Method", "Network sizes", "Schedule", "Log"
 
 
 def train(
     ctx: typer.Context,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Run folder; the same command resumes it.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run. The same command resumes it.")],
     track: Annotated[
-        int | None, typer.Option(help="1: synthetic noise, VGG-style discriminator. 2: camera photos, PatchGAN.")
+        int | None,
+        typer.Option(
+            help="Train by the method: 1 for synthetic noise (VGG-style discriminator), 2 for photos (PatchGAN)."
+        ),
     ] = None,
     paired: Annotated[
         bool,
-        typer.Option("--paired", help="Instead of a track, learn from pairs by the losses of equation 2."),
+        typer.Option("--paired", help="Train on pairs instead, by pixel, perceptual and adversarial loss."),
     ] = False,
     pretrain: Annotated[
         bool,
-        typer.Option("--pretrain", help="Instead of a track, learn from pairs by the mean absolute error alone."),
+        typer.Option("--pretrain", help="Train on pairs instead, by the mean absolute error alone."),
     ] = False,
     hr: Annotated[
-        Path | None, typer.Option("--hr", help="Folder of clean, sharp photos, with sub-folders.", rich_help_panel=DATA)
+        Path | None,
+        typer.Option("--hr", help="Folder of clean, sharp photos. Sub-folders are read, too.", rich_help_panel=DATA),
     ] = None,
     lr: Annotated[
         Path | None,
         typer.Option(
-            "--lr", help="Real noisy photos. For pairs, they are ready LR partners of --hr.", rich_help_panel=DATA
+            "--lr",
+            help="Folder of real noisy photos. With --paired or --pretrain: the LR partners of --hr.",
+            rich_help_panel=DATA,
         ),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Instead of both: holds the NTIRE 2020 folders.", rich_help_panel=DATA)
+        Path | None,
+        typer.Option(
+            help="Folder that holds those of the NTIRE 2020 challenge, instead of --hr and --lr.", rich_help_panel=DATA
+        ),
     ] = None,
     val: Annotated[
-        Path | None, typer.Option(help="Validation: a folder of pairs, in lr/ and hr/.", rich_help_panel=DATA)
+        Path | None, typer.Option(help="Folder of pairs to validate on, in lr/ and hr/.", rich_help_panel=DATA)
     ] = None,
     val_lr: Annotated[
-        Path | None, typer.Option(help="Or: folder of LR photos to validate on.", rich_help_panel=DATA)
+        Path | None,
+        typer.Option(help="Folder of LR images to validate on, where --val does not fit.", rich_help_panel=DATA),
     ] = None,
     val_hr: Annotated[
-        Path | None, typer.Option(help="And of their HR partners, the same names.", rich_help_panel=DATA)
+        Path | None, typer.Option(help="Folder of their HR partners, under the same names.", rich_help_panel=DATA)
     ] = None,
     mix: Annotated[
         list[str] | None,
         typer.Option(
-            help="Pairs come from this source for its share, as in --mix photo=0.6; again for more. A source is a "
+            help="Take this share of the pairs from a source, as in --mix photo=0.6. Repeat it for more. A source is a "
             "preset, a folder of ready pairs, or a degrader, which takes noise from the photos of --lr.",
             rich_help_panel=DATA,
         ),
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Only look at the photos and tell what is wrong.", rich_help_panel=DATA)
+        bool,
+        typer.Option("--check", help="Only look at the photos and say what is wrong with them.", rich_help_panel=DATA),
     ] = False,
     target: Annotated[
-        Target, typer.Option(help="cleanup: the noisy photos shrunk by 2; mixed: both.", rich_help_panel=METHOD)
+        Target,
+        typer.Option(
+            help="Where clean HR crops come from: --hr (div2k), the noisy photos shrunk by 2 (cleanup), both (mixed), "
+            "or the Canon photos of --data (canon).",
+            rich_help_panel=METHOD,
+        ),
     ] = Target.DIV2K,
     start_from: Annotated[
         Path | None,
         typer.Option(
-            help="Weights to begin with; smaller ones grow. On pairs, sizes that are not given are theirs.",
+            help="Begin with these weights; smaller networks are grown. On pairs, their sizes are the default.",
             rich_help_panel=METHOD,
         ),
     ] = None,
     start_degrader: Annotated[
-        Path | None, typer.Option(help="The same for the degrader.", rich_help_panel=METHOD)
+        Path | None, typer.Option(help="Begin with these weights of the degrader.", rich_help_panel=METHOD)
     ] = None,
     l2: Annotated[
         bool,
         typer.Option(
-            "--l2", help="Reconstruct by squared error, no discriminator (appendix C).", rich_help_panel=METHOD
+            "--l2", help="Learn by squared error, without a discriminator (appendix C).", rich_help_panel=METHOD
         ),
     ] = False,
     ablation: Annotated[
-        str | None, typer.Option(help="A to E: a row of the paper's table 2.", rich_help_panel=METHOD)
+        str | None, typer.Option(help="Train a row of the paper's table 2, A to E.", rich_help_panel=METHOD)
     ] = None,
     vgg: Annotated[
-        Path | None, typer.Option(help="VGG19 weights. Default: from the Hub.", rich_help_panel=METHOD)
+        Path | None,
+        typer.Option(help="File of VGG19 weights. By default they are fetched from the Hub.", rich_help_panel=METHOD),
     ] = None,
     perceptual: Annotated[
         str,
         typer.Option(
-            "--perceptual",
-            "--perceptual-layer",
-            help="Images are compared by VGG19 layers, as in conv2_2=0.4,conv3_4=1, or lpips-alex, -squeeze, -vgg.",
+            help="Compare images by these layers of VGG19, as in conv2_2=0.4,conv3_4=1, or by "
+            "lpips-alex, lpips-squeeze or lpips-vgg.",
             rich_help_panel=METHOD,
         ),
     ] = "conv5_4",
     perceptual_weights: Annotated[
-        Path | None, typer.Option(help="Its LPIPS weights. Default: in DDNSR_LPIPS.", rich_help_panel=METHOD)
+        Path | None,
+        typer.Option(
+            help="File of LPIPS weights for --perceptual. By default it lies in the folder $DDNSR_LPIPS.",
+            rich_help_panel=METHOD,
+        ),
     ] = None,
     as_authors: Annotated[
         bool,
-        typer.Option("--as-authors", help="Perceptual loss squared, of plain pictures.", rich_help_panel=METHOD),
+        typer.Option(
+            "--as-authors",
+            help="Square the perceptual loss, and compare images that are not normalized.",
+            rich_help_panel=METHOD,
+        ),
     ] = False,
     loss: Annotated[
         list[str] | None,
-        typer.Option(help="A loss weight, as in --loss pixel=0.1; again for more.", rich_help_panel=METHOD),
+        typer.Option(
+            help="Set the weight of a loss, as in --loss pixel=0.1. Repeat it for more.", rich_help_panel=METHOD
+        ),
     ] = None,
     discriminator: Annotated[
         Discriminator | None,
         typer.Option(
-            help="HR images are judged by this discriminator. Default: the track's, or unet.", rich_help_panel=METHOD
+            help="Discriminator of HR images. The default is the track's, or unet on pairs.",
+            rich_help_panel=METHOD,
         ),
     ] = None,
     gan: Annotated[
         GanKind | None,
         typer.Option(
-            help="It compares images in this way. Default: relativistic on tracks, else plain.", rich_help_panel=METHOD
+            help="Kind of adversarial loss. The default is relativistic on tracks, plain on pairs.",
+            rich_help_panel=METHOD,
         ),
     ] = None,
     teacher: Annotated[
         Path | None,
         typer.Option(
-            help="Pairs are learned from what these weights make of LR, each step turned by chance, beside the truth.",
+            help="Learn pairs from what these weights make of LR, each step turned by chance, beside the truth.",
             rich_help_panel=METHOD,
         ),
     ] = None,
     truth_share: Annotated[
         float | None,
         typer.Option(
-            help="The truth has this share of the losses beside a teacher. Default: 0.15.", rich_help_panel=METHOD
+            help="Share of the truth in the losses beside a teacher. The default is 0.15.", rich_help_panel=METHOD
         ),
     ] = None,
     sharpen_targets: Annotated[
         str | None,
         typer.Option(
-            help="Targets are sharpened: amount, sigma in pixels, threshold in levels, as in 0.5,8,10.",
+            help="Sharpen the targets by amount, sigma in pixels and threshold in levels, as in 0.5,8,10.",
             rich_help_panel=METHOD,
         ),
     ] = None,
     discriminator_first_steps: Annotated[
-        int, typer.Option(min=0, help="The discriminator learns alone for so many steps first.", rich_help_panel=METHOD)
+        int, typer.Option(min=0, help="Train the discriminator alone for so many steps first.", rich_help_panel=METHOD)
     ] = 0,
     discriminator_learning_rate: Annotated[
-        float | None, typer.Option(help="It learns at this constant rate. Default: 0.0001.", rich_help_panel=METHOD)
+        float | None,
+        typer.Option(
+            help="Constant learning rate of the discriminator. The default is 0.0001.", rich_help_panel=METHOD
+        ),
     ] = None,
-    rehearse: Annotated[
-        int, typer.Option(min=0, help="Steps that the degrader carries simulated noise.", rich_help_panel=METHOD)
+    degrader_pretrain_steps: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Train the degrader alone on simulated noise for so many steps first.", rich_help_panel=METHOD
+        ),
     ] = 0,
-    lead: Annotated[
-        int, typer.Option(min=0, help="Steps after that before the other network learns.", rich_help_panel=METHOD)
+    degrader_only_steps: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="After that, train only the degrader and its discriminator for so many steps.",
+            rich_help_panel=METHOD,
+        ),
     ] = 0,
     degradation_preset: Preset = None,
     degradation_: Settings = None,
     lpips: Annotated[
-        Path | None, typer.Option(help="LPIPS (AlexNet) weights for validation.", rich_help_panel=METHOD)
+        Path | None, typer.Option(help="File of LPIPS weights (AlexNet) to validate with.", rich_help_panel=METHOD)
     ] = None,
-    lite: Annotated[bool, typer.Option("--lite", help="All networks small.", rich_help_panel=SIZES)] = False,
-    features: Annotated[int | None, typer.Option(min=4, help="Channels of the trunk.", rich_help_panel=SIZES)] = None,
+    lite: Annotated[bool, typer.Option("--lite", help="Make all networks small.", rich_help_panel=SIZES)] = False,
+    features: Annotated[
+        int | None, typer.Option(min=4, help="Number of channels of the trunk.", rich_help_panel=SIZES)
+    ] = None,
     blocks: Annotated[int | None, typer.Option(min=1, help="Number of RRDBs.", rich_help_panel=SIZES)] = None,
     growth: Annotated[
-        int | None, typer.Option(min=1, help="Channels a dense step adds; others read 32.", rich_help_panel=SIZES)
+        int | None,
+        typer.Option(min=1, help="Channels that a dense step adds. Other programs read 32.", rich_help_panel=SIZES),
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Batches in all.", rich_help_panel=COURSE)] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Crops a step.", rich_help_panel=COURSE)] = 16,
-    crop: Annotated[int, typer.Option(min=16, help="Side of a crop, HR pixels.", rich_help_panel=COURSE)] = 128,
-    rate: Annotated[float | None, typer.Option(help="Highest learning rate.", rich_help_panel=COURSE)] = None,
-    rise: Annotated[
-        int | None, typer.Option(min=0, help="Steps over which the rate rises from 0.", rich_help_panel=COURSE)
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Number of batches in all.", rich_help_panel=SCHEDULE)
     ] = None,
-    halve_at: Annotated[
-        str | None, typer.Option(help="Steps that halve the rate, as in 5000,8000.", rich_help_panel=COURSE)
+    batch: Annotated[int, typer.Option(min=1, help="Number of crops in a batch.", rich_help_panel=SCHEDULE)] = 16,
+    crop: Annotated[int, typer.Option(min=16, help="Side of a crop, in HR pixels.", rich_help_panel=SCHEDULE)] = 128,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Highest learning rate.", rich_help_panel=SCHEDULE)
+    ] = None,
+    warmup_steps: Annotated[
+        int | None,
+        typer.Option(min=0, help="Steps over which the learning rate rises from 0.", rich_help_panel=SCHEDULE),
+    ] = None,
+    lr_milestones: Annotated[
+        str | None,
+        typer.Option(help="Steps at which the learning rate is halved, as in 5000,8000.", rich_help_panel=SCHEDULE),
     ] = None,
     precision: Annotated[
-        Precision, typer.Option(help="Of the networks that learn; auto: bf16 on a GPU.", rich_help_panel=COURSE)
+        Precision,
+        typer.Option(
+            help="Number format of the networks that learn. With auto it is bf16 on a GPU.", rich_help_panel=SCHEDULE
+        ),
     ] = Precision.AUTO,
     compile_: Annotated[
-        bool, typer.Option("--compile", help="torch.compile: minutes at first, then faster.", rich_help_panel=COURSE)
+        bool,
+        typer.Option(
+            "--compile",
+            help="Compile the networks by torch.compile, which takes minutes at first.",
+            rich_help_panel=SCHEDULE,
+        ),
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes (CPU).", rich_help_panel=COURSE)] = 0,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that decode.", rich_help_panel=COURSE)] = 1,
-    log_every: Annotated[int, typer.Option(min=1, help="Steps between log lines.", rich_help_panel=LOG)] = 50,
-    save_every: Annotated[int, typer.Option(min=1, help="Steps between saves.", rich_help_panel=LOG)] = 500,
-    keep_every: Annotated[int, typer.Option(min=1, help="... saves that stay.", rich_help_panel=LOG)] = 50_000,
-    validate_every: Annotated[int, typer.Option(min=1, help="... validations.", rich_help_panel=LOG)] = 1000,
-    sample_every: Annotated[int, typer.Option(min=1, help="... sample sheets.", rich_help_panel=LOG)] = 1000,
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Seed of all draws. On a CPU the same seed gives the same bytes.", rich_help_panel=SCHEDULE
+        ),
+    ] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Number of processes that decode photos.", rich_help_panel=SCHEDULE)
+    ] = 1,
+    log_every: Annotated[
+        int, typer.Option(min=1, help="Number of steps between lines of the log.", rich_help_panel=LOG)
+    ] = 50,
+    save_every: Annotated[int, typer.Option(min=1, help="Number of steps between saves.", rich_help_panel=LOG)] = 500,
+    keep_every: Annotated[
+        int, typer.Option(min=1, help="Number of steps between saves that are kept.", rich_help_panel=LOG)
+    ] = 50_000,
+    validate_every: Annotated[
+        int, typer.Option(min=1, help="Number of steps between validations.", rich_help_panel=LOG)
+    ] = 1000,
+    sample_every: Annotated[
+        int, typer.Option(min=1, help="Number of steps between sheets of samples.", rich_help_panel=LOG)
+    ] = 1000,
     device: Device = "auto",
     offline: Offline = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train on your own photos; the run folder then works as a model.
+    """Train a model on your own photos. The run folder then works as a model.
 
     The method: ddnsr train --track 2 --hr clean/ --lr noisy/ -o runs/mine
 
@@ -234,7 +315,7 @@ def train(
 
     Then: ddnsr upscale -m runs/mine photo.jpg
 
-    Ctrl-C finishes the step in hand and saves; the same command goes on from there.
+    Ctrl-C finishes the current step and saves. The same command goes on from there.
     """
     if (track is not None) + paired + pretrain != 1:
         raise ConfigError("Choose what to train: --track 1, --track 2, --paired, or --pretrain.")
@@ -244,7 +325,7 @@ def train(
     else:
         _refuse_given(ctx, PAIRS_ONLY, "is for pairs; a track learns what its photos show")
     validation = validation_folders(val, val_lr, val_hr)
-    from ddnsr_cli.commands.train.feature_extractors import JudgeFiles
+    from ddnsr_cli.commands.train.feature_extractors import FeatureFiles
     from ddnsr_cli.commands.train.paired import plain_network
     from ddnsr_cli.data.crop_stream import StreamConfig
     from ddnsr_cli.nets.rrdb import RRDBConfig
@@ -259,33 +340,41 @@ def train(
         validate_steps=validate_every,
         sample_steps=sample_every,
     )
-    course = Course(steps=steps, rate=rate, rise=rise, halve_at=steps_of(halve_at), precision=precision)
-    judges = JudgeFiles(vgg=vgg, lpips=perceptual_weights, offline=offline)
+    schedule = ScheduleArguments(
+        steps=steps,
+        learning_rate=learning_rate,
+        warmup_steps=warmup_steps,
+        milestones=steps_of(lr_milestones),
+        precision=precision,
+    )
+    extractors = FeatureFiles(vgg=vgg, lpips=perceptual_weights, offline=offline)
     if track is None:
         sizes = network_sizes((features, blocks, growth), LITE if lite else plain_network(output, start_from))
-        options = paired_options(sizes, course, stream, pretrain=pretrain)
+        options = paired_options(sizes, schedule, stream, pretrain=pretrain)
         if not pretrain:
             kinds = (discriminator, gan, (perceptual, as_authors))
             options = with_losses(options, loss_weights(loss or []), kinds)
             options = replace(
                 options,
                 discriminator_first_steps=discriminator_first_steps,
-                discriminator_rate=(
-                    options.discriminator_rate if discriminator_learning_rate is None else discriminator_learning_rate
+                discriminator_learning_rate=(
+                    options.discriminator_learning_rate
+                    if discriminator_learning_rate is None
+                    else discriminator_learning_rate
                 ),
             )
         options = with_targets(options, sharpen_targets, (teacher, truth_share))
         rule = (degradation_preset, degradation_ or [])
         options, sources = with_sources(options, (hr, lr), mix or [], rule)
         request = paired_request(sources, output, options, validation)
-        request = replace(request, start_from=start_from, teacher=teacher, judges=judges)
+        request = replace(request, start_from=start_from, teacher=teacher, extractors=extractors)
         request = replace(request, rhythm=rhythm, lpips=lpips, device=device)
         _run(request, only_check=check, quiet=quiet)
         return
     from ddnsr_cli.training.options import FeatureLayers
 
     sizes = network_sizes((features, blocks, growth), LITE if lite else RRDBConfig())
-    joint = joint_options(track, sizes, course, stream, lite=lite, l2=l2, ablation=ablation)
+    joint = joint_options(track, sizes, schedule, stream, lite=lite, l2=l2, ablation=ablation)
     losses = replace(joint.losses, **loss_weights(loss or []))
     joint = replace(
         joint,
@@ -293,8 +382,8 @@ def train(
         discriminator=chosen_discriminator(discriminator or joint.discriminator, losses),
         gan=gan.option if gan else joint.gan,
         losses=losses,
-        rehearsal_steps=rehearse,
-        lead_steps=lead,
+        degrader_pretrain_steps=degrader_pretrain_steps,
+        degrader_only_steps=degrader_only_steps,
         compiled=compile_,
     )
     joint_asked = joint_request((track, target), (hr, lr, data), output, joint, validation)
@@ -303,7 +392,7 @@ def train(
         rhythm=rhythm,
         start_from=start_from,
         start_degrader=start_degrader,
-        judges=judges,
+        extractors=extractors,
         lpips=lpips,
         device=device,
     )
@@ -363,18 +452,18 @@ def _end(trained: "Trained", stop: "StopRequest", *, talks: bool = True) -> None
 
 def _check(request: "PairedRequest | JointRequest", *, quiet: bool) -> None:
     from ddnsr_cli.cli.progress import training_view
-    from ddnsr_cli.commands.train.image_warnings import Teller
+    from ddnsr_cli.commands.train.image_warnings import ImageWarnings
     from ddnsr_cli.commands.train.joint import JointRequest, check_joint
     from ddnsr_cli.commands.train.paired import check_paired
 
     summary: list[str] = []
     try:
         with training_view(quiet=quiet) as listener:
-            teller = Teller(listener.note)
+            warnings = ImageWarnings(listener.note)
             if isinstance(request, JointRequest):
-                check_joint(request, teller, listener, summary.append)
+                check_joint(request, warnings, listener, summary.append)
             else:
-                check_paired(request, teller, listener, summary.append)
+                check_paired(request, warnings, listener, summary.append)
     finally:  # also when a run would fail
         for line in summary:
             typer.echo(line)

@@ -32,13 +32,13 @@ class Precision(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Course:
+class ScheduleArguments:
     """What the command line says of the schedule; None: the default of the kind of training."""
 
     steps: int | None
-    rate: float | None
-    rise: int | None
-    halve_at: tuple[int, ...] | None
+    learning_rate: float | None
+    warmup_steps: int | None
+    milestones: tuple[int, ...] | None
     precision: Precision
 
 
@@ -95,23 +95,25 @@ def network_sizes(given: tuple[int | None, int | None, int | None], plain: "RRDB
     )
 
 
-def paired_options(sizes: "RRDBConfig", course: Course, stream: "StreamConfig", *, pretrain: bool) -> "PairedOptions":
+def paired_options(
+    sizes: "RRDBConfig", schedule: ScheduleArguments, stream: "StreamConfig", *, pretrain: bool
+) -> "PairedOptions":
     """What and how a paired run learns. pretrain: by the mean absolute error alone. Raises ConfigError."""
     from ddnsr_cli.training.options import ScheduleConfig
     from ddnsr_cli.training.paired_options import PairedOptions, PairSource, with_equation_2
 
-    plain = ScheduleConfig() if pretrain else ScheduleConfig(peak=5e-5)
-    schedule = ScheduleConfig(
-        steps=course.steps or plain.steps,
-        peak=plain.peak if course.rate is None else course.rate,
-        rise_steps=plain.rise_steps if course.rise is None else course.rise,
+    plain = ScheduleConfig() if pretrain else ScheduleConfig(learning_rate=5e-5)
+    planned = ScheduleConfig(
+        steps=schedule.steps or plain.steps,
+        learning_rate=plain.learning_rate if schedule.learning_rate is None else schedule.learning_rate,
+        warmup_steps=plain.warmup_steps if schedule.warmup_steps is None else schedule.warmup_steps,
     )
     options = PairedOptions(
         network=sizes,
         stream=stream,
         sources=(PairSource().of_scale(sizes.scale),),
-        schedule=schedule,
-        precision=_precision(course.precision),
+        schedule=planned,
+        precision=_precision(schedule.precision),
     )
     return options if pretrain else with_equation_2(options)
 
@@ -207,7 +209,7 @@ def paired_request(
 def joint_options(
     track: int,
     sizes: "RRDBConfig",
-    course: Course,
+    schedule: ScheduleArguments,
     stream: "StreamConfig",
     *,
     lite: bool,
@@ -222,14 +224,14 @@ def joint_options(
     options = without_discriminator(options) if l2 else options
     options = ablated(options, ablation.upper()) if ablation else options
     plain = options.schedule
-    schedule = replace(
+    planned = replace(
         plain,
-        steps=course.steps or plain.steps,
-        rate=plain.rate if course.rate is None else course.rate,
-        halve_at=plain.halve_at if course.halve_at is None else course.halve_at,
-        rise_steps=plain.rise_steps if course.rise is None else course.rise,
+        steps=schedule.steps or plain.steps,
+        learning_rate=plain.learning_rate if schedule.learning_rate is None else schedule.learning_rate,
+        milestones=plain.milestones if schedule.milestones is None else schedule.milestones,
+        warmup_steps=plain.warmup_steps if schedule.warmup_steps is None else schedule.warmup_steps,
     )
-    return replace(options, schedule=schedule, precision=_precision(course.precision))
+    return replace(options, schedule=planned, precision=_precision(schedule.precision))
 
 
 def _precision(chosen: Precision) -> "TrainPrecision":

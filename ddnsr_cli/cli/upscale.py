@@ -13,8 +13,6 @@ from ddnsr_cli.cli.options import Device, ImageList, Model, Offline, Quiet, Shar
 from ddnsr_cli.errors import ConfigError, ImageWriteError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ddnsr_cli.commands.upscale.options import Event, Planned
 
 
@@ -51,11 +49,13 @@ SIZE, LOOK, FILES, ENGINE = "Size of the result", "Look of the result", "Files",
 
 def upscale(
     images: Annotated[
-        list[Path] | None, typer.Argument(parser=_path, metavar="images", help="Pictures or folders of pictures.")
+        list[Path] | None, typer.Argument(parser=_path, metavar="images", help="Images or folders of images.")
     ] = None,
     input_: Annotated[
         list[Path] | None,
-        typer.Option("-i", "--input", parser=_path, metavar="<path>", help="The same as the argument."),
+        typer.Option(
+            "-i", "--input", parser=_path, metavar="<path>", help="Images or folders of images, as by the argument."
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -64,74 +64,118 @@ def upscale(
             "--output",
             parser=_path,
             metavar="<path>",
-            help="File for one picture, else folder. Default: beside it, _x4.",
+            help="File of the result, or folder for several. By default it lies beside its source as NAME_x4.png.",
         ),
     ] = None,
     image_list: ImageList = None,
     shard: ShardOf = None,
     model: Model = None,
     scale: Annotated[
-        float | None, typer.Option("-s", "--scale", help="Times larger, any number. Default 4.", rich_help_panel=SIZE)
+        float | None,
+        typer.Option(
+            "-s",
+            "--scale",
+            help="How many times larger the result is; any number. The default is 4.",
+            rich_help_panel=SIZE,
+        ),
     ] = None,
-    width: Annotated[int | None, typer.Option(help="Width in pixels.", min=1, rich_help_panel=SIZE)] = None,
-    height: Annotated[int | None, typer.Option(help="Height in pixels.", min=1, rich_help_panel=SIZE)] = None,
-    long_side: Annotated[int | None, typer.Option(help="Longer side, pixels.", min=1, rich_help_panel=SIZE)] = None,
-    megapixels: Annotated[float | None, typer.Option(help="Millions of pixels.", rich_help_panel=SIZE)] = None,
+    width: Annotated[
+        int | None, typer.Option(help="Width of the result, in pixels.", min=1, rich_help_panel=SIZE)
+    ] = None,
+    height: Annotated[
+        int | None, typer.Option(help="Height of the result, in pixels.", min=1, rich_help_panel=SIZE)
+    ] = None,
+    long_side: Annotated[
+        int | None, typer.Option(help="Longer side of the result, in pixels.", min=1, rich_help_panel=SIZE)
+    ] = None,
+    megapixels: Annotated[
+        float | None, typer.Option(help="Size of the result, in millions of pixels.", rich_help_panel=SIZE)
+    ] = None,
     strength: Annotated[
-        float, typer.Option(help="0: plain bicubic enlargement, 1: the network; between: mixed.", rich_help_panel=LOOK)
+        float,
+        typer.Option(help="Share of the network in the result; 0 is plain bicubic enlargement.", rich_help_panel=LOOK),
     ] = 1.0,
     color_fix: Annotated[
         bool,
-        typer.Option(
-            "--color-fix/--no-color-fix", help="Let slow changes of colour follow the input.", rich_help_panel=LOOK
-        ),
+        typer.Option("--color-fix/--no-color-fix", help="Keep the colors of the input.", rich_help_panel=LOOK),
     ] = True,
     grain: Annotated[
-        float, typer.Option(help="Add fine grain, in times of the input's noise; 0: none.", rich_help_panel=LOOK)
+        float,
+        typer.Option(help="Add fine grain, so many times as strong as the noise of the input.", rich_help_panel=LOOK),
     ] = 0.0,
-    seed: Annotated[int, typer.Option(help="Of the grain.", rich_help_panel=LOOK)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the grain.", rich_help_panel=LOOK)] = 0,
     to_srgb: Annotated[
-        bool, typer.Option("--to-srgb", help="Convert colours to sRGB by the input's profile.", rich_help_panel=LOOK)
+        bool,
+        typer.Option("--to-srgb", help="Convert colors to sRGB by the profile of the input.", rich_help_panel=LOOK),
     ] = False,
     format_: Annotated[
-        Format | None, typer.Option("-f", "--format", help="Default: by -o, else png.", rich_help_panel=FILES)
+        Format | None,
+        typer.Option(
+            "-f",
+            "--format",
+            help="File format of results. By default it is that of -o, or else png.",
+            rich_help_panel=FILES,
+        ),
     ] = None,
-    quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG, WebP and AVIF.", rich_help_panel=FILES)] = 95,
+    quality: Annotated[
+        int, typer.Option(min=1, max=100, help="Quality of JPEG, WebP and AVIF.", rich_help_panel=FILES)
+    ] = 95,
     suffix: Annotated[
-        str | None, typer.Option(help="Put after each name. Default: _x4 beside the source.", rich_help_panel=FILES)
+        str | None,
+        typer.Option(
+            help="Text after the name of each result. Beside its source the default is _x4.", rich_help_panel=FILES
+        ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results.", rich_help_panel=FILES)] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that exist.", rich_help_panel=FILES)
+    ] = False,
     compare: Annotated[
-        bool, typer.Option("--compare", help="Write a sheet before/after beside each result.", rich_help_panel=FILES)
+        bool, typer.Option("--compare", help="Write a before/after sheet beside each result.", rich_help_panel=FILES)
     ] = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Write nothing; tell what would be, time and memory.", rich_help_panel=FILES),
+        typer.Option(
+            "--dry-run", help="Write nothing. List what would be written, with time and memory.", rich_help_panel=FILES
+        ),
     ] = False,
     fail_fast: Annotated[
-        bool, typer.Option("--fail-fast", help="End with the first picture that fails.", rich_help_panel=FILES)
+        bool, typer.Option("--fail-fast", help="Stop at the first image that fails.", rich_help_panel=FILES)
     ] = False,
     max_pixels: Annotated[
-        int, typer.Option(min=1, help="Refuse larger pictures: a guard against bombs.", rich_help_panel=FILES)
+        int,
+        typer.Option(
+            min=1, help="Refuse larger images, as a guard against decompression bombs.", rich_help_panel=FILES
+        ),
     ] = 2**28,
     tile: Annotated[
-        str, typer.Option("-t", "--tile", help="auto (or 0), none, or side in LR pixels.", rich_help_panel=ENGINE)
+        str,
+        typer.Option("-t", "--tile", help="Side of a tile in LR pixels, auto (or 0), or none.", rich_help_panel=ENGINE),
     ] = "auto",
     device: Device = "auto",
     dtype: Annotated[
-        Dtype, typer.Option(help="Number format; auto is checked on the device.", rich_help_panel=ENGINE)
+        Dtype,
+        typer.Option(
+            help="Number format on the device. With auto it is the fastest that is exact enough there.",
+            rich_help_panel=ENGINE,
+        ),
     ] = Dtype.AUTO,
-    fp32: Annotated[bool, typer.Option("--fp32", help="The same as --dtype fp32.", rich_help_panel=ENGINE)] = False,
+    fp32: Annotated[
+        bool, typer.Option("--fp32", help="Compute in fp32, as by --dtype fp32.", rich_help_panel=ENGINE)
+    ] = False,
     tta: Annotated[
         bool,
-        typer.Option("-x", "--tta", help="Average over 8 flips and turns: 8 times slower.", rich_help_panel=ENGINE),
+        typer.Option(
+            "-x", "--tta", help="Average over 8 flips and turns, which takes 8 times as long.", rich_help_panel=ENGINE
+        ),
     ] = False,
     offline: Offline = False,
-    json_: Annotated[bool, typer.Option("--json", help="Events as JSON, one a line, on stdout.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Tell model, device and tiles.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print events as JSON, one a line.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Say which model, device and tiles are used.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Enlarge pictures four times and take their noise away.
+    """Enlarge images four times and remove their noise.
 
     ddnsr upscale photo.jpg -o out.png
 

@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 weights = typer.Typer(help="List, describe, fetch, convert and publish models.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="Registry name, file, run folder, or org/repo[:file] on the Hub.")]
+Name = Annotated[str, typer.Argument(help="Model: a registry name, file, run folder, or org/repo[:file] on the Hub.")]
 NewFile = Annotated[
     Path, typer.Option("-o", "--output", help="File to write: .safetensors, .pth, .param (with a .bin) or .onnx.")
 ]
-Half = Annotated[bool, typer.Option("--half", help="Store half precision: half the size.")]
+Half = Annotated[bool, typer.Option("--half", help="Store weights in half precision, which halves the file.")]
 
 
 @weights.command("list")
 def list_weights(
-    json_: Annotated[bool, typer.Option("--json", help="One JSON object a model on stdout.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print models as JSON, one a line.")] = False,
 ) -> None:
-    """The models of the registry: ours, and those of others that the field compares with.
+    """List the models of the registry: ours, and those of others that the field compares with.
 
     Weights for research only come with a clone of the project, not with the program: they are here, or not here.
     """
@@ -41,12 +41,12 @@ def list_weights(
         mark = "*" if entry.default else " "
         size = f"{entry.size_bytes / 1e6:.1f} MB"
         place = _place(entry, registry)
-        typer.echo(f"{mark} {entry.name:{width}}  {size:>8}  {place:8}  {entry.licence:18}  {entry.title}")
+        typer.echo(f"{mark} {entry.name:{width}}  {size:>8}  {place:8}  {entry.license:18}  {entry.title}")
 
 
 @weights.command()
-def info(name: Annotated[str, typer.Argument(help="Registry name.")]) -> None:
-    """Everything the registry says of a model: network, place, hash, licence, data, scores."""
+def info(name: Annotated[str, typer.Argument(help="Registry name of a model.")]) -> None:
+    """Show everything the registry says of a model: network, place, hash, license, data, scores."""
     from ddnsr_cli.errors import WeightsError
     from ddnsr_cli.weights.registry import read_registry
     from ddnsr_cli.weights.resolve import unknown_name
@@ -91,12 +91,12 @@ def mix(
     first: Name,
     second: Name,
     output: NewFile,
-    share: Annotated[float, typer.Option(help="How much of the second, 0 to 1.")] = 0.5,
+    share: Annotated[float, typer.Option(help="Share of the second network, from 0 to 1.")] = 0.5,
     half: Half = False,
     offline: Offline = False,
     quiet: Quiet = False,
 ) -> None:
-    """A network between two of the same sizes: a milder form of what the second one learned after the first.
+    """Mix two networks of the same sizes: a milder form of what the second learned after the first.
 
     The first may be smaller where the second grew from it in training.
     """
@@ -111,14 +111,18 @@ def mix(
 @weights.command()
 def push(
     run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
-    repo: Annotated[str, typer.Argument(help="owner/name on the Hub; made when missing.")],
-    licence: Annotated[
+    repo: Annotated[str, typer.Argument(help="Repository on the Hub, as owner/name. It is made when missing.")],
+    license: Annotated[
         str | None,
-        typer.Option("--licence", "--license", help="SPDX identifier or text. Needed once; the run's card keeps it."),
+        typer.Option(help="License: an SPDX identifier or text. It is needed once; the card of the run keeps it."),
     ] = None,
-    private: Annotated[bool, typer.Option("--private", help="Only you, or your organisation, can see it.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all, list what would be sent.")] = False,
-    toml: Annotated[bool, typer.Option("--toml", help="Print an entry for weights.toml instead.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Send nothing. Check everything and list what would be sent.")
+    ] = False,
+    toml: Annotated[
+        bool, typer.Option("--toml", help="Print an entry for weights.toml instead of a list of files.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Publish the weights of a training run and their card on the Hugging Face Hub, in one commit."""
@@ -129,7 +133,7 @@ def push(
     if dry_run and toml:
         raise ConfigError("--toml needs the commit that --dry-run does not make. Give one of them.")
     console = stderr_console(quiet=quiet)
-    request = PushRequest(run=run, repo=repo, licence=licence, private=private)
+    request = PushRequest(run=run, repo=repo, license=license, private=private)
     plan = plan_push(request, note=lambda text: console.print(f"note: {text}"))
     if dry_run:
         _echo_files(plan)

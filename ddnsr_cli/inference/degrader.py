@@ -56,7 +56,7 @@ class LevelsInMemory:
         self.height, self.width = levels.shape[:2]
 
     def read(self, top: int, left: int, height: int, width: int) -> Levels:
-        """See `LevelsSource`."""
+        """The window (height, width, 3) of the image in memory."""
         return self.levels[top : top + height, left : left + width]
 
 

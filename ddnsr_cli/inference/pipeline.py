@@ -29,8 +29,8 @@ STRIP_ROWS = 32
 """LR rows of a strip."""
 
 FOLLOWED_TIMES = 2
-"""How often slow errors of colour are taken away. The first time leaves some at the borders of a picture, and makes
-some: what it pushes beyond black or white is cut off when it is written, and a saturated colour gets another mean."""
+"""How often slow errors of color are taken away. The first time leaves some at the borders of a picture, and makes
+some: what it pushes beyond black or white is cut off when it is written, and a saturated color gets another mean."""
 
 NO_NOISE = "it is too small, or too much of it is black or white, to tell its noise: no grain was added"
 
@@ -40,7 +40,7 @@ class LookOptions:
     """How a result looks beyond what the network does."""
 
     color_fix: bool = True
-    """Let the low frequencies of the result follow the input's colours."""
+    """Let the low frequencies of the result follow the input's colors."""
 
     strength: float = 1.0
     """Share of the network in the result, 0 to 1; the rest is the plain bicubic enlargement of the input."""
@@ -52,7 +52,7 @@ class LookOptions:
     """Of the grain."""
 
     to_srgb: bool = False
-    """Convert the input's colours to sRGB by its profile."""
+    """Convert the input's colors to sRGB by its profile."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
@@ -195,7 +195,7 @@ def _looking_right(strips: Iterator[Strip], lr: Planes, scale: int, look: LookOp
 
 
 def _following(strips: Iterator[Strip], lr: Planes, scale: int) -> Iterator[Strip]:
-    """Strips whose slow errors of colour are taken away; each waits until what it looks at below is there."""
+    """Strips whose slow errors of color are taken away; each waits until what it looks at below is there."""
     result = np.empty_like(lr)
     waiting: deque[Strip] = deque()
     for strip in strips:
@@ -215,7 +215,7 @@ def _corrected(strip: Strip, result: Planes, lr: Planes, scale: int) -> Strip:
 
 
 def _mixed(strips: Iterator[Strip], lr: Planes, scale: int, strength: float) -> Iterator[Strip]:
-    """The plain enlargement, moved by `strength` of the way towards the network's."""
+    """The plain enlargement, moved by `strength` of the way toward the network's."""
     for strip in strips:
         plain = enlarged_rows(lr, strip.top, strip.bottom, scale=scale)
         yield _strip(strip.top, plain + np.float32(strength) * (strip.sr - plain), scale)

@@ -149,7 +149,7 @@ def to_pixels(sr: Tensor, *, dtype: DTypeLike, gray: bool) -> Pixels:
 
     sr: finite, nominally in [0, 1]; on any device, of any floating type. gray: C = 1, the mean of the three
     channels. They are three estimates of one quantity, not red, green and blue, so each counts the same and their
-    errors average out; a luma would weigh them as colours.
+    errors average out; a luma would weigh them as colors.
     """
     values = sr.detach().to(torch.float32)
     if gray:
@@ -191,7 +191,7 @@ class TensorSource:
         self.width = picture.shape[2]
 
     def read(self, top: int, left: int, height: int, width: int) -> Tensor:
-        """See `LrSource`."""
+        """The window (3, height, width) of the image in memory, in [0, 1]."""
         return self._lr[:, top : top + height, left : left + width]
 
 

@@ -46,7 +46,7 @@ class WindowRunner:
     def __init__(self, net: SrNet, *, device: torch.device, dtype: torch.dtype, tta: bool, name: str) -> None:
         """The network is copied: the caller's stays as it is. dtype: fp16, bf16, fp32 or fp64. See `Upscaler`.
 
-        bf16 on a CPU is for the inner blocks alone, see `nets.narrow`.
+        bf16 on a CPU is for the inner blocks alone, see `nets.bf16_blocks`.
         """
         self.device = device
         self._tta = tta

@@ -15,7 +15,7 @@ Average = Callable[[Tensor], Tensor]
 
 
 def gan_disc_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """What the discriminator minimises: -E log Disc(x_L) - E log(1 - Disc(y_L)). DDNSR, equation 5.
+    """What the discriminator minimizes: -E log Disc(x_L) - E log(1 - Disc(y_L)). DDNSR, equation 5.
 
     2 log 2 when it guesses.
 
@@ -25,7 +25,7 @@ def gan_disc_loss(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def gan_gen_loss(fake: Tensor) -> Tensor:
-    """What the degrader minimises: -E log Disc(y_L). DDNSR, equation 6. log 2 when the discriminator guesses.
+    """What the degrader minimizes: -E log Disc(y_L). DDNSR, equation 6. log 2 when the discriminator guesses.
 
     fake: logits of made pictures, any shape, with their gradient. Returns a scalar.
     """
@@ -33,7 +33,7 @@ def gan_gen_loss(fake: Tensor) -> Tensor:
 
 
 def relativistic_disc_loss(real: Tensor, fake: Tensor, *, average: Average = torch.mean) -> Tensor:
-    """What the relativistic average discriminator minimises (ESRGAN, equation 1).
+    """What the relativistic average discriminator minimizes (ESRGAN, equation 1).
 
     -E log sigmoid(real - E fake) - E log(1 - sigmoid(fake - E real)): real pictures shall look more real than made
     ones do on average, and made ones less than real ones. 2 log 2 when it cannot tell. The two terms are added, as in
@@ -46,7 +46,7 @@ def relativistic_disc_loss(real: Tensor, fake: Tensor, *, average: Average = tor
 
 
 def relativistic_gen_loss(real: Tensor, fake: Tensor, *, average: Average = torch.mean) -> Tensor:
-    """What the network minimises against a relativistic average discriminator (ESRGAN, equation 2).
+    """What the network minimizes against a relativistic average discriminator (ESRGAN, equation 2).
 
     -E log(1 - sigmoid(real - E fake)) - E log sigmoid(fake - E real): the discriminator's loss, the parts exchanged.
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ddnsr_cli.config import SCALE
 
-COLOUR_PX = 8  # side of the squares whose colour is compared, LR pixels
+COLOR_PX = 8  # side of the squares whose color is compared, LR pixels
 
 
 def content_reference(hr: Tensor) -> Tensor:
@@ -21,15 +21,15 @@ def content_reference(hr: Tensor) -> Tensor:
     return F.avg_pool2d(hr, SCALE)
 
 
-def colour_loss(fake: Tensor, reference: Tensor) -> Tensor:
-    """How far the colours of a made LR picture are from the content's, as a mean absolute difference of both averaged
+def color_loss(fake: Tensor, reference: Tensor) -> Tensor:
+    """How far the colors of a made LR picture are from the content's, as a mean absolute difference of both averaged
     over squares of 8 x 8 pixels: noise and fine detail are free. Not in the paper.
 
     fake, reference: (N, 3, H, W) in [0, 1], sides of at least 8; reference as of `content_reference(hr)`.
     Returns a scalar; only `fake` gets a gradient. Raises ValueError when the shapes differ.
     """
     _check_shapes(fake, reference)
-    return F.l1_loss(F.avg_pool2d(fake, COLOUR_PX), F.avg_pool2d(reference.detach(), COLOUR_PX))
+    return F.l1_loss(F.avg_pool2d(fake, COLOR_PX), F.avg_pool2d(reference.detach(), COLOR_PX))
 
 
 def content_loss(fake: Tensor, reference: Tensor) -> Tensor:

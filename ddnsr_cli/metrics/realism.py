@@ -74,7 +74,7 @@ class Realism:
     """See `Noise.spectrum`: six amplitudes."""
 
     spectrum: tuple[float, ...]
-    """See `PictureFigures.spectrum`: sixteen amplitudes."""
+    """Sixteen amplitudes, as of `PictureFigures.spectrum`."""
 
     mean_rgb: tuple[float, float, float]
     contrast: float

@@ -25,7 +25,7 @@ class NarrowBlock(nn.Module):
         self.block = block.to(torch.bfloat16)
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """x plus the scaled residual, which is computed in bfloat16."""
         return torch.add(x, self.block.residual(x.to(torch.bfloat16)), alpha=RESIDUAL_SCALE)
 
 
@@ -41,7 +41,7 @@ class NarrowLayers(nn.Module):
         self.layers = layers.to(torch.bfloat16)
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """The layers' output for x, in its format."""
         narrow: Tensor = self.layers(x.to(torch.bfloat16))
         return narrow.to(x.dtype)
 

@@ -48,12 +48,12 @@ class CompactNet(SrNet):
 
     @property
     def traits(self) -> SrTraits:
-        """See `SrNet`. Each convolution sees one pixel further, so this halo makes tiles exact."""
+        """Each convolution sees one pixel further, so this halo makes tiles exact."""
         # Three feature maps at a time; at the end SR images before and after the shuffle, and the repeated input.
         values = max(3 * self.config.features, 3 * 3 * self.config.scale**2)
         return SrTraits(scale=self.config.scale, halo_px=self.config.convs + 2, values_per_px=values)
 
     def forward(self, lr: Tensor) -> Tensor:
-        """See the class."""
+        """The LR image enlarged: (N, 3, H, W) to (N, 3, scale * H, scale * W)."""
         residual = F.pixel_shuffle(self.body(lr), self.config.scale)
         return residual + F.interpolate(lr, scale_factor=self.config.scale, mode="nearest")

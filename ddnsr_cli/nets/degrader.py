@@ -37,7 +37,7 @@ class ResidualBlock(nn.Module):
         self.conv2 = conv3x3(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """The output of the block, of the shape of x."""
         change: Tensor = self.conv2(lrelu(self.conv1(x)))
         return x + change
 
@@ -77,7 +77,7 @@ class Degrader(nn.Module):
         self.conv_last = conv3x3(f, 3)
 
     def forward(self, hr: Tensor, lr_real: Tensor) -> Tensor:
-        """See the class. Raises ValueError when `hr` is not four times the size of `lr_real`."""
+        """LR of `hr` with the noise of `lr_real`. Raises ValueError when `hr` is not four times its size."""
         if hr.shape[-2:] != (SCALE * lr_real.shape[-2], SCALE * lr_real.shape[-1]):
             raise ValueError(f"hr must be 4 times lr_real, got {tuple(hr.shape)} and {tuple(lr_real.shape)}.")
         clean = self.hr_branch(hr)
@@ -88,7 +88,7 @@ class Degrader(nn.Module):
 
 @torch.no_grad()
 def start_as_area(net: Degrader, generator: torch.Generator) -> None:
-    """Initialise `net` so that its first output is `hr` averaged over squares of 4 x 4 pixels, exactly.
+    """Initialize `net` so that its first output is `hr` averaged over squares of 4 x 4 pixels, exactly.
 
     Three channels carry RGB through the HR branch, halved by averaging twice, to `conv_last`; the last convolution of
     the merged path starts at zero, so that noise fades in as it is learned. All else is Kaiming-normal.

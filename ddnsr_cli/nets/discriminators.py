@@ -79,7 +79,7 @@ class VGGStyleDiscriminator(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        """See the class."""
+        """Logits of the images."""
         logits: Tensor = self.score(self.features(image))
         return logits
 
@@ -102,7 +102,7 @@ class PatchGANDiscriminator(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        """See the class."""
+        """Logits of the images."""
         logits: Tensor = self.layers(image)
         return logits
 
@@ -126,7 +126,7 @@ class UNetDiscriminator(nn.Module):
         self.last = nn.Conv2d(f, 1, kernel_size=3, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:
-        """See the class."""
+        """Logits of the images."""
         x = lrelu(self.first(image))
         skips = []
         for conv in self.down:
@@ -161,7 +161,7 @@ class ProjectedDiscriminator(nn.Module):
         self.heads = nn.ModuleList(_head(channels, width) for channels in PROJECTED_TAPS.values())
 
     def forward(self, image: Tensor) -> Tensor:
-        """See the class."""
+        """Logits of the images."""
         seen = self.see(image)
         logits = [
             head(F.leaky_relu(seen[tap], LEAKY_SLOPE)) for tap, head in zip(PROJECTED_TAPS, self.heads, strict=True)

@@ -1,4 +1,4 @@
-"""Networks that only judge: filled once from given tensors, never trained, always float32."""
+"""Networks that only measure: filled once from given tensors, never trained, always float32."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ddnsr_cli.errors import WeightsError
 
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 """One number for each of R, G, B."""
 
 
@@ -45,8 +45,8 @@ def full_precision(image: Tensor) -> Iterator[None]:
         yield
 
 
-class Standardise(nn.Module):
-    """Subtract a mean and divide by a deviation, per colour: the input that a classifier was trained on.
+class Standardize(nn.Module):
+    """Subtract a mean and divide by a deviation, per color: the input that a classifier was trained on.
 
     Shape: (N, 3, H, W) -> (N, 3, H, W) float32. Raises ValueError when the input is not RGB batches.
     """
@@ -54,13 +54,13 @@ class Standardise(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, mean: Colour, deviation: Colour) -> None:
+    def __init__(self, mean: Color, deviation: Color) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean).reshape(1, 3, 1, 1), persistent=False)
         self.register_buffer("deviation", torch.tensor(deviation).reshape(1, 3, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """See the class."""
+        """The image in the scale that the network was trained on."""
         if image.ndim != 4 or image.shape[1] != 3:
             raise ValueError(f"Expected RGB batches of shape (N, 3, H, W), got {tuple(image.shape)}.")
         return (image.float() - self.mean) / self.deviation

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ddnsr_cli.errors import ConfigError
-from ddnsr_cli.nets.frozen import Standardise, fill_frozen, full_precision
+from ddnsr_cli.nets.frozen import Standardize, fill_frozen, full_precision
 
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # ImageNet's mean and deviation for RGB in [-1, 1]
 EPSILON = 1e-10  # added to a norm before dividing by it, outside the root as in version 0.1
@@ -59,10 +59,10 @@ class LPIPS(nn.Module):
             for number, channels in enumerate(self.trunk.channels):
                 self.add_module(f"lin{number}", nn.Conv2d(channels, 1, kernel_size=1, bias=False))
         fill_frozen(self, state, source)
-        self.standardise = Standardise(SHIFT, SCALE)
+        self.standardize = Standardize(SHIFT, SCALE)
 
     def forward(self, image: Tensor, reference: Tensor) -> Tensor:
-        """See the class; symmetric. Raises ValueError when shapes differ or a side is too small for the trunk."""
+        """Distances, symmetric. Raises ValueError when shapes differ or a side is too small for the trunk."""
         if image.shape != reference.shape and (1, *image.shape[1:]) != reference.shape:
             raise ValueError(f"The pictures differ in shape: {tuple(image.shape)} and {tuple(reference.shape)}.")
         if min(image.shape[-2:]) < self.trunk.least_px:
@@ -79,7 +79,7 @@ class LPIPS(nn.Module):
 
     def _directions(self, image: Tensor) -> list[Tensor]:
         """The features at each tap, of length 1 along the channels."""
-        x = self.standardise(2 * image.float() - 1)
+        x = self.standardize(2 * image.float() - 1)
         directions = []
         for number, layer in enumerate(self.features):
             x = layer(x)
@@ -101,7 +101,7 @@ class Fire(nn.Module):
         self.expand3x3 = nn.Conv2d(squeeze, expand, kernel_size=3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """The output of the block for x."""
         few = self.squeeze(x).relu()
         return torch.cat((self.expand1x1(few), self.expand3x3(few)), dim=1).relu()
 

@@ -50,14 +50,14 @@ class ResidualDenseBlock(nn.Module):
 
     def __init__(self, channels: int, growth: int) -> None:
         super().__init__()
-        self.conv1 = conv3x3(channels, growth)  # names that the ecosystem's loaders recognise
+        self.conv1 = conv3x3(channels, growth)  # names that the ecosystem's loaders recognize
         self.conv2 = conv3x3(channels + growth, growth)
         self.conv3 = conv3x3(channels + 2 * growth, growth)
         self.conv4 = conv3x3(channels + 3 * growth, growth)
         self.conv5 = conv3x3(channels + 4 * growth, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """x plus the scaled residual of the dense convolutions."""
         return torch.add(x, self.residual(x), alpha=RESIDUAL_SCALE)
 
     def residual(self, x: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ class RRDB(nn.Module):
         self.rdb3 = ResidualDenseBlock(channels, growth)
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """x plus the scaled residual of the three dense blocks."""
         return torch.add(x, self.rdb3(self.rdb2(self.rdb1(x))), alpha=RESIDUAL_SCALE)
 
 
@@ -108,7 +108,7 @@ class RRDBNet(SrNet):
 
     @property
     def traits(self) -> SrTraits:
-        """See `SrNet`. Two moments compete for the peak of memory.
+        """Two moments compete for the peak of memory.
 
         In the last dense block of the trunk: inputs of skips and the result (5 x features), and the concatenation
         before and after it grows (8 x growth). At HR size: the up-scaled features and the convolution of them
@@ -120,7 +120,7 @@ class RRDBNet(SrNet):
         return SrTraits(scale=self.config.scale, align=self.config.unshuffle, halo_px=HALO_PX, values_per_px=values)
 
     def forward(self, lr: Tensor) -> Tensor:
-        """See the class."""
+        """The LR image enlarged: (N, 3, H, W) to (N, 3, scale * H, scale * W)."""
         height, width = lr.shape[-2:]
         shallow = self.conv_first(_fold(lr, self.config.unshuffle))
         trunk = shallow + self.conv_body(self.body(shallow))
@@ -132,7 +132,7 @@ class RRDBNet(SrNet):
 
 @torch.no_grad()
 def start_as_nearest(net: RRDBNet, generator: torch.Generator) -> None:
-    """Initialise `net` so that its first output is the nearest-neighbour up-scaled input.
+    """Initialize `net` so that its first output is the nearest-neighbor up-scaled input.
 
     Three channels carry RGB unchanged through `conv_first, conv_up1, conv_up2, conv_hr, conv_last`; the other
     inputs of `conv_last` start at zero and `conv_body` near it; all else is Kaiming-normal times 0.1 (ESRGAN,

@@ -1,4 +1,4 @@
-"""Features of VGG19 (Simonyan and Zisserman 2015), the eyes of the content, cycle and perceptual losses.
+"""Features of VGG19 (Simonyan and Zisserman 2015), for the content, cycle and perceptual losses.
 
 The weights come as an argument, under torchvision's names `features.N.weight` and `features.N.bias`.
 """
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddnsr_cli.errors import ConfigError, WeightsError
-from ddnsr_cli.nets.frozen import Standardise, fill_frozen, full_precision
+from ddnsr_cli.nets.frozen import Standardize, fill_frozen, full_precision
 
 # Where each convolution stands in torchvision's list; ReLU and pooling take the numbers between.
 LAYERS = {
@@ -60,7 +60,7 @@ class VGG19Features(nn.Module):
         taps: Iterable[Tap],
         *,
         scales: Mapping[Tap, float] | None = None,
-        normalise: bool = True,
+        normalize: bool = True,
         autocast: bool = False,
         source: str = "The VGG19 file",
     ) -> None:
@@ -69,7 +69,7 @@ class VGG19Features(nn.Module):
         state: tensors by name, any floating dtype; they are copied.
         scales: what the features of each tap are divided by, 1 when not given. With the means that `mean_activations`
         measures, losses have the same size whether the weights are of the original Caffe scale or of torchvision's.
-        normalise: subtract ImageNet's mean and divide by its deviation first, as these weights were trained.
+        normalize: subtract ImageNet's mean and divide by its deviation first, as these weights were trained.
         DDNSR's authors feed [0, 1] as it is; False does so. autocast: compute in its number format
         where it is on; three digits are enough where images differ as much as an SR image and its target do. source:
         the file's name, for the messages.
@@ -87,13 +87,13 @@ class VGG19Features(nn.Module):
         with torch.device("meta"):  # a random start would be thrown away, and move the random state of a run
             self.features = nn.ModuleDict(_convolutions(deepest))
         fill_frozen(self, state, source)
-        self.standardise = Standardise(IMAGENET_MEAN, IMAGENET_STD) if normalise else Standardise((0, 0, 0), (1, 1, 1))
+        self.standardize = Standardize(IMAGENET_MEAN, IMAGENET_STD) if normalize else Standardize((0, 0, 0), (1, 1, 1))
         self.least_px = 2 ** (int(deepest[4]) - 1)
 
     def forward(self, image: Tensor) -> dict[Tap, Tensor]:
-        """See the class. Raises ValueError when `image` is not RGB batches, or a side would come to nothing."""
+        """Features by tap. Raises ValueError when `image` is not RGB batches, or a side would come to nothing."""
         with nullcontext() if self.autocast else full_precision(image):
-            x = self.standardise(image)
+            x = self.standardize(image)
             if min(image.shape[-2:]) < self.least_px:
                 raise ValueError(f"{tuple(image.shape)} is too small: sides of {self.least_px} px at least.")
             return self._collect(x)

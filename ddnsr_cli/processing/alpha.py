@@ -27,36 +27,36 @@ def spread(samples: Pixels, scale: int) -> Pixels:
 
 
 def fill_transparent(pixels: Pixels, alpha: Pixels) -> Pixels:
-    """`pixels` with the colours of fully transparent pixels replaced by those of visible ones near them.
+    """`pixels` with the colors of fully transparent pixels replaced by those of visible ones near them.
 
     What lies under full transparency is arbitrary, often black or white, and would bleed over the edges when the
     picture is enlarged. pixels: (H, W, C); alpha: (H, W). Visible pixels stay as they are; a picture without any
     comes back unchanged.
 
-    A hole takes the mean colour of the smallest block around it that has visible pixels. The blocks are the levels
+    A hole takes the mean color of the smallest block around it that has visible pixels. The blocks are the levels
     of a pyramid, 2x2 pixels, 4x4, and so on, so the cost is little more than one pass over the picture.
     """
     visible = alpha > 0
     if visible.all() or not visible.any():
         return pixels
-    near = _doubled(rounded(_block_colours(pixels, visible), pixels), visible.shape)
+    near = _doubled(rounded(_block_colors(pixels, visible), pixels), visible.shape)
     filled = pixels.copy()
     np.copyto(filled, near, where=~visible[..., None])
     return filled
 
 
-def _block_colours(colours: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """For every block of 2x2 the mean of its known colours; where there are none, that of larger blocks.
+def _block_colors(colors: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """For every block of 2x2 the mean of its known colors; where there are none, that of larger blocks.
 
     (H, W, C), (H, W) -> (ceil(H / 2), ceil(W / 2), C)
     """
     counts = _sums(known[..., None])
-    means = _sums(np.where(known[..., None], colours, 0))
+    means = _sums(np.where(known[..., None], colors, 0))
     means /= np.maximum(counts, 1)
     filled = counts[..., 0] > 0
     if filled.all():
         return means
-    coarse = _doubled(_block_colours(means, filled), filled.shape)
+    coarse = _doubled(_block_colors(means, filled), filled.shape)
     return np.where(filled[..., None], means, coarse)
 
 

@@ -1,6 +1,6 @@
-"""Colours that follow the input: the slow part of what a network changed, found at LR size.
+"""Colors that follow the input: the slow part of what a network changed, found at LR size.
 
-Networks shift colours, those trained against a discriminator most. The error is what the shrunk result has more than
+Networks shift colors, those trained against a discriminator most. The error is what the shrunk result has more than
 the input. Of it the fast part is the network's work (noise taken away, detail made), the slow part a fault. A plain
 blur as the divide would carry the fault of one object over its edge into the next, as a halo. So within each window
 the error is fitted as a straight line over the result's own brightness, which is flat where the result is flat and

@@ -33,7 +33,7 @@ class Consistency:
 
 
 class Drift:
-    """By how much squares of the picture changed their mean colour: what a model must not do, whatever it cleans."""
+    """By how much squares of the picture changed their mean color: what a model must not do, whatever it cleans."""
 
     def __init__(self, lr: Planes) -> None:
         """lr: the whole input, (C, H, W) in [0, 1]; kept, not copied."""

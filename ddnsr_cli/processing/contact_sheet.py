@@ -103,7 +103,7 @@ class _Part:
 def comparison(before: Picture, after: Picture, model: str) -> Picture:
     """Up to three parts of a picture, before and after: the one with most detail, a middling one, a flat one.
 
-    before: the input. after: its result, of any size. The sheet carries the colour profile, if that is of colours.
+    before: the input. after: its result, of any size. The sheet carries the color profile, if that is of colors.
     """
     small, size = _rgb(before), after.pixels.shape
     rows = [[_enlarged_part(small, part, size), _rgb(_cut(after, part))] for part in _parts(small, size)]
@@ -112,7 +112,7 @@ def comparison(before: Picture, after: Picture, model: str) -> Picture:
 
 
 def _rgb(picture: Picture) -> Rgb8:
-    """8-bit colours over a plain ground."""
+    """8-bit colors over a plain ground."""
     samples = to_8_bits(picture.pixels)
     if picture.alpha is not None:
         share = to_8_bits(picture.alpha)[..., None].astype(np.float32) / 255

@@ -66,7 +66,7 @@ def add_grain(pixels: Pixels, like: Grain, *, amount: float, seed: tuple[int, ..
     for top in range(0, len(pixels), STRIP_ROWS):
         strip = pixels[top : top + STRIP_ROWS].astype(np.float32)
         bright = np.minimum(brightness_of(strip) * (_TABLE / white), _TABLE - 1).astype(np.intp)
-        # near black and white less, else what is cut off there would shift the colours
+        # near black and white less, else what is cut off there would shift the colors
         strength = np.minimum(table[bright][..., None], np.minimum(strip, white - strip) / 2)
         strip += strength * (next(grain) @ like.mixing.T)
         pixels[top : top + STRIP_ROWS] = rounded(strip, pixels)

@@ -108,7 +108,7 @@ class OutputSize:
 def resize(picture: Picture, width: int, height: int) -> Picture:
     """The picture at `width` x `height` pixels: Lanczos, antialiased when it shrinks, rounded.
 
-    Colours count by their alpha, so that what lies under transparency does not show at edges.
+    Colors count by their alpha, so that what lies under transparency does not show at edges.
     """
     if picture.alpha is None:
         return replace(picture, pixels=resize_samples(picture.pixels, width, height))
@@ -124,7 +124,7 @@ def resize_samples(samples: Pixels, width: int, height: int) -> Pixels:
 
 
 def _weighted(pixels: Pixels, alpha: Pixels, new_alpha: Pixels) -> Pixels:
-    """Colours resized as alpha times colour, then divided by the resized alpha; where that is 0, resized plainly."""
+    """Colors resized as alpha times color, then divided by the resized alpha; where that is 0, resized plainly."""
     height, width = new_alpha.shape
     weights = _resized(alpha, width, height)
 

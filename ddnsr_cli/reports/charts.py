@@ -155,7 +155,7 @@ def evenly(points: int, most: int) -> NDArray[np.intp]:
 class Stroke:
     """One curve as it is drawn."""
 
-    colour: int
+    color: int
     label: str
     curve: Curve
 
@@ -174,11 +174,11 @@ def panel_html(panel: Panel, history: History) -> str:
     across = step_axis(history.step)
     up = value_axis(np.concatenate([curve.values for curve in curves.values()]), panel.scale)
     strokes = [
-        Stroke(colour=colour, label=label, curve=curve, line=_line(curve.values, panel, up))
-        for colour, (label, curve) in enumerate(curves.items())
+        Stroke(color=color, label=label, curve=curve, line=_line(curve.values, panel, up))
+        for color, (label, curve) in enumerate(curves.items())
     ]
-    marker, told = _best(panel, strokes[0].curve, across, up)
-    hints = " ".join(filter(None, (panel.hint, "Logarithmic." if up.log else "", told)))
+    marker, best = _best(panel, strokes[0].curve, across, up)
+    hints = " ".join(filter(None, (panel.hint, "Logarithmic." if up.log else "", best)))
     return (
         f'<figure class="panel"><div class="title"><h3>{words(panel.title)}</h3>'
         f'<output class="at">latest</output></div>'
@@ -214,10 +214,10 @@ def _paths(stroke: Stroke, across: Axis, up: Axis) -> str:
     curve, every = stroke.curve, extremes(stroke.curve.values, BUCKETS)
     raw = _path(curve.steps[every], curve.values[every], across, up)
     if not stroke.smooth:
-        return f'<path class="line c{stroke.colour}" d="{raw}"/>'
+        return f'<path class="line c{stroke.color}" d="{raw}"/>'
     few = evenly(len(curve.values), MOST_POINTS)
     line = _path(curve.steps[few], stroke.line[few], across, up)
-    return f'<path class="raw c{stroke.colour}" d="{raw}"/><path class="line c{stroke.colour}" d="{line}"/>'
+    return f'<path class="raw c{stroke.color}" d="{raw}"/><path class="line c{stroke.color}" d="{line}"/>'
 
 
 def _path(steps: NDArray[np.int64], values: NDArray[np.float64], across: Axis, up: Axis) -> str:
@@ -234,7 +234,7 @@ def _legend_entry(stroke: Stroke, across: Axis) -> str:
     values = [float(shown(value)) for value in stroke.line[few]]
     points = json.dumps([stroke.curve.steps[few].tolist(), values], separators=(",", ":"))
     return (
-        f'<li data-points="{points}" data-last="{across.high:g}"><i class="key c{stroke.colour}"></i>'
+        f'<li data-points="{points}" data-last="{across.high:g}"><i class="key c{stroke.color}"></i>'
         f"{words(stroke.label)} <output>{shown(stroke.curve.values[-1])}</output></li>"
     )
 

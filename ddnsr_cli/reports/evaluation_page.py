@@ -27,7 +27,7 @@ from ddnsr_cli.reports.results import (
     figure,
     lead_model,
     read_views,
-    summarise,
+    summarize,
     worst_first,
     worst_median_best,
 )
@@ -60,17 +60,17 @@ MOST_CARDS = 150
 
 
 def card_html(evaluation: Evaluation, index: int, *, lead: str, slider: bool) -> str:
-    """The card of the subject at `index`, with the id `p<index>`. lead: the model at the slider's right side.
+    """The card of the sample at `index`, with the id `p<index>`. lead: the model at the slider's right side.
 
     Raises ImageReadError and DataError as `read_views`.
     """
-    subject = evaluation.subjects[index]
-    views = read_views(evaluation, subject)
+    sample = evaluation.samples[index]
+    views = read_views(evaluation, sample)
     window = _detail(views)
     stage = _stage_html(views, lead) if slider and len(views) > 1 else ""
-    figures = "".join(_detail_html(evaluation, subject.name, view, window) for view in views)
+    figures = "".join(_detail_html(evaluation, sample.name, view, window) for view in views)
     return (
-        f'<article class="card" id="p{index}" tabindex="-1"><h3>{words(subject.name)}</h3>{stage}'
+        f'<article class="card" id="p{index}" tabindex="-1"><h3>{words(sample.name)}</h3>{stage}'
         f'<div class="strip" tabindex="0" role="group" aria-label="Detail, {DETAIL_ZOOM} times as large">'
         f"{_overview_html(views[-1], window)}{figures}</div></article>\n"
     )
@@ -136,11 +136,11 @@ def _overview_html(view: View, window: Window) -> str:
     )
 
 
-def _detail_html(evaluation: Evaluation, subject: str, view: View, window: Window) -> str:
+def _detail_html(evaluation: Evaluation, sample: str, view: View, window: Window) -> str:
     """The detail as it is, each pixel a square, with what the model scored on the whole picture."""
     rows = ""
     if view.model is not None:
-        values = evaluation.values[view.model, subject]
+        values = evaluation.values[view.model, sample]
         rows = "".join(
             f"<dt>{words(metric.title)}</dt><dd>{figure(values[metric.key], metric)}</dd>"
             for metric in evaluation.metrics
@@ -197,13 +197,13 @@ def _sorting_heads(evaluation: Evaluation, metric: Metric) -> Iterator[str]:
 
 
 def _values_row(evaluation: Evaluation, metric: Metric, index: int, *, linked: bool) -> str:
-    subject = evaluation.subjects[index].name
-    values = [evaluation.values[model, subject][metric.key] for model in evaluation.models]
+    sample = evaluation.samples[index].name
+    values = [evaluation.values[model, sample][metric.key] for model in evaluation.models]
     best = _best(values, metric)
     cells = "".join(
         f'<td data-value="{float(value)!r}"{_bold(value, best)}>{figure(value, metric)}</td>' for value in values
     )
-    name = f'<a href="#p{index}">{words(subject)}</a>' if linked else words(subject)
+    name = f'<a href="#p{index}">{words(sample)}</a>' if linked else words(sample)
     return f'<tr data-picture="{index}"><th scope="row">{name}</th>{cells}</tr>'
 
 
@@ -272,14 +272,14 @@ def write_eval_page(evaluation: Evaluation, page: Path, *, against: str | None) 
     """
     if against is not None and against not in evaluation.models:
         raise ConfigError(f"No model is called {against}. Compare with one of: {', '.join(evaluation.models)}.")
-    summary, lead = summarise(evaluation, against=against), lead_model(evaluation, against)
+    summary, lead = summarize(evaluation, against=against), lead_model(evaluation, against)
     order = worst_first(evaluation, lead, summary.worst_by)
     cards, sliders = worst_median_best(order, MOST_CARDS), set(worst_median_best(order, MOST_SLIDERS))
     parts = {
         "heading": f"{counted(len(evaluation.models), 'model')} on {counted(len(order), 'picture')}",
         "means": means_html(evaluation, summary),
         "comparison": _comparison_section(evaluation, summary),
-        "definition": words(evaluation.definition),
+        "methodology": words(evaluation.methodology),
         "embedding": _embedding_note(len(cards), len(sliders), len(order)),
         "lead": str(evaluation.models.index(lead)),
         "order": f"At first sorted by {words(summary.worst_by.title)} of {words(lead)}, the worst first.",
@@ -301,12 +301,10 @@ def _comparison_section(evaluation: Evaluation, summary: Summary) -> str:
     )
 
 
-def _embedding_note(cards: int, sliders: int, subjects: int) -> str:
+def _embedding_note(cards: int, sliders: int, samples: int) -> str:
     """What of the pictures is inside the page, and that no number was measured on it."""
-    some = (
-        "" if cards == subjects else f" Of {subjects:,} pictures, {cards} are shown: the worst, median and best ones."
-    )
-    full = "Every picture has" if sliders == subjects else f"{sliders} pictures, the worst, median and best ones, have"
+    some = "" if cards == samples else f" Of {samples:,} pictures, {cards} are shown: the worst, median and best ones."
+    full = "Every picture has" if sliders == samples else f"{sliders} pictures, the worst, median and best ones, have"
     return (
         f"All numbers were measured on the PNG files. Here, details are exact, {DETAIL_ZOOM} times enlarged without "
         f"smoothing; they show the place where the models differ most. Whole pictures are compressed (JPEG, quality "

@@ -115,7 +115,7 @@ class Panel:
     section: str
     title: str
     figures: dict[str, str]
-    """Name in the log -> label on the page. At most five: that many colours there are."""
+    """Name in the log -> label on the page. At most five: that many colors there are."""
 
     scale: Scale = Scale.FITTED
     best: Best | None = None
@@ -160,8 +160,8 @@ PANELS = (
             "content": "content",
             "cycle": "cycle",
             "lr_adversarial": "adversarial",
-            "colour": "colour",
-            "carry": "carry",
+            "color": "color",
+            "noise_transfer": "noise transfer",
         },
     ),
     Panel(
@@ -184,9 +184,9 @@ PANELS = (
         hint="Mean belief that a picture is real. Both 0.5: it cannot tell them apart.",
         figures={"disc_lr_real": "real LR", "disc_lr_fake": "degraded"},
     ),
-    Panel(section="Course", title="Learning rate", scale=Scale.FROM_ZERO, figures={"rate": "rate"}, smooth=False),
+    Panel(section="Schedule", title="Learning rate", scale=Scale.FROM_ZERO, figures={"rate": "rate"}, smooth=False),
     Panel(
-        section="Course",
+        section="Schedule",
         title="Gradient norms",
         scale=Scale.DECADES,
         hint="Before clipping.",
@@ -198,15 +198,15 @@ PANELS = (
         },
     ),
     Panel(
-        section="Course",
-        title="Colour drift",
+        section="Schedule",
+        title="Color drift",
         scale=Scale.FROM_ZERO,
         hint="Largest difference of a channel's mean, of 1.",
-        figures={"colour_drift": "results", "lr_colour_drift": "fake LR"},
+        figures={"color_drift": "results", "lr_color_drift": "fake LR"},
     ),
-    Panel(section="Course", title="Images a second", scale=Scale.FROM_ZERO, figures={"images_per_s": "images/s"}),
+    Panel(section="Schedule", title="Images a second", scale=Scale.FROM_ZERO, figures={"images_per_s": "images/s"}),
     Panel(
-        section="Course",
+        section="Schedule",
         title="Waiting for data",
         scale=Scale.UNIT,
         hint="Share of the time.",

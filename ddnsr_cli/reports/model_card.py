@@ -11,7 +11,7 @@ from ddnsr_cli.errors import ConfigError, WeightsError
 from ddnsr_cli.training.options import JointOptions
 from ddnsr_cli.training.paired_options import PIXELS_ONLY, PairedOptions
 
-HUB_LICENCES = frozenset((
+HUB_LICENSES = frozenset((
     "afl-3.0", "agpl-3.0", "apache-2.0", "artistic-2.0", "bigcode-openrail-m", "bigscience-openrail-m",
     "bsd-2-clause", "bsd-3-clause", "bsd-3-clause-clear", "bsl-1.0", "c-uda", "cc-by-2.0", "cc-by-2.5",
     "cc-by-3.0", "cc-by-4.0", "cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0",
@@ -23,7 +23,7 @@ HUB_LICENCES = frozenset((
 ))  # fmt: skip
 """What the Hub takes as `license`. It refuses others: those are `other` there, with a name of their own."""
 
-_NO_LICENCES = ("", "none", "other", "unknown", "tbd")
+_NO_LICENSES = ("", "none", "other", "unknown", "tbd")
 _BODY_LINE = re.compile(r"^(Licen[cs]e): .*$", re.MULTILINE)
 
 _CARD = """---
@@ -54,12 +54,12 @@ ddnsr upscale photo.jpg -m {name} -o out.png
 | steps | {step} |
 | source (noisy LR) | {lr}{lr_photos} |
 | target (clean HR) | {hr}{hr_photos}, type {target} |
-| judges behind the losses | {judges} |
+| feature networks behind the losses | {extractors} |
 | their features are divided by | {scales} |
 | begun with | reconstruction: {begun}; degrader: {d_begun} |
 | validation | {scores} |
 
-Licence: that of the photos it was trained on decides; fill it in before you publish.
+License: that of the photos it was trained on decides; fill it in before you publish.
 
 <details><summary>All options</summary>
 
@@ -93,7 +93,7 @@ ddnsr upscale photo.jpg -m {name} -o out.png
 |---|---|
 | steps | {step} |
 | pairs | {sources} |
-| feature networks behind the losses | {judges} |
+| feature networks behind the losses | {extractors} |
 | their features are divided by | {scales} |
 | begun with | {begun} |
 | taught by | {teacher} |
@@ -113,39 +113,39 @@ _BY_PIXELS = "by the mean absolute error alone: results are smooth, a baseline o
 _BY_EQUATION_2 = "by pixel, perceptual and adversarial losses (equation 2 of Li et al. 2023)"
 
 
-def with_licence(card: str, licence: str) -> str:
-    """The card with this licence, an SPDX identifier or a text of one line, in place of any other.
+def with_license(card: str, license: str) -> str:
+    """The card with this license, an SPDX identifier or a text of one line, in place of any other.
 
     It is written into the front matter, which is made when missing, and where our own cards tell it in their text.
-    Raises ConfigError when it is no licence, WeightsError when the front matter does not end.
+    Raises ConfigError when it is no license, WeightsError when the front matter does not end.
     """
-    licence = licence.strip()
-    if licence.lower() in _NO_LICENCES or not licence.isprintable() or len(licence) > 200:
+    license = license.strip()
+    if license.lower() in _NO_LICENSES or not license.isprintable() or len(license) > 200:
         raise ConfigError(
-            f"{licence[:40]!r} is no licence. Give --licence an SPDX identifier (CC-BY-4.0, MIT ...) or a line of text."
+            f"{license[:40]!r} is no license. Give --license an SPDX identifier (CC-BY-4.0, MIT ...) or a line of text."
         )
     head, body = _split(card)
-    if licence.lower() in HUB_LICENCES:
-        lines = [f"license: {licence.lower()}"]
+    if license.lower() in HUB_LICENSES:
+        lines = [f"license: {license.lower()}"]
     else:
-        slug = re.sub(r"[^a-z0-9.]+", "-", licence.lower()).strip("-.")[:60].rstrip("-.") or "see-text"
+        slug = re.sub(r"[^a-z0-9.]+", "-", license.lower()).strip("-.")[:60].rstrip("-.") or "see-text"
         lines = ["license: other", f"license_name: {slug}"]
         if not _BODY_LINE.search(body):
-            body = f"{body.rstrip()}\n\nLicence: \n"
-    body = _BODY_LINE.sub(lambda line: f"{line[1]}: {licence}", body, count=1)
+            body = f"{body.rstrip()}\n\nLicense: \n"
+    body = _BODY_LINE.sub(lambda line: f"{line[1]}: {license}", body, count=1)
     return "\n".join(["---", *_without(head), *lines, "---", ""]) + body
 
 
-def licence_of(card: str) -> str | None:
-    """The licence that the front matter names; None when there is none. Raises as `with_licence` for a broken one."""
+def license_of(card: str) -> str | None:
+    """The license that the front matter names; None when there is none. Raises as `with_license` for a broken one."""
     named = {}
     for line in _split(card)[0]:
         if match := re.fullmatch(r"(license|license_name):\s*(.*?)\s*", line):
             named[match[1]] = match[2].strip("'\"")
-    licence = named.get("license", "")
-    if licence.lower() == "other":
-        licence = named.get("license_name", "")
-    return None if licence.lower() in _NO_LICENCES else licence
+    license = named.get("license", "")
+    if license.lower() == "other":
+        license = named.get("license_name", "")
+    return None if license.lower() in _NO_LICENSES else license
 
 
 def _split(card: str) -> tuple[list[str], str]:
@@ -161,7 +161,7 @@ def _split(card: str) -> tuple[list[str], str]:
 
 
 def _without(head: list[str]) -> list[str]:
-    """The front matter without its licence, whose value may go on in lines that are set in."""
+    """The front matter without its license, whose value may go on in lines that are set in."""
     kept, dropping = [], False
     for line in head:
         dropping = bool(re.match(r"license(_name|_link)?:", line)) or (dropping and line.startswith((" ", "-")))
@@ -183,7 +183,7 @@ def paired_card(name: str, options: PairedOptions, step: int, record: Mapping[st
         growth=network.growth,
         step=step,
         sources="; ".join(map(_source, record["data"]["sources"])),
-        judges=_judges(record) or "none",
+        extractors=_extractors(record) or "none",
         scales=_scales(vars(options.layers), record.get("scales", {})),
         begun=_begun(record.get("start_from"), otherwise="nearest-neighbor start"),
         teacher=_teacher(options, record),
@@ -226,8 +226,8 @@ def joint_card(name: str, options: JointOptions, step: int, record: Mapping[str,
         lr_photos=_photos(data.get("lr_photos")),
         hr_photos=_photos(data.get("hr_photos")),
         target=data["target"],
-        judges=_judges(record),
-        begun=_begun(record.get("start_from"), otherwise="nearest-neighbour start"),
+        extractors=_extractors(record),
+        begun=_begun(record.get("start_from"), otherwise="nearest-neighbor start"),
         d_begun=_begun(record.get("start_degrader"), otherwise="averages of squares, and the finest detail"),
         scales=_scales(vars(options.layers), record.get("scales", {})),
         scores=_scores(record.get("latest"), record.get("best")),
@@ -243,7 +243,7 @@ def _photos(count: int | None) -> str:
     return "" if count is None else f", {count} photos"
 
 
-def _judges(record: Mapping[str, Any]) -> str:
+def _extractors(record: Mapping[str, Any]) -> str:
     known = [record[name] for name in ("vgg", "perceptual_lpips") if name in record]
     return "; ".join(f"{one['source']}, sha256 {one['sha256'][:16]}..." for one in known)
 
@@ -254,8 +254,8 @@ def _scales(layers: Mapping[str, str], scales: Mapping[str, float]) -> str:
 
 
 def _scores(latest: Mapping[str, float] | None, best: Mapping[str, float] | None) -> str:
-    told = {"latest, of step": latest, "best, of step": best}
-    return "; ".join(f"{name} {_figures(scores)}" for name, scores in told.items() if scores is not None) or "none"
+    scored = {"latest, of step": latest, "best, of step": best}
+    return "; ".join(f"{name} {_figures(scores)}" for name, scores in scored.items() if scores is not None) or "none"
 
 
 def _figures(scores: Mapping[str, float]) -> str:

@@ -111,7 +111,7 @@ def most_different(pictures: Sequence[Rgb8], *, side_px: int) -> Window:
 
 
 def _variance(pictures: Sequence[Rgb8]) -> NDArray[np.float64]:
-    """(H, W): the variance over the pictures times the square of their number, summed over the colours; exact."""
+    """(H, W): the variance over the pictures times the square of their number, summed over the colors; exact."""
     found = np.empty(pictures[0].shape[:2], np.float64)
     for top in range(0, len(found), BAND_PX):  # in whole numbers all pictures at once would take gigabytes
         bands = np.stack([picture[top : top + BAND_PX] for picture in pictures]).astype(np.int64)
@@ -136,7 +136,7 @@ def lossless(picture: Rgb8) -> str:
 
 
 def compressed(picture: Rgb8, *, quality: int) -> str:
-    """A picture (H, W, 3) as JPEG with colours at full resolution, which keep the look of coloured noise."""
+    """A picture (H, W, 3) as JPEG with colors at full resolution, which keep the look of colored noise."""
     buffer = BytesIO()
     Image.fromarray(picture).save(buffer, format="JPEG", quality=quality, subsampling=0, optimize=True)
     return data_uri(buffer.getvalue(), "image/jpeg")

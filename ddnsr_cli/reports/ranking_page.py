@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.reports.page import PageKind, Rgb8, compressed, most_different, page_html, write_page
-from ddnsr_cli.reports.results import BICUBIC, Evaluation, Subject, read_views
+from ddnsr_cli.reports.results import BICUBIC, Evaluation, Sample, read_views
 
 PAGE = PageKind(
     package="ddnsr_cli.reports",
@@ -55,7 +55,7 @@ def write_ranking_page(evaluation: Evaluation, page: Path, *, seed: int) -> None
     models = [model for model in evaluation.models if model != BICUBIC]
     if not 2 <= len(models) <= MOST_MODELS:
         raise ConfigError(f"A ranking takes 2 to {MOST_MODELS} models beside bicubic, got {len(models)}.")
-    scenes = [_scene(evaluation, subject) for subject in _drawn(evaluation.subjects)]
+    scenes = [_scene(evaluation, sample) for sample in _drawn(evaluation.samples)]
     page_id = _page_id(models, scenes)
     shuffled = [scenes[index] for index in shuffled_indices([scene.name for scene in scenes], f"{seed}")]
     orders = [shuffled_indices(models, f"{seed}/{scene.name}") for scene in shuffled]
@@ -73,18 +73,18 @@ def write_ranking_page(evaluation: Evaluation, page: Path, *, seed: int) -> None
     write_page(page_html(PAGE, parts, title="Blind ranking"), page)
 
 
-def _drawn(subjects: Iterable[Subject]) -> list[Subject]:
-    """At most MOST_SCENES subjects in an order that goes by their names' hashes: neither the first nor the worst."""
-    return sorted(subjects, key=lambda subject: _hash(subject.name))[:MOST_SCENES]
+def _drawn(samples: Iterable[Sample]) -> list[Sample]:
+    """At most MOST_SCENES samples in an order that goes by their names' hashes: neither the first nor the worst."""
+    return sorted(samples, key=lambda sample: _hash(sample.name))[:MOST_SCENES]
 
 
-def _scene(evaluation: Evaluation, subject: Subject) -> Scene:
-    views = read_views(evaluation, subject)
+def _scene(evaluation: Evaluation, sample: Sample) -> Scene:
+    views = read_views(evaluation, sample)
     results = [view for view in views if view.model not in {None, BICUBIC}]
     window = most_different([view.pixels for view in results], side_px=MOST_SIDE_PX)
     called = {BICUBIC: "Input (bicubic)", None: "Reference"}
     return Scene(
-        name=subject.name,
+        name=sample.name,
         results={view.name: window.cut(view.pixels) for view in results},
         hints={called[view.model]: window.cut(view.pixels) for view in views if view.model in called},
     )

@@ -26,7 +26,7 @@ VERDICT_CLASS = {True: "close", False: "apart", None: ""}
 LIMITS = (
     "Noise is measured in the smoothest twentieth of each picture, so that the subjects, which differ, do not count. "
     "Every figure is the median over the pictures. Where a picture has no smooth part its faintest texture counts as "
-    "noise. Colour and contrast are not judged: they are the subjects'."
+    "noise. Color and contrast are not judged: they are the subjects'."
 )
 
 Row = tuple[str, str, str]
@@ -138,7 +138,7 @@ def _set_rows(real: Realism, fake: Realism) -> list[Row]:
         *(_row(f"Noise in {name}", *pair) for name, pair in zip(("red", "green", "blue"), channels, strict=True)),
         _row("Correlation of neighbours", real.neighbours, fake.neighbours),
         _row("Correlation of channels", real.channels, fake.channels),
-        ("Mean colour: red, green, blue", _colour(real.mean_rgb), _colour(fake.mean_rgb)),
+        ("Mean color: red, green, blue", _color(real.mean_rgb), _color(fake.mean_rgb)),
         _row("Contrast: deviation of the brightness, levels", real.contrast, fake.contrast),
     ]
 
@@ -166,7 +166,7 @@ def _number(value: float | None) -> str:
     return str(value) if isinstance(value, int) else f"{value:.2f}"
 
 
-def _colour(rgb: tuple[float, float, float]) -> str:
+def _color(rgb: tuple[float, float, float]) -> str:
     red, green, blue = (round(level) for level in rgb)
     return f'<i class="swatch" style="background:rgb({red},{green},{blue})"></i> {red}, {green}, {blue}'
 

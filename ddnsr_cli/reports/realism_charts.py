@@ -112,7 +112,7 @@ def _bars(real: Realism, fake: Realism) -> tuple[Bars, ...]:
             ),
         ),
         Bars(
-            title="Mean colour, levels",
+            title="Mean color, levels",
             hint="Of the subjects as well as the camera.",
             high=255,
             digits=0,
@@ -137,17 +137,17 @@ def _spectrum(amplitudes: Sequence[float], first: int, finest: int) -> Line:
 
 def _figure_html(plot: Plot) -> str:
     lines = [
-        (colour, name, _curve(line)) for colour, (name, line) in enumerate((("real", plot.real), ("fake", plot.fake)))
+        (color, name, _curve(line)) for color, (name, line) in enumerate((("real", plot.real), ("fake", plot.fake)))
     ]
     strokes = [
-        Stroke(colour=colour, label=name, curve=curve, line=curve.values)
-        for colour, name, curve in lines
+        Stroke(color=color, label=name, curve=curve, line=curve.values)
+        for color, name, curve in lines
         if len(curve.values)
     ]
     if not strokes:
         return ""
     up = value_axis(np.concatenate([stroke.curve.values for stroke in strokes]), plot.scale)
-    keys = "".join(f'<li><i class="key c{stroke.colour}"></i>{stroke.label}</li>' for stroke in strokes)
+    keys = "".join(f'<li><i class="key c{stroke.color}"></i>{stroke.label}</li>' for stroke in strokes)
     hint = f"{plot.hint} Logarithmic." if up.log else plot.hint
     return (
         f'<figure class="panel"><div class="title"><h3>{words(plot.title)}</h3></div>'
@@ -161,21 +161,21 @@ def _bars_html(bars: Bars) -> str:
     if not known:
         return ""
     rows = "".join(
-        f"<dt>{name}</dt>{''.join(_bar_html(colour, value, bars) for colour, value in enumerate(values))}"
+        f"<dt>{name}</dt>{''.join(_bar_html(color, value, bars) for color, value in enumerate(values))}"
         for name, *values in known
     )
-    keys = "".join(f'<li><i class="key c{colour}"></i>{name}</li>' for colour, name in enumerate(("real", "fake")))
+    keys = "".join(f'<li><i class="key c{color}"></i>{name}</li>' for color, name in enumerate(("real", "fake")))
     return (
         f'<figure class="panel"><div class="title"><h3>{words(bars.title)}</h3></div><dl class="bars">{rows}</dl>'
         f'<figcaption><ul>{keys}</ul><p class="hint">{words(bars.hint)}</p></figcaption></figure>\n'
     )
 
 
-def _bar_html(colour: int, value: float | None, bars: Bars) -> str:
+def _bar_html(color: int, value: float | None, bars: Bars) -> str:
     if value is None:
         return "<dd>unknown</dd>"
     share = min(max(value / bars.high, 0.0), 1.0)
-    return f'<dd><i class="c{colour}" style="width:{100 * share:.1f}%"></i> {value:.{bars.digits}f}</dd>'
+    return f'<dd><i class="c{color}" style="width:{100 * share:.1f}%"></i> {value:.{bars.digits}f}</dd>'
 
 
 def _curve(line: Line) -> Curve:

@@ -38,11 +38,11 @@ class Metric:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
+class Sample:
     """One picture that all models were tried on."""
 
     name: str
-    """Path below its folder, without extension, with `/`: unique among the subjects."""
+    """Path below its folder, without extension, with `/`: unique among the samples."""
 
     lr: Path | None
     """The LR input; None when only finished pictures were given."""
@@ -58,21 +58,21 @@ class Evaluation:
     models: tuple[str, ...]
     """In the order of the tables; the first is `bicubic` where there are LR inputs."""
 
-    subjects: tuple[Subject, ...]
+    samples: tuple[Sample, ...]
     metrics: tuple[Metric, ...]
 
     values: Mapping[tuple[str, str], Mapping[str, float]]
-    """(model, subject name) -> metric key -> value."""
+    """(model, sample name) -> metric key -> value."""
 
     pictures: Mapping[tuple[str, str], Path]
-    """(model, subject name) -> the SR picture, an 8-bit PNG."""
+    """(model, sample name) -> the SR picture, an 8-bit PNG."""
 
-    definition: str
-    """What was measured, in one paragraph: border, colour, rounding, LPIPS net and version, sha256 of weights."""
+    methodology: str
+    """What was measured, in one paragraph: border, color, rounding, LPIPS net and version, sha256 of weights."""
 
     def column(self, model: str, key: str) -> list[float]:
-        """One metric of one model, in the order of the subjects."""
-        return [self.values[model, subject.name][key] for subject in self.subjects]
+        """One metric of one model, in the order of the samples."""
+        return [self.values[model, sample.name][key] for sample in self.samples]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +95,7 @@ class Summary:
     """Model -> names of its worst pictures, the worst first, at most ten."""
 
 
-def summarise(evaluation: Evaluation, *, against: str | None = None) -> Summary:
+def summarize(evaluation: Evaluation, *, against: str | None = None) -> Summary:
     """The summary of an evaluation. against: one of its models."""
     worst_by = _leading(evaluation.metrics)
     comparisons = {}
@@ -133,7 +133,7 @@ def _compared(evaluation: Evaluation, model: str, against: str) -> dict[str, Pai
 def _worst(evaluation: Evaluation, model: str, metric: Metric) -> tuple[str, ...]:
     sign = 1 if metric.higher_is_better else -1
     values = evaluation.column(model, metric.key)
-    named = sorted(zip((sign * value for value in values), (s.name for s in evaluation.subjects), strict=True))
+    named = sorted(zip((sign * value for value in values), (s.name for s in evaluation.samples), strict=True))
     return tuple(name for _, name in named[:WORST])
 
 
@@ -149,7 +149,7 @@ def lead_model(evaluation: Evaluation, against: str | None) -> str:
 
 
 def worst_first(evaluation: Evaluation, model: str, metric: Metric) -> list[int]:
-    """Indices of the subjects from the model's worst value to its best."""
+    """Indices of the samples from the model's worst value to its best."""
     sign = 1 if metric.higher_is_better else -1
     values = evaluation.column(model, metric.key)
     return sorted(range(len(values)), key=lambda index: sign * values[index])
@@ -171,7 +171,7 @@ def worst_median_best(order: Sequence[int], most: int) -> list[int]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class View:
-    """One picture of a subject."""
+    """One picture of a sample."""
 
     name: str
     """The model's, or REFERENCE."""
@@ -180,20 +180,20 @@ class View:
     """None for the reference."""
 
     pixels: Rgb8
-    """(H, W, 3), of the same size in all views of a subject."""
+    """(H, W, 3), of the same size in all views of a sample."""
 
 
-def read_views(evaluation: Evaluation, subject: Subject) -> list[View]:
+def read_views(evaluation: Evaluation, sample: Sample) -> list[View]:
     """The pictures of all models, and the reference last where there is one.
 
     A reference of the LR's size is enlarged to the others', each pixel becoming a square.
     Raises ImageReadError for a picture that cannot be read, DataError when sizes do not fit: both name the file.
     """
     sources: list[tuple[str | None, Path]] = [
-        (model, evaluation.pictures[model, subject.name]) for model in evaluation.models
+        (model, evaluation.pictures[model, sample.name]) for model in evaluation.models
     ]
-    if subject.hr is not None:
-        sources.append((None, subject.hr))
+    if sample.hr is not None:
+        sources.append((None, sample.hr))
     with ThreadPoolExecutor(_DECODERS) as pool:
         pictures = list(pool.map(read_rgb, (path for _, path in sources)))
     first = sources[0][1], pictures[0]
@@ -210,7 +210,7 @@ def _fitted(path: Path, picture: Rgb8, first_path: Path, first: Rgb8) -> Rgb8:
     if picture.shape != first.shape:
         raise DataError(
             f"{path} has {picture.shape[1]} x {picture.shape[0]} pixels, but {first_path} has {width} x {height}. "
-            "All pictures of a subject must have one size."
+            "All pictures of a sample must have one size."
         )
     return picture
 

@@ -2,7 +2,7 @@
 
 What the adversarial loss asks of a degrader, noise like the source's, is the noise of the picture it is given. That
 much can be learned without any source: put drawn noise on one picture, and ask for the same noise on another. Its
-level, colour and grain are drawn anew for each crop, so that what is learned is to carry, not to invent.
+level, color and grain are drawn anew for each crop, so that what is learned is to carry, not to invent.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ STREAM = 6  # keeps these draws apart from those of the photos
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rehearsal:
+class NoiseTransfer:
     """What the degrader is given beside HR crops, and what it is to make of both."""
 
     lr_noisy: Tensor
@@ -36,14 +36,14 @@ class Rehearsal:
     """(N, 3, h, w) in [0, 1]: the HR crops shrunk, each with the noise of its `lr_noisy`."""
 
 
-def draw_rehearsal(hr: Tensor, *, seed: int, step: int) -> Rehearsal:
-    """The rehearsal of a step. hr: (N, 3, 4h, 4w), uint8; each crop's noise comes from beside the crop before it."""
+def draw_noise_transfer(hr: Tensor, *, seed: int, step: int) -> NoiseTransfer:
+    """What to transfer in a step, to each crop from the one before it. hr: (N, 3, 4h, 4w), uint8."""
     shrunk = content_reference(hr.float() / 255)
     others = shrunk.roll(1, dims=0)
     size, rng = (shrunk.shape[2], shrunk.shape[3]), np.random.default_rng([seed, STREAM, step])
     noises = [draw_noise(size, NOISE, rng, sigma=rng.uniform(*NOISE.noise_sigma) / 255) for _ in shrunk]
     lr_noisy = _noisy(others, noises).clamp(0, 1)
-    return Rehearsal(
+    return NoiseTransfer(
         lr_noisy=torch.round(lr_noisy * 255) / 255,
         lr_wanted=_noisy(shrunk, noises).clamp(0, 1),
     )

@@ -160,7 +160,7 @@ def joined_world() -> Iterator[World]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield World()
         return
-    # It keeps the group that is there when it is first imported (by an optimiser's step, too) as a default argument,
+    # It keeps the group that is there when it is first imported (by an optimizer's step, too) as a default argument,
     # and a group that is kept is not taken down: its threads live into the end of Python, which now and then aborts.
     import torch.distributed.nn.functional
 
@@ -201,10 +201,10 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
             return super().forward(x)
         values = x.float()
         mean = self._world.mean(values.mean(dim=(0, 2, 3)))
-        centred = values - mean[:, None, None]
-        variance = self._world.mean(centred.square().mean(dim=(0, 2, 3)))
+        centered = values - mean[:, None, None]
+        variance = self._world.mean(centered.square().mean(dim=(0, 2, 3)))
         self._remember(mean, variance, x.numel() // x.shape[1] * self._world.size)
-        normed = centred * torch.rsqrt(variance + self.eps)[:, None, None]
+        normed = centered * torch.rsqrt(variance + self.eps)[:, None, None]
         return (normed * self.weight[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
     @torch.no_grad()

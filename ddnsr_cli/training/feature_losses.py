@@ -16,7 +16,7 @@ Difference = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Eyes:
+class FeatureNets:
     """What looks at LR and at HR pictures."""
 
     lr: VGG19Features | None
@@ -29,7 +29,7 @@ class Eyes:
     """What a projected discriminator judges by."""
 
 
-NO_EYES = Eyes(lr=None, hr=None)
+NO_FEATURE_NETS = FeatureNets(lr=None, hr=None)
 """Of a run whose losses compare pixels only."""
 
 
@@ -45,7 +45,7 @@ class VggDifference:
     """The squares that DDNSR's authors take, instead of absolute differences."""
 
     def __call__(self, made: Tensor, truth: Tensor) -> Tensor:
-        """See `Difference`."""
+        """The weighted sum of the differences at the taps, a scalar; `truth` gets no gradient."""
         with torch.no_grad():
             reference = self.vgg(truth)
         terms = [
@@ -62,6 +62,6 @@ class LpipsDifference:
     lpips: LPIPS
 
     def __call__(self, made: Tensor, truth: Tensor) -> Tensor:
-        """See `Difference`."""
+        """The mean LPIPS distance, a scalar; `truth` gets no gradient."""
         distances: Tensor = self.lpips(made, truth.detach())
         return distances.mean()

@@ -132,11 +132,11 @@ class Meter:
     def take(self, step: int) -> StepReport:
         """The means since the last report, of each figure over the steps that have it; starts anew."""
         seconds = time.perf_counter() - self.since
-        told: dict[str, list[float]] = {}
+        seen: dict[str, list[float]] = {}
         for row in self.rows:
             for name, value in row.items():
-                told.setdefault(name, []).append(value)
-        means = {name: sum(values) / len(values) for name, values in told.items()}
+                seen.setdefault(name, []).append(value)
+        means = {name: sum(values) / len(values) for name, values in seen.items()}
         report = StepReport(
             step=step,
             figures=means,

@@ -23,30 +23,37 @@ LITE = RRDBConfig(features=32, blocks=3, growth=32)
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleConfig:
-    """Learning rate over the steps: a rise, a plateau, a straight fall to zero."""
+    """Learning rate over the steps: a warmup, a plateau, a straight fall to zero."""
 
     steps: int = 20_000
-    """Optimiser steps in all."""
+    """Optimizer steps in all."""
 
-    peak: float = 5e-4
+    learning_rate: float = 5e-4
     """Learning rate on the plateau."""
 
-    rise_steps: int = 100
+    warmup_steps: int = 100
     """Steps from zero to the plateau."""
 
     fall_share: float = 0.3
     """Share of all steps, at the end, over which the rate falls to zero."""
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.rise_steps < 0 or not 0 <= self.fall_share <= 1 or not 0 < self.peak < math.inf:
-            raise ConfigError(f"A schedule needs steps >= 1, a peak > 0 and a fall_share in [0, 1], got {self}.")
+        if (
+            self.steps < 1
+            or self.warmup_steps < 0
+            or not 0 <= self.fall_share <= 1
+            or not 0 < self.learning_rate < math.inf
+        ):
+            raise ConfigError(
+                f"A schedule needs steps >= 1, a learning_rate > 0 and a fall_share in [0, 1], got {self}."
+            )
 
-    def rate(self, step: int, *, first: int = 0) -> float:
+    def rate_at(self, step: int, *, first: int = 0) -> float:
         """Learning rate of step `step`, counted from 0, of a network that learns from step `first` on."""
-        rise = min(1.0, max(0.0, (step - first + 1) / self.rise_steps)) if self.rise_steps else 1.0
+        rise = min(1.0, max(0.0, (step - first + 1) / self.warmup_steps)) if self.warmup_steps else 1.0
         fall_steps = max(1.0, self.fall_share * self.steps)
         fall = min(1.0, max(0.0, (self.steps - step) / fall_steps))
-        return self.peak * min(rise, fall)
+        return self.learning_rate * min(rise, fall)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,25 +63,27 @@ class HalvingSchedule:
     steps: int = 300_000
     """Batches in all."""
 
-    rate: float = 1e-4
-    """Learning rate at the start, of all four networks."""
+    learning_rate: float = 1e-4
+    """Highest learning rate, of all four networks."""
 
-    halve_at: tuple[int, ...] = (50_000, 100_000, 200_000)
+    milestones: tuple[int, ...] = (50_000, 100_000, 200_000)
     """Batches after which the rate is halved."""
 
-    rise_steps: int = 200
+    warmup_steps: int = 200
     """Batches over which the rate rises from zero. Adam's first steps move every weight by the whole rate, and so the
-    colours of networks that start well; the paper's networks start from noise and have no rise."""
+    colors of networks that start well; the paper's networks start from noise and have no warmup."""
 
     def __post_init__(self) -> None:
-        rising = list(self.halve_at) == sorted(self.halve_at) and min(self.halve_at, default=0) >= 0
-        if self.steps < 1 or not 0 < self.rate < math.inf or self.rise_steps < 0 or not rising:
-            raise ConfigError(f"A schedule needs steps >= 1, a rate > 0 and rising halve_at >= 0, got {self}.")
+        rising = list(self.milestones) == sorted(self.milestones) and min(self.milestones, default=0) >= 0
+        if self.steps < 1 or not 0 < self.learning_rate < math.inf or self.warmup_steps < 0 or not rising:
+            raise ConfigError(
+                f"A schedule needs steps >= 1, a learning_rate > 0 and rising milestones >= 0, got {self}."
+            )
 
     def rate_at(self, step: int, *, first: int = 0) -> float:
         """Learning rate at step `step`, counted from 0, of a network that learns from step `first` on."""
-        rise = min(1.0, (step - first + 1) / self.rise_steps) if self.rise_steps else 1.0
-        return float(self.rate * rise * 0.5 ** sum(step >= mark for mark in self.halve_at))
+        rise = min(1.0, (step - first + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        return float(self.learning_rate * rise * 0.5 ** sum(step >= mark for mark in self.milestones))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,12 +99,12 @@ class LossWeights(ReconstructionWeights):
     cycle: float = 10.0
     """Degrader: lambda 3 of eq. 3."""
 
-    colour: float = 0.0
-    """Degrader: mean colours of its picture and of the HR one, which the paper does not tie. 20 keeps them together
-    where both sets differ in colour, or a run is short."""
+    color: float = 0.0
+    """Degrader: mean colors of its image and of the HR one, which the paper does not tie. 20 keeps them together
+    where both sets differ in color, or a run is short."""
 
-    carry: float = 0.0
-    """Degrader: simulated noise, carried from one picture to another (`training.rehearsal`), which the paper has not.
+    noise_transfer: float = 0.0
+    """Degrader: simulated noise, carried from one image to another (`training.degrader_pretraining`); not in the paper.
     Holds on to the noise while the other losses, of which the cycle loss rewards its absence, shape it."""
 
 
@@ -140,11 +149,11 @@ class JointOptions:
     stream: StreamConfig = field(default_factory=StreamConfig)
     schedule: HalvingSchedule = field(default_factory=HalvingSchedule)
 
-    rehearsal_steps: int = 0
+    degrader_pretrain_steps: int = 0
     """Steps at the very start in which the degrader learns alone to carry simulated noise; fast, as no other network
     and no source photo is needed."""
 
-    lead_steps: int = 0
+    degrader_only_steps: int = 0
     """Steps after that in which the degrader and its discriminator learn alone: a reconstruction network that comes
     from a warm-up is not to follow a degrader that knows nothing yet."""
 

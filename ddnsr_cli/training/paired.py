@@ -17,12 +17,12 @@ from ddnsr_cli.nets.discriminators import Features
 from ddnsr_cli.nets.rrdb import RRDBNet, start_as_nearest
 from ddnsr_cli.training.distributed import World, share_batch_statistics
 from ddnsr_cli.training.ema import Ema
-from ddnsr_cli.training.feature_losses import Eyes
+from ddnsr_cli.training.feature_losses import FeatureNets
 from ddnsr_cli.training.paired_options import PairedOptions
 from ddnsr_cli.training.precision import mixed_precision, refuse_not_finite, to_floats
 from ddnsr_cli.training.reconstruction import ReconstructionLoss, frozen, hr_discriminator
 from ddnsr_cli.training.teacher import Teacher
-from ddnsr_cli.training.train_state import Snapshot, learned_tensors, restore_learned
+from ddnsr_cli.training.train_state import TrainState, learned_tensors, restore_learned
 
 ALONE = World()
 
@@ -45,31 +45,31 @@ class PairedNets(nn.Module):
 class PairedTrainer:
     """Networks, optimizers and average of a paired run, and how one step moves them.
 
-    Everything that the next step depends on is in `snapshot()`; batches follow from the seed and `step`.
+    Everything that the next step depends on is in `train_state()`; batches follow from the seed and `step`.
     """
 
     def __init__(
         self,
         options: PairedOptions,
-        eyes: Eyes,
+        feature_nets: FeatureNets,
         device: torch.device,
         world: World = ALONE,
         *,
         teacher: SrNet | None = None,
     ) -> None:
-        """eyes: what the losses and the discriminator look through. teacher: with `options.teacher`, what teaches."""
+        """feature_nets: for losses and discriminator. teacher: with `options.teacher`, what teaches."""
         self.options = options
         self.device = device
         self.world = world
-        self.nets = _fresh_nets(options, eyes.disc).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.nets = _fresh_nets(options, feature_nets.disc).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         share_batch_statistics(self.nets, world)
         self.ema = Ema(self.nets.sr_net, options.ema_decay)
         self.reconstruction = ReconstructionLoss(
-            weights=options.losses, perceptual=eyes.hr, gan=options.gan, average=world.average
+            weights=options.losses, perceptual=feature_nets.hr, gan=options.gan, average=world.average
         )
         self.teacher = None if teacher is None else Teacher(teacher.to(device), seed=options.stream.seed)
         self.optimizers = {
-            name: torch.optim.Adam(net.parameters(), lr=options.schedule.peak, fused=True)
+            name: torch.optim.Adam(net.parameters(), lr=options.schedule.learning_rate, fused=True)
             for name, net in self.nets.learners().items()
         }
         self.step = 0
@@ -106,17 +106,17 @@ class PairedTrainer:
         self.nets.sr_net.load_state_dict(net.state_dict())
         self.ema.average.load_state_dict(net.state_dict())
 
-    def snapshot(self, numbers: dict[str, Any]) -> Snapshot:
+    def train_state(self, numbers: dict[str, Any]) -> TrainState:
         """Everything needed to go on, with `numbers` of the caller's beside the options."""
         tensors = learned_tensors(self.nets, self.averages, self.optimizers)
         own = {"options": options_to_json(self.options), "rate_factor": self.rate_factor}
-        return Snapshot(step=self.step, numbers={**own, **numbers}, tensors=tensors)
+        return TrainState(step=self.step, numbers={**own, **numbers}, tensors=tensors)
 
-    def restore(self, snapshot: Snapshot) -> None:
-        """Take over a snapshot of the same options."""
-        restore_learned(snapshot.tensors, self.nets, self.averages, self.optimizers)
-        self.rate_factor = snapshot.numbers["rate_factor"]
-        self.step = snapshot.step
+    def restore(self, train_state: TrainState) -> None:
+        """Take over a train_state of the same options."""
+        restore_learned(train_state.tensors, self.nets, self.averages, self.optimizers)
+        self.rate_factor = train_state.numbers["rate_factor"]
+        self.step = train_state.step
 
     @property
     def averages(self) -> dict[str, RRDBNet]:
@@ -144,7 +144,7 @@ class PairedTrainer:
             beliefs = {"disc_hr_real": scores.real_belief, "disc_hr_fake": scores.fake_belief}
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
         drift = self.world.mean((sr.detach() - hr).mean(dim=(0, 2, 3))).abs().max()
-        return {name: value.item() for name, value in (losses | beliefs | {"colour_drift": drift}).items()}
+        return {name: value.item() for name, value in (losses | beliefs | {"color_drift": drift}).items()}
 
     def _reconstructed(self, lr: Tensor) -> Tensor:
         with torch.set_grad_enabled(not self.waiting), self._mixed_precision():
@@ -187,8 +187,8 @@ class PairedTrainer:
 
     def _rate(self, name: str) -> float:
         if name == "disc_hr":
-            return self.rate_factor * self.options.discriminator_rate
-        return self.rate_factor * self.options.schedule.rate(self.step, first=self._first_step)
+            return self.rate_factor * self.options.discriminator_learning_rate
+        return self.rate_factor * self.options.schedule.rate_at(self.step, first=self._first_step)
 
     def _move(self) -> None:
         for name in self._learning():

@@ -81,7 +81,7 @@ class PairedOptions:
     discriminator_features: int = 64
     """Channels of its first stage."""
 
-    discriminator_rate: float = 1e-4
+    discriminator_learning_rate: float = 1e-4
     """Its learning rate, constant."""
 
     discriminator_first_steps: int = 0
@@ -130,10 +130,10 @@ class PairedOptions:
         _ = self.shares  # refuses what cannot be shared
         if not 0 <= self.ema_decay < 1 or self.clip_norm <= 0:
             raise ConfigError(f"ema_decay lies in [0, 1) and clip_norm is above 0, got {self}.")
-        if self.discriminator_first_steps < 0 or not 0 < self.discriminator_rate < math.inf:
+        if self.discriminator_first_steps < 0 or not 0 < self.discriminator_learning_rate < math.inf:
             raise ConfigError(
-                f"discriminator_first_steps is at least 0 and discriminator_rate above 0, got "
-                f"{self.discriminator_first_steps} and {self.discriminator_rate:g}."
+                f"discriminator_first_steps is at least 0 and discriminator_learning_rate above 0, got "
+                f"{self.discriminator_first_steps} and {self.discriminator_learning_rate:g}."
             )
         refuse_unlike(self.discriminator, self.losses)
         self._refuse_crops_that_do_not_fit()

@@ -11,7 +11,7 @@ from ddnsr_cli.errors import DeviceError, NotFiniteError
 
 
 class Precision(StrEnum):
-    """The number format of the networks that learn. Weights, losses and the networks that judge stay in float32."""
+    """The number format of the networks that learn. Weights, losses and the frozen networks stay in float32."""
 
     AUTO = "auto"
     """bfloat16 on a GPU, float32 elsewhere."""
@@ -49,4 +49,6 @@ def refuse_not_finite(figures: Mapping[str, float], step: int) -> None:
     """Raises NotFiniteError, naming the step and the figures that are NaN or infinite."""
     wrong = ", ".join(f"{name} {value:g}" for name, value in figures.items() if not math.isfinite(value))
     if wrong:
-        raise NotFiniteError(f"Step {step} gave values that are not finite ({wrong}). Lower --rate and run again.")
+        raise NotFiniteError(
+            f"Step {step} gave values that are not finite ({wrong}). Lower --learning-rate and run again."
+        )

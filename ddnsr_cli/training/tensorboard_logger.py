@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MISSING = "TensorBoard files are left out: its package is not installed. Get it with: pip install 'ddnsr[logs]'"
 
 
-class Board:
+class TensorBoardLogger:
     """Writes what TensorBoard shows. Without its package: tells so once, then takes everything and writes nothing.
 
     Also a context manager that closes at the end.
@@ -41,7 +41,7 @@ class Board:
     def scalars(self, step: int, figures: Mapping[str, float], *, group: str) -> None:
         """One curve a figure, named `group/figure`. Raises TrainingError when the disk does not take it."""
         if self.writer is not None:
-            with self._told():
+            with self._wrap_errors():
                 for name, value in figures.items():
                     self.writer.add_scalar(f"{group}/{name}", value, step)
                 self.writer.flush()  # a kill then costs nothing
@@ -49,7 +49,7 @@ class Board:
     def picture(self, step: int, pixels: NDArray[np.uint8], *, name: str = "samples") -> None:
         """A picture (H, W, 3), RGB, uint8, under a slider of the steps. Raises TrainingError as `scalars`."""
         if self.writer is not None:
-            with self._told():
+            with self._wrap_errors():
                 self.writer.add_image(name, pixels, step, dataformats="HWC")
                 self.writer.flush()
 
@@ -57,7 +57,7 @@ class Board:
         """Write what is waiting. Closing twice does no harm. Raises TrainingError as `scalars`."""
         if self.writer is not None:
             try:
-                with self._told():
+                with self._wrap_errors():
                     self.writer.close()
             finally:
                 if threading.excepthook == self._thread_failed:
@@ -77,7 +77,7 @@ class Board:
         except ImportError:
             note(MISSING)
             return None
-        with self._told():
+        with self._wrap_errors():
             # Steps from purge_step on are purged; the row of step `start` itself was written before the save.
             return SummaryWriter(self.folder, purge_step=start + 1 if start else 0)
 
@@ -87,7 +87,7 @@ class Board:
             self._usual_hook(failure)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _wrap_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as cause:

@@ -21,7 +21,7 @@ ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Snapshot:
+class TrainState:
     """What a run needs to go on exactly."""
 
     step: int
@@ -31,13 +31,13 @@ class Snapshot:
     """Whatever JSON holds: options, best scores."""
 
     tensors: Mapping[str, Tensor]
-    """Weights and optimiser moments, by dotted name."""
+    """Weights and optimizer moments, by dotted name."""
 
 
-def save_snapshot(path: Path, snapshot: Snapshot) -> None:
+def save_train_state(path: Path, train_state: TrainState) -> None:
     """Write the file whole or not at all. Raises TrainingError when the disk refuses."""
-    state = {"format": FORMAT, "step": snapshot.step, "numbers": dict(snapshot.numbers)}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in snapshot.tensors.items()}
+    state = {"format": FORMAT, "step": train_state.step, "numbers": dict(train_state.numbers)}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in train_state.tensors.items()}
     try:
         with atomic_path(path) as temporary:
             save_file(tensors, temporary, metadata={HEADER_KEY: json.dumps(state)})
@@ -47,16 +47,16 @@ def save_snapshot(path: Path, snapshot: Snapshot) -> None:
         ) from cause
 
 
-def load_snapshot(path: Path) -> Snapshot:
-    """Read a file of `save_snapshot`. Raises TrainingError when it is damaged or of another version."""
+def load_train_state(path: Path) -> TrainState:
+    """Read a file of `save_train_state`. Raises TrainingError when it is damaged or of another version."""
     with _reading(path), safe_open(path, framework="pt") as file:
         step, numbers = _head(path, file.metadata())
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
-    return Snapshot(step=step, numbers=numbers, tensors=tensors)
+    return TrainState(step=step, numbers=numbers, tensors=tensors)
 
 
 def load_numbers(path: Path) -> Mapping[str, Any]:
-    """The numbers of a file of `save_snapshot`, without reading its tensors. Raises as `load_snapshot`."""
+    """The numbers of a file of `save_train_state`, without reading its tensors. Raises as `load_train_state`."""
     with _reading(path), safe_open(path, framework="pt") as file:
         return _head(path, file.metadata())[1]
 

@@ -17,20 +17,20 @@ from torch import Tensor, nn
 
 from ddnsr_cli.config import options_to_json
 from ddnsr_cli.losses.adversarial import gan_disc_loss, gan_gen_loss
-from ddnsr_cli.losses.features import colour_loss, content_loss, content_reference, cycle_loss
-from ddnsr_cli.losses.noise_transfer import carry_loss
+from ddnsr_cli.losses.features import color_loss, content_loss, content_reference, cycle_loss
+from ddnsr_cli.losses.noise_transfer import noise_transfer_loss
 from ddnsr_cli.nets.degrader import Degrader, start_as_area, start_with_noise
 from ddnsr_cli.nets.discriminators import Features, VGGStyleConfig, VGGStyleDiscriminator
 from ddnsr_cli.nets.rrdb import RRDBNet, start_as_nearest
 from ddnsr_cli.nets.vgg19 import Tap
-from ddnsr_cli.training.degrader_pretraining import Rehearsal, draw_rehearsal
+from ddnsr_cli.training.degrader_pretraining import NoiseTransfer, draw_noise_transfer
 from ddnsr_cli.training.distributed import World, share_batch_statistics
 from ddnsr_cli.training.ema import Ema
-from ddnsr_cli.training.feature_losses import Eyes
+from ddnsr_cli.training.feature_losses import FeatureNets
 from ddnsr_cli.training.options import JointOptions
 from ddnsr_cli.training.precision import mixed_precision, refuse_not_finite, to_floats
 from ddnsr_cli.training.reconstruction import ReconstructionLoss, belief, frozen, hr_discriminator
-from ddnsr_cli.training.train_state import Snapshot, learned_tensors, restore_learned
+from ddnsr_cli.training.train_state import TrainState, learned_tensors, restore_learned
 
 ALONE = World()
 
@@ -86,24 +86,26 @@ class Made:
 
 
 class JointTrainer:
-    """Networks, optimisers and averages of a joint run, and how one step moves them."""
+    """Networks, optimizers and averages of a joint run, and how one step moves them."""
 
-    def __init__(self, options: JointOptions, eyes: Eyes, device: torch.device, world: World = ALONE) -> None:
+    def __init__(
+        self, options: JointOptions, feature_nets: FeatureNets, device: torch.device, world: World = ALONE
+    ) -> None:
         self.options = options
         self.device = device
-        self.eyes = eyes
+        self.feature_nets = feature_nets
         self.world = world
-        self.nets = fresh_nets(options, eyes.disc).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.nets = fresh_nets(options, feature_nets.disc).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         share_batch_statistics(self.nets, world)
         self.emas: dict[str, Ema[RRDBNet] | Ema[Degrader]] = {
             "sr_net": Ema(self.nets.sr_net, options.ema_decay),
             "degrader": Ema(self.nets.degrader, options.ema_decay),
         }
         self.reconstruction = ReconstructionLoss(
-            weights=options.losses, perceptual=eyes.hr, gan=options.gan, average=world.average
+            weights=options.losses, perceptual=feature_nets.hr, gan=options.gan, average=world.average
         )
         self.optimizers = {
-            name: torch.optim.Adam(net.parameters(), lr=options.schedule.rate, betas=(0.9, 0.999), fused=True)
+            name: torch.optim.Adam(net.parameters(), lr=options.schedule.learning_rate, betas=(0.9, 0.999), fused=True)
             for name, net in self.nets.learners().items()
         }
         self.degrade = _forward_of(self.nets.degrader, compiled=options.compiled)
@@ -113,12 +115,12 @@ class JointTrainer:
         """Times the schedule's rate; lowered when a run has to roll back."""
 
     @property
-    def rehearsing(self) -> bool:
+    def pretraining(self) -> bool:
         """Whether the degrader learns alone in this step, from simulated noise."""
-        return self.step < self.options.rehearsal_steps
+        return self.step < self.options.degrader_pretrain_steps
 
     @property
-    def leading(self) -> bool:
+    def degrader_only(self) -> bool:
         """Whether the reconstruction network waits in this step."""
         return self.step < self._first_step("sr_net")
 
@@ -130,12 +132,12 @@ class JointTrainer:
         gradient is not finite.
         """
         real, truth = (to_floats(self.world.share(levels), self.device) for levels in (lr_real, hr))
-        rehearsal = self._rehearsal(hr)
+        known = self._noise_transfer(hr)
         self.nets.zero_grad(set_to_none=True)
-        if self.rehearsing and rehearsal is not None:
-            figures = _backward({"carry": self.carry_loss(truth, rehearsal)})
+        if self.pretraining and known is not None:
+            figures = _backward({"noise_transfer": self.noise_transfer_loss(truth, known)})
         else:
-            figures = self._learn(real, truth, rehearsal)
+            figures = self._learn(real, truth, known)
         figures = self.world.mean_of(figures, self.device) | self._clipped_norms()
         figures["rate"] = self._rate("degrader")
         refuse_not_finite(figures, self.step)
@@ -148,7 +150,7 @@ class JointTrainer:
         sr_fake = lr_cycle = hr_logits = None
         with self._mixed_precision():
             lr_fake = self.degrade(hr, noise)
-            if not self.leading:
+            if not self.degrader_only:
                 sr_fake = self.reconstruct(lr_fake.detach())
                 hr_logits = self.nets.disc_hr(hr) if self.nets.disc_hr is not None else None
             if self.options.losses.cycle:
@@ -164,32 +166,32 @@ class JointTrainer:
 
     def degrader_losses(self, lr_real: Tensor, hr: Tensor, made: Made) -> dict[str, Tensor]:
         """Weighted terms of eq. 3, those with weight 0 left out."""
-        weights, layers, eyes = self.options.losses, self.options.layers, self.eyes.lr
+        weights, layers, feature_nets = self.options.losses, self.options.layers, self.feature_nets.lr
         terms: dict[str, Tensor] = {}
-        if weights.content and eyes is not None:
+        if weights.content and feature_nets is not None:
             tap = Tap(layer=layers.content)
             with torch.no_grad():
-                reference = eyes(content_reference(hr))[tap]
-            terms["content"] = weights.content * content_loss(eyes(made.lr_fake)[tap], reference)
-        if weights.colour:
-            terms["colour"] = weights.colour * colour_loss(made.lr_fake, content_reference(hr))
-        if made.lr_cycle is not None and eyes is not None:
+                reference = feature_nets(content_reference(hr))[tap]
+            terms["content"] = weights.content * content_loss(feature_nets(made.lr_fake)[tap], reference)
+        if weights.color:
+            terms["color"] = weights.color * color_loss(made.lr_fake, content_reference(hr))
+        if made.lr_cycle is not None and feature_nets is not None:
             tap = Tap(layer=layers.cycle)
             with torch.no_grad():
-                seen = eyes(lr_real)[tap]
-            terms["cycle"] = weights.cycle * cycle_loss(eyes(made.lr_cycle)[tap], seen)
+                seen = feature_nets(lr_real)[tap]
+            terms["cycle"] = weights.cycle * cycle_loss(feature_nets(made.lr_cycle)[tap], seen)
         if self.nets.disc_lr is not None:
             with frozen(self.nets.disc_lr), self._mixed_precision():
                 logits = self.nets.disc_lr(made.lr_fake)
             terms["lr_adversarial"] = weights.lr_adversarial * gan_gen_loss(logits)
         return terms
 
-    def carry_loss(self, hr: Tensor, rehearsal: Rehearsal) -> Tensor:
-        """How far the degrader is from carrying the rehearsal's noise, weighted."""
+    def noise_transfer_loss(self, hr: Tensor, known: NoiseTransfer) -> Tensor:
+        """How far the degrader is from carrying known noise, weighted."""
         with self._mixed_precision():
-            carried = self.degrade(hr, rehearsal.lr_noisy)
-        loss = carry_loss(carried.float(), rehearsal.lr_wanted, content_reference(hr))
-        return (self.options.losses.carry or 1.0) * loss
+            carried = self.degrade(hr, known.lr_noisy)
+        loss = noise_transfer_loss(carried.float(), known.lr_wanted, content_reference(hr))
+        return (self.options.losses.noise_transfer or 1.0) * loss
 
     def sr_losses(self, hr: Tensor, made: Made) -> dict[str, Tensor]:
         """Weighted terms of eq. 2, or of the L2 mode, those with weight 0 left out."""
@@ -225,17 +227,17 @@ class JointTrainer:
         self.nets.learners()[name].load_state_dict(net.state_dict())
         self.emas[name].average.load_state_dict(net.state_dict())
 
-    def snapshot(self, numbers: dict[str, Any]) -> Snapshot:
+    def train_state(self, numbers: dict[str, Any]) -> TrainState:
         """Everything needed to go on, with `numbers` of the caller's beside the options."""
         tensors = learned_tensors(self.nets, self.averages, self.optimizers)
         own = {"options": options_to_json(self.options), "rate_factor": self.rate_factor}
-        return Snapshot(step=self.step, numbers={**own, **numbers}, tensors=tensors)
+        return TrainState(step=self.step, numbers={**own, **numbers}, tensors=tensors)
 
-    def restore(self, snapshot: Snapshot) -> None:
-        """Take over a snapshot of the same options."""
-        restore_learned(snapshot.tensors, self.nets, self.averages, self.optimizers)
-        self.rate_factor = snapshot.numbers["rate_factor"]
-        self.step = snapshot.step
+    def restore(self, train_state: TrainState) -> None:
+        """Take over a train_state of the same options."""
+        restore_learned(train_state.tensors, self.nets, self.averages, self.optimizers)
+        self.rate_factor = train_state.numbers["rate_factor"]
+        self.step = train_state.step
 
     @property
     def averages(self) -> dict[str, RRDBNet | Degrader]:
@@ -256,29 +258,29 @@ class JointTrainer:
             "SR of fake LR": sr_net(lr_fake),
         }
 
-    def _rehearsal(self, hr: Tensor) -> Rehearsal | None:
+    def _noise_transfer(self, hr: Tensor) -> NoiseTransfer | None:
         """This process's share of what there is to carry; None when nothing is asked of it."""
-        if not (self.rehearsing or self.options.losses.carry):
+        if not (self.pretraining or self.options.losses.noise_transfer):
             return None
-        drawn = draw_rehearsal(hr, seed=self.options.stream.seed, step=self.step)
+        drawn = draw_noise_transfer(hr, seed=self.options.stream.seed, step=self.step)
         noisy, wanted = (self.world.share(one).to(self.device) for one in (drawn.lr_noisy, drawn.lr_wanted))
-        return Rehearsal(lr_noisy=noisy, lr_wanted=wanted)
+        return NoiseTransfer(lr_noisy=noisy, lr_wanted=wanted)
 
-    def _learn(self, real: Tensor, truth: Tensor, rehearsal: Rehearsal | None) -> dict[str, float]:
+    def _learn(self, real: Tensor, truth: Tensor, known: NoiseTransfer | None) -> dict[str, float]:
         """Gradients of every network from its own loss, and the figures."""
         made = self.make(real, truth)
         terms = self.degrader_losses(real, truth, made) | self.sr_losses(truth, made)
-        if rehearsal is not None:
-            terms["carry"] = self.carry_loss(truth, rehearsal)
+        if known is not None:
+            terms["noise_transfer"] = self.noise_transfer_loss(truth, known)
         losses, beliefs = self.discriminator_losses(real, made)
         figures = _backward(terms | losses)
-        drifts = {"lr_colour_drift": self._drift(made.lr_fake, content_reference(truth))}
+        drifts = {"lr_color_drift": self._drift(made.lr_fake, content_reference(truth))}
         if made.sr_fake is not None:
-            drifts["colour_drift"] = self._drift(made.sr_fake, truth)
+            drifts["color_drift"] = self._drift(made.sr_fake, truth)
         return figures | {name: value.item() for name, value in (beliefs | drifts).items()}
 
     def _drift(self, made: Tensor, truth: Tensor) -> Tensor:
-        """How far the mean colour of a batch is from the truth's: the largest of R, G and B."""
+        """How far the mean color of a batch is from the truth's: the largest of R, G and B."""
         return self.world.mean((made.detach() - truth).mean(dim=(0, 2, 3))).abs().max()
 
     def _learning(self) -> dict[str, nn.Module]:
@@ -289,8 +291,8 @@ class JointTrainer:
         """The step from which on a network learns."""
         if name == "degrader":
             return 0
-        rehearsed = self.options.rehearsal_steps
-        return rehearsed if name == "disc_lr" else rehearsed + self.options.lead_steps
+        pretrained = self.options.degrader_pretrain_steps
+        return pretrained if name == "disc_lr" else pretrained + self.options.degrader_only_steps
 
     def _clipped_norms(self) -> dict[str, float]:
         norms = {}

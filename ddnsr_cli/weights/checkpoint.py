@@ -42,7 +42,7 @@ FOR_OTHERS = {
 }
 """What files of these suffixes are that other programs run."""
 MOST_TEXT_BYTES = 8 << 20  # of the layers of an ncnn file; the field's largest have 0.1 MB
-MAX_FILE_BYTES = 2 << 30  # the field's largest, with optimiser states, are some 300 MB
+MAX_FILE_BYTES = 2 << 30  # the field's largest, with optimizer states, are some 300 MB
 NETWORK_KEY, DEGRADER_KEY, VERSION_KEY = "ddnsr_network", "ddnsr_degrader", "ddnsr_version"
 _DTYPES = {torch.float32: "F32", torch.float16: "F16"}
 # What reading a damaged or crafted pickle raises depends on the byte that is wrong.
@@ -72,7 +72,7 @@ def load_own_net(path: Path) -> tuple[OwnNet, dict[str, str]]:
 
     Reads safetensors, whatever the name; pickles named .pth, .pt or .ckpt, of which nothing but tensors and plain
     containers is let in: no code of the file runs; and the text of an ncnn pair, with its .bin beside it. Sizes and
-    layout are deduced (`nets.layouts`). Metadata is what a safetensors file says of itself, and empty for others.
+    layout are deduced (`weights.layouts`). Metadata is what a safetensors file says of itself, and empty for others.
     Raises WeightsError when the file is missing, damaged, unsafe or of another network.
     """
     if file_kind(path) == "ncnn":

@@ -1,4 +1,4 @@
-"""The weights of the networks that only judge, VGG19 and LPIPS, and torchvision's classifiers they are cut from."""
+"""The weights of the frozen networks, VGG19 and LPIPS, and torchvision's classifiers they are cut from."""
 
 import hashlib
 import http.client
@@ -158,7 +158,7 @@ _LPIPS_NAME = re.compile(r"features\..+|lin\d+\.weight")
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureWeights:
-    """Tensors for a network that judges, and where they are from."""
+    """Tensors for a frozen network, and where they are from."""
 
     state: Mapping[str, Tensor]
     """By name, as they are stored: float16 or float32."""

@@ -42,7 +42,7 @@ class ForeignNet(SrNet):
 
     @property
     def traits(self) -> SrTraits:
-        """See `SrNet`."""
+        """What spandrel says of the network; a halo of 32 pixels, as nothing is known of its reach."""
         needs = self._descriptor.size_requirements
         return SrTraits(
             scale=self._descriptor.scale,
@@ -55,7 +55,7 @@ class ForeignNet(SrNet):
         )
 
     def forward(self, lr: Tensor) -> Tensor:
-        """See the class. The image is padded to the sizes that the network takes, and the result cut back."""
+        """The LR image enlarged. It is padded to the sizes that the network takes, and the result cut back."""
         sr: Tensor = self._descriptor(lr)
         return sr
 

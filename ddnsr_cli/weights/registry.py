@@ -20,7 +20,7 @@ _HEX40 = re.compile(r"[0-9a-f]{40}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _ALIAS = re.compile(r"[A-Za-z0-9][\w.-]*")
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_TEXTS = ("name", "title", "description", "network", "sha256", "licence", "by", "trained_on")
+_TEXTS = ("name", "title", "description", "network", "sha256", "license", "by", "trained_on")
 _NUMBERS = ("features", "blocks", "scale", "bytes")
 _REQUIRED: dict[str, type] = dict.fromkeys(_TEXTS, str) | dict.fromkeys(_NUMBERS, int) | {"own": bool}
 _SIZES: dict[str, dict[str, type]] = {"rrdb": {"growth": int}, "degrader": {}}  # what a kind of network has beyond all
@@ -60,7 +60,7 @@ class WeightsEntry:
 
     size_bytes: int
 
-    licence: str
+    license: str
     by: str
     """Who trained it."""
 

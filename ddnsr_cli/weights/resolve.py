@@ -93,7 +93,7 @@ def _released(
         return _checked(entry, registry.folder / entry.bundled)
     if entry.beside is not None:
         if registry.lacks(entry):
-            raise WeightsError(_how_to_get(entry.name, entry.beside, entry.licence))
+            raise WeightsError(_how_to_get(entry.name, entry.beside, entry.license))
         return _checked(entry, registry.root / entry.beside)
     assert entry.repo is not None  # the entry has checked itself
     assert entry.revision is not None
@@ -108,10 +108,10 @@ def _released(
     return fetch(file, offline=offline, on_progress=on_progress, hub=hub)
 
 
-def _how_to_get(name: str, beside: str, licence: str) -> str:
+def _how_to_get(name: str, beside: str, license: str) -> str:
     folder, _, file = beside.rpartition("/")
     return (
-        f"{name} ({licence}) does not come with the program. Get {file} from the project's repository, folder "
+        f"{name} ({license}) does not come with the program. Get {file} from the project's repository, folder "
         f"{folder}/, and name the file: -m {file}."
     )
 

@@ -1,13 +1,13 @@
 """The state of a run in fewer bytes, for a link that carries little: what is lost, and how it is made up for.
 
 A state (`state/last.safetensors` of a run folder) holds networks, discriminators, averages and two moments of the
-optimiser for every weight: half a gigabyte for the paper's networks. Forms, from exact to small:
+optimizer for every weight: half a gigabyte for the paper's networks. Forms, from exact to small:
 
 whole   everything, bit for bit.
 light   The averages in half precision; a network that has an average is that average. Discriminators in 8 bits, a scale
-        for each output channel. Of the optimiser, the mean squares of each output channel and of each of its inputs
+        for each output channel. Of the optimizer, the mean squares of each output channel and of each of its inputs
         (as Adafactor keeps them); the first moments begin at zero.
-bare    The averages in half precision. Discriminators begin anew, and so does the optimiser.
+bare    The averages in half precision. Discriminators begin anew, and so does the optimizer.
 
 Biases and other short tensors stay exact in `light`.
 """

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ddnsr_cli.commands.evaluate.dataset import find_subjects, open_subject
+from ddnsr_cli.commands.evaluate.dataset import find_samples, open_sample
 from ddnsr_cli.commands.evaluate.models import load_network
 from ddnsr_cli.commands.evaluate.options import EvaluateListener, EvaluateOptions
 from ddnsr_cli.commands.evaluate.run import evaluate
@@ -42,8 +42,8 @@ def write_pairs(folder: Path, count: int, side: int) -> None:
 def upscale_all(lr: Path, model: str, device: torch.device) -> None:
     found = find_weights(model, registry=read_registry())
     network = load_network(found, model, device, print)
-    for subject in find_subjects(lr, None):
-        network.picture(open_subject(subject))
+    for sample in find_samples(lr, None):
+        network.picture(open_sample(sample))
 
 
 def seconds(work, device: torch.device) -> float:

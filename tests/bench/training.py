@@ -2,7 +2,7 @@
 
 Per setting: the seconds of a joint step and of a pretraining step (batch 16, HR crops of 128 px, random pictures and a
 random VGG19 up to conv3_4), images a second, and the floating-point operations a second that were achieved (counted by
-PyTorch over forward and backward passes; optimisers are left out) beside those of a plain matrix product in the same
+PyTorch over forward and backward passes; optimizers are left out) beside those of a plain matrix product in the same
 number format, measured in the same run. Then the joint step fed with photos from a disk, decoded by one worker: the
 share of the time that it waits for them. With --compile also how far the losses of compiled networks are from those of
 plain ones. Only ratios within one run mean something. A table, then one JSON line.
@@ -27,7 +27,7 @@ from ddnsr_cli.data.images import list_photos
 from ddnsr_cli.data.targets import PhotoSet
 from ddnsr_cli.data.unpaired_stream import UnpairedVisits, unpaired_batches
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
-from ddnsr_cli.training.feature_losses import NO_EYES, Eyes, VggDifference
+from ddnsr_cli.training.feature_losses import NO_FEATURE_NETS, FeatureNets, VggDifference
 from ddnsr_cli.training.loop import Meter
 from ddnsr_cli.training.options import LITE, small_helpers, track_options
 from ddnsr_cli.training.paired import PairedTrainer
@@ -45,7 +45,7 @@ SHORT = StreamConfig(batch=BATCH, crop_px=CROP_PX, crops_per_photo=16, photos_pe
 FED_STEPS = 2 * SHORT.batches_per_round  # as much decoding a step as in longer rounds, in steps that a CPU can do
 
 
-def synchronised(device):
+def synchronized(device):
     """Now, with all that was asked of the device done."""
     if device.type == "cuda":
         torch.cuda.synchronize()
@@ -56,9 +56,9 @@ def seconds(work, device, rounds=ROUNDS):
     """The least of a few runs, after one to warm up."""
     times = []
     for _ in range(rounds + 1):
-        start = synchronised(device)
+        start = synchronized(device)
         work()
-        times.append(synchronised(device) - start)
+        times.append(synchronized(device) - start)
     return min(times[1:])
 
 
@@ -74,16 +74,16 @@ def joint(precision, device, *, full, compiled=False):
     options = plain if full else small_helpers(replace(plain, sr_net=LITE))
     options = replace(options, precision=precision, compiled=compiled)
     state, content, cycle = random_vgg19("conv3_4"), Tap(layer="conv3_4"), Tap(layer="conv2_2")
-    eyes = Eyes(
+    feature_nets = FeatureNets(
         lr=VGG19Features(state, (content, cycle)).to(device),
         hr=VggDifference(VGG19Features(state, (content,)).to(device)),
     )
-    return JointTrainer(options, eyes, device)
+    return JointTrainer(options, feature_nets, device)
 
 
 def pretraining(precision, device, *, full):
     network = track_options(2).sr_net if full else LITE
-    return PairedTrainer(PairedOptions(precision=precision, network=network), NO_EYES, device)
+    return PairedTrainer(PairedOptions(precision=precision, network=network), NO_FEATURE_NETS, device)
 
 
 def random_batch():
@@ -133,12 +133,12 @@ def fed_row(trainer, folder, device):
     with closing(unpaired_batches(visits, start=0, on_refused=lambda _refusal: None)) as batches:
         start = time.perf_counter()
         trainer.train_step(*next(batches))
-        first_s = synchronised(device) - start
+        first_s = synchronized(device) - start
         meter = Meter()
         for _ in range(FED_STEPS):
             crops = meter.wait(batches)
             meter.add(trainer.train_step(*crops), images=BATCH)
-        synchronised(device)
+        synchronized(device)
         report = meter.take(FED_STEPS)
     return {"first_s": first_s, "images_per_s": report.images_per_s, "waiting_share": report.waiting_share}
 

@@ -115,7 +115,7 @@ def test_the_border_counts_for_every_metric_and_is_stated(told, pairs, tmp_path)
     assert inside["models"]["sr"]["values"] == inside["models"]["framed"]["values"]
     for key in inside["metrics"]:
         assert outside["models"]["sr"]["mean"][key] != outside["models"]["framed"]["mean"][key]
-    assert "6 HR pixels of border are cut off" in inside["definition"]
+    assert "6 HR pixels of border are cut off" in inside["methodology"]
 
 
 def test_equal_pictures_have_100_db(told, pairs):
@@ -134,7 +134,7 @@ def test_lpips_is_that_of_the_network_over_the_same_inner_part(told, pairs, tmp_
         for folder in (results, pairs[1])
     )
     assert found["models"]["sr"]["values"]["a"]["lpips_squeeze"] == pytest.approx(lpips(sr, hr).item(), rel=1e-5)
-    assert "LPIPS is v0.1 on SqueezeNet 1.1 (lpips_squeeze_v0.1.safetensors, sha256 " in found["definition"]
+    assert "LPIPS is v0.1 on SqueezeNet 1.1 (lpips_squeeze_v0.1.safetensors, sha256 " in found["methodology"]
 
 
 def test_lpips_on_alexnet_is_taken_when_it_is_there(told, pairs, tmp_path):

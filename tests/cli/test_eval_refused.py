@@ -125,9 +125,9 @@ def test_a_ranking_of_one(ddnsr, pairs, tmp_path):
         (["--hr", "HR", "--sr", "HR", "--degrader", "x"], "--lr"),
         (["--lr", "LR", "--lpips", "alex"], "--hr"),
         (["--lr", "LR", "--lpips-weights", "x"], "--hr"),
-        (["a.json"], "--ranks"),
-        (["--ranks"], "--ranks a.json b.json"),
-        (["--ranks", "a.json", "--hr", "HR"], "--ranks"),
+        (["a.json"], "--mean-opinion"),
+        (["--mean-opinion"], "--mean-opinion a.json b.json"),
+        (["--mean-opinion", "a.json", "--hr", "HR"], "--mean-opinion"),
     ],
 )
 def test_options_that_make_no_sense_together(ddnsr, pairs, words, told):

@@ -120,7 +120,7 @@ def test_clean_references_of_the_lrs_size(told, tmp_path):
     assert means["perfect"]["noise_left"] < 0.3
     assert means["perfect"]["detail_kept"] == pytest.approx(1, abs=0.05)
     assert means["perfect"]["psnr_rgb"] > means["bicubic"]["psnr_rgb"] + 3
-    assert "1 LR pixels of border" in found["definition"]
+    assert "1 LR pixels of border" in found["methodology"]
 
 
 IN_CLONE = not read_registry().lacks(read_registry().get("ddnsr-track2"))
@@ -158,15 +158,15 @@ def test_the_pages_are_written_and_ranks_are_read(ddnsr, quick_model, tmp_path):
         sheet |= {"pictures": ["a", "b"], "ranks": [ranks, [2, 1]]}
         (tmp_path / f"{rater}.json").write_text(json.dumps(sheet))
     files = [tmp_path / f"{rater}.json" for rater in ("anna", "ben", "cleo")]
-    out = ddnsr("eval", "--ranks", *files).out
+    out = ddnsr("eval", "--mean-opinion", *files).out
     assert "3 raters on 2 pictures" in out
     lines = out.splitlines()
     assert lines[2].split()[:2] == ["quick", "1.33"]
     assert lines[3].split()[:2] == ["bicubic", "1.67"]
     assert "Raters: anna, ben, cleo." in out
-    told = json.loads(ddnsr("eval", "--ranks", *files, "--json", "-").out)
+    told = json.loads(ddnsr("eval", "--mean-opinion", *files, "--json", "-").out)
     assert told["rows"][0]["rank"]["mean"] == pytest.approx(4 / 3)
-    assert "| quick | 1.33 [" in ddnsr("eval", "--ranks", *files, "--markdown", "-").out
+    assert "| quick | 1.33 [" in ddnsr("eval", "--mean-opinion", *files, "--markdown", "-").out
 
 
 def test_niqe_is_of_the_results_themselves(told, tmp_path):
@@ -178,7 +178,7 @@ def test_niqe_is_of_the_results_themselves(told, tmp_path):
     for name in ("a", "b"):
         value = niqe(levels(squares / f"{name}.png"), load_niqe_model(), crop_px=4)
         assert found["models"]["squares"]["values"][name]["niqe"] == pytest.approx(value, rel=1e-12)
-    assert "NIQE is that of Mittal" in found["definition"]
+    assert "NIQE is that of Mittal" in found["methodology"]
 
 
 def test_results_that_niqe_cannot_judge_are_named(ddnsr, tmp_path):

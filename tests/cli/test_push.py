@@ -11,7 +11,7 @@ import torch
 from ddnsr_cli.config import options_to_json
 from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
 from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
-from ddnsr_cli.reports.model_card import joint_card, licence_of, paired_card, with_licence
+from ddnsr_cli.reports.model_card import joint_card, license_of, paired_card, with_license
 from ddnsr_cli.training.options import JointOptions, ScheduleConfig
 from ddnsr_cli.training.paired_options import PairedOptions
 from ddnsr_cli.weights.checkpoint import load_degrader, load_rrdb_net, save_degrader, save_sr_net
@@ -97,7 +97,7 @@ def contents(folder):
 
 
 def test_a_joint_run_is_published_whole_and_nothing_else_of_it(push, fake_hub, joint):
-    done = push(joint, "--licence", "CC-BY-4.0")
+    done = push(joint, "--license", "CC-BY-4.0")
     assert (done.code, done.err) == (0, "")
     received = sent(fake_hub)
     assert sorted(received) == ["README.md", "degrader.safetensors", "sr.safetensors"]
@@ -113,30 +113,30 @@ def test_a_joint_run_is_published_whole_and_nothing_else_of_it(push, fake_hub, j
     assert commit[0]["value"]["summary"] == f"my run: joint run, step {steps}"
 
 
-def test_the_card_has_the_licence_and_says_how_strangers_get_the_weights(push, fake_hub, joint):
+def test_the_card_has_the_license_and_says_how_strangers_get_the_weights(push, fake_hub, joint):
     before = (joint / "README.md").read_text()
-    push(joint, "--licence", "CC-BY-4.0")
+    push(joint, "--license", "CC-BY-4.0")
     card = sent(fake_hub)["README.md"].decode()
-    assert licence_of(card) == "cc-by-4.0"
-    assert "\nLicence: CC-BY-4.0\n" in card
+    assert license_of(card) == "cc-by-4.0"
+    assert "\nLicense: CC-BY-4.0\n" in card
     assert f"ddnsr upscale photo.jpg -m {REPO}:sr.safetensors -o out.png" in card
     changed = [line for line in before.splitlines() if line not in card.splitlines()]
-    assert len(changed) == 2  # the open licence, and the run's own name in the command
+    assert len(changed) == 2  # the open license, and the run's own name in the command
 
 
-def test_the_licence_is_asked_for_once(push, fake_hub, joint):
-    refused(push(joint), 2, "names no licence", "--licence")
+def test_the_license_is_asked_for_once(push, fake_hub, joint):
+    refused(push(joint), 2, "names no license", "--license")
     assert fake_hub.requests == []
     assert push(joint, "--license", "mit").code == 0
     kept = (joint / "README.md").read_text()
-    assert licence_of(kept) == "mit"
+    assert license_of(kept) == "mit"
     assert REPO not in kept
     assert push(joint, repo="some-one/other").code == 0
     assert "-m some-one/other:sr" in fake_hub.files["some-one/other", "README.md"].data.decode()
 
 
 def test_a_pretraining_is_published_with_its_honest_card(push, fake_hub, pretraining):
-    done = push(pretraining, "--licence", "CC0-1.0")
+    done = push(pretraining, "--license", "CC0-1.0")
     assert done.code == 0
     assert done.err == "note: the run is at step 7 of 20; its weights are sent as they are\n"
     received = sent(fake_hub)
@@ -150,10 +150,10 @@ def test_a_pretraining_is_published_with_its_honest_card(push, fake_hub, pretrai
         "baseline",
     ):
         assert fact in card
-    assert '"peak": 0.0005' in card
+    assert '"learning_rate": 0.0005' in card
     assert "\nLicense: CC0-1.0\n" in card
     assert "fill it in" not in card
-    assert licence_of((pretraining / "README.md").read_text()) == "cc0-1.0"
+    assert license_of((pretraining / "README.md").read_text()) == "cc0-1.0"
 
 
 def test_a_run_is_published_as_training_leaves_it(push, ddnsr, fake_hub, photo, tmp_path):
@@ -163,7 +163,7 @@ def test_a_run_is_published_as_training_leaves_it(push, ddnsr, fake_hub, photo, 
     words = [word for option in sizes.items() for word in option]
     hr, run = tmp_path / "photos", tmp_path / "run"
     assert ddnsr("train", "--pretrain", "--hr", hr, "-o", run, "--device", "cpu", *words).code == 0
-    done = push(run, "--licence", "mit")
+    done = push(run, "--license", "mit")
     assert (done.code, done.err) == (0, "")
     assert sent(fake_hub)["sr.safetensors"] == (run / "sr.safetensors").read_bytes()
     assert "| pairs | 2 images of photos, degraded by rule (share 1) |" in sent(fake_hub)["README.md"].decode()
@@ -177,7 +177,7 @@ def test_a_card_of_the_users_own_is_sent_as_it_is(push, fake_hub, pretraining):
 
 
 def test_a_pushed_run_can_be_fetched_by_its_revision_and_loaded(push, fake_hub, joint, tmp_path):
-    revision = push(joint, "--licence", "mit").out.split()[2]
+    revision = push(joint, "--license", "mit").out.split()[2]
     access = HubAccess(endpoint=fake_hub.endpoint, cache_dir=tmp_path / "cache")
     for name, load in (("sr.safetensors", load_rrdb_net), ("degrader.safetensors", load_degrader)):
         path = fetch(HubFile(repo=REPO, name=name, revision=revision), hub=access)
@@ -187,18 +187,18 @@ def test_a_pushed_run_can_be_fetched_by_its_revision_and_loaded(push, fake_hub, 
 
 def test_the_entry_for_the_registry_is_one(push, fake_hub, joint, tmp_path):
     text = 'My own "terms", see \\ below'
-    done = push(joint, "--toml", "--licence", text, "-q")
+    done = push(joint, "--toml", "--license", text, "-q")
     (tmp_path / "weights.toml").write_text(done.out)
     (entry,) = read_registry(tmp_path / "weights.toml").entries
     assert (entry.name, entry.repo, entry.revision) == ("my-nets", REPO, fake_hub.commit)
     assert entry.sha256 == hashlib.sha256((joint / "sr.safetensors").read_bytes()).hexdigest()
     assert (entry.features, entry.blocks, entry.growth, entry.scale) == (4, 1, 2, 4)
-    assert entry.licence == "my-own-terms-see-below"
+    assert entry.license == "my-own-terms-see-below"
     assert tomllib.loads(done.out)["weights"][0]["trained_on"] == "photos of noisy and clean"
 
 
 def test_the_entry_of_a_run_on_pairs_names_the_photos_of_all_sources(push, pretraining):
-    done = push(pretraining, "--toml", "--licence", "mit", "-q")
+    done = push(pretraining, "--toml", "--license", "mit", "-q")
     assert done.code == 0, done.err
     (entry,) = tomllib.loads(done.out)["weights"]
     assert entry["trained_on"] == "photos of clean and noisy"
@@ -207,28 +207,28 @@ def test_the_entry_of_a_run_on_pairs_names_the_photos_of_all_sources(push, pretr
 
 def test_a_dry_run_tells_the_same_files_and_sends_and_writes_nothing(push, fake_hub, joint):
     before = contents(joint)
-    done = push(joint, "--licence", "mit", "--dry-run")
+    done = push(joint, "--license", "mit", "--dry-run")
     assert done.code == 0
     assert fake_hub.requests == []
     assert contents(joint) == before
-    assert done.out.splitlines() == push(joint, "--licence", "mit").out.splitlines()[2:]
+    assert done.out.splitlines() == push(joint, "--license", "mit").out.splitlines()[2:]
     assert re.fullmatch(r"sr.safetensors +\d+ bytes  sha256 [0-9a-f]{64}", done.out.splitlines()[0])
 
 
 def test_a_dry_run_needs_no_token(push, monkeypatch, joint):
     monkeypatch.delenv("HF_TOKEN")
-    assert push(joint, "--licence", "mit", "--dry-run").code == 0
-    refused(push(joint, "--licence", "mit"), 6, "no token", "hf auth login", "HF_TOKEN")
+    assert push(joint, "--license", "mit", "--dry-run").code == 0
+    refused(push(joint, "--license", "mit"), 6, "no token", "hf auth login", "HF_TOKEN")
 
 
 def test_private_makes_a_private_repository(push, fake_hub, joint):
-    assert push(joint, "--licence", "mit", "--private").code == 0
+    assert push(joint, "--license", "mit", "--private").code == 0
     assert fake_hub.uploads.repos == {REPO: True}
 
 
 def test_what_the_hub_refuses_is_one_line(push, fake_hub, joint):
     fake_hub.uploads.answers["create"] = (403, {}, b'{"error": "You have no rights here"}')
-    refused(push(joint, "--licence", "mit"), 6, "access is refused", "no rights here")
+    refused(push(joint, "--license", "mit"), 6, "access is refused", "no rights here")
 
 
 def damage_not_finite(run):
@@ -273,7 +273,7 @@ def test_what_is_wrong_with_a_run_is_told_before_any_request(push, fake_hub, joi
     damage, words = TROUBLES[name]
     damage(joint)
     before = contents(joint)
-    refused(push(joint, "--licence", "mit"), 5, *words)
+    refused(push(joint, "--license", "mit"), 5, *words)
     assert fake_hub.requests == []
     assert contents(joint) == before
 
@@ -285,26 +285,26 @@ def test_weights_that_change_while_they_are_read_are_not_sent(push, fake_hub, jo
         return found
 
     monkeypatch.setattr("ddnsr_cli.commands.weights.push.load_rrdb_net", load)
-    refused(push(joint, "--licence", "mit"), 5, "was replaced while it was read")
+    refused(push(joint, "--license", "mit"), 5, "was replaced while it was read")
     assert fake_hub.requests == []
 
 
-@pytest.mark.parametrize("licence", ["", " ", "none", "Unknown", "other", "a\nb", "x" * 201])
-def test_what_is_no_licence_is_told(push, fake_hub, joint, licence):
-    refused(push(joint, "--licence", licence), 2, "is no licence", "SPDX")
+@pytest.mark.parametrize("license", ["", " ", "none", "Unknown", "other", "a\nb", "x" * 201])
+def test_what_is_no_license_is_told(push, fake_hub, joint, license):
+    refused(push(joint, "--license", license), 2, "is no license", "SPDX")
     assert fake_hub.requests == []
 
 
 def test_other_mistakes_cost_no_request(push, fake_hub, joint, tmp_path):
-    refused(push(tmp_path / "nowhere", "--licence", "mit"), 5, "not the folder of a training run", "nowhere")
-    refused(push(joint / "sr.safetensors", "--licence", "mit"), 5, "not the folder of a training run")
-    refused(push(joint, "--licence", "mit", "--dry-run", repo="nets"), 6, "no name of a Hub repository")
-    refused(push(joint, "--licence", "mit", "--toml", "--dry-run"), 2, "--toml", "--dry-run")
+    refused(push(tmp_path / "nowhere", "--license", "mit"), 5, "not the folder of a training run", "nowhere")
+    refused(push(joint / "sr.safetensors", "--license", "mit"), 5, "not the folder of a training run")
+    refused(push(joint, "--license", "mit", "--dry-run", repo="nets"), 6, "no name of a Hub repository")
+    refused(push(joint, "--license", "mit", "--toml", "--dry-run"), 2, "--toml", "--dry-run")
     assert fake_hub.requests == []
 
 
 @pytest.mark.parametrize(
-    ("card", "licence", "head"),
+    ("card", "license", "head"),
     [
         ("# A\n", "MIT", ["license: mit"]),
         ("---\na: b\n---\n# A\n", "cc-by-4.0", ["a: b", "license: cc-by-4.0"]),
@@ -313,16 +313,16 @@ def test_other_mistakes_cost_no_request(push, fake_hub, joint, tmp_path):
         ("---\na: b\n---\n# A\n", "No use by: me!", ["a: b", "license: other", "license_name: no-use-by-me"]),
     ],
 )
-def test_the_licence_replaces_any_other_and_leaves_the_rest(card, licence, head):
-    first, *lines = with_licence(card, licence).splitlines()
+def test_the_license_replaces_any_other_and_leaves_the_rest(card, license, head):
+    first, *lines = with_license(card, license).splitlines()
     assert first == "---"
     assert lines[: len(head) + 1] == [*head, "---"]
     assert "# A" in lines
-    again = with_licence("\n".join(["---", *lines, ""]), licence)
-    assert again == with_licence(card, licence)
-    assert licence_of(again) == head[-1].split(": ")[1]
+    again = with_license("\n".join(["---", *lines, ""]), license)
+    assert again == with_license(card, license)
+    assert license_of(again) == head[-1].split(": ")[1]
 
 
 @pytest.mark.parametrize("head", ["", "license:", "license: unknown", "license: other", "tags: [license]"])
-def test_a_card_without_a_licence_is_known(head):
-    assert licence_of(f"---\n{head}\n---\n# A\nlicense: mit\n") is None
+def test_a_card_without_a_license_is_known(head):
+    assert license_of(f"---\n{head}\n---\n# A\nlicense: mit\n") is None

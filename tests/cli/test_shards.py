@@ -101,7 +101,7 @@ def test_what_is_missing_from_a_list_stops_nothing(ddnsr, archive, quick_model):
         (("in", "--list", "files.txt"), 2, "by name and by --list"),
         (("--list", "none.txt"), 3, "none.txt cannot be read"),
         (("--list", "empty.txt"), 3, "The list empty.txt is empty"),
-        ((), 2, "No picture was given"),
+        ((), 2, "No image was given"),
     ],
 )
 def test_what_makes_no_sense_is_told(ddnsr, archive, quick_model, words, code, told):

@@ -24,25 +24,24 @@ SURFACE = {
     ),
     "train": (
         "-o/--output --track --paired --pretrain --hr --lr --data --val --val-lr --val-hr --mix --check --target "
-        "--start-from --start-degrader --l2 --ablation --vgg --perceptual/--perceptual-layer --perceptual-weights "
-        "--as-authors --loss --discriminator --gan --teacher --truth-share --sharpen-targets "
-        "--discriminator-first-steps --discriminator-learning-rate --rehearse --lead --degradation-preset "
-        "--degradation --lpips "
-        "--lite --features --blocks --growth --steps --batch --crop --rate --rise --halve-at --precision --compile "
-        "--seed --workers --log-every --save-every --keep-every --validate-every --sample-every --device/-g --offline "
-        "-q/--quiet"
+        "--start-from --start-degrader --l2 --ablation --vgg --perceptual --perceptual-weights --as-authors --loss "
+        "--discriminator --gan --teacher --truth-share --sharpen-targets --discriminator-first-steps "
+        "--discriminator-learning-rate --degrader-pretrain-steps --degrader-only-steps --degradation-preset "
+        "--degradation --lpips --lite --features --blocks --growth --steps --batch --crop --learning-rate "
+        "--warmup-steps --lr-milestones --precision --compile --seed --workers --log-every --save-every --keep-every "
+        "--validate-every --sample-every --device/-g --offline -q/--quiet"
     ),
     "eval": (
-        "ranks_files --lr --hr -m/--models --sr --table3 --reference --degrader --crop-border --lpips --lpips-weights "
-        "--niqe --against --seed --json --csv --markdown --report --keep --ranking --ranks --device/-g --offline "
-        "-q/--quiet"
+        "ranking_files --lr --hr -m/--models --sr --table3 --reference --degrader --crop-border --lpips "
+        "--lpips-weights --niqe --against --seed --json --csv --markdown --report --keep --ranking --mean-opinion "
+        "--device/-g --offline -q/--quiet"
     ),
     "weights list": "--json",
     "weights info": "name",
     "weights pull": "name --offline -q/--quiet",
     "weights convert": "name -o/--output --half --offline -q/--quiet",
     "weights mix": "first second -o/--output --share --half --offline -q/--quiet",
-    "weights push": "run repo --licence/--license --private --dry-run --toml -q/--quiet",
+    "weights push": "run repo --license --private --dry-run --toml -q/--quiet",
 }
 
 

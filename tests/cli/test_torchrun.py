@@ -18,7 +18,7 @@ pytest.importorskip("resource", reason="signals and limits of Unix")
 from torch.distributed import TCPStore
 
 import ddnsr_cli
-from ddnsr_cli.training.train_state import load_snapshot
+from ddnsr_cli.training.train_state import load_train_state
 from tests.helpers.joint_run import joint_words, vgg_file, write_photos
 from tests.helpers.processes import PATIENCE_S, Processes, as_one_of, no_larger_files, telling_opens
 
@@ -120,7 +120,7 @@ def test_a_launcher_that_is_stopped_leaves_a_save(scene, tmp_path, number, to_al
         time.sleep(0.01)
     (os.killpg if to_all else os.kill)(launcher.process.pid, number)
     assert launcher.ended() != 0  # torchrun's own status for what it was told to stop
-    assert load_snapshot(run / "state/last.safetensors").step == rows(run)[-1]["step"]
+    assert load_train_state(run / "state/last.safetensors").step == rows(run)[-1]["step"]
     assert all(line.startswith(("step ", "note: ")) for line in launcher.said(0, "stderr").splitlines())
     assert launcher.said(1, "stderr") == ""
 
@@ -188,7 +188,7 @@ def test_a_process_that_leaves_already_is_not_disturbed_by_its_own_signal(scene,
     assert first.ended() == 128 + signal.SIGTERM
     assert second.ended() in {0, 128 + signal.SIGTERM}
     assert errors([first, second]) == []
-    assert load_snapshot(tmp_path / "run/state/last.safetensors").step == rows(tmp_path / "run")[-1]["step"]
+    assert load_train_state(tmp_path / "run/state/last.safetensors").step == rows(tmp_path / "run")[-1]["step"]
 
 
 def test_a_process_that_is_killed_ends_the_other_with_a_line(scene, tmp_path):
@@ -215,7 +215,7 @@ def test_bad_photos_are_told_by_the_first_process_and_all_end_alike(scene, tmp_p
     (line,) = errors(processes)
     assert line.startswith("error: 1 photo could not be read or used")
     assert processes[1].err == ""
-    assert load_snapshot(tmp_path / "run/state/last.safetensors").step == 3
+    assert load_train_state(tmp_path / "run/state/last.safetensors").step == 3
 
 
 def test_a_second_pair_at_the_same_folder_is_refused(scene, tmp_path):

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from ddnsr_cli.cli.option_values import DegradationPreset
 from ddnsr_cli.config import options_to_json
 from ddnsr_cli.data.degradation_config import PRESETS
-from ddnsr_cli.training.train_state import load_snapshot
+from ddnsr_cli.training.train_state import load_train_state
 
 SIZES = {"--features": 4, "--blocks": 1, "--growth": 2, "--batch": 4, "--crop": 32, "--workers": 0}
 SMALL = [word for option in SIZES.items() for word in option] + ["--device", "cpu"]
@@ -67,14 +67,14 @@ def test_twenty_steps_are_ten_a_stop_and_ten_more_to_the_last_bit(photos, tmp_pa
 
 
 def steps_saved(state):
-    return load_snapshot(state).step
+    return load_train_state(state).step
 
 
 def test_a_warm_up_begins_with_weights_that_grow_and_that_it_knows_again(ddnsr, photos, tmp_path):
     words = ["train", "--pretrain", "--hr", photos, *SMALL]
     small, large = tmp_path / "small/sr.safetensors", tmp_path / "large"
     assert ddnsr(*words, "--steps", 1, "-o", small.parent).code == 0
-    grown = [*words, "--features", 6, "--start-from", small, "--rate", 1e-9, "-o", large]
+    grown = [*words, "--features", 6, "--start-from", small, "--learning-rate", 1e-9, "-o", large]
     done = ddnsr(*grown, "--steps", 1)
     assert done.code == 0, done.err
     ours, theirs = load_file(large / "sr.safetensors"), load_file(small)

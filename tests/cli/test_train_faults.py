@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("resource", reason="signals and limits of Unix")
 
-from ddnsr_cli.training.train_state import load_snapshot
+from ddnsr_cli.training.train_state import load_train_state
 from tests.helpers.joint_run import joint_words, vgg_file, write_photos
 from tests.helpers.processes import Processes, no_larger_files, short_rounds, slow_disk, telling_opens
 
@@ -75,14 +75,14 @@ def test_a_stop_signal_finishes_the_step_saves_and_gives_the_shells_status(scene
     assert running.out.strip() == str(run / "sr.safetensors")
     assert all(line.startswith(("step ", "note: ")) for line in running.err.splitlines()), running.err
     last = json.loads(rows(run)[-1])["step"]
-    assert load_snapshot(state_of(run)).step == last
+    assert load_train_state(state_of(run)).step == last
     assert (run / "degrader.safetensors").exists()
     assert "<svg" in (run / "report.html").read_text()  # before any sample was due
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_kills_at_any_moment_change_no_byte_of_what_is_learned(scene, tmp_path, precision):
-    words = ("--steps", 20, "--lead", 4, "--save-every", 1, "--log-every", 1, "--precision", precision)
+    words = ("--steps", 20, "--degrader-only-steps", 4, "--save-every", 1, "--log-every", 1, "--precision", precision)
     whole = scene.start(tmp_path / "whole", *words)
     run = tmp_path / "parts"
     state = run / "state"
@@ -96,7 +96,7 @@ def test_kills_at_any_moment_change_no_byte_of_what_is_learned(scene, tmp_path, 
             running.until(lambda: any(state.glob(".last-*.part*")))
         running.kill()
         halves += any(state.glob(".last-*.part*"))
-        assert 0 < load_snapshot(state / "last.safetensors").step < 20
+        assert 0 < load_train_state(state / "last.safetensors").step < 20
     assert halves, "no kill met a save: the test is weaker than it says"
     last = scene.start(run, *words)
     assert (whole.ended(), last.ended()) == (0, 0), last.err
@@ -107,7 +107,7 @@ def test_kills_at_any_moment_change_no_byte_of_what_is_learned(scene, tmp_path, 
 
 def load_numbers_step(run):
     """Steps of the last save, 0 before it."""
-    return load_snapshot(state_of(run)).step if state_of(run).exists() else 0
+    return load_train_state(state_of(run)).step if state_of(run).exists() else 0
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_a_full_disk_is_one_line_and_the_last_save_stays(scene, begun, most_byte
     if name.startswith("state"):
         again = scene.start(begun, "--steps", 3, *QUICK)
         assert again.ended() == 0, again.err
-        assert load_snapshot(state_of(begun)).step == 3
+        assert load_train_state(state_of(begun)).step == 3
 
 
 def test_photos_that_go_bad_in_the_middle_are_told_once_and_the_last_one_ends_the_run(scene, tmp_path):

@@ -29,7 +29,7 @@ def train(ddnsr, folders, vgg):
 
     def run(output, *words, hr=hr, lr=lr, vgg=vgg, track=1):
         given = [] if hr is None else ["--hr", hr]
-        given += ["--lr", lr, "--vgg", vgg, "--perceptual-layer", "conv3_4"]
+        given += ["--lr", lr, "--vgg", vgg, "--perceptual", "conv3_4"]
         return ddnsr("train", "--track", track, *given, "-o", output, *SMALL, *words)
 
     return run
@@ -79,9 +79,9 @@ def test_a_run_leaves_models_card_samples_and_report(train, ddnsr, tmp_path):
 
 def test_every_figure_of_a_run_has_its_place_in_the_report(train, tmp_path):
     run = tmp_path / "run"
-    assert train(run, "--steps", 2, "--log-every", 1, "--loss", "colour=1").code == 0
+    assert train(run, "--steps", 2, "--log-every", 1, "--loss", "color=1").code == 0
     (figures,) = {frozenset(json.loads(line)) for line in (run / "log.jsonl").read_text().splitlines()}
-    assert {"colour", "lr_colour_drift", "disc_hr_real", "disc_lr_fake", "norm_degrader", "images_per_s"} <= figures
+    assert {"color", "lr_color_drift", "disc_hr_real", "disc_lr_fake", "norm_degrader", "images_per_s"} <= figures
     assert "Other" not in {panel.section for panel in panels_for(figures - {"step"})}
 
 
@@ -178,6 +178,6 @@ def test_ntire_folders_are_found(ddnsr, folders, tmp_path, vgg):
     data.mkdir()
     folders[0].rename(data / "train-target")
     folders[1].rename(data / "DPEDiphone-tr-x")
-    words = ("--data", data, "--vgg", vgg, "--perceptual-layer", "conv3_4", "--steps", 1)
+    words = ("--data", data, "--vgg", vgg, "--perceptual", "conv3_4", "--steps", 1)
     done = ddnsr("train", "--track", 2, *words, "-o", tmp_path / "run", *SMALL)
     assert done.code == 0, done.err

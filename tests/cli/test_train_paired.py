@@ -100,7 +100,7 @@ def test_a_run_leaves_a_model_card_samples_and_report(train, ddnsr, photo, tmp_p
     assert done.code == 0, done.err
     assert done.out.strip() == str(run / "sr.safetensors")
     first, second, scores = rows_of(run)
-    for figure in ("pixel", "perceptual", "hr_adversarial", "disc_hr", "disc_hr_real", "colour_drift", "norm_disc_hr"):
+    for figure in ("pixel", "perceptual", "hr_adversarial", "disc_hr", "disc_hr_real", "color_drift", "norm_disc_hr"):
         assert np.isfinite(first[figure])
     assert second["perceptual"] != first["perceptual"]
     assert 5 < scores["psnr_db"] < 60
@@ -171,7 +171,7 @@ def test_other_sources_in_the_same_folder_are_refused(train, pairs, tmp_path):
     assert last_state(run) == before
     for side in ("lr", "hr"):
         (pairs / side / "new.png").unlink()
-    assert train(run, *mix, 2, "--rate", 1e-6, "--discriminator-learning-rate", 1e-6).code == 0
+    assert train(run, *mix, 2, "--learning-rate", 1e-6, "--discriminator-learning-rate", 1e-6).code == 0
 
 
 def test_a_whole_run_is_checked_and_nothing_is_written(train, folders, pairs, tmp_path):
@@ -195,7 +195,7 @@ def test_a_whole_run_is_checked_and_nothing_is_written(train, folders, pairs, tm
             {"discriminator": "vgg-style", "gan": "relativistic"},
         ),
         (["--loss", "hr_adversarial=0"], {"discriminator": "none"}),
-        (["--discriminator-learning-rate", "1e-5"], {"discriminator_rate": 1e-5}),
+        (["--discriminator-learning-rate", "1e-5"], {"discriminator_learning_rate": 1e-5}),
         (["--degradation-preset", "track1"], {}),
     ],
 )
@@ -253,7 +253,7 @@ def test_a_pretraining_needs_no_feature_network(ddnsr, folders, tmp_path, monkey
 @pytest.mark.parametrize("kind", ["--paired", "--pretrain"])
 def test_sizes_are_those_of_the_weights_to_begin_with(ddnsr, judge, folders, tmp_path, kind):
     begin, run = sr_file(tmp_path / "begin.safetensors"), tmp_path / "run"
-    words = ["train", kind, "--hr", folders[0], *(judge if kind == "--paired" else []), *RUN, "--rate", 1e-9]
+    words = ["train", kind, "--hr", folders[0], *(judge if kind == "--paired" else []), *RUN, "--learning-rate", 1e-9]
     done = ddnsr(*words, "--start-from", begin, "-o", run, "--steps", 1)
     assert done.code == 0, done.err
     ours, theirs = load_file(run / "sr.safetensors"), load_file(begin)
@@ -329,8 +329,8 @@ def test_bundled_degraders_are_sources_too(train, folders, tmp_path):
         ("--paired", ["--l2"], "belongs to --track"),
         ("--paired", ["--target", "mixed"], "belongs to --track"),
         ("--paired", ["--data", "x"], "belongs to --track"),
-        ("--paired", ["--lead", 5], "belongs to --track"),
-        ("--paired", ["--halve-at", "5"], "belongs to --track"),
+        ("--paired", ["--degrader-only-steps", 5], "belongs to --track"),
+        ("--paired", ["--lr-milestones", "5"], "belongs to --track"),
         ("--pretrain", ["--ablation", "A"], "belongs to --track"),
         ("--pretrain", ["--compile"], "belongs to --track"),
         ("--pretrain", ["--vgg", "vgg.pth"], "not for --pretrain"),
@@ -358,10 +358,10 @@ def test_options_of_another_kind_of_training_are_refused(ddnsr, folders, tmp_pat
         (["--perceptual", "conv9_9"], "conv2_2=0.4,conv3_4=1"),
         (["--crop", "36"], "multiples of 8 pixels; got 36"),
         (["--crop", "40", "--discriminator", "vgg-style"], "multiples of 32 pixels; got 40"),
-        (["--discriminator-learning-rate", "0"], "discriminator_rate"),
-        (["--discriminator-learning-rate", "nan"], "discriminator_rate"),
+        (["--discriminator-learning-rate", "0"], "discriminator_learning_rate"),
+        (["--discriminator-learning-rate", "nan"], "discriminator_learning_rate"),
         (["--discriminator", "none"], "hr_adversarial"),
-        (["--rate", "0"], "peak > 0"),
+        (["--learning-rate", "0"], "learning_rate > 0"),
     ],
 )
 def test_options_without_sense_are_told(train, tmp_path, words, told):

@@ -89,10 +89,10 @@ def test_a_state_that_cannot_be_used_is_told_and_left_alone(train, begun):
     ("words", "told"),
     [
         (["--seed", 3], "stream.seed 0 -> 3"),
-        (["--lead", 5], "lead_steps 0 -> 5"),
+        (["--degrader-only-steps", 5], "degrader_only_steps 0 -> 5"),
         (["--precision", "bf16"], "precision auto -> bf16"),
-        (["--loss", "colour=1"], "losses.colour 0.0 -> 1.0"),
-        (["--rate", "0.01"], "schedule.rate 0.0001 -> 0.01"),
+        (["--loss", "color=1"], "losses.color 0.0 -> 1.0"),
+        (["--learning-rate", "0.01"], "schedule.learning_rate 0.0001 -> 0.01"),
         (["--features", 8], "sr_net.features 4 -> 8"),
     ],
 )
@@ -204,7 +204,7 @@ def test_another_target_track_or_beginning_is_told(train, begun, tmp_path):
 
 
 def test_a_degrader_to_begin_with(train, begun, tmp_path):
-    words = ("--start-degrader", tmp_path / "camera.safetensors", "--rate", 1e-9)
+    words = ("--start-degrader", tmp_path / "camera.safetensors", "--learning-rate", 1e-9)
     shutil.copy(begun / "degrader.safetensors", words[1])
     assert train(tmp_path / "next", *words, "--steps", 1).code == 0
     ours, theirs = (load_file(path / "degrader.safetensors") for path in (begun, tmp_path / "next"))
@@ -222,7 +222,7 @@ def test_smaller_weights_grow(train, tmp_path):
     torch.manual_seed(0)
     begin = tmp_path / "small.safetensors"
     save_degrader(begin, Degrader(DegraderConfig(features=8, blocks=1)), metadata={}, half=False)
-    done = train(tmp_path / "next", "--start-degrader", begin, "--rate", 1e-9, "--steps", 1)
+    done = train(tmp_path / "next", "--start-degrader", begin, "--learning-rate", 1e-9, "--steps", 1)
     assert done.code == 0, done.err
     small, large = load_file(begin), load_file(tmp_path / "next/degrader.safetensors")
     assert large["conv_last.weight"].shape[1] > 8
@@ -247,11 +247,11 @@ def test_lpips_as_the_judge_asks_for_its_own_option(ddnsr, scene, tmp_path, monk
         (["--loss", "cycle=-1"], "cycle -1"),
         (["--loss", "squared=0"], "no loss left"),
         (["--loss", "hr_adversarial=1"], "belong together"),
-        (["--halve-at", "5,3"], "rising halve_at"),
-        (["--halve-at", "soon"], "got 'soon'"),
-        (["--halve-at=-5"], "halve_at"),
-        (["--rate", "nan"], "rate > 0"),
-        (["--rate", "0"], "rate > 0"),
+        (["--lr-milestones", "5,3"], "rising milestones"),
+        (["--lr-milestones", "soon"], "got 'soon'"),
+        (["--lr-milestones=-5"], "milestones"),
+        (["--learning-rate", "nan"], "learning_rate > 0"),
+        (["--learning-rate", "0"], "learning_rate > 0"),
         (["--perceptual", "conv9_9"], "conv5_4"),
         (["--perceptual", "lpips-x"], "lpips-squeeze"),
     ],
@@ -284,7 +284,7 @@ def test_a_machine_without_a_compiler_is_told(train, monkeypatch, tmp_path):
 
 
 def test_the_schedule_is_the_one_asked_for(train, tmp_path):
-    words = ("--rate", 0.001, "--rise", 2, "--halve-at", "3,4", "--steps", 5, "--log-every", 1)
+    words = ("--learning-rate", 0.001, "--warmup-steps", 2, "--lr-milestones", "3,4", "--steps", 5, "--log-every", 1)
     assert train(tmp_path / "run", *words).code == 0
     rates = [json.loads(line)["rate"] for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
     assert rates == [0.0005, 0.001, 0.001, 0.0005, 0.00025]

@@ -10,7 +10,7 @@ from PIL import Image
 pytest.importorskip("resource", reason="signals of Unix")
 
 from ddnsr_cli.commands.train.run import Trained, refuse_replaced
-from ddnsr_cli.training.train_state import load_snapshot
+from ddnsr_cli.training.train_state import load_train_state
 from ddnsr_cli.weights.checkpoint import load_sr_net
 from tests.helpers.joint_run import SIZES, joint_words, vgg_file, write_photos
 from tests.helpers.processes import Processes, short_rounds
@@ -83,7 +83,7 @@ def assert_told_and_whole(running, scene, steps):
     assert "The run itself is whole" in error
     assert "replace or remove it" in error
     assert running.out.strip() == str(scene.run / "sr.safetensors")
-    assert load_snapshot(scene.run / "state/last.safetensors").step == steps
+    assert load_train_state(scene.run / "state/last.safetensors").step == steps
     _, metadata = load_sr_net(scene.run / "sr.safetensors")
     assert json.loads(metadata["training"])["step"] == json.loads(rows(scene.run)[-1])["step"] == steps
     assert (scene.run / "report.html").exists()
@@ -119,7 +119,7 @@ def test_the_last_photo_ends_the_run(scene):
     assert running.ended() == 8
     last = running.err.splitlines()[-1]
     assert last.startswith(f"error: None of the 3 photos can be used. First: {scene.bad.parent}")
-    assert load_snapshot(scene.run / "state/last.safetensors").step >= 2
+    assert load_train_state(scene.run / "state/last.safetensors").step >= 2
 
 
 def test_of_many_photos_the_first_few_are_named(tmp_path):

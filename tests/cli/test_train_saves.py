@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from ddnsr_cli.training import train_state
-from ddnsr_cli.training.train_state import load_numbers, load_snapshot
+from ddnsr_cli.training.train_state import load_numbers, load_train_state
 from ddnsr_cli.training.trainer import JointTrainer
 from tests.helpers.joint_run import joint_words, vgg_file, write_photos
 
@@ -60,7 +60,7 @@ def roll_backs(done):
 def test_a_loss_that_is_not_finite_takes_the_run_back_at_half_the_rate(train, spoilt, tmp_path):
     run = tmp_path / "run"
     spoilt(step=3, times=1)
-    done = train(run, "--steps", 5, "--save-every", 2, "--rate", 0.001, "--rise", 0)
+    done = train(run, "--steps", 5, "--save-every", 2, "--learning-rate", 0.001, "--warmup-steps", 0)
     assert done.code == 0, done.err
     (told,) = roll_backs(done)
     for part in ("Step 3", "squared nan", "Back to step 2", "0.5 times the rate"):
@@ -68,7 +68,7 @@ def test_a_loss_that_is_not_finite_takes_the_run_back_at_half_the_rate(train, sp
     assert [(row["step"], row["rate"]) for row in rows(run)] == [
         (1, 0.001), (2, 0.001), (3, 0.001), (3, 0.0005), (4, 0.0005), (5, 0.0005)
     ]  # fmt: skip
-    assert load_snapshot(state(run)).step == 5
+    assert load_train_state(state(run)).step == 5
     assert load_numbers(state(run))["rate_factor"] == 0.5  # a resumed run stays at it
 
 
@@ -81,7 +81,7 @@ def test_after_three_times_the_run_ends_and_the_save_stays(train, spoilt, tmp_pa
         "0.5 times the rate.", "0.25 times the rate.", "0.125 times the rate."
     ]  # fmt: skip
     assert done.err.splitlines()[-1].startswith("error: Step 3 gave values that are not finite (squared nan")
-    assert load_snapshot(state(run)).step == 2
+    assert load_train_state(state(run)).step == 2
 
 
 def test_before_the_first_save_there_is_nothing_to_go_back_to(train, spoilt, tmp_path):
@@ -109,7 +109,7 @@ def test_the_newest_three_numbered_states_stay(train, tmp_path):
     assert train(run, "--steps", 9, "--save-every", 1, "--keep-every", 2).code == 0
     kept = [f"step_{step:07d}" for step in (4, 6, 8)]
     assert names(run) == ["last.safetensors", *(f"{name}.safetensors" for name in kept)]
-    assert [load_snapshot(state(run, name)).step for name in kept] == [4, 6, 8]
+    assert [load_train_state(state(run, name)).step for name in kept] == [4, 6, 8]
     assert train(run, "--steps", 10, "--keep-every", 5).code == 0
     assert names(run)[1:] == [f"step_{step:07d}.safetensors" for step in (6, 8, 10)]
 
@@ -200,11 +200,20 @@ def validated(train, monkeypatch, photo, tmp_path, scores):
     monkeypatch.setattr("ddnsr_cli.commands.train.callbacks.validation_scores", lambda *_, **__: next(given))
     best = []
     run = tmp_path / "run"
-    words = ("--val-lr", tmp_path / "val/lr", "--val-hr", tmp_path / "val/hr", "--validate-every", 1, "--rise", 0)
+    words = (
+        "--val-lr",
+        tmp_path / "val/lr",
+        "--val-hr",
+        tmp_path / "val/hr",
+        "--validate-every",
+        1,
+        "--warmup-steps",
+        0,
+    )
     for step in range(1, len(scores) + 1):
         done = train(run, "--steps", step, *words)
         assert done.code == 0, done.err
-        best.append(load_snapshot(state(run, "best")).step)
+        best.append(load_train_state(state(run, "best")).step)
         assert load_numbers(state(run))["best"]["step"] == best[-1]
     return best
 

@@ -15,20 +15,11 @@ from PIL import Image
 
 from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet, start_as_nearest
 from ddnsr_cli.weights.checkpoint import save_sr_net
-from tests.helpers.processes import Processes, no_larger_files
+from tests.helpers.processes import no_larger_files
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills and limits as Linux has them")
 FREE_BYTES = 220 << 20
 SIDE = 240  # LR pixels: writing takes long enough to be caught at it
-
-
-@pytest.fixture
-def processes(tmp_path, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    (tmp_path / "logs").mkdir()
-    started = Processes(tmp_path / "logs")
-    yield started
-    started.stop()
 
 
 @pytest.fixture
@@ -167,7 +158,7 @@ def terminal():
     os.close(ours)
 
 
-def test_a_narrow_terminal_without_colours(processes, pictures, quick_model, tmp_path, terminal):
+def test_a_narrow_terminal_without_colors(processes, pictures, quick_model, tmp_path, terminal):
     slave, shown = terminal
     words = words_for(pictures / "0.png", tmp_path / "o.png", quick_model)
     environment = {"NO_COLOR": "1", "COLUMNS": "40", "TERM": "xterm-256color"}
@@ -175,5 +166,5 @@ def test_a_narrow_terminal_without_colours(processes, pictures, quick_model, tmp
     text = shown()
     assert status == 0, text
     assert f"{tmp_path / 'o.png'}\r\n" in text  # in one piece, however narrow
-    assert "\x1b[3" not in text  # colours
+    assert "\x1b[3" not in text  # colors
     assert "\x1b[9" not in text

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 import time
 from dataclasses import fields
@@ -21,12 +20,6 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 def events(done):
     return [json.loads(line) for line in done.out.splitlines()]
-
-
-def started(words, **options):
-    return subprocess.Popen(
-        [sys.executable, "-m", "ddnsr_cli", *map(str, words)], env=ENVIRONMENT, text=True, **options
-    )
 
 
 def files_in(folder):
@@ -48,7 +41,7 @@ def other_model(quick_model, tmp_path):
     return tmp_path / "other.safetensors"
 
 
-def test_results_of_another_model_or_look_are_made_anew_and_told(ddnsr, folder, quick_model, other_model, tmp_path):
+def test_results_of_another_model_or_look_are_remade_with_a_note(ddnsr, folder, quick_model, other_model, tmp_path):
     words = ("upscale", folder, "-o", tmp_path / "out")
     ddnsr(*words, "-m", quick_model)
     done = ddnsr(*words, "-m", other_model)
@@ -61,7 +54,7 @@ def test_results_of_another_model_or_look_are_made_anew_and_told(ddnsr, folder, 
     assert "strength 1.0" in done.err
 
 
-def test_a_picture_that_changed_is_made_anew_alone(ddnsr, folder, photo, quick_model, tmp_path):
+def test_a_picture_that_changed_is_remade_alone(ddnsr, folder, photo, quick_model, tmp_path):
     words = ("upscale", folder, "-o", tmp_path / "out", "-m", quick_model)
     ddnsr(*words)
     photo("in/2.png", width=50)
@@ -154,8 +147,8 @@ def test_events_tell_everything(ddnsr, folder, quick_model, tmp_path):
     told = events(done)
     kinds = [event["event"] for event in told]
     assert kinds == ["skipped", "started", "written", "started", "failed", *["started", "written"] * 2, "summary"]
-    anew, failed, summary = told[1]["anew"], told[4], told[-1]
-    assert "strength 0.5" in anew
+    remade, failed, summary = told[1]["remade"], told[4], told[-1]
+    assert "strength 0.5" in remade
     assert "2.png" in failed["error"]
     assert failed["exit_code"] == 3
     assert (summary["written"], summary["skipped"], summary["failed"], summary["planned"]) == (3, 1, 1, 0)
@@ -238,12 +231,12 @@ def test_a_picture_in_its_own_place_is_refused(ddnsr, folder, quick_model):
     assert files_in(folder) == before
 
 
-def test_the_first_result_comes_before_the_last_picture_is_looked_at(quick_model, photo, tmp_path):
+def test_the_first_result_comes_before_the_last_picture_is_looked_at(processes, quick_model, photo, tmp_path):
     photo("in/a.png")
     for number in range(3):
         os.mkfifo(tmp_path / f"in/z{number}")  # to open one would wait for ever; it is passed over by its kind
     source = np.zeros((4, 4), np.uint8)
     Image.fromarray(source).save(tmp_path / "in/b", format="PNG")
-    process = started(["upscale", tmp_path / "in", "-o", tmp_path / "out", "-m", quick_model], stdout=subprocess.PIPE)
-    told, _ = process.communicate(timeout=60)
-    assert told.split() == [str(tmp_path / "out/a.png"), str(tmp_path / "out/b.png")]
+    running = processes.start("upscale", tmp_path / "in", "-o", tmp_path / "out", "-m", quick_model)
+    assert running.ended() == 0, running.err
+    assert running.out.split() == [str(tmp_path / "out/a.png"), str(tmp_path / "out/b.png")]

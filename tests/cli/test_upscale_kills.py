@@ -11,12 +11,6 @@ import pytest
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def started(words, **options):
-    return subprocess.Popen(
-        [sys.executable, "-m", "ddnsr_cli", *map(str, words)], env=ENVIRONMENT, text=True, **options
-    )
-
-
 def files_in(folder):
     return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
@@ -56,24 +50,20 @@ def test_a_kill_at_the_rename_loses_nothing(ddnsr, folder, quick_model, tmp_path
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL there")
-def test_kills_at_any_time_lose_nothing(ddnsr, folder, quick_model, tmp_path):
+def test_kills_at_any_time_lose_nothing(ddnsr, processes, folder, quick_model, tmp_path):
     words = ("upscale", folder, "-m", quick_model)
     ddnsr(*words, "-o", tmp_path / "whole")
     for results in (1, 2):
-        process = started([*words, "-o", tmp_path / "out"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        for _ in range(results):
-            process.stdout.readline()
-        process.kill()
-        process.communicate()
+        running = processes.start(*words, "-o", tmp_path / "out")
+        running.until_lines(results)
+        running.kill()
     assert ddnsr(*words, "-o", tmp_path / "out").code == 0
     assert files_in(tmp_path / "out") == files_in(tmp_path / "whole")
 
 
-def test_two_runs_on_one_folder_do_each_other_no_harm(ddnsr, folder, quick_model, tmp_path):
+def test_two_runs_on_one_folder_do_each_other_no_harm(ddnsr, processes, folder, quick_model, tmp_path):
     words = ("upscale", folder, "-m", quick_model)
     ddnsr(*words, "-o", tmp_path / "whole")
-    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    both = [started([*words, "-o", tmp_path / "out"], **silent) for _ in range(2)]
-    told = [process.communicate(timeout=120)[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0], told
+    both = [processes.start(*words, "-o", tmp_path / "out") for _ in range(2)]
+    assert [running.ended() for running in both] == [0, 0], [running.err for running in both]
     assert files_in(tmp_path / "out") == files_in(tmp_path / "whole")

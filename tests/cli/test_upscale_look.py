@@ -1,4 +1,4 @@
-"""`ddnsr upscale`: strength, colours, grain, the figure of consistency, sheets."""
+"""`ddnsr upscale`: strength, colors, grain, the figure of consistency, sheets."""
 
 import json
 
@@ -21,10 +21,10 @@ def events(done):
 
 @pytest.fixture
 def chart(tmp_path):
-    """Gray steps of 32 pixels over a gray ramp, and a few soft colours."""
+    """Gray steps of 32 pixels over a gray ramp, and a few soft colors."""
     steps = np.linspace(0, 255, 8).round()[:, None].repeat(3, axis=1)
-    colours = np.array([[200, 120, 90], [90, 160, 220], [240, 220, 180], [40, 80, 40]] * 2)
-    rows = [row.repeat(32, axis=0)[None].repeat(32, axis=0) for row in (steps, colours)]
+    colors = np.array([[200, 120, 90], [90, 160, 220], [240, 220, 180], [40, 80, 40]] * 2)
+    rows = [row.repeat(32, axis=0)[None].repeat(32, axis=0) for row in (steps, colors)]
     ramp = np.arange(256)[None, :, None].repeat(32, axis=0).repeat(3, axis=2)
     path = tmp_path / "chart.png"
     Image.fromarray(np.concatenate([*rows, ramp]).astype(np.uint8)).save(path)
@@ -60,14 +60,14 @@ def test_the_default_shifts_no_gray_and_no_patch_by_half_a_level(ddnsr, chart, t
     assert np.abs(shift).max() < 0.5
 
 
-def test_the_default_shifts_no_saturated_colour_by_half_a_level(ddnsr, tmp_path):
-    colours = {"magenta": (255, 0, 255), "violet": (192, 0, 255), "pink": (255, 0, 192), "blue": (64, 0, 255)}
+def test_the_default_shifts_no_saturated_color_by_half_a_level(ddnsr, tmp_path):
+    colors = {"magenta": (255, 0, 255), "violet": (192, 0, 255), "pink": (255, 0, 192), "blue": (64, 0, 255)}
     (tmp_path / "in").mkdir()
-    for name, colour in colours.items():
-        Image.new("RGB", (32, 32), colour).save(tmp_path / f"in/{name}.png")
+    for name, color in colors.items():
+        Image.new("RGB", (32, 32), color).save(tmp_path / f"in/{name}.png")
     assert ddnsr("upscale", tmp_path / "in", "-o", tmp_path / "out", "--offline").code == 0
-    for name, colour in colours.items():
-        assert np.abs(pixels(tmp_path / f"out/{name}.png").mean((0, 1)) - colour).max() < 0.5, name
+    for name, color in colors.items():
+        assert np.abs(pixels(tmp_path / f"out/{name}.png").mean((0, 1)) - color).max() < 0.5, name
 
 
 def test_color_fix_mends_a_model_that_shifts(ddnsr, chart, shifting_model, tmp_path):

@@ -12,11 +12,11 @@ from ddnsr_cli.weights.checkpoint import load_degrader, load_sr_net, save_degrad
 from ddnsr_cli.weights.registry import read_registry
 
 
-def test_list_names_every_model_with_its_licence(ddnsr):
+def test_list_names_every_model_with_its_license(ddnsr):
     lines = ddnsr("weights", "list").out.splitlines()
     for line, entry in zip(lines, read_registry().entries, strict=True):
         assert entry.name in line
-        assert entry.licence in line
+        assert entry.license in line
         assert line.startswith("*") == entry.default
     assert sum(line.startswith("*") for line in lines) == 2  # one that enlarges, one degrader
 
@@ -29,7 +29,7 @@ def test_list_as_json_is_complete(ddnsr):
 def test_info_tells_place_and_hash(ddnsr):
     told = ddnsr("weights", "info", "bsrgan").out
     entry = read_registry().get("bsrgan")
-    for fact in (entry.repo, entry.revision, entry.sha256, entry.licence):
+    for fact in (entry.repo, entry.revision, entry.sha256, entry.license):
         assert fact in told
 
 

@@ -40,7 +40,7 @@ def ddnsr(capfd, monkeypatch):
 
 @pytest.fixture(scope="session")
 def quick_model(tmp_path_factory):
-    """A file with a network that enlarges like nearest neighbour, nearly: quick, and its result is known."""
+    """A file with a network that enlarges like nearest neighbor, nearly: quick, and its result is known."""
     torch.manual_seed(0)
     net = RRDBNet(RRDBConfig(features=4, blocks=1, growth=2))
     start_as_nearest(net, torch.Generator().manual_seed(0))
@@ -51,7 +51,7 @@ def quick_model(tmp_path_factory):
 
 @pytest.fixture
 def photo(tmp_path):
-    """`photo(name, width, height)`: a smooth coloured picture on disk."""
+    """`photo(name, width, height)`: a smooth colored picture on disk."""
 
     def make(name="photo.png", width=24, height=20, **options):
         y, x = np.mgrid[:height, :width]

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageFilter
 
-from ddnsr_cli.reports.results import Evaluation, Metric, Subject
+from ddnsr_cli.reports.results import Evaluation, Metric, Sample
 
 PSNR = Metric(key="psnr_rgb", title="PSNR RGB (dB)", higher_is_better=True, digits=2)
 LPIPS = Metric(key="lpips_alex", title="LPIPS Alex", higher_is_better=False, digits=4)
@@ -26,14 +26,14 @@ def result(truth, seed, blur, noise):
     return (blurred + np.random.default_rng(seed).normal(0, noise, truth.shape)).clip(0, 255).round().astype(np.uint8)
 
 
-def write_evaluation(folder, *, models=("bicubic", "alpha", "beta"), subjects=4, names=None, hr=True, draw=drawn):
+def write_evaluation(folder, *, models=("bicubic", "alpha", "beta"), samples=4, names=None, hr=True, draw=drawn):
     """An evaluation, its pictures under `folder`. Model k blurs by 3 - 0.5 k pixels, and adds k levels of noise."""
-    names = names or [f"scene_{index}" for index in range(subjects)]
+    names = names or [f"scene_{index}" for index in range(samples)]
     values, pictures, listed = {}, {}, []
     for index, name in enumerate(names):
         truth = draw(index)
         path = save(folder / "hr" / f"{index}.png", truth)
-        listed.append(Subject(name=name, lr=None, hr=path if hr else None))
+        listed.append(Sample(name=name, lr=None, hr=path if hr else None))
         for place, model in enumerate(models):
             sr = result(truth, 100 * index + place, max(0, 3 - 0.5 * place), place)
             pictures[model, name] = save(folder / str(place) / f"{index}.png", sr)
@@ -41,11 +41,11 @@ def write_evaluation(folder, *, models=("bicubic", "alpha", "beta"), subjects=4,
             values[model, name] = {PSNR.key: 10 * np.log10(255**2 / error), LPIPS.key: float(np.sqrt(error) / 100)}
     return Evaluation(
         models=tuple(models),
-        subjects=tuple(listed),
+        samples=tuple(listed),
         metrics=(PSNR, LPIPS),
         values=values,
         pictures=pictures,
-        definition="PSNR over RGB, border 4 px.",
+        methodology="PSNR over RGB, border 4 px.",
     )
 
 

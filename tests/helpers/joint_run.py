@@ -34,9 +34,10 @@ def write_photos(folder, count=3):
 def joint_words(folders, vgg, run, *words, track=1):
     """The command line of a run."""
     hr, lr = folders
-    judges = ("--vgg", vgg, "--perceptual", "conv3_4")
+    extractors = ("--vgg", vgg, "--perceptual", "conv3_4")
     return [
-        str(word) for word in ("train", "--track", track, "--hr", hr, "--lr", lr, *judges, "-o", run, *SMALL, *words)
+        str(word)
+        for word in ("train", "--track", track, "--hr", hr, "--lr", lr, *extractors, "-o", run, *SMALL, *words)
     ]
 
 

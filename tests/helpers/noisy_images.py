@@ -1,11 +1,11 @@
-"""Pictures with noise whose strength, grain and colour are known."""
+"""Pictures with noise whose strength, grain and color are known."""
 
 import numpy as np
 from PIL import Image
 
 
 def scene(side=192, *, seed=0):
-    """(side, side, 3) floats from 50 to 205: soft colour gradients, a quarter of hard texture, an edge."""
+    """(side, side, 3) floats from 50 to 205: soft color gradients, a quarter of hard texture, an edge."""
     rng = np.random.default_rng(seed)
     down, across = np.mgrid[:side, :side] / side
     picture = np.stack([60 + 130 * across, 60 + 90 * down, 190 - 100 * across], axis=2)

@@ -8,11 +8,15 @@ import sys
 import time
 from contextlib import suppress
 
+import pytest
+
 MODULES = (
     "torch._dynamo",
     "torch.utils.tensorboard",
     "ddnsr_cli.commands.train.joint",
     "ddnsr_cli.commands.train.paired",
+    "ddnsr_cli.commands.degrade.run",
+    "ddnsr_cli.commands.upscale.run",
 )
 PATIENCE_S = 120
 
@@ -49,6 +53,10 @@ class Running:
             os.killpg(self.pid, signal.SIGKILL)
         self.process.join(PATIENCE_S)
 
+    def until_lines(self, count):
+        """Wait for so many lines on standard output."""
+        self.until(lambda: self.out.count("\n") >= count)
+
     def until(self, sight):
         """Wait for `sight()` to be true while the run goes on."""
         end = time.monotonic() + PATIENCE_S
@@ -83,6 +91,14 @@ class Processes:
     def stop(self):
         for running in self.started:
             running.kill()
+
+
+@pytest.fixture
+def processes(tmp_path_factory):
+    """`processes.start("upscale", ...)`; what still runs at the end of the test is killed."""
+    started = Processes(tmp_path_factory.mktemp("logs"))
+    yield started
+    started.stop()
 
 
 def no_larger_files(most_bytes):

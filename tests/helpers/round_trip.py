@@ -41,7 +41,7 @@ class Result:
 def check(result, expected, *, note=None, tolerance=TOLERANCE):
     """The result is `expected` (H, W, C; alpha last), four times as large, of its type and number of channels.
 
-    note: the one line that stderr holds; None: nothing is said. tolerance: in levels; colours that cannot be seen
+    note: the one line that stderr holds; None: nothing is said. tolerance: in levels; colors that cannot be seen
     are not looked at.
     """
     assert result.code == 0, result.err
@@ -49,12 +49,12 @@ def check(result, expected, *, note=None, tolerance=TOLERANCE):
     height, width, channels = expected.shape
     assert samples.shape == (SCALE * height, SCALE * width, channels)
     assert samples.dtype == expected.dtype
-    colours = channels - (channels in {2, 4})
-    visible = np.ones(expected.shape[:2], bool) if colours == channels else expected[..., -1] > 0
+    colors = channels - (channels in {2, 4})
+    visible = np.ones(expected.shape[:2], bool) if colors == channels else expected[..., -1] > 0
     wanted, seen = (np.repeat(np.repeat(part, SCALE, 0), SCALE, 1) for part in (expected, visible))
     away = np.abs(samples.astype(float) - wanted)
     assert away[seen].max(initial=0) <= tolerance
-    if colours < channels:
+    if colors < channels:
         assert away[..., -1].max() <= tolerance
     if note is None:
         assert result.err == ""

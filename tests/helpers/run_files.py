@@ -8,11 +8,11 @@ from PIL import Image
 
 def joint_row(step, draw):
     """One log row of a joint run."""
-    losses = ("content", "cycle", "lr_adversarial", "colour", "pixel", "perceptual", "hr_adversarial")
+    losses = ("content", "cycle", "lr_adversarial", "color", "pixel", "perceptual", "hr_adversarial")
     losses += ("disc_lr", "disc_hr")
     beliefs = ("disc_lr_real", "disc_lr_fake", "disc_hr_real", "disc_hr_fake")
     norms = ("norm_sr_net", "norm_degrader", "norm_disc_hr", "norm_disc_lr")
-    row = {name: float(draw.lognormal(-3, 1)) for name in (*losses, *norms, "colour_drift", "lr_colour_drift")}
+    row = {name: float(draw.lognormal(-3, 1)) for name in (*losses, *norms, "color_drift", "lr_color_drift")}
     row |= {name: float(draw.uniform()) for name in beliefs}
     return {"step": step, **row, "rate": 1e-4, "images_per_s": 60.0, "waiting": 0.01}
 

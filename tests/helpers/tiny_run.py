@@ -12,23 +12,23 @@ from ddnsr_cli.data.crop_stream import PairVisits, StreamConfig, batches
 from ddnsr_cli.data.degradation_config import DegradationConfig
 from ddnsr_cli.data.images import list_photos
 from ddnsr_cli.nets.rrdb import RRDBConfig
-from ddnsr_cli.training.feature_losses import NO_EYES
+from ddnsr_cli.training.feature_losses import NO_FEATURE_NETS
 from ddnsr_cli.training.interrupts import stop_on_signals
 from ddnsr_cli.training.loop import LoopHooks, Rhythm, run_loop
 from ddnsr_cli.training.options import ScheduleConfig
 from ddnsr_cli.training.paired import PairedTrainer
 from ddnsr_cli.training.paired_options import PairedOptions, PairSource
-from ddnsr_cli.training.train_state import save_snapshot
+from ddnsr_cli.training.train_state import save_train_state
 
 GENTLE = DegradationConfig(noise_sigma=(0.0, 4.0), jpeg_chance=0.2)
 
 
-def tiny_options(*, workers=0, seed=0, steps=20, peak=1e-3, degradation=GENTLE, **changes):
+def tiny_options(*, workers=0, seed=0, steps=20, learning_rate=1e-3, degradation=GENTLE, **changes):
     return PairedOptions(
         network=RRDBConfig(features=8, blocks=1, growth=4),
         stream=StreamConfig(batch=4, crop_px=16, crops_per_photo=4, photos_per_round=3, seed=seed, workers=workers),
         sources=(PairSource(degradation=degradation),),
-        schedule=ScheduleConfig(steps=steps, peak=peak, rise_steps=3),
+        schedule=ScheduleConfig(steps=steps, learning_rate=learning_rate, warmup_steps=3),
         **changes,
     )
 
@@ -51,10 +51,10 @@ def tiny_batches(folder, options, *, start=0):
 def run_until_stopped(folder):
     """Train without end, telling each step; `state.safetensors` is the save at the stop."""
     options = tiny_options(workers=1, steps=1_000_000)
-    trainer = PairedTrainer(options, NO_EYES, torch.device("cpu"))
+    trainer = PairedTrainer(options, NO_FEATURE_NETS, torch.device("cpu"))
     hooks = LoopHooks(
         validate=lambda _step: None,
-        save=lambda _step: save_snapshot(folder / "state.safetensors", trainer.snapshot({})),
+        save=lambda _step: save_train_state(folder / "state.safetensors", trainer.train_state({})),
         report=lambda _report: None,
         tick=lambda step: print(step, flush=True),
     )

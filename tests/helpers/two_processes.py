@@ -11,7 +11,7 @@ from ddnsr_cli.nets.degrader import DegraderConfig
 from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
 from ddnsr_cli.training.distributed import World
-from ddnsr_cli.training.feature_losses import Eyes, VggDifference
+from ddnsr_cli.training.feature_losses import FeatureNets, VggDifference
 from ddnsr_cli.training.options import track_options
 from ddnsr_cli.training.paired import PairedTrainer
 from ddnsr_cli.training.paired_options import PairedOptions, with_equation_2
@@ -30,7 +30,7 @@ def perceptual():
 def paired_trainer(gan, world):
     options = with_equation_2(PairedOptions(network=SR_NET, discriminator_features=4, gan=gan))
     options = replace(options, stream=replace(options.stream, batch=4, crop_px=32))
-    return PairedTrainer(options, Eyes(lr=None, hr=perceptual()), CPU, world)
+    return PairedTrainer(options, FeatureNets(lr=None, hr=perceptual()), CPU, world)
 
 
 def joint_trainer(track, world):
@@ -44,8 +44,8 @@ def joint_trainer(track, world):
         layers=replace(options.layers, content="conv2_2", perceptual="conv2_2"),
         stream=replace(options.stream, batch=4, crop_px=32),
     )
-    eyes = Eyes(lr=perceptual().vgg, hr=perceptual())
-    return JointTrainer(options, eyes, CPU, world)
+    feature_nets = FeatureNets(lr=perceptual().vgg, hr=perceptual())
+    return JointTrainer(options, feature_nets, CPU, world)
 
 
 def main():

@@ -82,7 +82,7 @@ def test_gray_and_16_bits_stay_what_they_are(picture, engine, listener):
     assert len(np.unique(larger.pixels)) > 1000  # not 8 bits in disguise
 
 
-def test_alpha_follows_the_strength_and_not_the_colour_fix(engine, listener):
+def test_alpha_follows_the_strength_and_not_the_color_fix(engine, listener):
     alpha = np.zeros((40, 40), np.uint8)
     alpha[:, 20:] = 255
     picture = Picture(pixels=np.full((40, 40, 3), 100, np.uint8), alpha=alpha)

@@ -245,7 +245,7 @@ class PerCall(ShortNet):
 
 
 @pytest.mark.parametrize("size", [(90, 20), (20, 90)])
-def test_neighbours_that_differ_fade_into_each_other_both_ways(size):
+def test_neighbors_that_differ_fade_into_each_other_both_ways(size):
     sr = upscaler(PerCall(), 64, halo_px=8, blend_px=4).whole(torch.zeros(1, 3, *size))
     profile = sr[0, 0].amax(dim=size.index(20))
     assert torch.equal(sr[0, 0].amin(dim=size.index(20)), profile)

@@ -58,7 +58,7 @@ def test_small_scales_fold_squares_of_pixels_into_channels(scale, folded, channe
 
 
 @pytest.mark.parametrize(("scale", "side"), [(2, 2), (1, 4)])
-def test_folded_channels_go_by_colour_then_row_then_column(scale, side):
+def test_folded_channels_go_by_color_then_row_then_column(scale, side):
     net = RRDBNet(RRDBConfig(features=4, blocks=1, growth=2, scale=scale))
     seen = []
     net.conv_first.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
@@ -115,7 +115,7 @@ def test_the_input_is_left_as_it_was(scale):
 
 
 @pytest.mark.parametrize("sizes", [{}, {"features": 32, "blocks": 6, "growth": 16}])
-def test_the_start_is_nearest_neighbour_enlarging(sizes):
+def test_the_start_is_nearest_neighbor_enlarging(sizes):
     lr = random_lr(9, 11)
     with torch.no_grad():
         sr = started(**sizes)(lr)

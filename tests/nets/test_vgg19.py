@@ -81,12 +81,12 @@ def test_before_the_activation_values_are_negative_too(state, image):
     assert torch.equal(found[before].relu(), found[after])
 
 
-def test_input_is_normalised_as_imagenet():
+def test_input_is_normalized_as_imagenet():
     image = torch.tensor([0.485 + 0.229, 0.456 + 2 * 0.224, 0.406 + 0.5 * 0.225]).reshape(1, 3, 1, 1).expand(1, 3, 4, 5)
     tap = Tap(layer="conv1_1")
-    normalised = VGG19Features(carrier(["conv1_1"]), [tap])(image)[tap]
-    torch.testing.assert_close(normalised[0, :3, 2, 3], torch.tensor([1.0, 2.0, 0.5]))
-    as_it_is = VGG19Features(carrier(["conv1_1"]), [tap], normalise=False)(image)[tap]
+    normalized = VGG19Features(carrier(["conv1_1"]), [tap])(image)[tap]
+    torch.testing.assert_close(normalized[0, :3, 2, 3], torch.tensor([1.0, 2.0, 0.5]))
+    as_it_is = VGG19Features(carrier(["conv1_1"]), [tap], normalize=False)(image)[tap]
     torch.testing.assert_close(as_it_is[:, :3], image)
 
 
@@ -190,7 +190,7 @@ def test_measured_scales_make_weights_of_any_size_alike(state, image):
 
 def test_the_mean_counts_each_value_once_and_by_its_size():
     tap = Tap(layer="conv1_1")
-    vgg = VGG19Features(carrier(["conv1_1"]), [tap], normalise=False)
+    vgg = VGG19Features(carrier(["conv1_1"]), [tap], normalize=False)
     # 12 pixels of 0.5 and 4 of -1 in three of 64 channels.
     batches = [torch.full((3, 3, 2, 2), 0.5), torch.full((1, 3, 1, 4), -1.0)]
     assert mean_activations(vgg, batches) == {tap: pytest.approx((12 * 0.5 + 4 * 1) / 16 * 3 / 64)}
@@ -200,9 +200,9 @@ def test_the_mean_counts_each_value_once_and_by_its_size():
 
 def refused(state, layer, *words):
     with pytest.raises(WeightsError) as caught:
-        VGG19Features(state, [Tap(layer=layer)], source="eyes.safetensors")
+        VGG19Features(state, [Tap(layer=layer)], source="feature_nets.safetensors")
     message = str(caught.value)
-    assert message.startswith("eyes.safetensors")
+    assert message.startswith("feature_nets.safetensors")
     assert "\n" not in message
     for word in words:
         assert word in message

@@ -8,7 +8,7 @@ from tests.helpers.image_files import noise
 
 
 def sprite(dtype, background, size=61):
-    """A hard-edged disc of one colour; `background` lies under full transparency."""
+    """A hard-edged disc of one color; `background` lies under full transparency."""
     white = np.iinfo(dtype).max
     y, x = np.mgrid[:size, :size] - size // 2
     inside = x**2 + y**2 < (size // 3) ** 2
@@ -44,7 +44,7 @@ def test_visible_pixels_stay_bit_for_bit():
     assert filled.dtype == np.uint16
 
 
-def test_holes_take_colours_from_near_by():
+def test_holes_take_colors_from_near_by():
     pixels = np.zeros((64, 128, 1), np.uint8)
     pixels[:, :20], pixels[:, 108:] = 50, 200
     alpha = np.where(pixels[..., 0] > 0, 255, 0).astype(np.uint8)

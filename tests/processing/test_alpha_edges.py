@@ -15,7 +15,7 @@ def test_flat_areas_are_exact_and_ringing_is_cut():
     np.testing.assert_array_equal(held[:, 12:20], ringing[:, 12:20])  # beside the edge the network decides
 
 
-def test_a_soft_edge_stays_between_its_neighbours():
+def test_a_soft_edge_stays_between_its_neighbors():
     alpha = np.array([[10, 20, 200]], np.uint16)
     held = held_near(np.full((2, 6), 65535, np.uint16), alpha, 2)
     np.testing.assert_array_equal(held, [[20, 20, 200, 200, 200, 200]] * 2)

@@ -1,4 +1,4 @@
-"""Colours that follow the input."""
+"""Colors that follow the input."""
 
 import numpy as np
 import pytest
@@ -13,10 +13,10 @@ def mended(result, lr):
 
 
 def chart(patch_px, rng):
-    """Gray and colour patches, (3, 4 * patch_px, 6 * patch_px)."""
-    colours = rng.integers(0, 256, (4, 6, 3))
-    colours[0] = np.linspace(0, 255, 6, dtype=int)[:, None]
-    return (colours.repeat(patch_px, axis=0).repeat(patch_px, axis=1).transpose(2, 0, 1) / 255).astype(np.float32)
+    """Gray and color patches, (3, 4 * patch_px, 6 * patch_px)."""
+    colors = rng.integers(0, 256, (4, 6, 3))
+    colors[0] = np.linspace(0, 255, 6, dtype=int)[:, None]
+    return (colors.repeat(patch_px, axis=0).repeat(patch_px, axis=1).transpose(2, 0, 1) / 255).astype(np.float32)
 
 
 def patch_means(planes, patch_px):

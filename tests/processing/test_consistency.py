@@ -44,7 +44,7 @@ def test_portions_add_up(lr):
     assert parts.db == pytest.approx(once.db)
 
 
-def test_drift_tells_a_shift_of_colour(lr):
+def test_drift_tells_a_shift_of_color(lr):
     assert drift_of(lr + 6 * LEVEL, lr) == pytest.approx(6, abs=1e-3)
 
 
@@ -60,7 +60,7 @@ def test_strong_noise_taken_away_is_no_drift():
     assert 3 < drift_of(clean, noisy) < 5 < MOST_DRIFT_LEVELS  # 30 / 8
 
 
-def test_swapped_colours_are_drift():
+def test_swapped_colors_are_drift():
     lr = np.stack([np.full((32, 32), value, np.float32) for value in (0.8, 0.5, 0.2)])
     assert drift_of(lr[::-1], lr) > 10 * MOST_DRIFT_LEVELS
 

@@ -44,7 +44,7 @@ def test_before_and_after_show_the_same_place():
     "case",
     [{"channels": 1}, {"kind": np.uint16}, {"alpha": True}, {"channels": 1, "kind": np.uint16, "alpha": True}],
 )
-def test_every_kind_of_picture_becomes_8_bit_colour(case):
+def test_every_kind_of_picture_becomes_8_bit_color(case):
     before = picture(60, 50, **case)
     sheet = comparison(before, resize(before, 240, 200), "net")
     assert sheet.pixels.dtype == np.uint8
@@ -62,7 +62,7 @@ def test_a_tiny_input_and_a_huge_result():
     comparison(before, resize(before, 1200, 1200), "net")
 
 
-def test_the_profile_goes_along_with_colours_only():
+def test_the_profile_goes_along_with_colors_only():
     for channels, expected in ((3, b"profile"), (1, None)):
         before = picture(40, 30, channels=channels, metadata=Metadata(icc=b"profile"))
         assert comparison(before, resize(before, 160, 120), "net").metadata.icc == expected

@@ -88,7 +88,7 @@ def test_grain_at_16_bits_is_the_same_share_of_white():
 
 
 @pytest.mark.parametrize("level", [0, 2, 10, 245, 253, 255])
-def test_grain_shifts_no_colour_near_black_and_white(level):
+def test_grain_shifts_no_color_near_black_and_white(level):
     pixels = np.full((200, 300, 3), level, np.uint8)
     add_grain(pixels, constant(20 / 255), amount=1, seed=(0,))
     assert pixels.mean() == pytest.approx(level, abs=0.2)

@@ -104,7 +104,7 @@ def test_the_same_size_changes_nothing():
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_colours_under_transparency_do_not_bleed(dtype):
+def test_colors_under_transparency_do_not_bleed(dtype):
     white = np.iinfo(dtype).max
     alpha = np.zeros((40, 40), dtype)
     alpha[10:30, 10:30] = white

@@ -110,8 +110,8 @@ def test_tone_curve_and_back():
 
 
 def test_demosaicing_restores_what_has_no_detail():
-    colour = np.broadcast_to([0.2, 0.5, 0.7], (12, 16, 3))
-    np.testing.assert_allclose(demosaic(bayer(colour)), colour, atol=1e-12)
+    color = np.broadcast_to([0.2, 0.5, 0.7], (12, 16, 3))
+    np.testing.assert_allclose(demosaic(bayer(color)), color, atol=1e-12)
 
 
 def test_demosaicing_restores_gray_slopes():
@@ -121,7 +121,7 @@ def test_demosaicing_restores_gray_slopes():
     np.testing.assert_allclose(demosaic(bayer(slope))[inner], slope[inner], atol=1e-12)
 
 
-def test_each_pixel_keeps_the_colour_its_filter_lets_through():
+def test_each_pixel_keeps_the_color_its_filter_lets_through():
     rgb = np.random.default_rng(0).random((8, 8, 3))
     filled = demosaic(bayer(rgb))
     np.testing.assert_array_equal(filled[::2, ::2, 0], rgb[::2, ::2, 0])

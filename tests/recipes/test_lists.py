@@ -42,15 +42,15 @@ def test_no_series_is_on_both_sides(listed, credits):
 
 def test_every_listed_photo_is_credited_and_free(listed, credits):
     assert {row["file"] for row in credits} == (listed["source"] | listed["target"]).keys()
-    assert all(row["source_repository"] and row["licence_as_stated"].startswith(FREE) for row in credits)
+    assert all(row["source_repository"] and row["license_as_stated"].startswith(FREE) for row in credits)
 
 
 def data(tmp_path, rows):
     for file, *_ in rows:
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_bytes(file.encode())
-    head = "file,source_repository,source_path,licence_as_stated,scale,crop_x,crop_y,width,height\n"
-    lines = [f"{file},owner/repo,{path},{licence},1,0,0,512,512\n" for file, path, licence in rows]
+    head = "file,source_repository,source_path,license_as_stated,scale,crop_x,crop_y,width,height\n"
+    lines = [f"{file},owner/repo,{path},{license},1,0,0,512,512\n" for file, path, license in rows]
     (tmp_path / "MANIFEST.csv").write_text(head + "".join(lines), encoding="utf-8")
     return tmp_path
 
@@ -69,7 +69,7 @@ def test_only_free_photos_of_the_clean_set_are_listed(tmp_path):
     assert both["train_hr/a_1.webp"] == hashlib.sha256(b"train_hr/a_1.webp").hexdigest()
 
 
-def test_neighbouring_numbers_and_one_author_are_one_series():
+def test_neighboring_numbers_and_one_author_are_one_series():
     def row(file, path):
         return {"file": f"train_hr/{file}.webp", "source_path": path}
 

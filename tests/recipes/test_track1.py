@@ -1,4 +1,4 @@
-"""The track 1 source set: the noise is as large and as coloured as asked."""
+"""The track 1 source set: the noise is as large and as colored as asked."""
 
 import numpy as np
 import pytest

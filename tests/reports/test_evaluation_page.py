@@ -16,7 +16,7 @@ from ddnsr_cli.errors import ConfigError, DataError, ImageReadError, ImageWriteE
 from ddnsr_cli.metrics.statistics import mean_interval
 from ddnsr_cli.reports import evaluation_page as page_module
 from ddnsr_cli.reports.evaluation_page import write_eval_page
-from ddnsr_cli.reports.results import Subject
+from ddnsr_cli.reports.results import Sample
 from tests.helpers.evaluation_results import LPIPS, PSNR, drawn, save, write_evaluation
 
 EVIL = '<evil x="1">&\'"</script></style>$heading${x}'
@@ -47,12 +47,12 @@ def words_of(html):
 
 
 def test_a_detail_is_a_piece_of_the_file_pixel_for_pixel(tmp_path):
-    evaluation = write_evaluation(tmp_path, subjects=1)
+    evaluation = write_evaluation(tmp_path, samples=1)
     found = dict(details(page_of(evaluation, tmp_path)))
     assert list(found) == ["bicubic", "alpha", "beta", "reference"]
     files = [evaluation.pictures[model, "scene_0"] for model in evaluation.models]
     places = []
-    for cut, path in zip(found.values(), [*files, evaluation.subjects[0].hr], strict=True):
+    for cut, path in zip(found.values(), [*files, evaluation.samples[0].hr], strict=True):
         assert cut.shape == (64, 64, 3)
         picture = np.asarray(Image.open(path))
         windows = np.lib.stride_tricks.sliding_window_view(picture, (64, 64, 3))[:, :, 0]
@@ -62,7 +62,7 @@ def test_a_detail_is_a_piece_of_the_file_pixel_for_pixel(tmp_path):
 
 
 def test_the_detail_lies_where_the_networks_differ_not_where_bicubic_does(tmp_path):
-    evaluation = write_evaluation(tmp_path, subjects=1)
+    evaluation = write_evaluation(tmp_path, samples=1)
     same = np.full((96, 128, 3), 90, np.uint8)
     odd, wrong = same.copy(), same.copy()
     odd[:32, :32] = 120
@@ -74,19 +74,19 @@ def test_the_detail_lies_where_the_networks_differ_not_where_bicubic_does(tmp_pa
 
 
 def test_means_and_their_intervals_are_told(tmp_path):
-    evaluation = write_evaluation(tmp_path, subjects=5)
+    evaluation = write_evaluation(tmp_path, samples=5)
     text = words_of(page_of(evaluation, tmp_path))
     for model in evaluation.models:
         for metric in evaluation.metrics:
             known = mean_interval(evaluation.column(model, metric.key))
             mean, low, high = (f"{value:.{metric.digits}f}" for value in (known.mean, known.low, known.high))
             assert f"{mean} {low} to {high}" in text
-    assert evaluation.definition in text
+    assert evaluation.methodology in text
     assert "measured on the PNG files" in text
 
 
 def test_the_best_of_a_column_is_bold(tmp_path):
-    evaluation = write_evaluation(tmp_path, subjects=3)
+    evaluation = write_evaluation(tmp_path, samples=3)
     means = page_of(evaluation, tmp_path).partition("<h2>Means</h2>")[2].partition("<h2>")[0]
     bold = [words_of(cell).split()[0] for cell in re.findall(r'<td class="best">.*?</td>', means)]
     psnr, lpips = (
@@ -95,13 +95,13 @@ def test_the_best_of_a_column_is_bold(tmp_path):
     assert bold == [f"{max(psnr):.2f}", f"{min(lpips):.4f}"]
 
 
-def compared(folder, subjects):
+def compared(folder, samples):
     """The words about bicubic, which is undecided, and beta: 1, 2, 3, ... dB above alpha, by LPIPS 0.1 worse."""
-    evaluation = write_evaluation(folder, subjects=subjects)
-    for index, subject in enumerate(evaluation.subjects):
-        evaluation.values["alpha", subject.name].update(psnr_rgb=20.0, lpips_alex=0.5)
-        evaluation.values["beta", subject.name].update(psnr_rgb=21.0 + index, lpips_alex=0.6)
-        evaluation.values["bicubic", subject.name].update(psnr_rgb=20.0 + (-1) ** index, lpips_alex=0.5)
+    evaluation = write_evaluation(folder, samples=samples)
+    for index, sample in enumerate(evaluation.samples):
+        evaluation.values["alpha", sample.name].update(psnr_rgb=20.0, lpips_alex=0.5)
+        evaluation.values["beta", sample.name].update(psnr_rgb=21.0 + index, lpips_alex=0.6)
+        evaluation.values["bicubic", sample.name].update(psnr_rgb=20.0 + (-1) ** index, lpips_alex=0.5)
     words = words_of(page_of(evaluation, folder, against="alpha"))
     table = words.partition("Against alpha")[2].partition("What was measured")[0]
     bicubic, _, beta = table.partition("bicubic ")[2].partition(" beta ")
@@ -123,11 +123,11 @@ def test_four_pictures_make_nothing_clear(tmp_path):
 
 
 def test_without_a_model_to_compare_with_there_is_no_comparison(tmp_path):
-    assert "Against" not in words_of(page_of(write_evaluation(tmp_path, subjects=1), tmp_path))
+    assert "Against" not in words_of(page_of(write_evaluation(tmp_path, samples=1), tmp_path))
 
 
 def test_an_unknown_model_to_compare_with_is_told(tmp_path):
-    evaluation = write_evaluation(tmp_path, subjects=1)
+    evaluation = write_evaluation(tmp_path, samples=1)
     with pytest.raises(ConfigError, match=r"No model is called gamma\. Compare with one of: bicubic, alpha, beta\."):
         page_of(evaluation, tmp_path, against="gamma")
 
@@ -135,7 +135,7 @@ def test_an_unknown_model_to_compare_with_is_told(tmp_path):
 def test_many_pictures_have_details_and_few_have_sliders(tmp_path, monkeypatch):
     monkeypatch.setattr(page_module, "MOST_SLIDERS", 4)
     monkeypatch.setattr(page_module, "MOST_CARDS", 6)
-    evaluation = write_evaluation(tmp_path, subjects=9)
+    evaluation = write_evaluation(tmp_path, samples=9)
     page = page_of(evaluation, tmp_path)
     assert len(re.findall(r"<article ", page)) == 6
     assert len(re.findall(r'<div class="stage"', page)) == 4
@@ -148,27 +148,27 @@ def test_many_pictures_have_details_and_few_have_sliders(tmp_path, monkeypatch):
 
 
 def test_without_a_reference_the_models_alone_are_shown(tmp_path):
-    page = page_of(write_evaluation(tmp_path, subjects=1, hr=False), tmp_path)
+    page = page_of(write_evaluation(tmp_path, samples=1, hr=False), tmp_path)
     assert [name for name, _ in details(page)] == ["bicubic", "alpha", "beta"]
     assert "reference" not in page.partition("<h2>Pictures</h2>")[2].partition("<script>")[0]
 
 
 def test_a_reference_of_the_lr_size_is_shown_in_squares(tmp_path):
-    evaluation = write_evaluation(tmp_path, subjects=1)
+    evaluation = write_evaluation(tmp_path, samples=1)
     clean = save(tmp_path / "clean.png", drawn(0, 24, 32))
-    evaluation = replace(evaluation, subjects=(Subject(name="scene_0", lr=None, hr=clean),))
+    evaluation = replace(evaluation, samples=(Sample(name="scene_0", lr=None, hr=clean),))
     cut = dict(details(page_of(evaluation, tmp_path)))["reference"]
     np.testing.assert_array_equal(cut, cut[::4, ::4].repeat(4, axis=0).repeat(4, axis=1))
 
 
 def test_finished_pictures_of_one_model_have_a_page(tmp_path):
-    page = page_of(write_evaluation(tmp_path, models=("mine",), subjects=2), tmp_path)
+    page = page_of(write_evaluation(tmp_path, models=("mine",), samples=2), tmp_path)
     assert [name for name, _ in details(page)] == ["mine", "reference"] * 2
     assert page.count('<div class="stage"') == 2
 
 
 def test_one_picture_of_one_model_without_reference_has_a_page(tmp_path):
-    page = page_of(write_evaluation(tmp_path, models=("mine",), subjects=1, hr=False), tmp_path)
+    page = page_of(write_evaluation(tmp_path, models=("mine",), samples=1, hr=False), tmp_path)
     assert [name for name, _ in details(page)] == ["mine"]
     assert '<div class="stage"' not in page
     assert "nan" not in words_of(page.partition("<script>")[0])
@@ -176,7 +176,7 @@ def test_one_picture_of_one_model_without_reference_has_a_page(tmp_path):
 
 def test_names_are_words_and_nothing_else(tmp_path):
     evaluation = write_evaluation(tmp_path, models=("bicubic", EVIL, "\udcff"), names=[f"a/{EVIL}", "b"])
-    evaluation = replace(evaluation, definition=EVIL)
+    evaluation = replace(evaluation, methodology=EVIL)
     page = page_of(evaluation, tmp_path, against="bicubic")
     assert "<evil" not in page
     assert page.count("</script>") == page.count("</style>") == 1
@@ -184,14 +184,14 @@ def test_names_are_words_and_nothing_else(tmp_path):
 
 
 def test_the_page_asks_for_nothing_from_elsewhere(tmp_path):
-    page = page_of(write_evaluation(tmp_path, subjects=2), tmp_path)
+    page = page_of(write_evaluation(tmp_path, samples=2), tmp_path)
     outside = re.sub(r'src="data:image/(webp|jpeg);base64,[\w+/=]*"', "", page)
     assert not re.search(r"https?:|//[a-z]|@import|url\(|\bfetch\b|XMLHttp|import\(|src=|<link", outside)
     assert "content=\"default-src 'none'; img-src data:;" in page
 
 
 def test_same_evaluation_same_bytes(tmp_path):
-    evaluation = write_evaluation(tmp_path, subjects=3)
+    evaluation = write_evaluation(tmp_path, samples=3)
     assert page_of(evaluation, tmp_path, "alpha") == page_of(evaluation, tmp_path, "alpha")
 
 
@@ -199,14 +199,14 @@ def test_a_picture_without_slider_takes_some_hundred_kilobytes_at_most(tmp_path)
     """Of pure noise, than which nothing takes more bytes; five models. So a hundred pictures stay far below 30 MB."""
     models = ("bicubic", "a", "b", "c", "d")
     sizes = []
-    for subjects in (12, 14):
-        evaluation = write_evaluation(tmp_path, models=models, subjects=subjects, draw=noise)
+    for samples in (12, 14):
+        evaluation = write_evaluation(tmp_path, models=models, samples=samples, draw=noise)
         sizes.append(len(page_of(evaluation, tmp_path)))
     assert 60_000 < (sizes[1] - sizes[0]) / 2 < 150_000
 
 
 def test_a_large_picture_is_reduced_under_the_slider_alone(tmp_path):
-    evaluation = write_evaluation(tmp_path, subjects=1, draw=lambda seed: drawn(seed, 40, 1400))
+    evaluation = write_evaluation(tmp_path, samples=1, draw=lambda seed: drawn(seed, 40, 1400))
     page = page_of(evaluation, tmp_path)
     stage = page.partition('<div class="stage">')[2].partition('<div class="strip"')[0]
     sizes = [decoded(source).shape for source in re.findall(r'src="([^"]*)"', stage)]
@@ -215,7 +215,7 @@ def test_a_large_picture_is_reduced_under_the_slider_alone(tmp_path):
 
 
 def test_a_damaged_picture_is_named_and_no_page_is_left(tmp_path):
-    evaluation = write_evaluation(tmp_path, subjects=2)
+    evaluation = write_evaluation(tmp_path, samples=2)
     bad = evaluation.pictures["beta", "scene_1"]
     bad.write_bytes(bad.read_bytes()[:60])
     with pytest.raises(ImageReadError, match=re.escape(str(bad))):
@@ -224,21 +224,21 @@ def test_a_damaged_picture_is_named_and_no_page_is_left(tmp_path):
 
 
 def test_a_picture_of_another_size_is_named(tmp_path):
-    evaluation = write_evaluation(tmp_path, subjects=1)
+    evaluation = write_evaluation(tmp_path, samples=1)
     bad = save(evaluation.pictures["beta", "scene_0"], drawn(0, 96, 124))
     with pytest.raises(DataError, match=rf"{re.escape(str(bad))} has 124 x 96 pixels, but .* has 128 x 96\."):
         page_of(evaluation, tmp_path)
 
 
 def test_a_page_that_cannot_be_written_is_told(tmp_path):
-    evaluation = write_evaluation(tmp_path, subjects=1)
+    evaluation = write_evaluation(tmp_path, samples=1)
     with pytest.raises(ImageWriteError, match=r"no/page\.html could not be written \(No such file or directory\)"):
         write_eval_page(evaluation, tmp_path / "no" / "page.html", against=None)
     assert not list(Path(tmp_path).glob(".page*"))
 
 
 def test_a_full_disk_leaves_the_page_that_was_there(tmp_path, monkeypatch):
-    evaluation = write_evaluation(tmp_path, subjects=1)
+    evaluation = write_evaluation(tmp_path, samples=1)
     before = page_of(evaluation, tmp_path)
     files = sorted(path.name for path in tmp_path.iterdir())
 

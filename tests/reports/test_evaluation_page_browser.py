@@ -19,7 +19,7 @@ def evaluation(tmp_path_factory):
     for index, name in enumerate(names):
         made.values["alpha", name].update(psnr_rgb=20 + index / 10, lpips_alex=0.3 + 0.01 * ((5 * index) % 14))
         made.values[EVIL, name].update(psnr_rgb=9.5 + (3 * index) % 14, lpips_alex=0.5)
-    return replace(made, definition=EVIL)
+    return replace(made, methodology=EVIL)
 
 
 @pytest.fixture(scope="module")
@@ -101,9 +101,9 @@ def test_pictures_below_the_window_are_there_too(browser, page):
 
 def test_at_first_the_ten_worst_are_shown_the_worst_first(browser, page, evaluation):
     browser.open(page)
-    worst = sorted(evaluation.subjects, key=lambda subject: -evaluation.values["alpha", subject.name]["lpips_alex"])
-    assert shown_cards(browser) == [subject.name for subject in worst[:10]]
-    assert rows(browser) == [subject.name for subject in worst]
+    worst = sorted(evaluation.samples, key=lambda sample: -evaluation.values["alpha", sample.name]["lpips_alex"])
+    assert shown_cards(browser) == [sample.name for sample in worst[:10]]
+    assert rows(browser) == [sample.name for sample in worst]
     assert sorts(browser) == ["none", "none", "descending", "none"]
     assert browser.evaluate("document.getElementById('count').textContent") == "14 of 14 pictures, 10 shown below"
 

@@ -34,12 +34,12 @@ def given(page):
     return found, json.loads(plain)
 
 
-def gray_evaluation(folder, subjects, models=MODELS):
-    """Every picture is of one gray level that tells model and subject."""
-    evaluation = write_evaluation(folder, models=models, subjects=subjects, draw=lambda seed: drawn(seed, 16, 16))
+def gray_evaluation(folder, samples, models=MODELS):
+    """Every picture is of one gray level that tells model and sample."""
+    evaluation = write_evaluation(folder, models=models, samples=samples, draw=lambda seed: drawn(seed, 16, 16))
     for place, model in enumerate(models):
-        for index, subject in enumerate(evaluation.subjects):
-            save(evaluation.pictures[model, subject.name], np.full((16, 16, 3), 24 * place + index, np.uint8))
+        for index, sample in enumerate(evaluation.samples):
+            save(evaluation.pictures[model, sample.name], np.full((16, 16, 3), 24 * place + index, np.uint8))
     return evaluation
 
 
@@ -71,7 +71,7 @@ def test_no_model_and_no_file_is_named_in_the_page(tmp_path):
     evaluation = write_evaluation(tmp_path, models=models, names=names)
     page = page_of(evaluation, tmp_path)
     pictures = re.sub(r'src="data:[^"]*"', "", page)
-    for secret in (*models[1:], *names, evaluation.definition):
+    for secret in (*models[1:], *names, evaluation.methodology):
         assert secret.lower() not in pictures.lower()
         for shift in range(3):  # base64 of it, wherever it may stand
             code = b64encode(b" " * shift + secret.encode()).decode().rstrip("=")
@@ -120,7 +120,7 @@ def test_bicubic_and_reference_are_shown_and_not_ranked(tmp_path):
     for scene in page.split('<section class="scene"')[1:]:
         assert re.findall(r"<figcaption>([^<]+)</figcaption>", scene) == ["Input (bicubic)", "Reference"]
         assert re.findall(r'data-letter="(.)"', scene) == ["A", "B", "C"]
-    without = page_of(write_evaluation(tmp_path / "b", models=("x", "y"), subjects=1, hr=False), tmp_path)
+    without = page_of(write_evaluation(tmp_path / "b", models=("x", "y"), samples=1, hr=False), tmp_path)
     assert 'class="hint"' not in without.partition("<main>")[2]
 
 
@@ -134,7 +134,7 @@ def test_many_pictures_are_drawn_from_whatever_the_seed(tmp_path, monkeypatch):
 
 
 def test_of_a_large_picture_the_part_is_shown_where_the_models_differ(tmp_path):
-    evaluation = write_evaluation(tmp_path, models=("x", "y"), subjects=1, draw=lambda seed: drawn(seed, 40, 1200))
+    evaluation = write_evaluation(tmp_path, models=("x", "y"), samples=1, draw=lambda seed: drawn(seed, 40, 1200))
     plain = np.full((40, 1200, 3), 99, np.uint8)
     odd = plain.copy()
     odd[:, 1000:] = 200

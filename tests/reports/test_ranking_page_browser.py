@@ -147,7 +147,7 @@ def test_from_keys_to_the_table_of_two_raters(fresh, page, evaluation, tmp_path_
     both = mean_opinion_ranks([ann, ben], seed=0)
     assert {row.model: row.rank.mean for row in both.rows} == {"alpha": 2, EVIL: 2, "gamma": 2}
     assert {row.votes for row in both.rows} == {8}
-    assert set(json.loads(ben.read_text("utf-8"))["pictures"]) == {subject.name for subject in evaluation.subjects}
+    assert set(json.loads(ben.read_text("utf-8"))["pictures"]) == {sample.name for sample in evaluation.samples}
 
 
 def test_raters_of_pages_of_other_seeds_go_together(browser, evaluation, tmp_path):

@@ -70,7 +70,7 @@ def test_the_page_holds_verdict_figures_and_samples(sets, tmp_path):
     real = measure_realism(sets["real"])
     assert f"</i> {real.channels:.2f}</dd>" in text
     assert f"</i> {real.mean_rgb[2]:.0f}</dd>" in text
-    for figure in ("Noise, levels of 255", "Mean colour", "Contrast", "Correlation of channels"):
+    for figure in ("Noise, levels of 255", "Mean color", "Contrast", "Correlation of channels"):
         assert figure in text
     samples = re.findall(r'src="data:image/png;base64,([^"]+)"', text)
     assert len(samples) == 8

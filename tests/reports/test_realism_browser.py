@@ -70,7 +70,7 @@ def test_bars_are_as_long_as_their_figures(browser, page, width):
         "Number(d.textContent), d.parentElement.getBoundingClientRect().width - d.getBoundingClientRect().width, "
         "d.parentElement.getBoundingClientRect().width])"
     )
-    assert len(bars) == 2 * (2 + 3)  # neighbours and channels, three colours; real and fake
+    assert len(bars) == 2 * (2 + 3)  # neighbours and channels, three colors; real and fake
     for place, (length, figure, margin, whole) in enumerate(bars):
         high, digits = (1, 2) if place < 4 else (255, 0)
         expected = max(2, (whole - margin) * max(0, figure) / high)

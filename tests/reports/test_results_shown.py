@@ -31,7 +31,7 @@ def test_never_more_than_asked_and_none_twice():
 
 
 def test_the_worst_come_first_whichever_way_is_better(tmp_path):
-    evaluation = write_evaluation(tmp_path, subjects=3)
+    evaluation = write_evaluation(tmp_path, samples=3)
     evaluation.values["alpha", "scene_1"].update(psnr_rgb=10.0, lpips_alex=0.01)
     evaluation.values["alpha", "scene_2"].update(psnr_rgb=50.0, lpips_alex=0.9)
     assert worst_first(evaluation, "alpha", PSNR) == [1, 0, 2]
@@ -49,7 +49,7 @@ def test_the_worst_come_first_whichever_way_is_better(tmp_path):
     ],
 )
 def test_the_first_network_that_is_not_the_baseline_leads(tmp_path, models, against, lead):
-    assert lead_model(write_evaluation(tmp_path, models=models, subjects=1), against) == lead
+    assert lead_model(write_evaluation(tmp_path, models=models, samples=1), against) == lead
 
 
 def test_figures_are_fit_for_a_page():

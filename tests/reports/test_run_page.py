@@ -57,9 +57,9 @@ def page_of(run):
     return Page(path.read_text(encoding="utf-8"))
 
 
-def drawn(page, colour=0):
-    """[[x, y], ...] of the curves of a colour, in the order of the panels."""
-    found = page.all("path", **{"class": f"line c{colour}"})
+def drawn(page, color=0):
+    """[[x, y], ...] of the curves of a color, in the order of the panels."""
+    found = page.all("path", **{"class": f"line c{color}"})
     return [np.array(re.findall(r"[\d.]+", path["d"]), float).reshape(-1, 2) for path in found]
 
 
@@ -77,7 +77,7 @@ def test_a_curve_lies_where_its_values_are(tmp_path):
 def test_a_factor_is_a_distance_where_losses_span_decades(tmp_path):
     rows = [{"step": step, "content": 10.0**-step, "cycle": 1.0} for step in range(4)]
     page = page_of(write_run(tmp_path / "run", rows))
-    line, flat = (drawn(page, colour)[0] for colour in (0, 1))
+    line, flat = (drawn(page, color)[0] for color in (0, 1))
     falls = np.diff(line[:, 1])
     assert np.ptp(falls) <= 1
     assert falls[0] > 300
@@ -129,7 +129,7 @@ def test_a_figure_that_no_panel_knows_gets_its_own(tmp_path):
     assert len(drawn(page)) == 1
 
 
-def test_panels_have_colours_for_all_their_curves():
+def test_panels_have_colors_for_all_their_curves():
     assert max(len(panel.figures) for panel in PANELS) <= 5
     names = [name for panel in PANELS for name in panel.figures]
     assert len(names) == len(set(names))
@@ -137,12 +137,12 @@ def test_panels_have_colours_for_all_their_curves():
 
 
 def test_latest_figures_options_and_progress_are_told(tmp_path):
-    options = {"schedule": {"steps": 400, "halve_at": [1, 2]}, "discriminator": "patchgan", "clip": None}
+    options = {"schedule": {"steps": 400, "milestones": [1, 2]}, "discriminator": "patchgan", "clip": None}
     rows = [{"step": 50, "l1": 0.5}, {"step": 100, "l1": 0.123456}]
     text = page_of(write_run(tmp_path / "my run", rows, options)).text()
     assert "my run 100 of 400 steps, 25%" in text
     assert "l1 0.1235 0.1235 0.5 100" in text  # name, latest, least, greatest, step: cells of one row
-    assert "schedule.halve_at [1, 2]" in text
+    assert "schedule.milestones [1, 2]" in text
     assert 'discriminator "patchgan"' in text
     assert "clip null" in text
 

@@ -24,7 +24,7 @@ def page(tmp_path_factory):
     return write_run_report(run)
 
 
-def centre(browser, index):
+def center(browser, index):
     """Middle of a panel's plot, scrolled into view, in CSS pixels of the window."""
     return browser.evaluate(
         f"(() => {{ const plot = document.querySelectorAll('.plot')[{index}]; plot.scrollIntoView({{block: 'center'}});"
@@ -68,7 +68,7 @@ def test_dark_and_light_are_told_apart(browser, page):
 def test_the_pointer_reads_every_panel_at_one_step(browser, page):
     browser.open(page)
     latest = browser.evaluate("[...document.querySelectorAll('output')].map(o => o.textContent)")
-    browser.point_at(*centre(browser, 3))
+    browser.point_at(*center(browser, 3))
     steps = browser.evaluate("[...document.querySelectorAll('.at')].map(o => o.textContent)")
     assert steps[0] == "step 10,000"  # PSNR: validated every 5,000 steps
     assert set(steps[3:]) == {steps[3]}
@@ -85,7 +85,7 @@ def test_without_scripts_the_curves_and_the_latest_values_are_there(browser, pag
     browser.tab("Emulation.setScriptExecutionDisabled", value=True)
     try:
         browser.open(page)
-        browser.point_at(*centre(browser, 3))
+        browser.point_at(*center(browser, 3))
         assert set(browser.evaluate("[...document.querySelectorAll('.at')].map(o => o.textContent)")) == {"latest"}
         assert browser.evaluate("document.querySelectorAll('.line').length") == 25
     finally:

@@ -1,4 +1,4 @@
-"""Rehearsal: the degrader learns to carry simulated noise, alone at first, then beside the method's losses."""
+"""Pretraining: the degrader learns to transfer simulated noise, alone at first, then beside the method's losses."""
 
 from dataclasses import replace
 
@@ -8,8 +8,8 @@ import torch
 from ddnsr_cli.nets.degrader import DegraderConfig
 from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
-from ddnsr_cli.training.degrader_pretraining import draw_rehearsal
-from ddnsr_cli.training.feature_losses import Eyes
+from ddnsr_cli.training.degrader_pretraining import draw_noise_transfer
+from ddnsr_cli.training.feature_losses import FeatureNets
 from ddnsr_cli.training.options import track_options
 from ddnsr_cli.training.trainer import JointTrainer
 from tests.helpers.random_vgg import random_vgg19
@@ -27,7 +27,7 @@ def crops(count, side, *, seed=0, flat=False):
 
 def trainer_of(*, features=4, **changes):
     plain = track_options(2)
-    losses = replace(plain.losses, carry=changes.pop("carry", 0.0), perceptual=0.0)
+    losses = replace(plain.losses, noise_transfer=changes.pop("noise_transfer", 0.0), perceptual=0.0)
     options = replace(
         plain,
         sr_net=RRDBConfig(features=4, blocks=1, growth=2),
@@ -39,21 +39,21 @@ def trainer_of(*, features=4, **changes):
         **changes,
     )
     taps = (Tap(layer="conv3_4"), Tap(layer="conv2_2"))
-    return JointTrainer(options, Eyes(lr=VGG19Features(random_vgg19("conv3_4"), taps), hr=None), CPU)
+    return JointTrainer(options, FeatureNets(lr=VGG19Features(random_vgg19("conv3_4"), taps), hr=None), CPU)
 
 
-def test_a_rehearsal_is_its_seeds_and_steps_alone():
+def test_what_is_drawn_follows_from_seed_and_step_alone():
     hr = crops(4, 32)
-    first, same = (draw_rehearsal(hr, seed=1, step=7) for _ in range(2))
+    first, same = (draw_noise_transfer(hr, seed=1, step=7) for _ in range(2))
     assert torch.equal(first.lr_noisy, same.lr_noisy)
     assert torch.equal(first.lr_wanted, same.lr_wanted)
     for seed, step in ((2, 7), (1, 8)):
-        assert not torch.equal(draw_rehearsal(hr, seed=seed, step=step).lr_noisy, first.lr_noisy)
+        assert not torch.equal(draw_noise_transfer(hr, seed=seed, step=step).lr_noisy, first.lr_noisy)
 
 
 def test_the_noise_is_the_same_beside_another_picture():
     hr = crops(6, 64, flat=True)
-    drawn = draw_rehearsal(hr, seed=0, step=0)
+    drawn = draw_noise_transfer(hr, seed=0, step=0)
     shrunk = hr[..., ::4, ::4].float() / 255
     carried, wanted = drawn.lr_noisy - shrunk.roll(1, dims=0), drawn.lr_wanted - shrunk
     assert wanted.std() * 255 > 4
@@ -63,7 +63,7 @@ def test_the_noise_is_the_same_beside_another_picture():
 
 
 def test_each_network_begins_in_its_turn():
-    trainer = trainer_of(rehearsal_steps=2, lead_steps=2)
+    trainer = trainer_of(degrader_pretrain_steps=2, degrader_only_steps=2)
     for learning in ({"degrader"}, {"degrader"}, {"degrader", "disc_lr"}, {"degrader", "disc_lr"}, ALL):
         before = {name: weight.clone() for name, weight in trainer.nets.named_parameters()}
         trainer.train_step(crops(4, 8), crops(4, 32))
@@ -72,8 +72,8 @@ def test_each_network_begins_in_its_turn():
 
 
 def test_the_rate_of_each_network_rises_when_it_begins():
-    trainer = trainer_of(rehearsal_steps=2, lead_steps=2)
-    rise, rate = trainer.options.schedule.rise_steps, trainer.options.schedule.rate
+    trainer = trainer_of(degrader_pretrain_steps=2, degrader_only_steps=2)
+    rise, rate = trainer.options.schedule.warmup_steps, trainer.options.schedule.learning_rate
     for _ in range(5):
         trainer.train_step(crops(4, 8), crops(4, 32))
     rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in trainer.optimizers.items()}
@@ -81,8 +81,8 @@ def test_the_rate_of_each_network_rises_when_it_begins():
     assert rates == pytest.approx({name: rate * steps / rise for name, steps in learned.items()})
 
 
-def test_a_rehearsal_looks_at_no_source_photo():
-    ours, theirs = (trainer_of(rehearsal_steps=1) for _ in range(2))
+def test_pretraining_looks_at_no_source_photo():
+    ours, theirs = (trainer_of(degrader_pretrain_steps=1) for _ in range(2))
     ours.train_step(crops(4, 8, seed=1), crops(4, 32))
     theirs.train_step(crops(4, 8, seed=2), crops(4, 32))
     weights = theirs.nets.state_dict()
@@ -91,14 +91,16 @@ def test_a_rehearsal_looks_at_no_source_photo():
 
 def test_the_carry_loss_stays_when_it_has_a_weight():
     for weight in (0.0, 3.0):
-        trainer = trainer_of(rehearsal_steps=1, carry=weight)
+        trainer = trainer_of(degrader_pretrain_steps=1, noise_transfer=weight)
         rows = [trainer.train_step(crops(4, 8), crops(4, 32)) for _ in range(2)]
-        assert "carry" in rows[0]
-        assert ("carry" in rows[1]) == (weight > 0)
+        assert "noise_transfer" in rows[0]
+        assert ("noise_transfer" in rows[1]) == (weight > 0)
 
 
-def test_a_rehearsed_degrader_carries_noise():
+def test_a_pretrained_degrader_transfers_noise():
     """Its start gives the finest detail of the noise only; blotches and levels are learned."""
-    trainer = trainer_of(features=8, rehearsal_steps=60)
-    losses = [trainer.train_step(crops(4, 8), crops(4, 32, flat=True, seed=step))["carry"] for step in range(60)]
+    trainer = trainer_of(features=8, degrader_pretrain_steps=60)
+    losses = [
+        trainer.train_step(crops(4, 8), crops(4, 32, flat=True, seed=step))["noise_transfer"] for step in range(60)
+    ]
     assert sum(losses[-20:]) < 0.8 * sum(losses[:20])

@@ -37,7 +37,7 @@ from ddnsr_cli.training.distributed import joined_world
 
 with joined_world() as world:
     assert world.agree(True, torch.device("cpu"))
-    import torch._dynamo  # as the first step of an optimiser does
+    import torch._dynamo  # as the first step of an optimizer does
 print(sorted({task.read_text().strip() for task in pathlib.Path("/proc/self/task").glob("*/comm")}))
 """
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ddnsr_cli.training.interrupts import STOP_SIGNALS, StopRequest, stop_on_signals
-from ddnsr_cli.training.train_state import load_snapshot
+from ddnsr_cli.training.train_state import load_train_state
 
 
 def send(number):
@@ -151,7 +151,7 @@ def test_a_stopped_run_finishes_its_step_and_saves_it(tmp_path):
     assert run.returncode == 128 + signal.SIGTERM
     assert time.monotonic() - sent < 20
     last = int(([1, *steps.split()])[-1])
-    assert load_snapshot(tmp_path / "state.safetensors").step == last
+    assert load_train_state(tmp_path / "state.safetensors").step == last
 
 
 def test_a_launchers_copy_of_ctrl_c_does_not_interrupt(monkeypatch):

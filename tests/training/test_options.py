@@ -11,46 +11,48 @@ from ddnsr_cli.training.loop import Rhythm
 from ddnsr_cli.training.options import ScheduleConfig
 from ddnsr_cli.training.paired_options import PairedOptions, PairSource
 
-SCHEDULE = ScheduleConfig(steps=100, peak=0.5, rise_steps=10, fall_share=0.2)
+SCHEDULE = ScheduleConfig(steps=100, learning_rate=0.5, warmup_steps=10, fall_share=0.2)
 
 
 def test_the_rate_rises_straight_to_its_peak():
-    assert [SCHEDULE.rate(step) for step in range(10)] == pytest.approx([0.05 * n for n in range(1, 11)])
+    assert [SCHEDULE.rate_at(step) for step in range(10)] == pytest.approx([0.05 * n for n in range(1, 11)])
 
 
 def test_the_rate_stays_at_its_peak():
-    assert {SCHEDULE.rate(step) for step in range(9, 81)} == {0.5}
+    assert {SCHEDULE.rate_at(step) for step in range(9, 81)} == {0.5}
 
 
 def test_the_rate_falls_straight_and_the_last_step_still_moves():
-    assert [SCHEDULE.rate(step) for step in range(80, 100)] == pytest.approx([0.025 * n for n in range(20, 0, -1)])
-    assert SCHEDULE.rate(100) == SCHEDULE.rate(101) == 0
+    assert [SCHEDULE.rate_at(step) for step in range(80, 100)] == pytest.approx([0.025 * n for n in range(20, 0, -1)])
+    assert SCHEDULE.rate_at(100) == SCHEDULE.rate_at(101) == 0
 
 
 def test_without_rise_and_fall_the_rate_is_its_peak_from_first_to_last():
-    flat = ScheduleConfig(steps=50, peak=0.5, rise_steps=0, fall_share=0.0)
-    assert {flat.rate(step) for step in range(50)} == {0.5}
+    flat = ScheduleConfig(steps=50, learning_rate=0.5, warmup_steps=0, fall_share=0.0)
+    assert {flat.rate_at(step) for step in range(50)} == {0.5}
 
 
 def test_where_rise_and_fall_meet_the_lower_of_them_counts():
-    steep = ScheduleConfig(steps=10, peak=1.0, rise_steps=10, fall_share=1.0)
-    assert [steep.rate(step) for step in range(10)] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.4, 0.3, 0.2, 0.1])
+    steep = ScheduleConfig(steps=10, learning_rate=1.0, warmup_steps=10, fall_share=1.0)
+    assert [steep.rate_at(step) for step in range(10)] == pytest.approx(
+        [0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.4, 0.3, 0.2, 0.1]
+    )
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7])
 @pytest.mark.parametrize("rise", [0, 100])
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_the_rate_of_every_step_is_above_zero_and_never_above_its_peak(steps, rise, share):
-    schedule = ScheduleConfig(steps=steps, peak=0.5, rise_steps=rise, fall_share=share)
-    assert all(0 < schedule.rate(step) <= 0.5 for step in range(steps))
+    schedule = ScheduleConfig(steps=steps, learning_rate=0.5, warmup_steps=rise, fall_share=share)
+    assert all(0 < schedule.rate_at(step) <= 0.5 for step in range(steps))
 
 
 @pytest.mark.parametrize(
     "nonsense",
     [
         lambda: ScheduleConfig(steps=0),
-        lambda: ScheduleConfig(peak=0.0),
-        lambda: ScheduleConfig(rise_steps=-1),
+        lambda: ScheduleConfig(learning_rate=0.0),
+        lambda: ScheduleConfig(warmup_steps=-1),
         lambda: ScheduleConfig(fall_share=1.5),
         lambda: Rhythm(log_steps=0),
         lambda: Rhythm(save_steps=-1),

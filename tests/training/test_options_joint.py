@@ -1,4 +1,4 @@
-"""Options of the joint step beyond the paper's: a leading degrader, tied colours, number formats; and its economy."""
+"""Options of the joint step beyond the paper's: a degrader alone, tied colors, number formats; and its economy."""
 
 from collections import Counter
 from dataclasses import replace
@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddnsr_cli.errors import ConfigError
-from ddnsr_cli.losses.features import COLOUR_PX, colour_loss
+from ddnsr_cli.losses.features import COLOR_PX, color_loss
 from ddnsr_cli.nets.degrader import DegraderConfig
 from ddnsr_cli.nets.lpips import LPIPS, TRUNKS, squeezenet_features
 from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
-from ddnsr_cli.training.feature_losses import Eyes, LpipsDifference, VggDifference
+from ddnsr_cli.training.feature_losses import FeatureNets, LpipsDifference, VggDifference
 from ddnsr_cli.training.options import (
     FeatureLayers,
     HalvingSchedule,
@@ -38,10 +38,10 @@ def vgg_state():
 
 
 @pytest.fixture
-def eyes(vgg_state):
+def feature_nets(vgg_state):
     """New ones for each test: some count their forward passes."""
     hr = VggDifference(VGG19Features(vgg_state, (CONTENT,)))
-    return Eyes(lr=VGG19Features(vgg_state, (CONTENT, CYCLE)), hr=hr)
+    return FeatureNets(lr=VGG19Features(vgg_state, (CONTENT, CYCLE)), hr=hr)
 
 
 def small(options, **changes):
@@ -52,7 +52,7 @@ def small(options, **changes):
         discriminator_features=4,
         lr_discriminator_features=4,
         stream=replace(options.stream, batch=2, crop_px=32),
-        schedule=replace(options.schedule, rise_steps=0),
+        schedule=replace(options.schedule, warmup_steps=0),
         **changes,
     )
 
@@ -67,24 +67,24 @@ def levels(seed=0):
 
 
 def copied(trainer):
-    return {name: tensor.clone() for name, tensor in trainer.snapshot({}).tensors.items()}
+    return {name: tensor.clone() for name, tensor in trainer.train_state({}).tensors.items()}
 
 
 def moved(trainer, before):
     """Which parts of the state changed."""
-    now = trainer.snapshot({}).tensors
+    now = trainer.train_state({}).tensors
     names = {name for name in now if name not in before or not torch.equal(now[name], before[name])}
     return {".".join(name.split(".")[:2]) for name in names}
 
 
-SR_FIGURES = {"pixel", "perceptual", "hr_adversarial", "disc_hr", "disc_hr_real", "disc_hr_fake", "colour_drift"}
+SR_FIGURES = {"pixel", "perceptual", "hr_adversarial", "disc_hr", "disc_hr_real", "disc_hr_fake", "color_drift"}
 SR_FIGURES |= {"norm_sr_net", "norm_disc_hr"}
 LEADING = {"nets.degrader", "nets.disc_lr", "adam.degrader", "adam.disc_lr", "ema.degrader"}
 
 
 @pytest.mark.parametrize("options", [TRACK_1, TRACK_2])
-def test_while_the_degrader_leads_it_and_its_discriminator_move_alone(eyes, options):
-    trainer = JointTrainer(replace(options, lead_steps=2), eyes, CPU)
+def test_while_the_degrader_leads_it_and_its_discriminator_move_alone(feature_nets, options):
+    trainer = JointTrainer(replace(options, degrader_only_steps=2), feature_nets, CPU)
     everything = None
     for step in range(3):
         before = copied(trainer)
@@ -92,37 +92,38 @@ def test_while_the_degrader_leads_it_and_its_discriminator_move_alone(eyes, opti
         if step < 2:
             assert moved(trainer, before) == LEADING
             assert not SR_FIGURES & figures.keys()
-            assert {"content", "cycle", "lr_adversarial", "disc_lr", "lr_colour_drift", "rate"} <= figures.keys()
+            assert {"content", "cycle", "lr_adversarial", "disc_lr", "lr_color_drift", "rate"} <= figures.keys()
         everything = moved(trainer, before)
     assert everything == LEADING | {"nets.sr_net", "nets.disc_hr", "adam.sr_net", "adam.disc_hr", "ema.sr_net"}
     assert figures.keys() >= SR_FIGURES
 
 
-def test_without_a_lead_all_move_from_the_start(eyes):
-    trainer = JointTrainer(TRACK_2, eyes, CPU)
+def test_without_a_lead_all_move_from_the_start(feature_nets):
+    trainer = JointTrainer(TRACK_2, feature_nets, CPU)
     before = copied(trainer)
     assert trainer.train_step(*levels()).keys() >= SR_FIGURES
     assert moved(trainer, before) >= {"nets.sr_net", "nets.disc_hr"}
 
 
 def test_the_rate_rises_and_is_halved():
-    schedule = HalvingSchedule(rate=0.8, rise_steps=4, halve_at=(6, 7))
+    schedule = HalvingSchedule(learning_rate=0.8, warmup_steps=4, milestones=(6, 7))
     assert [schedule.rate_at(step) for step in range(9)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8, 0.8, 0.4, 0.2, 0.2])
-    assert HalvingSchedule(rate=0.8, rise_steps=0, halve_at=()).rate_at(0) == 0.8
+    assert HalvingSchedule(learning_rate=0.8, warmup_steps=0, milestones=()).rate_at(0) == 0.8
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"rate": float("nan")}, {"rate": float("inf")}, {"halve_at": (3, 2)}, {"halve_at": (-1,)}]
+    "wrong",
+    [{"learning_rate": float("nan")}, {"learning_rate": float("inf")}, {"milestones": (3, 2)}, {"milestones": (-1,)}],
 )
 def test_schedules_without_sense_are_refused(wrong):
-    with pytest.raises(ConfigError, match="rate > 0"):
+    with pytest.raises(ConfigError, match="learning_rate > 0"):
         HalvingSchedule(**wrong)
 
 
 @pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
 def test_loss_weights_without_sense_are_refused(weight):
-    with pytest.raises(ConfigError, match="colour"):
-        LossWeights(colour=weight)
+    with pytest.raises(ConfigError, match="color"):
+        LossWeights(color=weight)
 
 
 @pytest.mark.parametrize("wrong", [{"content": "conv9_9"}, {"cycle": "lpips-alex"}])
@@ -136,37 +137,37 @@ def picture(seed, side=16):
 
 
 @given(seed=st.integers(0, 1000), shift=st.floats(-0.5, 0.5))
-def test_the_colour_loss_is_the_shift_of_a_picture(seed, shift):
+def test_the_color_loss_is_the_shift_of_a_picture(seed, shift):
     reference = picture(seed)
-    assert colour_loss(reference + shift, reference).item() == pytest.approx(abs(shift), abs=1e-6)
+    assert color_loss(reference + shift, reference).item() == pytest.approx(abs(shift), abs=1e-6)
 
 
 @given(seed=st.integers(0, 1000))
-def test_the_colour_loss_does_not_see_noise_of_mean_zero_in_each_square(seed):
+def test_the_color_loss_does_not_see_noise_of_mean_zero_in_each_square(seed):
     reference = picture(seed)
-    squares = picture(seed + 1).unfold(2, COLOUR_PX, COLOUR_PX).unfold(3, COLOUR_PX, COLOUR_PX)
+    squares = picture(seed + 1).unfold(2, COLOR_PX, COLOR_PX).unfold(3, COLOR_PX, COLOR_PX)
     noise = squares - squares.mean(dim=(-2, -1), keepdim=True)
     noise = noise.permute(0, 1, 2, 4, 3, 5).reshape(reference.shape)
-    assert colour_loss(reference + noise, reference).item() == pytest.approx(0, abs=1e-6)
-    assert colour_loss(reference + noise.roll(COLOUR_PX // 2, -1), reference).item() > 1e-4  # in others it does
+    assert color_loss(reference + noise, reference).item() == pytest.approx(0, abs=1e-6)
+    assert color_loss(reference + noise.roll(COLOR_PX // 2, -1), reference).item() > 1e-4  # in others it does
 
 
-def test_the_colour_loss_moves_the_made_picture_towards_the_reference():
+def test_the_color_loss_moves_the_made_picture_towards_the_reference():
     made, reference = picture(1).requires_grad_(), picture(2).requires_grad_()
-    colour_loss(made, reference).backward()
+    color_loss(made, reference).backward()
     assert reference.grad is None
     nearer = made.detach() - 5 * made.grad
-    assert colour_loss(nearer, reference) < colour_loss(made, reference)
+    assert color_loss(nearer, reference) < color_loss(made, reference)
 
 
-def test_colours_are_tied_only_when_asked_for(eyes):
-    assert LossWeights().colour == 0
+def test_colors_are_tied_only_when_asked_for(feature_nets):
+    assert LossWeights().color == 0
     lr, hr = (level.float() / 255 for level in levels())
-    plain = JointTrainer(TRACK_2, eyes, CPU)
-    tied = JointTrainer(replace(TRACK_2, losses=replace(TRACK_2.losses, colour=20.0)), eyes, CPU)
+    plain = JointTrainer(TRACK_2, feature_nets, CPU)
+    tied = JointTrainer(replace(TRACK_2, losses=replace(TRACK_2.losses, color=20.0)), feature_nets, CPU)
     terms = [trainer.degrader_losses(lr, hr, trainer.make(lr, hr)) for trainer in (plain, tied)]
-    assert "colour" not in terms[0]
-    assert terms[1].keys() - terms[0].keys() == {"colour"}
+    assert "color" not in terms[0]
+    assert terms[1].keys() - terms[0].keys() == {"color"}
 
 
 def squeeze_lpips():
@@ -192,9 +193,9 @@ def test_a_difference_of_pictures_gives_a_gradient_to_the_made_one_alone(kind, v
     assert difference(truth, truth).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_lpips_as_perceptual_loss_trains_the_reconstruction(eyes):
+def test_lpips_as_perceptual_loss_trains_the_reconstruction(feature_nets):
     options = small(replace(track_options(2), layers=FeatureLayers(perceptual="lpips-squeeze")))
-    trainer = JointTrainer(options, replace(eyes, hr=LpipsDifference(squeeze_lpips())), CPU)
+    trainer = JointTrainer(options, replace(feature_nets, hr=LpipsDifference(squeeze_lpips())), CPU)
     lr, hr = (level.float() / 255 for level in levels())
     terms = trainer.sr_losses(hr, trainer.make(lr, hr))
     terms["perceptual"].backward()
@@ -221,9 +222,9 @@ def away_from_its_start(trainer):
 
 
 @pytest.mark.parametrize("options", [TRACK_1, TRACK_2])
-def test_bfloat16_gives_the_losses_of_float32_nearly(eyes, options):
+def test_bfloat16_gives_the_losses_of_float32_nearly(feature_nets, options):
     full, half = (
-        figures_of(away_from_its_start(JointTrainer(replace(options, precision=precision), eyes, CPU)))
+        figures_of(away_from_its_start(JointTrainer(replace(options, precision=precision), feature_nets, CPU)))
         for precision in (Precision.FP32, Precision.BF16)
     )
     assert full != half  # it was at work
@@ -231,9 +232,9 @@ def test_bfloat16_gives_the_losses_of_float32_nearly(eyes, options):
         assert losses(theirs) == pytest.approx(losses(ours), rel=BF16_LOSSES)
 
 
-def test_on_a_cpu_auto_is_float32(eyes):
+def test_on_a_cpu_auto_is_float32(feature_nets):
     auto, full = (
-        figures_of(JointTrainer(replace(TRACK_2, precision=precision), eyes, CPU), steps=1)
+        figures_of(JointTrainer(replace(TRACK_2, precision=precision), feature_nets, CPU), steps=1)
         for precision in (Precision.AUTO, Precision.FP32)
     )
     assert auto == full
@@ -251,7 +252,7 @@ class Forwards:
 ECONOMY = {
     "whole method": (TRACK_1, {"degrader": 2, "sr_net": 2, "disc_lr": 3, "disc_hr": 3, "vgg_lr": 4, "vgg_hr": 2}),
     "track 2": (TRACK_2, {"degrader": 2, "sr_net": 2, "disc_lr": 3, "disc_hr": 3, "vgg_lr": 4, "vgg_hr": 2}),
-    "leading": (replace(TRACK_1, lead_steps=9), {"degrader": 2, "sr_net": 1, "disc_lr": 3, "vgg_lr": 4}),
+    "degrader only": (replace(TRACK_1, degrader_only_steps=9), {"degrader": 2, "sr_net": 1, "disc_lr": 3, "vgg_lr": 4}),
     "no content": (ablated(TRACK_1, "A"), {"degrader": 2, "sr_net": 2, "disc_lr": 3, "disc_hr": 3, "vgg_lr": 2,
                                            "vgg_hr": 2}),
     "no cycle": (ablated(TRACK_1, "C"), {"degrader": 1, "sr_net": 1, "disc_lr": 3, "disc_hr": 3, "vgg_lr": 2,
@@ -263,31 +264,31 @@ each side of the game; VGG19 sees each picture once, the real ones too."""
 
 
 @pytest.mark.parametrize("name", ECONOMY)
-def test_no_network_runs_more_often_than_the_method_needs(eyes, name):
+def test_no_network_runs_more_often_than_the_method_needs(feature_nets, name):
     options, wanted = ECONOMY[name]
-    trainer = JointTrainer(options, eyes, CPU)
-    seen = Forwards(**trainer.nets.learners(), vgg_lr=eyes.lr, vgg_hr=eyes.hr.vgg)
+    trainer = JointTrainer(options, feature_nets, CPU)
+    seen = Forwards(**trainer.nets.learners(), vgg_lr=feature_nets.lr, vgg_hr=feature_nets.hr.vgg)
     trainer.train_step(*levels())
     assert dict(seen.counts) == wanted
 
 
-@pytest.mark.parametrize("options", [TRACK_1, replace(TRACK_2, lead_steps=9)])
-def test_vgg_sees_no_picture_twice(eyes, options):
+@pytest.mark.parametrize("options", [TRACK_1, replace(TRACK_2, degrader_only_steps=9)])
+def test_vgg_sees_no_picture_twice(feature_nets, options):
     pictures = {"lr": [], "hr": []}
-    eyes.lr.register_forward_pre_hook(lambda _, given: pictures["lr"].append(given[0].detach().clone()))
-    eyes.hr.vgg.register_forward_pre_hook(lambda _, given: pictures["hr"].append(given[0].detach().clone()))
-    trainer = JointTrainer(options, eyes, CPU)
+    feature_nets.lr.register_forward_pre_hook(lambda _, given: pictures["lr"].append(given[0].detach().clone()))
+    feature_nets.hr.vgg.register_forward_pre_hook(lambda _, given: pictures["hr"].append(given[0].detach().clone()))
+    trainer = JointTrainer(options, feature_nets, CPU)
     trainer.train_step(*levels())
     for seen in pictures.values():
         assert not any(torch.equal(one, other) for n, one in enumerate(seen) for other in seen[:n])
 
 
-def test_compiling_leaves_names_and_state_alone(eyes, monkeypatch):
+def test_compiling_leaves_names_and_state_alone(feature_nets, monkeypatch):
     """That the compiled networks compute the same takes a minute: tests/bench/training.py --compile tells."""
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda net: compiled.append(net) or net)
-    trainer = JointTrainer(replace(TRACK_2, compiled=True), eyes, CPU)
+    trainer = JointTrainer(replace(TRACK_2, compiled=True), feature_nets, CPU)
     assert compiled == [trainer.nets.degrader, trainer.nets.sr_net]
-    plain = JointTrainer(TRACK_2, eyes, CPU)
-    assert trainer.snapshot({}).tensors.keys() == plain.snapshot({}).tensors.keys()
+    plain = JointTrainer(TRACK_2, feature_nets, CPU)
+    assert trainer.train_state({}).tensors.keys() == plain.train_state({}).tensors.keys()
     assert figures_of(trainer, steps=1) == figures_of(plain, steps=1)

@@ -20,7 +20,7 @@ from ddnsr_cli.errors import ConfigError, TrainingError
 from ddnsr_cli.nets.discriminators import PROJECTED_TAPS
 from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
-from ddnsr_cli.training.feature_losses import NO_EYES, Eyes, VggDifference
+from ddnsr_cli.training.feature_losses import NO_FEATURE_NETS, FeatureNets, VggDifference
 from ddnsr_cli.training.options import ScheduleConfig
 from ddnsr_cli.training.paired import PairedTrainer
 from ddnsr_cli.training.paired_options import (
@@ -38,7 +38,7 @@ from ddnsr_cli.training.reconstruction_options import (
     perceptual_layers,
 )
 from ddnsr_cli.training.teacher import Teacher
-from ddnsr_cli.training.train_state import load_snapshot, save_snapshot
+from ddnsr_cli.training.train_state import load_train_state, save_train_state
 from tests.helpers.random_vgg import random_vgg19
 
 CPU = torch.device("cpu")
@@ -47,9 +47,11 @@ ALL_TERMS = ReconstructionWeights(perceptual=0.7, hr_adversarial=0.2, pixel=1.5,
 
 
 @pytest.fixture(scope="module")
-def eyes():
+def feature_nets():
     state = random_vgg19("conv3_4")
-    return Eyes(lr=None, hr=VggDifference(VGG19Features(state, (DEEP,))), disc=VGG19Features(state, PROJECTED_TAPS))
+    return FeatureNets(
+        lr=None, hr=VggDifference(VGG19Features(state, (DEEP,))), disc=VGG19Features(state, PROJECTED_TAPS)
+    )
 
 
 @pytest.fixture
@@ -79,7 +81,7 @@ def floats(pair):
 
 
 def tensors_of(trainer):
-    return {name: tensor.clone() for name, tensor in trainer.snapshot({}).tensors.items()}
+    return {name: tensor.clone() for name, tensor in trainer.train_state({}).tensors.items()}
 
 
 def same(one, other):
@@ -114,10 +116,10 @@ def terms_by_hand(trainer, pair, *, gan):
 
 @pytest.mark.parametrize("gan", GanKind)
 @pytest.mark.parametrize("kind", [Discriminator.U_NET, Discriminator.PATCH_GAN])
-def test_every_term_of_equation_2_is_what_it_says(options, eyes, gan, kind):
+def test_every_term_of_equation_2_is_what_it_says(options, feature_nets, gan, kind):
     chosen = options(losses=ALL_TERMS, gan=gan, discriminator=kind)
     chosen = replace(chosen, stream=replace(chosen.stream, crop_px=32))
-    trainer = PairedTrainer(chosen, eyes, CPU)
+    trainer = PairedTrainer(chosen, feature_nets, CPU)
     trainer.train_step(*batch(seed=1, side=32))
     pair = batch(seed=2, side=32)
     expected = {name: value.item() for name, value in terms_by_hand(trainer, pair, gan=gan).items()}
@@ -127,16 +129,16 @@ def test_every_term_of_equation_2_is_what_it_says(options, eyes, gan, kind):
 
 
 @pytest.mark.parametrize("term", vars(ALL_TERMS))
-def test_a_term_without_weight_is_not_computed(options, eyes, term):
+def test_a_term_without_weight_is_not_computed(options, feature_nets, term):
     losses = replace(ALL_TERMS, **{term: 0.0})
     discriminator = Discriminator.NONE if term == "hr_adversarial" else Discriminator.U_NET
-    figures = PairedTrainer(options(losses=losses, discriminator=discriminator), eyes, CPU).train_step(*batch())
+    figures = PairedTrainer(options(losses=losses, discriminator=discriminator), feature_nets, CPU).train_step(*batch())
     assert vars(ALL_TERMS).keys() - figures.keys() == {term}
     assert ("disc_hr" in figures) == (term != "hr_adversarial")
 
 
-def test_each_network_learns_from_its_own_loss_only(options, eyes):
-    trainer = PairedTrainer(options(losses=ALL_TERMS), eyes, CPU)
+def test_each_network_learns_from_its_own_loss_only(options, feature_nets):
+    trainer = PairedTrainer(options(losses=ALL_TERMS), feature_nets, CPU)
     separate = copy.deepcopy(trainer.nets)
     pair = batch()
     lr, hr = floats(pair)
@@ -150,7 +152,9 @@ def test_each_network_learns_from_its_own_loss_only(options, eyes):
     loss = weights.pixel * F.l1_loss(sr, hr) + weights.squared * F.mse_loss(sr, hr)
     loss = loss + weights.gradient * ((sr - hr).diff(dim=2).abs().mean() + (sr - hr).diff(dim=3).abs().mean())
     loss = (
-        loss + weights.perceptual * eyes.hr(sr, hr) - weights.hr_adversarial * F.logsigmoid(separate.disc_hr(sr)).mean()
+        loss
+        + weights.perceptual * feature_nets.hr(sr, hr)
+        - weights.hr_adversarial * F.logsigmoid(separate.disc_hr(sr)).mean()
     )
     loss.backward()
     for ours, theirs in zip(trainer.nets.sr_net.parameters(), separate.sr_net.parameters(), strict=True):
@@ -191,10 +195,10 @@ def test_vgg_follows_autocast_where_it_is_asked_to():
     assert not torch.equal(rounded, plain)
 
 
-def test_targets_are_sharpened_for_the_pixels_and_features_and_not_for_the_discriminator(options, eyes):
+def test_targets_are_sharpened_for_the_pixels_and_features_and_not_for_the_discriminator(options, feature_nets):
     chosen, mask = options(losses=ALL_TERMS), SharpenConfig(amount=0.7, sigma_px=4)
     chosen = replace(chosen, stream=replace(chosen.stream, crop_px=32))
-    trainer, plain = (PairedTrainer(replace(chosen, sharpen=one), eyes, CPU) for one in (mask, None))
+    trainer, plain = (PairedTrainer(replace(chosen, sharpen=one), feature_nets, CPU) for one in (mask, None))
     pair = batch(side=32)
     lr, hr = floats(pair)
     with torch.no_grad():
@@ -202,18 +206,18 @@ def test_targets_are_sharpened_for_the_pixels_and_features_and_not_for_the_discr
     figures, others = trainer.train_step(*pair), plain.train_step(*pair)
     target = sharpened(hr, mask)
     assert figures["pixel"] == pytest.approx(1.5 * F.l1_loss(sr, target).item(), rel=1e-5)
-    assert figures["perceptual"] == pytest.approx(0.7 * eyes.hr(sr, target).item(), rel=1e-5)
+    assert figures["perceptual"] == pytest.approx(0.7 * feature_nets.hr(sr, target).item(), rel=1e-5)
     assert figures["pixel"] != pytest.approx(others["pixel"], rel=1e-3)
     assert {name: figures[name] for name in ("disc_hr", "hr_adversarial", "disc_hr_real")} == {
         name: others[name] for name in ("disc_hr", "hr_adversarial", "disc_hr_real")
     }
 
 
-def test_a_teacher_and_the_truth_share_every_loss_but_the_discriminators(options, eyes):
+def test_a_teacher_and_the_truth_share_every_loss_but_the_discriminators(options, feature_nets):
     chosen = options(losses=ALL_TERMS, teacher=TeacherConfig(truth_share=0.25))
-    truth_only = PairedTrainer(replace(chosen, teacher=None), eyes, CPU)
+    truth_only = PairedTrainer(replace(chosen, teacher=None), feature_nets, CPU)
     net = RRDBNet(chosen.network)
-    trainer = PairedTrainer(chosen, eyes, CPU, teacher=net)
+    trainer = PairedTrainer(chosen, feature_nets, CPU, teacher=net)
     lr, hr = floats(batch())
     target = Teacher(net, seed=chosen.stream.seed)(lr, 0)
     with torch.no_grad():
@@ -222,18 +226,20 @@ def test_a_teacher_and_the_truth_share_every_loss_but_the_discriminators(options
     assert figures["pixel"] == pytest.approx(
         1.5 * (0.75 * F.l1_loss(sr, target) + 0.25 * F.l1_loss(sr, hr)).item(), rel=1e-5
     )
-    assert figures["perceptual"] == pytest.approx(0.7 * (0.75 * eyes.hr(sr, target) + 0.25 * eyes.hr(sr, hr)).item())
+    assert figures["perceptual"] == pytest.approx(
+        0.7 * (0.75 * feature_nets.hr(sr, target) + 0.25 * feature_nets.hr(sr, hr)).item()
+    )
     assert figures["pixel"] != pytest.approx(others["pixel"], rel=1e-3)
     assert {name: figures[name] for name in ("disc_hr", "hr_adversarial")} == {
         name: others[name] for name in ("disc_hr", "hr_adversarial")
     }
 
 
-def test_without_a_share_for_the_truth_only_the_teacher_counts(options, eyes):
+def test_without_a_share_for_the_truth_only_the_teacher_counts(options, feature_nets):
     chosen = options(losses=replace(ALL_TERMS, hr_adversarial=0.0), discriminator=Discriminator.NONE)
     net = RRDBNet(chosen.network)
     chosen = replace(chosen, teacher=TeacherConfig(truth_share=0.0))
-    one, other = (PairedTrainer(chosen, eyes, CPU, teacher=net) for _ in range(2))
+    one, other = (PairedTrainer(chosen, feature_nets, CPU, teacher=net) for _ in range(2))
     lr, hr = batch()
     first, second = one.train_step(lr, hr), other.train_step(lr, 255 - hr)
     assert {name: first[name] for name in ("pixel", "gradient", "perceptual")} == {
@@ -247,9 +253,9 @@ def test_a_share_of_the_truth_that_leaves_nothing_to_teach_is_refused(share):
         TeacherConfig(truth_share=share)
 
 
-def test_the_discriminator_learns_alone_for_the_steps_asked_for(options, eyes):
+def test_the_discriminator_learns_alone_for_the_steps_asked_for(options, feature_nets):
     chosen = options(discriminator_first_steps=2)
-    trainer = PairedTrainer(chosen, eyes, CPU)
+    trainer = PairedTrainer(chosen, feature_nets, CPU)
     start = tensors_of(trainer)
     figures = [trainer.train_step(*batch(seed)) for seed in range(2)]
     assert all(row["disc_hr"] > 0 and row["norm_disc_hr"] > 0 for row in figures)
@@ -259,7 +265,7 @@ def test_the_discriminator_learns_alone_for_the_steps_asked_for(options, eyes):
     assert moved == {"disc_hr"}
     whole = trainer.train_step(*batch(2))
     assert {"pixel", "perceptual", "hr_adversarial", "norm_sr_net"} <= whole.keys()
-    assert whole["rate"] == chosen.schedule.rate(0)
+    assert whole["rate"] == chosen.schedule.rate_at(0)
     for prefix in ("nets.sr_net.", "ema."):
         assert any(
             not torch.equal(start[name], value)
@@ -268,11 +274,11 @@ def test_the_discriminator_learns_alone_for_the_steps_asked_for(options, eyes):
         )
 
 
-def test_the_discriminator_has_a_rate_of_its_own(options, eyes):
-    trainer = PairedTrainer(options(discriminator_rate=7e-6), eyes, CPU)
+def test_the_discriminator_has_a_rate_of_its_own(options, feature_nets):
+    trainer = PairedTrainer(options(discriminator_learning_rate=7e-6), feature_nets, CPU)
     trainer.train_step(*batch())
     rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in trainer.optimizers.items()}
-    assert rates == {"sr_net": trainer.options.schedule.rate(0), "disc_hr": 7e-6}
+    assert rates == {"sr_net": trainer.options.schedule.rate_at(0), "disc_hr": 7e-6}
 
 
 def mixed_batches(folder, options, *, start=0):
@@ -282,21 +288,21 @@ def mixed_batches(folder, options, *, start=0):
     return batches(visits, start=start, on_refused=lambda _refusal: None)
 
 
-def test_a_mixed_run_with_a_discriminator_goes_on_bit_for_bit(options, eyes, tmp_path):
+def test_a_mixed_run_with_a_discriminator_goes_on_bit_for_bit(options, feature_nets, tmp_path):
     from tests.helpers.tiny_run import GENTLE, write_photos
 
     write_photos(tmp_path / "photos")
     sources = (PairSource(degradation=GENTLE, share=0.7), PairSource(degradation=DegradationConfig(), share=0.3))
     chosen = options(sources=sources, discriminator_first_steps=1)
-    whole, first = (PairedTrainer(chosen, eyes, CPU) for _ in range(2))
+    whole, first = (PairedTrainer(chosen, feature_nets, CPU) for _ in range(2))
     figures = [whole.train_step(*pair) for pair in islice(mixed_batches(tmp_path / "photos", chosen), 6)]
     for pair in islice(mixed_batches(tmp_path / "photos", chosen), 3):
         first.train_step(*pair)
-    save_snapshot(tmp_path / "s.safetensors", first.snapshot({}))
+    save_train_state(tmp_path / "s.safetensors", first.train_state({}))
     torch.manual_seed(99)  # nothing may depend on the generators of the process
 
-    saved = load_snapshot(tmp_path / "s.safetensors")
-    second = PairedTrainer(options_from_json(PairedOptions, saved.numbers["options"]), eyes, CPU)
+    saved = load_train_state(tmp_path / "s.safetensors")
+    second = PairedTrainer(options_from_json(PairedOptions, saved.numbers["options"]), feature_nets, CPU)
     second.restore(saved)
     assert [
         second.train_step(*pair) for pair in islice(mixed_batches(tmp_path / "photos", chosen, start=3), 3)
@@ -304,8 +310,8 @@ def test_a_mixed_run_with_a_discriminator_goes_on_bit_for_bit(options, eyes, tmp
     assert same(tensors_of(second), tensors_of(whole))
 
 
-def test_what_is_not_finite_moves_no_network(options, eyes):
-    trainer = PairedTrainer(options(), eyes, CPU)
+def test_what_is_not_finite_moves_no_network(options, feature_nets):
+    trainer = PairedTrainer(options(), feature_nets, CPU)
     trainer.train_step(*batch())
     next(iter(trainer.nets.disc_hr.parameters())).register_hook(lambda gradient: gradient * float("nan"))
     before = {name: parameter.clone() for name, parameter in trainer.nets.named_parameters()}
@@ -314,19 +320,21 @@ def test_what_is_not_finite_moves_no_network(options, eyes):
     assert all(torch.equal(before[name], parameter) for name, parameter in trainer.nets.named_parameters())
 
 
-def test_networks_follow_from_the_seed_alone(options, eyes):
+def test_networks_follow_from_the_seed_alone(options, feature_nets):
     states = []
     for other, seed in ((1, 4), (2, 4), (3, 5)):
         torch.manual_seed(other)
         chosen = options()
-        states.append(tensors_of(PairedTrainer(replace(chosen, stream=replace(chosen.stream, seed=seed)), eyes, CPU)))
+        states.append(
+            tensors_of(PairedTrainer(replace(chosen, stream=replace(chosen.stream, seed=seed)), feature_nets, CPU))
+        )
     assert same(states[0], states[1])
     for name in ("nets.disc_hr.first.weight", "nets.sr_net.conv_first.weight"):
         assert not torch.equal(states[0][name], states[2][name])
 
 
-def test_a_sample_shows_lr_sr_and_hr(options, eyes):
-    trainer = PairedTrainer(options(), eyes, CPU)
+def test_a_sample_shows_lr_sr_and_hr(options, feature_nets):
+    trainer = PairedTrainer(options(), feature_nets, CPU)
     lr, hr = floats(batch())
     columns = trainer.sample(lr, hr)
     assert list(columns) == ["LR", "SR", "HR"]
@@ -342,7 +350,7 @@ def test_a_network_of_another_scale_learns(tiny_options):
     )
     lr, hr = batch()
     twice = F.avg_pool2d(hr.float(), 2).byte()
-    figures = PairedTrainer(chosen, NO_EYES, CPU).train_step(twice, hr)
+    figures = PairedTrainer(chosen, NO_FEATURE_NETS, CPU).train_step(twice, hr)
     assert 0 < figures["pixel"] < 0.3
     assert lr.shape[-1] * 2 == twice.shape[-1]
 
@@ -388,17 +396,19 @@ def test_crops_that_do_not_fit_the_discriminator_are_refused(kind, crop_px, mult
         replace(plain, discriminator=kind, stream=replace(plain.stream, crop_px=crop_px))
 
 
-def test_a_projected_discriminator_tells_made_from_real_within_some_steps_and_keeps_vgg_as_it_is(options, eyes):
-    chosen = options(discriminator=Discriminator.PROJECTED, discriminator_first_steps=40, discriminator_rate=2e-3)
-    trainer = PairedTrainer(replace(chosen, discriminator_features=16), eyes, CPU)
-    before = {name: tensor.clone() for name, tensor in eyes.disc.state_dict().items()}
+def test_a_projected_discriminator_tells_made_from_real_within_some_steps_and_keeps_vgg_as_it_is(options, feature_nets):
+    chosen = options(
+        discriminator=Discriminator.PROJECTED, discriminator_first_steps=40, discriminator_learning_rate=2e-3
+    )
+    trainer = PairedTrainer(replace(chosen, discriminator_features=16), feature_nets, CPU)
+    before = {name: tensor.clone() for name, tensor in feature_nets.disc.state_dict().items()}
     rows = [trainer.train_step(*batch(seed)) for seed in range(40)]
     assert max(row["disc_hr"] for row in rows[-3:]) < 2 * math.log(2) - 0.03  # what it has while it guesses
-    assert all(torch.equal(tensor, before[name]) for name, tensor in eyes.disc.state_dict().items())
-    assert not any("see" in name for name in trainer.snapshot({}).tensors)  # VGG19 is not saved with every run
+    assert all(torch.equal(tensor, before[name]) for name, tensor in feature_nets.disc.state_dict().items())
+    assert not any("see" in name for name in trainer.train_state({}).tensors)  # VGG19 is not saved with every run
     assert "hr_adversarial" in trainer.train_step(*batch(40))
 
 
 def test_a_projected_discriminator_needs_features(options):
     with pytest.raises(ConfigError, match="--vgg"):
-        PairedTrainer(options(discriminator=Discriminator.PROJECTED), NO_EYES, CPU)
+        PairedTrainer(options(discriminator=Discriminator.PROJECTED), NO_FEATURE_NETS, CPU)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ddnsr_cli.errors import TrainingError
-from ddnsr_cli.training.tensorboard_logger import MISSING, Board
+from ddnsr_cli.training.tensorboard_logger import MISSING, TensorBoardLogger
 
 needs_tensorboard = pytest.mark.skipif(
     importlib.util.find_spec("tensorboard") is None, reason="the package tensorboard is not installed"
@@ -31,7 +31,7 @@ def curve(folder, tag):
 @needs_tensorboard
 def test_figures_come_back_as_curves_of_their_group(tmp_path):
     notes = []
-    with Board(tmp_path / "board", notes.append) as board:
+    with TensorBoardLogger(tmp_path / "board", notes.append) as board:
         board.scalars(50, {"l1": 0.5, "rate": 1e-4}, group="train")
         board.scalars(100, {"l1": 0.25, "rate": 1e-4}, group="train")
         board.scalars(100, {"psnr_db": 24.0}, group="validation")
@@ -46,7 +46,7 @@ def test_a_picture_comes_back_pixel_by_pixel(tmp_path):
     from PIL import Image
 
     pixels = np.random.default_rng(0).integers(0, 256, (30, 50, 3), np.uint8)
-    with Board(tmp_path, lambda _: None) as board:
+    with TensorBoardLogger(tmp_path, lambda _: None) as board:
         board.picture(250, pixels)
     (event,) = shown(tmp_path).Images("samples")
     (tmp_path / "back.png").write_bytes(event.encoded_image_string)
@@ -56,17 +56,17 @@ def test_a_picture_comes_back_pixel_by_pixel(tmp_path):
 
 @needs_tensorboard
 def test_what_a_kill_lost_is_not_shown_after_resuming(tmp_path):
-    with Board(tmp_path, lambda _: None) as board:
+    with TensorBoardLogger(tmp_path, lambda _: None) as board:
         for step in (100, 150, 200):
             board.scalars(step, {"l1": step}, group="train")
-    with Board(tmp_path, lambda _: None, start=100) as board:
+    with TensorBoardLogger(tmp_path, lambda _: None, start=100) as board:
         board.scalars(175, {"l1": 1.0}, group="train")
     assert curve(tmp_path, "train/l1") == [(100, 100.0), (175, 1.0)]
 
 
 @needs_tensorboard
 def test_rows_are_on_the_disk_at_once(tmp_path):
-    board = Board(tmp_path, lambda _: None)
+    board = TensorBoardLogger(tmp_path, lambda _: None)
     board.scalars(50, {"l1": 0.5}, group="train")
     assert curve(tmp_path, "train/l1") == [(50, 0.5)]
     board.close()
@@ -75,7 +75,7 @@ def test_rows_are_on_the_disk_at_once(tmp_path):
 
 @needs_tensorboard
 def test_a_score_without_bound_is_taken(tmp_path):
-    with Board(tmp_path, lambda _: None) as board:
+    with TensorBoardLogger(tmp_path, lambda _: None) as board:
         board.scalars(0, {"psnr_db": math.inf}, group="validation")
     assert curve(tmp_path, "validation/psnr_db") == [(0, math.inf)]
 
@@ -84,7 +84,7 @@ def test_a_score_without_bound_is_taken(tmp_path):
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(TrainingError, match=r"file.board could not be written"):
-        Board(tmp_path / "file" / "board", lambda _: None)
+        TensorBoardLogger(tmp_path / "file" / "board", lambda _: None)
 
 
 @needs_tensorboard
@@ -92,7 +92,7 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
 def test_a_full_disk_is_told_without_a_traceback_of_a_thread(tmp_path):
     hook = threading.excepthook
     before = set(threading.enumerate())
-    board = Board(tmp_path, lambda _: None)
+    board = TensorBoardLogger(tmp_path, lambda _: None)
 
     def write_on():
         for step in range(1000):  # the thread tells a call or two later
@@ -116,7 +116,7 @@ def test_without_the_package_it_says_so_in_one_line_and_writes_nothing(tmp_path,
     for name in [name for name in sys.modules if name.startswith("torch.utils.tensorboard")]:
         monkeypatch.delitem(sys.modules, name)
     notes = []
-    with Board(tmp_path / "board", notes.append) as board:
+    with TensorBoardLogger(tmp_path / "board", notes.append) as board:
         board.scalars(50, {"l1": 0.5}, group="train")
         board.picture(50, np.zeros((4, 4, 3), np.uint8))
     assert notes == [MISSING]

@@ -9,13 +9,13 @@ from ddnsr_cli.errors import TrainingError
 from ddnsr_cli.training.train_state import (
     FORMAT,
     HEADER_KEY,
-    Snapshot,
+    TrainState,
     adam_tensors,
-    load_snapshot,
+    load_train_state,
     net_tensors,
     restore_adam,
     restore_net,
-    save_snapshot,
+    save_train_state,
 )
 
 NUMBERS = {"options": {"a": [1, 2.5], "b": None}, "best": {"psnr_db": 23.456789012345678}}
@@ -25,7 +25,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def snapshot(size=8, step=3):
+def train_state(size=8, step=3):
     generator = torch.Generator().manual_seed(size)
     tensors = {
         "net.weight": torch.randn(size, 3, 2, 2, generator=generator).to(memory_format=torch.channels_last),
@@ -33,7 +33,7 @@ def snapshot(size=8, step=3):
         "net.count": torch.tensor(5),
         "net.odd": torch.tensor([float("inf"), float("nan"), -0.0, 1e-45]),
     }
-    return Snapshot(step=step, numbers=NUMBERS, tensors=tensors)
+    return TrainState(step=step, numbers=NUMBERS, tensors=tensors)
 
 
 def bits(tensor):
@@ -68,9 +68,9 @@ def adam_of(net, *, fused):
 
 
 def test_everything_comes_back_bit_for_bit(tmp_path):
-    saved = snapshot()
-    save_snapshot(tmp_path / "s.safetensors", saved)
-    loaded = load_snapshot(tmp_path / "s.safetensors")
+    saved = train_state()
+    save_train_state(tmp_path / "s.safetensors", saved)
+    loaded = load_train_state(tmp_path / "s.safetensors")
     assert loaded.step == 3
     assert loaded.numbers == NUMBERS
     assert same_bits(dict(loaded.tensors), dict(saved.tensors))
@@ -85,9 +85,9 @@ def test_network_and_adam_go_on_as_if_never_saved(tmp_path, memory_format, fused
     adam = adam_of(net, fused=fused)
     trained(net, adam, steps=3, seed=1)
     tensors = net_tensors("net", net) | adam_tensors("adam", adam)
-    save_snapshot(tmp_path / "s.safetensors", Snapshot(step=3, numbers={}, tensors=tensors))
+    save_train_state(tmp_path / "s.safetensors", TrainState(step=3, numbers={}, tensors=tensors))
 
-    loaded = load_snapshot(tmp_path / "s.safetensors").tensors
+    loaded = load_train_state(tmp_path / "s.safetensors").tensors
     other = network(memory_format)
     other_adam = adam_of(other, fused=fused)
     restore_net("net", other, loaded)
@@ -141,7 +141,7 @@ def test_a_network_takes_its_own_prefix_and_no_other():
 
 
 def broken(path, kind):
-    save_snapshot(path, snapshot())
+    save_train_state(path, train_state())
     whole = path.read_bytes()
     if kind == "missing":
         path.unlink()
@@ -158,32 +158,32 @@ def broken(path, kind):
 def test_a_damaged_or_foreign_file_is_refused_by_name_in_one_line(tmp_path, kind):
     path = broken(tmp_path / "last.safetensors", kind)
     with pytest.raises(TrainingError, match=r"last\.safetensors (cannot be read|is of format)") as caught:
-        load_snapshot(path)
+        load_train_state(path)
     assert "\n" not in str(caught.value)
 
 
 def test_another_version_is_told_by_both_names(tmp_path):
     path = broken(tmp_path / "last.safetensors", "another version")
     with pytest.raises(TrainingError, match=f"'ddnsr-run-0'.*'{FORMAT}'"):
-        load_snapshot(path)
+        load_train_state(path)
 
 
 def test_a_full_disk_leaves_the_save_before_it(tmp_path):
     resource = pytest.importorskip("resource")
     path = tmp_path / "last.safetensors"
-    save_snapshot(path, snapshot(size=8, step=1))
+    save_train_state(path, train_state(size=8, step=1))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
     try:
         with pytest.raises(TrainingError, match=r"last\.safetensors could not be saved.*free some space") as caught:
-            save_snapshot(path, snapshot(size=8000, step=2))
+            save_train_state(path, train_state(size=8000, step=2))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert "\n" not in str(caught.value)
-    assert load_snapshot(path).step == 1
+    assert load_train_state(path).step == 1
     assert names(tmp_path) == ["last.safetensors"]
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path):
     with pytest.raises(TrainingError, match="could not be saved"):
-        save_snapshot(tmp_path / "missing" / "last.safetensors", snapshot())
+        save_train_state(tmp_path / "missing" / "last.safetensors", train_state())

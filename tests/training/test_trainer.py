@@ -9,7 +9,7 @@ from ddnsr_cli.errors import TrainingError
 from ddnsr_cli.nets.degrader import DegraderConfig
 from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
-from ddnsr_cli.training.feature_losses import Eyes, VggDifference
+from ddnsr_cli.training.feature_losses import FeatureNets, VggDifference
 from ddnsr_cli.training.options import JointOptions, ablated, track_options, without_discriminator
 from ddnsr_cli.training.reconstruction_options import Discriminator
 from ddnsr_cli.training.trainer import JointTrainer
@@ -20,9 +20,9 @@ CONTENT, CYCLE = Tap(layer="conv3_4"), Tap(layer="conv2_2")
 
 
 @pytest.fixture(scope="module")
-def eyes():
+def feature_nets():
     state = random_vgg19("conv3_4")
-    return Eyes(lr=VGG19Features(state, (CONTENT, CYCLE)), hr=VggDifference(VGG19Features(state, (CONTENT,))))
+    return FeatureNets(lr=VGG19Features(state, (CONTENT, CYCLE)), hr=VggDifference(VGG19Features(state, (CONTENT,))))
 
 
 def small(options: JointOptions) -> JointOptions:
@@ -82,15 +82,15 @@ def joint_and_separate(trainer):
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_the_joint_backward_equals_separate_gradients(eyes, name):
-    joint, separate = joint_and_separate(JointTrainer(SETTINGS[name], eyes, CPU))
+def test_the_joint_backward_equals_separate_gradients(feature_nets, name):
+    joint, separate = joint_and_separate(JointTrainer(SETTINGS[name], feature_nets, CPU))
     assert joint.keys() == separate.keys()
     for parameter, gradient in separate.items():
         torch.testing.assert_close(joint[parameter], gradient, rtol=1e-4, atol=1e-6)
 
 
-def test_a_missing_detach_would_show(eyes):
-    trainer = JointTrainer(TRACK_1, eyes, CPU)
+def test_a_missing_detach_would_show(feature_nets):
+    trainer = JointTrainer(TRACK_1, feature_nets, CPU)
     lr, hr = batch()
     made = trainer.make(lr, hr)
     leak = trainer.nets.sr_net(made.lr_fake)  # not detached
@@ -99,9 +99,9 @@ def test_a_missing_detach_would_show(eyes):
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_every_network_moves_and_every_figure_is_told(eyes, name):
+def test_every_network_moves_and_every_figure_is_told(feature_nets, name):
     options = SETTINGS[name]
-    trainer = JointTrainer(options, eyes, CPU)
+    trainer = JointTrainer(options, feature_nets, CPU)
     before = {key: value.clone() for key, value in trainer.nets.named_parameters()}
     figures = trainer.train_step(*map(levels, batch()))
     moved = {key.split(".")[0] for key, value in trainer.nets.named_parameters() if not torch.equal(value, before[key])}
@@ -112,18 +112,18 @@ def test_every_network_moves_and_every_figure_is_told(eyes, name):
     assert ("disc_hr" in figures) == (options.discriminator is not Discriminator.NONE)
 
 
-def test_the_single_input_ablation_does_not_look_at_the_noise(eyes):
+def test_the_single_input_ablation_does_not_look_at_the_noise(feature_nets):
     lr, hr = batch()
     for letter, differs in (("D", False), ("E", True)):
-        trainer = JointTrainer(ablated(TRACK_1, letter), eyes, CPU)
+        trainer = JointTrainer(ablated(TRACK_1, letter), feature_nets, CPU)
         torch.nn.init.normal_(trainer.nets.degrader.merge[-1].weight)  # zero at the start: noise fades in
         fakes = [trainer.make(noise, hr).lr_fake for noise in (lr, lr.flip(3))]
         assert torch.equal(*fakes) != differs
 
 
-def test_the_cycle_is_of_the_real_picture(eyes):
+def test_the_cycle_is_of_the_real_picture(feature_nets):
     """With a reconstruction that enlarges and a degrader that shrinks exactly, the cycle loss would be 0."""
-    trainer = JointTrainer(TRACK_1, eyes, CPU)
+    trainer = JointTrainer(TRACK_1, feature_nets, CPU)
     lr, hr = batch()
     made = trainer.make(lr, hr)
     perfect = trainer.degrader_losses(lr, hr, replace(made, lr_cycle=lr))
@@ -131,52 +131,52 @@ def test_the_cycle_is_of_the_real_picture(eyes):
     assert trainer.degrader_losses(lr, hr, made)["cycle"].item() > 0
 
 
-def test_weights_scale_their_terms(eyes):
+def test_weights_scale_their_terms(feature_nets):
     lr, hr = batch()
-    plain = JointTrainer(TRACK_1, eyes, CPU)
-    heavy = JointTrainer(replace(TRACK_1, losses=replace(TRACK_1.losses, cycle=20.0, content=0.3)), eyes, CPU)
+    plain = JointTrainer(TRACK_1, feature_nets, CPU)
+    heavy = JointTrainer(replace(TRACK_1, losses=replace(TRACK_1.losses, cycle=20.0, content=0.3)), feature_nets, CPU)
     ours, theirs = (t.degrader_losses(lr, hr, t.make(lr, hr)) for t in (plain, heavy))
     torch.testing.assert_close(theirs["cycle"], 2 * ours["cycle"])
     torch.testing.assert_close(theirs["content"], 3 * ours["content"])
 
 
 def test_the_rate_is_halved_as_in_the_paper():
-    schedule = replace(track_options(2).schedule, rise_steps=0)
+    schedule = replace(track_options(2).schedule, warmup_steps=0)
     rates = [schedule.rate_at(step) for step in (0, 49_999, 50_000, 100_000, 199_999, 200_000)]
     assert rates == [1e-4, 1e-4, 5e-5, 2.5e-5, 2.5e-5, 1.25e-5]
 
 
-def test_ten_steps_equal_five_and_five_from_a_snapshot(eyes):
+def test_ten_steps_equal_five_and_five_from_a_snapshot(feature_nets):
     batches = [tuple(map(levels, batch(seed))) for seed in range(6)]
-    whole = JointTrainer(TRACK_1, eyes, CPU)
+    whole = JointTrainer(TRACK_1, feature_nets, CPU)
     for pair in batches:
         whole.train_step(*pair)
-    first = JointTrainer(TRACK_1, eyes, CPU)
+    first = JointTrainer(TRACK_1, feature_nets, CPU)
     for pair in batches[:3]:
         first.train_step(*pair)
-    saved = first.snapshot({})
+    saved = first.train_state({})
     kept = replace(saved, tensors={name: tensor.clone() for name, tensor in saved.tensors.items()})
-    second = JointTrainer(TRACK_1, eyes, CPU)
+    second = JointTrainer(TRACK_1, feature_nets, CPU)
     second.restore(kept)
     for pair in batches[3:]:
         second.train_step(*pair)
-    ours, theirs = whole.snapshot({}).tensors, second.snapshot({}).tensors
+    ours, theirs = whole.train_state({}).tensors, second.train_state({}).tensors
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_the_start_is_the_seeds_alone(eyes):
+def test_the_start_is_the_seeds_alone(feature_nets):
     torch.manual_seed(5)
-    first = JointTrainer(TRACK_1, eyes, CPU).nets.state_dict()
+    first = JointTrainer(TRACK_1, feature_nets, CPU).nets.state_dict()
     torch.rand(7)
-    second = JointTrainer(TRACK_1, eyes, CPU).nets.state_dict()
-    other = JointTrainer(replace(TRACK_1, stream=replace(TRACK_1.stream, seed=1)), eyes, CPU).nets.state_dict()
+    second = JointTrainer(TRACK_1, feature_nets, CPU).nets.state_dict()
+    other = JointTrainer(replace(TRACK_1, stream=replace(TRACK_1.stream, seed=1)), feature_nets, CPU).nets.state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
-def test_values_that_are_not_finite_move_nothing(eyes):
-    trainer = JointTrainer(TRACK_1, eyes, CPU)
+def test_values_that_are_not_finite_move_nothing(feature_nets):
+    trainer = JointTrainer(TRACK_1, feature_nets, CPU)
     with torch.no_grad():
         trainer.nets.degrader.conv_last.bias[0] = float("inf")
     before = {name: value.clone() for name, value in trainer.nets.named_parameters()}

@@ -8,7 +8,7 @@ import torch
 from ddnsr_cli.nets.degrader import DegraderConfig
 from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
-from ddnsr_cli.training.feature_losses import Eyes
+from ddnsr_cli.training.feature_losses import FeatureNets
 from ddnsr_cli.training.options import ablated, track_options
 from ddnsr_cli.training.trainer import JointTrainer
 from tests.helpers.random_vgg import random_vgg19
@@ -40,12 +40,14 @@ def trained(letter):
         degrader=DegraderConfig(features=12, blocks=1),
         discriminator_features=4,
         lr_discriminator_features=8,
-        lead_steps=STEPS,
+        degrader_only_steps=STEPS,
         stream=replace(plain.stream, batch=4, crop_px=64),
-        losses=replace(plain.losses, colour=20.0),
+        losses=replace(plain.losses, color=20.0),
     )
     taps = (Tap(layer="conv3_4"), Tap(layer="conv2_2"))
-    trainer = JointTrainer(options, Eyes(lr=VGG19Features(random_vgg19("conv3_4"), taps), hr=None), torch.device("cpu"))
+    trainer = JointTrainer(
+        options, FeatureNets(lr=VGG19Features(random_vgg19("conv3_4"), taps), hr=None), torch.device("cpu")
+    )
     generator = torch.Generator().manual_seed(5)
     for _ in range(STEPS):
         trainer.train_step(levels(noisy(4, 16, generator)), levels(smooth(4, 64, generator)))

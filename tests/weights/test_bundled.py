@@ -69,7 +69,7 @@ def test_bfloat16_costs_less_than_rounding(name, photo):
 def test_what_comes_along_may_be_used_by_everyone():
     bundled = [entry for entry in REGISTRY.entries if entry.bundled]
     assert {entry.name for entry in bundled} == FREE
-    assert {entry.licence for entry in bundled} == {"MIT"}
+    assert {entry.license for entry in bundled} == {"MIT"}
     assert all(entry.research_only == (entry.name not in FREE) for entry in OURS)
     assert sum(entry.size_bytes for entry in bundled) <= 90_000_000
 
@@ -136,8 +136,8 @@ def test_it_beats_bicubic_on_a_noisy_photo(name, photo):
 
 
 @pytest.mark.parametrize("name", ENLARGERS)
-def test_flat_gray_keeps_its_colour(name):
-    """Levels by which the mean colour of flat patches moves, from black to white, before the colours are mended."""
+def test_flat_gray_keeps_its_color(name):
+    """Levels by which the mean color of flat patches moves, from black to white, before the colors are mended."""
     net = network(name)
     with torch.inference_mode():
         for level in sorted({*range(0, 256, 5), 32, 64, 128, 192, 224}):

@@ -21,7 +21,7 @@ ENTRY = {
     "scale": 4,
     "sha256": SHA256,
     "bytes": 123,
-    "licence": "MIT",
+    "license": "MIT",
     "by": "The tests",
     "own": True,
     "trained_on": "Nothing",
@@ -89,7 +89,7 @@ def test_all_fields_are_read(tmp_path):
     tiny, far = registry.entries
     assert registry.default is tiny is registry.get("tiny-net")
     assert registry.get("other") is None
-    assert (tiny.title, tiny.description, tiny.licence, tiny.by) == ("Tiny", "For tests.", "MIT", "The tests")
+    assert (tiny.title, tiny.description, tiny.license, tiny.by) == ("Tiny", "For tests.", "MIT", "The tests")
     assert (tiny.features, tiny.blocks, tiny.growth, tiny.scale) == (8, 2, 4, 4)
     assert (tiny.sha256, tiny.size_bytes, tiny.bundled, tiny.repo) == (SHA256, 123, BUNDLED["bundled"], None)
     assert tiny.scores == scores

@@ -27,7 +27,7 @@ def entry(name, data, **place):
         scale=4,
         sha256=hashlib.sha256(data).hexdigest(),
         size_bytes=len(data),
-        licence="MIT",
+        license="MIT",
         by="The tests",
         own=True,
         trained_on="",
@@ -104,7 +104,7 @@ def for_research(tmp_path, registry):
         default=False,
         bundled=None,
         beside="research/ddnsr-photos.safetensors",
-        licence="research use only",
+        license="research use only",
         research_only=True,
         trained_on="photos of DPED",
     )

@@ -141,9 +141,9 @@ class Manifest:
         others = [changed for pair, record in known if (changed := self._differences(record, pair, settings))]
         if not others:
             return
-        told = ", ".join(f"{name} {_short(old)} -> {_short(new)}" for name, (old, new) in others[0].items())
+        listed = ", ".join(f"{name} {_short(old)} -> {_short(new)}" for name, (old, new) in others[0].items())
         raise ConfigError(
-            f"{self.folder} holds {len(others)} of these pairs made otherwise ({told}). Give another -o, or "
+            f"{self.folder} holds {len(others)} of these pairs made otherwise ({listed}). Give another -o, or "
             "--overwrite to make them anew."
         )
 

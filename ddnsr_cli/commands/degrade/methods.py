@@ -54,7 +54,7 @@ class Learned:
         self.photos = photos
 
     def __call__(self, hr: Levels, rng: np.random.Generator, on_tile: OnTile) -> Made:
-        """See `Method`."""
+        """LR made by the network, with noise of a photo that is drawn."""
         if self.photos is None:
             return Made(lr=self.engine.lr(LevelsInMemory(hr), None, on_tile=on_tile))
         photo, _ = self.photos.draw(rng, lambda _relative, _levels: True)
@@ -72,7 +72,7 @@ def with_noise_of(
 
 
 def bicubic(hr: Levels, _rng: np.random.Generator, _on_tile: OnTile) -> Made:
-    """See `Method`: antialiased bicubic, no noise."""
+    """Antialiased bicubic, no noise. No draw is made."""
     return Made(lr=whole_levels(shrink_bicubic(hr)))
 
 
@@ -106,7 +106,7 @@ class Patches:
         """Smooth patches of the photos met so far: found again, they would be the same."""
 
     def __call__(self, hr: Levels, rng: np.random.Generator, _on_tile: OnTile) -> Made:
-        """See `Method`."""
+        """Bicubic LR with noise on it, from a photo that is drawn."""
         photo, places = self.photos.draw(rng, self._smooth)
         lr = shrink_bicubic(hr)
         lr += noise_field(photo.levels, places, height=lr.shape[0], width=lr.shape[1], rng=rng)
@@ -137,7 +137,7 @@ class Way:
 def choose_way(photos: NoisePhotos | None, options: DegradeOptions, download: Progress) -> Way:
     """The method that is asked for, its network loaded.
 
-    photos: to draw noise from. download: told (bytes done, bytes in all) of the weights. Raises ConfigError when
+    photos: to draw noise from. download: called with (bytes done, bytes in all) of the weights. Raises ConfigError when
     photos are missing, and as `find_weights`, `load_degrader` and `choose_device`.
     """
     if options.method == "learned":
@@ -177,7 +177,7 @@ class DegraderEngine:
 def start_degrader(model: str | None, *, device: str, offline: bool, download: Progress) -> DegraderEngine:
     """Find a degrader's weights, fetch them if need be, and bring it to the device.
 
-    model: as `find_weights` takes. download: told (bytes done, bytes in all). Raises as `find_weights`,
+    model: as `find_weights` takes. download: called with (bytes done, bytes in all). Raises as `find_weights`,
     `load_degrader` and `choose_device`.
     """
     place = choose_device(device)

@@ -55,7 +55,7 @@ def degrade_images(
             listener.failed(outcome.error)
             worst = UnexpectedError if isinstance(outcome.error, UnexpectedError) else worst
     manifest.rewrite()
-    bad = _told(way.photos, listener)
+    bad = _note_bad_photos(way.photos, listener)
     if options.report is not None:
         _report(options.report, noisy, [output / LR / record.name for record in manifest.records.values()], listener)
     if failed or bad:
@@ -164,7 +164,7 @@ def _recorded(outcome: Outcome, manifest: Manifest, listener: DegradeListener) -
         yield written
 
 
-def _told(photos: NoisePhotos | None, listener: DegradeListener) -> list[Path]:
+def _note_bad_photos(photos: NoisePhotos | None, listener: DegradeListener) -> list[Path]:
     """The noisy photos that could not be used, each told."""
     bad = dict(sorted(photos.bad.items())) if photos else {}
     for error in bad.values():

@@ -44,9 +44,9 @@ def in_order(
 class Tally:
     """Progress of pictures in work by several threads, in pictures: tiles count as parts of one."""
 
-    def __init__(self, total: int, tell: Callable[[float, int], None]) -> None:
+    def __init__(self, total: int, on_share: Callable[[float, int], None]) -> None:
         self._total = total
-        self._tell = tell
+        self._on_share = on_share
         self._lock = threading.Lock()
         self._done = 0.0
 
@@ -54,4 +54,4 @@ class Tally:
         """So much of a picture is done."""
         with self._lock:
             self._done += share
-            self._tell(min(self._done, self._total), self._total)
+            self._on_share(min(self._done, self._total), self._total)

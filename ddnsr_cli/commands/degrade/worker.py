@@ -77,18 +77,18 @@ class PairMaker:
     def make(self, job: Job, check: Callable[[], None], on_share: Callable[[float], None]) -> Outcome:
         """All pairs of a job. Failures of the picture are part of the outcome.
 
-        check: called between tiles; may raise to give up. on_share: told the parts of the job that are done.
+        check: called between tiles; may raise to give up. on_share: called with the parts of the job that are done.
         """
         written: list[WrittenPair] = []
         notes: tuple[str, ...] = ()
-        told = 0.0
+        reported = 0.0
 
         def on_tile(done: int, tiles: int) -> None:
-            nonlocal told
+            nonlocal reported
             check()
             now = (len(written) + done / tiles) / len(job.pairs)
-            on_share(now - told)
-            told = now
+            on_share(now - reported)
+            reported = now
 
         error: DdnsrError | None = None
         try:
@@ -100,8 +100,8 @@ class PairMaker:
         except DdnsrError as failure:
             error = failure
         except Exception as failure:  # noqa: BLE001  # of one picture: the others go on
-            error = _told(job.source, failure)
-        on_share(1.0 - told)
+            error = _as_error(job.source, failure)
+        on_share(1.0 - reported)
         return Outcome(job=job, written=tuple(written), notes=notes, error=error)
 
     def _hr(self, job: Job) -> tuple[Picture, tuple[str, ...]]:
@@ -117,7 +117,7 @@ class PairMaker:
         if min(height, width) < LEAST_HR_PX:
             least = LEAST_HR_PX * self.settings.cleanup
             raise DataError(f"{shown(job.source)} has {picture.width}x{picture.height} pixels; a side needs {least}.")
-        # Colours keep their meaning, and nothing else goes along: a data set is given away.
+        # Colors keep their meaning, and nothing else goes along: a data set is given away.
         metadata = Metadata(icc=picture.metadata.icc)
         return Picture(pixels=levels[:height, :width], metadata=metadata), tuple(notes)
 
@@ -165,7 +165,7 @@ class PairMaker:
         )
 
 
-def _told(source: Path, failure: Exception) -> DdnsrError:
+def _as_error(source: Path, failure: Exception) -> DdnsrError:
     """An error that no part of the work has put into words."""
     error: DdnsrError
     if isinstance(failure, OSError):

@@ -12,10 +12,10 @@ from ddnsr_cli.io.formats import shown
 from ddnsr_cli.io.image import Picture, rgb8
 from ddnsr_cli.io.read import read_picture
 from ddnsr_cli.reports.page import Rgb8
-from ddnsr_cli.reports.results import Subject
+from ddnsr_cli.reports.results import Sample
 
 
-def find_subjects(lr: Path | None, hr: Path | None, *, hr_scale: int = SCALE) -> tuple[Subject, ...]:
+def find_samples(lr: Path | None, hr: Path | None, *, hr_scale: int = SCALE) -> tuple[Sample, ...]:
     """The pictures of one folder, or of both matched by name, sorted by name.
 
     hr_scale: pixels of a reference per LR pixel along a side: 4, or 1 for clean pictures of the LR's own size.
@@ -23,18 +23,18 @@ def find_subjects(lr: Path | None, hr: Path | None, *, hr_scale: int = SCALE) ->
     """
     if lr is not None and hr is not None:
         pairs = match_pairs(lr, hr, scale=hr_scale)
-        return tuple(Subject(name=pair.name, lr=pair.lr, hr=pair.hr) for pair in pairs)
+        return tuple(Sample(name=pair.name, lr=pair.lr, hr=pair.hr) for pair in pairs)
     found = {} if lr is None else photos_by_name(lr)
     truths = {} if hr is None else photos_by_name(hr)
     names = sorted({**found, **truths})
-    return tuple(Subject(name=name, lr=found.get(name), hr=truths.get(name)) for name in names)
+    return tuple(Sample(name=name, lr=found.get(name), hr=truths.get(name)) for name in names)
 
 
 def find_finished(folder: Path, lr: Path | None, hr: Path | None) -> dict[str, Path]:
-    """Finished pictures by the name of their subject.
+    """Finished pictures by the name of their sample.
 
-    lr, hr: the folders of the subjects; the pictures have the size of those in `hr`, or 4 times that of `lr`.
-    Raises DataError as `find_subjects` does.
+    lr, hr: the folders of the samples; the pictures have the size of those in `hr`, or 4 times that of `lr`.
+    Raises DataError as `find_samples` does.
     """
     if hr is not None:
         return {pair.name: pair.hr for pair in match_pairs(hr, folder, scale=1)}
@@ -44,31 +44,31 @@ def find_finished(folder: Path, lr: Path | None, hr: Path | None) -> dict[str, P
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """The files of a subject, decoded."""
+    """The files of a sample, decoded."""
 
-    subject: Subject
+    sample: Sample
     lr: Picture | None
     hr: Rgb8 | None
     depth_bits: int
     """Of all its files, finished pictures included."""
 
 
-def open_subject(subject: Subject) -> Opened:
-    """Read a subject's files. Raises ImageReadError; DataError when one has transparency, or their depths differ."""
-    lr = None if subject.lr is None else _opaque(subject.lr)
-    hr = None if subject.hr is None else _opaque(subject.hr)
+def open_sample(sample: Sample) -> Opened:
+    """Read a sample's files. Raises ImageReadError; DataError when one has transparency, or their depths differ."""
+    lr = None if sample.lr is None else _opaque(sample.lr)
+    hr = None if sample.hr is None else _opaque(sample.hr)
     first = lr if lr is not None else hr
-    assert first is not None  # a subject is found by a file
-    if subject.lr is not None and hr is not None and hr.depth_bits != first.depth_bits:
-        raise DataError(_other_depth(str(subject.hr), hr.depth_bits, str(subject.lr), first.depth_bits))
-    return Opened(subject=subject, lr=lr, hr=None if hr is None else rgb8(hr), depth_bits=first.depth_bits)
+    assert first is not None  # a sample is found by a file
+    if sample.lr is not None and hr is not None and hr.depth_bits != first.depth_bits:
+        raise DataError(_other_depth(str(sample.hr), hr.depth_bits, str(sample.lr), first.depth_bits))
+    return Opened(sample=sample, lr=lr, hr=None if hr is None else rgb8(hr), depth_bits=first.depth_bits)
 
 
 def open_finished(path: Path, opened: Opened) -> Rgb8:
-    """Read a finished picture of an opened subject. Raises as `open_subject` does."""
+    """Read a finished picture of an opened sample. Raises as `open_sample` does."""
     picture = _opaque(path)
     if picture.depth_bits != opened.depth_bits:
-        other = str(opened.subject.hr or opened.subject.lr)
+        other = str(opened.sample.hr or opened.sample.lr)
         raise DataError(_other_depth(str(path), picture.depth_bits, other, opened.depth_bits))
     return rgb8(picture)
 

@@ -1,4 +1,4 @@
-"""The figures of one subject's pictures, those of all contestants in one batch on the device."""
+"""The figures of one sample's pictures, those of all models in one batch on the device."""
 
 import math
 from collections.abc import Callable
@@ -33,31 +33,31 @@ Degrade = Callable[[Rgb8, Rgb8], Rgb8]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Shot:
-    """All that was made of one subject, for the measures."""
+    """All that was made of one sample, for the measures."""
 
     name: str
-    """The subject's file, for messages."""
+    """The sample's file, for messages."""
 
     sr: tuple[Rgb8, ...]
-    """One picture a contestant, all of the same size."""
+    """One picture a model, all of the same size."""
 
     lr: Rgb8 | None
     reference: Rgb8 | None
 
 
 class Measure(Protocol):
-    """One or more figures of every contestant's picture."""
+    """One or more figures of every model's picture."""
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """What they are, in the order of the tables."""
 
     def __call__(self, shot: Shot) -> dict[str, list[float]]:
-        """By the metrics' keys, one finite value a contestant. Raises DataError for pictures that are too small."""
+        """By the metrics' keys, one finite value a model. Raises DataError for pictures that are too small."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judge:
+class LpipsMetric:
     """LPIPS on a trunk."""
 
     trunk: str
@@ -90,21 +90,21 @@ class Fidelity:
     """Border left out, pixels of the reference."""
 
     device: torch.device
-    judge: Judge | None = None
+    lpips: LpipsMetric | None = None
 
     at_lr_size: bool = False
     """The reference has the LR's size: the pictures are shrunk to it."""
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """See `Measure`."""
+        """PSNR and SSIM, and LPIPS where its network is here."""
         plain = (PSNR_RGB, SSIM_RGB, PSNR_Y, SSIM_Y)
-        return plain if self.judge is None else (*plain, lpips_metric(self.judge.trunk))
+        return plain if self.lpips is None else (*plain, lpips_metric(self.lpips.trunk))
 
     def __call__(self, shot: Shot) -> dict[str, list[float]]:
-        """See `Measure`."""
+        """The figures of every model's image against the reference, by the metrics' keys."""
         assert shot.reference is not None  # this measure is chosen only where there are references
-        least_px = max(SSIM_TAPS, 0 if self.judge is None else TRUNKS[self.judge.trunk].least_px)
+        least_px = max(SSIM_TAPS, 0 if self.lpips is None else TRUNKS[self.lpips.trunk].least_px)
         _refuse_small(shot.name, shot.reference, least_px + 2 * self.crop_px)
         sr = [shrunk(one, SCALE) for one in shot.sr] if self.at_lr_size else shot.sr
         at_once = max(1, _BATCH_PX // shot.reference[..., 0].size)
@@ -116,13 +116,13 @@ class Fidelity:
 
     @torch.inference_mode()
     def _compared(self, sr: Tensor, hr: Tensor) -> dict[str, list[float]]:
-        lpips = None if self.judge is None else self.judge.distance
+        lpips = None if self.lpips is None else self.lpips.distance
         rgb = compare(sr, hr, crop_px=self.crop_px, lpips=lpips)
         y = compare(luma(sr), luma(hr), crop_px=self.crop_px)
         scores = {"psnr_rgb": rgb["psnr"].clamp(max=BEST_DB), "ssim_rgb": rgb["ssim"]}
         scores |= {"psnr_y": y["psnr"].clamp(max=BEST_DB), "ssim_y": y["ssim"]}
-        if self.judge is not None:
-            scores[lpips_metric(self.judge.trunk).key] = rgb["lpips"]
+        if self.lpips is not None:
+            scores[lpips_metric(self.lpips.trunk).key] = rgb["lpips"]
         return {key: values.tolist() for key, values in scores.items()}
 
 
@@ -138,7 +138,7 @@ class NoiseAndDetail:
 
     @torch.inference_mode()
     def __call__(self, shot: Shot) -> dict[str, list[float]]:
-        """See `Measure`; the first contestant is bicubic."""
+        """The consistency of every model's image, by its key. The first model is bicubic."""
         assert shot.reference is not None  # as above
         _refuse_small(shot.name, shot.reference, BLOCK_PX + 2 * self.crop_px)
         inner = (..., slice(self.crop_px, -self.crop_px or None), slice(self.crop_px, -self.crop_px or None))
@@ -160,7 +160,7 @@ class Naturalness:
     metrics: tuple[Metric, ...] = (NIQE,)
 
     def __call__(self, shot: Shot) -> dict[str, list[float]]:
-        """See `Measure`. Raises DataError for a result without any contrast, too."""
+        """NIQE of every model's image. Raises DataError for one that is too small, or has no contrast."""
         height, width = shot.sr[0].shape[:2]
         if min(height, width) < NIQE_BLOCK_PX + 2 * self.crop_px:
             raise DataError(
@@ -186,12 +186,12 @@ class SelfConsistency:
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """See `Measure`."""
+        """Noise that is left, and detail that is kept."""
         return (SELF_CONSISTENCY if self.degrade is None else SELF_CONSISTENCY_LEARNED,)
 
     @torch.inference_mode()
     def __call__(self, shot: Shot) -> dict[str, list[float]]:
-        """See `Measure`."""
+        """Both figures of every model's image against the clean reference, by their keys."""
         assert shot.lr is not None  # this measure is chosen only where there are LR pictures
         _refuse_small(shot.name, shot.lr, 1 + 2 * self.crop_px)
         back = [shrunk(one, SCALE) if self.degrade is None else self.degrade(one, shot.lr) for one in shot.sr]

@@ -5,21 +5,24 @@ from collections.abc import Sequence
 import torch
 
 from ddnsr_cli import __version__
-from ddnsr_cli.commands.evaluate.measures import BEST_DB, Judge
-from ddnsr_cli.commands.evaluate.models import Contestant, LearnedDegrade
+from ddnsr_cli.commands.evaluate.measures import BEST_DB, LpipsMetric
+from ddnsr_cli.commands.evaluate.models import EvaluatedModel, LearnedDegrade
 from ddnsr_cli.commands.evaluate.options import EvaluateOptions, Reference
 from ddnsr_cli.metrics.statistics import DRAWS
 
 TRUNK_NAMES = {"alex": "AlexNet", "squeeze": "SqueezeNet 1.1", "vgg": "VGG16"}
 
 
-def define(
-    options: EvaluateOptions, contestants: Sequence[Contestant], judge: Judge | None, degrade: LearnedDegrade | None
+def describe_methodology(
+    options: EvaluateOptions,
+    models: Sequence[EvaluatedModel],
+    lpips: LpipsMetric | None,
+    degrade: LearnedDegrade | None,
 ) -> str:
     """One paragraph."""
     sentences = ["All pictures in 8-bit levels, as files hold them (16 bits are rounded)."]
     if options.hr is not None:
-        sentences += _against_truth(options, judge)
+        sentences += _against_truth(options, lpips)
     if options.hr is None or degrade is not None:
         sentences.append(_self_consistency(options, degrade))
     if options.niqe:
@@ -28,12 +31,12 @@ def define(
             f"themselves: rounded Y, {options.crop_px} HR pixels of border cut off, blocks of 96x96 pixels."
         )
     sentences.append(f"Means over the pictures, 95 % intervals by bootstrap over them ({DRAWS} draws).")
-    sentences.append("; ".join(f"{one.label}: {one.origin}" for one in contestants) + ".")
+    sentences.append("; ".join(f"{one.label}: {one.origin}" for one in models) + ".")
     sentences.append(f"ddnsr {__version__}, PyTorch {torch.__version__}.")
     return " ".join(sentences)
 
 
-def _against_truth(options: EvaluateOptions, judge: Judge | None) -> list[str]:
+def _against_truth(options: EvaluateOptions, lpips: LpipsMetric | None) -> list[str]:
     at_lr_size = options.reference is Reference.LR_SIZE
     border = f"{options.lr_crop_px} LR" if at_lr_size else f"{options.crop_px} HR"
     sentences = [
@@ -42,8 +45,8 @@ def _against_truth(options: EvaluateOptions, judge: Judge | None) -> list[str]:
         "SSIM has an 11x11 Gaussian window of sigma 1.5, only where it lies inside, and is the mean over channels.",
         "Y is that of BT.601, from 16 to 235, not rounded.",
     ]
-    if judge is not None:
-        sentences.append(f"LPIPS is v0.1 on {TRUNK_NAMES[judge.trunk]} ({judge.origin}).")
+    if lpips is not None:
+        sentences.append(f"LPIPS is v0.1 on {TRUNK_NAMES[lpips.trunk]} ({lpips.origin}).")
     if at_lr_size:
         sentences.append("Results are shrunk by 4 (antialiased bicubic, Pillow) to the size of the references.")
         sentences.append(

@@ -10,7 +10,14 @@ import torch
 from PIL import Image
 
 from ddnsr_cli.commands.evaluate.dataset import Opened, find_finished, open_finished
-from ddnsr_cli.commands.evaluate.measures import Fidelity, Judge, Measure, Naturalness, NoiseAndDetail, SelfConsistency
+from ddnsr_cli.commands.evaluate.measures import (
+    Fidelity,
+    LpipsMetric,
+    Measure,
+    Naturalness,
+    NoiseAndDetail,
+    SelfConsistency,
+)
 from ddnsr_cli.commands.evaluate.options import EvaluateListener, EvaluateOptions, Reference
 from ddnsr_cli.config import SCALE
 from ddnsr_cli.errors import ConfigError, HubError, WeightsError
@@ -31,8 +38,8 @@ from ddnsr_cli.weights.resolve import FoundWeights, find_weights
 DEFAULT_TRUNK = "alex"  # what super-resolution papers report
 
 
-class Contestant(Protocol):
-    """Something that has, or makes, an SR picture of every subject."""
+class EvaluatedModel(Protocol):
+    """Something that has, or makes, an SR picture of every sample."""
 
     @property
     def label(self) -> str:
@@ -43,7 +50,7 @@ class Contestant(Protocol):
         """Where its pictures are from, in a few words."""
 
     def picture(self, opened: Opened) -> Rgb8:
-        """The SR picture of a subject, 4 times as large as its LR."""
+        """The SR picture of a sample, 4 times as large as its LR."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +61,7 @@ class Bicubic:
     origin: str = "Pillow"
 
     def picture(self, opened: Opened) -> Rgb8:
-        """See `Contestant`."""
+        """The LR image enlarged by bicubic interpolation."""
         assert opened.lr is not None  # bicubic takes part only where there are LR pictures
         image = Image.fromarray(rgb8(opened.lr))
         return np.array(image.resize((SCALE * image.width, SCALE * image.height), Image.Resampling.BICUBIC))
@@ -67,11 +74,11 @@ class Finished:
     label: str
     origin: str
     paths: Mapping[str, Path]
-    """By the name of the subject."""
+    """By the name of the sample."""
 
     def picture(self, opened: Opened) -> Rgb8:
-        """See `Contestant`. Raises ImageReadError or DataError, naming the file."""
-        return open_finished(self.paths[opened.subject.name], opened)
+        """The finished image, read. Raises ImageReadError or DataError, naming the file."""
+        return open_finished(self.paths[opened.sample.name], opened)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +91,7 @@ class Network:
     note: Callable[[str], None]
 
     def picture(self, opened: Opened) -> Rgb8:
-        """See `Contestant`. Raises what `Upscaler.bands` raises."""
+        """The LR image enlarged by the network. Raises what `Upscaler.bands` raises."""
         assert opened.lr is not None  # networks take part only where there are LR pictures
         height, width, channels = opened.lr.pixels.shape
         canvas = np.empty((SCALE * height, SCALE * width, 3), np.uint8)
@@ -105,7 +112,7 @@ def load_network(found: FoundWeights, label: str, device: torch.device, note: Ca
     return Network(label=label, origin=origin, engine=engine, note=note)
 
 
-def labelled(text: str) -> tuple[str | None, str]:
+def labeled(text: str) -> tuple[str | None, str]:
     """`NAME=WHAT` as (NAME, WHAT), anything else as (None, it). A path that holds `=` behind a slash is a path."""
     name, equals, what = text.partition("=")
     if equals and name.strip() and what and "/" not in name and "\\" not in name:
@@ -122,7 +129,7 @@ def short_name(path_or_name: str) -> str:
 
 
 def refuse_doubles(labels: Iterable[str]) -> None:
-    """Raises ConfigError when two contestants are called the same."""
+    """Raises ConfigError when two models are called the same."""
     seen: set[str] = set()
     for label in labels:
         if label in seen:
@@ -201,9 +208,9 @@ def _at_hand(name: str, registry: Registry) -> FoundWeights | None:
         return None
 
 
-def load_contestants(
+def load_models(
     options: EvaluateOptions, device: torch.device, listener: EvaluateListener
-) -> tuple[Contestant, ...]:
+) -> tuple[EvaluatedModel, ...]:
     """Bicubic where there are LR pictures, then the networks, then the finished pictures, in the order given.
 
     Raises ConfigError when two are called the same, DataError for folders that do not fit, WeightsError, HubError.
@@ -211,7 +218,7 @@ def load_contestants(
     finished = [_finished(text, options) for text in options.sr]
     weights = _weights(options, read_registry(), listener)
     refuse_doubles([*([BICUBIC] if options.lr else []), *(label for label, _ in weights), *(f.label for f in finished)])
-    _tell_terms([found for _, found in weights], listener)
+    _note_terms([found for _, found in weights], listener)
     networks = [load_network(found, label, device, listener.note) for label, found in weights]
     return (*([Bicubic()] if options.lr else []), *networks, *finished)
 
@@ -227,11 +234,11 @@ def load_way_back(options: EvaluateOptions, device: torch.device, listener: Eval
         offline=options.offline,
         on_progress=listener.download,
     )
-    _tell_terms([found], listener)
+    _note_terms([found], listener)
     return LearnedDegrade(found, device)
 
 
-def load_judge(options: EvaluateOptions, device: torch.device, listener: EvaluateListener) -> Judge | None:
+def load_lpips_metric(options: EvaluateOptions, device: torch.device, listener: EvaluateListener) -> LpipsMetric | None:
     """LPIPS; None when it is not wanted, or not at hand and not asked for by name: then the user is told.
 
     Its weights are fetched only when it is asked for by name. Raises WeightsError or HubError when they are not to be
@@ -254,11 +261,11 @@ def load_judge(options: EvaluateOptions, device: torch.device, listener: Evaluat
             raise
         listener.note(f"the table goes without LPIPS: {error} Or let --lpips {trunk} fetch it once (244 MB).")
         return None
-    return Judge(trunk=trunk, origin=f"{weights.source}, sha256 {weights.sha256}", distance=net)
+    return LpipsMetric(trunk=trunk, origin=f"{weights.source}, sha256 {weights.sha256}", distance=net)
 
 
 def choose_measures(
-    options: EvaluateOptions, device: torch.device, judge: Judge | None, degrade: LearnedDegrade | None
+    options: EvaluateOptions, device: torch.device, lpips: LpipsMetric | None, degrade: LearnedDegrade | None
 ) -> list[Measure]:
     """What the folders allow: figures against the truth, else how consistent the results are with the LR pictures.
 
@@ -268,7 +275,7 @@ def choose_measures(
     measures: list[Measure] = []
     if options.hr is not None:
         crop_px = options.lr_crop_px if at_lr_size else options.crop_px
-        measures.append(Fidelity(crop_px=crop_px, device=device, judge=judge, at_lr_size=at_lr_size))
+        measures.append(Fidelity(crop_px=crop_px, device=device, lpips=lpips, at_lr_size=at_lr_size))
     if at_lr_size:
         measures.append(NoiseAndDetail(crop_px=options.lr_crop_px, device=device))
     if options.niqe:
@@ -278,9 +285,9 @@ def choose_measures(
     return measures
 
 
-def check_wishes(options: EvaluateOptions, contestants: tuple[Contestant, ...]) -> None:
-    """Raises ConfigError, before the work, when the comparison or the ranking cannot be made of these contestants."""
-    labels, against = [one.label for one in contestants], options.against
+def check_wishes(options: EvaluateOptions, models: tuple[EvaluatedModel, ...]) -> None:
+    """Raises ConfigError, before the work, when the comparison or the ranking cannot be made of these models."""
+    labels, against = [one.label for one in models], options.against
     if against is not None and against not in labels:
         raise ConfigError(f"--against {against}: none of those compared is called that. They are: {', '.join(labels)}.")
     ranked = sum(label != BICUBIC for label in labels)
@@ -288,14 +295,14 @@ def check_wishes(options: EvaluateOptions, contestants: tuple[Contestant, ...]) 
         raise ConfigError(f"--ranking takes 2 to {MOST_MODELS} models or folders beside bicubic, got {ranked}.")
 
 
-def _tell_terms(weights: Iterable[FoundWeights], listener: EvaluateListener) -> None:
+def _note_terms(weights: Iterable[FoundWeights], listener: EvaluateListener) -> None:
     for found in weights:
         if found.terms:
             listener.note(found.terms)
 
 
 def _finished(text: str, options: EvaluateOptions) -> Finished:
-    label, folder = labelled(text)
+    label, folder = labeled(text)
     at_lr_size = options.reference is Reference.LR_SIZE
     paths = find_finished(Path(folder), options.lr, None if at_lr_size else options.hr)
     return Finished(label=label or short_name(folder), origin="finished pictures", paths=paths)
@@ -305,7 +312,7 @@ def _weights(
     options: EvaluateOptions, registry: Registry, listener: EvaluateListener
 ) -> list[tuple[str, FoundWeights]]:
     """(label, weights) of every network."""
-    named = [labelled(text) for text in options.models if text != BICUBIC]
+    named = [labeled(text) for text in options.models if text != BICUBIC]
     if not named and not options.sr and not options.table3:
         named = [(None, registry.default.name)]
     given: list[tuple[str, FoundWeights]] = []
@@ -316,7 +323,7 @@ def _weights(
         return given
     here, missing = rows_at_hand(registry, (label for label, _ in given))
     if missing:
-        told = "; ".join(f"{row.label} ({row.how})" for row in missing)
-        listener.note(f"not in the table, for want of weights: {told}")
+        listed = "; ".join(f"{row.label} ({row.how})" for row in missing)
+        listener.note(f"not in the table, for want of weights: {listed}")
     taken = {found.path for _, found in given}
     return [*((found.name, found) for found in here if found.path not in taken), *given]

@@ -103,7 +103,7 @@ class EvaluateListener:
     """One sentence for the user."""
 
     tick: Callable[[int, int], None]
-    """(pictures done, pictures in all): one of every contestant for each subject."""
+    """(pictures done, pictures in all): one of every model for each sample."""
 
     download: Callable[[int, int], None]
     """(bytes done, bytes in all) of weights."""

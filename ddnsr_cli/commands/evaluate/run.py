@@ -9,16 +9,16 @@ from urllib.parse import quote
 
 import torch
 
-from ddnsr_cli.commands.evaluate.dataset import find_subjects, open_subject
+from ddnsr_cli.commands.evaluate.dataset import find_samples, open_sample
 from ddnsr_cli.commands.evaluate.measures import Measure, Shot
-from ddnsr_cli.commands.evaluate.methodology import define
+from ddnsr_cli.commands.evaluate.methodology import describe_methodology
 from ddnsr_cli.commands.evaluate.models import (
-    Contestant,
+    EvaluatedModel,
     check_wishes,
     choose_measures,
-    labelled,
-    load_contestants,
-    load_judge,
+    labeled,
+    load_lpips_metric,
+    load_models,
     load_way_back,
 )
 from ddnsr_cli.commands.evaluate.options import EvaluateListener, EvaluateOptions
@@ -30,7 +30,7 @@ from ddnsr_cli.io.write import WriteOptions, write_picture
 from ddnsr_cli.reports.evaluation_page import write_eval_page
 from ddnsr_cli.reports.page import Rgb8
 from ddnsr_cli.reports.ranking_page import write_ranking_page
-from ddnsr_cli.reports.results import Evaluation, Subject, Summary, summarise
+from ddnsr_cli.reports.results import Evaluation, Sample, Summary, summarize
 
 QUICK = WriteOptions(compression=1)  # pictures that are deleted again, or packed into a page
 
@@ -52,56 +52,56 @@ def evaluate(options: EvaluateOptions, listener: EvaluateListener) -> Outcome:
     WeightsError, HubError, DeviceError, ImageReadError, ImageWriteError.
     """
     device = choose_device(options.device)
-    subjects = find_subjects(options.lr, options.hr, hr_scale=options.hr_scale)
+    samples = find_samples(options.lr, options.hr, hr_scale=options.hr_scale)
     degrade = load_way_back(options, device, listener)
-    contestants = load_contestants(options, device, listener)
-    check_wishes(options, contestants)
-    _refuse_to_lose(options, contestants)
+    models = load_models(options, device, listener)
+    check_wishes(options, models)
+    _refuse_to_lose(options, models)
     judging_device = torch.device("cpu") if device.type == "mps" else device  # metrics are in float64
-    judge = load_judge(options, judging_device, listener)
-    measures = choose_measures(options, judging_device, judge, degrade)
-    definition = define(options, contestants, judge, degrade)
+    lpips = load_lpips_metric(options, judging_device, listener)
+    measures = choose_measures(options, judging_device, lpips, degrade)
+    methodology = describe_methodology(options, models, lpips, degrade)
     with _picture_store(options) as store:
         evaluation = Evaluation(
-            models=tuple(one.label for one in contestants),
-            subjects=subjects,
+            models=tuple(one.label for one in models),
+            samples=samples,
             metrics=tuple(metric for measure in measures for metric in measure.metrics),
-            values=_measured(subjects, contestants, measures, store, listener),
+            values=_measured(samples, models, measures, store, listener),
             pictures=store.paths,
-            definition=definition,
+            methodology=methodology,
         )
-        summary = summarise(evaluation, against=options.against)
+        summary = summarize(evaluation, against=options.against)
         _write_pages(evaluation, options)
     return Outcome(evaluation=evaluation, summary=summary)
 
 
 class _PictureStore:
-    """A folder of SR pictures, a sub-folder a contestant; without a folder nothing is kept."""
+    """A folder of SR pictures, a sub-folder a model; without a folder nothing is kept."""
 
     def __init__(self, folder: Path | None, options: WriteOptions) -> None:
         self.paths: dict[tuple[str, str], Path] = {}
         self._folder = folder
         self._options = options
 
-    def keep(self, label: str, subject: Subject, pixels: Rgb8) -> None:
+    def keep(self, label: str, sample: Sample, pixels: Rgb8) -> None:
         """Write one picture as PNG. Raises ImageWriteError."""
         if self._folder is None:
             return
-        path = self._folder / folder_name(label) / f"{subject.name}.png"
+        path = self._folder / folder_name(label) / f"{sample.name}.png"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ImageWriteError(f"{shown(path.parent)} cannot be made ({error.strerror}). Choose another.") from error
         write_picture(Picture(pixels=pixels), path, self._options)
-        self.paths[label, subject.name] = path
+        self.paths[label, sample.name] = path
 
 
-def _refuse_to_lose(options: EvaluateOptions, contestants: Sequence[Contestant]) -> None:
+def _refuse_to_lose(options: EvaluateOptions, models: Sequence[EvaluatedModel]) -> None:
     """No picture that is read is written over, and none that is written is read the next time."""
     if options.keep is None:
         return
-    read = [options.lr, options.hr, *(Path(labelled(text)[1]) for text in options.sr)]
-    for one in contestants:
+    read = [options.lr, options.hr, *(Path(labeled(text)[1]) for text in options.sr)]
+    for one in models:
         place = (options.keep / folder_name(one.label)).resolve()
         for folder in (path.resolve() for path in read if path is not None):
             if place == folder or place in folder.parents or folder in place.parents:
@@ -126,30 +126,30 @@ def folder_name(label: str) -> str:
 
 
 def _measured(
-    subjects: Sequence[Subject],
-    contestants: Sequence[Contestant],
+    samples: Sequence[Sample],
+    models: Sequence[EvaluatedModel],
     measures: Sequence[Measure],
     store: _PictureStore,
     listener: EvaluateListener,
 ) -> dict[tuple[str, str], dict[str, float]]:
-    """(label, subject name) -> figures. Of one subject the pictures of all contestants are in memory together."""
+    """(label, sample name) -> figures. Of one sample the pictures of all models are in memory together."""
     values: dict[tuple[str, str], dict[str, float]] = {}
-    for done, subject in enumerate(subjects):
-        listener.tick(done, len(subjects))
-        shot = _shot(subject, contestants)
+    for done, sample in enumerate(samples):
+        listener.tick(done, len(samples))
+        shot = _shot(sample, models)
         figures = {key: row for measure in measures for key, row in measure(shot).items()}
-        for index, one in enumerate(contestants):
-            values[one.label, subject.name] = {key: row[index] for key, row in figures.items()}
-            store.keep(one.label, subject, shot.sr[index])
-    listener.tick(len(subjects), len(subjects))
+        for index, one in enumerate(models):
+            values[one.label, sample.name] = {key: row[index] for key, row in figures.items()}
+            store.keep(one.label, sample, shot.sr[index])
+    listener.tick(len(samples), len(samples))
     return values
 
 
-def _shot(subject: Subject, contestants: Sequence[Contestant]) -> Shot:
-    opened = open_subject(subject)
+def _shot(sample: Sample, models: Sequence[EvaluatedModel]) -> Shot:
+    opened = open_sample(sample)
     return Shot(
-        name=shown(subject.hr or subject.lr or Path(subject.name)),
-        sr=tuple(one.picture(opened) for one in contestants),
+        name=shown(sample.hr or sample.lr or Path(sample.name)),
+        sr=tuple(one.picture(opened) for one in models),
         lr=None if opened.lr is None else rgb8(opened.lr),
         reference=opened.hr,
     )

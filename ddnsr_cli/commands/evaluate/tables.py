@@ -45,7 +45,7 @@ def write_text(path: Path, text: str) -> None:
 def tables(evaluation: Evaluation, summary: Summary) -> list[Table]:
     """Means, then the comparison where one was asked for, then the worst pictures."""
     means = Table(
-        title=f"{counted(len(evaluation.subjects), 'picture')}, mean [95 % interval]",
+        title=f"{counted(len(evaluation.samples), 'picture')}, mean [95 % interval]",
         header=("", *(metric.title for metric in evaluation.metrics)),
         rows=tuple(
             (
@@ -68,7 +68,7 @@ def interval_text(interval: Interval, metric: Metric, *, signed: bool = False) -
 
 def as_markdown(evaluation: Evaluation, summary: Summary) -> str:
     """All tables and the definition."""
-    return markdown(tables(evaluation, summary), closing=evaluation.definition)
+    return markdown(tables(evaluation, summary), closing=evaluation.methodology)
 
 
 def markdown(parts: Sequence[Table], *, closing: str) -> str:
@@ -96,7 +96,7 @@ def rank_tables(ranks: RankTable) -> list[Table]:
     return [means, wins]
 
 
-def define_ranks(ranks: RankTable) -> str:
+def describe_ranks(ranks: RankTable) -> str:
     """What the figures of `rank_tables` mean, in one paragraph."""
     raters = ", ".join(shown(Path(rater)) for rater in ranks.raters)
     return f"Intervals by bootstrap over pictures and raters ({DRAWS} draws). Raters: {raters}."
@@ -114,25 +114,25 @@ def as_csv(evaluation: Evaluation) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["model", "picture", *keys])
     for model in evaluation.models:
-        for subject in evaluation.subjects:
-            values = evaluation.values[model, subject.name]
-            writer.writerow([model, subject.name, *(repr(float(values[key])) for key in keys)])
+        for sample in evaluation.samples:
+            values = evaluation.values[model, sample.name]
+            writer.writerow([model, sample.name, *(repr(float(values[key])) for key in keys)])
     return text.getvalue()
 
 
 def as_json(evaluation: Evaluation, summary: Summary) -> str:
     """Everything: definition, means, comparisons, worst pictures, single values. The same run gives the same text."""
-    told: dict[str, Any] = {
+    result: dict[str, Any] = {
         "ddnsr": __version__,
-        "definition": evaluation.definition,
-        "pictures": [subject.name for subject in evaluation.subjects],
+        "methodology": evaluation.methodology,
+        "pictures": [sample.name for sample in evaluation.samples],
         "metrics": {metric.key: _without_key(metric) for metric in evaluation.metrics},
         "interval": {"level": LEVEL, "bootstrap_draws": DRAWS},
         "models": {model: _model(evaluation, summary, model) for model in evaluation.models},
         "against": summary.against,
         "worst_by": summary.worst_by.key,
     }
-    return json.dumps(_finite(told), indent=2) + "\n"
+    return json.dumps(_finite(result), indent=2) + "\n"
 
 
 def _comparison(evaluation: Evaluation, summary: Summary) -> list[Table]:
@@ -186,7 +186,7 @@ def _model(evaluation: Evaluation, summary: Summary, model: str) -> dict[str, An
         "mean": {key: asdict(interval) for key, interval in summary.means[model].items()},
         "against": {key: asdict(paired) for key, paired in compared.items()},
         "worst": list(summary.worst[model]),
-        "values": {subject.name: dict(evaluation.values[model, subject.name]) for subject in evaluation.subjects},
+        "values": {sample.name: dict(evaluation.values[model, sample.name]) for sample in evaluation.samples},
     }
 
 

@@ -20,11 +20,11 @@ from ddnsr_cli.nets.rrdb import RRDBNet
 from ddnsr_cli.processing.contact_sheet import sheet
 from ddnsr_cli.reports.run_page import write_run_report
 from ddnsr_cli.training.loop import LoopHooks, Rhythm, StepReport
-from ddnsr_cli.training.tensorboard_logger import Board
+from ddnsr_cli.training.tensorboard_logger import TensorBoardLogger
 from ddnsr_cli.weights.checkpoint import save_degrader, save_sr_net
 
 DRIFT_LEVELS = 6.0
-"""Mean difference of a colour, in levels of 255 over the steps between two reports, from which on we warn: less is
+"""Mean difference of a color, in levels of 255 over the steps between two reports, from which on we warn: less is
 what batches of 16 crops show by chance and what a run takes back, more is a cast that people see."""
 
 
@@ -59,7 +59,7 @@ class RunShow:
         self,
         trainer: ShownTrainer,
         folder: RunFolder,
-        board: Board,
+        board: TensorBoardLogger,
         listener: TrainListener,
         crops: tuple[Tensor, Tensor],
         kind: ShownRun,
@@ -67,7 +67,7 @@ class RunShow:
         """crops: (lr, hr) in [0, 1] that samples are made of."""
         self.trainer = trainer
         self.folder = folder
-        self.board = board
+        self.tensorboard = board
         self.listener = listener
         self.crops = crops
         self.kind = kind
@@ -89,7 +89,7 @@ class RunShow:
             if pairs:
                 net = self.trainer.averages["sr_net"]
                 scores = validation_scores(net, pairs, self.trainer.device, lpips=lpips)
-                self._tell_scores(step, scores)
+                self._note_scores(step, scores)
                 record["latest"] = {"step": step, "pairs": len(pairs), **scores}
                 if _is_better(scores, record.get("best")):
                     record["best"] = record["latest"]
@@ -120,17 +120,17 @@ class RunShow:
         write_run_report(self.folder.path)
 
     def report(self, row: StepReport) -> None:
-        """A line in the log and on the board, and a warning when colours drift."""
+        """A line in the log and on the board, and a warning when colors drift."""
         speed = {"images_per_s": row.images_per_s, "waiting": row.waiting_share}
         self.folder.log({"step": row.step, **row.figures, **speed})
-        self.board.scalars(row.step, {**row.figures, **speed}, group="train")
+        self.tensorboard.scalars(row.step, {**row.figures, **speed}, group="train")
         self.listener.report(row)
-        drift = 255 * row.figures.get("colour_drift", 0.0)
+        drift = 255 * row.figures.get("color_drift", 0.0)
         if drift > DRIFT_LEVELS and not self.warned:
             self.warned = True
             self.listener.note(
-                f"Step {row.step}: the colours of the results drift ({drift:.1f} of 255 levels). Look at the samples; "
-                f"a lower --rate, a longer head start (--lead) or more --loss pixel=... holds them."
+                f"Step {row.step}: the colors of the results drift ({drift:.1f} of 255 levels). Look at the samples; "
+                f"a lower --learning-rate, more --degrader-only-steps or more --loss pixel=... holds them."
             )
 
     def sample(self, step: int) -> None:
@@ -142,12 +142,12 @@ class RunShow:
         path = self.folder.sample_path(step)
         with told_when_full(path), atomic_path(path) as temporary:
             Image.fromarray(pixels).save(temporary, "PNG")
-        self.board.picture(step, pixels)
+        self.tensorboard.picture(step, pixels)
         write_run_report(self.folder.path)
 
-    def _tell_scores(self, step: int, scores: dict[str, float]) -> None:
+    def _note_scores(self, step: int, scores: dict[str, float]) -> None:
         self.folder.log({"step": step, **scores})
-        self.board.scalars(step, scores, group="validation")
+        self.tensorboard.scalars(step, scores, group="validation")
         self.listener.scores(step, scores)
 
 

@@ -1,4 +1,4 @@
-"""The frozen networks that judge in a run: which files they are from, and how their features are scaled."""
+"""The frozen feature extractors of a run: which files they are from, and how their features are scaled."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from ddnsr_cli.losses.features import content_reference
 from ddnsr_cli.nets.discriminators import PROJECTED_TAPS
 from ddnsr_cli.nets.lpips import LPIPS
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features, mean_activations
-from ddnsr_cli.training.feature_losses import Difference, Eyes, LpipsDifference, VggDifference
+from ddnsr_cli.training.feature_losses import Difference, FeatureNets, LpipsDifference, VggDifference
 from ddnsr_cli.training.options import JointOptions
 from ddnsr_cli.training.paired_options import PairedOptions
 from ddnsr_cli.training.reconstruction_options import Discriminator
 from ddnsr_cli.weights.feature_weights import FeatureWeights, load_lpips, load_vgg19
 
-Judged = JointOptions | PairedOptions
+TrainOptions = JointOptions | PairedOptions
 """Options of a run whose losses look through feature networks."""
 
 AUTHORS_GAIN = {"conv2_2": 2.4, "conv3_4": 7.7}
@@ -29,7 +29,7 @@ with noise of 8 levels and blur: 47 to 73 times for conv3_4 and 5.4 to 5.9 times
 
 
 @dataclass(frozen=True, kw_only=True)
-class JudgeFiles:
+class FeatureFiles:
     """Where the weights come from."""
 
     vgg: Path | None
@@ -42,7 +42,7 @@ class JudgeFiles:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judges:
+class FeatureExtractors:
     """The weights that the losses of a run need, read."""
 
     vgg: FeatureWeights | None
@@ -58,7 +58,9 @@ class Judges:
         return {name: {"source": one.source, "sha256": one.sha256} for name, one in known.items() if one is not None}
 
 
-def load_judges(options: Judged, files: JudgeFiles, on_progress: Callable[[int, int], None]) -> Judges:
+def load_feature_extractors(
+    options: TrainOptions, files: FeatureFiles, on_progress: Callable[[int, int], None]
+) -> FeatureExtractors:
     """The weights that the losses of `options` need, and no more.
 
     on_progress: (bytes done, bytes in all) of a download. Raises WeightsError or HubError, saying what to give.
@@ -67,87 +69,95 @@ def load_judges(options: Judged, files: JudgeFiles, on_progress: Callable[[int, 
     layers = (*_lr_layers(options).values(), *_perceptual_weights(options))
     taps = [*(Tap(layer=layer) for layer in layers), *_disc_taps(options)]
     vgg = load_vgg19(files.vgg, taps=taps, offline=files.offline, on_progress=on_progress) if taps else None
-    return Judges(vgg=vgg, lpips=load_lpips(trunk, files.lpips, option="--perceptual-weights") if trunk else None)
+    return FeatureExtractors(
+        vgg=vgg, lpips=load_lpips(trunk, files.lpips, option="--perceptual-weights") if trunk else None
+    )
 
 
-def refuse_other_judges(run: Path, before: Mapping[str, Any], now: Judges) -> None:
-    """Raises TrainingError when a run would go on under other judges than it was begun with."""
+def refuse_other_extractors(run: Path, before: Mapping[str, Any], now: FeatureExtractors) -> None:
+    """Raises TrainingError when a run would go on under other feature extractors than it was begun with."""
     for name, option in (("vgg", "--vgg"), ("perceptual_lpips", "--perceptual-weights")):
         old, new = before.get(name), now.record.get(name)
         if old is not None and (new is None or old["sha256"] != new["sha256"]):
-            told = f"{old['source']} (sha256 {old['sha256'][:12]}...)"
-            raise TrainingError(f"{run} was begun with {told}. Give that one with {option}.")
+            earlier = f"{old['source']} (sha256 {old['sha256'][:12]}...)"
+            raise TrainingError(f"{run} was begun with {earlier}. Give that one with {option}.")
 
 
-def measured_scales(options: Judged, judges: Judges, crops: Sequence[Tensor]) -> dict[str, float]:
+def measured_scales(options: TrainOptions, extractors: FeatureExtractors, crops: Sequence[Tensor]) -> dict[str, float]:
     """What the features of each loss are divided by: their mean activations on clean HR crops, (1, 3, H, W) in [0, 1].
 
     The content and cycle losses look at LR images, the perceptual loss at HR ones, under `perceptual.LAYER`, and so
     does a projected discriminator, under `discriminator.LAYER`. LPIPS has its own scale.
     """
-    if judges.vgg is None:
+    if extractors.vgg is None:
         return {}
     small = [content_reference(crop) for crop in crops]
     scales: dict[str, float] = {}
     for loss, layer in _lr_layers(options).items():
         tap = Tap(layer=layer)
-        mean = mean_activations(_vgg(judges.vgg, {tap: 1.0}), small)[tap]
+        mean = mean_activations(_vgg(extractors.vgg, {tap: 1.0}), small)[tap]
         scales[loss] = mean / AUTHORS_GAIN.get(layer, 1.0)
     if taps := [Tap(layer=layer) for layer in _perceptual_weights(options)]:
-        vgg = _vgg(judges.vgg, dict.fromkeys(taps, 1.0), standardised=not options.layers.as_authors)
+        vgg = _vgg(extractors.vgg, dict.fromkeys(taps, 1.0), standardized=not options.layers.as_authors)
         scales |= {f"perceptual.{tap.layer}": mean for tap, mean in mean_activations(vgg, crops).items()}
     if taps := _disc_taps(options):
-        vgg = _vgg(judges.vgg, dict.fromkeys(taps, 1.0))
+        vgg = _vgg(extractors.vgg, dict.fromkeys(taps, 1.0))
         scales |= {f"discriminator.{tap.layer}": mean for tap, mean in mean_activations(vgg, crops).items()}
     return scales
 
 
-def eyes_of(options: Judged, judges: Judges, scales: Mapping[str, float], device: torch.device) -> Eyes:
+def feature_nets_of(
+    options: TrainOptions, extractors: FeatureExtractors, scales: Mapping[str, float], device: torch.device
+) -> FeatureNets:
     """What the losses of a run look through, on the device, with the scales that `measured_scales` found."""
     lr_scales = {Tap(layer=layer): scales[loss] for loss, layer in _lr_layers(options).items()}
-    lr = _vgg(judges.vgg, lr_scales).to(device) if judges.vgg is not None and lr_scales else None
+    lr = _vgg(extractors.vgg, lr_scales).to(device) if extractors.vgg is not None and lr_scales else None
     disc_scales = {tap: scales[f"discriminator.{tap.layer}"] for tap in _disc_taps(options)}
-    disc = _vgg(judges.vgg, disc_scales, autocast=True).to(device) if judges.vgg is not None and disc_scales else None
-    return Eyes(lr=lr, hr=_perceptual(options, judges, scales, device), disc=disc)
+    disc = (
+        _vgg(extractors.vgg, disc_scales, autocast=True).to(device)
+        if extractors.vgg is not None and disc_scales
+        else None
+    )
+    return FeatureNets(lr=lr, hr=_perceptual(options, extractors, scales, device), disc=disc)
 
 
 def _perceptual(
-    options: Judged, judges: Judges, scales: Mapping[str, float], device: torch.device
+    options: TrainOptions, extractors: FeatureExtractors, scales: Mapping[str, float], device: torch.device
 ) -> Difference | None:
     """The perceptual loss on the device, with the scales that `measured_scales` found; None when it has no weight."""
     layers = options.layers
-    if judges.lpips is not None and layers.lpips_trunk is not None:
-        lpips = judges.lpips
+    if extractors.lpips is not None and layers.lpips_trunk is not None:
+        lpips = extractors.lpips
         return LpipsDifference(LPIPS(layers.lpips_trunk, lpips.state, source=lpips.source).to(device))
     weights = {Tap(layer=layer): weight for layer, weight in _perceptual_weights(options).items()}
-    if judges.vgg is None or not weights:
+    if extractors.vgg is None or not weights:
         return None
     perceptual_scales = {tap: scales[f"perceptual.{tap.layer}"] for tap in weights}
     quick = isinstance(options, PairedOptions)
-    vgg = _vgg(judges.vgg, perceptual_scales, standardised=not layers.as_authors, autocast=quick)
+    vgg = _vgg(extractors.vgg, perceptual_scales, standardized=not layers.as_authors, autocast=quick)
     return VggDifference(vgg.to(device), weights=weights, squared=layers.as_authors)
 
 
-def _lr_layers(options: Judged) -> dict[str, str]:
+def _lr_layers(options: TrainOptions) -> dict[str, str]:
     """Loss -> VGG19 layer, of the degrader's losses that look through it; none in paired training."""
     if not isinstance(options, JointOptions):
         return {}
     return {loss: getattr(options.layers, loss) for loss in ("content", "cycle") if getattr(options.losses, loss)}
 
 
-def _disc_taps(options: Judged) -> list[Tap]:
+def _disc_taps(options: TrainOptions) -> list[Tap]:
     """Where a projected discriminator looks at VGG19; nowhere for others."""
     return list(PROJECTED_TAPS) if options.discriminator is Discriminator.PROJECTED else []
 
 
-def _perceptual_weights(options: Judged) -> dict[str, float]:
+def _perceptual_weights(options: TrainOptions) -> dict[str, float]:
     """VGG19 layer -> weight of the perceptual loss; none when it has no weight, or is LPIPS."""
     return options.layers.perceptual_weights if options.losses.perceptual else {}
 
 
 def _vgg(
-    weights: FeatureWeights, scales: Mapping[Tap, float], *, standardised: bool = True, autocast: bool = False
+    weights: FeatureWeights, scales: Mapping[Tap, float], *, standardized: bool = True, autocast: bool = False
 ) -> VGG19Features:
     return VGG19Features(
-        weights.state, scales, scales=scales, normalise=standardised, autocast=autocast, source=weights.source
+        weights.state, scales, scales=scales, normalize=standardized, autocast=autocast, source=weights.source
     )

@@ -19,13 +19,13 @@ TOLD_AS = {Severity.ERROR: "left out", Severity.WARNING: "warning"}
 LEAST_PHOTOS = 2  # a batch is not to be of one photo alone
 
 
-class Teller:
+class ImageWarnings:
     """Tells of photos: of each that cannot be used once, whoever finds it."""
 
     def __init__(self, note: Callable[[str], None]) -> None:
         """note: takes one sentence for the user."""
         self._note = note
-        self._told: set[Path] = set()
+        self._reported: set[Path] = set()
         self._replaced: dict[Path, None] = {}  # in the order in which they were met
 
     @property
@@ -37,21 +37,21 @@ class Teller:
         """What the doctor found. most: tell so many of a kind, and count the rest. None: all."""
         for sentence in _sentences(report, most):
             self._note(sentence)
-        self._told |= {finding.path for finding in report.findings if finding.trouble in HOPELESS}
+        self._reported |= {finding.path for finding in report.findings if finding.trouble in HOPELESS}
 
     def refusals(self, refusals: Iterable[Refusal]) -> None:
         """Photos that were sorted out; no more than a few by name."""
-        news = [refusal for refusal in refusals if refusal.path not in self._told]
+        news = [refusal for refusal in refusals if refusal.path not in self._reported]
         for refusal in news[:MOST_FINDINGS]:
             self.refusal(refusal)
         if len(news) > MOST_FINDINGS:
             self._note(f"{len(news) - MOST_FINDINGS} more photos cannot be used; --check lists them all.")
-        self._told |= {refusal.path for refusal in news}
+        self._reported |= {refusal.path for refusal in news}
 
     def refusal(self, refusal: Refusal) -> None:
         """A photo that turned out to be of no use."""
-        if refusal.path not in self._told:
-            self._told.add(refusal.path)
+        if refusal.path not in self._reported:
+            self._reported.add(refusal.path)
             self._note(refusal.reason)
 
     def replacement(self, refusal: Refusal) -> None:
@@ -76,14 +76,14 @@ def examine(
     stream: StreamConfig,
     *,
     scale: int,
-    teller: Teller,
+    warnings: ImageWarnings,
     on_photo: Callable[[int, int], None],
     most: int | None = None,
 ) -> Report:
     """What the data doctor finds in the photos of (hr, lr); each finding is told.
 
     Either folder may be None: its images are then made from the other's. scale: HR pixels per LR pixel along a side.
-    on_photo: (photos measured, photos to measure). most: as `Teller.findings`.
+    on_photo: (photos measured, photos to measure). most: as `ImageWarnings.findings`.
     Raises DataError when training on them makes no sense: no photos, or the same folder twice.
     """
     hr, lr = folders
@@ -93,12 +93,12 @@ def examine(
     for finding in report.errors:
         if finding.trouble is Trouble.FOLDERS:
             raise DataError(finding.sentence)
-    teller.findings(report, most=most)
+    warnings.findings(report, most=most)
     return report
 
 
 def photo_sets(
-    folders: tuple[Path | None, Path], target: TargetOptions, options: JointOptions, teller: Teller
+    folders: tuple[Path | None, Path], target: TargetOptions, options: JointOptions, warnings: ImageWarnings
 ) -> tuple[PhotoSet, tuple[PhotoSet, ...]]:
     """(source, targets) of (hr, lr) without the photos that are unreadable or too small, which are told.
 
@@ -112,7 +112,7 @@ def photo_sets(
     hr = list_photos(hr_folder) if hr_folder is not None else []
     source, refused = usable_part(PhotoSet(photos=tuple(lr)), crop_px=crop_px // scale)
     parts = [usable_part(one, crop_px=crop_px) for one in target_sets(target, hr=hr, lr=lr)]
-    teller.refusals((*refused, *(refusal for _, more in parts for refusal in more)))
+    warnings.refusals((*refused, *(refusal for _, more in parts for refusal in more)))
     targets = tuple(part for part, _ in parts)
     _refuse_one_photo("--lr", (source,))
     _refuse_one_photo("--hr" if target.needs_hr_folder else "--lr", targets)

@@ -17,7 +17,7 @@ Net = TypeVar("Net", RRDBNet, Degrader)
 Sizes = TypeVar("Sizes", RRDBConfig, DegraderConfig)
 
 
-def sr_net_to_begin_with(weights: Path, sizes: RRDBConfig, seed: int) -> RRDBNet:
+def initial_sr_net(weights: Path, sizes: RRDBConfig, seed: int) -> RRDBNet:
     """The reconstruction network of a file, in float, grown to `sizes`. seed: of what is new in it.
 
     Raises WeightsError for a file of no use, TrainingError when a size would shrink.
@@ -25,17 +25,17 @@ def sr_net_to_begin_with(weights: Path, sizes: RRDBConfig, seed: int) -> RRDBNet
     return _grown(weights, load_rrdb_net(weights)[0].float(), sizes, seed, grow_rrdb)
 
 
-def degrader_to_begin_with(weights: Path, sizes: DegraderConfig, seed: int) -> Degrader:
+def initial_degrader(weights: Path, sizes: DegraderConfig, seed: int) -> Degrader:
     """The same for a degrader."""
     return _grown(weights, load_degrader(weights)[0].float(), sizes, seed, grow_degrader)
 
 
-def told(weights: Path | None) -> dict[str, str] | None:
+def describe_weights(weights: Path | None) -> dict[str, str] | None:
     """What a record says of weights: name and SHA-256."""
     return None if weights is None else {"file": weights.name, "sha256": sha256_of(weights)}
 
 
-def other_beginnings(saved: Mapping[str, Any], given: Mapping[str, Path | None]) -> dict[str, tuple[str, str]]:
+def other_initial_weights(saved: Mapping[str, Any], given: Mapping[str, Path | None]) -> dict[str, tuple[str, str]]:
     """Which weights differ from those that a saved run began with: option -> (before, now), starts of their SHA-256.
 
     given: by option, as in `--start-from`. Weights to begin with are not needed any more: they may be left out, or

@@ -12,15 +12,20 @@ from torch import Tensor, nn
 
 from ddnsr_cli.commands.train.callbacks import RunShow, ShownRun, nothing
 from ddnsr_cli.commands.train.feature_extractors import (
-    JudgeFiles,
-    Judges,
-    eyes_of,
-    load_judges,
+    FeatureExtractors,
+    FeatureFiles,
+    feature_nets_of,
+    load_feature_extractors,
     measured_scales,
-    refuse_other_judges,
+    refuse_other_extractors,
 )
-from ddnsr_cli.commands.train.image_warnings import MOST_FINDINGS, Teller, examine, photo_sets
-from ddnsr_cli.commands.train.initialization import degrader_to_begin_with, other_beginnings, sr_net_to_begin_with, told
+from ddnsr_cli.commands.train.image_warnings import MOST_FINDINGS, ImageWarnings, examine, photo_sets
+from ddnsr_cli.commands.train.initialization import (
+    describe_weights,
+    initial_degrader,
+    initial_sr_net,
+    other_initial_weights,
+)
 from ddnsr_cli.commands.train.run import SILENT, Trained, TrainListener, drive, validation_lpips
 from ddnsr_cli.commands.train.run_folder import (
     RunFolder,
@@ -40,7 +45,7 @@ from ddnsr_cli.training.interrupts import StopAsked, StopRequest
 from ddnsr_cli.training.loop import LoopHooks, Rhythm
 from ddnsr_cli.training.options import JointOptions
 from ddnsr_cli.training.precision import refuse_without_compiler
-from ddnsr_cli.training.tensorboard_logger import Board
+from ddnsr_cli.training.tensorboard_logger import TensorBoardLogger
 from ddnsr_cli.training.trainer import ALONE, JointTrainer
 
 FREE_TO_CHANGE = ("schedule.steps", "stream.workers", "clip_norm", "compiled")
@@ -78,9 +83,9 @@ class JointRequest:
     """Weights that the reconstruction network begins with, of its sizes or smaller: those of a fidelity warm-up."""
 
     start_degrader: Path | None = None
-    """Weights that the degrader begins with, of its sizes or smaller: those of a rehearsal, or of another camera."""
+    """Weights that the degrader begins with, of its sizes or smaller: those of a pretraining, or of another camera."""
 
-    judges: JudgeFiles = field(default_factory=lambda: JudgeFiles(vgg=None, lpips=None))
+    extractors: FeatureFiles = field(default_factory=lambda: FeatureFiles(vgg=None, lpips=None))
     """Weights of the networks behind the content, cycle and perceptual losses."""
 
     lpips: Path | None = None
@@ -106,15 +111,15 @@ def train_joint(request: JointRequest, listener: TrainListener, stop: StopReques
 
 
 def check_joint(
-    request: JointRequest, teller: Teller, listener: TrainListener, on_summary: Callable[[str], None]
+    request: JointRequest, warnings: ImageWarnings, listener: TrainListener, on_summary: Callable[[str], None]
 ) -> None:
     """What `--check` does: every finding is told, and a line a folder. Raises DataError where a run would, after."""
     folders, options = (request.hr, request.lr), request.options
     scale = options.sr_net.scale
-    report = examine(folders, options.stream, scale=scale, teller=teller, on_photo=listener.photo)
+    report = examine(folders, options.stream, scale=scale, warnings=warnings, on_photo=listener.photo)
     for line in report.summary():
         on_summary(line)
-    photo_sets(folders, request.target, options, teller)
+    photo_sets(folders, request.target, options, warnings)
 
 
 def _train(request: JointRequest, listener: TrainListener, stop: StopRequest, world: World) -> Trained:
@@ -124,9 +129,9 @@ def _train(request: JointRequest, listener: TrainListener, stop: StopRequest, wo
         refuse_without_compiler(device)
     folder = RunFolder(request.run)
     saved = folder.numbers(request.options, free_to_change=FREE_TO_CHANGE)
-    judges = load_judges(request.options, request.judges, listener.download)
+    extractors = load_feature_extractors(request.options, request.extractors, listener.download)
     helpers = _helpers(request, device, fresh=saved is None)
-    teller = Teller(listener.note)
+    warnings = ImageWarnings(listener.note)
 
     def looked(done: int, total: int) -> None:
         listener.photo(done, total)
@@ -136,11 +141,13 @@ def _train(request: JointRequest, listener: TrainListener, stop: StopRequest, wo
     folders = request.hr, request.lr
     if saved is None and world.is_first:  # a run that goes on was looked at when it began
         scale = request.options.sr_net.scale
-        examine(folders, request.options.stream, scale=scale, teller=teller, on_photo=looked, most=MOST_FINDINGS)
-    lr_set, hr_sets = photo_sets(folders, request.target, request.options, teller)
+        examine(folders, request.options.stream, scale=scale, warnings=warnings, on_photo=looked, most=MOST_FINDINGS)
+    lr_set, hr_sets = photo_sets(folders, request.target, request.options, warnings)
     photos = {"lr": photo_list(request.lr, lr_set.photos), "hr": _target_list(request, hr_sets)}
-    record = _record(request, judges, saved, (lr_set, hr_sets), photos)
-    trainer = JointTrainer(request.options, eyes_of(request.options, judges, record["scales"], device), device, world)
+    record = _record(request, extractors, saved, (lr_set, hr_sets), photos)
+    trainer = JointTrainer(
+        request.options, feature_nets_of(request.options, extractors, record["scales"], device), device, world
+    )
     if folder.resume(trainer, free_to_change=FREE_TO_CHANGE) is not None:
         listener.note(f"resumed {request.run} at step {trainer.step}")
     for name, net in helpers.begun.items():
@@ -151,7 +158,7 @@ def _train(request: JointRequest, listener: TrainListener, stop: StopRequest, wo
         drive(
             trainer,
             folder,
-            lambda step: unpaired_batches(visits, start=step, on_refused=teller.replacement),
+            lambda step: unpaired_batches(visits, start=step, on_refused=warnings.replacement),
             steps=request.options.schedule.steps,
             rhythm=request.rhythm,
             hooks=hooks,
@@ -160,12 +167,12 @@ def _train(request: JointRequest, listener: TrainListener, stop: StopRequest, wo
         )
     # a stop of one process ends all, and the others have no signal to give their status by: it is no fault of theirs
     whole = trainer.step >= request.options.schedule.steps
-    return Trained(weights=folder.weights, replaced=teller.replaced if whole else ())
+    return Trained(weights=folder.weights, replaced=warnings.replaced if whole else ())
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Helpers:
-    """What a run is given beside photos and judges, read before the photos are: what is wrong with it shows at once."""
+    """Other files of a run, read before its photos are: what is wrong with them shows at once."""
 
     pairs: list[PhotoPair]
     lpips: LPIPS | None
@@ -183,9 +190,9 @@ def _beginnings(request: JointRequest) -> dict[str, nn.Module]:
     options, seed = request.options, request.options.stream.seed
     begun: dict[str, nn.Module] = {}
     if request.start_from is not None:
-        begun["sr_net"] = sr_net_to_begin_with(request.start_from, options.sr_net, seed)
+        begun["sr_net"] = initial_sr_net(request.start_from, options.sr_net, seed)
     if request.start_degrader is not None:
-        begun["degrader"] = degrader_to_begin_with(request.start_degrader, options.degrader, seed)
+        begun["degrader"] = initial_degrader(request.start_degrader, options.degrader, seed)
     return begun
 
 
@@ -204,7 +211,7 @@ def _hooks(
         yield LoopHooks(validate=nothing, save=nothing, report=lambda _row: None, tick=nothing)
         return
     folder.prepare(trainer)
-    with Board(request.run / "tensorboard", listener.note, start=trainer.step) as board:
+    with TensorBoardLogger(request.run / "tensorboard", listener.note, start=trainer.step) as board:
         kind = ShownRun(phase="joint", card=partial(joint_card, folder.path.name, trainer.options))
         show = RunShow(trainer, folder, board, listener, _sample_crops(visits, trainer.device), kind)
         steps = request.options.schedule.steps
@@ -220,17 +227,17 @@ def _sample_crops(visits: UnpairedVisits, device: torch.device) -> tuple[Tensor,
 
 def _record(
     request: JointRequest,
-    judges: Judges,
+    extractors: FeatureExtractors,
     saved: Mapping[str, Any] | None,
     sets: tuple[PhotoSet, Sequence[PhotoSet]],
     photos: Mapping[str, str],
 ) -> dict[str, Any]:
     """What is saved beside the state: which data and feature weights, and the scales measured at the start.
 
-    Raises TrainingError when a saved run used other judges or other photos, or was asked for something else.
+    Raises TrainingError when a saved run used other feature extractors or photos, or was asked for something else.
     """
     if saved is not None:
-        refuse_other_judges(request.run, saved, judges)
+        refuse_other_extractors(request.run, saved, extractors)
         _refuse_other_asking(request, saved)
         refuse_other_photos(request.run, saved["photos"], photos)
         return {name: saved[name] for name in RECORDED if name in saved}
@@ -245,10 +252,10 @@ def _record(
             "hr_photos": sum(len(one.photos) for one in hr_sets),
         },
         "photos": dict(photos),
-        **judges.record,
-        "scales": measured_scales(request.options, judges, _few_crops(request.options, hr_sets)),
-        "start_from": told(request.start_from),
-        "start_degrader": told(request.start_degrader),
+        **extractors.record,
+        "scales": measured_scales(request.options, extractors, _few_crops(request.options, hr_sets)),
+        "start_from": describe_weights(request.start_from),
+        "start_degrader": describe_weights(request.start_degrader),
     }
 
 
@@ -259,7 +266,9 @@ def _refuse_other_asking(request: JointRequest, saved: Mapping[str, Any]) -> Non
         "--target": (saved["data"].get("target"), str(request.target.kind)),
     }
     changed: dict[str, tuple[Any, Any]] = {name: values for name, values in asked.items() if values[0] != values[1]}
-    changed |= other_beginnings(saved, {"--start-from": request.start_from, "--start-degrader": request.start_degrader})
+    changed |= other_initial_weights(
+        saved, {"--start-from": request.start_from, "--start-degrader": request.start_degrader}
+    )
     refuse_other_asking(request.run, changed)
 
 

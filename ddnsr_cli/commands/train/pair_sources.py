@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from ddnsr_cli.commands.train.image_warnings import Teller
-from ddnsr_cli.commands.train.initialization import told
+from ddnsr_cli.commands.train.image_warnings import ImageWarnings
+from ddnsr_cli.commands.train.initialization import describe_weights
 from ddnsr_cli.commands.train.run_folder import photo_list
 from ddnsr_cli.data.crop_stream import (
     CropVisits,
@@ -65,12 +65,12 @@ class LearnedDegradation:
         self.net: Degrader = load_degrader(weights)[0].float()
 
     def __call__(self, hr: Tensor, lr_real: Tensor) -> Tensor:
-        """See `Degrade`."""
+        """LR of `hr` (N, 3, 4h, 4w) with the noise of `lr_real` (N, 3, h, w), in [0, 1]."""
         lr: Tensor = self.net(hr, lr_real)
         return lr
 
 
-def open_pairs(options: PairedOptions, paths: Sequence[SourcePaths], teller: Teller) -> PairsInUse:
+def open_pairs(options: PairedOptions, paths: Sequence[SourcePaths], warnings: ImageWarnings) -> PairsInUse:
     """The stream of all sources. Photos that cannot be used are told and left out.
 
     Raises DataError when fewer than two are left in a source, WeightsError for a degrader of no use.
@@ -80,11 +80,11 @@ def open_pairs(options: PairedOptions, paths: Sequence[SourcePaths], teller: Tel
     record: list[dict[str, object]] = []
     for number, (source, path) in enumerate(zip(options.sources, paths, strict=True), 1):
         stream = _stream_of(options.stream, number)
-        opened, hr, lr = _open(source, path, stream, options.network.scale, teller)
+        opened, hr, lr = _open(source, path, stream, options.network.scale, warnings)
         visits.append(opened)
         mark = f"_{number}" if number > 1 else ""
         digests |= {f"hr{mark}": photo_list(path.hr, hr), f"lr{mark}": photo_list(path.lr, lr) if path.lr else ""}
-        record.append(_told(source, path, len(hr)))
+        record.append(_describe_source(source, path, len(hr)))
     return PairsInUse(visits=_joined(visits, options), digests=digests, record=record)
 
 
@@ -99,27 +99,27 @@ def _joined(visits: Sequence[CropVisits], options: PairedOptions) -> CropVisits:
 
 
 def _open(
-    source: PairSource, paths: SourcePaths, stream: StreamConfig, scale: int, teller: Teller
+    source: PairSource, paths: SourcePaths, stream: StreamConfig, scale: int, warnings: ImageWarnings
 ) -> tuple[CropVisits, list[Path], list[Path]]:
     """(visits, HR photos, LR photos) of a source."""
     if source.kind is SourceKind.READY and paths.lr is not None:
         pairs = match_pairs(paths.lr, paths.hr, scale=scale)
-        usable = set(_usable([pair.hr for pair in pairs], stream.crop_px, teller))
+        usable = set(_usable([pair.hr for pair in pairs], stream.crop_px, warnings))
         pairs = [pair for pair in pairs if pair.hr in usable]
         return ReadyPairs(pairs, stream, scale), [pair.hr for pair in pairs], [pair.lr for pair in pairs]
     if source.kind is SourceKind.LEARNED and paths.lr is not None and paths.degrader is not None:
-        hr = _usable(list_photos(paths.hr), stream.crop_px, teller)
-        lr = _usable(list_photos(paths.lr), stream.crop_px // scale, teller)
+        hr = _usable(list_photos(paths.hr), stream.crop_px, warnings)
+        lr = _usable(list_photos(paths.lr), stream.crop_px // scale, warnings)
         return DegradedPairs(hr, lr, stream, scale=scale, degrade=LearnedDegradation(paths.degrader)), hr, lr
     assert source.degradation is not None
-    hr = _usable(list_photos(paths.hr), least_photo_px(stream, scale), teller)
+    hr = _usable(list_photos(paths.hr), least_photo_px(stream, scale), warnings)
     return PairVisits(hr, stream, source.degradation), hr, []
 
 
-def _usable(photos: Sequence[Path], least_px: int, teller: Teller) -> list[Path]:
+def _usable(photos: Sequence[Path], least_px: int, warnings: ImageWarnings) -> list[Path]:
     """The photos whose shorter side has `least_px` pixels. Raises DataError for fewer than two."""
     part, refused = usable_part(PhotoSet(photos=tuple(photos)), crop_px=least_px)
-    teller.refusals(refused)
+    warnings.refusals(refused)
     if len(part.photos) < LEAST_PHOTOS:
         raise DataError(
             f"Of {len(photos)} photos {len(part.photos)} can be used, with {least_px} pixels or more a side; at least "
@@ -128,12 +128,12 @@ def _usable(photos: Sequence[Path], least_px: int, teller: Teller) -> list[Path]
     return list(part.photos)
 
 
-def _told(source: PairSource, paths: SourcePaths, photos: int) -> dict[str, object]:
+def _describe_source(source: PairSource, paths: SourcePaths, photos: int) -> dict[str, object]:
     return {
         "kind": str(source.kind),
         "share": source.share,
         "hr": paths.hr.name,
         "lr": paths.lr.name if paths.lr else None,
-        "degrader": told(paths.degrader),
+        "degrader": describe_weights(paths.degrader),
         "photos": photos,
     }

@@ -12,15 +12,15 @@ from torch import Tensor
 
 from ddnsr_cli.commands.train.callbacks import RunShow, ShownRun, nothing
 from ddnsr_cli.commands.train.feature_extractors import (
-    JudgeFiles,
-    Judges,
-    eyes_of,
-    load_judges,
+    FeatureExtractors,
+    FeatureFiles,
+    feature_nets_of,
+    load_feature_extractors,
     measured_scales,
-    refuse_other_judges,
+    refuse_other_extractors,
 )
-from ddnsr_cli.commands.train.image_warnings import MOST_FINDINGS, Teller, examine
-from ddnsr_cli.commands.train.initialization import other_beginnings, sr_net_to_begin_with, told
+from ddnsr_cli.commands.train.image_warnings import MOST_FINDINGS, ImageWarnings, examine
+from ddnsr_cli.commands.train.initialization import describe_weights, initial_sr_net, other_initial_weights
 from ddnsr_cli.commands.train.pair_sources import PairsInUse, SourcePaths, open_pairs
 from ddnsr_cli.commands.train.run import SILENT, Trained, TrainListener, drive, validation_lpips
 from ddnsr_cli.commands.train.run_folder import RunFolder, alone_in, refuse_other_asking, refuse_other_photos
@@ -39,11 +39,11 @@ from ddnsr_cli.training.loop import LoopHooks, Rhythm
 from ddnsr_cli.training.options import LITE
 from ddnsr_cli.training.paired import ALONE, PairedTrainer
 from ddnsr_cli.training.paired_options import PairedOptions, SourceKind
-from ddnsr_cli.training.tensorboard_logger import Board
+from ddnsr_cli.training.tensorboard_logger import TensorBoardLogger
 from ddnsr_cli.training.train_state import load_numbers
 from ddnsr_cli.weights.checkpoint import load_rrdb_net, load_sr_net
 
-FREE_TO_CHANGE = ("schedule.", "stream.workers", "clip_norm", "discriminator_rate")
+FREE_TO_CHANGE = ("schedule.", "stream.workers", "clip_norm", "discriminator_learning_rate")
 """Options that a resumed run may change: they decide how on, not what is learned from."""
 
 RECORDED = ("data", "photos", "vgg", "perceptual_lpips", "scales", "start_from", "teacher", "latest", "best")
@@ -72,7 +72,7 @@ class PairedRequest:
     teacher: Path | None = None
     """Weights of the network that teaches, where the options have one."""
 
-    judges: JudgeFiles = field(default_factory=lambda: JudgeFiles(vgg=None, lpips=None))
+    extractors: FeatureFiles = field(default_factory=lambda: FeatureFiles(vgg=None, lpips=None))
     """Weights of the network behind the perceptual loss."""
 
     lpips: Path | None = None
@@ -101,16 +101,16 @@ def train_paired(request: PairedRequest, listener: TrainListener, stop: StopRequ
 
 
 def check_paired(
-    request: PairedRequest, teller: Teller, listener: TrainListener, on_summary: Callable[[str], None]
+    request: PairedRequest, warnings: ImageWarnings, listener: TrainListener, on_summary: Callable[[str], None]
 ) -> None:
     """What `--check` does: every finding is told, and a line a folder. Raises DataError where a run would, after."""
     options = request.options
     for folders in folders_to_examine(request):
         scale = options.network.scale
-        report = examine(folders, options.stream, scale=scale, teller=teller, on_photo=listener.photo)
+        report = examine(folders, options.stream, scale=scale, warnings=warnings, on_photo=listener.photo)
         for line in report.summary():
             on_summary(line)
-    open_pairs(options, request.sources, teller)
+    open_pairs(options, request.sources, warnings)
 
 
 def plain_network(run: Path, start_from: Path | None) -> RRDBConfig:
@@ -128,18 +128,18 @@ def _train(request: PairedRequest, listener: TrainListener, stop: StopRequest, w
     options, device = request.options, own_device(world, choose_device(request.device))
     folder = RunFolder(request.run)
     saved = folder.numbers(options, free_to_change=FREE_TO_CHANGE)
-    judges = load_judges(options, request.judges, listener.download)
+    extractors = load_feature_extractors(options, request.extractors, listener.download)
     lpips = validation_lpips(request.lpips, device)
     validation = _validation_pairs(request)
     begun = _network_to_begin_with(request) if saved is None else None
     teacher = _teacher(request)
-    teller = Teller(listener.note)
+    warnings = ImageWarnings(listener.note)
     if saved is None and world.is_first:  # a run that goes on was looked at when it began
-        _look_at_photos(request, teller, listener, stop if world.size == 1 else None)
-    pairs = open_pairs(options, request.sources, teller)
-    record = _record(request, judges, saved, pairs)
-    eyes = eyes_of(options, judges, record["scales"], device)
-    trainer = PairedTrainer(options, eyes, device, world, teacher=teacher)
+        _look_at_photos(request, warnings, listener, stop if world.size == 1 else None)
+    pairs = open_pairs(options, request.sources, warnings)
+    record = _record(request, extractors, saved, pairs)
+    feature_nets = feature_nets_of(options, extractors, record["scales"], device)
+    trainer = PairedTrainer(options, feature_nets, device, world, teacher=teacher)
     if folder.resume(trainer, free_to_change=FREE_TO_CHANGE) is not None:
         listener.note(f"resumed {request.run} at step {trainer.step}")
     elif begun is not None:
@@ -149,7 +149,7 @@ def _train(request: PairedRequest, listener: TrainListener, stop: StopRequest, w
         drive(
             trainer,
             folder,
-            lambda step: batches(pairs.visits, start=step, on_refused=teller.replacement),
+            lambda step: batches(pairs.visits, start=step, on_refused=warnings.replacement),
             steps=options.schedule.steps,
             rhythm=request.rhythm,
             hooks=hooks,
@@ -157,10 +157,12 @@ def _train(request: PairedRequest, listener: TrainListener, stop: StopRequest, w
             note=listener.note,
         )
     whole = trainer.step >= options.schedule.steps
-    return Trained(weights=folder.weights, replaced=teller.replaced if whole else ())
+    return Trained(weights=folder.weights, replaced=warnings.replaced if whole else ())
 
 
-def _look_at_photos(request: PairedRequest, teller: Teller, listener: TrainListener, stop: StopRequest | None) -> None:
+def _look_at_photos(
+    request: PairedRequest, warnings: ImageWarnings, listener: TrainListener, stop: StopRequest | None
+) -> None:
     """The data doctor's findings in each folder of clean photos. stop: ends it, where this process is the only one."""
 
     def looked(done: int, total: int) -> None:
@@ -173,7 +175,7 @@ def _look_at_photos(request: PairedRequest, teller: Teller, listener: TrainListe
             folders,
             request.options.stream,
             scale=request.options.network.scale,
-            teller=teller,
+            warnings=warnings,
             on_photo=looked,
             most=MOST_FINDINGS,
         )
@@ -204,7 +206,7 @@ def _hooks(
         return
     folder.prepare(trainer)
     kind = ShownRun(phase="paired", card=partial(paired_card, folder.path.name, trainer.options))
-    with Board(request.run / "tensorboard", listener.note, start=trainer.step) as board:
+    with TensorBoardLogger(request.run / "tensorboard", listener.note, start=trainer.step) as board:
         show = RunShow(trainer, folder, board, listener, _sample_crops(visits, trainer.device), kind)
         yield show.hooks(*validation, record, request.rhythm, steps=request.options.schedule.steps)
 
@@ -217,33 +219,35 @@ def _sample_crops(visits: CropVisits, device: torch.device) -> tuple[Tensor, Ten
 
 
 def _record(
-    request: PairedRequest, judges: Judges, saved: Mapping[str, Any] | None, pairs: PairsInUse
+    request: PairedRequest, extractors: FeatureExtractors, saved: Mapping[str, Any] | None, pairs: PairsInUse
 ) -> dict[str, Any]:
     """What is saved beside the state: which data and feature weights, and the scales measured at the start.
 
-    Raises TrainingError when a saved run used other judges or other photos, or began with other weights.
+    Raises TrainingError when a saved run used other feature extractors or photos, or began with other weights.
     """
     if saved is not None:
-        refuse_other_judges(request.run, saved, judges)
+        refuse_other_extractors(request.run, saved, extractors)
         refuse_other_photos(request.run, saved["photos"], pairs.digests)
         named = {"--start-from": request.start_from, "--teacher": request.teacher}
-        refuse_other_asking(request.run, other_beginnings(saved, named))
+        refuse_other_asking(request.run, other_initial_weights(saved, named))
         return {name: saved[name] for name in RECORDED if name in saved}
-    crops = [pairs.visits[visit].crops[1][:1].float() / 255 for visit in range(MEASURED_PHOTOS if judges.vgg else 0)]
+    crops = [
+        pairs.visits[visit].crops[1][:1].float() / 255 for visit in range(MEASURED_PHOTOS if extractors.vgg else 0)
+    ]
     return {
         "data": {"sources": pairs.record},
         "photos": pairs.digests,
-        **judges.record,
-        "scales": measured_scales(request.options, judges, crops),
-        "start_from": told(request.start_from),
-        "teacher": told(request.teacher),
+        **extractors.record,
+        "scales": measured_scales(request.options, extractors, crops),
+        "start_from": describe_weights(request.start_from),
+        "teacher": describe_weights(request.teacher),
     }
 
 
 def _network_to_begin_with(request: PairedRequest) -> RRDBNet | None:
     if request.start_from is None:
         return None
-    return sr_net_to_begin_with(request.start_from, request.options.network, request.options.stream.seed)
+    return initial_sr_net(request.start_from, request.options.network, request.options.stream.seed)
 
 
 def _teacher(request: PairedRequest) -> SrNet | None:

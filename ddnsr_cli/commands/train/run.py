@@ -21,7 +21,7 @@ from ddnsr_cli.io.read import read_rgb
 from ddnsr_cli.metrics.fidelity import Distance, compare
 from ddnsr_cli.nets.lpips import LPIPS
 from ddnsr_cli.training.loop import LoopHooks, Rhythm, StepReport, Stop, Trainer, run_loop
-from ddnsr_cli.training.train_state import load_snapshot
+from ddnsr_cli.training.train_state import load_train_state
 from ddnsr_cli.weights.feature_weights import load_lpips
 
 MOST_ROLLBACKS = 3
@@ -121,18 +121,18 @@ def drive(
             if rollback == MOST_ROLLBACKS or not folder.state.exists():
                 raise
             factor = trainer.rate_factor / 2
-            trainer.restore(load_snapshot(folder.state))  # of this run: no options to compare
+            trainer.restore(load_train_state(folder.state))  # of this run: no options to compare
             trainer.rate_factor = factor
             note(f"{error} Back to step {trainer.step}, with {factor:g} times the rate.")
         else:
             return
 
 
-def export_metadata(trainer: RunTrainer, phase: str, told: Mapping[str, Any]) -> dict[str, str]:
+def export_metadata(trainer: RunTrainer, phase: str, facts: Mapping[str, Any]) -> dict[str, str]:
     """What exported weights say of where they come from. phase: kind of training; told: data and whatever else."""
     versions = {"ddnsr": __version__, "python": platform.python_version(), "torch": torch.__version__}
     return {
-        "training": json.dumps({"phase": phase, "step": trainer.step, **told}, sort_keys=True),
+        "training": json.dumps({"phase": phase, "step": trainer.step, **facts}, sort_keys=True),
         "options": json.dumps(options_to_json(trainer.options), sort_keys=True),
         "versions": json.dumps(versions),
     }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ddnsr_cli.config import changed_options, options_to_json, unlike_names
 from ddnsr_cli.errors import TrainingError
 from ddnsr_cli.files import atomic_path, is_there
-from ddnsr_cli.training.train_state import Snapshot, load_numbers, load_snapshot, save_snapshot
+from ddnsr_cli.training.train_state import TrainState, load_numbers, load_train_state, save_train_state
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -100,10 +100,10 @@ class Resumable(Protocol):
     def options(self) -> "DataclassInstance":
         """Everything that decides what is learned."""
 
-    def snapshot(self, numbers: dict[str, Any]) -> Snapshot:
+    def train_state(self, numbers: dict[str, Any]) -> TrainState:
         """The state, with `numbers` beside it."""
 
-    def restore(self, snapshot: Snapshot) -> None:
+    def restore(self, train_state: TrainState) -> None:
         """Take over a state of the same options."""
 
 
@@ -147,7 +147,7 @@ class RunFolder:
         """
         numbers = self.numbers(trainer.options, free_to_change=free_to_change)
         if numbers is not None:
-            trainer.restore(load_snapshot(self.state))
+            trainer.restore(load_train_state(self.state))
         return numbers
 
     def prepare(self, trainer: Resumable) -> None:
@@ -166,7 +166,7 @@ class RunFolder:
         States of other names go first: a run killed between them and the last one comes to the same place again.
         Raises TrainingError on a full disk; what was there is then intact.
         """
-        save_snapshot(self.state.with_name(f"{name}.safetensors"), trainer.snapshot(numbers))
+        save_train_state(self.state.with_name(f"{name}.safetensors"), trainer.train_state(numbers))
         numbered = sorted(self.state.parent.glob("step_*.safetensors"))
         for old in numbered[:-KEPT_STATES]:
             old.unlink()
@@ -220,20 +220,20 @@ def photo_list(folder: Path, photos: Iterable[Path]) -> str:
 def refuse_other_asking(run: Path, changed: Mapping[str, tuple[Any, Any]]) -> None:
     """Raises TrainingError when anything was asked of a run that it was not begun with. changed: (before, now)."""
     if changed:
-        told = ", ".join(f"{name} {_brief(before)} -> {_brief(now)}" for name, (before, now) in changed.items())
-        raise TrainingError(f"{run} was begun with other options ({told}). Use them, or another -o.")
+        listed = ", ".join(f"{name} {_brief(before)} -> {_brief(now)}" for name, (before, now) in changed.items())
+        raise TrainingError(f"{run} was begun with other options ({listed}). Use them, or another -o.")
 
 
 def refuse_other_photos(run: Path, before: Mapping[str, str], now: Mapping[str, str]) -> None:
     """Raises TrainingError when a run would go on with other photos than it was begun with."""
-    changed = " and ".join(_side_told(side) for side in sorted(now) if before[side] != now[side])
+    changed = " and ".join(_describe_side(side) for side in sorted(now) if before[side] != now[side])
     if changed:
         raise TrainingError(
             f"The photos of {changed} are not those that {run} was begun with. Restore them, or another -o."
         )
 
 
-def _side_told(side: str) -> str:
+def _describe_side(side: str) -> str:
     """`hr` as the option that it is, `hr_2` as the side of a source of pairs that `--mix` names."""
     name, _, number = side.partition("_")
     return f"--mix number {number} ({name})" if number else f"--{name}"

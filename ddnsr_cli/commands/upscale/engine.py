@@ -126,7 +126,7 @@ def _peak_bytes(device: torch.device, work: Callable[[], None]) -> int:
     before = None
     if sys.platform == "linux":
         with suppress(OSError):
-            (_PROC / "clear_refs").write_text("5")  # the high-water mark starts anew
+            (_PROC / "clear_refs").write_text("5")  # the high-water mark starts again
             before = _status_bytes("VmRSS")
     work()
     return 0 if before is None else max(0, _status_bytes("VmHWM") - before)

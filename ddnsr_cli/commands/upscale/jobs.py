@@ -126,9 +126,9 @@ def _note(path: Path) -> dict[str, Any] | None:
     return note if whole else None
 
 
-def _is_same_source(told: Mapping[str, Any], source: Path, target: Path) -> bool:
+def _is_same_source(recorded: Mapping[str, Any], source: Path, target: Path) -> bool:
     try:
-        return is_unchanged(source, Source(**told), target)
+        return is_unchanged(source, Source(**recorded), target)
     except (OSError, TypeError):  # gone, or a note of another version
         return False
 

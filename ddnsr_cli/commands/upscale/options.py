@@ -43,7 +43,7 @@ class UpscaleOptions:
     """Put after the stem of each result; None: `_x4` beside the source, nothing elsewhere."""
 
     overwrite: bool = False
-    """Make results anew that are finished, and replace files that are none of ours."""
+    """Remake results that are finished, and replace files that are none of ours."""
 
     compare: bool = False
     """Write a sheet of parts before and after beside each result."""
@@ -90,7 +90,7 @@ class Started:
     input: Path
     output: Path
 
-    anew: str | None
+    remade: str | None
     """How the result that is there was made, which is not as asked for now; None: there is none, or --overwrite."""
 
 
@@ -111,7 +111,7 @@ class Written:
     """How near the result, shrunk, is to the input; None: equal."""
 
     drift_levels: float | None
-    """By how much the network changed the colours of squares of 8 x 8 pixels; None: it was not asked, or the picture
+    """By how much the network changed the colors of squares of 8 x 8 pixels; None: it was not asked, or the picture
     is smaller than that."""
 
     sheet: Path | None
@@ -128,7 +128,7 @@ class Planned:
     input: Path
     output: Path
 
-    anew: str | None
+    remade: str | None
     """As in `Started`."""
 
     width: int

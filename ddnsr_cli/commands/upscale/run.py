@@ -48,7 +48,7 @@ def upscale_images(
 
     A single named file raises its own error. Of several pictures each failure is told to the listener and the rest
     go on, unless `fail_fast` or the disk is full; at the end BatchError names them. Several pictures go on where an
-    earlier run was ended: what is finished is skipped, what was made otherwise is made anew, what is not ours is left
+    earlier run was ended: what is finished is skipped, what was made otherwise is remade, what is not ours is left
     alone and fails.
     """
     single = is_single(inputs, options)
@@ -84,7 +84,7 @@ def _all(jobs: Iterable[Job], run: "_Run", *, stop_at_first: bool) -> Iterator[E
             run.listener.failed(failure)
             if isinstance(failure, UnexpectedError):
                 worst = UnexpectedError
-    run.tell_end()
+    run.note_totals()
     yield run.summary()
     if failed:
         raise worst(f"{len(failed)} of {run.pictures} pictures failed: {listed(failed)}.")
@@ -123,7 +123,7 @@ class _Run:
         self._options = options
         self._resumes = resumes
         self._since = time.perf_counter()
-        self._anew: Counter[str] = Counter()
+        self._remade: Counter[str] = Counter()
         self._tile: TileCost | None = None
         self._planned_seconds = 0.0
 
@@ -141,7 +141,7 @@ class _Run:
             yield Skipped(input=job.source, output=job.target)
             return
         if not self._options.dry_run:
-            yield Started(input=job.source, output=job.target, anew=why)
+            yield Started(input=job.source, output=job.target, remade=why)
         prepared = prepare(job, self._options, self._engine.upscaler.scale)
         check_memory(prepared.picture, prepared.size, self._engine.upscaler.scale, name=shown(job.source))
         yield self._planned(prepared, why) if self._options.dry_run else self._made(prepared, settings)
@@ -162,9 +162,9 @@ class _Run:
                 )
         for target, state, why in states:
             if state is State.OUTDATED:
-                self._anew[why] += 1
-                if self._anew[why] == 1:
-                    self.listener.note(f"{shown(target)} was made {why}: it is made anew, and so are others like it")
+                self._remade[why] += 1
+                if self._remade[why] == 1:
+                    self.listener.note(f"{shown(target)} was made {why}: it is remade, and so are others like it")
                 return state, why
         finished = all(state is State.FINISHED for _, state, _ in states)
         return (State.FINISHED if finished else State.ABSENT), None
@@ -178,8 +178,8 @@ class _Run:
         self.listener.detail(
             f"{shown(job.source)}: {width}x{height} pixels, {plan.tiles} tiles of {plan.window_px} pixels"
         )
-        told = replace(prepared, notes=(*prepared.notes, *lost))
-        return make(told, self._engine, self._options, settings, self.listener)
+        noted = replace(prepared, notes=(*prepared.notes, *lost))
+        return make(noted, self._engine, self._options, settings, self.listener)
 
     def _planned(self, prepared: Prepared, why: str | None) -> Event:
         picture, (width, height), job = prepared.picture, prepared.size, prepared.job
@@ -193,7 +193,7 @@ class _Run:
         return Planned(
             input=job.source,
             output=job.target,
-            anew=why,
+            remade=why,
             width=width,
             height=height,
             tiles=plan.tiles,
@@ -201,16 +201,16 @@ class _Run:
             memory_bytes=result_bytes(picture, prepared.size, upscaler.scale) + self._tile.tile_bytes,
         )
 
-    def tell_end(self) -> None:
+    def note_totals(self) -> None:
         """What a user wants to hear after the last picture."""
         if not self.pictures:
             self.listener.note("no image is in this shard")
         if skipped := self.counts[Skipped]:
             results = _counted(skipped, "result")
-            self.listener.note(f"{results} there already, finished, and left as found (--overwrite makes them anew)")
-        for why, times in self._anew.items():
+            self.listener.note(f"{results} there already, finished, and left as found (--overwrite remakes them)")
+        for why, times in self._remade.items():
             if times > 1:
-                self.listener.note(f"{times} results made {why} were made anew")
+                self.listener.note(f"{times} results made {why} were remade")
         if self._options.dry_run:
             results = _counted(self.counts[Planned], "result")
             self.listener.note(f"nothing was written; {results} would be, in about {_in_words(self._planned_seconds)}")

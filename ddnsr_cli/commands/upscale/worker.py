@@ -56,15 +56,15 @@ def make(
     prepared: Prepared, engine: Engine, options: UpscaleOptions, settings: Settings, listener: UpscaleListener
 ) -> Written:
     """Enlarge a picture and write the result, and its sheet if one is wanted. Raises ImageWriteError and others."""
-    job, told = prepared.job, _Told(prepared.job.source, listener)
-    told.say(*prepared.notes)
+    job, notes = prepared.job, _Notes(prepared.job.source, listener)
+    notes.say(*prepared.notes)
     upscaled = upscale_picture(prepared.picture, engine.upscaler, options.look, prepared.size, listener)
     larger, faithfulness = upscaled.picture, upscaled.faithfulness
     listener.detail(f"{shown(job.source)}: {_in_words(faithfulness)}")
-    told.say(*upscaled.notes)
+    notes.say(*upscaled.notes)
     sheet = _write_sheet(prepared, larger, engine.model, settings) if options.compare else None
     mark = partial(mark_result, source=prepared.source, settings=settings)
-    told.say(*write_picture(larger, job.target, options.write, finish=mark))
+    notes.say(*write_picture(larger, job.target, options.write, finish=mark))
     return Written(
         input=job.source,
         output=job.target,
@@ -74,11 +74,11 @@ def make(
         consistency_db=faithfulness.consistency_db,
         drift_levels=faithfulness.drift_levels,
         sheet=sheet,
-        notes=tuple(told.sentences),
+        notes=tuple(notes.sentences),
     )
 
 
-class _Told:
+class _Notes:
     """What the user was told about a picture: nothing twice."""
 
     def __init__(self, source: Path, listener: UpscaleListener) -> None:

@@ -16,7 +16,7 @@ from torch import nn
 from ddnsr_cli.errors import ConfigError, WeightsError
 from ddnsr_cli.files import atomic_path, sha256_of
 from ddnsr_cli.nets.rrdb import RRDBConfig
-from ddnsr_cli.reports.model_card import licence_of, with_licence
+from ddnsr_cli.reports.model_card import license_of, with_license
 from ddnsr_cli.weights.checkpoint import load_degrader, load_rrdb_net
 from ddnsr_cli.weights.hub.download import HubAccess, Progress
 from ddnsr_cli.weights.hub.upload import Pushed, check_repo, upload
@@ -38,7 +38,7 @@ class PushRequest:
     repo: str
     """`owner/name` on the Hub; made when missing."""
 
-    licence: str | None = None
+    license: str | None = None
     """SPDX identifier or a line of text; None: the card has one already."""
 
     private: bool = False
@@ -68,7 +68,7 @@ class PushPlan:
     card: str = field(repr=False)
     """The card as it stays in the run's folder: there it does not name the repository."""
 
-    licence: str
+    license: str
     network: RRDBConfig
     training: dict[str, Any]
     """What the weights say of their training: `phase`, `step`, `data`."""
@@ -78,7 +78,7 @@ def plan_push(request: PushRequest, note: Callable[[str], None]) -> PushPlan:
     """Read and check everything. Asks nobody and writes nothing. note: called with what the user should know.
 
     Raises WeightsError when it is no run's folder, weights are damaged or not of one save, or the card is missing or
-    of another step; ConfigError when there is no licence; HubError for a name that no repository can have.
+    of another step; ConfigError when there is no license; HubError for a name that no repository can have.
     """
     check_repo(request.repo)
     if not ((request.run / SR_NET).is_file() and (request.run / OPTIONS).is_file()):
@@ -93,19 +93,19 @@ def plan_push(request: PushRequest, note: Callable[[str], None]) -> PushPlan:
         degrader, _, beside = _loaded(request.run / DEGRADER, load_degrader)
         _check_step(_said(beside, "training")["step"], training["step"], DEGRADER)
         files.append(degrader)
-    card, licence = _card(request, training["step"])
+    card, license = _card(request, training["step"])
     wanted = options.get("schedule", {}).get("steps", 0)
     if training["step"] < wanted:
         note(f"the run is at step {training['step']} of {wanted}; its weights are sent as they are")
     sent = _USE.sub(lambda line: f"{line[1]}{request.repo}:{SR_NET}{line[2]}", card)
     files.append(PushFile(name=CARD, content=sent.encode()))
     return PushPlan(
-        request=request, files=tuple(files), card=card, licence=licence, network=net.config, training=training
+        request=request, files=tuple(files), card=card, license=license, network=net.config, training=training
     )
 
 
 def push_run(plan: PushPlan, *, on_progress: Progress | None = None, hub: HubAccess = BY_SETTINGS) -> Pushed:
-    """Keep the card, licence included, in the run's folder, then upload. on_progress: bytes done and in all.
+    """Keep the card, license included, in the run's folder, then upload. on_progress: bytes done and in all.
 
     Raises WeightsError when the card cannot be kept, HubError as `hub.upload`.
     """
@@ -146,7 +146,7 @@ def registry_entry(plan: PushPlan, pushed: Pushed) -> str:
         "file": sr_file.name,
         "sha256": sr_file.sha256,
         "bytes": len(sr_file.content),
-        "licence": plan.licence,
+        "license": plan.license,
         "by": owner,
         "own": True,
         "trained_on": f"photos of {' and '.join(photos)}",
@@ -187,31 +187,31 @@ def _is_training(table: dict[str, Any]) -> bool:
     return keys is not None and type(table.get("step")) is int and isinstance(data, dict) and keys <= data.keys()
 
 
-def _check_step(told: int, step: int, name: str) -> None:
-    if told != step:
+def _check_step(stated: int, step: int, name: str) -> None:
+    if stated != step:
         raise WeightsError(
-            f"{SR_NET} is of step {step} but {name} of step {told}. Resume the run for a new save, or remove {name}."
+            f"{SR_NET} is of step {step} but {name} of step {stated}. Resume the run for a new save, or remove {name}."
         )
 
 
 def _card(request: PushRequest, step: int) -> tuple[str, str]:
-    """The card with its licence, and the licence."""
+    """The card with its license, and the license."""
     path = request.run / CARD
     if path.is_file():
         try:
             card = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as cause:
             raise WeightsError(f"{path} cannot be read as text ({cause}). Write the card anew.") from cause
-        if told := _STEPS.search(card):
-            _check_step(int(told[1]), step, CARD)
+        if stated := _STEPS.search(card):
+            _check_step(int(stated[1]), step, CARD)
     else:
         raise WeightsError(f"{request.run} has no {CARD}, the model card. Resume the run for a new save, or write one.")
-    if request.licence is not None:
-        card = with_licence(card, request.licence)
-    licence = licence_of(card)
-    if licence is None:
+    if request.license is not None:
+        card = with_license(card, request.license)
+    license = license_of(card)
+    if license is None:
         raise ConfigError(
-            f"{path} names no licence, and without one nobody may use the weights. Give --licence, an SPDX identifier "
+            f"{path} names no license, and without one nobody may use the weights. Give --license, an SPDX identifier "
             f"(CC-BY-4.0, MIT ...) or a line of text; that of the photos it was trained on decides."
         )
-    return card, licence
+    return card, license

@@ -259,7 +259,7 @@ def bar_class(report: Callable[[int, int], None], size_bytes: int | None) -> typ
 
 
 @contextmanager
-def told(explained: Callable[[BaseException], HubError]) -> Iterator[None]:
+def wrap_errors(explained: Callable[[BaseException], HubError]) -> Iterator[None]:
     """Turn every failure of the client into the error that `explained` makes of it, and keep the client quiet."""
     settings()
     try:

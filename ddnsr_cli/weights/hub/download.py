@@ -1,6 +1,6 @@
 """Files of the Hugging Face Hub: from the cache without a request, else fetched once, checked by our own SHA-256.
 
-The client is `huggingface_hub`; its settings are honoured: `HF_ENDPOINT`, `HF_HUB_OFFLINE`, `HF_TOKEN`, `HF_HOME`,
+The client is `huggingface_hub`; its settings are honored: `HF_ENDPOINT`, `HF_HUB_OFFLINE`, `HF_TOKEN`, `HF_HOME`,
 `HF_HUB_DOWNLOAD_TIMEOUT`, `HF_HUB_ETAG_TIMEOUT`. It reads them when it is first imported, so they must be set before
 the program starts. Over plain HTTP it checks the size alone, and keeps a wrong file for good: hence the digest here.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ddnsr_cli.errors import HubError, WeightsError
 from ddnsr_cli.files import sha256_of
-from ddnsr_cli.weights.hub.client import bar_class, explain, settings, told, watched
+from ddnsr_cli.weights.hub.client import bar_class, explain, settings, watched, wrap_errors
 
 Progress = Callable[[int, int], None]
 _HEX = frozenset("0123456789abcdef")
@@ -230,4 +230,4 @@ def _offline_message(file: HubFile, hub: HubAccess, *, damaged: bool) -> str:
 
 def wrap_download_errors(file: HubFile, hub: HubAccess) -> AbstractContextManager[None]:
     """Failures of the Hub's client inside the block become a `HubError` of one line."""
-    return told(lambda cause: explain(cause, str(file), file.repo, endpoint_of(hub), cache_dir_of(hub)))
+    return wrap_errors(lambda cause: explain(cause, str(file), file.repo, endpoint_of(hub), cache_dir_of(hub)))

@@ -193,9 +193,9 @@ def _check_answer(remote: RemoteFile, status: int, headers: Mapping[str, str], w
             f"{remote.file}: {remote.endpoint} does not serve parts of a file (status {status}), and the whole of "
             f"{remote.size_bytes / 1e6:.0f} MB was not fetched. Check HF_ENDPOINT, or try another network."
         )
-    told = headers.get("Content-Range", "")
-    if told not in (f"bytes {wanted}/{remote.size_bytes}", f"bytes {wanted}/*"):
-        shown = "".join(filter(str.isprintable, told))[:60] or "nothing"
+    given = headers.get("Content-Range", "")
+    if given not in (f"bytes {wanted}/{remote.size_bytes}", f"bytes {wanted}/*"):
+        shown = "".join(filter(str.isprintable, given))[:60] or "nothing"
         raise HubError(
             f"{remote.file}: {remote.endpoint} answers with another part of the file than asked for ({shown}, not "
             f"{wanted} of {remote.size_bytes}). Check HF_ENDPOINT, or try another network."

@@ -16,7 +16,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from ddnsr_cli.errors import HubError
-from ddnsr_cli.weights.hub.client import explain, settings, told, watched
+from ddnsr_cli.weights.hub.client import explain, settings, watched, wrap_errors
 from ddnsr_cli.weights.hub.download import HubAccess, Progress, cache_dir_of, endpoint_of, timeout_of
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Pushed:
 
 def check_repo(repo: str) -> None:
     """Raise HubError when `repo` cannot be the name of a repository, `owner/name`. Asks nobody."""
-    with _told(repo, BY_SETTINGS):
+    with _wrap_errors(repo, BY_SETTINGS):
         from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # exported lazily
 
         if repo.count("/") != 1:
@@ -70,7 +70,7 @@ def upload(
     if settings().HF_HUB_OFFLINE:
         raise HubError(f"upload to {repo}: HF_HUB_OFFLINE is set, and offline the Hub is not asked. Unset it.")
     timeout_s = hub.timeout_s or max(PATIENCE_S, timeout_of(hub))
-    with _told(repo, hub), watched(f"upload to {repo}", timeout_s), _no_bars():
+    with _wrap_errors(repo, hub), watched(f"upload to {repo}", timeout_s), _no_bars():
         from huggingface_hub import HfApi
 
         api = HfApi(endpoint=hub.endpoint, token=_token(hub))
@@ -83,7 +83,7 @@ def upload(
 def _push(
     api: "HfApi", repo: str, files: Mapping[str, bytes], *, message: str, private: bool, report: Progress | None
 ) -> Pushed:
-    # None, not False: an organisation may have set that its new repositories are private.
+    # None, not False: an organization may have set that its new repositories are private.
     api.create_repo(repo, private=private or None, exist_ok=True)
     if private and not api.model_info(repo).private:
         raise HubError(
@@ -184,8 +184,8 @@ def _no_bars() -> Iterator[None]:
             enable_progress_bars()
 
 
-def _told(repo: str, hub: HubAccess) -> AbstractContextManager[None]:
-    return told(lambda cause: _explained(cause, repo, hub))
+def _wrap_errors(repo: str, hub: HubAccess) -> AbstractContextManager[None]:
+    return wrap_errors(lambda cause: _explained(cause, repo, hub))
 
 
 def _explained(cause: BaseException, repo: str, hub: HubAccess) -> HubError:

@@ -1,9 +1,6 @@
 """`ddnsr degrade` run again: after a stop, a kill, a change."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -74,18 +71,14 @@ def test_a_picture_that_changed_and_kept_its_length_is_found_out(make, scene, mo
     assert tuple(pixels(scene / "pairs/hr/plain_2.png")[0, 0]) == (200, 20, 30)
 
 
-def test_a_kill_at_any_time_costs_only_the_pairs_in_hand(make, scene, photo, small_degrader):
+def test_a_kill_at_any_time_costs_only_the_pairs_in_hand(make, processes, scene, photo, small_degrader):
     for number in range(30):
         photo(f"hr/more/{number:02}.png", 400, 300)
-    words = ["degrade", scene / "hr", "--noise-source", scene / "noisy", "-m", small_degrader, "-o"]
-    command = [sys.executable, "-m", "ddnsr_cli", *map(str, words), str(scene / "killed"), "--workers", "2"]
+    words = ("degrade", scene / "hr", "--noise-source", scene / "noisy", "-m", small_degrader, "--workers", "2")
     for lines in (2, 11):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        for _ in range(lines):
-            assert process.stdout.readline()
-        process.send_signal(signal.SIGKILL)
-        process.wait(30)
-        process.stdout.close()
+        running = processes.start(*words, "-o", scene / "killed")
+        running.until_lines(lines)
+        running.kill()
         assert not (scene / "killed/lr/more/29.png").exists()
     finished = len(records(scene / "killed"))
     done = make("killed")
@@ -95,18 +88,16 @@ def test_a_kill_at_any_time_costs_only_the_pairs_in_hand(make, scene, photo, sma
     assert tree(scene / "killed") == tree(scene / "whole")
 
 
-def test_an_interrupt_stops_at_the_next_tile_and_a_rerun_goes_on(make, scene, photo, small_degrader):
+def test_an_interrupt_stops_at_the_next_tile_and_a_rerun_goes_on(make, processes, scene, photo, small_degrader):
     for number in range(20):
         photo(f"hr/more/{number:02}.png", 400, 300)
-    words = ["degrade", scene / "hr", "--noise-source", scene / "noisy", "-m", small_degrader, "-o"]
-    command = [sys.executable, "-m", "ddnsr_cli", *map(str, words), str(scene / "pairs"), "--workers", "2"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout.readline()
+    words = ("degrade", scene / "hr", "--noise-source", scene / "noisy", "-m", small_degrader, "--workers", "2")
+    running = processes.start(*words, "-o", scene / "pairs")
+    running.until_lines(1)
     start = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert b"Traceback" not in err
+    running.send(signal.SIGINT)
+    assert running.ended() == 130
+    assert "Traceback" not in running.err
     assert time.monotonic() - start < 20
     assert make("pairs").code == 0
     assert len(match_pairs(scene / "pairs/lr", scene / "pairs/hr", scale=4)) == 23

@@ -122,7 +122,7 @@ def test_what_cannot_be_made_is_told_before_any_work(make, ddnsr, scene, small_d
     refused(make("pairs", hr="empty"), 3, "empty")
     (scene / "file").write_text("")
     refused(make("file"), 4, "is a file")
-    refused(ddnsr("degrade", "-o", scene / "pairs"), 2, "No picture")
+    refused(ddnsr("degrade", "-o", scene / "pairs"), 2, "No image")
     assert not (scene / "pairs").exists()
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from ddnsr_cli.commands.evaluate.models import labelled, refuse_doubles, short_name
+from ddnsr_cli.commands.evaluate.models import labeled, refuse_doubles, short_name
 from ddnsr_cli.commands.evaluate.run import folder_name
 from ddnsr_cli.errors import ConfigError
 
@@ -17,7 +17,7 @@ from ddnsr_cli.errors import ConfigError
     ],
 )
 def test_a_name_may_stand_before_what_is_meant(text, label, what):
-    assert labelled(text) == (label, what)
+    assert labeled(text) == (label, what)
 
 
 def test_short_names(tmp_path, monkeypatch):

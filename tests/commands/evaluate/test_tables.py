@@ -6,7 +6,7 @@ import pytest
 from ddnsr_cli.commands.evaluate.tables import as_csv, as_json, as_markdown, interval_text, tables, write_text
 from ddnsr_cli.errors import ImageWriteError
 from ddnsr_cli.metrics.statistics import Interval
-from ddnsr_cli.reports.results import summarise
+from ddnsr_cli.reports.results import summarize
 from tests.helpers.evaluation_results import LPIPS, PSNR, write_evaluation
 
 
@@ -22,36 +22,36 @@ def test_values_have_the_digits_of_their_metric():
 
 
 def test_one_picture_has_no_interval(tmp_path):
-    evaluation = write_evaluation(tmp_path, subjects=1)
-    summary = summarise(evaluation, against="bicubic")
+    evaluation = write_evaluation(tmp_path, samples=1)
+    summary = summarize(evaluation, against="bicubic")
     assert "[" not in tables(evaluation, summary)[0].rows[0][1]
     mean = json.loads(as_json(evaluation, summary))["models"]["alpha"]["mean"]["psnr_rgb"]
     assert (mean["low"], mean["high"]) == (None, None)
 
 
 def test_the_worst_go_by_lpips_and_leave_bicubic_out(evaluation):
-    summary = summarise(evaluation)
+    summary = summarize(evaluation)
     worst = tables(evaluation, summary)[-1]
     assert worst.title == "Worst 4 by LPIPS Alex"
     assert worst.header == ("", "alpha", "beta")
     values = [float(row[1].split()[-1]) for row in worst.rows]
     assert values == sorted(values, reverse=True)
     by_psnr = replace(evaluation, metrics=(PSNR,))
-    assert summarise(by_psnr).worst_by is PSNR
-    rows = tables(by_psnr, summarise(by_psnr))[-1].rows
+    assert summarize(by_psnr).worst_by is PSNR
+    rows = tables(by_psnr, summarize(by_psnr))[-1].rows
     values = [float(row[1].split()[-1]) for row in rows]
     assert values == sorted(values)
 
 
 def test_bicubic_alone_has_its_worst_pictures_told(tmp_path):
     evaluation = write_evaluation(tmp_path, models=("bicubic",))
-    assert tables(evaluation, summarise(evaluation))[-1].header == ("", "bicubic")
+    assert tables(evaluation, summarize(evaluation))[-1].header == ("", "bicubic")
 
 
 def test_names_with_strange_letters_break_no_table(tmp_path):
     names = ["a|b", 'c,"d"', "e\nf", "g\udcff"]
     evaluation = write_evaluation(tmp_path, names=names, models=("bi|cubic", "x"))
-    summary = summarise(evaluation, against="x")
+    summary = summarize(evaluation, against="x")
     lines = as_markdown(evaluation, summary).splitlines()
     assert "| bi\\|cubic | " in "\n".join(lines)
     assert any(line.startswith("| 1 | ") and line.count(" | ") == 2 for line in lines)

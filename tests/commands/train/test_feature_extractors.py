@@ -1,4 +1,4 @@
-"""Which networks judge in a joint run, how their features are scaled, and that no others take over."""
+"""Which feature extractors a joint run has, how their features are scaled, and that no others take over."""
 
 from dataclasses import replace
 
@@ -8,17 +8,17 @@ from safetensors.torch import save_file
 
 from ddnsr_cli.commands.train.feature_extractors import (
     AUTHORS_GAIN,
-    JudgeFiles,
-    Judges,
-    eyes_of,
-    load_judges,
+    FeatureExtractors,
+    FeatureFiles,
+    feature_nets_of,
+    load_feature_extractors,
     measured_scales,
-    refuse_other_judges,
+    refuse_other_extractors,
 )
 from ddnsr_cli.errors import HubError, TrainingError, WeightsError
 from ddnsr_cli.nets.lpips import TRUNKS, squeezenet_features
 from ddnsr_cli.nets.vgg19 import Tap
-from ddnsr_cli.training.feature_losses import NO_EYES, LpipsDifference, VggDifference
+from ddnsr_cli.training.feature_losses import NO_FEATURE_NETS, LpipsDifference, VggDifference
 from ddnsr_cli.training.options import FeatureLayers, JointOptions, LossWeights, ablated, without_discriminator
 from ddnsr_cli.training.paired_options import PairedOptions, with_equation_2
 from ddnsr_cli.training.reconstruction_options import Discriminator, PerceptualLayers, ReconstructionWeights
@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 CONV34 = JointOptions(layers=FeatureLayers(perceptual="conv3_4"))
 ONLY_PIXELS = JointOptions(losses=LossWeights(content=0, cycle=0, perceptual=0))
 WITH_LPIPS = JointOptions(layers=FeatureLayers(perceptual="lpips-squeeze"))
-NOTHING = JudgeFiles(vgg=None, lpips=None, offline=True)
+NOTHING = FeatureFiles(vgg=None, lpips=None, offline=True)
 
 
 def silent(_done, _total):
@@ -59,13 +59,13 @@ def crops(gain=1.0):
 
 
 def test_only_what_the_losses_need_is_read(vgg, squeeze):
-    assert load_judges(ONLY_PIXELS, NOTHING, silent) == Judges(vgg=None, lpips=None)
-    files = JudgeFiles(vgg=vgg, lpips=squeeze)
-    assert load_judges(CONV34, files, silent).lpips is None
-    both = load_judges(WITH_LPIPS, files, silent)
+    assert load_feature_extractors(ONLY_PIXELS, NOTHING, silent) == FeatureExtractors(vgg=None, lpips=None)
+    files = FeatureFiles(vgg=vgg, lpips=squeeze)
+    assert load_feature_extractors(CONV34, files, silent).lpips is None
+    both = load_feature_extractors(WITH_LPIPS, files, silent)
     assert set(both.record) == {"vgg", "perceptual_lpips"}
     no_lr = replace(WITH_LPIPS, losses=LossWeights(content=0, cycle=0))
-    assert load_judges(no_lr, replace(files, vgg=None, offline=True), silent).vgg is None
+    assert load_feature_extractors(no_lr, replace(files, vgg=None, offline=True), silent).vgg is None
 
 
 @pytest.mark.parametrize(
@@ -73,23 +73,23 @@ def test_only_what_the_losses_need_is_read(vgg, squeeze):
     [(CONV34, 16), (ablated(without_discriminator(CONV34), "A"), 7), (without_discriminator(CONV34), 16)],
 )
 def test_vgg_is_read_as_deep_as_the_losses_look(vgg, options, deepest):
-    judges = load_judges(options, JudgeFiles(vgg=vgg, lpips=None), silent)
-    assert max(int(name.split(".")[1]) for name in judges.vgg.state) == deepest
+    extractors = load_feature_extractors(options, FeatureFiles(vgg=vgg, lpips=None), silent)
+    assert max(int(name.split(".")[1]) for name in extractors.vgg.state) == deepest
 
 
 def test_weights_that_are_not_there_are_told_never_made_up(vgg, tmp_path, monkeypatch):
     monkeypatch.delenv("DDNSR_LPIPS", raising=False)
     with pytest.raises((HubError, WeightsError), match="--vgg FILE"):
-        load_judges(CONV34, NOTHING, silent)
+        load_feature_extractors(CONV34, NOTHING, silent)
     with pytest.raises(WeightsError, match="--perceptual-weights FILE"):
-        load_judges(WITH_LPIPS, JudgeFiles(vgg=vgg, lpips=None), silent)
-    shallow = load_judges(JointOptions(), JudgeFiles(vgg=vgg, lpips=None), silent)
+        load_feature_extractors(WITH_LPIPS, FeatureFiles(vgg=vgg, lpips=None), silent)
+    shallow = load_feature_extractors(JointOptions(), FeatureFiles(vgg=vgg, lpips=None), silent)
     with pytest.raises(WeightsError, match="ends at conv3_4"):
         measured_scales(JointOptions(), shallow, crops())
 
 
 def test_the_record_names_the_file_and_its_digest(vgg):
-    record = load_judges(CONV34, JudgeFiles(vgg=vgg, lpips=None), silent).record
+    record = load_feature_extractors(CONV34, FeatureFiles(vgg=vgg, lpips=None), silent).record
     assert record["vgg"]["source"] == "vgg19.safetensors"
     assert len(record["vgg"]["sha256"]) == 64
 
@@ -102,11 +102,11 @@ def test_losses_do_not_depend_on_the_scale_of_the_weights(vgg, tmp_path):
     made, truth = torch.rand(2, 1, 3, 32, 32, generator=torch.Generator().manual_seed(1)).unbind()
     told = []
     for file in (vgg, tmp_path / "caffe.safetensors"):
-        judges = load_judges(CONV34, JudgeFiles(vgg=file, lpips=None), silent)
-        scales = measured_scales(CONV34, judges, crops())
-        eyes = eyes_of(CONV34, judges, scales, CPU)
-        features = eyes.lr(made)[Tap(layer="conv3_4")]
-        told.append((scales, eyes.hr(made, truth), features))
+        extractors = load_feature_extractors(CONV34, FeatureFiles(vgg=file, lpips=None), silent)
+        scales = measured_scales(CONV34, extractors, crops())
+        feature_nets = feature_nets_of(CONV34, extractors, scales, CPU)
+        features = feature_nets.lr(made)[Tap(layer="conv3_4")]
+        told.append((scales, feature_nets.hr(made, truth), features))
     for name, scale in told[0][0].items():
         assert told[1][0][name] == pytest.approx(100 * scale, rel=1e-4)
     torch.testing.assert_close(told[0][1], told[1][1], rtol=1e-4, atol=1e-6)
@@ -114,30 +114,31 @@ def test_losses_do_not_depend_on_the_scale_of_the_weights(vgg, tmp_path):
 
 
 def test_features_on_the_measured_pictures_have_the_size_that_was_meant(vgg):
-    judges = load_judges(CONV34, JudgeFiles(vgg=vgg, lpips=None), silent)
-    scales = measured_scales(CONV34, judges, crops())
-    eyes = eyes_of(CONV34, judges, scales, CPU)
+    extractors = load_feature_extractors(CONV34, FeatureFiles(vgg=vgg, lpips=None), silent)
+    scales = measured_scales(CONV34, extractors, crops())
+    feature_nets = feature_nets_of(CONV34, extractors, scales, CPU)
     small = torch.cat([torch.nn.functional.avg_pool2d(crop, 4) for crop in crops()])
     for layer, gain in AUTHORS_GAIN.items():
-        assert eyes.lr(small)[Tap(layer=layer)].abs().mean().item() == pytest.approx(gain, rel=1e-4)
-    (features,) = eyes.hr.vgg(torch.cat(crops())).values()
+        assert feature_nets.lr(small)[Tap(layer=layer)].abs().mean().item() == pytest.approx(gain, rel=1e-4)
+    (features,) = feature_nets.hr.vgg(torch.cat(crops())).values()
     assert features.abs().mean().item() == pytest.approx(1, rel=1e-4)
 
 
 def test_the_perceptual_loss_is_the_one_asked_for(vgg, squeeze):
-    files = JudgeFiles(vgg=vgg, lpips=squeeze)
+    files = FeatureFiles(vgg=vgg, lpips=squeeze)
     for options, kind in ((CONV34, VggDifference), (WITH_LPIPS, LpipsDifference)):
-        judges = load_judges(options, files, silent)
-        scales = measured_scales(options, judges, crops())
+        extractors = load_feature_extractors(options, files, silent)
+        scales = measured_scales(options, extractors, crops())
         assert ("perceptual.conv3_4" in scales) == (kind is VggDifference)  # LPIPS has its own scale
-        assert isinstance(eyes_of(options, judges, scales, CPU).hr, kind)
+        assert isinstance(feature_nets_of(options, extractors, scales, CPU).hr, kind)
     authors = replace(CONV34, layers=replace(CONV34.layers, as_authors=True))
-    judges = load_judges(authors, files, silent)
+    extractors = load_feature_extractors(authors, files, silent)
     plain, squared = (
-        eyes_of(options, judges, measured_scales(options, judges, crops()), CPU).hr for options in (CONV34, authors)
+        feature_nets_of(options, extractors, measured_scales(options, extractors, crops()), CPU).hr
+        for options in (CONV34, authors)
     )
     assert (plain.squared, squared.squared) == (False, True)
-    flat = torch.full((1, 3, 32, 32), 0.5)  # fed as it is, not standardised
+    flat = torch.full((1, 3, 32, 32), 0.5)  # fed as it is, not standardized
     assert not torch.allclose(*(next(iter(one.vgg(flat).values())) for one in (plain, squared)))
 
 
@@ -145,48 +146,48 @@ def test_layers_of_the_perceptual_loss_are_each_scaled_and_weighted(vgg):
     layers = PerceptualLayers(perceptual="conv2_2=0.4,conv3_4=2")
     options = with_equation_2(PairedOptions())
     options = replace(options, layers=layers)
-    judges = load_judges(options, JudgeFiles(vgg=vgg, lpips=None), silent)
-    scales = measured_scales(options, judges, crops())
+    extractors = load_feature_extractors(options, FeatureFiles(vgg=vgg, lpips=None), silent)
+    scales = measured_scales(options, extractors, crops())
     assert scales.keys() == {"perceptual.conv2_2", "perceptual.conv3_4"}
-    difference = eyes_of(options, judges, scales, CPU).hr
+    difference = feature_nets_of(options, extractors, scales, CPU).hr
     assert difference.vgg.scales == {
         Tap(layer=layer): scales[f"perceptual.{layer}"] for layer in ("conv2_2", "conv3_4")
     }
     assert difference.weights == {Tap(layer="conv2_2"): 0.4, Tap(layer="conv3_4"): 2.0}
     assert difference.vgg.autocast  # joint training computes it in full: its runs of before go on alike
-    assert not eyes_of(CONV34, judges, measured_scales(CONV34, judges, crops()), CPU).hr.vgg.autocast
+    assert not feature_nets_of(CONV34, extractors, measured_scales(CONV34, extractors, crops()), CPU).hr.vgg.autocast
 
 
 def test_pretraining_looks_through_no_network():
-    judges = load_judges(PairedOptions(), JudgeFiles(vgg=None, lpips=None, offline=True), silent)
-    assert (judges.vgg, judges.lpips, judges.record) == (None, None, {})
-    assert eyes_of(PairedOptions(), judges, {}, CPU) == NO_EYES
+    extractors = load_feature_extractors(PairedOptions(), FeatureFiles(vgg=None, lpips=None, offline=True), silent)
+    assert (extractors.vgg, extractors.lpips, extractors.record) == (None, None, {})
+    assert feature_nets_of(PairedOptions(), extractors, {}, CPU) == NO_FEATURE_NETS
 
 
 def test_a_projected_discriminator_looks_through_vgg_at_features_of_mean_1(vgg):
     weights = ReconstructionWeights(perceptual=0, hr_adversarial=0.1, pixel=1)
     options = PairedOptions(losses=weights, discriminator=Discriminator.PROJECTED)
-    judges = load_judges(options, JudgeFiles(vgg=vgg, lpips=None), silent)
-    scales = measured_scales(options, judges, crops())
+    extractors = load_feature_extractors(options, FeatureFiles(vgg=vgg, lpips=None), silent)
+    scales = measured_scales(options, extractors, crops())
     assert scales.keys() == {f"discriminator.{layer}" for layer in ("conv1_2", "conv2_2", "conv3_4")}
-    eyes = eyes_of(options, judges, scales, CPU)
-    assert eyes.hr is None
-    for features in eyes.disc(torch.cat(crops())).values():
+    feature_nets = feature_nets_of(options, extractors, scales, CPU)
+    assert feature_nets.hr is None
+    for features in feature_nets.disc(torch.cat(crops())).values():
         assert features.abs().mean().item() == pytest.approx(1, rel=1e-4)
 
 
 def test_without_feature_losses_nobody_looks():
-    eyes = eyes_of(ONLY_PIXELS, Judges(vgg=None, lpips=None), {}, CPU)
-    assert eyes.lr is None
-    assert eyes.hr is None
+    feature_nets = feature_nets_of(ONLY_PIXELS, FeatureExtractors(vgg=None, lpips=None), {}, CPU)
+    assert feature_nets.lr is None
+    assert feature_nets.hr is None
 
 
 def test_the_same_judges_go_on_and_others_do_not(vgg, squeeze, tmp_path):
-    now = load_judges(WITH_LPIPS, JudgeFiles(vgg=vgg, lpips=squeeze), silent)
-    refuse_other_judges(tmp_path / "run", now.record, now)
+    now = load_feature_extractors(WITH_LPIPS, FeatureFiles(vgg=vgg, lpips=squeeze), silent)
+    refuse_other_extractors(tmp_path / "run", now.record, now)
     renamed = {name: {**one, "source": "moved.pth"} for name, one in now.record.items()}
-    refuse_other_judges(tmp_path / "run", renamed, now)  # another name, the same bytes
+    refuse_other_extractors(tmp_path / "run", renamed, now)  # another name, the same bytes
     for name, option in (("vgg", "--vgg"), ("perceptual_lpips", "--perceptual-weights")):
         other = {**now.record, name: {"source": "old.pth", "sha256": "0" * 64}}
         with pytest.raises(TrainingError, match=f"run was begun with old.pth .*{option}"):
-            refuse_other_judges(tmp_path / "run", other, now)
+            refuse_other_extractors(tmp_path / "run", other, now)

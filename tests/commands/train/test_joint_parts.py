@@ -11,7 +11,7 @@ from torch import nn
 
 from ddnsr_cli.commands.train import run_folder
 from ddnsr_cli.commands.train.callbacks import DRIFT_LEVELS, RunShow, ShownRun
-from ddnsr_cli.commands.train.image_warnings import MOST_FINDINGS, Teller
+from ddnsr_cli.commands.train.image_warnings import MOST_FINDINGS, ImageWarnings
 from ddnsr_cli.commands.train.run_folder import RunFolder
 from ddnsr_cli.config import options_to_json
 from ddnsr_cli.data.crop_stream import StreamConfig
@@ -20,7 +20,7 @@ from ddnsr_cli.data.validation.report import Finding, Report, Role, Severity, Tr
 from ddnsr_cli.errors import ConfigError, TrainingError
 from ddnsr_cli.training.loop import Rhythm, StepReport
 from ddnsr_cli.training.paired_options import PairedOptions
-from ddnsr_cli.training.train_state import Snapshot, net_tensors, restore_net
+from ddnsr_cli.training.train_state import TrainState, net_tensors, restore_net
 
 
 def finding(number, trouble=Trouble.SMALL):
@@ -35,14 +35,14 @@ def refusal(number):
 
 def told(*calls):
     notes = []
-    teller = Teller(notes.append)
+    warnings = ImageWarnings(notes.append)
     for call in calls:
-        call(teller)
+        call(warnings)
     return notes
 
 
 def doctor(*findings, most=MOST_FINDINGS):
-    return lambda teller: teller.findings(Report(findings=tuple(findings), checked={}), most=most)
+    return lambda warnings: warnings.findings(Report(findings=tuple(findings), checked={}), most=most)
 
 
 def test_four_of_a_kind_are_named_and_the_others_counted():
@@ -58,22 +58,22 @@ def test_four_of_a_kind_are_named_and_the_others_counted():
 def test_what_the_doctor_told_is_not_told_again():
     notes = told(
         doctor(*[finding(n) for n in range(6)]),
-        lambda teller: teller.refusals([refusal(n) for n in range(7)]),  # 6 is new: of another side, say
-        lambda teller: teller.refusal(refusal(0)),
-        lambda teller: teller.refusal(refusal(9)),
-        lambda teller: teller.refusal(refusal(9)),
+        lambda warnings: warnings.refusals([refusal(n) for n in range(7)]),  # 6 is new: of another side, say
+        lambda warnings: warnings.refusal(refusal(0)),
+        lambda warnings: warnings.refusal(refusal(9)),
+        lambda warnings: warnings.refusal(refusal(9)),
     )
     assert notes[-2:] == ["6.png is of no use", "9.png is of no use"]
     assert len(notes) == 4 + 1 + 2
 
 
 def test_a_noisy_photo_that_later_breaks_is_told():
-    notes = told(doctor(finding(1, Trouble.NOISY)), lambda teller: teller.refusal(refusal(1)))
+    notes = told(doctor(finding(1, Trouble.NOISY)), lambda warnings: warnings.refusal(refusal(1)))
     assert len(notes) == 2
 
 
 def test_many_that_are_sorted_out_without_the_doctor_are_counted():
-    notes = told(lambda teller: teller.refusals([refusal(n) for n in range(9)]))
+    notes = told(lambda warnings: warnings.refusals([refusal(n) for n in range(9)]))
     assert len(notes) == MOST_FINDINGS + 1
     assert notes[-1] == "5 more photos cannot be used; --check lists them all."
 
@@ -87,16 +87,16 @@ def show(folder, notes):
 
 
 def row(step, levels):
-    return StepReport(step=step, figures={"colour_drift": levels / 255}, images_per_s=1.0, waiting_share=0.0)
+    return StepReport(step=step, figures={"color_drift": levels / 255}, images_per_s=1.0, waiting_share=0.0)
 
 
-def test_drifting_colours_are_told_once(tmp_path):
+def test_drifting_colors_are_told_once(tmp_path):
     notes = []
     told = show(tmp_path, notes)
     for step, levels in enumerate([0.9 * DRIFT_LEVELS, 1.1 * DRIFT_LEVELS, 5 * DRIFT_LEVELS]):
         told.report(row(step, levels))
     (note,) = notes
-    assert note.startswith(f"Step 1: the colours of the results drift ({1.1 * DRIFT_LEVELS:.1f} of 255 levels)")
+    assert note.startswith(f"Step 1: the colors of the results drift ({1.1 * DRIFT_LEVELS:.1f} of 255 levels)")
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 3
 
 
@@ -114,13 +114,13 @@ class Runner:
         self.net = nn.Linear(1, 1)
         self.step = 0
 
-    def snapshot(self, numbers):
+    def train_state(self, numbers):
         own = {"options": options_to_json(self.options), "rate_factor": 1.0}
-        return Snapshot(step=self.step, numbers={**own, **numbers}, tensors=net_tensors("net", self.net))
+        return TrainState(step=self.step, numbers={**own, **numbers}, tensors=net_tensors("net", self.net))
 
-    def restore(self, snapshot):
-        restore_net("net", self.net, snapshot.tensors)
-        self.step = snapshot.step
+    def restore(self, train_state):
+        restore_net("net", self.net, train_state.tensors)
+        self.step = train_state.step
 
 
 BESIDE = {"data": {}, "photos": {}}

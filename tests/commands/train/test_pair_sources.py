@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ddnsr_cli.commands.train.image_warnings import Teller
+from ddnsr_cli.commands.train.image_warnings import ImageWarnings
 from ddnsr_cli.commands.train.pair_sources import SourcePaths, open_pairs
 from ddnsr_cli.data.crop_stream import MixedVisits, PairVisits, StreamConfig, batches
 from ddnsr_cli.errors import DataError, WeightsError
@@ -48,7 +48,7 @@ def options(*sources, **changes):
 
 def opened(place, chosen, *paths):
     notes = []
-    return open_pairs(chosen, paths, Teller(notes.append)), notes
+    return open_pairs(chosen, paths, ImageWarnings(notes.append)), notes
 
 
 def rule(place):

@@ -153,7 +153,7 @@ def fetch_elsewhere(file, **environment):
     return done.stdout.strip()
 
 
-def test_the_clients_environment_is_honoured(fake_hub, file, tmp_path):
+def test_the_clients_environment_is_honored(fake_hub, file, tmp_path):
     here = {"HF_ENDPOINT": fake_hub.endpoint, "HF_HOME": str(tmp_path / "home")}
     assert "not in the cache" in fetch_elsewhere(file, **here, HF_HUB_OFFLINE="1")
     path = Path(fetch_elsewhere(file, **here, HF_TOKEN="hf_word"))

@@ -76,7 +76,7 @@ def test_only_the_wanted_bytes_are_fetched_and_then_nothing(fake_hub, whole, acc
     assert capfd.readouterr() == ("", "")
 
 
-def test_neighbours_come_by_one_request(fake_hub, whole, access):
+def test_neighbors_come_by_one_request(fake_hub, whole, access):
     wanted = {**SHAPES, "features.10.bias": (6,)}
     assert load_file(fetch_tensors(whole, wanted, hub=access)).keys() == wanted.keys()
     assert len(fake_hub.ranges) == 3

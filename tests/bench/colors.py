@@ -1,11 +1,11 @@
-"""How far models shift colours that do not change: `python tests/bench/colours.py [--models NAME...]`.
+"""How far models shift colors that do not change: `python tests/bench/colors.py [--models NAME...]`.
 
 Levels of 255, of 16-bit pictures as `ddnsr upscale` makes them, with and without `--color-fix`; the greatest shift of
 
 - flat grays: the mean of a picture of 64 x 64 pixels, any of 52 grays from black to white;
-- flat colours: the same, any of the 60 colours of a grid of 4 x 4 x 4 that are no grays;
+- flat colors: the same, any of the 60 colors of a grid of 4 x 4 x 4 that are no grays;
 - ramp: any square of 8 x 8 pixels of 32 x 256 that go from black to white;
-- chart: the mean of any patch of 32 x 32 pixels of a chart of 8 grays and 4 colours.
+- chart: the mean of any patch of 32 x 32 pixels of a chart of 8 grays and 4 colors.
 
 The mean of a flat picture leaves out 8 pixels at its borders, that of a patch 8 pixels beside its neighbours.
 """
@@ -24,12 +24,12 @@ from ddnsr_cli.io.image import Picture
 WHITE = 65535
 EDGE_PX = 8
 GRAYS = [(level, level, level) for level in np.linspace(0, 1, 52)]
-COLOURS = [colour for colour in itertools.product(np.linspace(0, 1, 4), repeat=3) if len(set(colour)) > 1]
+COLORS = [color for color in itertools.product(np.linspace(0, 1, 4), repeat=3) if len(set(color)) > 1]
 CHART = [*GRAYS[:: len(GRAYS) // 7][:8], (0.7, 0.2, 0.2), (0.2, 0.6, 0.25), (0.2, 0.3, 0.7), (0.9, 0.75, 0.1)]
 
 
-def flat(colour, side=64):
-    return np.broadcast_to(np.array(colour), (side, side, 3))
+def flat(color, side=64):
+    return np.broadcast_to(np.array(color), (side, side, 3))
 
 
 def ramp():
@@ -37,7 +37,7 @@ def ramp():
 
 
 def chart():
-    patches = [flat(colour, 32) for colour in CHART]
+    patches = [flat(color, 32) for color in CHART]
     return np.concatenate([np.concatenate(patches[row : row + 4], axis=1) for row in range(0, 12, 4)])
 
 
@@ -61,7 +61,7 @@ def measured(engine, look):
 
     return (
         max(shifts(enlarge, flat(gray), 64, EDGE_PX) for gray in GRAYS),
-        max(shifts(enlarge, flat(colour), 64, EDGE_PX) for colour in COLOURS),
+        max(shifts(enlarge, flat(color), 64, EDGE_PX) for color in COLORS),
         shifts(enlarge, ramp(), 8, 0),
         shifts(enlarge, chart(), 32, EDGE_PX),
     )
@@ -71,7 +71,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", default=["ddnsr-lite"])
     given = parser.parse_args()
-    print(f"{'':40} grays  colours  ramp  chart")
+    print(f"{'':40} grays  colors  ramp  chart")
     for name in given.models:
         engine = start_engine(UpscaleOptions(model=name, device="cpu"), LISTENER)
         for option, wanted in (("--no-color-fix", False), ("", True)):
