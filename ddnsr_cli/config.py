@@ -1,4 +1,7 @@
-"""Typed options as JSON and back, strictly: an unknown or missing key is refused, never skipped."""
+"""Typed options as JSON and back, strictly: an unknown or missing key is refused, never skipped.
+
+With the choices that the command line offers, too: it must not load what learns.
+"""
 
 import dataclasses
 from collections.abc import Mapping
@@ -14,6 +17,34 @@ SCALE = 4
 """HR pixels per LR pixel along a side: of the degrader, and wherever nothing says otherwise."""
 
 Options = TypeVar("Options", bound="DataclassInstance")
+
+
+class Precision(StrEnum):
+    """The number format of the networks that learn. Weights, losses and the frozen networks stay in float32."""
+
+    AUTO = "auto"
+    """bfloat16 on a GPU, float32 elsewhere."""
+
+    BF16 = "bf16"
+    """bfloat16: on a CPU with instructions for it, more than twice as fast."""
+
+    FP32 = "fp32"
+
+
+class TargetType(StrEnum):
+    """What a clean HR picture is."""
+
+    DIV2K = "div2k"
+    """The photos of the HR folder, as they are."""
+
+    CLEANUP = "cleanup"
+    """The noisy source photos, shrunk twice by antialiased bicubic: near the source in content and colour."""
+
+    MIXED = "mixed"
+    """Both of the above, half the crops each."""
+
+    CANON = "canon"
+    """Photos of another, better camera: the HR folder, as it is."""
 
 
 def options_to_json(options: "DataclassInstance") -> dict[str, Any]:

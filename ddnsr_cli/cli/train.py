@@ -13,9 +13,7 @@ from ddnsr_cli.cli.options import Device, Offline, Quiet
 from ddnsr_cli.cli.train_arguments import (
     Discriminator,
     GanKind,
-    Precision,
     ScheduleArguments,
-    Target,
     chosen_discriminator,
     joint_options,
     joint_request,
@@ -27,6 +25,7 @@ from ddnsr_cli.cli.train_arguments import (
     with_sources,
     with_targets,
 )
+from ddnsr_cli.config import Precision, TargetType
 from ddnsr_cli.errors import ConfigError, DataError, OtherProcessError
 
 if TYPE_CHECKING:
@@ -118,13 +117,12 @@ def train(
         typer.Option("--check", help="Only look at the photos and say what is wrong with them.", rich_help_panel=DATA),
     ] = False,
     target: Annotated[
-        Target,
-        typer.Option(
+            typer.Option(
             help="Where clean HR crops come from: --hr (div2k), the noisy photos shrunk by 2 (cleanup), both (mixed), "
             "or the Canon photos of --data (canon).",
             rich_help_panel=METHOD,
         ),
-    ] = Target.DIV2K,
+    ] = TargetType.DIV2K,
     start_from: Annotated[
         Path | None,
         typer.Option(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddnsr_cli.cli.option_values import DegradationPreset
+from ddnsr_cli.config import Precision, TargetType
 from ddnsr_cli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,18 +18,9 @@ if TYPE_CHECKING:
     from ddnsr_cli.nets.rrdb import RRDBConfig
     from ddnsr_cli.training.options import JointOptions
     from ddnsr_cli.training.paired_options import PairedOptions
-    from ddnsr_cli.training.precision import Precision as TrainPrecision
     from ddnsr_cli.training.reconstruction_options import Discriminator as TrainDiscriminator
     from ddnsr_cli.training.reconstruction_options import GanKind as TrainGanKind
     from ddnsr_cli.training.reconstruction_options import ReconstructionWeights
-
-
-class Precision(StrEnum):
-    """Number format of the networks that learn."""
-
-    AUTO = "auto"
-    BF16 = "bf16"
-    FP32 = "fp32"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,15 +55,6 @@ class GanKind(StrEnum):
         from ddnsr_cli.training.reconstruction_options import GanKind as TrainGanKind
 
         return TrainGanKind(self.value)
-
-
-class Target(StrEnum):
-    """Where clean HR crops come from."""
-
-    DIV2K = "div2k"
-    CLEANUP = "cleanup"
-    MIXED = "mixed"
-    CANON = "canon"
 
 
 def validation_folders(val: Path | None, lr: Path | None, hr: Path | None) -> tuple[Path | None, Path | None]:
@@ -113,7 +96,7 @@ def paired_options(
         stream=stream,
         sources=(PairSource().of_scale(sizes.scale),),
         schedule=planned,
-        precision=_precision(schedule.precision),
+        precision=schedule.precision,
     )
     return options if pretrain else with_equation_2(options)
 
@@ -231,17 +214,11 @@ def joint_options(
         milestones=plain.milestones if schedule.milestones is None else schedule.milestones,
         warmup_steps=plain.warmup_steps if schedule.warmup_steps is None else schedule.warmup_steps,
     )
-    return replace(options, schedule=planned, precision=_precision(schedule.precision))
-
-
-def _precision(chosen: Precision) -> "TrainPrecision":
-    from ddnsr_cli.training.precision import Precision as TrainPrecision
-
-    return TrainPrecision(chosen.value)
+    return replace(options, schedule=planned, precision=schedule.precision)
 
 
 def joint_request(
-    what: tuple[int, Target],
+    what: tuple[int, TargetType],
     folders: tuple[Path | None, Path | None, Path | None],
     output: Path,
     options: "JointOptions",
@@ -252,10 +229,10 @@ def joint_request(
     Raises ConfigError or DataError when none are.
     """
     from ddnsr_cli.commands.train.joint import JointRequest
-    from ddnsr_cli.data.targets import TargetOptions, TargetType, find_track_folders
+    from ddnsr_cli.data.targets import TargetOptions, find_track_folders
 
     (track, target), (hr, lr, data) = what, folders
-    kind = TargetOptions(kind=TargetType(target.value))
+    kind = TargetOptions(kind=target)
     if data is not None:
         found = find_track_folders(data, track, kind)
         hr, lr = hr or found.hr, lr or found.lr

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ddnsr_cli.config import TargetType
 from ddnsr_cli.errors import ConfigError, DataError, ImageReadError
 from ddnsr_cli.io.read import read_rgb, stored_size
 
@@ -22,22 +22,6 @@ CLEAN = {  # the challenge's own name first, then the other track's and DIV2K's:
 CANON = ("canon",)
 VALIDATION_LR = {1: ("Corrupted-va-x", "Corrupted-te-x"), 2: ("DPEDiphone-va", "DPEDiphone-crop-te-x")}
 VALIDATION_HR = {"Corrupted-va-x": "Corrupted-va-y"}  # the only set with ground truth
-
-
-class TargetType(StrEnum):
-    """What a clean HR picture is."""
-
-    DIV2K = "div2k"
-    """The photos of the HR folder, as they are."""
-
-    CLEANUP = "cleanup"
-    """The noisy source photos, shrunk twice by antialiased bicubic: near the source in content and colour."""
-
-    MIXED = "mixed"
-    """Both of the above, half the crops each."""
-
-    CANON = "canon"
-    """Photos of another, better camera: the HR folder, as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,12 +3,12 @@
 import math
 from dataclasses import dataclass, field, replace
 
+from ddnsr_cli.config import Precision
 from ddnsr_cli.data.crop_stream import StreamConfig
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.nets.degrader import DegraderConfig
 from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.nets.vgg19 import LAYERS
-from ddnsr_cli.training.precision import Precision
 from ddnsr_cli.training.reconstruction_options import (
     Discriminator,
     GanKind,

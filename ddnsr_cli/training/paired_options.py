@@ -4,14 +4,13 @@ import math
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from ddnsr_cli.config import SCALE
+from ddnsr_cli.config import SCALE, Precision
 from ddnsr_cli.data.crop_stream import Shares, StreamConfig
 from ddnsr_cli.data.degradation_config import DegradationConfig
 from ddnsr_cli.data.sharpen import SharpenConfig
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.training.options import LITE, ScheduleConfig
-from ddnsr_cli.training.precision import Precision
 from ddnsr_cli.training.reconstruction_options import (
     Discriminator,
     GanKind,

@@ -2,24 +2,12 @@
 
 import math
 from collections.abc import Mapping
-from enum import StrEnum
 
 import torch
 from torch import Tensor
 
+from ddnsr_cli.config import Precision
 from ddnsr_cli.errors import DeviceError, NotFiniteError
-
-
-class Precision(StrEnum):
-    """The number format of the networks that learn. Weights, losses and the frozen networks stay in float32."""
-
-    AUTO = "auto"
-    """bfloat16 on a GPU, float32 elsewhere."""
-
-    BF16 = "bf16"
-    """bfloat16: on a CPU with instructions for it, more than twice as fast."""
-
-    FP32 = "fp32"
 
 
 def mixed_precision(device: torch.device, precision: Precision) -> torch.autocast:

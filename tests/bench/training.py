@@ -22,6 +22,7 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
+from ddnsr_cli.config import Precision
 from ddnsr_cli.data.crop_stream import StreamConfig
 from ddnsr_cli.data.images import list_photos
 from ddnsr_cli.data.targets import PhotoSet
@@ -32,7 +33,6 @@ from ddnsr_cli.training.loop import Meter
 from ddnsr_cli.training.options import LITE, small_helpers, track_options
 from ddnsr_cli.training.paired import PairedTrainer
 from ddnsr_cli.training.paired_options import PairedOptions
-from ddnsr_cli.training.precision import Precision
 from ddnsr_cli.training.trainer import JointTrainer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))

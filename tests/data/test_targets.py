@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ddnsr_cli.config import options_from_json, options_to_json
-from ddnsr_cli.data.targets import PhotoSet, TargetOptions, TargetType, target_sets, usable_part
+from ddnsr_cli.config import TargetType, options_from_json, options_to_json
+from ddnsr_cli.data.targets import PhotoSet, TargetOptions, target_sets, usable_part
 from ddnsr_cli.errors import ConfigError, DataError
 
 HR = [Path("hr/a.png"), Path("hr/b.png")]

@@ -1,6 +1,7 @@
 import pytest
 
-from ddnsr_cli.data.targets import TargetOptions, TargetType, find_pair_folders, find_track_folders
+from ddnsr_cli.config import TargetType
+from ddnsr_cli.data.targets import TargetOptions, find_pair_folders, find_track_folders
 from ddnsr_cli.errors import ConfigError, DataError
 
 DIV2K, CLEANUP, MIXED, CANON = (TargetOptions(kind=kind) for kind in TargetType)

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ddnsr_cli.config import Precision
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.losses.features import COLOR_PX, color_loss
 from ddnsr_cli.nets.degrader import DegraderConfig
@@ -23,7 +24,6 @@ from ddnsr_cli.training.options import (
     track_options,
     without_discriminator,
 )
-from ddnsr_cli.training.precision import Precision
 from ddnsr_cli.training.trainer import JointTrainer
 from tests.helpers.random_vgg import random_vgg19
 
