@@ -12,9 +12,8 @@ from PIL import Image
 from ddnsr_cli.errors import ImageReadError
 from ddnsr_cli.io.codecs.pillow import decode_image
 from ddnsr_cli.io.image import Picture, to_8_bits
-from ddnsr_cli.io.metadata_policy import fitting_metadata
 from ddnsr_cli.io.read import upright
-from ddnsr_cli.io.write import EXIF_PREFIX, to_pillow
+from ddnsr_cli.io.write import EXIF_PREFIX, fitting_metadata, to_pillow
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,9 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ddnsr_cli.commands.degrade.manifest import HR, LR, MANIFEST, Manifest, PairSettings, PlannedPair, manifests_in
-from ddnsr_cli.commands.degrade.methods import Way, choose_way
+from ddnsr_cli.commands.degrade.methods import NoisePhotos, Way, choose_way, size_of
 from ddnsr_cli.commands.degrade.options import DegradeListener, DegradeOptions
-from ddnsr_cli.commands.degrade.sources import NoisePhotos, size_of
 from ddnsr_cli.commands.degrade.thread_pool import Tally, in_order
 from ddnsr_cli.commands.degrade.worker import Job, Outcome, PairMaker, WrittenPair
 from ddnsr_cli.errors import BatchError, DdnsrError, ImageReadError, ImageWriteError, UnexpectedError
