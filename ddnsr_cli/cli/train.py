@@ -117,7 +117,8 @@ def train(
         typer.Option("--check", help="Only look at the photos and say what is wrong with them.", rich_help_panel=DATA),
     ] = False,
     target: Annotated[
-            typer.Option(
+        TargetType,
+        typer.Option(
             help="Where clean HR crops come from: --hr (div2k), the noisy photos shrunk by 2 (cleanup), both (mixed), "
             "or the Canon photos of --data (canon).",
             rich_help_panel=METHOD,
