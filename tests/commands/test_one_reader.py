@@ -7,7 +7,7 @@ import pytest
 
 from ddnsr_cli.commands.degrade.options import DegradeListener, DegradeOptions
 from ddnsr_cli.commands.degrade.run import degrade_images
-from ddnsr_cli.commands.evaluate.dataset import open_subject
+from ddnsr_cli.commands.evaluate.dataset import open_sample
 from ddnsr_cli.commands.train.run import photo_tensor
 from ddnsr_cli.commands.upscale.jobs import Job
 from ddnsr_cli.commands.upscale.options import UpscaleOptions
@@ -16,7 +16,7 @@ from ddnsr_cli.data.targets import Refusal, read_or_refuse
 from ddnsr_cli.data.validation.image_stats import Limits, PhotoFacts, examine_pixels
 from ddnsr_cli.errors import DataError, DdnsrError, ImageReadError
 from ddnsr_cli.io.image import rgb8
-from ddnsr_cli.reports.results import Subject
+from ddnsr_cli.reports.results import Sample
 from tests.fuzz.mutations import mutated
 from tests.fuzz.seed_files import pictures
 from tests.io.test_read_damaged import FILES
@@ -50,7 +50,7 @@ def validated(path):
 
 def evaluated(path):
     try:
-        return open_subject(Subject(name="a", lr=None, hr=path)).hr
+        return open_sample(Sample(name="a", lr=None, hr=path)).hr
     except DataError:  # it was read, and is transparent, which no metric can judge
         return None
 
