@@ -25,7 +25,7 @@ from quality_figures import against_truth, by_itself
 from quality_sets import SCALE, SEED, SETS, Case, Photo, Shown, find_cases
 
 from ddnsr_cli import __version__
-from ddnsr_cli.commands.evaluate.measures import Fidelity, Judge, NoiseAndDetail, Shot
+from ddnsr_cli.commands.evaluate.measures import Fidelity, LpipsMetric, NoiseAndDetail, Shot
 from ddnsr_cli.commands.evaluate.models import labeled, short_name
 from ddnsr_cli.commands.upscale.engine import Engine, start_engine
 from ddnsr_cli.commands.upscale.options import UpscaleListener, UpscaleOptions
@@ -146,11 +146,11 @@ class Meter:
     def __init__(self, lpips: Path | None) -> None:
         """lpips: LPIPS-Alex; None takes it from where `ddnsr eval` looks. Raises WeightsError."""
         weights = load_lpips("alex", lpips, option="--lpips")
-        judge = Judge(trunk="alex", origin=weights.source, distance=LPIPS("alex", weights.state))
+        lpips_alex = LpipsMetric(trunk="alex", origin=weights.source, distance=LPIPS("alex", weights.state))
         device = torch.device("cpu")
         self._niqe = load_niqe_model()
-        self._to_truth = Fidelity(crop_px=BORDER_PX, device=device, judge=judge)
-        self._to_clean = Fidelity(crop_px=BORDER_PX // SCALE, device=device, judge=judge, at_lr_size=True)
+        self._to_truth = Fidelity(crop_px=BORDER_PX, device=device, lpips=lpips_alex)
+        self._to_clean = Fidelity(crop_px=BORDER_PX // SCALE, device=device, lpips=lpips_alex, at_lr_size=True)
         self._noise = NoiseAndDetail(crop_px=BORDER_PX // SCALE, device=device)
 
     def __call__(self, sr: Photo, shown: Shown) -> Figures:
