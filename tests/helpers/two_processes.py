@@ -48,11 +48,8 @@ def joint_trainer(track, world):
     return JointTrainer(options, feature_nets, CPU, world)
 
 
-def main():
-    setting, count, meeting, rank = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
-    if count > 1:
-        dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=count)
-    world = World(rank=rank, size=count)
+def figures_of(setting, world):
+    """The figures of three steps in one setting: "track 1", "track 2" or "paired"."""
     if setting == "paired":
         trainers = [paired_trainer(gan, world) for gan in GanKind]
     else:
@@ -64,7 +61,15 @@ def main():
         hr = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8, generator=generator)
         figures = [trainer.train_step(lr, hr) for trainer in trainers]
         steps += [{name: round(value, 9) for name, value in row.items()} for row in figures]
-    print(json.dumps(steps))
+    return steps
+
+
+def main():
+    count, meeting, rank, *settings = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), *sys.argv[4:]
+    if count > 1:
+        dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=count)
+    world = World(rank=rank, size=count)
+    print(json.dumps({setting: figures_of(setting, world) for setting in settings}))
     if count > 1:
         dist.destroy_process_group()
 

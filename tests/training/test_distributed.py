@@ -17,18 +17,28 @@ from ddnsr_cli.training.distributed import GlobalBatchNorm2d, World, share_batch
 PROGRAM = Path(__file__).parents[1] / "helpers/two_processes.py"
 
 
-def run_processes(count, setting, tmp_path):
-    """The figures of every step, as the processes agree on them, in float64."""
+SETTINGS = ("track 1", "track 2", "paired")
+
+
+def run_processes(count, folder):
+    """The figures of every step in each setting, as the processes agree on them, in float64."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, str(PROGRAM), setting, str(count), str(tmp_path / f"meet-{setting}-{count}")]
+    command = [sys.executable, str(PROGRAM), str(count), str(folder / f"meet-{count}")]
     processes = [
-        subprocess.Popen([*command, str(rank)], stdout=subprocess.PIPE, text=True, env=environment)
+        subprocess.Popen([*command, str(rank), *SETTINGS], stdout=subprocess.PIPE, text=True, env=environment)
         for rank in range(count)
     ]
     told = [process.communicate(timeout=120)[0] for process in processes]
     assert [process.returncode for process in processes] == [0] * count
     assert len(set(told)) == 1  # all processes tell the same
     return json.loads(told[0])
+
+
+@pytest.fixture(scope="module")
+def one_and_two(tmp_path_factory):
+    """What one process gives, and what two give."""
+    folder = tmp_path_factory.mktemp("processes")
+    return run_processes(1, folder), run_processes(2, folder)
 
 
 LEAVE = """
@@ -65,9 +75,9 @@ def test_nothing_of_the_group_lives_on_when_it_is_left():
         assert "gloo" not in threads
 
 
-@pytest.mark.parametrize("setting", ["track 1", "track 2", "paired"])
-def test_two_processes_give_the_losses_of_one(setting, tmp_path):
-    one, two = (run_processes(count, setting, tmp_path) for count in (1, 2))
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_two_processes_give_the_losses_of_one(setting, one_and_two):
+    one, two = (figures[setting] for figures in one_and_two)
     assert len(one) == len(two) == (6 if setting == "paired" else 3)
     for ours, theirs in zip(one, two, strict=True):
         assert ours.keys() == theirs.keys()

@@ -71,13 +71,36 @@ for path in map(Path, sys.argv[1:]):
     }))
 """
 
-RUN = "import tests.helpers.torchvision_stand_in; from ddnsr_cli.cli.app import main; main()"
+RUN = """
+import json, os, sys, tempfile
+import tests.helpers.torchvision_stand_in
+import spandrel, torch
+from ddnsr_cli.cli.app import main
+
+for words in json.loads(sys.argv[1]):  # each in a process of its own, that has everything imported
+    with tempfile.TemporaryFile() as err:
+        child = os.fork()
+        if child == 0:
+            os.dup2(err.fileno(), 2)
+            sys.argv = ["ddnsr", *words]
+            main()
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        err.seek(0)
+        print(json.dumps([code, err.read().decode()]))
+"""
 
 
 def python(program, *words):
     env = os.environ | {"PYTHONPATH": f"{TESTS.parent}:{TESTS}", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-W", "ignore", "-c", program, *map(str, words)]
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+
+def ddnsr(*commands):
+    """(status, standard error) of each command."""
+    done = python(RUN, json.dumps([[str(word) for word in words] for words in commands]))
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
 
 
 @pytest.fixture(scope="module")
@@ -108,13 +131,15 @@ def test_other_networks_give_the_image_that_spandrel_gives(files):
 @needs_spandrel
 def test_other_networks_enlarge_and_are_not_converted(files, tmp_path, photo):
     source, weights = photo(width=50, height=40), files / "SPAN.pth"
-    done = python(RUN, "upscale", source, "-m", weights, "-o", tmp_path / "out.png")
-    assert done.returncode == 0, done.stderr
+    (enlarged, said), (converted, err) = ddnsr(
+        ("upscale", source, "-m", weights, "-o", tmp_path / "out.png"),
+        ("weights", "convert", weights, "-o", tmp_path / "x.safetensors"),
+    )
+    assert enlarged == 0, said
     with Image.open(tmp_path / "out.png") as image:
         assert image.size == (100, 80)
-    done = python(RUN, "weights", "convert", weights, "-o", tmp_path / "x.safetensors")
-    assert (done.returncode, done.stderr.count("\n")) == (5, 1)
-    assert "SPAN.pth is a network that is not known here" in done.stderr
+    assert (converted, err.count("\n")) == (5, 1)
+    assert "SPAN.pth is a network that is not known here" in err
 
 
 @needs_spandrel
@@ -124,15 +149,16 @@ def test_what_spandrel_cannot_use_is_told(files, tmp_path, photo):
     broken = torch.load(files / "SPAN.pth", weights_only=True)["params_ema"]
     torch.save(broken | {"conv_2.sk.weight": broken["conv_2.sk.weight"] / 0}, tmp_path / "broken.pth")
     torch.save({key: value for key, value in broken.items() if "block_3" not in key}, tmp_path / "part.pth")
-    for weights, words in (
-        (files / "gray.pth", "is a SPAN network, not from RGB to RGB"),
-        (tmp_path / "zebra.pth", "is a network that is not known here (it holds zebra.weight of 3)"),
-        (tmp_path / "broken.pth", "not finite in conv_2.sk.weight"),
-        (tmp_path / "part.pth", "part.pth is a network that is not known here"),
-    ):
-        done = python(RUN, "upscale", source, "-m", weights, "-o", tmp_path / "out.png")
-        assert (done.returncode, done.stderr.count("\n")) == (5, 1), done.stderr
-        assert words in done.stderr
+    refusals = {
+        files / "gray.pth": "is a SPAN network, not from RGB to RGB",
+        tmp_path / "zebra.pth": "is a network that is not known here (it holds zebra.weight of 3)",
+        tmp_path / "broken.pth": "not finite in conv_2.sk.weight",
+        tmp_path / "part.pth": "part.pth is a network that is not known here",
+    }
+    ended = ddnsr(*(("upscale", source, "-m", weights, "-o", tmp_path / "out.png") for weights in refusals))
+    for words, (code, err) in zip(refusals.values(), ended, strict=True):
+        assert (code, err.count("\n")) == (5, 1), err
+        assert words in err
 
 
 @pytest.fixture
