@@ -15,8 +15,7 @@ from ddnsr_cli.inference.tiling import Band, Progress, TensorSource, to_pixels, 
 from ddnsr_cli.inference.upscaler import Note, Upscaler
 from ddnsr_cli.io.image import Picture, Pixels
 from ddnsr_cli.processing.alpha import fill_transparent, held_near, spread
-from ddnsr_cli.processing.color_fix import REACH_PX, slow_error
-from ddnsr_cli.processing.consistency import MOST_DRIFT_LEVELS, SQUARE_PX, Consistency, Drift
+from ddnsr_cli.processing.color_fix import MOST_DRIFT_LEVELS, REACH_PX, SQUARE_PX, Consistency, Drift, slow_error
 from ddnsr_cli.processing.grain import add_grain, grain_like
 from ddnsr_cli.processing.resize import BILINEAR, Planes, enlarged_rows, resize, shrunk
 
@@ -77,7 +76,7 @@ class PixelsListener(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Faithfulness:
-    """How a result relates to its input; see `processing.consistency`."""
+    """How a result relates to its input; see `processing.color_fix`."""
 
     consistency_db: float | None
     drift_levels: float | None

@@ -1,18 +1,24 @@
 """`ddnsr degrade`: from clean HR pictures and real noisy photos to a paired data set."""
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from ddnsr_cli.commands.degrade.manifest import HR, LR, MANIFEST, Manifest, PairSettings, PlannedPair, manifests_in
 from ddnsr_cli.commands.degrade.methods import NoisePhotos, Way, choose_way, size_of
 from ddnsr_cli.commands.degrade.options import DegradeListener, DegradeOptions
-from ddnsr_cli.commands.degrade.thread_pool import Tally, in_order
 from ddnsr_cli.commands.degrade.worker import Job, Outcome, PairMaker, WrittenPair
 from ddnsr_cli.errors import BatchError, DdnsrError, ImageReadError, ImageWriteError, UnexpectedError
 from ddnsr_cli.files import is_disk_full, is_folder, is_there
 from ddnsr_cli.inference.degrader import default_workers, one_thread_each
 from ddnsr_cli.io.discovery import Found, OutputNames, find_images
 from ddnsr_cli.io.formats import shown
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 MOST_NAMES = 20  # in one message; each failure was told when it happened
 
@@ -187,3 +193,50 @@ def _failures(failed: Sequence[Path], total: int, bad: Sequence[Path]) -> str:
 def _listed(paths: Sequence[Path]) -> str:
     more = f" and {len(paths) - MOST_NAMES} more" if len(paths) > MOST_NAMES else ""
     return ", ".join(shown(path) for path in paths[:MOST_NAMES]) + more
+
+
+class Stopped(BaseException):
+    """The work in hand is given up: whoever wanted it has gone."""
+
+
+def in_order(
+    work: Callable[[Item, Callable[[], None]], Result], items: Iterable[Item], *, workers: int
+) -> Iterator[Result]:
+    """`work` done on every item by `workers` threads; no more are begun than are soon to be taken.
+
+    work: is given an item and a check to call now and then, which raises `Stopped` once the iterator is closed.
+    """
+    closed = threading.Event()
+
+    def check() -> None:
+        if closed.is_set():
+            raise Stopped
+
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item, check))
+                if len(waiting) >= 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            closed.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+class Tally:
+    """Progress of pictures in work by several threads, in pictures: tiles count as parts of one."""
+
+    def __init__(self, total: int, on_share: Callable[[float, int], None]) -> None:
+        self._total = total
+        self._on_share = on_share
+        self._lock = threading.Lock()
+        self._done = 0.0
+
+    def add(self, share: float) -> None:
+        """So much of a picture is done."""
+        with self._lock:
+            self._done += share
+            self._on_share(min(self._done, self._total), self._total)

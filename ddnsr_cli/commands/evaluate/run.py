@@ -11,7 +11,6 @@ import torch
 
 from ddnsr_cli.commands.evaluate.dataset import find_samples, open_sample
 from ddnsr_cli.commands.evaluate.measures import Measure, Shot
-from ddnsr_cli.commands.evaluate.methodology import describe_methodology
 from ddnsr_cli.commands.evaluate.models import (
     EvaluatedModel,
     check_wishes,
@@ -22,6 +21,7 @@ from ddnsr_cli.commands.evaluate.models import (
     load_way_back,
 )
 from ddnsr_cli.commands.evaluate.options import EvaluateListener, EvaluateOptions
+from ddnsr_cli.commands.evaluate.tables import describe_methodology
 from ddnsr_cli.errors import ImageWriteError
 from ddnsr_cli.inference.device import choose_device
 from ddnsr_cli.io.formats import shown

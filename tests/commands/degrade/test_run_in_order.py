@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from ddnsr_cli.commands.degrade.thread_pool import Tally, in_order
+from ddnsr_cli.commands.degrade.run import Tally, in_order
 
 
 def test_results_keep_the_order_of_the_jobs():
