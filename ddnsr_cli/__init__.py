@@ -1,4 +1,4 @@
-"""ddnsr: up-scale noisy real photos four times, and learn a camera's own degradation from unpaired pictures.
+"""ddnsr: up-scale noisy real photos four times, and learn a camera's own degradation from unpaired images.
 
 The Python API; docs/python.md shows it at work. Importing the package loads none of it: each name is loaded when it is
 first used, and PyTorch with the first that needs it.
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from ddnsr_cli.api.models import Degrader, Model, degrade, load_degrader, load_model, upscale
     from ddnsr_cli.api.scores import evaluate
     from ddnsr_cli.errors import DdnsrError
-    from ddnsr_cli.io.image import Picture
+    from ddnsr_cli.io.image import RasterImage
 else:
     _HOMES = {
         "DdnsrError": "ddnsr_cli.errors",
         "Degrader": "ddnsr_cli.api.models",
         "Model": "ddnsr_cli.api.models",
-        "Picture": "ddnsr_cli.io.image",
+        "RasterImage": "ddnsr_cli.io.image",
         "degrade": "ddnsr_cli.api.models",
         "evaluate": "ddnsr_cli.api.scores",
         "load_degrader": "ddnsr_cli.api.models",
@@ -44,7 +44,7 @@ __all__ = [
     "DdnsrError",
     "Degrader",
     "Model",
-    "Picture",
+    "RasterImage",
     "__version__",
     "degrade",
     "evaluate",

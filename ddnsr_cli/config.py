@@ -32,13 +32,13 @@ class Precision(StrEnum):
 
 
 class TargetType(StrEnum):
-    """What a clean HR picture is."""
+    """What a clean HR image is."""
 
     DIV2K = "div2k"
     """The photos of the HR folder, as they are."""
 
     CLEANUP = "cleanup"
-    """The noisy source photos, shrunk twice by antialiased bicubic: near the source in content and colour."""
+    """The noisy source photos, shrunk twice by antialiased bicubic: near the source in content and color."""
 
     MIXED = "mixed"
     """Both of the above, half the crops each."""

@@ -5,7 +5,7 @@ A message is one line: what was wrong, what was given, what to do next.
 
 
 class DdnsrError(Exception):
-    """A failure that is told to the user in one line, without a traceback."""
+    """A failure that is reported to the user in one line, without a traceback."""
 
     exit_code = 1
 
@@ -59,7 +59,7 @@ class BatchError(DdnsrError):
 
 
 class UnexpectedError(DdnsrError):
-    """An error that was not foreseen, of one picture of several."""
+    """An error that was not foreseen, of one image of several."""
 
     exit_code = 70  # sysexits.h: internal software error
 

@@ -5,7 +5,7 @@
 
 What stands after `--` goes to each `ddnsr train`. A run that is finished is not trained again. Writes `table.md`, and
 with --show `sheet.png`: the middle of that photo, up-scaled by each. Columns of the table: PSNR, SSIM and LPIPS of
-`ddnsr eval` on the validation pairs, and the noise that each degrader puts on the clean validation pictures beside
+`ddnsr eval` on the validation pairs, and the noise that each degrader puts on the clean validation images beside
 that of its source, as `docs/realism.md` measures it.
 """
 
@@ -70,7 +70,7 @@ def scores(runs: dict[str, Path], judged: TrainOptions, out: Path) -> dict[str, 
 
 
 def realism(run: Path, judged: TrainOptions, pairs: Path) -> Realism:
-    """How the noise looks that the run's degrader puts on the clean validation pictures."""
+    """How the noise looks that the run's degrader puts on the clean validation images."""
     noise = ["--noise-source", str(judged.noise), "-m", str(run)]
     _ddnsr("degrade", str(judged.hr), *noise, "-o", str(pairs), "--overwrite", "--quiet")
     return measure_realism(list_photos(pairs / "lr"))
@@ -78,7 +78,7 @@ def realism(run: Path, judged: TrainOptions, pairs: Path) -> Realism:
 
 def table(means: dict[str, dict[str, float]], fake: dict[str, Realism], real: Realism) -> str:
     """Markdown: a line a run."""
-    lines = ["| | PSNR | SSIM | LPIPS | noise, levels | neighbours | channels |", "|---|---|---|---|---|---|---|"]
+    lines = ["| | PSNR | SSIM | LPIPS | noise, levels | neighbors | channels |", "|---|---|---|---|---|---|---|"]
     for name, row in means.items():
         told = f"{name}: {WITHOUT[name]}" if name in WITHOUT else name
         noise = _noise(fake[name]) if name in fake else "| | | |"
@@ -97,10 +97,10 @@ def sheet(photo: Path, runs: dict[str, Path], out: Path) -> Image.Image:
     side, head = 4 * SHOWN_PX, 24
     drawn = Image.new("RGB", (3 * side, (len(models) + 2) // 3 * (side + head)), "white")
     pen = ImageDraw.Draw(drawn)
-    for place, (name, picture) in enumerate(models.items()):
+    for place, (name, image) in enumerate(models.items()):
         x, y = place % 3 * side, place // 3 * (side + head)
-        left, top = (picture.width - side) // 2, (picture.height - side) // 2
-        drawn.paste(picture.crop((left, top, left + side, top + side)), (x, y + head))
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        drawn.paste(image.crop((left, top, left + side, top + side)), (x, y + head))
         pen.text((x + 4, y + 4), name, fill="black", font_size=14)
     return drawn
 
@@ -111,7 +111,7 @@ def _enlarged(photo: Path) -> Image.Image:
 
 
 def _noise(found: Realism) -> str:
-    figures = ((found.noise, 1), (found.neighbours, 2), (found.channels, 2))
+    figures = ((found.noise, 1), (found.neighbors, 2), (found.channels, 2))
     return f"| {' | '.join('none' if value is None else f'{value:.{digits}f}' for value, digits in figures)} |"
 
 
@@ -126,7 +126,7 @@ def main(given: list[str]) -> None:
     parser = argparse.ArgumentParser(description="Train and judge the paper's ablations A to E.")
     parser.add_argument("--out", type=Path, required=True, help="folder for the runs and what they show")
     parser.add_argument("--noise", type=Path, required=True, help="the noisy photos, to compare the made noise with")
-    parser.add_argument("--val-lr", type=Path, required=True, help="LR pictures of the validation pairs")
+    parser.add_argument("--val-lr", type=Path, required=True, help="LR images of the validation pairs")
     parser.add_argument("--val-hr", type=Path, required=True, help="their HR partners")
     parser.add_argument("--lpips", type=Path, required=True, help="LPIPS (AlexNet) weights")
     parser.add_argument("--show", type=Path, help="photo whose middle is shown")

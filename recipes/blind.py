@@ -131,9 +131,9 @@ def unveiled(votes: Mapping[str, str], key: Mapping[str, object], rater: str) ->
         letters = "".join(chr(ord("A") + place) for place in range(len(models)))
         by_model = dict(zip(one["order"], vote_ranks(votes[one["image"]], letters), strict=True))
         rows.append([by_model[model] for model in models])
-    pictures = [one["case"] for one in sheets]
+    images = [one["case"] for one in sheets]
     told = {"format": FORMAT, "page": key["page"], "seed": key["seed"], "rater": rater, "models": models}
-    return {**told, "pictures": pictures, "ranks": rows}
+    return {**told, "images": images, "ranks": rows}
 
 
 def sign_test(wins: int, losses: int) -> float:
@@ -162,9 +162,9 @@ def count_table(rankings: Sequence[Ranking]) -> str:
 def _signs(rankings: Sequence[Ranking], first: int, second: int) -> list[tuple[str, int]]:
     """(kind, 1 where the first is before the second, -1 behind, 0 beside) of every vote."""
     return [
-        (picture.split("/")[0], int(np.sign(ranks[second] - ranks[first])))
+        (image.split("/")[0], int(np.sign(ranks[second] - ranks[first])))
         for ranking in rankings
-        for picture, ranks in zip(ranking.pictures, ranking.ranks, strict=True)
+        for image, ranks in zip(ranking.images, ranking.ranks, strict=True)
     ]
 
 
@@ -176,9 +176,9 @@ def agreement(rankings: Sequence[Ranking], figures: Mapping[str, Mapping[str, Ma
     """
     agreed: dict[str, list[bool]] = {}
     for ranking in rankings:
-        for picture, ranks in zip(ranking.pictures, ranking.ranks, strict=True):
+        for image, ranks in zip(ranking.images, ranking.ranks, strict=True):
             for better, worse in _decided(ranks):
-                rows = [_goodness(figures[ranking.models[place]][picture]) for place in (better, worse)]
+                rows = [_goodness(figures[ranking.models[place]][image]) for place in (better, worse)]
                 for name in rows[0].keys() & rows[1].keys():
                     agreed.setdefault(name, []).append(rows[0][name] > rows[1][name])
     lines = ["| figure | agrees | of | share |", "|---|---|---|---|"]

@@ -1,11 +1,11 @@
-"""A simulated phone camera: clean photos in, noisy small pictures out, as one phone would have taken them.
+"""A simulated phone camera: clean photos in, noisy small images out, as one phone would have taken them.
 
     python recipes/camera.py --photos sets/source --out sets/source_camera --seed 0 --shots 3
 
-Each picture is the scene of a clean photo seen by a sensor with 3 to 4 times fewer pixels a side: tone curve undone,
+Each image is the scene of a clean photo seen by a sensor with 3 to 4 times fewer pixels a side: tone curve undone,
 blurred by the lens (each color a little differently), sampled by a Bayer sensor with photon and read noise,
 filled in, white-balanced, color-corrected, lightly denoised and sharpened, tone curve, JPEG. Stored as PNG.
-Nothing that is trained on such pictures is told any of these numbers.
+Nothing that is trained on such images is told any of these numbers.
 """
 
 import io
@@ -27,7 +27,7 @@ LUMA = np.array([0.299, 0.587, 0.114])
 
 @dataclass(frozen=True, kw_only=True)
 class Camera:
-    """One phone. A pair is a range, drawn uniformly for each picture; the rest is the same in all."""
+    """One phone. A pair is a range, drawn uniformly for each image; the rest is the same in all."""
 
     shrink: tuple[float, float] = (3.0, 4.0)
     """Pixels of the clean photo per sensor pixel, along a side."""
@@ -70,13 +70,13 @@ class Camera:
     """Pillow's JPEG quality, both ends included."""
 
 
-def take_picture(photo: Photo, camera: Camera, rng: np.random.Generator) -> Photo:
+def take_image(photo: Photo, camera: Camera, rng: np.random.Generator) -> Photo:
     """The scene of a clean photo (H, W, 3) as the camera stores it: (h, w, 3), h and w even."""
     scene = through_the_lens(linear_from_srgb(photo / 255), camera, rng)
     seen = sensor(scene @ np.linalg.inv(camera.color_matrix).T / camera.white_balance, camera, rng)
     colors = demosaic(seen) * camera.white_balance @ np.array(camera.color_matrix).T
-    picture = finish(srgb_from_linear(colors), camera, rng)
-    return jpeg(picture, quality=int(rng.integers(camera.jpeg_quality[0], camera.jpeg_quality[1] + 1)))
+    image = finish(srgb_from_linear(colors), camera, rng)
+    return jpeg(image, quality=int(rng.integers(camera.jpeg_quality[0], camera.jpeg_quality[1] + 1)))
 
 
 def linear_from_srgb(srgb: Pixels) -> Pixels:
@@ -93,7 +93,7 @@ def srgb_from_linear(light: Pixels) -> Pixels:
 def through_the_lens(light: Pixels, camera: Camera, rng: np.random.Generator) -> Pixels:
     """Light on the sensor's pixels, (h, w, 3): blurred, then averaged over each pixel's area.
 
-    The picture begins up to a pixel further down and right, so that no two shots sample alike.
+    The image begins up to a pixel further down and right, so that no two shots sample alike.
     """
     times, sigma = rng.uniform(*camera.shrink), rng.uniform(*camera.blur)
     top, left = rng.uniform(0, times, size=2)
@@ -115,10 +115,10 @@ def sensor(light: Pixels, camera: Camera, rng: np.random.Generator) -> Pixels:
     return levels / camera.levels
 
 
-def finish(picture: Pixels, camera: Camera, rng: np.random.Generator) -> Photo:
+def finish(image: Pixels, camera: Camera, rng: np.random.Generator) -> Photo:
     """The camera's own noise reduction and sharpening, then whole levels: (h, w, 3) in [0, 1] to uint8."""
-    luma = picture @ LUMA
-    color = picture - luma[..., None]
+    luma = image @ LUMA
+    color = image - luma[..., None]
     smooth = rng.uniform(*camera.chroma_denoise)
     color = np.stack([gaussian_filter(color[..., channel], smooth) for channel in range(3)], axis=2)
     luma = gaussian_filter(luma, rng.uniform(*camera.luma_denoise))
@@ -127,16 +127,16 @@ def finish(picture: Pixels, camera: Camera, rng: np.random.Generator) -> Photo:
     return levels.clip(0, 255).astype(np.uint8)
 
 
-def jpeg(picture: Photo, *, quality: int) -> Photo:
-    """The picture after JPEG with color at half resolution, as phones store it."""
+def jpeg(image: Photo, *, quality: int) -> Photo:
+    """The image after JPEG with color at half resolution, as phones store it."""
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
     return np.array(Image.open(buffer))
 
 
 def main(given: list[str]) -> None:
     """Run the script."""
-    parser = arguments("Take pictures of clean photos with a simulated phone camera.")
+    parser = arguments("Take images of clean photos with a simulated phone camera.")
     parser.add_argument(
         "--electrons",
         type=float,
@@ -156,7 +156,7 @@ def main(given: list[str]) -> None:
         options.out,
         seed=options.seed,
         shots=options.shots,
-        make=lambda photo, rng: take_picture(photo, camera, rng),
+        make=lambda photo, rng: take_image(photo, camera, rng),
     )
 
 

@@ -21,7 +21,7 @@ SIDES_PX = {2: 384, 3: 256}
 
 
 def enlarge(photos: list[Path], out: Path) -> list[Path]:
-    """Three pictures of every photo, as `<name>_<times>.png`. Raises as `write_made`."""
+    """Three images of every photo, as `<name>_<times>.png`. Raises as `write_made`."""
     return write_made(photos, out, (1, *SIDES_PX), lambda photo, _name, times: enlarged(photo, times))
 
 
@@ -40,7 +40,7 @@ def main(given: list[str]) -> None:
     """Run the script."""
     parser = argparse.ArgumentParser(description="Clean photos, and parts of them enlarged by 2 and 3.")
     parser.add_argument("--photos", type=Path, required=True, help="folder of clean photos")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the images")
     options = parser.parse_args(given)
     enlarge(list_photos(options.photos), options.out)
 

@@ -44,7 +44,7 @@ def photo_rng(seed: int, name: str, shot: int) -> np.random.Generator:
 
 
 def write_shots(photos: list[Path], out: Path, *, seed: int, shots: int, make: Shot) -> list[Path]:
-    """`shots` pictures of every photo, each with its own draws, as `<name>_<shot>.png`. Same seed, same bytes.
+    """`shots` images of every photo, each with its own draws, as `<name>_<shot>.png`. Same seed, same bytes.
 
     Raises as `write_made`.
     """
@@ -77,9 +77,9 @@ def arguments(about: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--photos", type=Path, required=True, help="folder of clean photos, or a list of them")
     parser.add_argument("--root", type=Path, default=Path(), help="folder that the names in a list are below")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the images")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same bytes")
-    parser.add_argument("--shots", type=int, default=1, help="pictures of each photo")
+    parser.add_argument("--shots", type=int, default=1, help="images of each photo")
     return parser
 
 

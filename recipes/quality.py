@@ -31,8 +31,8 @@ from ddnsr_cli.commands.upscale.engine import Engine, start_engine
 from ddnsr_cli.commands.upscale.options import UpscaleListener, UpscaleOptions
 from ddnsr_cli.errors import ConfigError, DataError
 from ddnsr_cli.files import atomic_path, sha256_of
-from ddnsr_cli.inference.pipeline import LookOptions, enlarge_picture
-from ddnsr_cli.io.image import Picture
+from ddnsr_cli.inference.pipeline import LookOptions, enlarge_image
+from ddnsr_cli.io.image import RasterImage
 from ddnsr_cli.io.read import read_rgb
 from ddnsr_cli.metrics.niqe import niqe
 from ddnsr_cli.nets.lpips import LPIPS
@@ -81,7 +81,7 @@ class Model:
         """The image four times as large, its colors fixed. Raises ConfigError for a network of another scale."""
         if self.name == BICUBIC:
             return bicubic(lr)
-        larger, _ = enlarge_picture(Picture(pixels=lr), self._engine.upscaler, LookOptions(), LISTENER)
+        larger, _ = enlarge_image(RasterImage(pixels=lr), self._engine.upscaler, LookOptions(), LISTENER)
         if larger.height != SCALE * len(lr):
             raise ConfigError(f"{self.label} enlarges {larger.height // len(lr)} times, not {SCALE}. Leave it out.")
         return larger.pixels.astype(np.uint8)

@@ -21,7 +21,7 @@ class Noise:
     sigma: float = 8.0
     """Standard deviation."""
 
-    neighbours: float = 0.35
+    neighbors: float = 0.35
     """Correlation between a pixel and the next one across or down, at most 0.7."""
 
     channels: float = 0.4
@@ -31,7 +31,7 @@ class Noise:
         """(H, W, 3) of such noise."""
         common, own = rng.normal(size=(*shape, 1)), rng.normal(size=(*shape, 3))
         noise: NDArray[np.float64] = np.sqrt(self.channels) * common + np.sqrt(1 - self.channels) * own
-        side = _side_tap(self.neighbours)
+        side = _side_tap(self.neighbors)
         taps = np.array([side, 1, side]) / np.sqrt(1 + 2 * side**2)
         for axis in (0, 1):
             noise = convolve1d(noise, taps, axis=axis, mode="wrap")  # wrapped: the border is as noisy as the rest
@@ -41,7 +41,7 @@ class Noise:
 def noisy_small(photo: Photo, noise: Noise, rng: np.random.Generator) -> Photo:
     """The photo shrunk by antialiased bicubic, with noise, rounded and clipped once: (H, W, 3) to (H/4, W/4, 3).
 
-    Cropped by up to 3 pixels at each side first, so that no two pictures sample alike.
+    Cropped by up to 3 pixels at each side first, so that no two images sample alike.
     """
     top, left = rng.integers(0, SCALE, size=2)
     height, width = ((length - SCALE + 1) // SCALE for length in photo.shape[:2])
@@ -53,7 +53,7 @@ def noisy_small(photo: Photo, noise: Noise, rng: np.random.Generator) -> Photo:
 
 
 def _side_tap(correlation: float) -> float:
-    """The outer tap `a` of the filter (a, 1, a) that makes neighbours of white noise correlate so.
+    """The outer tap `a` of the filter (a, 1, a) that makes neighbors of white noise correlate so.
 
     Their correlation is 2 a / (1 + 2 a^2).
     """
@@ -64,10 +64,10 @@ def main(given: list[str]) -> None:
     """Run the script."""
     parser = arguments("Shrink clean photos by 4 and add noise.")
     parser.add_argument("--sigma", type=float, default=Noise.sigma, help="levels of 255")
-    parser.add_argument("--neighbours", type=float, default=Noise.neighbours, help="correlation; 0 for white noise")
+    parser.add_argument("--neighbors", type=float, default=Noise.neighbors, help="correlation; 0 for white noise")
     parser.add_argument("--channels", type=float, default=Noise.channels, help="correlation; 0 for independent colors")
     options = parser.parse_args(given)
-    noise = Noise(sigma=options.sigma, neighbours=options.neighbours, channels=options.channels)
+    noise = Noise(sigma=options.sigma, neighbors=options.neighbors, channels=options.channels)
     write_shots(
         listed_photos(options.photos, options.root),
         options.out,

@@ -47,13 +47,13 @@ def test_every_folder_on_the_page_exists_and_every_room_is_on_it():
     assert rooms == rows
 
 
-def test_the_picture_is_that_of_the_import_contracts():
+def test_the_image_is_that_of_the_import_contracts():
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
         "contracts"
     ]
     (floors,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
-    (picture,) = re.findall(r"```text\n(.*?)```", PAGE, flags=re.DOTALL)
-    drawn = [line.strip() for line in picture.splitlines() if line.strip() != "|"]
+    (image,) = re.findall(r"```text\n(.*?)```", PAGE, flags=re.DOTALL)
+    drawn = [line.strip() for line in image.splitlines() if line.strip() != "|"]
     assert [re.split(r"\s{3,}", line)[0] for line in drawn] == [floor.replace("ddnsr_cli.", "") for floor in floors]
 
 

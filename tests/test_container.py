@@ -12,7 +12,7 @@ import pytest
 from packaging.specifiers import SpecifierSet
 from PIL import Image
 
-from tests.helpers.drawn_images import picture
+from tests.helpers.drawn_images import drawn_image
 from tests.test_packaging import built
 
 ROOT = Path(__file__).parents[1]
@@ -114,7 +114,7 @@ def docker(*words):
 def test_the_container_enlarges_an_image(tmp_path):
     if reason := docker_missing():
         pytest.skip(reason)
-    Image.fromarray(picture(3, side=40)).save(tmp_path / "photo.png")
+    Image.fromarray(drawn_image(3, side=40)).save(tmp_path / "photo.png")
     tag = f"ddnsr-test-{os.getpid()}"
     docker("build", "--quiet", "--tag", tag, str(ROOT))
     try:

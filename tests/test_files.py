@@ -56,7 +56,7 @@ def test_bytes_that_do_not_reach_the_disk_are_a_failure(tmp_path, monkeypatch):
     assert names(tmp_path) == ["a.txt"]
 
 
-def test_a_block_that_takes_the_temporary_file_away_is_told(tmp_path):
+def test_a_block_that_takes_the_temporary_file_away_is_reported(tmp_path):
     with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "a.txt") as temporary:
         temporary.unlink()
     assert names(tmp_path) == []

@@ -36,7 +36,7 @@ def test_every_parameter_of_every_command_is_on_the_page():
                 assert all(f"`{word}`" in sections[name] for word in parameter.opts), (name, parameter.name)
 
 
-def test_every_parameter_is_told_in_a_sentence():
+def test_every_parameter_is_reported_in_a_sentence():
     for name, command in commands(typer.main.get_command(app)):
         for parameter in command.params:
             assert parameter.help[0].isupper() or parameter.name == "help", (name, parameter.name)

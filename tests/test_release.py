@@ -61,7 +61,7 @@ def test_one_version_everywhere_is_no_fault(release, project):
         ("CITATION.cff", "2026-11-28", "2026-11-29", "date-released is 2026-11-29, in CHANGELOG.md it is 2026-11-28"),
     ],
 )
-def test_versions_that_differ_are_told(release, project, name, old, new, told):
+def test_versions_that_differ_are_reported(release, project, name, old, new, told):
     edit(project / name, old, new)
     faults = list(release.version_faults(project))
     assert any(told in fault for fault in faults)
@@ -77,7 +77,7 @@ def test_addresses_of_the_clone_are_no_fault(release, project, remote):
     assert list(release.address_faults(project, remote)) == []
 
 
-def test_addresses_of_another_repository_are_told(release, project):
+def test_addresses_of_another_repository_are_reported(release, project):
     (elsewhere,) = release.address_faults(project, "git@example.org:a/b.git")
     assert "the remote of this clone is git@example.org:a/b.git" in elsewhere
     (nowhere,) = release.address_faults(project, None)
@@ -87,7 +87,7 @@ def test_addresses_of_another_repository_are_told(release, project):
     assert "https://github.com/other/ddnsr/raw" in fault
 
 
-def test_a_package_too_large_is_told(release, tmp_path, monkeypatch):
+def test_a_package_too_large_is_reported(release, tmp_path, monkeypatch):
     monkeypatch.setattr(release, "MOST_BYTES", 10)
     for name, size in (("small.whl", 10), ("large.whl", 11)):
         (tmp_path / name).write_bytes(bytes(size))
@@ -116,7 +116,7 @@ def test_a_source_package_that_builds_another_wheel_ends_it(release, tmp_path, m
         release.build(tmp_path / "bin", ROOT, tmp_path)
 
 
-def test_a_description_that_would_not_be_shown_well_is_told(release, tmp_path, monkeypatch):
+def test_a_description_that_would_not_be_shown_well_is_reported(release, tmp_path, monkeypatch):
     sound = '<a href="#top"><img src="https://x/y.png"></a><table></table><pre lang="sh"></pre>'
     for page, told in (
         (sound, []),

@@ -1,4 +1,4 @@
-"""Images as Python programs hold them (Pillow, NumPy, PyTorch) taken as pictures, and results given back in kind."""
+"""Images as Python programs hold them (Pillow, NumPy, PyTorch) taken as images, and results given back in kind."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -11,36 +11,36 @@ from PIL import Image
 
 from ddnsr_cli.errors import ImageReadError
 from ddnsr_cli.io.codecs.pillow import decode_image
-from ddnsr_cli.io.image import Picture, to_8_bits
+from ddnsr_cli.io.image import RasterImage, to_8_bits
 from ddnsr_cli.io.read import upright
 from ddnsr_cli.io.write import EXIF_PREFIX, fitting_metadata, to_pillow
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-AnyImage = TypeVar("AnyImage", "Image.Image", "NDArray[Any]", "Tensor", Picture)
+AnyImage = TypeVar("AnyImage", "Image.Image", "NDArray[Any]", "Tensor", RasterImage)
 """An image: of Pillow, in any mode that files have; an array (H, W) or (H, W, C), uint8, uint16 or floats in [0, 1]; a
 tensor (C, H, W) or (N, C, H, W), floats in [0, 1] or uint8; or what `read_image` gives. C is 1 for gray, 2 for gray and
 alpha, 3 for RGB, 4 for RGBA. Floats are worked on with 16 bits."""
 
-GiveBack = Callable[[Sequence[Picture]], Any]
+GiveBack = Callable[[Sequence[RasterImage]], Any]
 
 _SHAPES = "(H, W), or (H, W, C) with 1 to 4 channels"
 _DEEP_WHITE = 65535
 
 
-def take_apart(image: object) -> tuple[list[Picture], GiveBack]:
-    """The pictures of an `AnyImage`, one but for a batch, and what makes results into the kind that was given.
+def take_apart(image: object) -> tuple[list[RasterImage], GiveBack]:
+    """The images of an `AnyImage`, one but for a batch, and what makes results into the kind that was given.
 
     Raises ImageReadError where it is none.
     """
-    if isinstance(image, Picture):
+    if isinstance(image, RasterImage):
         return [image], _only
     if isinstance(image, Image.Image):
-        return [_from_pillow(image)], lambda pictures: _to_pillow(_only(pictures))
+        return [_from_pillow(image)], lambda images: _to_pillow(_only(images))
     if isinstance(image, np.ndarray):
         back = partial(_to_array, dtype=image.dtype, flat=image.ndim == 2)
-        return [_from_array(image)], lambda pictures: back(_only(pictures))
+        return [_from_array(image)], lambda images: back(_only(images))
     torch = sys.modules.get("torch")  # who has a tensor has imported it
     if torch is not None and isinstance(image, torch.Tensor):
         return _from_tensor(image), partial(_to_tensor, like=image)
@@ -49,12 +49,12 @@ def take_apart(image: object) -> tuple[list[Picture], GiveBack]:
     )
 
 
-def _only(pictures: Sequence[Picture]) -> Picture:
-    (picture,) = pictures
-    return picture
+def _only(images: Sequence[RasterImage]) -> RasterImage:
+    (image,) = images
+    return image
 
 
-def _from_pillow(image: Image.Image) -> Picture:
+def _from_pillow(image: Image.Image) -> RasterImage:
     try:
         return upright(decode_image(image))
     except Exception as error:  # a file that Pillow opened and only reads now raises anything
@@ -63,27 +63,27 @@ def _from_pillow(image: Image.Image) -> Picture:
         ) from error
 
 
-def _to_pillow(picture: Picture) -> Image.Image:
+def _to_pillow(raster: RasterImage) -> Image.Image:
     """8 bits, but for gray of 16 bits without alpha: Pillow has no other deep mode for it."""
-    if picture.depth_bits == 16 and picture.is_gray and not picture.has_alpha:
-        image = Image.fromarray(picture.pixels[..., 0])
+    if raster.depth_bits == 16 and raster.is_gray and not raster.has_alpha:
+        image = Image.fromarray(raster.pixels[..., 0])
     else:
-        image = to_pillow(picture)
-    metadata, _ = fitting_metadata(picture, "PNG")
+        image = to_pillow(raster)
+    metadata, _ = fitting_metadata(raster, "PNG")
     exif = EXIF_PREFIX + metadata.exif if metadata.exif else None
     info = {"icc_profile": metadata.icc, "exif": exif, "xmp": metadata.xmp, "dpi": metadata.dpi}
     image.info.update({key: value for key, value in info.items() if value})
     return image
 
 
-def _from_array(array: NDArray[Any]) -> Picture:
+def _from_array(array: NDArray[Any]) -> RasterImage:
     samples = array[..., None] if array.ndim == 2 else array
     if samples.ndim != 3 or not 1 <= samples.shape[2] <= 4 or 0 in samples.shape:
         raise ImageReadError(f"An image has the shape {_SHAPES}, and this one {array.shape}. Rearrange its axes.")
     levels = _levels(samples)
     has_alpha = levels.shape[2] in {2, 4}
     channels = levels.shape[2] - has_alpha
-    return Picture(
+    return RasterImage(
         pixels=np.ascontiguousarray(levels[..., :channels]),
         alpha=np.ascontiguousarray(levels[..., -1]) if has_alpha else None,
     )
@@ -105,10 +105,10 @@ def _levels(samples: NDArray[Any]) -> NDArray[Any]:
     return deep
 
 
-def _to_array(picture: Picture, *, dtype: np.dtype[Any], flat: bool) -> NDArray[Any]:
-    samples: NDArray[Any] = picture.pixels
-    if picture.alpha is not None:
-        samples = np.concatenate((samples, picture.alpha[..., None]), axis=2)
+def _to_array(image: RasterImage, *, dtype: np.dtype[Any], flat: bool) -> NDArray[Any]:
+    samples: NDArray[Any] = image.pixels
+    if image.alpha is not None:
+        samples = np.concatenate((samples, image.alpha[..., None]), axis=2)
     if flat and samples.shape[2] == 1:
         samples = samples[..., 0]
     if dtype.kind == "f":
@@ -121,7 +121,7 @@ def _to_array(picture: Picture, *, dtype: np.dtype[Any], flat: bool) -> NDArray[
     return deep.astype(dtype, copy=False)
 
 
-def _from_tensor(tensor: "Tensor") -> list[Picture]:
+def _from_tensor(tensor: "Tensor") -> list[RasterImage]:
     if tensor.ndim not in {3, 4} or tensor.numel() == 0:
         raise ImageReadError(
             f"A tensor of images has the shape (3, H, W) or (N, 3, H, W), and this one {tuple(tensor.shape)}. "
@@ -134,10 +134,10 @@ def _from_tensor(tensor: "Tensor") -> list[Picture]:
     return [_from_array(one) for one in (batch if batch.ndim == 4 else batch[None])]
 
 
-def _to_tensor(pictures: Sequence[Picture], *, like: "Tensor") -> "Tensor":
+def _to_tensor(images: Sequence[RasterImage], *, like: "Tensor") -> "Tensor":
     import torch
 
     wide = {torch.float64: np.float64, torch.uint8: np.uint8, torch.uint16: np.uint16}.get(like.dtype, np.float32)
-    arrays = [_to_array(picture, dtype=np.dtype(wide), flat=False) for picture in pictures]
+    arrays = [_to_array(image, dtype=np.dtype(wide), flat=False) for image in images]
     batch = torch.from_numpy(np.stack(arrays)).movedim(-1, -3).contiguous()
     return (batch if like.ndim == 4 else batch[0]).to(like.device, like.dtype)

@@ -20,10 +20,10 @@ from ddnsr_cli.errors import ConfigError, DataError, OutOfMemoryError
 from ddnsr_cli.inference.degrader import Levels, LevelsInMemory
 from ddnsr_cli.inference.device import DtypeName
 from ddnsr_cli.inference.memory import is_out_of_memory
-from ddnsr_cli.inference.pipeline import LookOptions, check_memory, upscale_picture
+from ddnsr_cli.inference.pipeline import LookOptions, check_memory, upscale_image
 from ddnsr_cli.inference.tiling import Progress, TileConfig
 from ddnsr_cli.inference.upscaler import Note
-from ddnsr_cli.io.image import Picture, rgb8, to_srgb
+from ddnsr_cli.io.image import RasterImage, rgb8, to_srgb
 from ddnsr_cli.processing.resize import OutputSize
 
 Name = str | os.PathLike[str]
@@ -78,20 +78,20 @@ class Model:
         look = LookOptions(strength=strength, color_fix=color_fix, grain=grain, seed=seed, to_srgb=to_srgb)
         size = OutputSize(scale=scale, width=width, height=height, long_side=long_side, megapixels=megapixels)
         listener = _Listener(tile=progress or _silent, note=on_note or _silent)
-        pictures, give_back = take_apart(image)
+        images, give_back = take_apart(image)
         with self._turn, _memory_errors():
-            result: AnyImage = give_back([self._upscaled(one, look, size, listener) for one in pictures])
+            result: AnyImage = give_back([self._upscaled(one, look, size, listener) for one in images])
         return result
 
-    def _upscaled(self, picture: Picture, look: LookOptions, size: OutputSize, listener: _Listener) -> Picture:
+    def _upscaled(self, image: RasterImage, look: LookOptions, size: OutputSize, listener: _Listener) -> RasterImage:
         if look.to_srgb:
-            picture = to_srgb(picture)
-        pixels = size.pixels(picture.width, picture.height, self.scale)
-        check_memory(picture, pixels, self.scale, name="The image")
-        upscaled = upscale_picture(picture, self._upscaler, look, pixels, listener)
-        for note in (*picture.notes, *upscaled.notes):
+            image = to_srgb(image)
+        pixels = size.pixels(image.width, image.height, self.scale)
+        check_memory(image, pixels, self.scale, name="The image")
+        upscaled = upscale_image(image, self._upscaler, look, pixels, listener)
+        for note in (*image.notes, *upscaled.notes):
             listener.note(note)
-        return upscaled.picture
+        return upscaled.image
 
 
 class Degrader:
@@ -121,13 +121,13 @@ class Degrader:
         if seed < 0:
             raise ConfigError(f"seed must be at least 0, got {seed}.")
         photo = _noise_levels(noise) if self.takes_noise else None
-        pictures, give_back = take_apart(hr)
+        images, give_back = take_apart(hr)
         with _memory_errors():
-            lr = [self._lr(one, photo, (seed, index), progress) for index, one in enumerate(pictures)]
-            result: AnyImage = give_back([Picture(pixels=levels) for levels in lr])
+            lr = [self._lr(one, photo, (seed, index), progress) for index, one in enumerate(images)]
+            result: AnyImage = give_back([RasterImage(pixels=levels) for levels in lr])
         return result
 
-    def _lr(self, hr: Picture, photo: Levels | None, draw: tuple[int, int], progress: Progress | None) -> Levels:
+    def _lr(self, hr: RasterImage, photo: Levels | None, draw: tuple[int, int], progress: Progress | None) -> Levels:
         height, width = (length // SCALE * SCALE for length in (hr.height, hr.width))
         if min(height, width) < LEAST_HR_PX:
             raise DataError(f"hr has {hr.width}x{hr.height} pixels; a side needs {LEAST_HR_PX}. Give a larger one.")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ddnsr_cli.api.kinds import AnyImage, take_apart
 from ddnsr_cli.errors import ConfigError, DataError
-from ddnsr_cli.io.image import Picture
+from ddnsr_cli.io.image import RasterImage
 from ddnsr_cli.metrics.fidelity import SSIM_TAPS, luma, psnr_db, ssim
 
 BORDER_PX = 4
@@ -47,9 +47,9 @@ def evaluate(
     return means
 
 
-def _stacked(picture: Picture) -> Tensor:
+def _stacked(image: RasterImage) -> Tensor:
     """(1, 3, H, W), float64 in [0, 1]; gray is repeated."""
-    values = picture.pixels.transpose(2, 0, 1).astype(np.float64) / np.iinfo(picture.pixels.dtype).max
+    values = image.pixels.transpose(2, 0, 1).astype(np.float64) / np.iinfo(image.pixels.dtype).max
     return torch.from_numpy(values)[None].expand(-1, 3, -1, -1)
 
 

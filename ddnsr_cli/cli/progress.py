@@ -69,7 +69,7 @@ def stderr_console(*, quiet: bool, file: TextIO | None = None) -> Console:
 
 @contextmanager
 def _lasting_stderr() -> Iterator[TextIO | None]:
-    """Standard error under a number of its own: a thread that decodes a picture turns the usual one away meanwhile."""
+    """Standard error under a number of its own: a thread that decodes an image turns the usual one away meanwhile."""
     try:
         handle = os.dup(sys.stderr.fileno())
     except (OSError, ValueError, AttributeError):  # closed, or a stream without a file
@@ -86,12 +86,12 @@ class UpscaleView:
     listener: UpscaleListener
 
     clear: Callable[[], None]
-    """Take the bar away, so that a line on stdout has the terminal to itself; the next picture brings it back."""
+    """Take the bar away, so that a line on stdout has the terminal to itself; the next image brings it back."""
 
 
 @contextmanager
 def upscale_view(*, quiet: bool, verbose: bool) -> Iterator[UpscaleView]:
-    """A bar of tiles with the time left, shown on a terminal only; notes as lines. Errors are told even if quiet."""
+    """A bar of tiles with the time left, on a terminal only; notes as lines. Errors are reported even if quiet."""
     console = stderr_console(quiet=quiet)
     errors = stderr_console(quiet=False) if quiet else console
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn("tiles"))
@@ -124,10 +124,10 @@ class DegradeView:
 
 @contextmanager
 def degrade_view(*, quiet: bool) -> Iterator[DegradeView]:
-    """A bar of pictures with the time left, shown on a terminal only; notes as lines. Errors are told even if quiet."""
+    """A bar of images with the time left, on a terminal only; notes as lines. Errors are reported even if quiet."""
     with _lasting_stderr() as stderr:
         console, errors = stderr_console(quiet=quiet, file=stderr), stderr_console(quiet=False, file=stderr)
-        columns = (TextColumn("degrading"), BarColumn(), MofNCompleteColumn(), TextColumn("pictures"))
+        columns = (TextColumn("degrading"), BarColumn(), MofNCompleteColumn(), TextColumn("images"))
         with Progress(*columns, *_times(), console=console, transient=True, disable=_hidden(console)) as progress:
             task = progress.add_task("", total=None)
             with _download_bar(console) as download:
@@ -174,9 +174,9 @@ def training_view(*, quiet: bool) -> Iterator[TrainListener]:
 
 @contextmanager
 def evaluation_view(*, quiet: bool) -> Iterator[EvaluateListener]:
-    """A bar of pictures with the time left, shown on a terminal only; notes as lines."""
+    """A bar of images with the time left, shown on a terminal only; notes as lines."""
     console = stderr_console(quiet=quiet)
-    columns = (TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), TextColumn("pictures"))
+    columns = (TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), TextColumn("images"))
     with Progress(*columns, *_times(), console=console, transient=True, disable=_hidden(console)) as progress:
         bar = _Bar(progress)
         with _download_bar(console) as download:
@@ -191,7 +191,7 @@ def download_view(*, quiet: bool, doing: str = "downloading") -> Iterator["_Down
 
 
 class _Bar:
-    """One task of a progress display, begun anew for each picture."""
+    """One task of a progress display, begun again for each image."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from ddnsr_cli.data.degradation_config import DegradationConfig
 from ddnsr_cli.data.degradations import degrade
 from ddnsr_cli.data.images import PhotoPair
-from ddnsr_cli.data.sampler import ENDLESS, Photo, first_usable, no_batch_of_one_photo, random_crop, rounds, tell_news
+from ddnsr_cli.data.sampler import ENDLESS, Photo, first_usable, no_batch_of_one_photo, random_crop, report_new, rounds
 from ddnsr_cli.data.targets import Refusal, read_or_refuse
 from ddnsr_cli.errors import ConfigError
 
@@ -103,7 +103,7 @@ class CropVisits(Dataset[PairVisit]):
         self.photos_in_all = photos
 
     def __len__(self) -> int:
-        return ENDLESS  # the loader asks for the visits it is told to
+        return ENDLESS  # the loader asks for the visits that it wants
 
     def first_usable(
         self, visit: int, read: Callable[[int], Photo | Refusal]
@@ -148,9 +148,9 @@ def batches(visits: CropVisits, *, start: int, on_refused: Callable[[Refusal], N
     config = visits.stream
     first_round, skipped = divmod(start, config.batches_per_round)
     numbered = rounds(visits, first_round=first_round, visits_per_round=config.photos_per_round, workers=config.workers)
-    told: set[Path] = set()
+    reported: set[Path] = set()
     for number, buffer in numbered:
-        tell_news((refusal for visit in buffer for refusal in visit.refused), told, on_refused)
+        report_new((refusal for visit in buffer for refusal in visit.refused), reported, on_refused)
         yield from _mixed(buffer, number, config, skipped if number == first_round else 0)
 
 

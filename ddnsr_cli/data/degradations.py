@@ -34,7 +34,7 @@ MOST_PHOTONS = 1e6  # of white: a quarter of a level of noise is less than round
 RESIZERS = ("bicubic", "bilinear", "area", "lanczos")
 LEAST_PX = 4  # side of an image between two passes
 
-BAND_LR_PX = 64  # rows computed at a time: the HR picture is never in memory as floats
+BAND_LR_PX = 64  # rows computed at a time: the HR image is never in memory as floats
 MARGIN_LR_PX = 2  # bicubic shrinking by 4 reads 8 HR pixels beyond those that are averaged
 
 

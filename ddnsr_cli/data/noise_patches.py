@@ -22,7 +22,7 @@ PATCH_PX = (
     CELLS * CELL_PX
 )  # of 32 pixels a side, half as many photos have smooth ones, and those hold more of the scene
 STEP_CELLS = 2  # between patches that are looked at: they overlap by half
-FADE_PX = 4  # shared by neighbours in a field
+FADE_PX = 4  # shared by neighbors in a field
 NOISE_FACTOR = 1.5  # a patch within so many times the variance of the photo's noise is smooth
 LEAST_VARIANCE = 0.1  # rounding alone has 1/12: below are drawings and borders
 LEAST_PATCHES = 4  # fewer repeat visibly
@@ -39,9 +39,9 @@ class NoiseCrop:
 
 
 def pair_rng(seed: int, relative: str, variant: int) -> np.random.Generator:
-    """The generator of one pair's draws: neither the order of work nor other pictures enter.
+    """The generator of one pair's draws: neither the order of work nor other images enter.
 
-    relative: the HR picture's path below its folder, with slashes.
+    relative: the HR image's path below its folder, with slashes.
     """
     text = f"{seed}\n{variant}\n{relative}"
     digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
@@ -54,7 +54,7 @@ def draw_crop(rng: np.random.Generator, photo: Photo, *, height: int, width: int
     return NoiseCrop(top=top, left=left, height=height, width=width)
 
 
-class NoisePicture:
+class NoiseImage:
     """A crop of a noisy photo, read in windows; no pixel of it is copied before."""
 
     def __init__(self, photo: Photo, crop: NoiseCrop) -> None:
@@ -132,7 +132,7 @@ def noise_field(
 ) -> NDArray[np.float32]:
     """Noise of `height` x `width` pixels: patches drawn from `places`, each less its own mean, levels.
 
-    Neighbours share a strip in which the squares of their weights add up to 1, so that the noise is nowhere weaker.
+    Neighbors share a strip in which the squares of their weights add up to 1, so that the noise is nowhere weaker.
     """
     step = PATCH_PX - FADE_PX
     rows, columns = (-(-(length + FADE_PX) // step) for length in (height, width))

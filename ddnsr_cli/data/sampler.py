@@ -2,7 +2,7 @@
 
 A *visit* decodes one photo and cuts several crops. A *round* of visits is the shuffle buffer. Nothing here keeps a
 state: whatever a visit or a round holds follows from its number and the seed. A photo that cannot be used in the middle
-of a run is replaced by the next one of its epoch, in every run and every worker alike, and is told.
+of a run is replaced by the next one of its epoch, in every run and every worker alike, and is reported.
 """
 
 import signal
@@ -57,11 +57,11 @@ def first_usable(
     raise DataError(f"None of the {photos} photos can be used. First: {refused[0].reason}")
 
 
-def tell_news(refusals: Iterable[Refusal], told: set[Path], on_refused: Callable[[Refusal], None]) -> None:
+def report_new(refusals: Iterable[Refusal], reported: set[Path], on_refused: Callable[[Refusal], None]) -> None:
     """Tell of each photo that is not in `told`, and put it there."""
     for refusal in refusals:
-        if refusal.path not in told:
-            told.add(refusal.path)
+        if refusal.path not in reported:
+            reported.add(refusal.path)
             on_refused(refusal)
 
 
@@ -117,7 +117,7 @@ def rounds(
             number, buffer = number + 1, []
 
 
-class _Told(Dataset[Visit | DdnsrError], Generic[Visit]):
+class _WithErrors(Dataset[Visit | DdnsrError], Generic[Visit]):
     """Visits whose errors are values: raised in a worker, they would come out as a whole traceback in one message."""
 
     def __init__(self, visits: Dataset[Visit]) -> None:
@@ -132,7 +132,7 @@ class _Told(Dataset[Visit | DdnsrError], Generic[Visit]):
 
 def _loader(visits: Dataset[Visit], *, first_visit: int, ahead: int, workers: int) -> DataLoader[Visit | DdnsrError]:
     return DataLoader(
-        _Told(visits),
+        _WithErrors(visits),
         batch_size=None,
         sampler=range(first_visit, ENDLESS),
         num_workers=workers,

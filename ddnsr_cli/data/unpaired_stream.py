@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from ddnsr_cli.data.crop_stream import Pair, StreamConfig
 from ddnsr_cli.data.images import shrunk
-from ddnsr_cli.data.sampler import ENDLESS, first_usable, no_batch_of_one_photo, random_crop, rounds, tell_news
+from ddnsr_cli.data.sampler import ENDLESS, first_usable, no_batch_of_one_photo, random_crop, report_new, rounds
 from ddnsr_cli.data.targets import PhotoSet, Refusal, read_or_refuse
 from ddnsr_cli.errors import ConfigError, DataError
 
@@ -94,7 +94,7 @@ class UnpairedVisits(Dataset[UnpairedVisit]):
         return Side(sets=sets, crop_px=crop_px, crops_per_photo=count, seed=seed, key=key)
 
     def __len__(self) -> int:
-        return ENDLESS  # the loader asks for the visits it is told to
+        return ENDLESS  # the loader asks for the visits that it wants
 
     def __getitem__(self, visit: int) -> UnpairedVisit:
         """The crops of one visit to each side. Raises DataError when no photo of a set can be used."""
@@ -111,11 +111,11 @@ def unpaired_batches(
     """
     config = visits.stream
     first_round, given = divmod(start, config.batches_per_round)
-    told: set[Path] = set()
+    reported: set[Path] = set()
     numbered = rounds(visits, first_round=first_round, visits_per_round=config.photos_per_round, workers=config.workers)
     for number, buffer in numbered:
         refused = (refusal for visit in buffer for refusal in (*visit.lr.refused, *visit.hr.refused))
-        tell_news(refused, told, on_refused)
+        report_new(refused, reported, on_refused)
         yield from _mixed(buffer, number, config, given if number == first_round else 0)
 
 

@@ -1,6 +1,6 @@
-"""Run a degrader over an HR picture of any size, in windows of one grid, with the noise picture cut alongside.
+"""Run a degrader over an HR image of any size, in windows of one grid, with the noise image cut alongside.
 
-The grid follows from the picture's size alone, never from free memory, so that no machine's tile size can show in the
+The grid follows from the image's size alone, never from free memory, so that no machine's tile size can show in the
 result. A window's halo covers all that the network sees: a tiled result differs from an untiled one by rounding only.
 """
 
@@ -24,7 +24,7 @@ from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
 
 TILE_PX = 160  # LR; a window with the full network's halo takes half a gigabyte, two fifths of it halo
 MEMORY_SHARE = 0.5  # of what is free, for all workers together
-PICTURE_BYTES = 256 << 20  # of each worker: a decoded picture and what its writing takes
+IMAGE_BYTES = 256 << 20  # of each worker: a decoded image and what its writing takes
 
 Levels = NDArray[np.uint8]
 """(H, W, 3), RGB."""
@@ -34,7 +34,7 @@ OnTile = Callable[[int, int], None]
 
 
 class LevelsSource(Protocol):
-    """A picture that is read in windows, as 8-bit RGB."""
+    """An image that is read in windows, as 8-bit RGB."""
 
     @property
     def height(self) -> int:
@@ -45,7 +45,7 @@ class LevelsSource(Protocol):
         """Pixels of its own."""
 
     def read(self, top: int, left: int, height: int, width: int) -> Levels:
-        """The window (height, width, 3); it lies wholly within the picture."""
+        """The window (height, width, 3); it lies wholly within the image."""
 
 
 class LevelsInMemory:
@@ -61,7 +61,7 @@ class LevelsInMemory:
 
 
 class TiledDegrader:
-    """A degrader ready for pictures of any size, in fp32. May be used from several threads at once."""
+    """A degrader ready for images of any size, in fp32. May be used from several threads at once."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class TiledDegrader:
     def lr(self, hr: LevelsSource, noise: LevelsSource | None, *, on_tile: OnTile | None = None) -> Levels:
         """The LR partner of `hr`, clamped and rounded to whole levels.
 
-        hr: sides are multiples of 4. noise: real noisy LR picture of the result's size; None: zeros, as always for a
+        hr: sides are multiples of 4. noise: real noisy LR image of the result's size; None: zeros, as always for a
         network of a single input. Raises ValueError for sizes that do not fit, OutOfMemoryError when a window does
         not fit, WeightsError when the network gives values that are not finite.
         """
@@ -173,9 +173,9 @@ def window_bytes(config: DegraderConfig) -> int:
 
 
 def default_workers(bytes_each: int) -> int:
-    """Threads for pictures on this machine: one a core that this process may use, if memory has room for them."""
+    """Threads for images on this machine: one a core that this process may use, if memory has room for them."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    room = int(MEMORY_SHARE * free_host_bytes() / (bytes_each + PICTURE_BYTES))
+    room = int(MEMORY_SHARE * free_host_bytes() / (bytes_each + IMAGE_BYTES))
     return max(1, min(cores, room))
 
 

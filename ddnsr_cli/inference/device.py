@@ -117,7 +117,7 @@ def _has_fast_half(device: torch.device) -> bool:
 
 @torch.inference_mode()
 def probe(half: nn.Module, full: nn.Module, device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether `half`, in `dtype`, gives about what `full`, in fp32, gives for a random picture on `device`.
+    """Whether `half`, in `dtype`, gives about what `full`, in fp32, gives for a random image on `device`.
 
     By doing rather than by the device's name: some GPUs (GTX 16xx) give NaN or black in fp16 and do not tell.
     half, full: the same network, (1, 3, H, W) -> (1, 3, scale * H, scale * W), both on `device`.

@@ -34,7 +34,7 @@ _KERNELS, MOST_KERNELS = "ONEDNN_PRIMITIVE_CACHE_CAPACITY", 64
 def bound_kernels() -> None:
     """Keep oneDNN from remembering 1,024 convolutions by the size of their input; it asks when the first one runs.
 
-    With a folder of pictures of many sizes that takes more and more memory: a third more after 2,000 small ones. A
+    With a folder of images of many sizes that takes more and more memory: a third more after 2,000 small ones. A
     network has about eleven kinds of convolution, so that the last five sizes are still remembered. What the
     environment says goes first.
     """
@@ -44,7 +44,7 @@ def bound_kernels() -> None:
 def give_back_freed() -> None:
     """Give the system what was freed but lies scattered in the heap: the C library of most Linux systems keeps it.
 
-    After each of many pictures of different sizes that would be some tens of kilobytes more. It takes milliseconds.
+    After each of many images of different sizes that would be some tens of kilobytes more. It takes milliseconds.
     """
     trim = _heap_trimmer()
     if trim is not None:

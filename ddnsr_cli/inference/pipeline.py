@@ -13,7 +13,7 @@ from ddnsr_cli.errors import ConfigError, OutOfMemoryError
 from ddnsr_cli.inference.memory import free_host_bytes
 from ddnsr_cli.inference.tiling import Band, Progress, TensorSource, to_pixels, to_tensor
 from ddnsr_cli.inference.upscaler import Note, Upscaler
-from ddnsr_cli.io.image import Picture, Pixels
+from ddnsr_cli.io.image import Pixels, RasterImage
 from ddnsr_cli.processing.alpha import fill_transparent, held_near, spread
 from ddnsr_cli.processing.color_fix import MOST_DRIFT_LEVELS, REACH_PX, SQUARE_PX, Consistency, Drift, slow_error
 from ddnsr_cli.processing.grain import add_grain, grain_like
@@ -28,7 +28,7 @@ STRIP_ROWS = 32
 """LR rows of a strip."""
 
 FOLLOWED_TIMES = 2
-"""How often slow errors of color are taken away. The first time leaves some at the borders of a picture, and makes
+"""How often slow errors of color are taken away. The first time leaves some at the borders of an image, and makes
 some: what it pushes beyond black or white is cut off when it is written, and a saturated color gets another mean."""
 
 NO_NOISE = "it is too small, or too much of it is black or white, to tell its noise: no grain was added"
@@ -105,40 +105,40 @@ class Strip:
 class Upscaled:
     """A finished result."""
 
-    picture: Picture
+    image: RasterImage
     faithfulness: Faithfulness
 
     notes: tuple[str, ...]
     """What the user should hear of it."""
 
 
-def upscale_picture(
-    picture: Picture, engine: Upscaler, look: LookOptions, size: tuple[int, int], listener: PixelsListener
+def upscale_image(
+    image: RasterImage, engine: Upscaler, look: LookOptions, size: tuple[int, int], listener: PixelsListener
 ) -> Upscaled:
-    """The picture enlarged by the network, brought to `size`, (width, height) in pixels, and with grain if wanted."""
-    larger, faithfulness = enlarge_picture(picture, engine, look, listener)
+    """The image enlarged by the network, brought to `size`, (width, height) in pixels, and with grain if wanted."""
+    larger, faithfulness = enlarge_image(image, engine, look, listener)
     notes = []
     if (faithfulness.drift_levels or 0) > MOST_DRIFT_LEVELS:
         notes.append(_has_left(faithfulness.drift_levels or 0, engine.name))
     if (larger.width, larger.height) != size:
         larger = resize(larger, *size)
-    if look.grain and not _add_grain(larger, picture, look):
+    if look.grain and not _add_grain(larger, image, look):
         notes.append(NO_NOISE)
-    return Upscaled(picture=larger, faithfulness=faithfulness, notes=tuple(notes))
+    return Upscaled(image=larger, faithfulness=faithfulness, notes=tuple(notes))
 
 
-def enlarge_picture(
-    picture: Picture, engine: Upscaler, look: LookOptions, listener: PixelsListener
-) -> tuple[Picture, Faithfulness]:
-    """The picture enlarged by the network's scale: same depth, gray stays gray, alpha and metadata kept."""
-    pixels = picture.pixels if picture.alpha is None else fill_transparent(picture.pixels, picture.alpha)
+def enlarge_image(
+    image: RasterImage, engine: Upscaler, look: LookOptions, listener: PixelsListener
+) -> tuple[RasterImage, Faithfulness]:
+    """The image enlarged by the network's scale: same depth, gray stays gray, alpha and metadata kept."""
+    pixels = image.pixels if image.alpha is None else fill_transparent(image.pixels, image.alpha)
     larger, faithfulness = _enlarged(pixels, engine, look, listener)
-    alpha = None if picture.alpha is None else _larger_alpha(picture.alpha, engine, look, listener)
-    return replace(picture, pixels=larger, alpha=alpha), faithfulness
+    alpha = None if image.alpha is None else _larger_alpha(image.alpha, engine, look, listener)
+    return replace(image, pixels=larger, alpha=alpha), faithfulness
 
 
 def _larger_alpha(alpha: Pixels, engine: Upscaler, look: LookOptions, listener: PixelsListener) -> Pixels:
-    """The alpha channel by the same network: edges as sharp as the picture's, flat areas as they were."""
+    """The alpha channel by the same network: edges as sharp as the image's, flat areas as they were."""
     if alpha.min() == alpha.max():
         return spread(alpha, engine.scale)
     larger, _ = _enlarged(alpha[..., None], engine, replace(look, color_fix=False), listener)
@@ -171,7 +171,7 @@ def _cut(bands: Iterator[Band], scale: int, channels: int) -> Iterator[Strip]:
         rows = band.rows.to(torch.float32)
         for start in range(0, rows.shape[1], STRIP_ROWS * scale):
             part = rows[:, start : start + STRIP_ROWS * scale]
-            # the channels of a gray picture are three estimates of one quantity, see `to_pixels`
+            # the channels of a gray image are three estimates of one quantity, see `to_pixels`
             sr = part.clone() if channels == 3 else part.mean(dim=0, keepdim=True)
             yield _strip((band.top + start) // scale, sr.numpy(), scale)
         del band, rows, part
@@ -207,7 +207,7 @@ def _following(strips: Iterator[Strip], lr: Planes, scale: int) -> Iterator[Stri
 
 
 def _corrected(strip: Strip, result: Planes, lr: Planes, scale: int) -> Strip:
-    first, last = max(0, strip.top - 1), min(lr.shape[1], strip.bottom + 1)  # neighbours for the enlargement
+    first, last = max(0, strip.top - 1), min(lr.shape[1], strip.bottom + 1)  # neighbors for the enlargement
     error = slow_error(result, lr, first, last)
     larger = enlarged_rows(error, strip.top - first, strip.bottom - first, scale=scale, how=BILINEAR)
     return _strip(strip.top, strip.sr - larger, scale)
@@ -227,46 +227,46 @@ def _plain(lr: Planes, scale: int) -> Iterator[Strip]:
         yield _strip(top, enlarged_rows(lr, top, bottom, scale=scale), scale)
 
 
-def _add_grain(larger: Picture, picture: Picture, look: LookOptions) -> bool:
-    """Grain as the input's noise asks for; another picture gets another grain. False: that noise is not to be told."""
-    grain = grain_like(picture.pixels)
+def _add_grain(larger: RasterImage, image: RasterImage, look: LookOptions) -> bool:
+    """Grain as the input's noise asks for; another image gets another grain. False: its noise is not known."""
+    grain = grain_like(image.pixels)
     if grain is None:
         return False
-    content = zlib.crc32(np.ascontiguousarray(picture.pixels).data)
+    content = zlib.crc32(np.ascontiguousarray(image.pixels).data)
     add_grain(larger.pixels, grain, amount=look.grain, seed=(look.seed, content))
     return True
 
 
 def _has_left(drift_levels: float, model: str) -> str:
     return (
-        f"{model} left the picture: squares of {SQUARE_PX} x {SQUARE_PX} pixels changed by {drift_levels:.1f} levels "
+        f"{model} left the image: squares of {SQUARE_PX} x {SQUARE_PX} pixels changed by {drift_levels:.1f} levels "
         f"(more than {MOST_DRIFT_LEVELS:g} is no work of noise). Look at the result, or choose another model with -m"
     )
 
 
-def result_bytes(picture: Picture, size: tuple[int, int], scale: int) -> int:
-    """Bytes for the result of a picture, (width, height) in pixels, and all that is as long-lived as it.
+def result_bytes(image: RasterImage, size: tuple[int, int], scale: int) -> int:
+    """Bytes for the result of an image, (width, height) in pixels, and all that is as long-lived as it.
 
     Not counted: the network's tiles and the bands they make, which follow what is free.
     """
-    channels = picture.pixels.shape[2] + picture.has_alpha
+    channels = image.pixels.shape[2] + image.has_alpha
     width, height = size
-    need = picture.pixels.itemsize * channels * picture.width * picture.height * scale**2
-    need += PLANE_BYTES * channels * picture.width * picture.height
-    if size != (picture.width * scale, picture.height * scale):
-        need += channels * (RESIZE_BYTES * width * height + 4 * width * picture.height * scale)  # the pass across
+    need = image.pixels.itemsize * channels * image.width * image.height * scale**2
+    need += PLANE_BYTES * channels * image.width * image.height
+    if size != (image.width * scale, image.height * scale):
+        need += channels * (RESIZE_BYTES * width * height + 4 * width * image.height * scale)  # the pass across
     return int(need)
 
 
-def check_memory(picture: Picture, size: tuple[int, int], scale: int, *, name: str) -> None:
+def check_memory(image: RasterImage, size: tuple[int, int], scale: int, *, name: str) -> None:
     """Refuse a result that memory cannot hold: the system would end this program, or others, half-way.
 
-    size: (width, height) of the result, pixels. scale: the network's. name: of the picture, for the message. Raises
+    size: (width, height) of the result, pixels. scale: the network's. name: of the image, for the message. Raises
     OutOfMemoryError.
     """
-    need = result_bytes(picture, size, scale)
+    need = result_bytes(image, size, scale)
     if need > CANVAS_SHARE * free_host_bytes():
         raise OutOfMemoryError(
             f"{name}: a result of {size[0]} x {size[1]} pixels needs {need / 1e9:.1f} GB of memory, more than is free. "
-            "Ask for a smaller one, crop the picture, or use a machine with more."
+            "Ask for a smaller one, crop the image, or use a machine with more."
         )

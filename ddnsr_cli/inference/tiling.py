@@ -17,17 +17,17 @@ from ddnsr_cli.io.image import Pixels
 
 @dataclass(frozen=True, kw_only=True)
 class TileConfig:
-    """How an LR picture is cut. Lengths are LR pixels."""
+    """How an LR image is cut. Lengths are LR pixels."""
 
     tile_px: int | None = 0
-    """Side of a tile's core, the part between seams; 0: chosen from free memory; None: the whole picture at once."""
+    """Side of a tile's core, the part between seams; 0: chosen from free memory; None: the whole image at once."""
 
     halo_px: int | None = None
     """Context around a core that the network reads: a seam is at least this far from the border of both windows; None:
     what the network needs, see `nets.sr_net`."""
 
     blend_px: int = 4
-    """How far past the seam a tile's result still counts, taken out of the halo: neighbours fade over twice this."""
+    """How far past the seam a tile's result still counts, taken out of the halo: neighbors fade over twice this."""
 
     def __post_init__(self) -> None:
         if self.tile_px is not None and self.tile_px < 0:
@@ -38,7 +38,7 @@ class TileConfig:
 
 @dataclass(frozen=True)
 class Span:
-    """One window along one side, in LR pixels from the picture's first."""
+    """One window along one side, in LR pixels from the image's first."""
 
     start: int
     """First pixel that the window reads."""
@@ -62,7 +62,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class TilePlan:
-    """All windows of a picture: every row span with every column span."""
+    """All windows of an image: every row span with every column span."""
 
     rows: Cut
     cols: Cut
@@ -79,9 +79,9 @@ class TilePlan:
 
 
 def plan_tiles(height: int, width: int, tiles: TileConfig, *, align: int = 1, done: int = 0, tail: int = 0) -> TilePlan:
-    """Cut a picture of `height` x `width` LR pixels; here `tiles` must tell tile_px and halo_px.
+    """Cut an image of `height` x `width` LR pixels; here `tiles` must tell tile_px and halo_px.
 
-    align: windows start at its multiples and end as the picture ends, so that a network which folds squares of
+    align: windows start at its multiples and end as the image ends, so that a network which folds squares of
     pixels (x2, x1) folds the same ones as in an untiled run. done, tail: to go on after a part, see `cut_axis`.
     """
     side = tiles.tile_px if tiles.tile_px is not None else max(height, width)
@@ -117,7 +117,7 @@ def cut_axis(
 
 
 def _least_size(cells: int, halo: int, count: int) -> int:
-    """The least window with which `count` windows cover `cells` and neighbours share two halos."""
+    """The least window with which `count` windows cover `cells` and neighbors share two halos."""
     return -(-(cells + 2 * halo * (count - 1)) // count)
 
 
@@ -160,9 +160,9 @@ def to_pixels(sr: Tensor, *, dtype: DTypeLike, gray: bool) -> Pixels:
 
 
 class LrSource(Protocol):
-    """An LR picture that is read in windows; it need not be in memory.
+    """An LR image that is read in windows; it need not be in memory.
 
-    Windows are asked for from left to right, then downwards; neighbours overlap. The rows asked for never go up
+    Windows are asked for from left to right, then downwards; neighbors overlap. The rows asked for never go up
     again, except after memory ran out: then once, by at most one window.
     """
 
@@ -175,20 +175,20 @@ class LrSource(Protocol):
         """LR pixels."""
 
     def read(self, top: int, left: int, height: int, width: int) -> Tensor:
-        """The window (3, height, width), RGB, float in [0, 1]; it lies wholly within the picture."""
+        """The window (3, height, width), RGB, float in [0, 1]; it lies wholly within the image."""
 
 
 class TensorSource:
-    """A picture in memory as an `LrSource`."""
+    """An image in memory as an `LrSource`."""
 
     def __init__(self, lr: Tensor) -> None:
         """lr: (1, 3, H, W) or (3, H, W), floats in [0, 1]."""
-        picture = lr[0] if lr.ndim == 4 and lr.shape[0] == 1 else lr
-        if picture.ndim != 3 or picture.shape[0] != 3 or picture.numel() == 0:
-            raise ValueError(f"A picture is (1, 3, H, W) or (3, H, W) and not empty, got {tuple(lr.shape)}.")
-        self._lr = picture
-        self.height = picture.shape[1]
-        self.width = picture.shape[2]
+        image = lr[0] if lr.ndim == 4 and lr.shape[0] == 1 else lr
+        if image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0:
+            raise ValueError(f"An image is (1, 3, H, W) or (3, H, W) and not empty, got {tuple(lr.shape)}.")
+        self._lr = image
+        self.height = image.shape[1]
+        self.width = image.shape[2]
 
     def read(self, top: int, left: int, height: int, width: int) -> Tensor:
         """The window (3, height, width) of the image in memory, in [0, 1]."""
@@ -197,7 +197,7 @@ class TensorSource:
 
 @dataclass(frozen=True, kw_only=True)
 class Band:
-    """Finished rows of the SR picture."""
+    """Finished rows of the SR image."""
 
     top: int
     """Index of the first row, SR pixels."""

@@ -1,4 +1,4 @@
-"""Run a network over a picture of any size: tiles on the device, finished bands off it."""
+"""Run a network over an image of any size: tiles on the device, finished bands off it."""
 
 import copy
 import sys
@@ -40,7 +40,7 @@ class WindowRunner:
     """A network on a device, in the number format that it bears.
 
     In half precision it is probed once, and kept in fp32 beside: a window that comes out with NaN or infinity is
-    computed again in fp32. What was told to the user once is not told again.
+    computed again in fp32. What was reported to the user once is not told again.
     """
 
     def __init__(self, net: SrNet, *, device: torch.device, dtype: torch.dtype, tta: bool, name: str) -> None:
@@ -73,7 +73,7 @@ class WindowRunner:
     def run(self, lr: Tensor, on_note: Note) -> Tensor:
         """LR window to SR window on the CPU: (3, h, w) in [0, 1] -> (3, scale * h, scale * w), fp32 or wider.
 
-        Raises WeightsError when the result is not finite even in fp32, ImageReadError when the picture is not.
+        Raises WeightsError when the result is not finite even in fp32, ImageReadError when the image is not.
         """
         if self._wrong_half:
             self._say_once(self._wrong_half, on_note)
@@ -84,7 +84,7 @@ class WindowRunner:
             sr = self._forward(self._full, lr)
         if sr is None:
             if not lr.isfinite().all():
-                raise ImageReadError("The picture holds values that are not finite (NaN or infinity). Mend it first.")
+                raise ImageReadError("The image holds values that are not finite (NaN or infinity). Mend it first.")
             raise WeightsError(f"{self._name} gives values that are not finite: the weights are damaged. Use others.")
         return sr
 
@@ -149,7 +149,7 @@ class _NoMemory:
 
 
 class Upscaler:
-    """A network ready to enlarge pictures of any size on one device.
+    """A network ready to enlarge images of any size on one device.
 
     Not for use from two threads at once.
     """
@@ -177,7 +177,7 @@ class Upscaler:
         halo_px = max(self._traits.halo_px, tiles.blend_px) if tiles.halo_px is None else tiles.halo_px
         self._halo_px = halo_px
         self._tiles = replace(tiles, halo_px=halo_px, tile_px=tiles.tile_px if self._traits.tiles else None)
-        self._largest_px = sys.maxsize  # what memory bore; learnt once, kept for the pictures that follow
+        self._largest_px = sys.maxsize  # what memory bore; learnt once, kept for the images that follow
 
     @property
     def scale(self) -> int:
@@ -190,18 +190,18 @@ class Upscaler:
         return self._runner.dtype
 
     def plan(self, height: int, width: int) -> TilePlan:
-        """How a picture of `height` x `width` LR pixels would be cut now, with the memory that is free now."""
+        """How an image of `height` x `width` LR pixels would be cut now, with the memory that is free now."""
         return plan_tiles(height, width, self._sized(height, width), align=self._traits.align)
 
     def whole(self, lr: Tensor) -> Tensor:
-        """The SR picture in one tensor: (1, 3, H, W) in [0, 1] -> (1, 3, scale * H, scale * W), on the CPU."""
+        """The SR image in one tensor: (1, 3, H, W) in [0, 1] -> (1, 3, scale * H, scale * W), on the CPU."""
         bands = [band.rows for band in self.bands(TensorSource(lr))]
         return torch.cat(bands, dim=1).unsqueeze(0)
 
     def bands(
         self, source: LrSource, *, on_tile: Progress | None = None, on_note: Note | None = None
     ) -> Iterator[Band]:
-        """The SR picture as bands of rows from top to bottom, each finished; together they are the picture.
+        """The SR image as bands of rows from top to bottom, each finished; together they are the image.
 
         Held at a time: one row of tiles, and the rows in which it fades into the next. When memory runs out the
         tile is halved, and work goes on below the rows already given.

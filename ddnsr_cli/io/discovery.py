@@ -20,7 +20,7 @@ from ddnsr_cli.io.formats import (
 
 __all__ = ["Found", "OutputNames", "find_images"]
 
-_PICTURE_EXTENSIONS = READABLE_EXTENSIONS | FOREIGN_EXTENSIONS
+_IMAGE_EXTENSIONS = READABLE_EXTENSIONS | FOREIGN_EXTENSIONS
 _UNFINISHED = {".part", ".partial", ".crdownload", ".download", ".tmp"}
 # What lies beside each photo of many a folder and shares its name: to look into it would double the work of listing.
 _COMPANIONS = {".xmp", ".aae", ".pp3", ".dop", ".json", ".mov", ".mp4"}
@@ -30,7 +30,7 @@ _JUNK_FOLDERS = frozenset(("__MACOSX", "@eaDir", "$RECYCLE.BIN"))
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """A picture, or what claims to be one."""
+    """An image, or what claims to be one."""
 
     source: Path
     """Where it is."""
@@ -60,12 +60,12 @@ class OutputNames:
             raise ConfigError(f"A suffix is a part of a name, without slashes; got {self.suffix!r}.")
 
     def target(self, found: Found) -> Path:
-        """The path of the result for one picture."""
+        """The path of the result for one image."""
         name = self.name(found.source.name, found.stem)
         return found.source.with_name(name) if self.folder is None else self.folder / found.relative.with_name(name)
 
     def name(self, source_name: str, stem: str) -> str:
-        """The file name of the result for a picture of that file name, with that distinct stem."""
+        """The file name of the result for an image of that file name, with that distinct stem."""
         if self.extension is not None:
             return f"{stem}{self.suffix}.{self.extension}"
         source = Path(source_name)
@@ -103,11 +103,11 @@ def extension_of(name: str) -> str:
 def find_images(
     inputs: Sequence[Path], *, recursive: bool = True, results: OutputNames | None = None
 ) -> Iterator[Found]:
-    """Pictures named or in folders, one after the other, sorted within each folder, each once.
+    """Images named or in folders, one after the other, sorted within each folder, each once.
 
     A named file is always given, so that reading it tells what is wrong with it. In folders, junk is left out by
-    content: hidden files, unfinished downloads, camera raw, whatever neither looks like a picture inside nor is
-    called like one. A damaged file with a picture's name is given, and so is a folder that may not be opened.
+    content: hidden files, unfinished downloads, camera raw, whatever neither looks like an image inside nor is
+    called like one. A damaged file with an image's name is given, and so is a folder that may not be opened.
     With several inputs, what comes from a folder keeps the folder's name in front of its relative path.
     results: what an earlier run has written under these names is left out of the folders.
     Raises ImageReadError, at once, where an input does not exist.
@@ -174,7 +174,7 @@ def _distinct_tails(paths: list[Path]) -> dict[Path, Path]:
 
 
 def _walk(top: Path, prefix: Path, *, recursive: bool, results: OutputNames | None) -> Iterator[Found]:
-    """The pictures of a folder, then those of its sub-folders; every folder once, so links in circles do no harm."""
+    """The images of a folder, then those of its sub-folders; every folder once, so links in circles do no harm."""
     results_folder = None if results is None or results.folder is None else results.folder.resolve()
     waiting = [(top, prefix)]
     seen: set[tuple[int, int]] = set()
@@ -192,25 +192,25 @@ def _walk(top: Path, prefix: Path, *, recursive: bool, results: OutputNames | No
         if (status.st_dev, status.st_ino) in seen:
             continue
         seen.add((status.st_dev, status.st_ino))
-        yield from _pictures(folder, relative, entries, results)
+        yield from _images(folder, relative, entries, results)
         if recursive:
             below = [entry.name for entry in entries if _is_folder(entry)]
             waiting += [(folder / name, relative / name) for name in reversed(below)]
 
 
-def _pictures(
+def _images(
     folder: Path, relative: Path, entries: list[os.DirEntry[str]], results: OutputNames | None
 ) -> Iterator[Found]:
-    """The pictures of one folder. No file is opened before its turn, unless the name of another's result hangs on it.
+    """The images of one folder. No file is opened before its turn, unless the name of another's result hangs on it.
 
     A folder of 100,000 files on a slow disk would else be looked at for minutes before the first is given.
     """
-    files = {entry.name: entry for entry in entries if _may_be_picture(entry)}
-    unsure = {name for name in files if extension_of(name) not in _PICTURE_EXTENSIONS}
-    # what has a name of its own is named as if it were a picture, and looked into when it is reached
+    files = {entry.name: entry for entry in entries if _may_be_image(entry)}
+    unsure = {name for name in files if extension_of(name) not in _IMAGE_EXTENSIONS}
+    # what has a name of its own is named as if it were an image, and looked into when it is reached
     taken = Counter(stem_of(name) for name in files)
-    no_pictures = {name for name in unsure if taken[stem_of(name)] > 1 and not looks_like_image(files[name])}
-    stems = distinct_stems(name for name in files if name not in no_pictures)
+    no_images = {name for name in unsure if taken[stem_of(name)] > 1 and not looks_like_image(files[name])}
+    stems = distinct_stems(name for name in files if name not in no_images)
     made = _results_in(folder, relative, stems, results)
     for name, stem in stems.items():
         if name in unsure and not looks_like_image(files[name]):
@@ -235,13 +235,13 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     return not entry.name.startswith(".") and entry.name not in _JUNK_FOLDERS and _is_folder_or_link(entry)
 
 
-def _may_be_picture(entry: os.DirEntry[str]) -> bool:
-    """Whether a file is worth a look, by its name and kind. A link that leads nowhere is, if it is called a picture."""
+def _may_be_image(entry: os.DirEntry[str]) -> bool:
+    """Whether a file is worth a look, by its name and kind. A link that leads nowhere is, if it is called an image."""
     extension = extension_of(entry.name)
     if entry.name.startswith(".") or extension in _JUNK_EXTENSIONS or _is_folder_or_link(entry):
         return False
     if entry.is_symlink() and not is_there(Path(entry.path)):
-        return extension in _PICTURE_EXTENSIONS
+        return extension in _IMAGE_EXTENSIONS
     return entry.is_file()
 
 
@@ -256,4 +256,4 @@ def looks_like_image(entry: os.DirEntry[str]) -> bool:
         with Path(entry.path).open("rb") as file:
             return sniff(file.read(HEAD_BYTES)) is not None
     except OSError:
-        return False  # neither its name nor its content promises a picture
+        return False  # neither its name nor its content promises an image

@@ -29,10 +29,10 @@ WRITABLE = {
 READABLE_EXTENSIONS = frozenset(
     (*WRITABLE, ".jpe", ".jfif", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".dib", ".jp2", ".j2k", ".jpx", ".tga")
 ) | {".ico", ".qoi"}
-"""Names that promise a picture we can read."""
+"""Names that promise an image we can read."""
 
 FOREIGN_EXTENSIONS = frozenset((".heic", ".heif", ".hif", ".jxl", ".psd", ".exr"))
-"""Names that promise a picture we cannot read: their owner is told, not left to wonder where it went."""
+"""Names that promise an image we cannot read: their owner is told, not left to wonder where it went."""
 
 CAMERA_RAW_EXTENSIONS = frozenset(
     (".3fr", ".arw", ".cr2", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".nef", ".nrw", ".pef", ".srw")
@@ -42,10 +42,10 @@ CAMERA_RAW_EXTENSIONS = frozenset(
 _BMP_HEADER_SIZES = (12, 16, 40, 52, 56, 64, 108, 124)
 _TGA_KINDS, _TGA_BITS = (1, 2, 3, 9, 10, 11), (8, 15, 16, 24, 32)
 _FOREIGN = {
-    "a JPEG XL picture": (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"),
+    "a JPEG XL image": (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"),
     "a Photoshop document": (b"8BPS",),
-    "an OpenEXR picture": (b"v/1\x01",),
-    "a Radiance picture": (b"#?RADIANCE", b"#?RGBE"),
+    "an OpenEXR image": (b"v/1\x01",),
+    "a Radiance image": (b"#?RADIANCE", b"#?RGBE"),
     "a DDS texture": (b"DDS ",),
     "a camera raw file": (b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FOVb", b"\0\0\0\x18ftypcrx "),
     "a PDF document": (b"%PDF",),
@@ -56,7 +56,7 @@ _HEIC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", 
 
 def sniff(head: bytes) -> str | None:
     """The format that a file's first bytes tell: "PNG", "JPEG", "WEBP", "TIFF", "AVIF", "BMP", "GIF", "PPM", "ICO",
-    "JPEG2000", "QOI", or "HEIC". None: not a picture we know.
+    "JPEG2000", "QOI", or "HEIC". None: not an image we know.
 
     TGA has no signature, so any file could pass for one: see `is_tga`.
     """
@@ -114,7 +114,7 @@ def _is_heic(head: bytes) -> bool:
 
 
 def _is_ico(head: bytes) -> bool:
-    # four bytes are too weak a sign: the first picture must lie behind the directory and have a size
+    # four bytes are too weak a sign: the first image must lie behind the directory and have a size
     if len(head) < 22 or not head.startswith(b"\0\0\1\0"):
         return False
     count, planes, size, offset = struct.unpack_from("<H4xH2xII", head, 4)
@@ -172,7 +172,7 @@ def holds_alpha(path: Path) -> bool:
 
 
 def check_format(path: Path, *, width: int, height: int, has_alpha: bool, depth_bits: int) -> tuple[str, ...]:
-    """Whether the format that `path` names can hold a picture; looks at the name only.
+    """Whether the format that `path` names can hold an image; looks at the name only.
 
     Gives notes about what will be lost. Raises ImageWriteError, with a format that would do, where it cannot.
     """
@@ -181,7 +181,7 @@ def check_format(path: Path, *, width: int, height: int, has_alpha: bool, depth_
         raise ImageWriteError(f"{name} has no extension that can be written. Use one of: {' '.join(WRITABLE)}.")
     limits = _LIMITS[file_format]
     if has_alpha and not limits.alpha:
-        raise ImageWriteError(f"{name}: {file_format} holds no transparency, and the picture has some. Use .png.")
+        raise ImageWriteError(f"{name}: {file_format} holds no transparency, and the image has some. Use .png.")
     too_long = limits.side_px is not None and max(width, height) > limits.side_px
     too_many = limits.pixels is not None and width * height > limits.pixels
     if too_long or too_many:
@@ -193,9 +193,9 @@ def check_format(path: Path, *, width: int, height: int, has_alpha: bool, depth_
 
 
 def check_writable(path: Path, *, width: int, height: int, has_alpha: bool, depth_bits: int) -> tuple[str, ...]:
-    """Whether a picture can be written to `path`, before any work is done; makes the folder if it is missing.
+    """Whether an image can be written to `path`, before any work is done; makes the folder if it is missing.
 
-    Gives notes about what will be lost. Raises ImageWriteError where the format cannot hold the picture, the path
+    Gives notes about what will be lost. Raises ImageWriteError where the format cannot hold the image, the path
     is a folder, or nothing can be written there.
     """
     notes = check_format(path, width=width, height=height, has_alpha=has_alpha, depth_bits=depth_bits)

@@ -20,7 +20,7 @@ _PRIMARIES_NEAR_SRGB, _CURVES_NEAR_SRGB = (1, 2, 5, 6), (1, 2, 6, 13, 14, 15)  #
 _BAND_ROWS = 256
 
 _INTENT = {"intent": "relative", "black_point_compensation": True}
-_FAILED = "its colour profile could not be used; the colours were left as they are"
+_FAILED = "its color profile could not be used; the colors were left as they are"
 
 
 MAX_PIXELS = 268_435_456
@@ -29,10 +29,10 @@ MAX_PIXELS = 268_435_456
 
 @dataclass(frozen=True, kw_only=True)
 class Metadata:
-    """What travels with the pixels. It speaks of an upright picture: no orientation is left to apply."""
+    """What travels with the pixels. It speaks of an upright image: no orientation is left to apply."""
 
     icc: bytes | None = None
-    """The ICC profile, byte for byte; its colour space fits the pixels (gray or RGB)."""
+    """The ICC profile, byte for byte; its color space fits the pixels (gray or RGB)."""
 
     exif: bytes | None = None
     """EXIF as a TIFF structure, without the "Exif" prefix of JPEG."""
@@ -53,19 +53,19 @@ class Metadata:
     languages: dict[str, tuple[str, str]] = field(default_factory=dict)
     """For texts of a PNG that tell it: the language and the translated keyword."""
 
-    png_colour: tuple[tuple[bytes, bytes], ...] = ()
-    """Chunks of a PNG that say what its colours mean, such as gAMA, byte for byte: (kind, data)."""
+    png_color: tuple[tuple[bytes, bytes], ...] = ()
+    """Chunks of a PNG that say what its colors mean, such as gAMA, byte for byte: (kind, data)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)  # arrays have no single answer to ==
-class Picture:
-    """An upright still picture in memory."""
+class RasterImage:
+    """An upright still image in memory."""
 
     pixels: Pixels
     """(H, W, C), uint8 or uint16; C is 1 for gray, 3 for RGB."""
 
     alpha: Pixels | None = None
-    """(H, W), the type of `pixels`; straight, not multiplied into the colours. None: opaque, no channel."""
+    """(H, W), the type of `pixels`; straight, not multiplied into the colors. None: opaque, no channel."""
 
     metadata: Metadata = field(default_factory=Metadata)
     """Profile, EXIF, XMP, resolution, text."""
@@ -108,7 +108,7 @@ class Picture:
 
     @property
     def is_gray(self) -> bool:
-        """One channel; a colour file whose values happen to be gray is not gray."""
+        """One channel; a color file whose values happen to be gray is not gray."""
         return int(self.pixels.shape[2]) == 1
 
     @property
@@ -129,30 +129,30 @@ def to_8_bits(samples: Pixels) -> NDArray[np.uint8]:
     if samples.dtype == np.uint8:
         return samples.astype(np.uint8, copy=False)
     narrow = np.empty(samples.shape, np.uint8)
-    for top in range(0, len(samples), _BAND_ROWS):  # no wider copy of a whole picture
+    for top in range(0, len(samples), _BAND_ROWS):  # no wider copy of a whole image
         narrow[top : top + _BAND_ROWS] = (samples[top : top + _BAND_ROWS].astype(np.uint32) + 128) // 257
     return narrow
 
 
-def rgb8(picture: Picture) -> NDArray[np.uint8]:
-    """The picture as 8-bit RGB, (H, W, 3): 16 bits are rounded, gray is repeated, alpha is left out.
+def rgb8(image: RasterImage) -> NDArray[np.uint8]:
+    """The image as 8-bit RGB, (H, W, 3): 16 bits are rounded, gray is repeated, alpha is left out.
 
     8-bit RGB is given back as it is, not copied.
     """
-    samples = to_8_bits(picture.pixels)
-    return np.repeat(samples, 3, axis=2) if picture.is_gray else samples
+    samples = to_8_bits(image.pixels)
+    return np.repeat(samples, 3, axis=2) if image.is_gray else samples
 
 
 def profile_fits(icc: bytes, channels: int) -> bool:
     """Whether an ICC profile describes pixels of so many channels: 1 gray, 3 RGB.
 
-    A profile of another space (CMYK over RGB pixels, say) makes every viewer that obeys it show wrong colours.
+    A profile of another space (CMYK over RGB pixels, say) makes every viewer that obeys it show wrong colors.
     """
-    return colour_space(icc) == _SPACES[channels]
+    return color_space(icc) == _SPACES[channels]
 
 
-def coded_colours(primaries: int, curve: int) -> tuple[tuple[bytes, bytes], ...]:
-    """Colours that a file tells by the code points of H.273, as a chunk of a PNG; none where they are those of sRGB."""
+def coded_colors(primaries: int, curve: int) -> tuple[tuple[bytes, bytes], ...]:
+    """Colors that a file tells by the code points of H.273, as a chunk of a PNG; none where they are those of sRGB."""
     if primaries in _PRIMARIES_NEAR_SRGB and curve in _CURVES_NEAR_SRGB:
         return ()
     return ((b"cICP", bytes((primaries & 0xFF, curve & 0xFF, 0, 1))),)  # 0, 1: the pixels are RGB, of full range
@@ -160,7 +160,7 @@ def coded_colours(primaries: int, curve: int) -> tuple[tuple[bytes, bytes], ...]
 
 def is_for_cmyk(icc: bytes) -> bool:
     """Whether an ICC profile is for CMYK, and whole enough to convert with."""
-    if colour_space(icc) != b"CMYK":
+    if color_space(icc) != b"CMYK":
         return False
     try:
         profile = ImageCms.ImageCmsProfile(BytesIO(icc))
@@ -171,8 +171,8 @@ def is_for_cmyk(icc: bytes) -> bool:
 
 
 def cmyk_to_rgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, str]:
-    """A CMYK picture as sRGB, through its profile if it has a good one; and what to tell the user."""
-    if icc and colour_space(icc) == b"CMYK":
+    """A CMYK image as sRGB, through its profile if it has a good one; and what to tell the user."""
+    if icc and color_space(icc) == b"CMYK":
         try:
             return _to_srgb(image, ImageCms.ImageCmsProfile(BytesIO(icc))), "CMYK was converted to sRGB by its profile"
         except (ImageCms.PyCMSError, OSError):
@@ -181,12 +181,12 @@ def cmyk_to_rgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, str
 
 
 def lab_to_rgb(image: Image.Image) -> tuple[Image.Image, str]:
-    """A Lab picture (8 bits) as sRGB; and what to tell the user."""
+    """A Lab image (8 bits) as sRGB; and what to tell the user."""
     return _to_srgb(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))), "Lab was converted to sRGB"
 
 
 def gray_to_rgb(image: Image.Image, icc: bytes) -> Image.Image:
-    """A gray picture with a gray profile as sRGB, for formats that hold no gray."""
+    """A gray image with a gray profile as sRGB, for formats that hold no gray."""
     try:
         return _to_srgb(image, ImageCms.ImageCmsProfile(BytesIO(icc)))
     except (ImageCms.PyCMSError, OSError):
@@ -204,12 +204,12 @@ def _to_srgb(image: Image.Image, source: ImageCms.ImageCmsProfile) -> Image.Imag
         flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
     )
     if converted is None:
-        raise OSError("the colours were not converted")
+        raise OSError("the colors were not converted")
     return converted
 
 
-def colour_space(icc: bytes) -> bytes | None:
-    """The colour space that a profile is for, as its header has it; None: not a profile."""
+def color_space(icc: bytes) -> bytes | None:
+    """The color space that a profile is for, as its header has it; None: not a profile."""
     return icc[16:20] if len(icc) >= 128 and icc[36:40] == b"acsp" else None
 
 
@@ -226,30 +226,30 @@ def as_vips(samples: Pixels) -> Any:  # noqa: ANN401 - pyvips has no types to na
     return image.copy(interpretation=kind)
 
 
-def to_srgb(picture: Picture) -> Picture:
-    """The picture with its colours in sRGB, at its own depth; one without a profile is taken for sRGB already.
+def to_srgb(image: RasterImage) -> RasterImage:
+    """The image with its colors in sRGB, at its own depth; one without a profile is taken for sRGB already.
 
-    Relative colorimetric with black point compensation, as editors do; colours beyond sRGB become the nearest within.
-    A colour picture gets an sRGB profile in place of its own; gray stays gray, with sRGB's tone curve and no profile.
+    Relative colorimetric with black point compensation, as editors do; colors beyond sRGB become the nearest within.
+    A color image gets an sRGB profile in place of its own; gray stays gray, with sRGB's tone curve and no profile.
     """
-    icc = picture.metadata.icc
+    icc = image.metadata.icc
     if icc is None:
-        return picture
+        return image
     try:
-        if _name(icc, picture).startswith("sRGB"):
-            return picture
-        pixels, profile = _converted(picture.pixels, icc)
+        if _name(icc, image).startswith("sRGB"):
+            return image
+        pixels, profile = _converted(image.pixels, icc)
     except ValueError:
-        return replace(picture, notes=(*picture.notes, _FAILED))
-    metadata = replace(picture.metadata, icc=None if picture.is_gray else profile, png_colour=())
-    return replace(picture, pixels=pixels, metadata=metadata)
+        return replace(image, notes=(*image.notes, _FAILED))
+    metadata = replace(image.metadata, icc=None if image.is_gray else profile, png_color=())
+    return replace(image, pixels=pixels, metadata=metadata)
 
 
-def _name(icc: bytes, picture: Picture) -> str:
+def _name(icc: bytes, image: RasterImage) -> str:
     """What a profile calls itself. Raises ValueError where it cannot be used: libvips would take another in silence."""
     try:
         profile = ImageCms.ImageCmsProfile(BytesIO(icc))
-        ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), "L" if picture.is_gray else "RGB", "RGB")
+        ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), "L" if image.is_gray else "RGB", "RGB")
         return ImageCms.getProfileDescription(profile)
     except (ImageCms.PyCMSError, OSError) as error:
         raise ValueError(str(error)) from error
@@ -263,7 +263,7 @@ def _converted(pixels: Pixels, icc: bytes) -> tuple[Pixels, bytes]:
     image = as_vips(pixels)
     image.set_type(pyvips.GValue.blob_type, "icc-profile-data", icc)
     try:
-        # by way of Lab in floating point: straight from 16 bits to 16 bits dark saturated colours were 10 levels off
+        # by way of Lab in floating point: straight from 16 bits to 16 bits dark saturated colors were 10 levels off
         lab = image.icc_import(embedded=True, **_INTENT)
         rgb = lab.icc_export(output_profile="srgb", depth=pixels.itemsize * 8, **_INTENT)
         samples: NDArray[Any] = rgb.numpy().reshape(height, width, -1)

@@ -1,8 +1,8 @@
 """What a result was made from: a source by size and hash, and a short note inside the result that can tell it.
 
 The note is out of sight of whoever looks at the image or at its metadata. It stands at the end of the file: in PNG,
-WebP and AVIF as a chunk of its own that readers pass over, in JPEG, TIFF and BMP behind the picture, where cameras put
-such things as well. PNG's chunk is marked as not to be copied by a program that changes the picture, and other programs
+WebP and AVIF as a chunk of its own that readers pass over, in JPEG, TIFF and BMP behind the image, where cameras put
+such things as well. PNG's chunk is marked as not to be copied by a program that changes the image, and other programs
 do not write what they do not know: after an edit the note is gone.
 """
 
@@ -53,7 +53,7 @@ def is_unchanged(path: Path, source: Source, result: Path, *, digest: Callable[[
 
 
 def add_stamp(path: Path, note: Callable[[int], bytes]) -> None:
-    """Put a note into a finished picture file of ours, whose format its extension tells.
+    """Put a note into a finished image file of ours, whose format its extension tells.
 
     note: gives the note for the size in bytes that the file will have with it; its length must not depend on that.
     Raises ValueError where the note is too long, OSError as the file system does.
@@ -68,7 +68,7 @@ def add_stamp(path: Path, note: Callable[[int], bytes]) -> None:
 
 
 def read_stamp(path: Path) -> bytes | None:
-    """The note in a picture file; None where there is none. Raises OSError as the file system does."""
+    """The note in an image file; None where there is none. Raises OSError as the file system does."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _TAIL_BYTES))

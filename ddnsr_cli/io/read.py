@@ -1,4 +1,4 @@
-"""Reading a picture: recognised by content, bounded in size, upright, in gray or RGB with straight alpha."""
+"""Reading an image: recognized by content, bounded in size, upright, in gray or RGB with straight alpha."""
 
 import math
 import re
@@ -23,11 +23,11 @@ from ddnsr_cli.io.codecs.png import decode_png, png_size, stored_png_size
 from ddnsr_cli.io.codecs.pnm import decode_pnm
 from ddnsr_cli.io.codecs.tiff import decode_tiff, tiff_size
 from ddnsr_cli.io.formats import READABLE, foreign_kind, is_tga, shown, sniff
-from ddnsr_cli.io.image import MAX_PIXELS, Metadata, Picture, Pixels, profile_fits, rgb8
+from ddnsr_cli.io.image import MAX_PIXELS, Metadata, Pixels, RasterImage, profile_fits, rgb8
 from ddnsr_cli.io.metadata.exif import mend_exif, mend_xmp
 
 MAX_FILE_BYTES = 1 << 31
-"""Of files that their decoder takes into memory whole. Pictures do not come near; files with holes cost nothing."""
+"""Of files that their decoder takes into memory whole. Images do not come near; files with holes cost nothing."""
 
 _TAKEN_WHOLE = ("JPEG", "WEBP", "AVIF", "HEIC", "JPEG2000", "GIF", "ICO", "QOI")
 _DECODERS: dict[str, Callable[..., Decoded]] = {
@@ -52,12 +52,12 @@ _FOREIGN_HEAD_BYTES = 1024  # an SVG may begin with a long comment
 _LIBRARY_PLACE = re.compile(r"^\w*(vips|VIPS|Vips)\w*: ")  # libvips says first which of its functions speaks
 
 
-def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Read the first frame of a picture file.
+def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> RasterImage:
+    """Read the first frame of an image file.
 
     The format goes by the content, whatever the name says. The EXIF orientation is applied; gray stays gray,
     palettes become RGB, CMYK and Lab become sRGB; 16-bit samples keep their bits. Size is checked before decoding.
-    Raises ImageReadError, naming the file, where it is missing, no picture, damaged or larger than `max_pixels`.
+    Raises ImageReadError, naming the file, where it is missing, no image, damaged or larger than `max_pixels`.
     """
     decode = _DECODERS[_format_of(path)]
     try:
@@ -68,7 +68,7 @@ def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     except Image.DecompressionBombError as error:
         raise ImageReadError(
             f"{shown(path)} has more pixels than the limit of {max_pixels:,}. "
-            f"If you trust it, raise the limit: --max-pixels {_pixels_told(error)}."
+            f"If you trust it, raise the limit: --max-pixels {_pixels_stated(error)}."
         ) from error
     except MemoryError as error:
         raise ImageReadError(f"{shown(path)} needs more memory than there is. Free some, or shrink it.") from error
@@ -80,22 +80,22 @@ def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """The pixels of a picture file as 8-bit RGB, (H, W, 3): what training, metrics and pages look at.
+    """The pixels of an image file as 8-bit RGB, (H, W, 3): what training, metrics and pages look at.
 
-    16 bits are rounded to 8, gray is repeated, alpha is dropped and the colour below it kept. Raises as `read_picture`.
+    16 bits are rounded to 8, gray is repeated, alpha is dropped and the color below it kept. Raises as `read_image`.
     """
-    return np.require(rgb8(read_picture(path)), requirements="W")  # PyTorch wants no array that is not to be written
+    return np.require(rgb8(read_image(path)), requirements="W")  # PyTorch wants no array that is not to be written
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(height, width) of the upright picture; of the usual formats nothing is decoded. Raises as `read_picture`."""
+    """(height, width) of the upright image; of the usual formats nothing is decoded. Raises as `read_image`."""
     return _measured(path, _MEASURES)
 
 
 def stored_size(path: Path) -> tuple[int, int]:
     """(height, width), perhaps not upright: of the usual formats nothing but the first bytes is read, so it is quick.
 
-    Raises as `read_picture`.
+    Raises as `read_image`.
     """
     return _measured(path, _MEASURES | {"PNG": stored_png_size})
 
@@ -107,8 +107,8 @@ def _measured(path: Path, measures: dict[str, Callable[[BinaryIO], tuple[int, in
             width, height, orientation = measure(file)
             if 0 < width * height <= MAX_PIXELS:
                 return (width, height) if orientation >= 5 else (height, width)
-    picture = read_picture(path)
-    return picture.height, picture.width
+    image = read_image(path)
+    return image.height, image.width
 
 
 def _format_of(path: Path) -> str:
@@ -117,9 +117,9 @@ def _format_of(path: Path) -> str:
     try:
         if path.is_dir():
             next(path.iterdir(), None)  # a folder that may not be listed says so here
-            raise ImageReadError(f"{name} is a folder, not a picture. Name a picture in it.")
+            raise ImageReadError(f"{name} is a folder, not an image. Name an image in it.")
         if path.exists() and not path.is_file():
-            raise ImageReadError(f"{name} is not a regular file. Name a picture file.")
+            raise ImageReadError(f"{name} is not a regular file. Name an image file.")
         with path.open("rb") as file:
             head = file.read(_FOREIGN_HEAD_BYTES)
             size = file.seek(0, 2)
@@ -132,21 +132,19 @@ def _format_of(path: Path) -> str:
     file_format = sniff(head) or ("TGA" if is_tga(path, head) else None)
     if file_format is None:
         kind = foreign_kind(head)
-        what = f"is {kind}, which cannot be read" if kind else "is not a picture we can read"
+        what = f"is {kind}, which cannot be read" if kind else "is not an image we can read"
         raise ImageReadError(f"{name} {what}. Save it as one of: {READABLE}.")
     if file_format in _TAKEN_WHOLE and size > MAX_FILE_BYTES:
-        raise ImageReadError(
-            f"{name} has {size / 1e9:.1f} GB; no {file_format} picture is that large. Save it as TIFF."
-        )
+        raise ImageReadError(f"{name} has {size / 1e9:.1f} GB; no {file_format} image is that large. Save it as TIFF.")
     return file_format
 
 
-def upright(decoded: Decoded) -> Picture:
-    """The picture turned as its orientation says, with metadata that say so."""
+def upright(decoded: Decoded) -> RasterImage:
+    """The image turned as its orientation says, with metadata that say so."""
     pixels = _turned(decoded.pixels, decoded.orientation)
     alpha = None if decoded.alpha is None else _turned(decoded.alpha, decoded.orientation)
     metadata, notes = _mended(decoded.metadata, pixels)
-    return Picture(pixels=pixels, alpha=alpha, metadata=metadata, notes=decoded.notes + notes)
+    return RasterImage(pixels=pixels, alpha=alpha, metadata=metadata, notes=decoded.notes + notes)
 
 
 def _turned(samples: Pixels, orientation: int) -> Pixels:
@@ -168,7 +166,7 @@ def _mended(metadata: Metadata, pixels: Pixels) -> tuple[Metadata, tuple[str, ..
     icc, exif = metadata.icc, metadata.exif
     if icc is not None and not profile_fits(icc, channels):
         icc = None
-        notes.append("its colour profile does not fit its pixels and was left out")
+        notes.append("its color profile does not fit its pixels and was left out")
     if exif is not None:
         exif = mend_exif(exif, width=width, height=height)
         if exif is None:
@@ -185,7 +183,7 @@ def sane_dpi(dpi: tuple[float, float] | None) -> tuple[float, float] | None:
     return (x, y) if all(math.isfinite(value) and 0 < value < 1e6 for value in (x, y)) else None
 
 
-def _pixels_told(error: Image.DecompressionBombError) -> str:
+def _pixels_stated(error: Image.DecompressionBombError) -> str:
     """How many pixels Pillow found, in digits."""
     found = re.search(r"\((\d+) pixels\)", str(error))
     return found[1] if found else "NUMBER"

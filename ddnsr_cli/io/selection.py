@@ -65,7 +65,7 @@ def read_list(content: bytes, name: str) -> list[Path]:
 
 
 def listed_images(paths: Sequence[Path]) -> Iterator[Found]:
-    """The images of a list, in its order, each once. Whether they can be read is told when they are.
+    """The images of a list, in its order, each once. Whether they can be read is reported when they are.
 
     The relative path of each is the path as it is listed, without the root and without `..`: it does not depend on the
     other lines. Raises ImageReadError, at once, where two files have the same, or a line can be no file's.

@@ -1,4 +1,4 @@
-"""Writing a picture: by extension, whole or not at all, with its metadata."""
+"""Writing an image: by extension, whole or not at all, with its metadata."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from ddnsr_cli.files import atomic_path
 from ddnsr_cli.io.codecs.png import write_png
 from ddnsr_cli.io.codecs.tiff import write_tiff
 from ddnsr_cli.io.formats import check_format, format_of, holds_alpha, shown
-from ddnsr_cli.io.image import COMMENT, Metadata, Picture, gray_to_rgb, profile_fits, to_8_bits
+from ddnsr_cli.io.image import COMMENT, Metadata, RasterImage, gray_to_rgb, profile_fits, to_8_bits
 from ddnsr_cli.io.metadata.exif import mend_exif, mend_xmp, without_orientation
 from ddnsr_cli.io.metadata.iptc import SEGMENT_PREFIX, resource_block
 
@@ -27,21 +27,21 @@ _HOLD_IPTC = ("PNG", "TIFF", "JPEG")
 _SRGB_GAMMA, _SRGB_CICP = range(45_000, 46_001), b"\x01\x0d\x00\x01"
 
 
-def fitting_metadata(picture: Picture, file_format: str) -> tuple[Metadata, tuple[str, ...]]:
-    """The metadata of a picture as they are to be written, mended for its size, and notes on what has no room.
+def fitting_metadata(image: RasterImage, file_format: str) -> tuple[Metadata, tuple[str, ...]]:
+    """The metadata of an image as they are to be written, mended for its size, and notes on what has no room.
 
     file_format: a value of `formats.WRITABLE`.
     """
-    metadata, size = picture.metadata, {"width": picture.width, "height": picture.height}
+    metadata, size = image.metadata, {"width": image.width, "height": image.height}
     fitting = replace(
         metadata,
-        icc=metadata.icc if metadata.icc and profile_fits(metadata.icc, picture.pixels.shape[2]) else None,
+        icc=metadata.icc if metadata.icc and profile_fits(metadata.icc, image.pixels.shape[2]) else None,
         exif=mend_exif(metadata.exif, **size) if metadata.exif else None,
         xmp=mend_xmp(metadata.xmp, **size) if metadata.xmp else None,
         iptc=metadata.iptc if file_format in _HOLD_IPTC else None,
     )
     notes = _without_place(fitting, file_format)
-    if file_format == "WebP" and picture.is_gray and fitting.icc:
+    if file_format == "WebP" and image.is_gray and fitting.icc:
         notes.append("WebP holds no gray: it was converted to sRGB by its profile, which was left out")
     if metadata.iptc and not fitting.iptc:
         notes.append(f"{file_format} has no place for IPTC data; they were left out")
@@ -55,12 +55,12 @@ def _without_place(metadata: Metadata, file_format: str) -> list[str]:
     """Notes on what a format cannot say at all."""
     notes = []
     if file_format == "BMP" and (metadata.icc or metadata.exif or metadata.xmp):
-        notes.append("BMP holds no colour profile, EXIF or XMP; they were left out")
+        notes.append("BMP holds no color profile, EXIF or XMP; they were left out")
     kept = {COMMENT} if file_format == "JPEG" else set()
     if file_format != "PNG" and (lost := [keyword for keyword in metadata.text if keyword not in kept]):
         notes.append(f"{file_format} has no place for text ({_listed(lost)})")
-    if file_format != "PNG" and not metadata.icc and _is_far_from_srgb(dict(metadata.png_colour)):
-        notes.append(f"{file_format} cannot say what its colours mean (no profile, not sRGB): they will look different")
+    if file_format != "PNG" and not metadata.icc and _is_far_from_srgb(dict(metadata.png_color)):
+        notes.append(f"{file_format} cannot say what its colors mean (no profile, not sRGB): they will look different")
     return notes
 
 
@@ -71,7 +71,7 @@ def _listed(keywords: list[str]) -> str:
 
 
 def _is_far_from_srgb(chunks: dict[bytes, bytes]) -> bool:
-    """Whether the colour chunks of a PNG, of which the first in this order counts, tell other colours than sRGB."""
+    """Whether the color chunks of a PNG, of which the first in this order counts, tell other colors than sRGB."""
     if b"cICP" in chunks:
         return chunks[b"cICP"] != _SRGB_CICP
     gamma = chunks.get(b"gAMA")
@@ -119,25 +119,25 @@ class WriteOptions:
             raise ConfigError(f"compression must be 0 to 9, got {self.compression}.")
 
 
-def write_picture(
-    picture: Picture, path: Path, options: WriteOptions | None = None, *, finish: Callable[[Path], None] | None = None
+def write_image(
+    image: RasterImage, path: Path, options: WriteOptions | None = None, *, finish: Callable[[Path], None] | None = None
 ) -> tuple[str, ...]:
-    """Write a picture in the format of the extension; the file appears whole or not at all.
+    """Write an image in the format of the extension; the file appears whole or not at all.
 
     Profile, EXIF, XMP, resolution and text go along where the format has a place for them, mended for the size.
     Gives notes about what was left out. The folder must exist; see `check_writable` for what to ask before the
-    work. finish: called with the written file before it takes its place, to add what comes behind the picture.
-    Raises ImageWriteError where the format cannot hold the picture or the disk does not take it.
+    work. finish: called with the written file before it takes its place, to add what comes behind the image.
+    Raises ImageWriteError where the format cannot hold the image or the disk does not take it.
     """
     options = options or WriteOptions()
-    size = {"width": picture.width, "height": picture.height}
-    check_format(path, **size, has_alpha=picture.has_alpha, depth_bits=picture.depth_bits)
+    size = {"width": image.width, "height": image.height}
+    check_format(path, **size, has_alpha=image.has_alpha, depth_bits=image.depth_bits)
     file_format = format_of(path) or "PNG"
-    metadata, notes = fitting_metadata(picture, file_format)
+    metadata, notes = fitting_metadata(image, file_format)
     try:
         with atomic_path(path) as part:
             with part.open("wb") as file:
-                _WRITERS[file_format](replace(picture, metadata=metadata), file, options)
+                _WRITERS[file_format](replace(image, metadata=metadata), file, options)
             if finish is not None:
                 finish(part)
     except OSError as error:
@@ -150,67 +150,67 @@ def write_picture(
     return notes
 
 
-def without_idle_alpha(picture: Picture, target: Path) -> Picture:
+def without_idle_alpha(image: RasterImage, target: Path) -> RasterImage:
     """An alpha channel that is opaque everywhere is no loss where the format holds none: screenshots have such."""
-    if picture.alpha is None or holds_alpha(target) or picture.alpha.min() < np.iinfo(picture.alpha.dtype).max:
-        return picture
-    return replace(picture, alpha=None)
+    if image.alpha is None or holds_alpha(target) or image.alpha.min() < np.iinfo(image.alpha.dtype).max:
+        return image
+    return replace(image, alpha=None)
 
 
-def _write_png(picture: Picture, file: BinaryIO, options: WriteOptions) -> None:
-    write_png(picture, file, level=options.compression)
+def _write_png(image: RasterImage, file: BinaryIO, options: WriteOptions) -> None:
+    write_png(image, file, level=options.compression)
 
 
-def _write_tiff(picture: Picture, file: BinaryIO, options: WriteOptions) -> None:
-    write_tiff(picture, file, level=options.compression)
+def _write_tiff(image: RasterImage, file: BinaryIO, options: WriteOptions) -> None:
+    write_tiff(image, file, level=options.compression)
 
 
-def _write_jpeg(picture: Picture, file: BinaryIO, options: WriteOptions) -> None:
-    # 4:4:4: the usual halving of the colours would take away what the network made
+def _write_jpeg(image: RasterImage, file: BinaryIO, options: WriteOptions) -> None:
+    # 4:4:4: the usual halving of the colors would take away what the network made
     settings: dict[str, Any] = {"quality": options.quality, "subsampling": "4:4:4"}
-    if picture.metadata.dpi:
-        settings["dpi"] = picture.metadata.dpi
-    if comment := picture.metadata.text.get(COMMENT):
+    if image.metadata.dpi:
+        settings["dpi"] = image.metadata.dpi
+    if comment := image.metadata.text.get(COMMENT):
         settings["comment"] = comment.encode("utf-8", "replace")
-    if iptc := picture.metadata.iptc:
+    if iptc := image.metadata.iptc:
         segment = SEGMENT_PREFIX + resource_block(iptc)
         settings["extra"] = _APP13 + (len(segment) + 2).to_bytes(2, "big") + segment
-    exif = picture.metadata.exif
-    metadata = replace(picture.metadata, exif=EXIF_PREFIX + exif if exif else None)
-    _save(to_pillow(picture), file, "JPEG", metadata, settings)
+    exif = image.metadata.exif
+    metadata = replace(image.metadata, exif=EXIF_PREFIX + exif if exif else None)
+    _save(to_pillow(image), file, "JPEG", metadata, settings)
 
 
-def _write_webp(picture: Picture, file: BinaryIO, options: WriteOptions) -> None:
-    image, metadata = to_pillow(picture), picture.metadata
-    if picture.is_gray:  # WebP knows no gray, and a gray profile must not lie over colours
+def _write_webp(raster: RasterImage, file: BinaryIO, options: WriteOptions) -> None:
+    image, metadata = to_pillow(raster), raster.metadata
+    if raster.is_gray:  # WebP knows no gray, and a gray profile must not lie over colors
         gray = image.getchannel(0)
         image = gray_to_rgb(gray, metadata.icc) if metadata.icc else gray.convert("RGB")
         metadata = replace(metadata, icc=None)
-        if picture.alpha is not None:
-            image.putalpha(Image.fromarray(to_8_bits(picture.alpha)))
+        if raster.alpha is not None:
+            image.putalpha(Image.fromarray(to_8_bits(raster.alpha)))
     _save(image, file, "WEBP", metadata, {"quality": options.quality})
 
 
-def _write_avif(picture: Picture, file: BinaryIO, options: WriteOptions) -> None:
-    subsampling = "4:0:0" if picture.is_gray else "4:4:4"  # 4:0:0 is gray
-    exif = picture.metadata.exif
+def _write_avif(image: RasterImage, file: BinaryIO, options: WriteOptions) -> None:
+    subsampling = "4:0:0" if image.is_gray else "4:4:4"  # 4:0:0 is gray
+    exif = image.metadata.exif
     # upright needs no tag, and where there is one Pillow takes the block apart and puts it together its own way
-    metadata = replace(picture.metadata, exif=without_orientation(exif) if exif else None)
+    metadata = replace(image.metadata, exif=without_orientation(exif) if exif else None)
     # speed 8 takes a quarter of the time of the usual 6 for a tenth more bytes, at the same error
     settings = {"quality": options.quality, "subsampling": subsampling, "speed": 8}
-    _save(to_pillow(picture), file, "AVIF", metadata, settings)
+    _save(to_pillow(image), file, "AVIF", metadata, settings)
 
 
-def _write_bmp(picture: Picture, file: BinaryIO, _options: WriteOptions) -> None:
-    dpi = picture.metadata.dpi
-    _save(to_pillow(picture), file, "BMP", Metadata(), {"dpi": dpi} if dpi else {})
+def _write_bmp(image: RasterImage, file: BinaryIO, _options: WriteOptions) -> None:
+    dpi = image.metadata.dpi
+    _save(to_pillow(image), file, "BMP", Metadata(), {"dpi": dpi} if dpi else {})
 
 
-def to_pillow(picture: Picture) -> Image.Image:
-    """The picture for Pillow: 8 bits, mode L, LA, RGB or RGBA."""
-    samples = to_8_bits(picture.pixels)
-    if picture.alpha is not None:
-        samples = np.concatenate((samples, to_8_bits(picture.alpha)[..., None]), axis=2)
+def to_pillow(image: RasterImage) -> Image.Image:
+    """The image for Pillow: 8 bits, mode L, LA, RGB or RGBA."""
+    samples = to_8_bits(image.pixels)
+    if image.alpha is not None:
+        samples = np.concatenate((samples, to_8_bits(image.alpha)[..., None]), axis=2)
     return Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
 
 
@@ -222,7 +222,7 @@ def _save(image: Image.Image, file: BinaryIO, file_format: str, metadata: Metada
     file.write(encoded.getbuffer())
 
 
-_WRITERS: dict[str, Callable[[Picture, BinaryIO, WriteOptions], None]] = {
+_WRITERS: dict[str, Callable[[RasterImage, BinaryIO, WriteOptions], None]] = {
     "PNG": _write_png,
     "TIFF": _write_tiff,
     "JPEG": _write_jpeg,

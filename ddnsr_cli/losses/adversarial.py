@@ -19,7 +19,7 @@ def gan_disc_loss(real: Tensor, fake: Tensor) -> Tensor:
 
     2 log 2 when it guesses.
 
-    real, fake: logits, any shapes, of a real picture and of a *detached* made one. Returns a scalar.
+    real, fake: logits, any shapes, of a real image and of a *detached* made one. Returns a scalar.
     """
     return _judged_real(real) + _judged_fake(fake)
 
@@ -27,7 +27,7 @@ def gan_disc_loss(real: Tensor, fake: Tensor) -> Tensor:
 def gan_gen_loss(fake: Tensor) -> Tensor:
     """What the degrader minimizes: -E log Disc(y_L). DDNSR, equation 6. log 2 when the discriminator guesses.
 
-    fake: logits of made pictures, any shape, with their gradient. Returns a scalar.
+    fake: logits of made images, any shape, with their gradient. Returns a scalar.
     """
     return _judged_real(fake)
 
@@ -35,11 +35,11 @@ def gan_gen_loss(fake: Tensor) -> Tensor:
 def relativistic_disc_loss(real: Tensor, fake: Tensor, *, average: Average = torch.mean) -> Tensor:
     """What the relativistic average discriminator minimizes (ESRGAN, equation 1).
 
-    -E log sigmoid(real - E fake) - E log(1 - sigmoid(fake - E real)): real pictures shall look more real than made
+    -E log sigmoid(real - E fake) - E log(1 - sigmoid(fake - E real)): real images shall look more real than made
     ones do on average, and made ones less than real ones. 2 log 2 when it cannot tell. The two terms are added, as in
     the papers and in DDNSR's code; ESRGAN's code halves the sum.
 
-    real, fake: logits, any shapes, of real pictures and of *detached* made ones. average: takes the inner means.
+    real, fake: logits, any shapes, of real images and of *detached* made ones. average: takes the inner means.
     Returns a scalar.
     """
     return _judged_real(real - average(fake)) + _judged_fake(fake - average(real))
@@ -50,8 +50,8 @@ def relativistic_gen_loss(real: Tensor, fake: Tensor, *, average: Average = torc
 
     -E log(1 - sigmoid(real - E fake)) - E log sigmoid(fake - E real): the discriminator's loss, the parts exchanged.
 
-    real: logits of real pictures, any shape; constants here, so they may be computed once for both losses.
-    fake: logits of made pictures with their gradient. average: takes the inner means. Returns a scalar.
+    real: logits of real images, any shape; constants here, so they may be computed once for both losses.
+    fake: logits of made images with their gradient. average: takes the inner means. Returns a scalar.
     """
     constant = real.detach()
     return _judged_fake(constant - average(fake)) + _judged_real(fake - average(constant))

@@ -1,4 +1,4 @@
-"""Losses between features of VGG19, which are given: each real picture's features are computed once, by the caller.
+"""Losses between features of VGG19, which are given: each real image's features are computed once, by the caller.
 
 The norms of the papers are means here, over batch, channels and places, not sums: a weight then means the same for any
 batch and crop size, and beside the adversarial loss, which is a mean too. DDNSR's code does so as well.
@@ -14,7 +14,7 @@ COLOR_PX = 8  # side of the squares whose color is compared, LR pixels
 
 
 def content_reference(hr: Tensor) -> Tensor:
-    """What the content of a made LR picture is compared with: `hr` averaged over squares of 4 x 4 pixels.
+    """What the content of a made LR image is compared with: `hr` averaged over squares of 4 x 4 pixels.
 
     Shape: (N, C, 4H, 4W) -> (N, C, H, W), the same range.
     """
@@ -22,7 +22,7 @@ def content_reference(hr: Tensor) -> Tensor:
 
 
 def color_loss(fake: Tensor, reference: Tensor) -> Tensor:
-    """How far the colors of a made LR picture are from the content's, as a mean absolute difference of both averaged
+    """How far the colors of a made LR image are from the content's, as a mean absolute difference of both averaged
     over squares of 8 x 8 pixels: noise and fine detail are free. Not in the paper.
 
     fake, reference: (N, 3, H, W) in [0, 1], sides of at least 8; reference as of `content_reference(hr)`.
@@ -35,7 +35,7 @@ def color_loss(fake: Tensor, reference: Tensor) -> Tensor:
 def content_loss(fake: Tensor, reference: Tensor) -> Tensor:
     """|| F_4(avgpool4(y_H)) - F_4(D(y_H, x_L)) ||^2, as a mean. DDNSR, equation 3: l1's term; F_4 is conv3_4.
 
-    fake: features of the made LR picture. reference: those of `content_reference(hr)`, the same shape.
+    fake: features of the made LR image. reference: those of `content_reference(hr)`, the same shape.
     Returns a scalar; only `fake` gets a gradient. Raises ValueError when the shapes differ.
     """
     return _mean_square(fake, reference)
@@ -44,7 +44,7 @@ def content_loss(fake: Tensor, reference: Tensor) -> Tensor:
 def cycle_loss(cycle: Tensor, real: Tensor) -> Tensor:
     """|| F_2(x_L) - F_2(D(R(x_L), x_L)) ||^2, as a mean. DDNSR, equation 3: l3's term; F_2 is conv2_2.
 
-    cycle: features of the real LR picture reconstructed and degraded again. real: those of itself, the same shape.
+    cycle: features of the real LR image reconstructed and degraded again. real: those of itself, the same shape.
     Returns a scalar; only `cycle` gets a gradient. Raises ValueError when the shapes differ.
     """
     return _mean_square(cycle, real)

@@ -58,7 +58,7 @@ def luma(rgb: Tensor) -> Tensor:
 def _window(x: Tensor) -> Tensor:
     """Means under the Gaussian window, wherever it lies inside: (N, C, H, W) -> (N, C, H - 10, W - 10).
 
-    Sums of shifted pictures: in float64 several times quicker than a convolution, on a CPU and without cuDNN.
+    Sums of shifted images: in float64 several times quicker than a convolution, on a CPU and without cuDNN.
     """
     half = SSIM_TAPS // 2
     weights = [math.exp(-0.5 * ((tap - half) / SSIM_SIGMA) ** 2) for tap in range(SSIM_TAPS)]
@@ -89,7 +89,7 @@ def compare(sr: Tensor, hr: Tensor, *, crop_px: int, lpips: Distance | None = No
     """`psnr` in dB and `ssim`, as `metrics.fidelity` has them, and `lpips` where given; (N,) each.
 
     sr: (N, C, H, W), floats in [0, 1]. hr: the same, or (1, C, H, W) for all. crop_px: border left
-    out of all of them, pixels of these pictures.
+    out of all of them, pixels of these images.
     """
     scores = {"psnr": psnr_db(sr, hr, crop_px=crop_px), "ssim": ssim(sr, hr, crop_px=crop_px)}
     if lpips is not None:
@@ -104,29 +104,29 @@ CLIPPED = (4.5 / 255, 250.5 / 255)  # beyond, black and white hide noise
 EDGE_SHARE = 0.1  # of the pixels, the steepest
 
 
-def flat_noise(picture: Tensor, reference: Tensor) -> Tensor:
-    """Standard deviation of `picture - reference` in the reference's flat blocks, in levels of 255, one per picture.
+def flat_noise(image: Tensor, reference: Tensor) -> Tensor:
+    """Standard deviation of `image - reference` in the reference's flat blocks, in levels of 255, one per image.
 
     Blocks of 8 x 8 from the upper left corner, what does not fill one left out. Those nowhere clipped in the
     reference (where there are any) are ordered by the standard deviation of its luma; the flattest quarter, at least
-    one, is flat. In each, per channel, the mean of the difference is taken off: an error of colour is no noise.
+    one, is flat. In each, per channel, the mean of the difference is taken off: an error of color is no noise.
 
-    picture, reference: (N, 3, H, W) in [0, 1], sides of 8 pixels at least. Returns (N,) float64.
+    image, reference: (N, 3, H, W) in [0, 1], sides of 8 pixels at least. Returns (N,) float64.
     """
-    pairs = zip(_blocks(picture - reference), _blocks(reference), _blocks(luma(reference)), strict=True)
+    pairs = zip(_blocks(image - reference), _blocks(reference), _blocks(luma(reference)), strict=True)
     return torch.stack([255 * _spread(error[_flat(clean, gray)]) for error, clean, gray in pairs])
 
 
-def edge_gain(picture: Tensor, reference: Tensor) -> Tensor:
-    """How much of the reference's gradients on its edges the picture has: 1 all, 0 none, above 1 over-sharpened.
+def edge_gain(image: Tensor, reference: Tensor) -> Tensor:
+    """How much of the reference's gradients on its edges the image has: 1 all, 0 none, above 1 over-sharpened.
 
-    The slope of the picture's luma gradients over the reference's, least squares through zero, on the tenth of the
+    The slope of the image's luma gradients over the reference's, least squares through zero, on the tenth of the
     pixels where the reference's are steepest (central differences). Noise does not raise it, as it would the
     plain energy of the gradients: it is not in line with the reference. 1 where the reference has no gradient.
 
-    picture, reference: (N, 3, H, W) in [0, 1], sides of 3 pixels at least. Returns (N,) float64.
+    image, reference: (N, 3, H, W) in [0, 1], sides of 3 pixels at least. Returns (N,) float64.
     """
-    ours, truth = _gradients(picture), _gradients(reference)  # (N, 2, P)
+    ours, truth = _gradients(image), _gradients(reference)  # (N, 2, P)
     steepness = truth.square().sum(dim=1)
     count = max(1, round(EDGE_SHARE * steepness.shape[1]))
     places = steepness.topk(count, dim=1).indices.unsqueeze(1).expand(-1, 2, -1)
@@ -135,10 +135,10 @@ def edge_gain(picture: Tensor, reference: Tensor) -> Tensor:
     return torch.where(energy > 0, along / energy, torch.ones_like(energy))
 
 
-def _blocks(picture: Tensor) -> Tensor:
+def _blocks(image: Tensor) -> Tensor:
     """(N, C, H, W) -> (N, blocks, C, 64), float64."""
-    n, channels = picture.shape[:2]
-    folded = F.unfold(picture.double(), BLOCK_PX, stride=BLOCK_PX)
+    n, channels = image.shape[:2]
+    folded = F.unfold(image.double(), BLOCK_PX, stride=BLOCK_PX)
     return folded.reshape(n, channels, BLOCK_PX**2, -1).permute(0, 3, 1, 2)
 
 
@@ -157,8 +157,8 @@ def _spread(error: Tensor) -> Tensor:
     return error.var(dim=2).mean().sqrt()
 
 
-def _gradients(picture: Tensor) -> Tensor:
-    y = luma(picture.double())[:, 0]
+def _gradients(image: Tensor) -> Tensor:
+    y = luma(image.double())[:, 0]
     across = (y[:, 1:-1, 2:] - y[:, 1:-1, :-2]) / 2
     down = (y[:, 2:, 1:-1] - y[:, :-2, 1:-1]) / 2
     return torch.stack((across, down), dim=1).flatten(2)

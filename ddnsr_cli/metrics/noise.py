@@ -12,23 +12,23 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-Picture = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
+RasterImage = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 """(H, W, C), C 3 for RGB or 1 for gray. uint8 and float32: levels from 0 to 255; uint16: 65,535 is white."""
 
 Floats = NDArray[np.float64]
 Waves = NDArray[np.float32]
 
-PATCH_PX = 6  # in textured pictures of 150 pixels a side noise of 3 levels was read as 4.7 with 8, as 3.5 with 6
+PATCH_PX = 6  # in textured images of 150 pixels a side noise of 3 levels was read as 4.7 with 8, as 3.5 with 6
 STEP_PX = 3
 SMOOTHEST = 0.05  # of the patches
-LEAST_OPEN = 48  # patches of a picture; below, the smoothest are hardly smooth
+LEAST_OPEN = 48  # patches of an image; below, the smoothest are hardly smooth
 LEAST_PICKED = 12
 LEAST_ALIKE = 6  # in a stretch of brightness
 LEAST_LEVEL = 0.5  # below, what correlates is the rounding
 STRAY = 3.0  # times the median power: such a patch holds a thing, not noise
 MOST_TIMES_LEVEL = 1.5  # the noise of cameras varies less over brightness, after their tone curve
 REACH_PX = 2  # how far noise is taken to correlate, along both axes
-MOST_PATCHES = 65_536  # evenly spread over a large picture: enough for every figure
+MOST_PATCHES = 65_536  # evenly spread over a large image: enough for every figure
 BRIGHTNESS_BINS = 8
 BIN_LEVELS = 256 / BRIGHTNESS_BINS
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
@@ -36,7 +36,7 @@ LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 @dataclass(frozen=True, kw_only=True)
 class Noise:
-    """What is left to see in the smooth parts of one picture: its noise or, if it has none, its faintest texture."""
+    """What is left to see in the smooth parts of one image: its noise or, if it has none, its faintest texture."""
 
     patches: int
     """How many were measured."""
@@ -50,7 +50,7 @@ class Noise:
     correlation: tuple[tuple[float, ...], ...]
     """(C, C): of the channels at one pixel. The identity where nothing is left of one."""
 
-    neighbours: float | None
+    neighbors: float | None
     """Correlation with the next pixel of the same channel, mean of both directions; None where nothing is left."""
 
     channels: float | None
@@ -82,12 +82,12 @@ class Noise:
     """Amplitude by frequency: 2, 3, ... 7 half waves in 6 pixels, in levels. White noise has its level everywhere."""
 
 
-def measure_noise(picture: Picture) -> Noise | None:
-    """Measure the noise of a picture. None when too little of it is open, that is neither black nor white.
+def measure_noise(image: RasterImage) -> Noise | None:
+    """Measure the noise of an image. None when too little of it is open, that is neither black nor white.
 
     Rounding to whole levels counts as noise of up to 0.3 levels. Where no part is smooth, texture counts as noise.
     """
-    waves, brightness = _open_patches(picture)
+    waves, brightness = _open_patches(image)
     if len(waves) < LEAST_OPEN:
         return None
     picked = _smoothest(waves)
@@ -98,7 +98,7 @@ def measure_noise(picture: Picture) -> Noise | None:
     kept = fine[even]  # (n, C, 30)
     shape = np.square(kept).mean(0)
     shape *= middle / (shape.mean() or 1.0)  # the median: a few patches with texture do not move it
-    variances, neighbours = _pixel_statistics(shape)
+    variances, neighbors = _pixel_statistics(shape)
     gain = float(variances.mean()) / middle if middle else 1.0
     correlation = _between_channels(kept)
     return Noise(
@@ -106,7 +106,7 @@ def measure_noise(picture: Picture) -> Noise | None:
         level=float(np.sqrt(variances.mean())),
         rgb=tuple(np.sqrt(variances).tolist()),
         correlation=tuple(map(tuple, (np.eye(len(variances)) if correlation is None else correlation).tolist())),
-        neighbours=neighbours,
+        neighbors=neighbors,
         channels=_mean_pair(correlation),
         by_brightness=_by_brightness(gain * power[even], brightness[picked][even]),
         course=_course(waves, brightness, gain=gain, level=float(np.sqrt(variances.mean()))),
@@ -143,9 +143,9 @@ def _spread(amplitudes: Floats | Waves) -> float:
     return float(high / low) if low > 0 else float("inf")
 
 
-def brightness_of(picture: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(H, W) of a picture, (H, W, 1 or 3), in its own unit: what noise is told by."""
-    return picture @ _brightness_weights(picture.shape[2])
+def brightness_of(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(H, W) of an image, (H, W, 1 or 3), in its own unit: what noise is told by."""
+    return image @ _brightness_weights(image.shape[2])
 
 
 def _brightness_weights(channels: int) -> NDArray[np.float32]:
@@ -153,7 +153,7 @@ def _brightness_weights(channels: int) -> NDArray[np.float32]:
 
 
 def _course(waves: Waves, brightness: Waves, *, gain: float, level: float) -> tuple[float | None, ...]:
-    """Level of the smoothest patches of each stretch of brightness, in the light of the whole picture's `level`."""
+    """Level of the smoothest patches of each stretch of brightness, in the light of the whole image's `level`."""
     stretch = (brightness / BIN_LEVELS).astype(np.intp)
     found: list[float | None] = []
     for index in range(BRIGHTNESS_BINS):
@@ -167,16 +167,16 @@ def _course(waves: Waves, brightness: Waves, *, gain: float, level: float) -> tu
     return tuple(found)
 
 
-def _open_patches(picture: Picture) -> tuple[Waves, Waves]:
+def _open_patches(image: RasterImage) -> tuple[Waves, Waves]:
     """((N, C, 36) waves, (N,) mean brightness) of the patches that are nowhere black or white: those hide noise."""
-    channels = picture.shape[2]
-    if min(picture.shape[:2]) < PATCH_PX:
+    channels = image.shape[2]
+    if min(image.shape[:2]) < PATCH_PX:
         return np.empty((0, channels, PATCH_PX**2), np.float32), np.empty(0, np.float32)
-    windows = sliding_window_view(picture, (PATCH_PX, PATCH_PX), axis=(0, 1))[::STEP_PX, ::STEP_PX]
+    windows = sliding_window_view(image, (PATCH_PX, PATCH_PX), axis=(0, 1))[::STEP_PX, ::STEP_PX]
     rows, columns = windows.shape[:2]
     taken = np.arange(0, rows * columns, -(-rows * columns // MOST_PATCHES))
     levels = windows[taken // columns, taken % columns].astype(np.float32)
-    patches = levels.reshape(-1, channels, PATCH_PX**2) / np.float32(257 if picture.dtype == np.uint16 else 1)
+    patches = levels.reshape(-1, channels, PATCH_PX**2) / np.float32(257 if image.dtype == np.uint16 else 1)
     patches = patches[(patches.min((1, 2)) > 4) & (patches.max((1, 2)) < 251)]
     basis = np.kron(_cosines(), _cosines()).astype(np.float32)
     return patches @ basis.T, patches.mean(2) @ _brightness_weights(channels)
@@ -190,7 +190,7 @@ def _smoothest(waves: Waves) -> NDArray[np.intp]:
 
 
 def _pixel_statistics(power: Floats) -> tuple[Floats, float | None]:
-    """((C,) variances of a pixel, correlation of neighbours) from the (C, 30) power of the waves.
+    """((C,) variances of a pixel, correlation of neighbors) from the (C, 30) power of the waves.
 
     The power of each wave is a weighted sum of the covariances at all distances; those up to REACH_PX are solved for.
     """

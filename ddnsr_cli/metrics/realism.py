@@ -7,32 +7,32 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ddnsr_cli.metrics.noise import BRIGHTNESS_BINS, LUMA, Noise, Picture, measure_noise
+from ddnsr_cli.metrics.noise import BRIGHTNESS_BINS, LUMA, Noise, RasterImage, measure_noise
 
 TILE_PX = 32
 LEAST_PX = TILE_PX
-"""The shorter side of a picture that can be measured."""
+"""The shorter side of an image that can be measured."""
 
-LEAST_VOTES = 3  # pictures that must know the noise at a brightness
+LEAST_VOTES = 3  # images that must know the noise at a brightness
 
 # Halves of one camera's tiles, split by scene, came out within 1.17, 0.01, 0.01 and 1.11; halves of small textured
-# pictures with the same white noise within 1.08, 0.10, 0.07 and 1.07; two cameras 2.7, 0.36, 0.03 and 1.4 apart.
+# images with the same white noise within 1.08, 0.10, 0.07 and 1.07; two cameras 2.7, 0.36, 0.03 and 1.4 apart.
 LEVEL_FACTOR = 1.25
 LEVEL_STEP = 0.5  # levels; a factor means little where there is hardly any noise
-NEIGHBOURS_STEP = 0.1
+NEIGHBORS_STEP = 0.1
 CHANNELS_STEP = 0.15
 COURSE_FACTOR = 1.25
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureFigures:
-    """One picture, measured."""
+class ImageFigures:
+    """One image, measured."""
 
     noise: Noise | None
-    """None when too little of the picture is neither black nor white."""
+    """None when too little of the image is neither black nor white."""
 
     spectrum: tuple[float, ...]
-    """Amplitude by frequency, 1 to 16 waves in 32 pixels, of everything in the picture, levels of 255."""
+    """Amplitude by frequency, 1 to 16 waves in 32 pixels, of everything in the image, levels of 255."""
 
     mean_rgb: tuple[float, float, float]
     """Levels."""
@@ -43,14 +43,14 @@ class PictureFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class Realism:
-    """A set of pictures, measured: every figure is the median over the pictures that have it.
+    """A set of images, measured: every figure is the median over the images that have it.
 
-    So some pictures that are all texture, or not of the kind, do not move it. Levels are levels of 255.
+    So some images that are all texture, or not of the kind, do not move it. Levels are levels of 255.
     """
 
-    pictures: int
+    images: int
     measured: int
-    """Pictures whose noise could be measured. With none, all the noise figures are None or empty."""
+    """Images whose noise could be measured. With none, all the noise figures are None or empty."""
 
     noise: float | None
     """Standard deviation of a channel in the smooth parts, levels."""
@@ -58,66 +58,66 @@ class Realism:
     noise_rgb: tuple[float, ...] | None
 
     each_noise: tuple[float, ...]
-    """The noise of every measured picture, the least first."""
+    """The noise of every measured image, the least first."""
 
-    neighbours: float | None
+    neighbors: float | None
     """Correlation of the noise with the next pixel's: 0 for white noise. None where noise is below half a level."""
 
     channels: float | None
     """Correlation of the noise between channels: 1 for gray noise. None where noise is below half a level."""
 
     by_brightness: tuple[float | None, ...]
-    """Noise where the picture is that bright: eight stretches of 32 levels; None where fewer than three pictures know
+    """Noise where the image is that bright: eight stretches of 32 levels; None where fewer than three images know
     it (or not all, of a smaller set)."""
 
     noise_spectrum: tuple[float, ...]
     """See `Noise.spectrum`: six amplitudes."""
 
     spectrum: tuple[float, ...]
-    """Sixteen amplitudes, as of `PictureFigures.spectrum`."""
+    """Sixteen amplitudes, as of `ImageFigures.spectrum`."""
 
     mean_rgb: tuple[float, float, float]
     contrast: float
 
 
-def measure_picture(picture: Picture) -> PictureFigures:
-    """Measure one picture, at least 32 pixels a side. Raises ValueError for a smaller one."""
-    if picture.ndim != 3 or picture.shape[2] != 3 or min(picture.shape[:2]) < LEAST_PX:
-        raise ValueError(f"A picture is (H, W, 3) with sides of at least {LEAST_PX}, got {picture.shape}.")
-    red, green, blue = (float(mean) for mean in picture.reshape(-1, 3).mean(0, dtype=np.float64))
-    return PictureFigures(
-        noise=measure_noise(picture),
-        spectrum=_spectrum(picture),
+def measure_image(image: RasterImage) -> ImageFigures:
+    """Measure one image, at least 32 pixels a side. Raises ValueError for a smaller one."""
+    if image.ndim != 3 or image.shape[2] != 3 or min(image.shape[:2]) < LEAST_PX:
+        raise ValueError(f"An image is (H, W, 3) with sides of at least {LEAST_PX}, got {image.shape}.")
+    red, green, blue = (float(mean) for mean in image.reshape(-1, 3).mean(0, dtype=np.float64))
+    return ImageFigures(
+        noise=measure_noise(image),
+        spectrum=_spectrum(image),
         mean_rgb=(red, green, blue),
-        contrast=float((picture.astype(np.float32) @ LUMA).std()),
+        contrast=float((image.astype(np.float32) @ LUMA).std()),
     )
 
 
-def gather(figures: Sequence[PictureFigures]) -> Realism:
+def gather(figures: Sequence[ImageFigures]) -> Realism:
     """The figures of a set. Raises ValueError for an empty one."""
     if not figures:
-        raise ValueError("A set has at least one picture.")
+        raise ValueError("A set has at least one image.")
     noises = [figure.noise for figure in figures if figure.noise is not None]
     levels = tuple(sorted(noise.level for noise in noises))
     return Realism(
-        pictures=len(figures),
+        images=len(figures),
         measured=len(noises),
         noise=_median(levels, 1),
-        noise_rgb=_colour([noise.rgb for noise in noises]) if noises else None,
+        noise_rgb=_color([noise.rgb for noise in noises]) if noises else None,
         each_noise=levels,
-        neighbours=_median_of(noises, lambda noise: noise.neighbours),
+        neighbors=_median_of(noises, lambda noise: noise.neighbors),
         channels=_median_of(noises, lambda noise: noise.channels),
         by_brightness=_by_brightness(noises),
         noise_spectrum=_columns([noise.spectrum for noise in noises]),
         spectrum=_columns([figure.spectrum for figure in figures]),
-        mean_rgb=_colour([figure.mean_rgb for figure in figures]),
+        mean_rgb=_color([figure.mean_rgb for figure in figures]),
         contrast=float(np.median([figure.contrast for figure in figures])),
     )
 
 
-def _spectrum(picture: Picture) -> tuple[float, ...]:
+def _spectrum(image: RasterImage) -> tuple[float, ...]:
     """Square root of the mean power over tiles, channels and directions."""
-    windows = np.lib.stride_tricks.sliding_window_view(picture, (TILE_PX, TILE_PX), axis=(0, 1))[::TILE_PX, ::TILE_PX]
+    windows = np.lib.stride_tricks.sliding_window_view(image, (TILE_PX, TILE_PX), axis=(0, 1))[::TILE_PX, ::TILE_PX]
     tiles = windows.reshape(-1, TILE_PX, TILE_PX).astype(np.float32)
     tiles = tiles - tiles.mean((1, 2), keepdims=True)
     window = np.outer(*[np.hanning(TILE_PX + 1)[:-1]] * 2).astype(np.float32)
@@ -146,7 +146,7 @@ def _columns(rows: Sequence[Sequence[float]]) -> tuple[float, ...]:
     return tuple(float(value) for value in np.median(table, axis=0)) if rows else ()
 
 
-def _colour(rows: Sequence[Sequence[float]]) -> tuple[float, float, float]:
+def _color(rows: Sequence[Sequence[float]]) -> tuple[float, float, float]:
     red, green, blue = _columns(rows)
     return red, green, blue
 
@@ -188,15 +188,15 @@ def compare(real: Realism, fake: Realism) -> Verdict:
     """Hold the fake noise against the real.
 
     Close means that its level, its correlation with the next pixel and between channels, and its course over
-    brightness lie within the limits. Colour and contrast are the subjects' and are not judged: in unpaired sets they
+    brightness lie within the limits. Color and contrast are the subjects' and are not judged: in unpaired sets they
     differ.
     """
     if real.noise is None or fake.noise is None:
         return Verdict(sentence=_too_little(real, fake), close=None, checks=())
     found = (
         _level(real.noise, fake.noise),
-        _correlation("Neighbours correlate", (real.neighbours, fake.neighbours), NEIGHBOURS_STEP, "fine coarse"),
-        _correlation("Channels correlate", (real.channels, fake.channels), CHANNELS_STEP, "colourful gray"),
+        _correlation("Neighbors correlate", (real.neighbors, fake.neighbors), NEIGHBORS_STEP, "fine coarse"),
+        _correlation("Channels correlate", (real.channels, fake.channels), CHANNELS_STEP, "colorful gray"),
         _course(real.by_brightness, fake.by_brightness),
     )
     checks = tuple(check for check in found if check is not None)
@@ -251,18 +251,18 @@ def _course(real: Sequence[float | None], fake: Sequence[float | None]) -> Check
 
 
 def _figures(real: Realism, fake: Realism) -> str:
-    told = [f"Noise {fake.noise:.1f} against {real.noise:.1f} levels"]
-    if real.neighbours is not None and fake.neighbours is not None:
-        told.append(f"neighbours correlate {fake.neighbours:.2f} against {real.neighbours:.2f}")
+    parts = [f"Noise {fake.noise:.1f} against {real.noise:.1f} levels"]
+    if real.neighbors is not None and fake.neighbors is not None:
+        parts.append(f"neighbors correlate {fake.neighbors:.2f} against {real.neighbors:.2f}")
     if real.channels is not None and fake.channels is not None:
-        told.append(f"channels {fake.channels:.2f} against {real.channels:.2f}")
-    return ", ".join(told)
+        parts.append(f"channels {fake.channels:.2f} against {real.channels:.2f}")
+    return ", ".join(parts)
 
 
 def _too_little(real: Realism, fake: Realism) -> str:
     return (
-        f"Too little to tell: enough that is neither black nor white have {real.measured} of {real.pictures} real and "
-        f"{fake.measured} of {fake.pictures} fake pictures."
+        f"Too little to tell: enough that is neither black nor white have {real.measured} of {real.images} real and "
+        f"{fake.measured} of {fake.images} fake images."
     )
 
 

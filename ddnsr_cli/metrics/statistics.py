@@ -1,4 +1,4 @@
-"""How sure a mean is, and whether one model beats another on the same pictures."""
+"""How sure a mean is, and whether one model beats another on the same images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A mean, and between which ends the mean of other such pictures would lie with a probability of 95 %."""
+    """A mean, and between which ends the mean of other such images would lie with a probability of 95 %."""
 
     mean: float
 
@@ -29,13 +29,13 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Paired:
-    """One model against another on the same pictures."""
+    """One model against another on the same images."""
 
     difference: Interval
     """Ours less theirs, in the metric's unit."""
 
     win_rate: float
-    """Share of the pictures, 0 to 1, on which ours is the better; a draw counts half."""
+    """Share of the images, 0 to 1, on which ours is the better; a draw counts half."""
 
     p_value: float | None
     """Wilcoxon's signed-rank test, two-sided: how likely so clear a difference is when there is none. None without
@@ -43,7 +43,7 @@ class Paired:
 
 
 def mean_interval(values: Sequence[float], *, seed: int = 0) -> Interval:
-    """The mean with its 95 % interval by bootstrap over pictures (percentiles of `DRAWS` resampled means).
+    """The mean with its 95 % interval by bootstrap over images (percentiles of `DRAWS` resampled means).
 
     values: finite, at least one. The same values and seed give the same interval. Raises ValueError otherwise.
     """
@@ -56,9 +56,9 @@ def mean_interval(values: Sequence[float], *, seed: int = 0) -> Interval:
 
 
 def compare_paired(ours: Sequence[float], theirs: Sequence[float], *, higher_is_better: bool, seed: int = 0) -> Paired:
-    """Ours against theirs; both in the order of the same pictures. Raises ValueError when the lengths differ."""
+    """Ours against theirs; both in the order of the same images. Raises ValueError when the lengths differ."""
     if len(ours) != len(theirs):
-        raise ValueError(f"Paired values belong to the same pictures, got {len(ours)} and {len(theirs)}.")
+        raise ValueError(f"Paired values belong to the same images, got {len(ours)} and {len(theirs)}.")
     differences = _checked(ours) - _checked(theirs)
     better = differences if higher_is_better else -differences
     return Paired(
@@ -77,8 +77,8 @@ def wilcoxon_p(differences: Values) -> float | None:
         from scipy.stats import wilcoxon
     except ImportError:
         return None
-    told = differences[differences != 0]
-    return float(wilcoxon(told).pvalue) if len(told) else 1.0
+    nonzero = differences[differences != 0]
+    return float(wilcoxon(nonzero).pvalue) if len(nonzero) else 1.0
 
 
 def _checked(values: Sequence[float]) -> Values:

@@ -1,7 +1,7 @@
 """Inner blocks in bfloat16, all else in fp32: for processors that multiply in bfloat16, where it saves nearly half.
 
 A whole RRDB network in bfloat16 saves a little more and is off by 4 levels of 255: its numbers have 8 bits. What the
-blocks add is scaled by 0.2 three times over, so that their rounding is lost in that of the picture, as long as the
+blocks add is scaled by 0.2 three times over, so that their rounding is lost in that of the image, as long as the
 sums, the first and the last convolutions stay wide. A Compact network adds little to the enlarged input: the same is
 true of its inner convolutions.
 """

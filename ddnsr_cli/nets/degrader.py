@@ -43,7 +43,7 @@ class ResidualBlock(nn.Module):
 
 
 class Degrader(nn.Module):
-    """Clean HR picture and real noisy LR picture to a realistic LR partner of the first.
+    """Clean HR image and real noisy LR image to a realistic LR partner of the first.
 
     `y_L = D(y_H, x_L)`: down-sampling is learned from `hr`, noise is taken from `lr_real`. With `lr_real` all
     zeros this is the single-input network of ablation D, which can hardly make noise (appendix A).

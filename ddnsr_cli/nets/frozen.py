@@ -30,7 +30,7 @@ def fill_frozen(net: nn.Module, state: Mapping[str, Tensor], source: str) -> Non
             )
         own[name] = state[name].detach().to(torch.float32, copy=True).contiguous()
         if not bool(torch.isfinite(own[name]).all()):
-            raise WeightsError(f"{source} holds values that are not finite in {name}: damaged. Fetch it anew.")
+            raise WeightsError(f"{source} holds values that are not finite in {name}: damaged. Fetch it again.")
     net.load_state_dict(own, assign=True)
     net.eval().requires_grad_(False)
 

@@ -38,10 +38,10 @@ TRUNKS = {
 
 
 class LPIPS(nn.Module):
-    """Perceptual distance of two batches, one value per pair: 0 for equal pictures, about 1 for unlike ones.
+    """Perceptual distance of two batches, one value per pair: 0 for equal images, about 1 for unlike ones.
 
     Shape: (N, 3, H, W), (N or 1, 3, H, W), RGB in [0, 1] -> (N,) float32. The weights are frozen, gradients reach the
-    pictures. Computes in float32 also under autocast.
+    images. Computes in float32 also under autocast.
     """
 
     def __init__(self, trunk: str, state: Mapping[str, Tensor], *, source: str = "The LPIPS file") -> None:
@@ -64,7 +64,7 @@ class LPIPS(nn.Module):
     def forward(self, image: Tensor, reference: Tensor) -> Tensor:
         """Distances, symmetric. Raises ValueError when shapes differ or a side is too small for the trunk."""
         if image.shape != reference.shape and (1, *image.shape[1:]) != reference.shape:
-            raise ValueError(f"The pictures differ in shape: {tuple(image.shape)} and {tuple(reference.shape)}.")
+            raise ValueError(f"The images differ in shape: {tuple(image.shape)} and {tuple(reference.shape)}.")
         if min(image.shape[-2:]) < self.trunk.least_px:
             raise ValueError(
                 f"{tuple(image.shape)} is too small for LPIPS: sides of {self.trunk.least_px} px at least."

@@ -87,7 +87,7 @@ class RRDB(nn.Module):
 
 
 class RRDBNet(SrNet):
-    """RGB LR picture to RGB SR picture.
+    """RGB LR image to RGB SR image.
 
     Shape: (N, 3, H, W) -> (N, 3, scale * H, scale * W), values near [0, 1], not clamped.
     At scale 2 and 1 the input is folded by `pixel_unshuffle` first, as Real-ESRGAN does, so H and W of any

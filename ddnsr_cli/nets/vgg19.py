@@ -47,10 +47,10 @@ class Tap:
 
 
 class VGG19Features(nn.Module):
-    """RGB pictures to the features at some taps, all in one pass that ends at the deepest of them.
+    """RGB images to the features at some taps, all in one pass that ends at the deepest of them.
 
     Shape: (N, 3, H, W) in [0, 1] -> per tap (N, C, H / 2^b, W / 2^b) float32, b being the block less one (halves are
-    rounded down). The weights are frozen, gradients reach the pictures. Computes in float32 also under autocast,
+    rounded down). The weights are frozen, gradients reach the images. Computes in float32 also under autocast,
     unless asked to follow it.
     """
 

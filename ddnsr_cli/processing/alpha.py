@@ -30,11 +30,11 @@ def fill_transparent(pixels: Pixels, alpha: Pixels) -> Pixels:
     """`pixels` with the colors of fully transparent pixels replaced by those of visible ones near them.
 
     What lies under full transparency is arbitrary, often black or white, and would bleed over the edges when the
-    picture is enlarged. pixels: (H, W, C); alpha: (H, W). Visible pixels stay as they are; a picture without any
+    image is enlarged. pixels: (H, W, C); alpha: (H, W). Visible pixels stay as they are; an image without any
     comes back unchanged.
 
     A hole takes the mean color of the smallest block around it that has visible pixels. The blocks are the levels
-    of a pyramid, 2x2 pixels, 4x4, and so on, so the cost is little more than one pass over the picture.
+    of a pyramid, 2x2 pixels, 4x4, and so on, so the cost is little more than one pass over the image.
     """
     visible = alpha > 0
     if visible.all() or not visible.any():

@@ -31,7 +31,7 @@ DOUBT = 15.0
 def slow_error(result: Planes, lr: Planes, top: int, bottom: int) -> Planes:
     """The slow part of `result - lr` in rows `top` to `bottom`: (C, bottom - top, W).
 
-    result: the shrunk SR picture, (C, H, W) like `lr`; rows below `bottom + REACH_PX` need not be filled in yet.
+    result: the shrunk SR image, (C, H, W) like `lr`; rows below `bottom + REACH_PX` need not be filled in yet.
     Each row is computed for itself: in whatever portions they are asked for, the values are the same bit for bit.
     """
     height = result.shape[1]
@@ -54,7 +54,7 @@ def _fit(result: Planes, lr: Planes) -> tuple[Planes, Planes]:
 
 
 def _with_rows_around(planes: Planes, top: int, bottom: int) -> Planes:
-    """Rows `top` to `bottom` and a radius around them; beyond the picture its first and last are repeated."""
+    """Rows `top` to `bottom` and a radius around them; beyond the image its first and last are repeated."""
     rows = np.clip(np.arange(top - RADIUS_PX, bottom + RADIUS_PX), 0, planes.shape[1] - 1)
     return planes[:, rows]
 
@@ -78,10 +78,10 @@ def _window_means(planes: Planes) -> NDArray[np.float32]:
 
 
 SQUARE_PX = 8
-"""Side of the squares of `Drift`, LR pixels: noise averages out over 64 of them, an object of the picture does not."""
+"""Side of the squares of `Drift`, LR pixels: noise averages out over 64 of them, an object of the image does not."""
 
 MOST_DRIFT_LEVELS = 8.0
-"""Above this a model has left the picture; docs/upscale.md tells how that was measured."""
+"""Above this a model has left the image; docs/upscale.md tells how that was measured."""
 
 
 class Consistency:
@@ -103,7 +103,7 @@ class Consistency:
 
 
 class Drift:
-    """By how much squares of the picture changed their mean color: what a model must not do, whatever it cleans."""
+    """By how much squares of the image changed their mean color: what a model must not do, whatever it cleans."""
 
     def __init__(self, lr: Planes) -> None:
         """lr: the whole input, (C, H, W) in [0, 1]; kept, not copied."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from ddnsr_cli.io.image import Metadata, Picture, to_8_bits
+from ddnsr_cli.io.image import Metadata, RasterImage, to_8_bits
 from ddnsr_cli.processing.alpha import spread
 
 Rgb8 = NDArray[np.uint8]
@@ -28,17 +28,17 @@ UNDER_ALPHA_LEVEL = 200  # gray behind what is transparent
 
 
 def sheet(rows: Sequence[Sequence[Rgb8]], labels: Sequence[str]) -> Rgb8:
-    """A grid of pictures with a caption over each column. Same input, same pixels.
+    """A grid of images with a caption over each column. Same input, same pixels.
 
-    rows: a row a scene, a picture a column; pictures (H, W, 3), RGB, uint8. Every picture is enlarged by a whole
+    rows: a row a scene, an image a column; images (H, W, 3), RGB, uint8. Every image is enlarged by a whole
     factor, each pixel becoming a square, to the size of the largest: LR beside SR shows what each pixel became.
     labels: a caption a column; one too wide for its column is cut short.
-    Returns (h, w, 3). Raises ValueError when the rows have another number of pictures than there are labels, or when
-    a picture does not fit the largest by a whole factor.
+    Returns (h, w, 3). Raises ValueError when the rows have another number of images than there are labels, or when
+    an image does not fit the largest by a whole factor.
     """
     if not rows or not labels or any(len(row) != len(labels) for row in rows):
-        raise ValueError(f"{len(labels)} labels need rows of as many pictures, got {[len(row) for row in rows]}.")
-    cells = _same_size([picture for row in rows for picture in row])
+        raise ValueError(f"{len(labels)} labels need rows of as many images, got {[len(row) for row in rows]}.")
+    cells = _same_size([image for row in rows for image in row])
     height, width = cells[0].shape[:2]
     font = ImageFont.load_default(size=min(MOST_FONT_PX, max(LEAST_FONT_PX, width // 16)))
     band = _captions(labels, cell_px=width, font=font)
@@ -52,25 +52,25 @@ def sheet(rows: Sequence[Sequence[Rgb8]], labels: Sequence[str]) -> Rgb8:
     return canvas
 
 
-def _same_size(pictures: Sequence[Rgb8]) -> list[Rgb8]:
-    """All pictures at the size of the largest, or larger by a whole factor when that is small."""
-    for picture in pictures:
-        if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or not picture.size:
-            raise ValueError(f"A sheet takes uint8 pictures (H, W, 3), got {picture.dtype} {picture.shape}.")
-    height, width = max((picture.shape[:2] for picture in pictures), key=lambda size: size[0] * size[1])
+def _same_size(images: Sequence[Rgb8]) -> list[Rgb8]:
+    """All images at the size of the largest, or larger by a whole factor when that is small."""
+    for image in images:
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+            raise ValueError(f"A sheet takes uint8 images (H, W, 3), got {image.dtype} {image.shape}.")
+    height, width = max((image.shape[:2] for image in images), key=lambda size: size[0] * size[1])
     zoom = -(-LEAST_CELL_PX // width)
-    return [_enlarged(picture, height, width, zoom) for picture in pictures]
+    return [_enlarged(image, height, width, zoom) for image in images]
 
 
-def _enlarged(picture: Rgb8, height: int, width: int, zoom: int) -> Rgb8:
-    factor = width // picture.shape[1]
-    if (picture.shape[0] * factor, picture.shape[1] * factor) != (height, width):
-        raise ValueError(f"{picture.shape[1]} x {picture.shape[0]} is no whole fraction of {width} x {height} pixels.")
-    return np.asarray(spread(picture, factor * zoom), np.uint8)
+def _enlarged(image: Rgb8, height: int, width: int, zoom: int) -> Rgb8:
+    factor = width // image.shape[1]
+    if (image.shape[0] * factor, image.shape[1] * factor) != (height, width):
+        raise ValueError(f"{image.shape[1]} x {image.shape[0]} is no whole fraction of {width} x {height} pixels.")
+    return np.asarray(spread(image, factor * zoom), np.uint8)
 
 
 def _captions(labels: Sequence[str], *, cell_px: int, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> Rgb8:
-    """The band above the pictures: (h, w, 3), each caption over the middle of its column."""
+    """The band above the images: (h, w, 3), each caption over the middle of its column."""
     _, top, _, bottom = font.getbbox("Ag")
     size = (GAP_PX + len(labels) * (cell_px + GAP_PX), int(bottom - top) + 2 * GAP_PX)
     band = Image.new("RGB", size, GROUND)
@@ -100,22 +100,22 @@ class _Part:
     height: int
 
 
-def comparison(before: Picture, after: Picture, model: str) -> Picture:
-    """Up to three parts of a picture, before and after: the one with most detail, a middling one, a flat one.
+def comparison(before: RasterImage, after: RasterImage, model: str) -> RasterImage:
+    """Up to three parts of an image, before and after: the one with most detail, a middling one, a flat one.
 
     before: the input. after: its result, of any size. The sheet carries the color profile, if that is of colors.
     """
     small, size = _rgb(before), after.pixels.shape
     rows = [[_enlarged_part(small, part, size), _rgb(_cut(after, part))] for part in _parts(small, size)]
     icc = None if after.is_gray else after.metadata.icc
-    return Picture(pixels=sheet(rows, [label.format(model=model) for label in LABELS]), metadata=Metadata(icc=icc))
+    return RasterImage(pixels=sheet(rows, [label.format(model=model) for label in LABELS]), metadata=Metadata(icc=icc))
 
 
-def _rgb(picture: Picture) -> Rgb8:
+def _rgb(image: RasterImage) -> Rgb8:
     """8-bit colors over a plain ground."""
-    samples = to_8_bits(picture.pixels)
-    if picture.alpha is not None:
-        share = to_8_bits(picture.alpha)[..., None].astype(np.float32) / 255
+    samples = to_8_bits(image.pixels)
+    if image.alpha is not None:
+        share = to_8_bits(image.alpha)[..., None].astype(np.float32) / 255
         samples = np.rint(UNDER_ALPHA_LEVEL + share * (samples.astype(np.float32) - UNDER_ALPHA_LEVEL)).astype(np.uint8)
     return samples if samples.shape[2] == 3 else samples.repeat(3, axis=2)
 
@@ -134,7 +134,7 @@ def _parts(small: Rgb8, shape: tuple[int, ...]) -> list[_Part]:
 
 
 def _detail(small: Rgb8, part: _Part, shape: tuple[int, ...]) -> float:
-    """Mean difference between neighbours in the part of the input that a part of the result shows."""
+    """Mean difference between neighbors in the part of the input that a part of the result shows."""
     left, top, right, bottom = _box(small, part, shape)
     green = small[int(top) : math.ceil(bottom), int(left) : math.ceil(right), 1].astype(np.int16)
     return sum(float(np.abs(np.diff(green, axis=axis)).mean()) for axis in (0, 1) if green.shape[axis] > 1)
@@ -153,7 +153,7 @@ def _enlarged_part(small: Rgb8, part: _Part, shape: tuple[int, ...]) -> Rgb8:
     return np.asarray(image)
 
 
-def _cut(after: Picture, part: _Part) -> Picture:
+def _cut(after: RasterImage, part: _Part) -> RasterImage:
     down, across = slice(part.top, part.top + part.height), slice(part.left, part.left + part.width)
     alpha = None if after.alpha is None else after.alpha[down, across]
-    return Picture(pixels=after.pixels[down, across], alpha=alpha)
+    return RasterImage(pixels=after.pixels[down, across], alpha=alpha)

@@ -25,11 +25,11 @@ class Grain:
     """Standard deviation there, mean over the channels (root of the mean variance)."""
 
     mixing: NDArray[np.float32]
-    """(C, C): makes independent noise of deviation 1 into noise whose channels go together as the picture's do."""
+    """(C, C): makes independent noise of deviation 1 into noise whose channels go together as the image's do."""
 
 
 def grain_like(pixels: Pixels) -> Grain | None:
-    """Grain like the noise of a picture, (H, W, C) uint8 or uint16. None where that cannot be told.
+    """Grain like the noise of an image, (H, W, C) uint8 or uint16. None where that is not known.
 
     Its strength follows the brightness where the noise is known at several.
     """
@@ -53,7 +53,7 @@ def _mixing(covariance: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def add_grain(pixels: Pixels, like: Grain, *, amount: float, seed: tuple[int, ...]) -> None:
-    """Lay grain over a picture in place: (H, W, C), the channels those of `like`.
+    """Lay grain over an image in place: (H, W, C), the channels those of `like`.
 
     Its standard deviation is `amount` times that of the noise at each brightness, and at most half of what a sample is
     away from black and white; its size is about one and a half pixels, whatever size the noise had. Same seed, same

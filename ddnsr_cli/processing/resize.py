@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ddnsr_cli.errors import ConfigError
-from ddnsr_cli.io.image import Picture, Pixels, rounded
+from ddnsr_cli.io.image import Pixels, RasterImage, rounded
 
 Planes = NDArray[np.float32]
 """(C, H, W), samples in [0, 1] or differences of such."""
@@ -26,10 +26,10 @@ MOST = (1 << 31) - 1
 def enlarged_rows(
     planes: Planes, top: int, bottom: int, *, scale: int, how: Image.Resampling = BICUBIC
 ) -> NDArray[np.float32]:
-    """What rows `top` to `bottom` of the input become when the whole picture is enlarged: (C, scale * rows, scale * W).
+    """What rows `top` to `bottom` of the input become when the whole image is enlarged: (C, scale * rows, scale * W).
 
     Bicubic is that of Pillow and most programs (Keys' kernel with a = -0.5). Rows beyond the given ones are looked
-    at, so strips put together are the picture enlarged at once, at scales that are powers of two bit for bit.
+    at, so strips put together are the image enlarged at once, at scales that are powers of two bit for bit.
     """
     height, width = planes.shape[1:]
     first, last = max(0, top - _REACH_PX), min(height, bottom + _REACH_PX)
@@ -105,15 +105,15 @@ class OutputSize:
         return min(size for size in (across, down) if size is not None)
 
 
-def resize(picture: Picture, width: int, height: int) -> Picture:
-    """The picture at `width` x `height` pixels: Lanczos, antialiased when it shrinks, rounded.
+def resize(image: RasterImage, width: int, height: int) -> RasterImage:
+    """The image at `width` x `height` pixels: Lanczos, antialiased when it shrinks, rounded.
 
     Colors count by their alpha, so that what lies under transparency does not show at edges.
     """
-    if picture.alpha is None:
-        return replace(picture, pixels=resize_samples(picture.pixels, width, height))
-    alpha = resize_samples(picture.alpha[..., None], width, height)[..., 0]
-    return replace(picture, pixels=_weighted(picture.pixels, picture.alpha, alpha), alpha=alpha)
+    if image.alpha is None:
+        return replace(image, pixels=resize_samples(image.pixels, width, height))
+    alpha = resize_samples(image.alpha[..., None], width, height)[..., 0]
+    return replace(image, pixels=_weighted(image.pixels, image.alpha, alpha), alpha=alpha)
 
 
 def resize_samples(samples: Pixels, width: int, height: int) -> Pixels:

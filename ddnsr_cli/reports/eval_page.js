@@ -1,5 +1,5 @@
-// Sorts and filters the tables and, with them, the pictures; moves the sliders. Without this everything is shown as it
-// was written: all tables, all pictures, the sliders in the middle.
+// Sorts and filters the tables and, with them, the images; moves the sliders. Without this everything is shown as it
+// was written: all tables, all images, the sliders in the middle.
 (() => {
   const all = (root, selector) => [...root.querySelectorAll(selector)];
   const byId = (id) => document.getElementById(id);
@@ -16,14 +16,14 @@
     let rows = 0, shown = 0;
     for (const row of all(table, "tbody tr")) {
       row.hidden = !row.cells[0].textContent.toLowerCase().includes(wanted);
-      const card = cards.get(row.dataset.picture);
+      const card = cards.get(row.dataset.image);
       if (!row.hidden) rows += 1;
       if (!card) continue;
       card.hidden = row.hidden || shown >= most;
       if (!card.hidden) shown += 1;
       holder.append(card);
     }
-    byId("count").textContent = `${rows} of ${table.tBodies[0].rows.length} pictures, ${shown} shown below`;
+    byId("count").textContent = `${rows} of ${table.tBodies[0].rows.length} images, ${shown} shown below`;
   };
 
   const valueOf = (row, column) => Number(row.cells[column].dataset.value);
@@ -69,11 +69,11 @@
   choose(tables[byId("metric").selectedIndex], Number(byId("values").dataset.lead) + 1);
 
   byId("values").addEventListener("click", (event) => {
-    const card = cards.get(event.target.closest("a")?.closest("tr").dataset.picture);
+    const card = cards.get(event.target.closest("a")?.closest("tr").dataset.image);
     if (card) { card.hidden = false; card.focus(); } // the link then scrolls to it
   });
 
-  // One stage: the two pictures that are seen, and where the left one ends.
+  // One stage: the two images that are seen, and where the left one ends.
   const stages = all(holder, ".stage").map((stage) => {
     const frame = stage.querySelector(".frame"), range = stage.querySelector("input");
     const images = all(frame, "img");
@@ -86,7 +86,7 @@
       range.setAttribute("aria-valuetext", `${left} ${Math.round(part)}%, ${right} ${Math.round(100 - part)}%`);
     };
     const show = (left, right) => {
-      if (left >= images.length || right >= images.length) return; // a picture without reference
+      if (left >= images.length || right >= images.length) return; // an image without reference
       selects.left.selectedIndex = left;
       selects.right.selectedIndex = right;
       images.forEach((image, place) => {
@@ -109,7 +109,7 @@
     return { selects, places, show };
   });
 
-  // A choice is for all pictures, so that the same two models are compared down the page.
+  // A choice is for all images, so that the same two models are compared down the page.
   for (const { selects, places } of stages) {
     for (const select of Object.values(selects)) {
       select.addEventListener("change", () => {

@@ -53,10 +53,10 @@ PAGE = PageKind(
 )
 
 MOST_SLIDERS = 12
-"""Pictures that are there in full: half of them the worst, then median and best ones."""
+"""Images that are there in full: half of them the worst, then median and best ones."""
 
 MOST_CARDS = 150
-"""Pictures of which the details are there. All have their row in the tables."""
+"""Images of which the details are there. All have their row in the tables."""
 
 
 def card_html(evaluation: Evaluation, index: int, *, lead: str, slider: bool) -> str:
@@ -77,14 +77,14 @@ def card_html(evaluation: Evaluation, index: int, *, lead: str, slider: bool) ->
 
 
 def _detail(views: list[View]) -> Window:
-    """Where the networks differ most; with one network alone, where it differs from the other pictures."""
+    """Where the networks differ most; with one network alone, where it differs from the other images."""
     networks = [view.pixels for view in views if view.model not in {None, BICUBIC}]
     pixels = networks if len(networks) > 1 else [view.pixels for view in views]
     return most_different(pixels, side_px=DETAIL_PX)
 
 
 def _stage_html(views: list[View], lead: str) -> str:
-    """All pictures on one place: two of them are seen, left and right of the handle."""
+    """All images on one place: two of them are seen, left and right of the handle."""
     height, width = views[0].pixels.shape[:2]
     names = [view.name for view in views]
     right = names.index(lead)
@@ -97,13 +97,13 @@ def _stage_html(views: list[View], lead: str) -> str:
     return (
         f'<div class="stage">{_frame_open(height, width)}{images}<i class="handle"></i>'
         f'<b class="tag tag-left">{words(names[left])}</b><b class="tag tag-right">{words(names[right])}</b>'
-        '<input type="range" min="0" max="1000" value="500" aria-label="Where the left picture ends"></div>'
+        '<input type="range" min="0" max="1000" value="500" aria-label="Where the left image ends"></div>'
         f'<div class="views">{_select_html("Left", names, left)}{_select_html("Right", names, right)}</div></div>'
     )
 
 
 def _frame_open(height: int, width: int) -> str:
-    """As large as the pictures inside are; small ones are enlarged by a whole factor."""
+    """As large as the images inside are; small ones are enlarged by a whole factor."""
     longer = max(height, width)
     shown = max(1, LEAST_SLIDER_PX // longer) * min(1, MOST_SLIDER_PX / longer)
     return f'<div class="frame" style="max-width:{width * shown:.0f}px;aspect-ratio:{width}/{height}">'
@@ -121,7 +121,7 @@ def _select_html(label: str, names: list[str], chosen: int) -> str:
 
 
 def _overview_html(view: View, window: Window) -> str:
-    """The whole picture, small, with the detail's place marked."""
+    """The whole image, small, with the detail's place marked."""
     height, width = view.pixels.shape[:2]
     small = reduced(view.pixels, most_px=MOST_OVERVIEW_PX)
     mark = (
@@ -129,7 +129,7 @@ def _overview_html(view: View, window: Window) -> str:
         f"width:{100 * window.width / width:.2f}%;height:{100 * window.height / height:.2f}%"
     )
     return (
-        f'<figure><div class="overview"><img alt="The whole picture" width="{small.shape[1]}" '
+        f'<figure><div class="overview"><img alt="The whole image" width="{small.shape[1]}" '
         f'height="{small.shape[0]}" src="{compressed(small, quality=OVERVIEW_QUALITY)}">'
         f'<i class="mark" style="{mark}"></i></div><figcaption><b>Where</b><p>{width} x {height} pixels</p>'
         "</figcaption></figure>"
@@ -137,7 +137,7 @@ def _overview_html(view: View, window: Window) -> str:
 
 
 def _detail_html(evaluation: Evaluation, sample: str, view: View, window: Window) -> str:
-    """The detail as it is, each pixel a square, with what the model scored on the whole picture."""
+    """The detail as it is, each pixel a square, with what the model scored on the whole image."""
     rows = ""
     if view.model is not None:
         values = evaluation.values[view.model, sample]
@@ -154,7 +154,7 @@ def _detail_html(evaluation: Evaluation, sample: str, view: View, window: Window
 
 
 def means_html(evaluation: Evaluation, summary: Summary) -> str:
-    """Models by metrics: mean over the pictures and its interval, the best mean of a column in bold."""
+    """Models by metrics: mean over the images and its interval, the best mean of a column in bold."""
     best = {
         metric.key: _best((means[metric.key].mean for means in summary.means.values()), metric)
         for metric in evaluation.metrics
@@ -176,9 +176,9 @@ def comparison_html(evaluation: Evaluation, summary: Summary) -> str:
 
 
 def values_html(evaluation: Evaluation, lead: Metric, order: Sequence[int], cards: frozenset[int]) -> str:
-    """A table a metric, rows a picture, columns a model; the script shows one table at a time, and sorts.
+    """A table a metric, rows an image, columns a model; the script shows one table at a time, and sorts.
 
-    lead: the metric shown first. order: of the rows. cards: the pictures that have a card, which their names link to.
+    lead: the metric shown first. order: of the rows. cards: the images that have a card, which their names link to.
     """
     return "".join(
         f'<table class="values{" lead" if metric is lead else ""}" data-title="{words(metric.title)}">'
@@ -192,7 +192,7 @@ def values_html(evaluation: Evaluation, lead: Metric, order: Sequence[int], card
 def _sorting_heads(evaluation: Evaluation, metric: Metric) -> Iterator[str]:
     """Heads with buttons; `data-first` is the order after a first press: names rising, values from the worst."""
     worst = "ascending" if metric.higher_is_better else "descending"
-    for text, first in (("picture", "ascending"), *((model, worst) for model in evaluation.models)):
+    for text, first in (("image", "ascending"), *((model, worst) for model in evaluation.models)):
         yield f'<th scope="col" aria-sort="none" data-first="{first}"><button type="button">{words(text)}</button></th>'
 
 
@@ -204,7 +204,7 @@ def _values_row(evaluation: Evaluation, metric: Metric, index: int, *, linked: b
         f'<td data-value="{float(value)!r}"{_bold(value, best)}>{figure(value, metric)}</td>' for value in values
     )
     name = f'<a href="#p{index}">{words(sample)}</a>' if linked else words(sample)
-    return f'<tr data-picture="{index}"><th scope="row">{name}</th>{cells}</tr>'
+    return f'<tr data-image="{index}"><th scope="row">{name}</th>{cells}</tr>'
 
 
 def _table_html(metrics: Sequence[Metric], rows: Iterable[tuple[str, Sequence[str]]]) -> str:
@@ -234,7 +234,7 @@ def _difference_html(paired: Paired, metric: Metric) -> str:
 
 
 def _verdict(paired: Paired, metric: Metric) -> str:
-    """A word where the interval leaves out 0 and p does not speak against it, as it does for a handful of pictures."""
+    """A word where the interval leaves out 0 and p does not speak against it, as it does for a handful of images."""
     interval, chance = paired.difference, paired.p_value
     if not (interval.low > 0 or interval.high < 0) or (chance is not None and chance >= CLEAR_P):
         return "not clear"
@@ -243,7 +243,7 @@ def _verdict(paired: Paired, metric: Metric) -> str:
 
 
 def _range_html(interval: Interval, metric: Metric) -> str:
-    """The ends; nothing where one picture tells of no other."""
+    """The ends; nothing where one image tells of no other."""
     if math.isnan(interval.low):
         return ""
     return f"<small>{figure(interval.low, metric)} to {figure(interval.high, metric)}</small>"
@@ -264,10 +264,10 @@ def _better(metric: Metric) -> str:
 def write_eval_page(evaluation: Evaluation, page: Path, *, against: str | None) -> None:
     """Write the page, whole or not at all. The same evaluation gives the same bytes.
 
-    against: the model that the others are compared with, picture by picture; None for no comparison.
-    Pictures are sorted from the worst, by LPIPS where there is one (else by the first metric) of the first model that
+    against: the model that the others are compared with, image by image; None for no comparison.
+    Images are sorted from the worst, by LPIPS where there is one (else by the first metric) of the first model that
     is neither bicubic nor `against`.
-    Raises ConfigError for an unknown `against`; ImageReadError and DataError for pictures that cannot be read or do
+    Raises ConfigError for an unknown `against`; ImageReadError and DataError for images that cannot be read or do
     not fit each other; ImageWriteError when the page cannot be written.
     """
     if against is not None and against not in evaluation.models:
@@ -276,7 +276,7 @@ def write_eval_page(evaluation: Evaluation, page: Path, *, against: str | None) 
     order = worst_first(evaluation, lead, summary.worst_by)
     cards, sliders = worst_median_best(order, MOST_CARDS), set(worst_median_best(order, MOST_SLIDERS))
     parts = {
-        "heading": f"{counted(len(evaluation.models), 'model')} on {counted(len(order), 'picture')}",
+        "heading": f"{counted(len(evaluation.models), 'model')} on {counted(len(order), 'image')}",
         "means": means_html(evaluation, summary),
         "comparison": _comparison_section(evaluation, summary),
         "methodology": words(evaluation.methodology),
@@ -294,19 +294,19 @@ def _comparison_section(evaluation: Evaluation, summary: Summary) -> str:
         return ""
     name = words(summary.against)
     return (
-        f'<h2>Against {name}</h2><p class="note">Each model less {name} on the same picture: mean difference with its '
-        "95% bootstrap interval, the share of pictures on which it wins, and Wilcoxon's p where SciPy is installed; "
+        f'<h2>Against {name}</h2><p class="note">Each model less {name} on the same image: mean difference with its '
+        "95% bootstrap interval, the share of images on which it wins, and Wilcoxon's p where SciPy is installed; "
         f"better or worse where the interval leaves out 0 and p is below {CLEAR_P}.</p>"
         f'<div class="card">{comparison_html(evaluation, summary)}</div>'
     )
 
 
 def _embedding_note(cards: int, sliders: int, samples: int) -> str:
-    """What of the pictures is inside the page, and that no number was measured on it."""
-    some = "" if cards == samples else f" Of {samples:,} pictures, {cards} are shown: the worst, median and best ones."
-    full = "Every picture has" if sliders == samples else f"{sliders} pictures, the worst, median and best ones, have"
+    """What of the images is inside the page, and that no number was measured on it."""
+    some = "" if cards == samples else f" Of {samples:,} images, {cards} are shown: the worst, median and best ones."
+    full = "Every image has" if sliders == samples else f"{sliders} images, the worst, median and best ones, have"
     return (
         f"All numbers were measured on the PNG files. Here, details are exact, {DETAIL_ZOOM} times enlarged without "
-        f"smoothing; they show the place where the models differ most. Whole pictures are compressed (JPEG, quality "
+        f"smoothing; they show the place where the models differ most. Whole images are compressed (JPEG, quality "
         f"{SLIDER_QUALITY}, at most {MOST_SLIDER_PX} pixels a side).{some} {full} a slider."
     )

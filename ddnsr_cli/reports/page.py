@@ -85,37 +85,37 @@ def _text(package: str, name: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """A part of a picture. Lengths are HR pixels."""
+    """A part of an image. Lengths are HR pixels."""
 
     top: int
     left: int
     height: int
     width: int
 
-    def cut(self, picture: Rgb8) -> Rgb8:
-        """The part of a picture (H, W, 3) that lies in the window, without a copy."""
-        return picture[self.top : self.top + self.height, self.left : self.left + self.width]
+    def cut(self, image: Rgb8) -> Rgb8:
+        """The part of an image (H, W, 3) that lies in the window, without a copy."""
+        return image[self.top : self.top + self.height, self.left : self.left + self.width]
 
 
-def most_different(pictures: Sequence[Rgb8], *, side_px: int) -> Window:
-    """The square window in which pictures of one scene differ most from one another: the greatest sum of variances.
+def most_different(images: Sequence[Rgb8], *, side_px: int) -> Window:
+    """The square window in which images of one scene differ most from one another: the greatest sum of variances.
 
-    pictures: (H, W, 3), all of one size. side_px: of the window, HR pixels; shorter where the picture is.
-    Of several such windows it is the topmost, then the leftmost: pictures that are all the same give (0, 0).
+    images: (H, W, 3), all of one size. side_px: of the window, HR pixels; shorter where the image is.
+    Of several such windows it is the topmost, then the leftmost: images that are all the same give (0, 0).
     """
-    height, width = pictures[0].shape[:2]
+    height, width = images[0].shape[:2]
     window_height, window_width = min(side_px, height), min(side_px, width)
-    sums = _window_sums(_variance(pictures), window_height, window_width)
+    sums = _window_sums(_variance(images), window_height, window_width)
     top, left = np.unravel_index(int(sums.argmax()), sums.shape)
     return Window(top=int(top) * GRID_PX, left=int(left) * GRID_PX, height=window_height, width=window_width)
 
 
-def _variance(pictures: Sequence[Rgb8]) -> NDArray[np.float64]:
-    """(H, W): the variance over the pictures times the square of their number, summed over the colors; exact."""
-    found = np.empty(pictures[0].shape[:2], np.float64)
-    for top in range(0, len(found), BAND_PX):  # in whole numbers all pictures at once would take gigabytes
-        bands = np.stack([picture[top : top + BAND_PX] for picture in pictures]).astype(np.int64)
-        spread = len(pictures) * (bands * bands).sum(axis=0) - bands.sum(axis=0) ** 2
+def _variance(images: Sequence[Rgb8]) -> NDArray[np.float64]:
+    """(H, W): the variance over the images times the square of their number, summed over the colors; exact."""
+    found = np.empty(images[0].shape[:2], np.float64)
+    for top in range(0, len(found), BAND_PX):  # in whole numbers all images at once would take gigabytes
+        bands = np.stack([image[top : top + BAND_PX] for image in images]).astype(np.int64)
+        spread = len(images) * (bands * bands).sum(axis=0) - bands.sum(axis=0) ** 2
         found[top : top + BAND_PX] = spread.sum(axis=2)
     return found
 
@@ -128,25 +128,25 @@ def _window_sums(values: NDArray[np.float64], height: int, width: int) -> NDArra
     return sums
 
 
-def lossless(picture: Rgb8) -> str:
-    """A picture (H, W, 3) as WebP that has lost nothing: a tenth smaller than PNG. For small ones."""
+def lossless(image: Rgb8) -> str:
+    """An image (H, W, 3) as WebP that has lost nothing: a tenth smaller than PNG. For small ones."""
     buffer = BytesIO()
-    Image.fromarray(picture).save(buffer, format="WEBP", lossless=True)
+    Image.fromarray(image).save(buffer, format="WEBP", lossless=True)
     return data_uri(buffer.getvalue(), "image/webp")
 
 
-def compressed(picture: Rgb8, *, quality: int) -> str:
-    """A picture (H, W, 3) as JPEG with colors at full resolution, which keep the look of colored noise."""
+def compressed(image: Rgb8, *, quality: int) -> str:
+    """An image (H, W, 3) as JPEG with colors at full resolution, which keep the look of colored noise."""
     buffer = BytesIO()
-    Image.fromarray(picture).save(buffer, format="JPEG", quality=quality, subsampling=0, optimize=True)
+    Image.fromarray(image).save(buffer, format="JPEG", quality=quality, subsampling=0, optimize=True)
     return data_uri(buffer.getvalue(), "image/jpeg")
 
 
-def reduced(picture: Rgb8, *, most_px: int) -> Rgb8:
-    """The picture with its longer side at `most_px` where it is longer: Lanczos, antialiased."""
-    height, width = picture.shape[:2]
+def reduced(image: Rgb8, *, most_px: int) -> Rgb8:
+    """The image with its longer side at `most_px` where it is longer: Lanczos, antialiased."""
+    height, width = image.shape[:2]
     longer = max(height, width)
     if longer <= most_px:
-        return picture
+        return image
     size = max(1, round(width * most_px / longer)), max(1, round(height * most_px / longer))
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))

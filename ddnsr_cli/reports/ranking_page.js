@@ -1,4 +1,4 @@
-// Shows one picture at a time, takes ranks by key or button, keeps them, exports them.
+// Shows one image at a time, takes ranks by key or button, keeps them, exports them.
 (() => {
   const all = (root, selector) => [...root.querySelectorAll(selector)];
   const byId = (id) => document.getElementById(id);
@@ -13,7 +13,7 @@
     return JSON.parse(new TextDecoder().decode(bytes));
   };
 
-  // What is kept: the picture that is shown, and a rank a result, 0 for none.
+  // What is kept: the image that is shown, and a rank a result, 0 for none.
   const place = `ddnsr-ranks/${given.page}/${given.seed}`;
   const fresh = () => ({ at: 0, rater: "", ranks: scenes.map(() => Array(count).fill(0)) });
   const isRow = (row) => Array.isArray(row) && row.length === count && row.every((rank, at) =>
@@ -50,7 +50,7 @@
     byId("back").disabled = state.at === 0;
     const done = scenes.filter((_, at) => isDone(at)).length;
     byId("progress").value = done;
-    byId("where").textContent = (finished ? "" : `Picture ${state.at + 1} of ${scenes.length}, `) + `${done} ranked`;
+    byId("where").textContent = (finished ? "" : `Image ${state.at + 1} of ${scenes.length}, `) + `${done} ranked`;
     results().forEach((result, index) => {
       const rank = state.ranks[state.at][index];
       result.classList.toggle("ranked", rank > 0);
@@ -74,7 +74,7 @@
     row[index] = rank;
     keep();
     draw();
-    tell(isDone(state.at) ? "All ranked: Enter for the next picture." : "");
+    tell(isDone(state.at) ? "All ranked: Enter for the next image." : "");
     if (rank) focus(); else results()[index].focus();
   };
 
@@ -94,7 +94,7 @@
     scrollTo(0, 0);
   };
 
-  // Zoom: 0 fits the frame, else screen pixels per picture pixel. All pictures show the same part.
+  // Zoom: 0 fits the frame, else screen pixels per image pixel. All images show the same part.
   const ZOOMS = [0, 1, 2, 4];
   const view = { zoom: 0, x: 0.5, y: 0.5 };
   const look = () => {
@@ -162,10 +162,10 @@
     event.preventDefault();
     const rater = state.rater.trim();
     if (!rater) return tell("Your name is missing.");
-    const { models, pictures, orders } = unveil();
+    const { models, images, orders } = unveil();
     const ranks = state.ranks.map((row, at) => models.map((_, model) => row[orders[at].indexOf(model)]));
     const { page, seed } = given;
-    const told = { format: "ddnsr-ranks-1", page, seed: Number(seed), rater, models, pictures, ranks };
+    const told = { format: "ddnsr-ranks-1", page, seed: Number(seed), rater, models, images, ranks };
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([JSON.stringify(told, null, 1) + "\n"], { type: "application/json" }));
     link.download = `ranks_${rater.replace(/[^\p{L}\p{N}]+/gu, "_")}.json`;

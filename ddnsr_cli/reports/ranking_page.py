@@ -1,4 +1,4 @@
-"""The blind ranking page: a person ranks the models' results of each picture without knowing whose they are."""
+"""The blind ranking page: a person ranks the models' results of each image without knowing whose they are."""
 
 import json
 from base64 import b64encode
@@ -20,20 +20,20 @@ PAGE = PageKind(
 )
 
 MOST_SCENES = 30
-"""Pictures to rank: half an hour's work. Of more, these are drawn, the same ones for every seed."""
+"""Images to rank: half an hour's work. Of more, these are drawn, the same ones for every seed."""
 
 MOST_MODELS = 9
 """A rank is one digit."""
 
 MOST_SIDE_PX = 512
-"""Of larger pictures the part is shown where the models differ most: never a reduced picture."""
+"""Of larger images the part is shown where the models differ most: never a reduced image."""
 
 QUALITY = 95
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scene:
-    """What is shown of one picture; parts (H, W, 3) of one size."""
+    """What is shown of one image; parts (H, W, 3) of one size."""
 
     name: str
     results: dict[str, Rgb8]
@@ -47,9 +47,9 @@ def write_ranking_page(evaluation: Evaluation, page: Path, *, seed: int) -> None
     """Write the page, whole or not at all. The same evaluation and seed give the same bytes.
 
     Bicubic is not ranked: it shows what the input was, beside the reference where there is one. The seed gives the
-    order of the pictures, and for each picture that of the models; whose result is whose is in the page in a form
+    order of the images, and for each image that of the models; whose result is whose is in the page in a form
     that cannot be read by chance. It exports a JSON file for `mean_opinion_ranks`.
-    Raises ConfigError unless there are 2 to 9 models beside bicubic; ImageReadError and DataError for pictures that
+    Raises ConfigError unless there are 2 to 9 models beside bicubic; ImageReadError and DataError for images that
     cannot be read or do not fit each other; ImageWriteError when the page cannot be written.
     """
     models = [model for model in evaluation.models if model != BICUBIC]
@@ -60,13 +60,13 @@ def write_ranking_page(evaluation: Evaluation, page: Path, *, seed: int) -> None
     shuffled = [scenes[index] for index in shuffled_indices([scene.name for scene in scenes], f"{seed}")]
     orders = [shuffled_indices(models, f"{seed}/{scene.name}") for scene in shuffled]
     salt = sha256(f"{page_id}/{seed}".encode()).digest()
-    table = {"models": models, "pictures": [scene.name for scene in shuffled], "orders": orders}
+    table = {"models": models, "images": [scene.name for scene in shuffled], "orders": orders}
     parts = {
         "page_id": page_id,
         "seed": str(seed),
         "salt": salt.hex(),
         "table": _veiled(json.dumps(table), salt),
-        "pictures": str(len(scenes)),
+        "images": str(len(scenes)),
         "last": str(len(models)),
         "scenes": "".join(_scene_html(scene, order) for scene, order in zip(shuffled, orders, strict=True)),
     }

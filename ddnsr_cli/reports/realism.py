@@ -12,7 +12,7 @@ from PIL import Image
 
 from ddnsr_cli.errors import DataError, ImageReadError
 from ddnsr_cli.io.read import read_rgb
-from ddnsr_cli.metrics.realism import LEAST_PX, PictureFigures, Realism, Verdict, compare, gather, measure_picture
+from ddnsr_cli.metrics.realism import LEAST_PX, ImageFigures, Realism, Verdict, compare, gather, measure_image
 from ddnsr_cli.reports.page import PageKind, data_uri, page_html, words, write_page
 from ddnsr_cli.reports.realism_charts import plots, plots_html
 
@@ -24,8 +24,8 @@ ENLARGED = 4
 VERDICT_CLASS = {True: "close", False: "apart", None: ""}
 
 LIMITS = (
-    "Noise is measured in the smoothest twentieth of each picture, so that the subjects, which differ, do not count. "
-    "Every figure is the median over the pictures. Where a picture has no smooth part its faintest texture counts as "
+    "Noise is measured in the smoothest twentieth of each image, so that the subjects, which differ, do not count. "
+    "Every figure is the median over the images. Where an image has no smooth part its faintest texture counts as "
     "noise. Color and contrast are not judged: they are the subjects'."
 )
 
@@ -34,16 +34,16 @@ Row = tuple[str, str, str]
 
 Pixels = NDArray[np.uint8]
 
-MOST_PICTURES = 100
+MOST_IMAGES = 100
 """Of a set: medians over so many stand still."""
 
 WINDOW_PX = 512
-"""Longest side of what is measured of a picture."""
+"""Longest side of what is measured of an image."""
 
 SAMPLES = 4
 SAMPLE_PX = 64
 SAMPLE_PLACES = 8
-"""Of a picture, drawn by chance; the smoothest is shown."""
+"""Of an image, drawn by chance; the smoothest is shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,15 +51,15 @@ class Side:
     """One of the two sets, as the page shows it."""
 
     given: int
-    """Pictures in the set; those measured may be fewer."""
+    """Images in the set; those measured may be fewer."""
 
     realism: Realism
 
     samples: tuple[NDArray[np.uint8], ...]
-    """Parts of some pictures, (H, W, 3)."""
+    """Parts of some images, (H, W, 3)."""
 
     left_out: tuple[str, ...]
-    """A sentence for each picture that could not be measured."""
+    """A sentence for each image that could not be measured."""
 
 
 def realism_page(real: Side, fake: Side, verdict: Verdict) -> str:
@@ -101,7 +101,7 @@ def _samples_html(real: Side, fake: Side) -> str:
         for name, side in (("Real LR", real), ("Fake LR", fake))
     )
     return (
-        f'<h2>Samples</h2><div class="samples">{sides}</div><p class="note">Smooth parts of pictures drawn by chance, '
+        f'<h2>Samples</h2><div class="samples">{sides}</div><p class="note">Smooth parts of images drawn by chance, '
         f"{ENLARGED} times enlarged.</p>\n"
     )
 
@@ -111,12 +111,12 @@ def _image(sample: NDArray[np.uint8], name: str) -> str:
     buffer = BytesIO()
     large.save(buffer, format="PNG", optimize=True)
     uri = data_uri(buffer.getvalue(), "image/png")
-    return f'<img alt="Part of a picture: {name}" width="{large.width}" height="{large.height}" src="{uri}">'
+    return f'<img alt="Part of an image: {name}" width="{large.width}" height="{large.height}" src="{uri}">'
 
 
 def _figures_html(real: Side, fake: Side) -> str:
     head = '<tr><th>figure</th><th class="n">real</th><th class="n">fake</th></tr>'
-    all_rows = [_row("Pictures in the set", real.given, fake.given), *_set_rows(real.realism, fake.realism)]
+    all_rows = [_row("Images in the set", real.given, fake.given), *_set_rows(real.realism, fake.realism)]
     main, curves = (
         _table(name, head, "".join(_row_html(row) for row in rows))
         for name, rows in (("Sets", all_rows), ("Plotted", _plotted_rows(real.realism, fake.realism)))
@@ -128,15 +128,15 @@ def _set_rows(real: Realism, fake: Realism) -> list[Row]:
     quarters = [np.quantile(side.each_noise, (0.25, 0.75)) if side.each_noise else (None,) * 2 for side in (real, fake)]
     channels = zip(real.noise_rgb or (None,) * 3, fake.noise_rgb or (None,) * 3, strict=True)
     return [
-        _row("Pictures measured", real.pictures, fake.pictures),
-        _row("Pictures whose noise could be measured", real.measured, fake.measured),
+        _row("Images measured", real.images, fake.images),
+        _row("Images whose noise could be measured", real.measured, fake.measured),
         _row("Noise, levels of 255", real.noise, fake.noise),
         *(
-            _row(f"Noise below which {share} of the pictures are", ours, made)
+            _row(f"Noise below which {share} of the images are", ours, made)
             for share, ours, made in zip(("a quarter", "three quarters"), *quarters, strict=True)
         ),
         *(_row(f"Noise in {name}", *pair) for name, pair in zip(("red", "green", "blue"), channels, strict=True)),
-        _row("Correlation of neighbours", real.neighbours, fake.neighbours),
+        _row("Correlation of neighbors", real.neighbors, fake.neighbors),
         _row("Correlation of channels", real.channels, fake.channels),
         ("Mean color: red, green, blue", _color(real.mean_rgb), _color(fake.mean_rgb)),
         _row("Contrast: deviation of the brightness, levels", real.contrast, fake.contrast),
@@ -187,20 +187,20 @@ def _left_out_html(sentences: tuple[str, ...]) -> str:
 
 
 def measure_realism(paths: Sequence[Path], *, seed: int = 0) -> Realism:
-    """Measure a set of LR pictures, real or made.
+    """Measure a set of LR images, real or made.
 
-    At most 100 pictures, and of each a window of 512 by 512 pixels at most, are drawn by `seed` and the names of the
+    At most 100 images, and of each a window of 512 by 512 pixels at most, are drawn by `seed` and the names of the
     files: their order and their folder do not matter. Files that cannot be read, or are below 32 pixels on a side,
-    are left out. Raises DataError when no picture is left.
+    are left out. Raises DataError when no image is left.
     """
     return _side(paths, seed).realism
 
 
 def realism_report(real: Sequence[Path], fake: Sequence[Path], page: Path, *, seed: int = 0) -> str:
-    """Compare made LR pictures with real ones on an HTML page, and return its verdict: one sentence.
+    """Compare made LR images with real ones on an HTML page, and return its verdict: one sentence.
 
     Measures both as `measure_realism` does. The page is one file that needs no network, and is written whole or not at
-    all; the same pictures, seed and file names give the same page. Raises DataError when a set has no picture that can
+    all; the same images, seed and file names give the same page. Raises DataError when a set has no image that can
     be measured, ImageWriteError when the page cannot be written.
     """
     ours, made = _side(real, seed), _side(fake, seed)
@@ -210,27 +210,27 @@ def realism_report(real: Sequence[Path], fake: Sequence[Path], page: Path, *, se
 
 
 def _side(paths: Sequence[Path], seed: int) -> Side:
-    figures: list[PictureFigures] = []
+    figures: list[ImageFigures] = []
     samples: list[Pixels] = []
     left_out: list[str] = []
     for path in sorted(paths, key=lambda path: (_draw(seed, path), path.as_posix())):
-        if len(figures) == MOST_PICTURES:
+        if len(figures) == MOST_IMAGES:
             break
         try:
-            picture = read_rgb(path)
+            image = read_rgb(path)
         except ImageReadError as error:
             left_out.append(str(error))
             continue
-        if min(picture.shape[:2]) < LEAST_PX:
+        if min(image.shape[:2]) < LEAST_PX:
             left_out.append(f"{path} is below {LEAST_PX} pixels on a side.")
             continue
         rng = np.random.default_rng(_draw(seed, path))
-        figures.append(measure_picture(_part(picture, WINDOW_PX, rng)))
+        figures.append(measure_image(_part(image, WINDOW_PX, rng)))
         if len(samples) < SAMPLES:
-            samples.append(_smooth_part(picture, rng))
+            samples.append(_smooth_part(image, rng))
     if not figures:
         first = f" The first: {left_out[0]}" if left_out else ""
-        raise DataError(f"None of {len(paths)} LR pictures can be measured.{first}")
+        raise DataError(f"None of {len(paths)} LR images can be measured.{first}")
     return Side(given=len(paths), realism=gather(figures), samples=tuple(samples), left_out=tuple(left_out))
 
 
@@ -239,13 +239,13 @@ def _draw(seed: int, path: Path) -> int:
     return int.from_bytes(sha256(f"{seed}/{path.name}".encode(errors="surrogateescape")).digest()[:8], "big")
 
 
-def _part(picture: Pixels, most_px: int, rng: np.random.Generator) -> Pixels:
+def _part(image: Pixels, most_px: int, rng: np.random.Generator) -> Pixels:
     """A window of at most `most_px` by `most_px`, anywhere."""
-    top, left = (int(rng.integers(0, max(0, length - most_px) + 1)) for length in picture.shape[:2])
-    return picture[top : top + most_px, left : left + most_px]
+    top, left = (int(rng.integers(0, max(0, length - most_px) + 1)) for length in image.shape[:2])
+    return image[top : top + most_px, left : left + most_px]
 
 
-def _smooth_part(picture: Pixels, rng: np.random.Generator) -> Pixels:
+def _smooth_part(image: Pixels, rng: np.random.Generator) -> Pixels:
     """The least varied of some places, where noise is best seen; black and white ones only if there are no others."""
-    parts = [_part(picture, SAMPLE_PX, rng) for _ in range(SAMPLE_PLACES)]
+    parts = [_part(image, SAMPLE_PX, rng) for _ in range(SAMPLE_PLACES)]
     return min(parts, key=lambda part: (not 30 < part.mean() < 225, part.std()))

@@ -63,15 +63,15 @@ def plots(real: Realism, fake: Realism) -> tuple[Plot, ...]:
     return (
         Plot(
             title="Noise over brightness, levels",
-            hint="Across: brightness, 0 black, 255 white. Only where at least three pictures have smooth parts.",
+            hint="Across: brightness, 0 black, 255 white. Only where at least three images have smooth parts.",
             across=LEVELS,
             scale=Scale.FROM_ZERO,
             real=_by_brightness(real),
             fake=_by_brightness(fake),
         ),
         Plot(
-            title="Noise of every picture, levels",
-            hint="Across: share of the pictures in percent, those with the least noise first.",
+            title="Noise of every image, levels",
+            hint="Across: share of the images in percent, those with the least noise first.",
             across=PERCENT,
             scale=Scale.FROM_ZERO,
             real=_each_noise(real),
@@ -87,9 +87,9 @@ def plots(real: Realism, fake: Realism) -> tuple[Plot, ...]:
             fake=_spectrum(fake.noise_spectrum, 2, PATCH_PX),
         ),
         Plot(
-            title="Spectrum of the pictures, levels",
+            title="Spectrum of the images, levels",
             hint="Across: frequency, in percent of the finest. The subjects as well as the noise: a steeper fall is a "
-            "softer picture.",
+            "softer image.",
             across=PERCENT,
             scale=Scale.DECADES,
             real=_spectrum(real.spectrum, 1, TILE_PX // 2),
@@ -107,7 +107,7 @@ def _bars(real: Realism, fake: Realism) -> tuple[Bars, ...]:
             high=1,
             digits=2,
             rows=(
-                ("neighbours", real.neighbours, fake.neighbours),
+                ("neighbors", real.neighbors, fake.neighbors),
                 ("channels", real.channels, fake.channels),
             ),
         ),

@@ -24,7 +24,7 @@ _DECODERS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A number that compares a picture with its reference, or judges it alone."""
+    """A number that compares an image with its reference, or judges it alone."""
 
     key: str
     """Its name in files: `psnr_rgb`, `psnr_y`, `ssim_rgb`, `ssim_y`, `lpips_alex`, `self_consistency_db`, ..."""
@@ -39,13 +39,13 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One picture that all models were tried on."""
+    """One image that all models were tried on."""
 
     name: str
     """Path below its folder, without extension, with `/`: unique among the samples."""
 
     lr: Path | None
-    """The LR input; None when only finished pictures were given."""
+    """The LR input; None when only finished images were given."""
 
     hr: Path | None
     """The reference; None without ground truth."""
@@ -64,8 +64,8 @@ class Evaluation:
     values: Mapping[tuple[str, str], Mapping[str, float]]
     """(model, sample name) -> metric key -> value."""
 
-    pictures: Mapping[tuple[str, str], Path]
-    """(model, sample name) -> the SR picture, an 8-bit PNG."""
+    images: Mapping[tuple[str, str], Path]
+    """(model, sample name) -> the SR image, an 8-bit PNG."""
 
     methodology: str
     """What was measured, in one paragraph: border, color, rounding, LPIPS net and version, sha256 of weights."""
@@ -80,7 +80,7 @@ class Summary:
     """What follows from an `Evaluation`."""
 
     means: Mapping[str, Mapping[str, Interval]]
-    """Model -> metric key -> mean over the pictures."""
+    """Model -> metric key -> mean over the images."""
 
     against: str | None
     """The model that the others are compared with."""
@@ -89,10 +89,10 @@ class Summary:
     """Every other model -> metric key -> that model against `against`; empty without one."""
 
     worst_by: Metric
-    """What decides which pictures are the worst: LPIPS where there is one, else the first metric."""
+    """What decides which images are the worst: LPIPS where there is one, else the first metric."""
 
     worst: Mapping[str, tuple[str, ...]]
-    """Model -> names of its worst pictures, the worst first, at most ten."""
+    """Model -> names of its worst images, the worst first, at most ten."""
 
 
 def summarize(evaluation: Evaluation, *, against: str | None = None) -> Summary:
@@ -143,7 +143,7 @@ def figure(value: float, metric: Metric) -> str:
 
 
 def lead_model(evaluation: Evaluation, against: str | None) -> str:
-    """The model whose pictures are looked at first: the first that is neither bicubic nor the one compared with."""
+    """The model whose images are looked at first: the first that is neither bicubic nor the one compared with."""
     others = [model for model in evaluation.models if model not in {BICUBIC, against}]
     return others[0] if others else evaluation.models[-1]
 
@@ -171,7 +171,7 @@ def worst_median_best(order: Sequence[int], most: int) -> list[int]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class View:
-    """One picture of a sample."""
+    """One image of a sample."""
 
     name: str
     """The model's, or REFERENCE."""
@@ -184,37 +184,37 @@ class View:
 
 
 def read_views(evaluation: Evaluation, sample: Sample) -> list[View]:
-    """The pictures of all models, and the reference last where there is one.
+    """The images of all models, and the reference last where there is one.
 
     A reference of the LR's size is enlarged to the others', each pixel becoming a square.
-    Raises ImageReadError for a picture that cannot be read, DataError when sizes do not fit: both name the file.
+    Raises ImageReadError for an image that cannot be read, DataError when sizes do not fit: both name the file.
     """
     sources: list[tuple[str | None, Path]] = [
-        (model, evaluation.pictures[model, sample.name]) for model in evaluation.models
+        (model, evaluation.images[model, sample.name]) for model in evaluation.models
     ]
     if sample.hr is not None:
         sources.append((None, sample.hr))
     with ThreadPoolExecutor(_DECODERS) as pool:
-        pictures = list(pool.map(read_rgb, (path for _, path in sources)))
-    first = sources[0][1], pictures[0]
+        images = list(pool.map(read_rgb, (path for _, path in sources)))
+    first = sources[0][1], images[0]
     return [
-        View(name=model or REFERENCE, model=model, pixels=_fitted(path, picture, *first))
-        for (model, path), picture in zip(sources, pictures, strict=True)
+        View(name=model or REFERENCE, model=model, pixels=_fitted(path, image, *first))
+        for (model, path), image in zip(sources, images, strict=True)
     ]
 
 
-def _fitted(path: Path, picture: Rgb8, first_path: Path, first: Rgb8) -> Rgb8:
+def _fitted(path: Path, image: Rgb8, first_path: Path, first: Rgb8) -> Rgb8:
     height, width = first.shape[:2]
-    if (SCALE * picture.shape[0], SCALE * picture.shape[1]) == (height, width):
-        picture = picture.repeat(SCALE, axis=0).repeat(SCALE, axis=1)
-    if picture.shape != first.shape:
+    if (SCALE * image.shape[0], SCALE * image.shape[1]) == (height, width):
+        image = image.repeat(SCALE, axis=0).repeat(SCALE, axis=1)
+    if image.shape != first.shape:
         raise DataError(
-            f"{path} has {picture.shape[1]} x {picture.shape[0]} pixels, but {first_path} has {width} x {height}. "
-            "All pictures of a sample must have one size."
+            f"{path} has {image.shape[1]} x {image.shape[0]} pixels, but {first_path} has {width} x {height}. "
+            "All images of a sample must have one size."
         )
-    return picture
+    return image
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 picture`, `1,200 pictures`."""
+    """`1 image`, `1,200 images`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,8 +1,8 @@
-"""Simulated noise that the degrader learns to carry from one picture to another. Not in the paper.
+"""Simulated noise that the degrader learns to carry from one image to another. Not in the paper.
 
-What the adversarial loss asks of a degrader, noise like the source's, is the noise of the picture it is given. That
-much can be learned without any source: put drawn noise on one picture, and ask for the same noise on another. Its
-level, color and grain are drawn anew for each crop, so that what is learned is to carry, not to invent.
+What the adversarial loss asks of a degrader, noise like the source's, is the noise of the image it is given. That
+much can be learned without any source: put drawn noise on one image, and ask for the same noise on another. Its
+level, color and grain are drawn again for each crop, so that what is learned is to carry, not to invent.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from ddnsr_cli.losses.features import content_reference
 NOISE = DegradationConfig(
     noise_sigma=(0.0, 20.0),
     coarse_chance=0.7,
-    coarse_sigma=(0.3, 2.0),  # the noise of cameras' JPEGs leans on neighbours several pixels away
+    coarse_sigma=(0.3, 2.0),  # the noise of cameras' JPEGs leans on neighbors several pixels away
     gray_share=(0.0, 1.0),
 )
 STREAM = 6  # keeps these draws apart from those of the photos
@@ -30,7 +30,7 @@ class NoiseTransfer:
     """What the degrader is given beside HR crops, and what it is to make of both."""
 
     lr_noisy: Tensor
-    """(N, 3, h, w) in [0, 1], whole levels: shrunk crops of other pictures with noise."""
+    """(N, 3, h, w) in [0, 1], whole levels: shrunk crops of other images with noise."""
 
     lr_wanted: Tensor
     """(N, 3, h, w) in [0, 1]: the HR crops shrunk, each with the noise of its `lr_noisy`."""

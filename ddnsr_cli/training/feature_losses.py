@@ -1,4 +1,4 @@
-"""The frozen networks through which the losses of a joint run compare pictures."""
+"""The frozen networks through which the losses of a joint run compare images."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Difference = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureNets:
-    """What looks at LR and at HR pictures."""
+    """What looks at LR and at HR images."""
 
     lr: VGG19Features | None
     """Taps of the content and the cycle loss; None when neither has a weight."""

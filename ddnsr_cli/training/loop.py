@@ -130,7 +130,7 @@ class Meter:
         self.images += images
 
     def take(self, step: int) -> StepReport:
-        """The means since the last report, of each figure over the steps that have it; starts anew."""
+        """The means since the last report, of each figure over the steps that have it; starts again."""
         seconds = time.perf_counter() - self.since
         seen: dict[str, list[float]] = {}
         for row in self.rows:

@@ -46,8 +46,8 @@ class TensorBoardLogger:
                     self.writer.add_scalar(f"{group}/{name}", value, step)
                 self.writer.flush()  # a kill then costs nothing
 
-    def picture(self, step: int, pixels: NDArray[np.uint8], *, name: str = "samples") -> None:
-        """A picture (H, W, 3), RGB, uint8, under a slider of the steps. Raises TrainingError as `scalars`."""
+    def image(self, step: int, pixels: NDArray[np.uint8], *, name: str = "samples") -> None:
+        """An image (H, W, 3), RGB, uint8, under a slider of the steps. Raises TrainingError as `scalars`."""
         if self.writer is not None:
             with self._wrap_errors():
                 self.writer.add_image(name, pixels, step, dataformats="HWC")

@@ -1,4 +1,4 @@
-"""One step of DDNSR: degrader and reconstruction network learn from each other's pictures, not gradients.
+"""One step of DDNSR: degrader and reconstruction network learn from each other's images, not gradients.
 
     lr_fake  = degrader(hr, lr_real)                        content loss, adversarial loss
     lr_cycle = degrader(sr_net(lr_real).detach(), lr_real)  cycle loss
@@ -145,7 +145,7 @@ class JointTrainer:
         return figures
 
     def make(self, lr_real: Tensor, hr: Tensor) -> Made:
-        """The forward passes. Pictures of the other network enter detached."""
+        """The forward passes. Images of the other network enter detached."""
         noise = lr_real if self.options.dual_input else torch.zeros_like(lr_real)
         sr_fake = lr_cycle = hr_logits = None
         with self._mixed_precision():
@@ -324,10 +324,10 @@ def _forward_of(net: nn.Module, *, compiled: bool) -> Callable[..., Tensor]:
 
 
 def _backward(losses: dict[str, Tensor]) -> dict[str, float]:
-    """Gradients in one pass: what a network learns from ends at detached pictures, so no loss reaches another."""
+    """Gradients in one pass: what a network learns from ends at detached images, so no loss reaches another."""
     torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
     return {name: loss.item() for name, loss in losses.items()}
 
 
-def _float_or_none(picture: Tensor | None) -> Tensor | None:
-    return None if picture is None else picture.float()
+def _float_or_none(image: Tensor | None) -> Tensor | None:
+    return None if image is None else image.float()

@@ -247,7 +247,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(str(path), framework="pt", device="cpu") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, RuntimeError, AttributeError) as cause:
-        raise WeightsError(f"{path.name} is damaged ({_one_line(cause)}). Fetch it anew.") from cause
+        raise WeightsError(f"{path.name} is damaged ({_one_line(cause)}). Fetch it again.") from cause
 
 
 def _read_ncnn(path: Path) -> tuple[Config, dict[str, Tensor]]:
@@ -275,7 +275,7 @@ def read_pickle(path: Path) -> object:
         banned = re.search(r"GLOBAL ([\w.]+)", str(cause))  # the rest of the message advises to let the code run
         what = f"holds more than weights ({banned[1][:80]})" if banned else "is damaged or holds more than weights"
         raise WeightsError(
-            f"{path.name} {what}; it is refused and nothing of it was run. Get it as .safetensors, or fetch it anew."
+            f"{path.name} {what}; it is refused and nothing of it was run. Get it as .safetensors, or fetch it again."
         ) from cause
     except _BROKEN_PICKLE as cause:
         what = "a TorchScript program" if "TorchScript" in str(cause) else f"damaged ({_one_line(cause)})"

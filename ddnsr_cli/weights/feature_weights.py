@@ -250,7 +250,7 @@ def _with_heads(trunk: str, file: Path, source: str, advice: str) -> FeatureWeig
     """What a file holds of LPIPS; where it holds a classifier alone, with the heads of the package."""
     state = {key: tensor for key, tensor in _read(file, advice).items() if _LPIPS_NAME.fullmatch(key)}
     if not any(key.startswith("lin") for key in state):
-        heads = _read(_HEADS, "Install ddnsr anew.")
+        heads = _read(_HEADS, "Install ddnsr again.")
         state |= {key.partition(".")[2]: tensor for key, tensor in heads.items() if key.startswith(f"{trunk}.")}
         source = f"{source} with the heads of lpips 0.1.4"
     return FeatureWeights(state=state, source=source, sha256=sha256_of(file))
@@ -287,5 +287,5 @@ def vgg19_shapes(deepest: int) -> dict[str, tuple[int, ...]]:
 
 def load_niqe_model() -> PristineModel:
     """NIQE's statistics of pristine photos, which come with the package. Raises WeightsError when they are damaged."""
-    state = _read(_NIQE, "Install ddnsr anew.")
+    state = _read(_NIQE, "Install ddnsr again.")
     return PristineModel(mean=state["mu_pris_param"].numpy()[0], covariance=state["cov_pris_param"].numpy())

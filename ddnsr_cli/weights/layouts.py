@@ -81,7 +81,7 @@ def check_finite(tensors: Mapping[str, Tensor], source: str) -> None:
     for key, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
             raise WeightsError(
-                f"{source} holds values that are not finite in {_short(key)}: damaged. Fetch or save it anew."
+                f"{source} holds values that are not finite in {_short(key)}: damaged. Fetch or save it again."
             )
 
 
@@ -172,7 +172,7 @@ def _compact_sizes(named: Mapping[str, Tensor], source: str) -> CompactConfig:
     """Channels, convolutions and scale, as the shapes tell them."""
     layers = _count(named, source, "weight")
     if layers % 2 == 0 or layers == 1:
-        raise WeightsError(f"{source} is no whole Compact network: it lacks body.{layers}.weight. Fetch it anew.")
+        raise WeightsError(f"{source} is no whole Compact network: it lacks body.{layers}.weight. Fetch it again.")
     first, last = (_kernel(named, f"body.{number}.weight", source) for number in (0, layers - 1))
     scale = math.isqrt(last[0] // 3)
     if first[1] != 3 or last[0] != 3 * scale**2 or not 1 <= scale <= LARGEST_SCALE:
@@ -188,7 +188,7 @@ def _count(named: Mapping[str, Tensor], source: str, of_each: str) -> int:
     numbers = {int(match[1]) for key in named if (match := _OURS.match(key))}
     if numbers != set(range(len(numbers))):
         missing = next(number for number in range(len(numbers)) if number not in numbers)
-        raise WeightsError(f"{source} is incomplete: it lacks body.{missing}.{of_each}. Fetch it anew.")
+        raise WeightsError(f"{source} is incomplete: it lacks body.{missing}.{of_each}. Fetch it again.")
     return len(numbers)
 
 
@@ -240,7 +240,7 @@ def _incomplete(named: Iterable[str], key: str, source: str) -> WeightsError:
 
 
 def _steps(keys: set[str]) -> int | None:
-    """How often an RRDB network of layout 2 or 3 doubles the size; None when that cannot be told."""
+    """How often an RRDB network of layout 2 or 3 doubles the size; None when that is not known."""
     layers = [int(match[1]) for key in keys if (match := re.fullmatch(r"model\.(\d+)\.weight", key))]
     if layers:  # body, then three layers for each doubling, then conv, activation, conv
         return (max(layers) - 4) // 3

@@ -191,7 +191,7 @@ def _parsed(param: bytes, source: str) -> list[_Layer]:
             )
         return [_layer(line.split()) for line in lines]
     except (ValueError, IndexError) as cause:  # of UnicodeDecodeError, too
-        raise WeightsError(f"{source} is no ncnn text, or is damaged. Fetch it anew.") from cause
+        raise WeightsError(f"{source} is no ncnn text, or is damaged. Fetch it again.") from cause
 
 
 def _layer(words: list[str]) -> _Layer:
@@ -280,11 +280,11 @@ class _Content:
     def finish(self) -> None:
         """Raises WeightsError when there is more."""
         if (left := len(self._content) - self._at) > 0:
-            raise WeightsError(f"{self._source}: its .bin is {left} bytes too long for its layers. Fetch both anew.")
+            raise WeightsError(f"{self._source}: its .bin is {left} bytes too long for its layers. Fetch both again.")
 
     def _values(self, count: int, dtype: torch.dtype) -> Tensor:
         if count * dtype.itemsize > len(self._content) - self._at:
-            raise WeightsError(f"{self._source}: its .bin is shorter than the layers tell. Fetch both anew.")
+            raise WeightsError(f"{self._source}: its .bin is shorter than the layers tell. Fetch both again.")
         part = bytearray(self._content[self._at : self._at + count * dtype.itemsize])
         self._at += len(part)
         return torch.frombuffer(part, dtype=dtype)

@@ -35,7 +35,7 @@ _OPTIONAL: dict[str, type] = dict.fromkeys(("bundled", "beside", "repo", "revisi
 }
 
 Network = Literal["rrdb", "degrader"]
-"""Kinds of network: `rrdb` enlarges, `degrader` makes LR partners of HR pictures."""
+"""Kinds of network: `rrdb` enlarges, `degrader` makes LR partners of HR images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ class WeightsEntry:
     """Other names that the field has for it: those of its files, without a suffix. Capitals and `_` do not matter."""
 
     scores: Mapping[str, float] = field(default_factory=dict)
-    """Measured figures by name; what they are measured on is told in the description."""
+    """Measured figures by name; what they are measured on is reported in the description."""
 
     steps: int | None = None
     """Batches that it learned from, with `seed` and `command`: how it was made, as far as that is known."""
@@ -215,7 +215,7 @@ def read_registry(path: Path | None = None, *, folder: Path = PACKAGE) -> Regist
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as cause:
-        raise WeightsError(f"{path} cannot be read ({cause.strerror or cause}). Install ddnsr anew.") from cause
+        raise WeightsError(f"{path} cannot be read ({cause.strerror or cause}). Install ddnsr again.") from cause
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as cause:
         raise WeightsError(f"{path} is not valid TOML: {' '.join(str(cause).split())[:100]}.") from cause
     tables = raw.pop("weights", [])

@@ -117,8 +117,8 @@ def _how_to_get(name: str, beside: str, license: str) -> str:
 
 
 def _checked(entry: WeightsEntry, path: Path) -> Path:
-    anew = "Install ddnsr" if entry.bundled else "Check out the project"
-    advice = f"{anew} anew, or choose other weights with -m."
+    again = "Install ddnsr" if entry.bundled else "Check out the project"
+    advice = f"{again} again, or choose other weights with -m."
     try:
         found = sha256_of(path)
     except OSError as cause:

@@ -7,7 +7,7 @@ whole   everything, bit for bit.
 light   The averages in half precision; a network that has an average is that average. Discriminators in 8 bits, a scale
         for each output channel. Of the optimizer, the mean squares of each output channel and of each of its inputs
         (as Adafactor keeps them); the first moments begin at zero.
-bare    The averages in half precision. Discriminators begin anew, and so does the optimizer.
+bare    The averages in half precision. Discriminators begin again, and so does the optimizer.
 
 Biases and other short tensors stay exact in `light`.
 """
@@ -48,7 +48,7 @@ def in_form(state: Mapping[str, Tensor], form: str) -> Tensors:
 def from_form(tensors: Mapping[str, Tensor], form: str, options: Mapping[str, Any]) -> Tensors:
     """A state that a run goes on from, from `in_form`'s result. Exact for `whole`.
 
-    options: of the run, as its state tells them; discriminators of `bare` are drawn anew from its seed.
+    options: of the run, as its state tells them; discriminators of `bare` are drawn again from its seed.
     Raises TrainingError for a form that is not known.
     """
     if form not in FORMS:

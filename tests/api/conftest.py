@@ -5,7 +5,7 @@ import pytest
 
 import ddnsr_cli
 from tests.helpers.command import ddnsr, quick_model
-from tests.helpers.drawn_images import noisy, picture
+from tests.helpers.drawn_images import drawn_image, noisy
 from tests.helpers.pair_folders import degrader
 
 __all__ = ["ddnsr", "quick_model"]
@@ -19,7 +19,7 @@ def model(quick_model):
 @pytest.fixture(scope="session")
 def rgb():
     """(40, 36, 3), uint8."""
-    return noisy(picture(0, 40), 6)[:, :36]
+    return noisy(drawn_image(0, 40), 6)[:, :36]
 
 
 @pytest.fixture(scope="session")

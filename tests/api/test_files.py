@@ -32,7 +32,7 @@ def test_metadata_go_along(tmp_path):
         assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
 
 
-def test_what_a_format_cannot_hold_is_told_or_refused(tmp_path):
+def test_what_a_format_cannot_hold_is_reported_or_refused(tmp_path):
     deep = np.zeros((5, 6, 3), np.uint16)
     assert ddnsr_api.write_image(deep, tmp_path / "a.png") == ()
     with pytest.raises(ImageWriteError, match="transparency"):

@@ -7,7 +7,7 @@ from PIL import Image
 
 import ddnsr_cli as ddnsr_api
 from ddnsr_cli.errors import ConfigError, DataError, DeviceError, ImageReadError, WeightsError
-from tests.helpers.drawn_images import noisy, picture
+from tests.helpers.drawn_images import drawn_image, noisy
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_a_sideways_image_is_set_upright_and_keeps_its_profile(model, rgb):
     assert larger.info["icc_profile"] == profile
 
 
-def test_progress_and_notes_are_told(model, rgb):
+def test_progress_and_notes_are_reported(model, rgb):
     told, notes = [], []
     model.upscale(rgb, progress=lambda done, tiles: told.append((done, tiles)))
     assert told[-1][0] == told[-1][1] >= 1
@@ -145,7 +145,7 @@ def test_a_model_says_which_it_is(model, quick_model):
 
 
 def test_a_degraded_image_is_what_the_command_makes(ddnsr, small_degrader, tmp_path):
-    hr, noise = picture(1, 129), noisy(picture(2, 32), 9)  # as large as LR: there is only one crop
+    hr, noise = drawn_image(1, 129), noisy(drawn_image(2, 32), 9)  # as large as LR: there is only one crop
     for name, image in {"hr/a.png": hr, "noisy/n.png": noise}.items():
         (tmp_path / name).parent.mkdir()
         ddnsr_api.write_image(image, tmp_path / name)
@@ -161,7 +161,7 @@ def test_a_degraded_image_is_what_the_command_makes(ddnsr, small_degrader, tmp_p
 
 
 def test_the_seed_draws_the_crop_of_noise(small_degrader):
-    hr, noise = picture(1, 64), noisy(picture(2, 90), 9)
+    hr, noise = drawn_image(1, 64), noisy(drawn_image(2, 90), 9)
     degraded = [
         ddnsr_api.degrade(hr, noise, model=small_degrader, seed=seed, device="cpu").tobytes() for seed in (0, 0, 1)
     ]
@@ -170,7 +170,7 @@ def test_the_seed_draws_the_crop_of_noise(small_degrader):
 
 def test_degrading_without_what_it_needs_is_refused(small_degrader):
     degrader = ddnsr_api.load_degrader(small_degrader, device="cpu")
-    hr, noise = picture(1, 64), picture(2, 40)
+    hr, noise = drawn_image(1, 64), drawn_image(2, 40)
     with pytest.raises(ConfigError, match="noise"):
         degrader.degrade(hr)
     with pytest.raises(ConfigError, match="seed"):

@@ -10,9 +10,9 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import ddnsr_cli as ddnsr_api
 from ddnsr_cli.errors import ConfigError, DataError, ImageReadError
-from tests.helpers.drawn_images import noisy, picture
+from tests.helpers.drawn_images import drawn_image, noisy
 
-SR, HR = noisy(picture(0, 64), 5), picture(0, 64)
+SR, HR = noisy(drawn_image(0, 64), 5), drawn_image(0, 64)
 
 
 def test_psnr_and_ssim_are_those_of_scikit_image():

@@ -1,13 +1,13 @@
 """How far models shift colors that do not change: `python tests/bench/colors.py [--models NAME...]`.
 
-Levels of 255, of 16-bit pictures as `ddnsr upscale` makes them, with and without `--color-fix`; the greatest shift of
+Levels of 255, of 16-bit images as `ddnsr upscale` makes them, with and without `--color-fix`; the greatest shift of
 
-- flat grays: the mean of a picture of 64 x 64 pixels, any of 52 grays from black to white;
+- flat grays: the mean of an image of 64 x 64 pixels, any of 52 grays from black to white;
 - flat colors: the same, any of the 60 colors of a grid of 4 x 4 x 4 that are no grays;
 - ramp: any square of 8 x 8 pixels of 32 x 256 that go from black to white;
 - chart: the mean of any patch of 32 x 32 pixels of a chart of 8 grays and 4 colors.
 
-The mean of a flat picture leaves out 8 pixels at its borders, that of a patch 8 pixels beside its neighbours.
+The mean of a flat image leaves out 8 pixels at its borders, that of a patch 8 pixels beside its neighbors.
 """
 
 import argparse
@@ -18,8 +18,8 @@ from looks import LISTENER
 
 from ddnsr_cli.commands.upscale.engine import start_engine
 from ddnsr_cli.commands.upscale.options import UpscaleOptions
-from ddnsr_cli.inference.pipeline import LookOptions, enlarge_picture
-from ddnsr_cli.io.image import Picture
+from ddnsr_cli.inference.pipeline import LookOptions, enlarge_image
+from ddnsr_cli.io.image import RasterImage
 
 WHITE = 65535
 EDGE_PX = 8
@@ -57,7 +57,7 @@ def shifts(enlarge, pixels, square, edge):
 
 def measured(engine, look):
     def enlarge(pixels):
-        return enlarge_picture(Picture(pixels=pixels), engine.upscaler, look, LISTENER)[0].pixels
+        return enlarge_image(RasterImage(pixels=pixels), engine.upscaler, look, LISTENER)[0].pixels
 
     return (
         max(shifts(enlarge, flat(gray), 64, EDGE_PX) for gray in GRAYS),

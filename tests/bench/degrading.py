@@ -79,8 +79,8 @@ def window_peak(features: int, blocks: int) -> int:
     return marks[1] - marks[0]
 
 
-def picture_rows(net: Degrader, megapixels: float) -> list[dict[str, object]]:
-    """Seconds and peak memory of the command on one HR picture, beside those on a small one."""
+def image_rows(net: Degrader, megapixels: float) -> list[dict[str, object]]:
+    """Seconds and peak memory of the command on one HR image, beside those on a small one."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         save_degrader(place / "net.safetensors", net, metadata={}, half=False)
@@ -90,10 +90,10 @@ def picture_rows(net: Degrader, megapixels: float) -> list[dict[str, object]]:
         for name, side in {"small": 64, "large": large}.items():
             (place / name).mkdir()
             Image.fromarray(levels(side, side * 3 // 2)).save(place / name / "hr.png", compress_level=1)
-        return [picture_row(place, method, megapixels) for method in METHODS]
+        return [image_row(place, method, megapixels) for method in METHODS]
 
 
-def picture_row(place: Path, method: str, megapixels: float) -> dict[str, object]:
+def image_row(place: Path, method: str, megapixels: float) -> dict[str, object]:
     figures = []
     for size in ("small", "large"):
         words = ["degrade", place / size, "-o", place / f"{size}_{method}", "--noise-source", place / "noisy"]
@@ -142,8 +142,8 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="degrader.safetensors of a run")
     parser.add_argument("--features", type=int, default=64)
     parser.add_argument("--blocks", type=int, default=8)
-    parser.add_argument("--side", type=int, default=320, help="of the LR picture for seams")
-    parser.add_argument("--megapixels", type=float, default=24, help="of the HR picture for time and memory")
+    parser.add_argument("--side", type=int, default=320, help="of the LR image for seams")
+    parser.add_argument("--megapixels", type=float, default=24, help="of the HR image for time and memory")
     parser.add_argument("--device", default="cpu", help="for seams")
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -158,8 +158,8 @@ def main() -> None:
     show(result["seams"])
     result["window"] = [dict(window_row(net.config.features, net.config.blocks))]
     show(result["window"])
-    result["picture"] = picture_rows(net, options.megapixels)
-    show(result["picture"])
+    result["image"] = image_rows(net, options.megapixels)
+    show(result["image"])
     print(json.dumps({"torch": torch.__version__, "network": str(net.config), **result}))
 
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageFilter
 
 from ddnsr_cli.inference.tiling import to_tensor
 from ddnsr_cli.io.discovery import find_images
-from ddnsr_cli.io.read import read_picture
+from ddnsr_cli.io.read import read_image
 from ddnsr_cli.processing.color_fix import MOST_DRIFT_LEVELS, Drift
 from ddnsr_cli.processing.resize import shrunk
 from ddnsr_cli.weights.checkpoint import load_sr_net
@@ -47,7 +47,7 @@ SPOILT = {
 
 
 def middle(path):
-    pixels = read_picture(path).pixels
+    pixels = read_image(path).pixels
     top, left = (max(0, (length - SIDE_PX) // 2) for length in pixels.shape[:2])
     return to_tensor(pixels[top : top + SIDE_PX, left : left + SIDE_PX])
 

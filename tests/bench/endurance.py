@@ -1,9 +1,9 @@
-"""Memory over a long run: `python tests/bench/endurance.py [--pictures 2000] [--first 200] [--sizes 30] [OPTION...]`.
+"""Memory over a long run: `python tests/bench/endurance.py [--images 2000] [--first 200] [--sizes 30] [OPTION...]`.
 
-One run of `ddnsr upscale` over a folder of small pictures of every kind (seed_files.py of the fuzzing: all formats, 16
+One run of `ddnsr upscale` over a folder of small images of every kind (seed_files.py of the fuzzing: all formats, 16
 bits, alpha, profiles, EXIF, animations), every third one a PNG of one of so many sizes, every fiftieth damaged. The
 CPU's kernels are made for a size, and memory settles only when all sizes have come. Resident memory
-of the process is read after every picture; told are the medians over 50 pictures up to the first so many, along the
+of the process is read after every image; told are the medians over 50 images up to the first so many, along the
 way, and at the end, and their ratio. Words that are left over go to the command, such as `--compare` or `--grain 1`.
 A table, then one JSON line.
 """
@@ -26,15 +26,15 @@ sys.path.insert(0, str(ROOT))
 
 from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet  # noqa: E402
 from ddnsr_cli.weights.checkpoint import save_sr_net  # noqa: E402
-from tests.fuzz.seed_files import pictures  # noqa: E402
+from tests.fuzz.seed_files import images  # noqa: E402
 from tests.helpers.image_files import encoded, noise, pillow  # noqa: E402
 
-AROUND = 50  # pictures that a median is over
-LEFT_IN_ORDER = 9  # exit status: some pictures failed, as they should
+AROUND = 50  # images that a median is over
+LEFT_IN_ORDER = 9  # exit status: some images failed, as they should
 
 
 def fill(folder, number, sizes):
-    seeds = list(pictures().items())
+    seeds = list(images().items())
     for index in range(number):
         name, data = seeds[index % len(seeds)]
         if index % 3 == 1:
@@ -50,7 +50,7 @@ def resident_bytes(pid):
 
 
 def run(folder, words):
-    """Resident bytes after each picture, and (written, failed)."""
+    """Resident bytes after each image, and (written, failed)."""
     model = folder / "tiny.safetensors"
     torch.manual_seed(0)
     save_sr_net(model, RRDBNet(RRDBConfig(features=8, blocks=1, growth=4)), metadata={}, half=False)
@@ -72,21 +72,21 @@ def run(folder, words):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pictures", type=int, default=2000)
+    parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--first", type=int, default=200)
     parser.add_argument("--sizes", type=int, default=30)
     given, words = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "in").mkdir()
-        fill(folder / "in", given.pictures, given.sizes)
+        fill(folder / "in", given.images, given.sizes)
         start = time.perf_counter()
         resident, failed = run(folder, words)
     seconds = time.perf_counter() - start
-    marks = [given.first, *(given.pictures * part // 4 for part in range(1, 5))]
+    marks = [given.first, *(given.images * part // 4 for part in range(1, 5))]
     medians = {mark: statistics.median(resident[max(0, mark - AROUND) : mark]) for mark in sorted(set(marks))}
     for mark, size in medians.items():
-        print(f"after {mark:6} pictures {size / 1e6:8.1f} MB   x {size / medians[given.first]:.3f}")
+        print(f"after {mark:6} images {size / 1e6:8.1f} MB   x {size / medians[given.first]:.3f}")
     print(f"{len(resident) - failed} written, {failed} failed, {seconds:.0f} s; most {max(resident) / 1e6:.1f} MB")
     print(json.dumps({"torch": torch.__version__, "bytes": medians, "failed": failed, "seconds": seconds}))
 

@@ -1,7 +1,7 @@
 """How long `ddnsr eval` takes beside the up-scaling in it: `python tests/bench/evaluation.py [--lpips-weights FILE]`.
 
-Pairs are drawn, then the same LR pictures are up-scaled without judging, and evaluated (bicubic's row included). Both
-load the weights and read the files; neither writes pictures. On a CPU the seconds are CPU-seconds of one thread. A
+Pairs are drawn, then the same LR images are up-scaled without judging, and evaluated (bicubic's row included). Both
+load the weights and read the files; neither writes images. On a CPU the seconds are CPU-seconds of one thread. A
 table, then one JSON line.
 """
 
@@ -27,7 +27,7 @@ SILENT = EvaluateListener(note=print, tick=lambda _done, _total: None, download=
 
 
 def write_pairs(folder: Path, count: int, side: int) -> None:
-    """Smooth pictures with noise: PNG takes about as long for them as for photos."""
+    """Smooth images with noise: PNG takes about as long for them as for photos."""
     rng = np.random.default_rng(0)
     for kind, px in (("hr", side), ("lr", side // 4)):
         (folder / kind).mkdir()
@@ -43,7 +43,7 @@ def upscale_all(lr: Path, model: str, device: torch.device) -> None:
     found = find_weights(model, registry=read_registry())
     network = load_network(found, model, device, print)
     for sample in find_samples(lr, None):
-        network.picture(open_sample(sample))
+        network.image(open_sample(sample))
 
 
 def seconds(work, device: torch.device) -> float:
@@ -57,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="ddnsr-lite")
     parser.add_argument("--pairs", type=int, default=100)
-    parser.add_argument("--side", type=int, default=448, help="of the HR pictures")
+    parser.add_argument("--side", type=int, default=448, help="of the HR images")
     parser.add_argument("--lpips-weights", type=Path)
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()

@@ -2,7 +2,7 @@
 
     python tests/bench/precision.py examples/coffee.png ddnsr-lite ddnsr-track1
 
-A picture is enlarged in fp32 and in bf16 by turns; a table, then one JSON line. The ratio of the least times holds
+An image is enlarged in fp32 and in bf16 by turns; a table, then one JSON line. The ratio of the least times holds
 within one run only. Differences are in levels of 255, before rounding; `changed` is the share of samples that differ
 after it.
 """
@@ -51,13 +51,13 @@ def compared(net: SrNet, lr: Tensor, rounds: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("picture", type=Path)
+    parser.add_argument("image", type=Path)
     parser.add_argument("models", nargs="+")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
-    with Image.open(asked.picture) as image:
+    with Image.open(asked.image) as image:
         lr = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None].float() / 255
     table = {}
     for name in asked.models:

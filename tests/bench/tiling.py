@@ -1,9 +1,9 @@
-"""What tiles cost: time, memory and distance from the untiled picture. Run by hand:
+"""What tiles cost: time, memory and distance from the untiled image. Run by hand:
 
-    python tests/bench/tiling.py --weights net.safetensors --picture photo.png
+    python tests/bench/tiling.py --weights net.safetensors --image photo.png
 
-Without weights the network is the start of a training with a trunk made ten times stronger; without a picture the LR
-picture is noise over slopes. Tables first, one JSON line last. On a CPU the seconds are CPU-seconds of one thread, and
+Without weights the network is the start of a training with a trunk made ten times stronger; without an image the LR
+image is noise over slopes. Tables first, one JSON line last. On a CPU the seconds are CPU-seconds of one thread, and
 the ratios hold within one run only.
 """
 
@@ -50,7 +50,7 @@ def untrained(config: RRDBConfig) -> RRDBNet:
     return net
 
 
-def picture(path: Path | None, side: int) -> Tensor:
+def drawn_image(path: Path | None, side: int) -> Tensor:
     """(1, 3, side, side); a photo is cropped, or repeated by mirroring."""
     if path is None:
         slope = torch.linspace(0.1, 0.8, side)
@@ -102,7 +102,7 @@ def time_rows(net: OwnNet, lr: Tensor, device: torch.device, rounds: int) -> lis
 
 
 def halo_rows(net: OwnNet, lr: Tensor, device: torch.device) -> list[dict[str, float]]:
-    """Greatest and mean distance from the untiled picture, in levels of 255, with tiles of 48 px: many seams."""
+    """Greatest and mean distance from the untiled image, in levels of 255, with tiles of 48 px: many seams."""
     untiled = Upscaler(net, device=device, tiles=TileConfig(tile_px=None)).whole(lr)
     rows = []
     for halo, blend in HALOS:
@@ -133,7 +133,7 @@ def peak_apart(config: Config, side: int, tile: int | None) -> int:
 
 
 def peak_bytes(kind: str, sizes: dict[str, int], side: int, tile: int | None) -> int:
-    """What the first band of a square picture takes beyond a tiny picture, by the process's high-water mark."""
+    """What the first band of a square image takes beyond a tiny image, by the process's high-water mark."""
     config = (CompactConfig if kind == "CompactConfig" else RRDBConfig)(**sizes)
     upscaler = Upscaler(build(config), device=CPU, tiles=TileConfig(tile_px=tile))
     marks = []
@@ -160,9 +160,9 @@ def show(rows: list[dict[str, float | str | None]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", type=Path, help="any file of weights that loads")
-    parser.add_argument("--picture", type=Path, help="LR picture")
-    parser.add_argument("--side", type=int, default=640, help="of the LR picture for timing")
-    parser.add_argument("--halo-side", type=int, default=160, help="of the LR picture for halos")
+    parser.add_argument("--image", type=Path, help="LR image")
+    parser.add_argument("--side", type=int, default=640, help="of the LR image for timing")
+    parser.add_argument("--halo-side", type=int, default=160, help="of the LR image for halos")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--peak", help=argparse.SUPPRESS)
@@ -172,9 +172,9 @@ def main() -> None:
         print(peak_bytes(**json.loads(options.peak)))
         return
     device, net = choose_device(options.device), network(options.weights)
-    result = {"time": time_rows(net, picture(options.picture, options.side), device, options.rounds)}
+    result = {"time": time_rows(net, drawn_image(options.image, options.side), device, options.rounds)}
     show(result["time"])
-    result["halo"] = halo_rows(net, picture(options.picture, options.halo_side), device)
+    result["halo"] = halo_rows(net, drawn_image(options.image, options.halo_side), device)
     show(result["halo"])
     result["peak"] = peak_rows(224)
     show(result["peak"])

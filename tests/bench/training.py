@@ -1,6 +1,6 @@
 """How fast training steps are: `python tests/bench/training.py [--full] [--compile] [--device cuda]`.
 
-Per setting: the seconds of a joint step and of a pretraining step (batch 16, HR crops of 128 px, random pictures and a
+Per setting: the seconds of a joint step and of a pretraining step (batch 16, HR crops of 128 px, random images and a
 random VGG19 up to conv3_4), images a second, and the floating-point operations a second that were achieved (counted by
 PyTorch over forward and backward passes; optimizers are left out) beside those of a plain matrix product in the same
 number format, measured in the same run. Then the joint step fed with photos from a disk, decoded by one worker: the

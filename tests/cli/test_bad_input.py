@@ -26,9 +26,9 @@ def no_leftovers(folder):
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("empty.png", b""), ("text.jpg", b"this is no picture"), ("short.png", b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR")],
+    [("empty.png", b""), ("text.jpg", b"this is no image"), ("short.png", b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR")],
 )
-def test_a_file_that_is_no_picture(ddnsr, quick_model, tmp_path, name, content):
+def test_a_file_that_is_no_image(ddnsr, quick_model, tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     done = ddnsr("upscale", tmp_path / name, "-o", tmp_path / "out.png", "-m", quick_model)
     assert_one_line_error(done, name)
@@ -36,7 +36,7 @@ def test_a_file_that_is_no_picture(ddnsr, quick_model, tmp_path, name, content):
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tiff"])
-def test_a_truncated_picture(ddnsr, photo, quick_model, tmp_path, suffix):
+def test_a_truncated_image(ddnsr, photo, quick_model, tmp_path, suffix):
     whole = photo(f"cut.{suffix}", width=64, height=64).read_bytes()
     (tmp_path / f"cut.{suffix}").write_bytes(whole[: len(whole) // 2])
     done = ddnsr("upscale", tmp_path / f"cut.{suffix}", "-o", tmp_path / "out.png", "-m", quick_model)
@@ -48,7 +48,7 @@ def test_a_missing_file(ddnsr, quick_model, tmp_path):
     assert_one_line_error(ddnsr("upscale", tmp_path / "gone.png", "-m", quick_model), "gone.png")
 
 
-def test_a_folder_without_pictures(ddnsr, quick_model, tmp_path):
+def test_a_folder_without_images(ddnsr, quick_model, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in/notes.txt").write_text("nothing")
     assert_one_line_error(ddnsr("upscale", tmp_path / "in", "-o", tmp_path / "out", "-m", quick_model), tmp_path / "in")
@@ -105,7 +105,7 @@ def test_an_unknown_extension(ddnsr, photo, quick_model, tmp_path):
     assert_one_line_error(ddnsr("upscale", photo(), "-o", tmp_path / "out.xyz", "-m", quick_model), "out.xyz")
 
 
-def test_alpha_into_jpeg_is_told_before_the_work(ddnsr, quick_model, tmp_path):
+def test_alpha_into_jpeg_is_reported_before_the_work(ddnsr, quick_model, tmp_path):
     Image.fromarray(np.full((8, 8, 4), 99, np.uint8)).save(tmp_path / "clear.png")
     done = ddnsr("upscale", tmp_path / "clear.png", "-o", tmp_path / "out.jpg", "-m", quick_model)
     assert_one_line_error(done, "clear.png" if "clear.png" in done.err else "out.jpg", "png")
@@ -170,7 +170,7 @@ def test_a_result_whose_name_is_too_long_does_not_stop_the_others(ddnsr, photo, 
     done = ddnsr("upscale", tmp_path / "in", "-m", quick_model)
     assert done.code == 9
     assert done.out.split() == [str(tmp_path / "in/a_x4.png"), str(tmp_path / "in/c_x4.png")]
-    assert "1 of 3 pictures failed" in done.err
+    assert "1 of 3 images failed" in done.err
 
 
 def test_a_result_beyond_the_memory_is_refused_before_the_work(ddnsr, photo, quick_model, tmp_path, monkeypatch):
@@ -181,13 +181,13 @@ def test_a_result_beyond_the_memory_is_refused_before_the_work(ddnsr, photo, qui
     assert ddnsr(*words, "-s", "8").code == 0
 
 
-def test_quiet_still_tells_why_a_picture_of_several_failed(ddnsr, photo, quick_model, tmp_path):
-    photo("in/good.png"), (tmp_path / "in/bad.png").write_text("no picture")
+def test_quiet_still_tells_why_an_image_of_several_failed(ddnsr, photo, quick_model, tmp_path):
+    photo("in/good.png"), (tmp_path / "in/bad.png").write_text("no image")
     done = ddnsr("upscale", tmp_path / "in", "-o", tmp_path / "out", "-m", quick_model, "-q")
-    assert "bad.png is not a picture" in done.err
+    assert "bad.png is not an image" in done.err
 
 
-def test_a_header_without_sense_is_told_in_words(ddnsr, photo, quick_model, tmp_path):
+def test_a_header_without_sense_is_reported_in_words(ddnsr, photo, quick_model, tmp_path):
     head = bytearray(photo("none.png").read_bytes())
     head[16:20] = bytes(4)  # no pixel wide
     (tmp_path / "none.png").write_bytes(head)
@@ -228,7 +228,7 @@ def test_a_wrong_command_line_is_one_line_too(ddnsr, words, named):
     assert done.code == 2
 
 
-def test_several_pictures_do_not_go_into_a_file(ddnsr, photo, quick_model, tmp_path):
+def test_several_images_do_not_go_into_a_file(ddnsr, photo, quick_model, tmp_path):
     done = ddnsr("upscale", photo("a.png"), photo("b.png"), "-o", tmp_path / "two.png", "-m", quick_model)
     assert_one_line_error(done, "two.png", "folder")
     assert not (tmp_path / "two.png").exists()

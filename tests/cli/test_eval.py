@@ -38,14 +38,14 @@ def told(ddnsr):
 
 
 def test_the_figures_equal_scikit_image(told, pairs, tmp_path):
-    """To 1e-9: PSNR and SSIM on RGB and on Y, each picture, from the files alone."""
+    """To 1e-9: PSNR and SSIM on RGB and on Y, each image, from the files alone."""
     color, metrics = pytest.importorskip("skimage.color"), pytest.importorskip("skimage.metrics")
     results = write_results(tmp_path / "sr", pairs[1], 9)
     values = told("--hr", pairs[1], "--sr", results)["models"]["sr"]["values"]
     assert set(values) == {"a", "b", "deep/c"}
     for name, found in values.items():
         sr, hr = (levels(folder / f"{name}.png")[4:-4, 4:-4] for folder in (results, pairs[1]))
-        sr_y, hr_y = (color.rgb2ycbcr(picture)[..., 0] for picture in (sr, hr))
+        sr_y, hr_y = (color.rgb2ycbcr(image)[..., 0] for image in (sr, hr))
         how = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
         assert found == pytest.approx(
             {
@@ -58,7 +58,7 @@ def test_the_figures_equal_scikit_image(told, pairs, tmp_path):
         )
 
 
-def test_the_kept_pictures_are_those_of_the_network_and_of_pillow(ddnsr, pairs, quick_model, tmp_path):
+def test_the_kept_images_are_those_of_the_network_and_of_pillow(ddnsr, pairs, quick_model, tmp_path):
     lr, hr = pairs
     done = ddnsr("eval", "--lr", lr, "--hr", hr, "-m", quick_model, "--keep", tmp_path / "kept")
     assert done.code == 0, done.err
@@ -73,7 +73,7 @@ def test_the_kept_pictures_are_those_of_the_network_and_of_pillow(ddnsr, pairs, 
         assert np.array_equal(levels(tmp_path / "kept" / "bicubic" / f"{name}.png"), larger)
 
 
-def test_bicubic_is_the_first_row_wherever_there_are_lr_pictures(told, pairs, quick_model, tmp_path):
+def test_bicubic_is_the_first_row_wherever_there_are_lr_images(told, pairs, quick_model, tmp_path):
     lr, hr = pairs
     results = write_results(tmp_path / "sr", hr, 3)
     both = told("--lr", lr, "--hr", hr, "-m", f"bicubic,{quick_model}", "--sr", f"theirs={results}")
@@ -85,7 +85,7 @@ def test_the_bundled_model_is_the_default(told, pairs):
     assert list(told("--lr", pairs[0], "--hr", pairs[1], "--offline")["models"]) == ["bicubic", "ddnsr-lite"]
 
 
-def test_of_weights_for_research_only_the_user_is_told(ddnsr, pairs, monkeypatch):
+def test_of_weights_for_research_only_the_user_is_reported(ddnsr, pairs, monkeypatch):
     ours = read_registry()
     entries = tuple(replace(entry, research_only=True) for entry in ours.entries)
     monkeypatch.setattr(models, "read_registry", lambda: replace(ours, entries=entries))
@@ -118,7 +118,7 @@ def test_the_border_counts_for_every_metric_and_is_stated(told, pairs, tmp_path)
     assert "6 HR pixels of border are cut off" in inside["methodology"]
 
 
-def test_equal_pictures_have_100_db(told, pairs):
+def test_equal_images_have_100_db(told, pairs):
     mean = told("--hr", pairs[1], "--sr", pairs[1])["models"]["hr"]["mean"]
     assert mean["psnr_rgb"]["mean"] == mean["psnr_y"]["mean"] == 100
     assert mean["ssim_rgb"]["mean"] == pytest.approx(1)
@@ -199,13 +199,13 @@ def test_off_a_terminal_the_table_is_plain_text(ddnsr, pairs, tmp_path):
     results = write_results(tmp_path / "sr", pairs[1], 9)
     out = ddnsr("eval", "--hr", pairs[1], "--sr", f"theirs={results}", "--sr", pairs[1], "--against", "hr").out
     lines = out.splitlines()
-    assert lines[0] == "3 pictures, mean [95 % interval]"
+    assert lines[0] == "3 images, mean [95 % interval]"
     assert lines[1].split("  ")[-1] == "SSIM Y"
     assert lines[2].startswith("theirs  ")
     assert lines[3].split()[:2] == ["hr", "100.00"]
-    assert "Against hr, picture by picture" in lines
+    assert "Against hr, image by image" in lines
     assert "Worst 3 by PSNR RGB (dB)" in lines
-    assert lines[-1].startswith("All pictures in 8-bit levels")
+    assert lines[-1].startswith("All images in 8-bit levels")
     assert "\x1b" not in out
 
 
@@ -225,11 +225,9 @@ def test_json_csv_and_markdown_tell_the_same(ddnsr, pairs, tmp_path):
     whole = json.loads(files["json"].read_text())["models"]["sr"]
     with files["csv"].open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [(row["model"], row["picture"]) for row in rows] == [("sr", "a"), ("sr", "b"), ("sr", "deep/c")]
+    assert [(row["model"], row["image"]) for row in rows] == [("sr", "a"), ("sr", "b"), ("sr", "deep/c")]
     for row in rows:
-        assert {key: float(row[key]) for key in ("psnr_rgb", "ssim_y")}.items() <= whole["values"][
-            row["picture"]
-        ].items()
+        assert {key: float(row[key]) for key in ("psnr_rgb", "ssim_y")}.items() <= whole["values"][row["image"]].items()
     assert whole["mean"]["psnr_rgb"]["mean"] == pytest.approx(np.mean([float(row["psnr_rgb"]) for row in rows]))
     mean = f"{whole['mean']['psnr_rgb']['mean']:.2f} ["
     assert mean in table
@@ -239,8 +237,8 @@ def test_json_csv_and_markdown_tell_the_same(ddnsr, pairs, tmp_path):
 def test_a_dash_is_stdout_and_then_nothing_else_is(ddnsr, pairs):
     words = ["eval", "--hr", pairs[1], "--sr", pairs[1], "-q"]
     assert json.loads(ddnsr(*words, "--json", "-").out)
-    assert ddnsr(*words, "--csv", "-").out.startswith("model,picture,psnr_rgb,ssim_rgb,psnr_y,ssim_y\nhr,a,100.0,")
-    assert ddnsr(*words, "--markdown", "-").out.startswith("**3 pictures, ")
+    assert ddnsr(*words, "--csv", "-").out.startswith("model,image,psnr_rgb,ssim_rgb,psnr_y,ssim_y\nhr,a,100.0,")
+    assert ddnsr(*words, "--markdown", "-").out.startswith("**3 images, ")
     both = ddnsr(*words, "--json", "-", "--csv", "-")
     assert (both.code, both.out) == (2, "")
 
@@ -252,7 +250,7 @@ def test_the_same_run_gives_the_same_bytes(ddnsr, pairs, quick_model, tmp_path):
     assert texts[0].count("low") > 10
 
 
-def test_against_one_model_picture_by_picture(told, pairs, tmp_path):
+def test_against_one_model_image_by_image(told, pairs, tmp_path):
     names = [f"{place:02}" for place in range(9)]
     _, hr = write_pairs(tmp_path / "nine", names)
     for model, sigma in {"good": 3, "poor": 12}.items():
@@ -282,9 +280,9 @@ def test_without_scipy_only_p_is_missing(ddnsr, pairs, tmp_path, monkeypatch):
 
 def test_sixteen_bits_and_gray_are_judged_as_8_bit_rgb(told, tmp_path):
     for name in ("a", "b"):
-        picture = np.random.default_rng(len(name)).integers(0, 256, (40, 44, 3))
-        save(tmp_path / "hr" / f"{name}.png", picture, depth=16)
-        save(tmp_path / "sr" / f"{name}.png", picture + 1, depth=16)
+        image = np.random.default_rng(len(name)).integers(0, 256, (40, 44, 3))
+        save(tmp_path / "hr" / f"{name}.png", image, depth=16)
+        save(tmp_path / "sr" / f"{name}.png", image + 1, depth=16)
     values = told("--hr", tmp_path / "hr", "--sr", tmp_path / "sr")["models"]["sr"]["values"]["a"]
     assert values["psnr_rgb"] == pytest.approx(48.13, abs=0.1)
 

@@ -77,13 +77,13 @@ def test_an_opaque_alpha_channel_is_no_matter(ddnsr, pairs):
 
 
 @pytest.mark.parametrize("sides", [(4, 9), (9, 4)])
-def test_a_picture_too_small_for_a_window(ddnsr, tmp_path, sides):
+def test_an_image_too_small_for_a_window(ddnsr, tmp_path, sides):
     lr, hr = write_pairs(tmp_path, ("a",), height=sides[0], width=sides[1])
     assert_refused(ddnsr("eval", "--lr", lr, "--hr", hr, "-m", "bicubic", "--lpips", "none"), 8, hr / "a.png", "19")
     assert ddnsr("eval", "--lr", lr, "--hr", hr, "-m", "bicubic", "--crop-border", "2").code == 0
 
 
-def test_a_damaged_picture(ddnsr, pairs):
+def test_a_damaged_image(ddnsr, pairs):
     path = pairs[1] / "b.png"
     path.write_bytes(path.read_bytes()[:200])
     done = ddnsr("eval", "--hr", pairs[1], "--sr", pairs[1], "--lpips", "none")
@@ -140,7 +140,7 @@ def test_a_degrader_that_is_not_there(ddnsr, pairs, tmp_path):
 
 
 @pytest.mark.parametrize("option", ["--json", "--csv", "--markdown", "--report", "--ranking"])
-def test_a_result_that_could_not_be_written_is_told_before_the_work(ddnsr, pairs, tmp_path, monkeypatch, option):
+def test_a_result_that_could_not_be_written_is_reported_before_the_work(ddnsr, pairs, tmp_path, monkeypatch, option):
     monkeypatch.setattr("ddnsr_cli.commands.evaluate.run.evaluate", lambda *_: pytest.fail("the work has begun"))
     target = tmp_path / "none" / "out"
     assert_refused(ddnsr("eval", "--hr", pairs[1], "--sr", pairs[1], option, target), 4, target)
@@ -152,7 +152,7 @@ def test_a_folder_that_cannot_be_made(ddnsr, pairs, tmp_path):
     assert_refused(done, 4, tmp_path / "file")
 
 
-def test_kept_pictures_are_never_put_where_pictures_are_read(ddnsr, pairs, tmp_path):
+def test_kept_images_are_never_put_where_images_are_read(ddnsr, pairs, tmp_path):
     lr, hr = pairs
     results = write_results(tmp_path / "sr", hr, 3)
     before = (results / "a.png").read_bytes()

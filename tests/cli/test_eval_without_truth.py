@@ -35,7 +35,7 @@ def psnr(a, b):
 
 
 def write_enlarged(folder, lr, times=4):
-    """Finished pictures in which every LR pixel is a square."""
+    """Finished images in which every LR pixel is a square."""
     for path in lr.rglob("*.png"):
         square = levels(path).repeat(times, axis=0).repeat(times, axis=1)
         save(folder / path.relative_to(lr), square)
@@ -55,7 +55,7 @@ def test_self_consistency_is_the_psnr_of_the_way_back(told, tmp_path):
         assert found["models"]["squares"]["values"][name]["self_consistency_db"] == pytest.approx(expected, abs=1e-9)
 
 
-def test_a_result_that_left_the_picture_is_less_consistent(told, tmp_path):
+def test_a_result_that_left_the_image_is_less_consistent(told, tmp_path):
     lr, _ = write_pairs(tmp_path)
     for path in write_enlarged(tmp_path / "squares", lr).rglob("*.png"):
         save(tmp_path / "warmer" / path.relative_to(tmp_path / "squares"), levels(path) + np.array([20.0, 0, -20]))
@@ -101,7 +101,7 @@ def test_the_degrader_takes_its_noise_from_the_lr_itself(told, tmp_path, dual_in
     assert values["a"]["self_consistency_learned_db"] == pytest.approx(expected, abs=1e-3)
 
 
-def test_with_truth_and_degrader_both_are_told(told, run, tmp_path):
+def test_with_truth_and_degrader_both_are_reported(told, run, tmp_path):
     lr, hr = write_pairs(tmp_path)
     found = told("--lr", lr, "--hr", hr, "--degrader", run, "-m", "bicubic")
     assert list(found["metrics"]) == ["psnr_rgb", "ssim_rgb", "psnr_y", "ssim_y", "self_consistency_learned_db"]
@@ -155,11 +155,11 @@ def test_the_pages_are_written_and_ranks_are_read(ddnsr, quick_model, tmp_path):
         assert "<html" in (tmp_path / f"{name}.html").read_text()
     for rater, ranks in {"anna": [1, 2], "ben": [1, 2], "cleo": [2, 1]}.items():
         sheet = {"format": "ddnsr-ranks-1", "page": "p", "rater": rater, "models": ["bicubic", "quick"]}
-        sheet |= {"pictures": ["a", "b"], "ranks": [ranks, [2, 1]]}
+        sheet |= {"images": ["a", "b"], "ranks": [ranks, [2, 1]]}
         (tmp_path / f"{rater}.json").write_text(json.dumps(sheet))
     files = [tmp_path / f"{rater}.json" for rater in ("anna", "ben", "cleo")]
     out = ddnsr("eval", "--mean-opinion", *files).out
-    assert "3 raters on 2 pictures" in out
+    assert "3 raters on 2 images" in out
     lines = out.splitlines()
     assert lines[2].split()[:2] == ["quick", "1.33"]
     assert lines[3].split()[:2] == ["bicubic", "1.67"]

@@ -21,7 +21,7 @@ NAMES = [
 ]
 
 
-def pictures(folder, names):
+def images(folder, names):
     folder.mkdir(parents=True)
     for name in names:
         Image.new("RGB", (6, 5), (10, 200, 30)).save(folder / name, "PNG")
@@ -31,21 +31,21 @@ def pictures(folder, names):
 @pytest.mark.skipif(sys.platform == "win32", reason="names that Windows does not have")
 class TestNames:
     def test_in_a_folder_all_are_done_under_their_own_names(self, ddnsr, quick_model, tmp_path):
-        source = pictures(tmp_path / "in", NAMES)
+        source = images(tmp_path / "in", NAMES)
         done = ddnsr("upscale", source, "-o", tmp_path / "out", "-m", quick_model)
         assert (done.code, done.err) == (0, "")
         assert {path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith(".")} == set(NAMES)
 
     @pytest.mark.parametrize("name", NAMES)
     def test_by_itself_each_is_done(self, ddnsr, quick_model, tmp_path, name):
-        source = pictures(tmp_path / "in", [name]) / name
+        source = images(tmp_path / "in", [name]) / name
         done = ddnsr("upscale", source, "-o", tmp_path / "out", "-m", quick_model)
         assert (done.code, done.err) == (0, "")
         assert (tmp_path / "out" / name).is_file()
 
     @pytest.mark.parametrize("name", NAMES)
     def test_what_is_wrong_with_each_takes_one_line(self, ddnsr, quick_model, tmp_path, name):
-        (tmp_path / name).write_bytes(b"no picture")
+        (tmp_path / name).write_bytes(b"no image")
         done = ddnsr("upscale", tmp_path / name, "-o", tmp_path / "out", "-m", quick_model)
         assert done.code == 3
         assert done.err.count("\n") == 1
@@ -55,17 +55,17 @@ class TestNames:
     def test_in_a_folder_each_bad_one_has_a_line_too(self, ddnsr, quick_model, tmp_path):
         (tmp_path / "in").mkdir()
         for name in NAMES:
-            (tmp_path / "in" / name).write_bytes(b"no picture")
+            (tmp_path / "in" / name).write_bytes(b"no image")
         done = ddnsr("upscale", tmp_path / "in", "-o", tmp_path / "out", "-m", quick_model)
         assert done.code == 9
-        told = [line for line in done.err.splitlines() if "is not a picture" in line]
+        told = [line for line in done.err.splitlines() if "is not an image" in line]
         assert len(told) == len(NAMES)
         assert "\x1b" not in done.err
         assert "\x07" not in done.err
 
 
 def test_a_name_that_looks_like_an_option_needs_two_dashes(ddnsr, quick_model, tmp_path, monkeypatch):
-    monkeypatch.chdir(pictures(tmp_path / "in", ["-x.png"]))
+    monkeypatch.chdir(images(tmp_path / "in", ["-x.png"]))
     assert ddnsr("upscale", "-o", "out", "-m", quick_model, "--", "-x.png").code == 0
     assert (tmp_path / "in/out/-x.png").exists()
 
@@ -73,7 +73,7 @@ def test_a_name_that_looks_like_an_option_needs_two_dashes(ddnsr, quick_model, t
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
 class TestLinks:
     def test_circles_end(self, ddnsr, quick_model, tmp_path):
-        source = pictures(tmp_path / "in" / "deep", ["a.png"]).parent
+        source = images(tmp_path / "in" / "deep", ["a.png"]).parent
         (source / "deep" / "up").symlink_to(source)
         (source / "self").symlink_to(source / "self")
         (source / "one").symlink_to(source / "two")
@@ -82,7 +82,7 @@ class TestLinks:
         assert done.code == 0, done.err
         assert done.out.count("\n") == 1
 
-    def test_a_picture_that_is_a_circle_is_told(self, ddnsr, quick_model, tmp_path):
+    def test_an_image_that_is_a_circle_is_reported(self, ddnsr, quick_model, tmp_path):
         (tmp_path / "circle.png").symlink_to(tmp_path / "circle.png")
         done = ddnsr("upscale", tmp_path / "circle.png", "-m", quick_model)
         assert (done.code, done.err.count("\n")) == (3, 1)
@@ -110,7 +110,7 @@ class TestLinks:
         for path in (tmp_path / "pipe.png", "/dev/zero"):
             done = ddnsr("upscale", path, "-o", tmp_path / "out.png", "-m", quick_model)
             assert (done.code, done.err.count("\n")) == (3, 1)
-        pictures(tmp_path / "in", ["a.png"])
+        images(tmp_path / "in", ["a.png"])
         os.mkfifo(tmp_path / "in" / "pipe.png")
         assert ddnsr("upscale", tmp_path / "in", "-o", tmp_path / "out", "-m", quick_model).code == 0
 
@@ -144,7 +144,7 @@ def test_help_on_narrow_terminals(ddnsr, monkeypatch, width):
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell")
 @pytest.mark.parametrize("closed", ["", ">&- 2>&- <&-"])
 def test_an_environment_without_anything(photo, quick_model, tmp_path, closed):
-    """No HOME, no PATH, no TERM; standard streams closed: then nothing is told, and no file takes their place."""
+    """No HOME, no PATH, no TERM; standard streams closed: then nothing is reported, and no file takes their place."""
     source, target = photo(width=32, height=32), tmp_path / "o.png"
     words = [sys.executable, "-P", "-m", "ddnsr_cli", "upscale", source, "-o", target, "-m", quick_model]
     script = f'exec "$@" {closed}'

@@ -117,7 +117,7 @@ def test_other_weights_under_the_same_text_are_another_model(ddnsr, photo, ncnn_
     assert ddnsr(*words).out
 
 
-def test_half_an_ncnn_pair_is_told(ddnsr, photo, ncnn_pair):
+def test_half_an_ncnn_pair_is_reported(ddnsr, photo, ncnn_pair):
     source, (_, text) = photo(), ncnn_pair()
     weights = text.with_suffix(".bin")
     content = weights.read_bytes()

@@ -269,7 +269,7 @@ TROUBLES = {
 
 
 @pytest.mark.parametrize("name", TROUBLES)
-def test_what_is_wrong_with_a_run_is_told_before_any_request(push, fake_hub, joint, name):
+def test_what_is_wrong_with_a_run_is_reported_before_any_request(push, fake_hub, joint, name):
     damage, words = TROUBLES[name]
     damage(joint)
     before = contents(joint)
@@ -290,7 +290,7 @@ def test_weights_that_change_while_they_are_read_are_not_sent(push, fake_hub, jo
 
 
 @pytest.mark.parametrize("license", ["", " ", "none", "Unknown", "other", "a\nb", "x" * 201])
-def test_what_is_no_license_is_told(push, fake_hub, joint, license):
+def test_what_is_no_license_is_reported(push, fake_hub, joint, license):
     refused(push(joint, "--license", license), 2, "is no license", "SPDX")
     assert fake_hub.requests == []
 

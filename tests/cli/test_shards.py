@@ -88,7 +88,7 @@ def test_what_is_missing_from_a_list_stops_nothing(ddnsr, archive, quick_model):
     done = ddnsr("upscale", "--list", "files.txt", "-o", "out", "-m", quick_model)
     assert (done.code, done.out.split()) == (9, ["out/in/0.png"])
     assert "in/gone.png" in done.err
-    assert "2 of 3 pictures failed" in done.err
+    assert "2 of 3 images failed" in done.err
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_what_is_missing_from_a_list_stops_nothing(ddnsr, archive, quick_model):
         ((), 2, "No image was given"),
     ],
 )
-def test_what_makes_no_sense_is_told(ddnsr, archive, quick_model, words, code, told):
+def test_what_makes_no_sense_is_reported(ddnsr, archive, quick_model, words, code, told):
     (archive / "files.txt").write_text("in/0.png\n")
     (archive / "empty.txt").write_text("\n")
     refused(ddnsr("upscale", *words, "-o", "out", "-m", quick_model), code, told)

@@ -119,7 +119,7 @@ def test_a_launcher_that_is_stopped_leaves_a_save(scene, tmp_path, number, to_al
         assert launcher.process.poll() is None, launcher.ended()
         time.sleep(0.01)
     (os.killpg if to_all else os.kill)(launcher.process.pid, number)
-    assert launcher.ended() != 0  # torchrun's own status for what it was told to stop
+    assert launcher.ended() != 0  # torchrun's own status for what it was reported to stop
     assert load_train_state(run / "state/last.safetensors").step == rows(run)[-1]["step"]
     assert all(line.startswith(("step ", "note: ")) for line in launcher.said(0, "stderr").splitlines())
     assert launcher.said(1, "stderr") == ""
@@ -161,14 +161,14 @@ def errors(processes):
     return [line for line in lines if not line.startswith(("step ", "note: "))]
 
 
-def test_what_is_wrong_for_all_is_told_once(scene, tmp_path):
+def test_what_is_wrong_for_all_is_reported_once(scene, tmp_path):
     processes = pair(scene, tmp_path / "run", *QUICK, "--batch", 1, "--steps", 1)
     assert {running.ended() for running in processes} <= {2, 10}
     (line,) = errors(processes)
     assert line == "error: A batch of 1 cannot be shared by 2 processes. Choose a multiple."
 
 
-def test_what_ends_the_first_process_ends_all_and_is_told_once(scene, tmp_path):
+def test_what_ends_the_first_process_ends_all_and_is_reported_once(scene, tmp_path):
     full = [(no_larger_files, (1_000_000,))]
     processes = pair(scene, tmp_path / "run", *QUICK, "--save-every", 1, of_rank=(full, ()))
     assert [running.ended() for running in processes] == [10, 10]

@@ -93,7 +93,7 @@ def test_a_warm_up_begins_with_weights_that_grow_and_that_it_knows_again(ddnsr, 
     assert ddnsr(*grown, "--steps", 3).code == 0
 
 
-def test_weights_of_no_use_to_begin_with_are_told(ddnsr, photos, tmp_path):
+def test_weights_of_no_use_to_begin_with_are_reported(ddnsr, photos, tmp_path):
     words = ("train", "--pretrain", "--hr", photos, *SMALL, "--steps", 1, "-o", tmp_path / "run", "--start-from")
     assert_refused(ddnsr(*words, tmp_path / "gone.safetensors"), 5, "gone.safetensors")
     (tmp_path / "text.safetensors").write_text("no weights")
@@ -133,7 +133,7 @@ def test_the_degradations_of_a_warm_up_can_be_chosen(ddnsr, photos, tmp_path):
         ("scale=2", ("'scale'",)),
     ],
 )
-def test_degradations_of_no_use_are_told(ddnsr, photos, tmp_path, given, parts):
+def test_degradations_of_no_use_are_reported(ddnsr, photos, tmp_path, given, parts):
     words = ("train", "--pretrain", "--hr", photos, *SMALL, "--steps", 1, "-o", tmp_path / "run")
     assert_refused(ddnsr(*words, "--degradation", given), 2, *parts)
     assert not (tmp_path / "run").exists()
@@ -183,7 +183,7 @@ def assert_refused(done, code, *parts):
         assert str(part) in line
 
 
-def test_what_cannot_be_trained_is_told(ddnsr, photos, photo, tmp_path):
+def test_what_cannot_be_trained_is_reported(ddnsr, photos, photo, tmp_path):
     run = tmp_path / "run"
     assert_refused(ddnsr("train", "--hr", photos, "-o", run), 2, "--pretrain")
     assert_refused(ddnsr("train", "--pretrain", "--hr", tmp_path / "gone", "-o", run), 8, "gone")

@@ -130,7 +130,7 @@ def test_a_full_disk_is_one_line_and_the_last_save_stays(scene, begun, most_byte
         assert load_train_state(state_of(begun)).step == 3
 
 
-def test_photos_that_go_bad_in_the_middle_are_told_once_and_the_last_one_ends_the_run(scene, tmp_path):
+def test_photos_that_go_bad_in_the_middle_are_reported_once_and_the_last_one_ends_the_run(scene, tmp_path):
     hr, lr = write_photos(tmp_path)
     run = tmp_path / "run"
     words = (*ENDLESS, *QUICK, "--save-every", 2)
@@ -149,11 +149,11 @@ def test_photos_that_go_bad_in_the_middle_are_told_once_and_the_last_one_ends_th
     assert load_numbers_step(run) >= 2
 
 
-def test_photos_bad_from_the_start_are_told_once(scene, tmp_path):
+def test_photos_bad_from_the_start_are_reported_once(scene, tmp_path):
     hr, lr = write_photos(tmp_path)
     whole = (hr / "1.png").read_bytes()
     (hr / "1.png").write_bytes(whole[: len(whole) // 2])  # the header is good: the run takes it for one of its photos
-    (lr / "bad.png").write_bytes(b"no picture")
+    (lr / "bad.png").write_bytes(b"no image")
     running = scene.start(tmp_path / "run", "--steps", 1, *QUICK, folders=(hr, lr))
     assert running.ended() == 8, running.err
     *notes, error = running.err.splitlines()

@@ -146,7 +146,7 @@ def test_other_photos_cannot_take_over(train, tmp_path, folders):
     refused(train(tmp_path / "run", "--steps", 2), 10, "--lr")
 
 
-def test_photos_of_no_use_are_told(train, folders, tmp_path, ddnsr):
+def test_photos_of_no_use_are_reported(train, folders, tmp_path, ddnsr):
     hr, lr = folders
     refused(train(tmp_path / "run", hr=lr), 8, "same folder")
     refused(train(tmp_path / "run", hr=None), 8, "--hr")
@@ -158,7 +158,7 @@ def test_photos_of_no_use_are_told(train, folders, tmp_path, ddnsr):
 
 
 def test_check_only_looks(train, tmp_path, folders):
-    (folders[0] / "broken.png").write_bytes(b"not a picture")
+    (folders[0] / "broken.png").write_bytes(b"not an image")
     done = train(tmp_path / "run", "--check")
     assert done.code == 0, done.err
     assert next(line for line in done.err.splitlines() if "broken.png" in line).startswith("note: left out: ")

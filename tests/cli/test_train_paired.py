@@ -287,7 +287,7 @@ def test_a_degrader_is_for_networks_of_its_scale(train, folders, degrader, tmp_p
     refused(done, 2, "A degrader shrinks 4 times but the network enlarges 2 times")
 
 
-def test_sources_that_are_none_are_told(train, folders, pairs, degrader, tmp_path):
+def test_sources_that_are_none_are_reported(train, folders, pairs, degrader, tmp_path):
     run, empty = tmp_path / "run", tmp_path / "empty"
     empty.mkdir()
     refused(train(run, "--mix", "photo"), 2, "SOURCE=SHARE", "'photo'")
@@ -310,7 +310,7 @@ def test_sources_that_are_none_are_told(train, folders, pairs, degrader, tmp_pat
     assert not run.exists()
 
 
-def test_what_no_source_reads_is_told(train, folders, pairs, tmp_path):
+def test_what_no_source_reads_is_reported(train, folders, pairs, tmp_path):
     refused(train(tmp_path / "run", "--lr", folders[1], "--mix", "photo=1"), 2, "a use for --lr", "Leave it out")
     refused(train(tmp_path / "run", "--mix", f"{pairs}=1"), 2, "a use for --hr")
     words = ("--degradation", "blur_chance=1", "--mix", f"{pairs}=1")
@@ -364,7 +364,7 @@ def test_options_of_another_kind_of_training_are_refused(ddnsr, folders, tmp_pat
         (["--learning-rate", "0"], "learning_rate > 0"),
     ],
 )
-def test_options_without_sense_are_told(train, tmp_path, words, told):
+def test_options_without_sense_are_reported(train, tmp_path, words, told):
     done = train(tmp_path / "run", "--steps", 1, *words)
     assert done.code == 2
     assert "Traceback" not in done.err

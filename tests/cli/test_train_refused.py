@@ -72,7 +72,7 @@ DAMAGE = {
 }
 
 
-def test_a_state_that_cannot_be_used_is_told_and_left_alone(train, begun):
+def test_a_state_that_cannot_be_used_is_reported_and_left_alone(train, begun):
     state = begun / "state/last.safetensors"
     good = state.read_bytes()
     for spoil in DAMAGE.values():
@@ -96,7 +96,7 @@ def test_a_state_that_cannot_be_used_is_told_and_left_alone(train, begun):
         (["--features", 8], "sr_net.features 4 -> 8"),
     ],
 )
-def test_a_changed_option_that_matters_is_told(train, begun, words, told):
+def test_a_changed_option_that_matters_is_reported(train, begun, words, told):
     before = last_state(begun)
     refused(train(begun, "--steps", 2, *words), 10, told, "another -o")
     assert last_state(begun) == before
@@ -106,7 +106,7 @@ def test_options_that_do_not_matter_may_change(train, begun):
     assert train(begun, "--steps", 2, "--workers", 1, "--log-every", 1, "--keep-every", 1).code == 0
 
 
-def test_a_run_of_another_kind_is_told(ddnsr, train, scene, tmp_path, begun):
+def test_a_run_of_another_kind_is_reported(ddnsr, train, scene, tmp_path, begun):
     warm_words = [word for word in SMALL if word not in {"--lite", "--offline"}]
     warm = ("train", "--pretrain", "--hr", scene[0][0], *warm_words, "--steps", 1, "-o")
     assert ddnsr(*warm, tmp_path / "warm").code == 0
@@ -114,7 +114,7 @@ def test_a_run_of_another_kind_is_told(ddnsr, train, scene, tmp_path, begun):
     refused(ddnsr(*warm, begun), 10, "another kind", "-o")
 
 
-def test_other_photos_and_other_judges_are_told(train, scene, tmp_path, begun):
+def test_other_photos_and_other_judges_are_reported(train, scene, tmp_path, begun):
     (hr, lr), _ = scene
     fewer = shutil.copytree(hr, tmp_path / "hr")
     (fewer / "2.png").unlink()
@@ -123,7 +123,7 @@ def test_other_photos_and_other_judges_are_told(train, scene, tmp_path, begun):
     refused(train(begun, "--steps", 2, vgg=other), 10, "vgg.safetensors", "--vgg")
 
 
-def test_folders_of_no_use_are_told(train, scene, tmp_path):
+def test_folders_of_no_use_are_reported(train, scene, tmp_path):
     (hr, lr), _ = scene
     run, empty = tmp_path / "run", tmp_path / "empty"
     empty.mkdir()
@@ -149,7 +149,7 @@ def test_the_same_folder_twice_is_one_line(train, scene, tmp_path):
 
 
 @pytest.mark.parametrize("side", [0, 1])
-def test_a_set_of_one_photo_is_told(train, tmp_path, side):
+def test_a_set_of_one_photo_is_reported(train, tmp_path, side):
     folders = write_photos(tmp_path)
     for path in sorted(folders[side].glob("*.png"))[1:]:
         path.unlink()
@@ -187,7 +187,7 @@ def test_weights_to_begin_with_are_needed_only_at_the_beginning(train, begun, tm
     assert "warm.safetensors" in (tmp_path / "next/README.md").read_text()
 
 
-def test_another_target_track_or_beginning_is_told(train, begun, tmp_path):
+def test_another_target_track_or_beginning_is_reported(train, begun, tmp_path):
     before = last_state(begun)
     refused(train(begun, "--steps", 2, "--target", "mixed"), 10, "--target div2k -> mixed", "another -o")
     refused(train(begun, "--steps", 2, "--track", 1), 10, "--track 2 -> 1")
@@ -256,7 +256,7 @@ def test_lpips_as_the_judge_asks_for_its_own_option(ddnsr, scene, tmp_path, monk
         (["--perceptual", "lpips-x"], "lpips-squeeze"),
     ],
 )
-def test_options_without_sense_are_told(train, tmp_path, words, told):
+def test_options_without_sense_are_reported(train, tmp_path, words, told):
     refused(train(tmp_path / "run", *words, "--steps", 1), 2, told)
     assert not (tmp_path / "run").exists()
 
@@ -269,7 +269,7 @@ def test_the_discriminator_goes_with_its_loss(ddnsr, scene, tmp_path):
     assert json.loads((tmp_path / "run/options.json").read_text())["discriminator"] == "none"
 
 
-def test_a_machine_without_a_compiler_is_told(train, monkeypatch, tmp_path):
+def test_a_machine_without_a_compiler_is_reported(train, monkeypatch, tmp_path):
     def compile_net(_net):
         def run(_input):
             raise RuntimeError("No C++ compiler found.\n\nSet TORCHDYNAMO_VERBOSE=1 for more")
@@ -293,7 +293,7 @@ def test_the_schedule_is_the_one_asked_for(train, tmp_path):
 def test_the_doctor_names_four_photos_of_a_kind_and_check_all(train, scene, tmp_path):
     hr, lr = write_photos(tmp_path)
     for number in range(6):
-        (lr / f"bad{number}.png").write_bytes(b"no picture")
+        (lr / f"bad{number}.png").write_bytes(b"no image")
     done = train(tmp_path / "run", "--steps", 1, folders=(hr, lr))
     assert done.code == 0, done.err
     assert sum("bad" in line for line in done.err.splitlines()) == 4

@@ -20,30 +20,30 @@ def logs(monkeypatch, tmp_path):
 
 @pytest.fixture
 def broken(monkeypatch):
-    """`broken(error)`: pictures 21 pixels wide raise that error."""
+    """`broken(error)`: images 21 pixels wide raise that error."""
 
     def install(error):
-        enlarge = worker.upscale_picture
+        enlarge = worker.upscale_image
 
-        def broken(picture, *rest):
-            if picture.width == 21:
+        def broken(image, *rest):
+            if image.width == 21:
                 raise error
-            return enlarge(picture, *rest)
+            return enlarge(image, *rest)
 
-        monkeypatch.setattr(worker, "upscale_picture", broken)
+        monkeypatch.setattr(worker, "upscale_image", broken)
 
     return install
 
 
 @pytest.fixture
 def folder(photo, tmp_path):
-    """Three pictures, the one in the middle 21 pixels wide."""
+    """Three images, the one in the middle 21 pixels wide."""
     for number in range(3):
         photo(f"in/{number}.png", width=20 + number)
     return tmp_path / "in"
 
 
-def test_one_picture_that_meets_a_bug_stops_nothing(ddnsr, folder, quick_model, broken, logs, tmp_path):
+def test_one_image_that_meets_a_bug_stops_nothing(ddnsr, folder, quick_model, broken, logs, tmp_path):
     broken(ZeroDivisionError("by\n zero"))
     done = ddnsr("upscale", folder, "-o", tmp_path / "out", "-m", quick_model)
     assert (done.code, done.err.count("\n")) == (70, 2)
@@ -51,7 +51,7 @@ def test_one_picture_that_meets_a_bug_stops_nothing(ddnsr, folder, quick_model, 
     (log,) = logs.iterdir()
     first, last = done.err.splitlines()
     assert first == f"error: {folder / '1.png'}: unexpected ZeroDivisionError: by zero (details in {log})."
-    assert last == f"error: 1 of 3 pictures failed: {folder / '1.png'}."
+    assert last == f"error: 1 of 3 images failed: {folder / '1.png'}."
     assert "Traceback" in log.read_text()
 
 
@@ -62,7 +62,7 @@ def test_in_json_it_has_its_own_status(ddnsr, folder, quick_model, broken, logs,
     assert failed["exit_code"] == 70
 
 
-def test_a_single_picture(ddnsr, photo, quick_model, broken, logs, tmp_path):
+def test_a_single_image(ddnsr, photo, quick_model, broken, logs, tmp_path):
     broken(ZeroDivisionError("by zero"))
     done = ddnsr("upscale", photo(width=21), "-o", tmp_path / "o.png", "-m", quick_model)
     assert (done.code, done.err.count("\n")) == (70, 1)
@@ -72,7 +72,7 @@ def test_a_single_picture(ddnsr, photo, quick_model, broken, logs, tmp_path):
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
-def test_memory_that_runs_out_anywhere_is_told_as_that(ddnsr, folder, quick_model, broken, logs, tmp_path, error):
+def test_memory_that_runs_out_anywhere_is_reported_as_that(ddnsr, folder, quick_model, broken, logs, tmp_path, error):
     broken(error)
     done = ddnsr("upscale", folder, "-o", tmp_path / "out", "-m", quick_model)
     assert done.code == 9
@@ -100,7 +100,7 @@ def test_debug_shows_what_is_behind_a_failure_of_one_of_several(ddnsr, folder, q
     assert "ValueError: its header makes no sense" in ddnsr("--debug", *words).err
 
 
-def test_a_file_of_that_name_is_a_picture(ddnsr, photo, quick_model, tmp_path, monkeypatch):
+def test_a_file_of_that_name_is_an_image(ddnsr, photo, quick_model, tmp_path, monkeypatch):
     photo("--debug", format="PNG")
     monkeypatch.chdir(tmp_path)
     assert ddnsr("upscale", "-o", "o.png", "-m", quick_model, "--", "--debug").code == 0
@@ -114,7 +114,7 @@ def test_names_and_messages_that_are_no_text_reach_log_and_line(ddnsr, photo, qu
     assert len(list(logs.iterdir())) == 1
 
 
-def test_a_log_that_cannot_be_written_is_told(ddnsr, photo, quick_model, broken, monkeypatch, tmp_path):
+def test_a_log_that_cannot_be_written_is_reported(ddnsr, photo, quick_model, broken, monkeypatch, tmp_path):
     broken(ZeroDivisionError("by zero"))
 
     def refuse(*_, **__):
@@ -126,7 +126,7 @@ def test_a_log_that_cannot_be_written_is_told(ddnsr, photo, quick_model, broken,
     assert "no log: it could not be written" in done.err
 
 
-def test_memory_that_runs_out_before_the_first_picture(ddnsr, photo, quick_model, monkeypatch, logs):
+def test_memory_that_runs_out_before_the_first_image(ddnsr, photo, quick_model, monkeypatch, logs):
     def refuse(*_):
         raise MemoryError
 

@@ -72,7 +72,7 @@ def test_every_format_is_written(ddnsr, photo, quick_model, tmp_path, format_):
 
 
 def test_a_folder_is_mirrored_and_a_second_run_skips_it(ddnsr, photo, quick_model, tmp_path):
-    photo("in/a.png"), photo("in/deep/b.jpg"), (tmp_path / "in/notes.txt").write_text("no picture")
+    photo("in/a.png"), photo("in/deep/b.jpg"), (tmp_path / "in/notes.txt").write_text("no image")
     first = ddnsr("upscale", tmp_path / "in", "-o", tmp_path / "out", "-m", quick_model)
     assert first.out.split() == [str(tmp_path / "out/a.png"), str(tmp_path / "out/deep/b.png")]
     before = (tmp_path / "out/a.png").stat().st_mtime_ns
@@ -84,7 +84,7 @@ def test_a_folder_is_mirrored_and_a_second_run_skips_it(ddnsr, photo, quick_mode
     assert len(third.out.split()) == 2
 
 
-def test_one_bad_file_stops_nothing_and_is_told(ddnsr, photo, quick_model, tmp_path):
+def test_one_bad_file_stops_nothing_and_is_reported(ddnsr, photo, quick_model, tmp_path):
     photo("in/good.png"), photo("in/later.png")
     (tmp_path / "in/hurt.png").write_bytes((tmp_path / "in/good.png").read_bytes()[:60])
     done = ddnsr("upscale", tmp_path / "in", "-o", tmp_path / "out", "-m", quick_model)

@@ -23,8 +23,8 @@ SIDE = 240  # LR pixels: writing takes long enough to be caught at it
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """A folder of noisy pictures."""
+def images(tmp_path):
+    """A folder of noisy images."""
     folder = tmp_path / "in"
     folder.mkdir()
     for number in range(5):
@@ -49,12 +49,12 @@ def half_written(folder):
     return [path for path in folder.rglob("*") if ".part" in path.name]
 
 
-def words_for(pictures, out, model):
-    return ("upscale", pictures, "-o", out, "-m", model, "--device", "cpu", "-t", "none")
+def words_for(images, out, model):
+    return ("upscale", images, "-o", out, "-m", model, "--device", "cpu", "-t", "none")
 
 
-def test_killed_at_any_time_and_run_again_nothing_is_lost(processes, pictures, quick_model, tmp_path):
-    out, words = tmp_path / "out", words_for(pictures, tmp_path / "out", quick_model)
+def test_killed_at_any_time_and_run_again_nothing_is_lost(processes, images, quick_model, tmp_path):
+    out, words = tmp_path / "out", words_for(images, tmp_path / "out", quick_model)
     for done in (0, 2):
         running = processes.start(*words)
         running.until(lambda done=done: out.exists() and len(whole(out)) >= done and half_written(out))
@@ -64,7 +64,7 @@ def test_killed_at_any_time_and_run_again_nothing_is_lost(processes, pictures, q
     last = processes.start(*words)
     assert last.ended() == 0, last.err
     assert half_written(out) == []
-    straight = processes.start(*words_for(pictures, tmp_path / "straight", quick_model))
+    straight = processes.start(*words_for(images, tmp_path / "straight", quick_model))
     assert straight.ended() == 0, straight.err
     assert whole(out) == whole(tmp_path / "straight")
 
@@ -77,9 +77,9 @@ def test_killed_at_any_time_and_run_again_nothing_is_lost(processes, pictures, q
         (signal.SIGHUP, 129, "error: stopped by SIGHUP."),
     ],
 )
-def test_asked_to_stop_in_the_middle_of_a_write(processes, pictures, quick_model, tmp_path, number, status, said):
+def test_asked_to_stop_in_the_middle_of_a_write(processes, images, quick_model, tmp_path, number, status, said):
     out = tmp_path / "out"
-    running = processes.start(*words_for(pictures, out, quick_model))
+    running = processes.start(*words_for(images, out, quick_model))
     running.until(lambda: half_written(out) and len(whole(out)) >= 1)
     running.send(number)
     assert running.ended() == status, running.err
@@ -89,9 +89,9 @@ def test_asked_to_stop_in_the_middle_of_a_write(processes, pictures, quick_model
     assert 1 <= len(whole(out)) < 5
 
 
-def test_on_a_full_disk_every_picture_is_named_and_nothing_is_left(processes, pictures, quick_model, tmp_path):
+def test_on_a_full_disk_every_image_is_named_and_nothing_is_left(processes, images, quick_model, tmp_path):
     out = tmp_path / "out"
-    words = words_for(pictures, out, quick_model)
+    words = words_for(images, out, quick_model)
     running = processes.start(*words, first=[(no_larger_files, (100_000,))])
     assert running.ended() not in (0, 70, 1), running.err
     assert all(f"{number}.png" in running.err for number in range(5))
@@ -158,9 +158,9 @@ def terminal():
     os.close(ours)
 
 
-def test_a_narrow_terminal_without_colors(processes, pictures, quick_model, tmp_path, terminal):
+def test_a_narrow_terminal_without_colors(processes, images, quick_model, tmp_path, terminal):
     slave, shown = terminal
-    words = words_for(pictures / "0.png", tmp_path / "o.png", quick_model)
+    words = words_for(images / "0.png", tmp_path / "o.png", quick_model)
     environment = {"NO_COLOR": "1", "COLUMNS": "40", "TERM": "xterm-256color"}
     status = processes.start(*words, first=[(on_a_terminal, (slave, environment))]).ended()
     text = shown()

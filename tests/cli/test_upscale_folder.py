@@ -54,7 +54,7 @@ def test_results_of_another_model_or_look_are_remade_with_a_note(ddnsr, folder, 
     assert "strength 1.0" in done.err
 
 
-def test_a_picture_that_changed_is_remade_alone(ddnsr, folder, photo, quick_model, tmp_path):
+def test_an_image_that_changed_is_remade_alone(ddnsr, folder, photo, quick_model, tmp_path):
     words = ("upscale", folder, "-o", tmp_path / "out", "-m", quick_model)
     ddnsr(*words)
     photo("in/2.png", width=50)
@@ -86,7 +86,7 @@ def test_a_result_that_was_edited_is_left_alone(ddnsr, folder, quick_model, tmp_
         assert (tmp_path / "out/3.png").read_bytes() == before
 
 
-def test_a_picture_done_by_itself_is_finished_for_its_folder(ddnsr, folder, quick_model, tmp_path):
+def test_an_image_done_by_itself_is_finished_for_its_folder(ddnsr, folder, quick_model, tmp_path):
     ddnsr("upscale", folder / "0.png", "-o", tmp_path / "out", "-m", quick_model)
     done = ddnsr("upscale", folder, "-o", tmp_path / "out", "-m", quick_model)
     assert len(done.out.split()) == 4
@@ -99,7 +99,7 @@ def test_a_moved_folder_of_results_is_still_finished(ddnsr, folder, quick_model,
 
 
 def test_fail_fast_ends_with_the_first_failure(ddnsr, folder, quick_model, tmp_path):
-    (folder / "1.png").write_bytes(b"no picture")
+    (folder / "1.png").write_bytes(b"no image")
     done = ddnsr("upscale", folder, "-o", tmp_path / "out", "-m", quick_model, "--fail-fast", "--json")
     assert done.code == 3
     assert done.err.count("\n") == 1
@@ -110,10 +110,10 @@ def test_fail_fast_ends_with_the_first_failure(ddnsr, folder, quick_model, tmp_p
 def test_a_full_disk_ends_it_and_keeps_what_is_done(ddnsr, folder, quick_model, tmp_path, monkeypatch):
     whole = write._WRITERS["PNG"]
 
-    def full(picture, file, options):
-        if picture.width == 4 * 22:  # the third
+    def full(image, file, options):
+        if image.width == 4 * 22:  # the third
             raise OSError(28, "No space left on device")
-        whole(picture, file, options)
+        whole(image, file, options)
 
     monkeypatch.setitem(write._WRITERS, "PNG", full)
     words = ("upscale", folder, "-o", tmp_path / "out", "-m", quick_model)
@@ -130,7 +130,7 @@ def test_a_full_disk_ends_it_and_keeps_what_is_done(ddnsr, folder, quick_model, 
 
 def test_many_failures_are_all_listed_last(ddnsr, folder, quick_model, tmp_path):
     for number in range(22):
-        (folder / f"bad{number:02}.png").write_bytes(b"no picture")
+        (folder / f"bad{number:02}.png").write_bytes(b"no image")
     done = ddnsr("upscale", folder, "-o", tmp_path / "out", "-m", quick_model)
     *_, last = lines = done.err.splitlines()
     assert "22 of 27" in last
@@ -142,7 +142,7 @@ def test_events_tell_everything(ddnsr, folder, quick_model, tmp_path):
     words = ("upscale", folder, "-o", tmp_path / "out", "-m", quick_model, "--json")
     ddnsr("upscale", folder / "0.png", "-o", tmp_path / "out", "-m", quick_model)
     ddnsr("upscale", folder / "1.png", "-o", tmp_path / "out", "-m", quick_model, "--strength", "0.5")
-    (folder / "2.png").write_bytes(b"no picture")
+    (folder / "2.png").write_bytes(b"no image")
     done = ddnsr(*words)
     told = events(done)
     kinds = [event["event"] for event in told]
@@ -159,7 +159,7 @@ def test_events_tell_everything(ddnsr, folder, quick_model, tmp_path):
 
 
 def test_a_single_failure_is_an_event_too(ddnsr, quick_model, tmp_path):
-    (tmp_path / "bad.png").write_bytes(b"no picture")
+    (tmp_path / "bad.png").write_bytes(b"no image")
     done = ddnsr("upscale", tmp_path / "bad.png", "-o", tmp_path / "o.png", "-m", quick_model, "--json")
     assert [event["event"] for event in events(done)] == ["started", "failed", "summary"]
     assert (done.code, done.err.count("\n")) == (3, 1)
@@ -181,7 +181,7 @@ def test_the_events_are_in_the_documentation():
 
 
 def test_a_dry_run_tells_and_writes_nothing(ddnsr, folder, quick_model, tmp_path):
-    (folder / "4.png").write_bytes(b"no picture")
+    (folder / "4.png").write_bytes(b"no image")
     before = files_in(folder)
     words = ("upscale", folder, "-o", tmp_path / "out", "-m", quick_model, "--dry-run")
     done = ddnsr(*words)
@@ -224,14 +224,14 @@ def test_the_estimate_is_of_the_right_size(ddnsr, photo, quick_model, tmp_path):
     assert plain["seconds"] < told["seconds"]
 
 
-def test_a_picture_in_its_own_place_is_refused(ddnsr, folder, quick_model):
+def test_an_image_in_its_own_place_is_refused(ddnsr, folder, quick_model):
     before = files_in(folder)
     done = ddnsr("upscale", folder, "-o", folder, "-m", quick_model, "--overwrite")
     assert done.code == 9
     assert files_in(folder) == before
 
 
-def test_the_first_result_comes_before_the_last_picture_is_looked_at(processes, quick_model, photo, tmp_path):
+def test_the_first_result_comes_before_the_last_image_is_looked_at(processes, quick_model, photo, tmp_path):
     photo("in/a.png")
     for number in range(3):
         os.mkfifo(tmp_path / f"in/z{number}")  # to open one would wait for ever; it is passed over by its kind

@@ -45,7 +45,7 @@ def swapping_model(quick_model, tmp_path):
 
 @pytest.fixture
 def shifting_model(quick_model, tmp_path):
-    """A network that makes pictures six levels brighter."""
+    """A network that makes images six levels brighter."""
     net, _ = load_sr_net(quick_model)
     with torch.no_grad():
         net.conv_last.bias += 6 / 255
@@ -105,7 +105,7 @@ def test_grain_is_fine_seeded_and_as_strong_as_asked(ddnsr, quick_model, tmp_pat
     assert not np.array_equal(result("--grain", "1", "--seed", "1") - plain, added)
 
 
-def test_grain_of_another_picture_is_another(ddnsr, quick_model, tmp_path):
+def test_grain_of_another_image_is_another(ddnsr, quick_model, tmp_path):
     grains = []
     for seed in (0, 1):
         noise = np.random.default_rng(seed).normal(128, 6, (64, 64, 3))
@@ -117,19 +117,19 @@ def test_grain_of_another_picture_is_another(ddnsr, quick_model, tmp_path):
     assert abs(np.corrcoef(grains[0].ravel(), grains[1].ravel())[0, 1]) < 0.05
 
 
-def test_grain_for_a_picture_too_small_to_tell_its_noise(ddnsr, quick_model, tmp_path):
+def test_grain_for_an_image_too_small_to_tell_its_noise(ddnsr, quick_model, tmp_path):
     Image.new("RGB", (5, 5), (9, 9, 9)).save(tmp_path / "tiny.png")
     done = ddnsr("upscale", tmp_path / "tiny.png", "-o", tmp_path / "o.png", "-m", quick_model, "--grain", "1")
     assert done.code == 0
     assert "no grain" in done.err
 
 
-def test_consistency_is_told_to_the_curious_and_in_json(ddnsr, photo, quick_model, tmp_path):
+def test_consistency_is_reported_to_the_curious_and_in_json(ddnsr, photo, quick_model, tmp_path):
     source = photo(width=64, height=64)
     done = ddnsr("upscale", source, "-o", tmp_path / "o.png", "-m", quick_model, "-v")
     assert "consistency" in done.err
     assert " dB, drift " in done.err
-    assert "left the picture" not in done.err
+    assert "left the image" not in done.err
     done = ddnsr("upscale", source, "-o", tmp_path / "o.png", "-m", quick_model, "--json", "--overwrite")
     written = events(done)[1]
     small = pixels(tmp_path / "o.png").reshape(64, 4, 64, 4, 3).mean((1, 3))
@@ -139,14 +139,14 @@ def test_consistency_is_told_to_the_curious_and_in_json(ddnsr, photo, quick_mode
     assert written["notes"] == []
 
 
-def test_a_model_that_left_the_picture_is_told(ddnsr, photo, swapping_model, tmp_path):
+def test_a_model_that_left_the_image_is_reported(ddnsr, photo, swapping_model, tmp_path):
     source = photo(width=64, height=64)
     done = ddnsr("upscale", source, "-o", tmp_path / "o.png", "-m", swapping_model, "--json")
     assert done.code == 0
-    assert "left the picture" in done.err
+    assert "left the image" in done.err
     written = events(done)[1]
     assert written["drift_levels"] > 8
-    assert "left the picture" in written["notes"][0]
+    assert "left the image" in written["notes"][0]
 
 
 def test_a_sheet_lies_beside_the_result(ddnsr, photo, quick_model, tmp_path):
@@ -157,7 +157,7 @@ def test_a_sheet_lies_beside_the_result(ddnsr, photo, quick_model, tmp_path):
         assert sheet.height > 160
 
 
-def test_sheets_are_no_pictures_to_enlarge(ddnsr, photo, quick_model, tmp_path):
+def test_sheets_are_no_images_to_enlarge(ddnsr, photo, quick_model, tmp_path):
     photo("in/a.png"), photo("in/b.compare.png")
     words = ("upscale", tmp_path / "in", "-m", quick_model, "--compare")
     first = ddnsr(*words)
@@ -183,8 +183,8 @@ def test_to_srgb_converts_by_the_profile(ddnsr, photo, quick_model, tmp_path):
     pyvips = pytest.importorskip("pyvips")
     image = pyvips.Image.black(4, 4, bands=3).copy(interpretation="srgb")
     icc = bytes(image.icc_transform("p3", input_profile="srgb").get("icc-profile-data"))
-    with Image.open(photo("plain.png")) as picture:
-        picture.save(tmp_path / "p3.png", icc_profile=icc)
+    with Image.open(photo("plain.png")) as raster:
+        raster.save(tmp_path / "p3.png", icc_profile=icc)
     profiles, means = {}, {}
     for words in ((), ("--to-srgb",)):
         target = tmp_path / f"{len(words)}.png"

@@ -72,7 +72,7 @@ def test_weights_for_research_are_refused_where_they_do_not_come_along(ddnsr, mo
 
 
 @pytest.mark.parametrize("command", ["info", "pull"])
-def test_an_unknown_name_is_told_with_what_is_close(ddnsr, command):
+def test_an_unknown_name_is_reported_with_what_is_close(ddnsr, command):
     done = ddnsr("weights", command, "bsrgun")
     assert done.code == 5
     assert done.err.count("\n") == 1
@@ -128,7 +128,7 @@ def test_what_was_converted_enlarges_the_same(ddnsr, photo, quick_model, tmp_pat
         assert ours.tobytes() == theirs.tobytes()
 
 
-def test_what_a_kind_of_file_cannot_hold_is_told(ddnsr, quick_model, tmp_path):
+def test_what_a_kind_of_file_cannot_hold_is_reported(ddnsr, quick_model, tmp_path):
     degrader = tmp_path / "d.safetensors"
     save_degrader(degrader, Degrader(DegraderConfig(features=4, blocks=1)), metadata={}, half=False)
     for words, word in (
@@ -143,7 +143,7 @@ def test_what_a_kind_of_file_cannot_hold_is_told(ddnsr, quick_model, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["d.safetensors"]
 
 
-def test_a_folder_that_cannot_be_made_is_told(ddnsr, quick_model, tmp_path):
+def test_a_folder_that_cannot_be_made_is_reported(ddnsr, quick_model, tmp_path):
     (tmp_path / "models").write_text("a file")
     done = ddnsr("weights", "convert", quick_model, "-o", tmp_path / "models" / "x4.safetensors")
     assert (done.code, done.err.count("\n")) == (5, 1)

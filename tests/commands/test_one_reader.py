@@ -18,12 +18,12 @@ from ddnsr_cli.errors import DataError, DdnsrError, ImageReadError
 from ddnsr_cli.io.image import rgb8
 from ddnsr_cli.reports.results import Sample
 from tests.fuzz.mutations import mutated
-from tests.fuzz.seed_files import pictures
+from tests.fuzz.seed_files import images
 from tests.io.test_read_damaged import FILES
 
-SOUND = pictures()
+SOUND = images()
 OTHERS = {
-    "text.png": b"no picture at all",
+    "text.png": b"no image at all",
     "empty.jpg": b"",
     "page.png": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9",
     "cut.jpg": SOUND["scans.jpg"][:400],
@@ -34,7 +34,7 @@ DAMAGED = 150
 
 
 def upscaled(path):
-    return rgb8(prepare(Job(source=path, target=path.with_name("out.png")), UpscaleOptions(), 4).picture)
+    return rgb8(prepare(Job(source=path, target=path.with_name("out.png")), UpscaleOptions(), 4).image)
 
 
 def trained_on(path):
@@ -103,7 +103,7 @@ def test_damaged_files_are_the_same_for_all(tmp_path):
 
 
 def test_degrade_takes_the_same_pixels_and_refuses_by_the_same_line(tmp_path):
-    """As the HR pictures of the pairs, which are cut to a multiple of 4."""
+    """As the HR images of the pairs, which are cut to a multiple of 4."""
     folder = tmp_path / "in"
     folder.mkdir()
     bad = {name: data for name, data in OTHERS.items() if name != "no end mark.jpg"}  # it is sound, and too small

@@ -30,9 +30,9 @@ def stream(**changes):
     return StreamConfig(**(TINY | {"workers": 0} | changes))
 
 
-def saved(folder, pictures):
-    paths = [folder / f"{number}.png" for number in range(len(pictures))]
-    for path, pixels in zip(paths, pictures, strict=True):
+def saved(folder, images):
+    paths = [folder / f"{number}.png" for number in range(len(images))]
+    for path, pixels in zip(paths, images, strict=True):
         Image.fromarray(pixels).save(path)
     return paths
 
@@ -46,7 +46,7 @@ def noisy_photos(tmp_path):
 
 @pytest.fixture
 def flat_photos(tmp_path):
-    """Eight photos of one colour each: photo n is of level 30 n."""
+    """Eight photos of one color each: photo n is of level 30 n."""
     return saved(tmp_path, [np.full((56, 60, 3), 30 * number, np.uint8) for number in range(8)])
 
 
@@ -200,7 +200,7 @@ def damage(path):
 
 
 @pytest.mark.parametrize("workers", WORKERS)
-def test_a_damaged_photo_is_told_once_in_one_line_and_replaced(flat_photos, workers):
+def test_a_damaged_photo_is_reported_once_in_one_line_and_replaced(flat_photos, workers):
     damage(flat_photos[3])
     told = []
     drawn = first(18, flat_photos, stream(workers=workers), PLAIN, told=told)

@@ -15,7 +15,7 @@ TINY = {"batch": 8, "crop_px": 16, "crops_per_photo": 6, "photos_per_round": 4, 
 
 @pytest.fixture
 def pairs(tmp_path):
-    """Five pairs in which every HR pixel is of its LR pixel's colour."""
+    """Five pairs in which every HR pixel is of its LR pixel's color."""
     rng = np.random.default_rng(0)
     for side in ("lr", "hr"):
         (tmp_path / side).mkdir()
@@ -61,7 +61,7 @@ def test_all_eight_symmetries_and_all_places_are_drawn(tmp_path):
     assert places == {(top, left) for top in range(6) for left in range(8)}
 
 
-def test_pairs_too_small_are_told_once_and_replaced(pairs):
+def test_pairs_too_small_are_reported_once_and_replaced(pairs):
     told = []
     first(12, pairs, crop_px=48, told=told)
     assert sorted(refusal.reason for refusal in told) == [
@@ -71,7 +71,7 @@ def test_pairs_too_small_are_told_once_and_replaced(pairs):
 
 
 @pytest.mark.parametrize("side", ["lr", "hr"])
-def test_a_pair_with_a_damaged_photo_is_told_once_and_replaced(pairs, side):
+def test_a_pair_with_a_damaged_photo_is_reported_once_and_replaced(pairs, side):
     path = getattr(pairs[2], side)
     path.write_bytes(path.read_bytes()[:60])
     told = []
@@ -82,7 +82,7 @@ def test_a_pair_with_a_damaged_photo_is_told_once_and_replaced(pairs, side):
     assert all(torch.equal(a, b) for x, y in zip(drawn[7:], later, strict=True) for a, b in zip(x, y, strict=True))
 
 
-def test_a_pair_whose_sizes_no_longer_fit_is_told_and_replaced(pairs):
+def test_a_pair_whose_sizes_no_longer_fit_is_reported_and_replaced(pairs):
     Image.new("RGB", (47, 44)).save(pairs[2].hr)
     told = []
     first(12, pairs, told=told)

@@ -41,7 +41,7 @@ def correlation(a, b):
     return torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1].item()
 
 
-def neighbours(noise):
+def neighbors(noise):
     return correlation(noise[..., 1:], noise[..., :-1])
 
 
@@ -112,8 +112,8 @@ def test_channels_correlate_by_the_gray_share(share):
     assert noise.std().item() == pytest.approx(12, rel=0.03)
 
 
-def test_white_noise_knows_nothing_of_its_neighbours():
-    assert neighbours(noise_levels(noise_sigma=(8, 8))) == pytest.approx(0, abs=0.02)
+def test_white_noise_knows_nothing_of_its_neighbors():
+    assert neighbors(noise_levels(noise_sigma=(8, 8))) == pytest.approx(0, abs=0.02)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -122,8 +122,8 @@ def test_coarse_noise_is_as_strong_as_white_noise(seed):
     assert noise.std().item() == pytest.approx(8, rel=0.04)
 
 
-def test_coarse_noise_leans_on_its_neighbours():
-    found = [neighbours(noise_levels(seed, noise_sigma=(8, 8), coarse_chance=1.0)) for seed in range(8)]
+def test_coarse_noise_leans_on_its_neighbors():
+    found = [neighbors(noise_levels(seed, noise_sigma=(8, 8), coarse_chance=1.0)) for seed in range(8)]
     assert min(found) > -0.02
     assert max(found) < 0.75  # exp(-1 / (4 * 0.8^2)), the widest blur of the noise
     assert 0.1 < sum(found) / len(found) < 0.6
@@ -138,11 +138,11 @@ def test_grain_wider_than_its_crop_is_cut_to_it(side, near):
     assert np.stack(fields).std() == pytest.approx(1, rel=near)
 
 
-def test_a_wider_grain_leans_further_on_its_neighbours():
+def test_a_wider_grain_leans_further_on_its_neighbors():
     fine, wide = (
         noise_levels(3, noise_sigma=(8, 8), coarse_chance=1.0, coarse_sigma=(sigma, sigma)) for sigma in (0.4, 1.2)
     )
-    assert neighbours(fine) + 0.4 < neighbours(wide)
+    assert neighbors(fine) + 0.4 < neighbors(wide)
     assert wide.std().item() == pytest.approx(fine.std().item(), rel=0.1)
 
 
@@ -151,13 +151,13 @@ def test_coarse_noise_keeps_the_gray_share():
     assert correlation(noise[:, 0], noise[:, 1]) == pytest.approx(0.5, abs=0.06)
 
 
-def test_colour_can_be_coarser_than_brightness():
+def test_color_can_be_coarser_than_brightness():
     """The difference of two channels is free of what is common to all: it is as wide as asked, and no weaker."""
     wide = {"noise_sigma": (8, 8), "coarse_chance": 1.0, "coarse_sigma": (0.8, 0.8), "gray_share": (0.5, 0.5)}
     noise = noise_levels(**wide, chroma_width=(2.0, 2.0))
     alike = noise_levels(**wide)
-    assert neighbours(noise[:, 0] - noise[:, 1]) == pytest.approx(np.exp(-1 / (4 * 1.6**2)), abs=0.03)
-    assert neighbours(alike[:, 0] - alike[:, 1]) == pytest.approx(np.exp(-1 / (4 * 0.8**2)), abs=0.03)
+    assert neighbors(noise[:, 0] - noise[:, 1]) == pytest.approx(np.exp(-1 / (4 * 1.6**2)), abs=0.03)
+    assert neighbors(alike[:, 0] - alike[:, 1]) == pytest.approx(np.exp(-1 / (4 * 0.8**2)), abs=0.03)
     assert noise.std().item() == pytest.approx(alike.std().item(), rel=0.06)
     assert correlation(noise[:, 0], noise[:, 1]) == pytest.approx(0.5, abs=0.06)
 
@@ -189,7 +189,7 @@ def test_poisson_noise_has_the_variance_and_the_skew_of_counted_photons(value, s
 def test_the_share_of_coarse_crops_is_the_chance():
     hr = flat(crops=200, px=64)
     noise = degraded(hr, seed=1, noise_sigma=(12, 12), coarse_chance=0.3).float() - 127.5
-    coarse = sum(neighbours(crop) > 0.2 for crop in noise)
+    coarse = sum(neighbors(crop) > 0.2 for crop in noise)
     assert 200 * 0.2 < coarse < 200 * 0.4
 
 
@@ -224,9 +224,9 @@ def test_a_blurred_edge_is_as_wide_as_its_sigma(sigma):
     row = degraded(hr, scale=1, blur_chance=1.0, blur_sigma=(sigma, sigma))[0, 0, 16].double()
     spread = row.diff() / 255  # the edge's derivative is the Gaussian itself
     place = torch.arange(len(spread)).double()
-    centre = (spread * place).sum()
+    center = (spread * place).sum()
     assert spread.sum().item() == pytest.approx(1)
-    assert (spread * (place - centre).square()).sum().sqrt().item() == pytest.approx(sigma, rel=0.05)
+    assert (spread * (place - center).square()).sum().sqrt().item() == pytest.approx(sigma, rel=0.05)
 
 
 PHASES = [(top, left) for top in range(16) for left in range(16)]
@@ -441,7 +441,7 @@ def test_track_1_is_bicubic_and_noise_alone():
     made = replace(PRESETS["track1"], noise_sigma=(0.0, 0.0))
     assert torch.equal(degrade(hr, made, np.random.default_rng(0)), degraded(hr))
     assert 3.7 < noise_of("track1").min() < 5
-    assert 0.02 < neighbours(degrade(flat(), PRESETS["track1"], np.random.default_rng(1)).float()) < 0.4
+    assert 0.02 < neighbors(degrade(flat(), PRESETS["track1"], np.random.default_rng(1)).float()) < 0.4
 
 
 def test_photos_differ_widely_and_many_are_mild():

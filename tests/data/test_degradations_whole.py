@@ -4,7 +4,7 @@ from PIL import Image
 
 from ddnsr_cli.data import degradations
 from ddnsr_cli.data.degradations import add_gaussian, shrink_bicubic, whole_levels
-from tests.helpers.drawn_images import picture
+from tests.helpers.drawn_images import drawn_image
 
 
 def by_pillow(hr):
@@ -15,7 +15,7 @@ def by_pillow(hr):
 
 
 def test_shrinking_is_antialiased_bicubic():
-    hr = picture(0, 200)[:, :176]
+    hr = drawn_image(0, 200)[:, :176]
     assert np.abs(shrink_bicubic(hr) - by_pillow(hr)).max() < 0.01
 
 

@@ -30,7 +30,7 @@ def test_linked_folders_are_followed_once(tmp_path):
     assert found == ["a/1.png", "a/deep/2.png", "z/3.png"]
 
 
-def test_a_folder_that_cannot_be_looked_into_is_told(tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_looked_into_is_reported(tmp_path, monkeypatch):
     (tmp_path / "closed").mkdir()
     (tmp_path / "1.png").touch()
     look = os.scandir

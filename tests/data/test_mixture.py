@@ -179,7 +179,7 @@ def test_what_a_degrader_makes_is_levels_of_a_file(tmp_path):
     assert {int(visits[visit].crops[0].unique()) for visit in range(20)} == {0, 132, 122, 255}
 
 
-def test_photos_of_a_degraders_sides_that_are_of_no_use_are_told(tmp_path):
+def test_photos_of_a_degraders_sides_that_are_of_no_use_are_reported(tmp_path):
     clean, noisy = flat_photos(tmp_path / "hr", (100, 150)), noise_photos(tmp_path / "lr", (10, 20, 30))
     clean[0].write_bytes(b"no image"), noisy[1].write_bytes(b"no image")
     visits = DegradedPairs(clean, noisy, stream(), scale=4, degrade=shaken)

@@ -3,7 +3,7 @@ import pytest
 
 from ddnsr_cli.data.noise_patches import PATCH_PX, PatchLimits, noise_field, smooth_patches
 from ddnsr_cli.errors import ConfigError
-from tests.helpers.drawn_images import noisy, picture
+from tests.helpers.drawn_images import drawn_image, noisy
 
 
 def flat(height=96, width=128, level=120):
@@ -58,7 +58,7 @@ def test_slopes_are_not_noise():
 
 
 def test_of_a_drawn_scene_the_noise_is_found():
-    photo = noisy(picture(3, 256), 5)
+    photo = noisy(drawn_image(3, 256), 5)
     deviations = [patch.std(axis=(0, 1)).mean() for patch in of_places(photo, smooth_patches(photo, PatchLimits()))]
     assert np.mean(deviations) == pytest.approx(5, rel=0.15)
 

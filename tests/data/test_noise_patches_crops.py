@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from ddnsr_cli.data.noise_patches import NoiseCrop, NoisePicture, draw_crop, pair_rng
+from ddnsr_cli.data.noise_patches import NoiseCrop, NoiseImage, draw_crop, pair_rng
 
 
 def counted(height, width):
@@ -13,7 +13,7 @@ def counted(height, width):
 
 
 def whole(photo, crop):
-    return NoisePicture(photo, crop).read(0, 0, crop.height, crop.width)
+    return NoiseImage(photo, crop).read(0, 0, crop.height, crop.width)
 
 
 def test_the_draws_of_a_pair_follow_from_seed_path_and_variant_alone():
@@ -66,10 +66,10 @@ def test_no_pixel_is_made_up():
 
 def test_windows_are_parts_of_the_whole():
     photo = counted(15, 11)
-    noise = NoisePicture(photo, NoiseCrop(top=4, left=9, height=40, width=50))
-    picture = noise.read(0, 0, 40, 50)
+    noise = NoiseImage(photo, NoiseCrop(top=4, left=9, height=40, width=50))
+    image = noise.read(0, 0, 40, 50)
     for top, left, height, width in [(0, 0, 1, 1), (39, 49, 1, 1), (7, 3, 20, 30)]:
-        assert np.array_equal(noise.read(top, left, height, width), picture[top : top + height, left : left + width])
+        assert np.array_equal(noise.read(top, left, height, width), image[top : top + height, left : left + width])
 
 
 def test_a_photo_of_one_pixel_is_flat():

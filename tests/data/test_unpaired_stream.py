@@ -25,10 +25,10 @@ def stream(**changes):
     return StreamConfig(**(TINY | {"workers": 0} | changes))
 
 
-def saved(folder, pictures):
+def saved(folder, images):
     folder.mkdir()
-    paths = tuple(folder / f"{number}.png" for number in range(len(pictures)))
-    for path, pixels in zip(paths, pictures, strict=True):
+    paths = tuple(folder / f"{number}.png" for number in range(len(images)))
+    for path, pixels in zip(paths, images, strict=True):
         Image.fromarray(pixels).save(path)
     return PhotoSet(photos=paths)
 
@@ -192,7 +192,7 @@ def test_a_damaged_photo_gives_its_visit_to_the_next_of_its_epoch(flat_sets):
         assert bool(visit.refused) == (before[number] in (103, 105))
 
 
-def test_a_damaged_photo_is_told_once_by_name(flat_sets):
+def test_a_damaged_photo_is_reported_once_by_name(flat_sets):
     lr, hr = flat_sets
     damage(lr.photos[2])
     damage(hr.photos[6])

@@ -1,6 +1,6 @@
 """Damaged files through the command, thousands of them: no traceback, no hang, no partial output, one line of error.
 
-    python tests/fuzz/fuzz.py --count 20000 --seed 1        pictures and checkpoints; finds go to fuzz_finds/
+    python tests/fuzz/fuzz.py --count 20000 --seed 1        images and checkpoints; finds go to fuzz_finds/
     python tests/fuzz/fuzz.py --seed 1 --only 4711          one input again, with what the command says
 
 Every input is made from seed and number alone. A process of its own does them, in memory-limited peace; this one
@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a script,
 HARD_LIMIT_S = 60  # wall clock: the machine may be busy
 SLOW_S = 10  # of CPU: what takes longer is a find, too
 MEMORY_BYTES = 6 << 30
-MAX_PIXELS = 100_000  # larger claims are refused: a picture of what a header claims would take hours, rightly
+MAX_PIXELS = 100_000  # larger claims are refused: an image of what a header claims would take hours, rightly
 CODES = {0, 3, 4, 5, 7}  # done, and the refusals that a damaged file may meet
 SHARE_OF_WEIGHTS = 5  # every so manyth input is a checkpoint
 
@@ -109,12 +109,12 @@ def work(options):
     told = os.fdopen(os.dup(1), "w")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    kinds = {"picture": seed_files.pictures(), "weights": seed_files.weights()}
+    kinds = {"image": seed_files.images(), "weights": seed_files.weights()}
     with tempfile.TemporaryDirectory(prefix="ddnsr-fuzz-") as folder:
         place = Place(Path(folder), kinds)
         for number in range(options.first, options.first + options.count):
             chance = random.Random(f"{options.seed}/{number}")
-            kind = "weights" if number % SHARE_OF_WEIGHTS == 0 else "picture"
+            kind = "weights" if number % SHARE_OF_WEIGHTS == 0 else "image"
             name = chance.choice(sorted(kinds[kind]))
             data = mutated(kinds[kind][name], list(kinds[kind].values()), chance)
             report = place.run(kind, name, data)
@@ -128,7 +128,7 @@ def work(options):
 
 
 class Place:
-    """A folder with a sound picture and a sound model, and room for a damaged file."""
+    """A folder with a sound image and a sound model, and room for a damaged file."""
 
     def __init__(self, folder, kinds):
         import torch
@@ -140,15 +140,15 @@ class Place:
         net = RRDBNet(RRDBConfig(features=3, blocks=1, growth=1))
         start_as_nearest(net, torch.Generator().manual_seed(0))
         save_sr_net(folder / "sound.safetensors", net, metadata={}, half=False)
-        (folder / "sound.png").write_bytes(kinds["picture"]["laced.png"])
+        (folder / "sound.png").write_bytes(kinds["image"]["laced.png"])
         (folder / "out").mkdir()
 
     def run(self, kind, name, data):
         """The command on a damaged file; what it gave and what is wrong about that."""
         damaged, target = self.folder / f"damaged{Path(name).suffix}", self.folder / "out" / "result.png"
         damaged.write_bytes(data)
-        picture, model = (damaged, "sound.safetensors") if kind == "picture" else (self.folder / "sound.png", damaged)
-        words = ["upscale", picture, "-o", target, "-m", self.folder / model, "--max-pixels", MAX_PIXELS]
+        image, model = (damaged, "sound.safetensors") if kind == "image" else (self.folder / "sound.png", damaged)
+        words = ["upscale", image, "-o", target, "-m", self.folder / model, "--max-pixels", MAX_PIXELS]
         start = time.process_time()
         code = self.command([str(word) for word in words])
         seconds = time.process_time() - start

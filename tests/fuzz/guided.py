@@ -86,7 +86,7 @@ REFUSALS = (
     OSError,
     ImageReadError,
     Image.DecompressionBombError,
-)  # as read_picture lets pass
+)  # as read_image lets pass
 
 
 def one_input(data):
@@ -98,7 +98,7 @@ def one_input(data):
 def corpus(folder):
     """Sound files to begin with."""
     folder.mkdir(exist_ok=True)
-    for name, data in seed_files.pictures().items():
+    for name, data in seed_files.images().items():
         for number in range(len(TARGETS)):
             (folder / f"{number}-{name}").write_bytes(bytes([number]) + data)
     return str(folder)

@@ -1,4 +1,4 @@
-"""Valid files of every kind that is read, small and full of metadata, made anew: nothing binary is in the tree."""
+"""Valid files of every kind that is read, small and full of metadata, made again: nothing binary is in the tree."""
 
 import json
 from io import BytesIO
@@ -25,27 +25,25 @@ from tests.helpers.image_files import (
 )
 
 
-def pictures():
+def images():
     """Name, with the extension that its format wants, and bytes."""
-    picture, deep = smooth(14, 18), noise(14, 18, 3, np.uint16)
-    image, sprite = pillow(picture), Image.fromarray(SPRITE)
+    raster, deep = smooth(14, 18), noise(14, 18, 3, np.uint16)
+    image, sprite = pillow(raster), Image.fromarray(SPRITE)
     palette = image.quantize(8)
     frames = {"save_all": True, "append_images": [image.rotate(180)]}
     made = {f"full.{kind}": data for kind, data in SOURCES.items()}
     made |= {
         "deep.png": deep_png(deep, [(b"tEXt", b"Title\0deep")]),
-        "laced.png": interlaced_png(picture, bits=8, colour_type=2),
+        "laced.png": interlaced_png(raster, bits=8, color_type=2),
         "palette.png": encoded(palette, "PNG", transparency=0),
         "moving.png": encoded(image, "PNG", **frames),
         "exif.png": png_source(),
         "scans.jpg": encoded(image, "JPEG", progressive=True, restart_marker_blocks=1),
-        "ycck.jpg": ycck_jpeg(np.dstack([picture, picture[..., 0] // 3])),
+        "ycck.jpg": ycck_jpeg(np.dstack([raster, raster[..., 0] // 3])),
         "two.jpg": encoded(image, "MPO", **frames),
         "cmyk.jpg": encoded(image.convert("CMYK"), "JPEG", icc_profile=cmyk_profile()),
         "lzw.tif": vips_image(deep, "rgb16").tiffsave_buffer(compression="lzw", predictor="horizontal"),
-        "tiles.tif": vips_image(picture, "srgb").tiffsave_buffer(
-            tile=True, tile_width=16, tile_height=16, bigtiff=True
-        ),
+        "tiles.tif": vips_image(raster, "srgb").tiffsave_buffer(tile=True, tile_width=16, tile_height=16, bigtiff=True),
         "planes.tif": planar_tiff(deep),
         "fax.tif": encoded(image.convert("1"), "TIFF", compression="group4"),
         "jpeg.tif": encoded(image, "TIFF", compression="jpeg"),
@@ -61,12 +59,12 @@ def pictures():
         "palette.bmp": encoded(palette, "BMP"),
         "true.ppm": encoded(image, "PPM"),
         "deep.ppm": b"P6 18 14 65535\n" + deep.astype(">u2").tobytes(),
-        "plain.ppm": b"P3\n# plain\n18 14\n255\n" + " ".join(map(str, picture.ravel())).encode(),
+        "plain.ppm": b"P3\n# plain\n18 14\n255\n" + " ".join(map(str, raster.ravel())).encode(),
         "bits.pbm": encoded(image.convert("1"), "PPM"),
         "runs.tga": encoded(sprite, "TGA", compression="tga_rle"),
         "small.ico": encoded(sprite, "ICO", sizes=[(16, 16), (8, 8)]),
         "bare.j2k": encoded(image, "JPEG2000", no_jp2=True),
-        "true.qoi": qoi(picture),
+        "true.qoi": qoi(raster),
     }
     return made
 

@@ -10,12 +10,12 @@ INPUTS = 120
 
 
 def test_some_damaged_files_through_the_command(tmp_path, capfd):
-    kinds = {"picture": seed_files.pictures(), "weights": seed_files.weights()}
+    kinds = {"image": seed_files.images(), "weights": seed_files.weights()}
     place = Place(tmp_path, kinds)
     finds, codes = [], set()
     for number in range(INPUTS):
         chance = random.Random(f"suite/{number}")
-        kind = "weights" if number % 5 == 0 else "picture"
+        kind = "weights" if number % 5 == 0 else "image"
         name = chance.choice(sorted(kinds[kind]))
         data = mutated(kinds[kind][name], list(kinds[kind].values()), chance)
         with capfd.disabled():  # the fuzzer catches what is said itself
@@ -23,11 +23,11 @@ def test_some_damaged_files_through_the_command(tmp_path, capfd):
         finds += [f"{number} {name}: {find}" for find in report["finds"]]
         codes.add(report["code"])
     assert finds == []
-    assert codes >= {0, 3, 5}  # done, a picture refused, weights refused
+    assert codes >= {0, 3, 5}  # done, an image refused, weights refused
 
 
 def test_a_find_is_one(tmp_path, monkeypatch):
-    kinds = {"picture": seed_files.pictures(), "weights": seed_files.weights()}
+    kinds = {"image": seed_files.images(), "weights": seed_files.weights()}
     place = Place(tmp_path, kinds)
 
     def leave_something(_words):
@@ -37,7 +37,7 @@ def test_a_find_is_one(tmp_path, monkeypatch):
         return 70
 
     monkeypatch.setattr(place, "command", leave_something)
-    finds = place.run("picture", "true.bmp", b"x")["finds"]
+    finds = place.run("image", "true.bmp", b"x")["finds"]
     assert ["status 70" in find or "said" in find or "left something" in find for find in finds] == [True, True, True]
 
 

@@ -51,7 +51,7 @@ def quick_model(tmp_path_factory):
 
 @pytest.fixture
 def photo(tmp_path):
-    """`photo(name, width, height)`: a smooth colored picture on disk."""
+    """`photo(name, width, height)`: a smooth colored image on disk."""
 
     def make(name="photo.png", width=24, height=20, **options):
         y, x = np.mgrid[:height, :width]

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 
-def picture(seed, side=256):
+def drawn_image(seed, side=256):
     """A clean, sharp photo of sorts: discs of all sizes on a soft gradient, drawn at four times the size."""
     rng = np.random.default_rng(seed)
     corners = rng.integers(40, 216, (2, 2, 3)).astype(np.uint8)

@@ -12,11 +12,11 @@ def drawn(seed, height, width):
     """(height, width, 3) float: waves and rectangles."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width]
-    picture = np.stack([120 + 60 * np.sin((x * a + y * b) / 9) for a, b in rng.uniform(0.2, 1, (3, 2))], axis=2)
+    image = np.stack([120 + 60 * np.sin((x * a + y * b) / 9) for a, b in rng.uniform(0.2, 1, (3, 2))], axis=2)
     for _ in range(6):
         top, left = rng.integers(0, (height - 8, width - 8))
-        picture[top : top + 8, left : left + 8] = rng.integers(0, 256, 3)
-    return picture
+        image[top : top + 8, left : left + 8] = rng.integers(0, 256, 3)
+    return image
 
 
 def save(path, levels, depth=8):
@@ -41,7 +41,7 @@ def write_pairs(folder, names=("a", "b", "deep/c"), *, height=12, width=16, sigm
 
 
 def write_results(folder, hr, sigma, *, names=("a", "b", "deep/c")):
-    """Finished pictures: those of `hr` plus noise."""
+    """Finished images: those of `hr` plus noise."""
     for seed, name in enumerate(names):
         truth = levels(hr / f"{name}.png").astype(float)
         save(folder / f"{name}.png", truth + np.random.default_rng(seed).normal(0, sigma, truth.shape))

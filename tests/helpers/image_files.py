@@ -50,9 +50,9 @@ def png_chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def png(width, height, *, bits, colour_type, rows, chunks=(), late_chunks=()):
+def png(width, height, *, bits, color_type, rows, chunks=(), late_chunks=()):
     """A PNG; rows: its unfiltered rows, packed as the depth wants."""
-    header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, bits, color_type, 0, 0, 0)
     data = zlib.compress(b"".join(b"\0" + row for row in rows))
     middle = [*chunks, (b"IDAT", data), *late_chunks]
     parts = [png_chunk(b"IHDR", header), *(png_chunk(*chunk) for chunk in middle), png_chunk(b"IEND", b"")]
@@ -63,8 +63,8 @@ def deep_png(samples, chunks=()):
     """A 16-bit PNG of samples (H, W, C)."""
     height, width, channels = samples.shape
     rows = [row.astype(">u2").tobytes() for row in samples]
-    colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
-    return png(width, height, bits=16, colour_type=colour_type, rows=rows, chunks=chunks)
+    color_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    return png(width, height, bits=16, color_type=color_type, rows=rows, chunks=chunks)
 
 
 def packed_gray(levels, bits):
@@ -187,7 +187,7 @@ def packed_rows(samples, bits):
     return [row.astype(">u2" if bits == 16 else "u1").tobytes() for row in samples]
 
 
-def interlaced_png(samples, *, bits, colour_type, chunks=()):
+def interlaced_png(samples, *, bits, color_type, chunks=()):
     """A PNG in Adam7 order."""
     passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
     rows = []
@@ -195,7 +195,7 @@ def interlaced_png(samples, *, bits, colour_type, chunks=()):
         part = samples[top::down, left::across]
         rows += packed_rows(part, bits) if part.size else []
     height, width, _ = samples.shape
-    plain = png(width, height, bits=bits, colour_type=colour_type, rows=rows, chunks=chunks)
+    plain = png(width, height, bits=bits, color_type=color_type, rows=rows, chunks=chunks)
     header = plain[16:28] + b"\1"
     return plain[:8] + png_chunk(b"IHDR", header) + plain[33:]
 

@@ -1,4 +1,4 @@
-"""Pictures with noise whose strength, grain and color are known."""
+"""Images with noise whose strength, grain and color are known."""
 
 import numpy as np
 from PIL import Image
@@ -8,17 +8,17 @@ def scene(side=192, *, seed=0):
     """(side, side, 3) floats from 50 to 205: soft color gradients, a quarter of hard texture, an edge."""
     rng = np.random.default_rng(seed)
     down, across = np.mgrid[:side, :side] / side
-    picture = np.stack([60 + 130 * across, 60 + 90 * down, 190 - 100 * across], axis=2)
+    image = np.stack([60 + 130 * across, 60 + 90 * down, 190 - 100 * across], axis=2)
     half = side // 2
-    picture[:half, :half] = rng.uniform(50, 205, (half, half, 3))
-    picture[half:, : side // 8] = 200
-    return picture
+    image[:half, :half] = rng.uniform(50, 205, (half, half, 3))
+    image[half:, : side // 8] = 200
+    return image
 
 
 def noise(shape, sigma, *, seed=0, grain=(1.0,), gray=0.0):
     """Normal noise of standard deviation sigma.
 
-    grain: taps of a filter along both axes; with (a, b, a) neighbours correlate by 2ab / (2aa + bb). gray: share of
+    grain: taps of a filter along both axes; with (a, b, a) neighbors correlate by 2ab / (2aa + bb). gray: share of
     the variance that the channels have in common, which is their correlation.
     """
     rng = np.random.default_rng([1, seed])
@@ -30,13 +30,13 @@ def noise(shape, sigma, *, seed=0, grain=(1.0,), gray=0.0):
     return sigma * (np.sqrt(gray) * both[..., 3:] + np.sqrt(1 - gray) * both[..., :3])
 
 
-def whole(picture):
+def whole(image):
     """Rounded and clipped to what a file holds."""
-    return picture.round().clip(0, 255).astype(np.uint8)
+    return image.round().clip(0, 255).astype(np.uint8)
 
 
 def write_set(folder, count, make, *, suffix=".png"):
-    """`make(index)` -> picture, written as 000.png, 001.png, ...; the paths."""
+    """`make(index)` -> image, written as 000.png, 001.png, ...; the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{index:03d}{suffix}" for index in range(count)]
     for index, path in enumerate(paths):

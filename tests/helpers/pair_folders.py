@@ -11,7 +11,7 @@ from ddnsr_cli.weights.checkpoint import save_degrader
 
 
 def degrader(path, seed=0, **metadata):
-    """A small degrader: HR averaged, and some of the noise picture on top."""
+    """A small degrader: HR averaged, and some of the noise image on top."""
     net = Degrader(DegraderConfig(features=4, blocks=1))
     start_as_area(net, torch.Generator().manual_seed(seed))
     with torch.no_grad():

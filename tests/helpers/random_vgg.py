@@ -1,4 +1,4 @@
-"""A VGG19 with seeded random weights: a fixed function of pictures, where no real weights are needed."""
+"""A VGG19 with seeded random weights: a fixed function of images, where no real weights are needed."""
 
 import torch
 

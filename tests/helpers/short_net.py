@@ -41,5 +41,5 @@ class ShortNet(RRDBNet):
 
 
 def whole_numbers(height: int, width: int, seed: int = 1) -> Tensor:
-    """A picture (1, 3, height, width) of multiples of 1/256, for sums without rounding."""
+    """An image (1, 3, height, width) of multiples of 1/256, for sums without rounding."""
     return torch.randint(0, 257, (1, 3, height, width), generator=torch.Generator().manual_seed(seed)) / 256

@@ -15,7 +15,7 @@ SIZES = [(40, 40), (41, 77), (1, 60), (60, 1), (1, 1), (3, 90)]
 
 
 def lively(blocks=1, seed=0):
-    """A degrader in which both inputs and every layer matter, with results about as bright as pictures."""
+    """A degrader in which both inputs and every layer matter, with results about as bright as images."""
     net = Degrader(DegraderConfig(features=4, blocks=blocks))
     start_as_area(net, torch.Generator().manual_seed(seed))
     with torch.no_grad():
@@ -25,7 +25,7 @@ def lively(blocks=1, seed=0):
     return net.eval()
 
 
-def pictures(height, width, seed=1):
+def images(height, width, seed=1):
     rng = np.random.default_rng(seed)
     hr = rng.integers(0, 256, (4 * height, 4 * width, 3)).astype(np.uint8)
     return hr, rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
@@ -46,7 +46,7 @@ def untiled(net, hr, noise):
 @pytest.mark.parametrize("blocks", [1, 3])
 def test_tiled_equals_untiled_but_for_rounding(blocks, size):
     net = lively(blocks)
-    hr, noise = pictures(*size)
+    hr, noise = images(*size)
     whole = untiled(net, hr, noise)
     for tile_px in (5, 16, None):
         difference = np.abs(made(net, hr, noise, tile_px) - whole)
@@ -57,7 +57,7 @@ def test_tiled_equals_untiled_but_for_rounding(blocks, size):
 
 def test_a_halo_too_small_is_visible(monkeypatch):
     net = lively()
-    hr, noise = pictures(41, 77)
+    hr, noise = images(41, 77)
     whole = untiled(net, hr, noise)
     assert np.abs(made(net, hr, noise, 8) - whole).max() <= 1
     monkeypatch.setattr(degrader, "reach_px", lambda config: 3)
@@ -66,7 +66,7 @@ def test_a_halo_too_small_is_visible(monkeypatch):
 
 def test_noise_that_is_not_cut_alongside_is_visible():
     net = lively()
-    hr, noise = pictures(41, 77)
+    hr, noise = images(41, 77)
     assert np.abs(made(net, hr, noise, 8) - made(net, hr, np.roll(noise, 1, axis=1), 8)).mean() > 1
 
 
@@ -78,7 +78,7 @@ def test_the_reach_is_what_a_pixel_sees_and_no_less(blocks):
     hr = torch.rand(1, 3, 4 * side, 4 * side, dtype=torch.float64, requires_grad=True)
     noise = torch.rand(1, 3, side, side, dtype=torch.float64, requires_grad=True)
     net(hr, noise)[..., side // 2, side // 2].sum().backward()
-    rows = [torch.nonzero(picture.grad.abs().sum((0, 1, 3))).flatten() for picture in (hr, noise)]
+    rows = [torch.nonzero(image.grad.abs().sum((0, 1, 3))).flatten() for image in (hr, noise)]
     assert (rows[1].min().item(), rows[1].max().item()) == (side // 2 - reach, side // 2 + reach)
     assert rows[0].min() >= 4 * (side // 2 - reach)
     assert rows[0].max() < 4 * (side // 2 + reach + 1)
@@ -91,7 +91,7 @@ def test_free_memory_does_not_change_the_grid(monkeypatch, free):
     assert (plan.tiles, plan.rows.size, plan.cols.size) == (30, 155, 165)
 
 
-def test_only_windows_of_the_pictures_are_read():
+def test_only_windows_of_the_images_are_read():
     class Watched(LevelsInMemory):
         largest = 0
 
@@ -101,7 +101,7 @@ def test_only_windows_of_the_pictures_are_read():
             assert (top + height, left + width) <= (self.height, self.width)
             return super().read(top, left, height, width)
 
-    hr, noise = (Watched(levels) for levels in pictures(90, 70))
+    hr, noise = (Watched(levels) for levels in images(90, 70))
     TiledDegrader(lively(), device=CPU, tile_px=10).lr(hr, noise)
     window = 10 + 2 * reach_px(DegraderConfig(features=4, blocks=1))
     assert noise.largest <= window**2
@@ -110,7 +110,7 @@ def test_only_windows_of_the_pictures_are_read():
 
 def test_no_noise_and_a_single_input_are_zeros():
     net = lively()
-    hr, noise = pictures(30, 20)
+    hr, noise = images(30, 20)
     without = made(net, hr, None, 8)
     assert np.array_equal(without, made(net, hr, 0 * noise, 8))
     assert np.array_equal(without, made(net, hr, noise, 8, dual_input=False))
@@ -119,7 +119,7 @@ def test_no_noise_and_a_single_input_are_zeros():
 
 def test_several_threads_change_nothing():
     engine = TiledDegrader(lively(), device=CPU, tile_px=8)
-    scenes = [pictures(30, 25, seed) for seed in range(6)]
+    scenes = [images(30, 25, seed) for seed in range(6)]
 
     def one(scene):
         return engine.lr(*map(LevelsInMemory, scene))
@@ -154,14 +154,14 @@ def test_workers_follow_cores_and_memory(monkeypatch):
 
 def test_progress_counts_every_tile():
     told = []
-    hr, noise = map(LevelsInMemory, pictures(40, 40))
+    hr, noise = map(LevelsInMemory, images(40, 40))
     TiledDegrader(lively(), device=CPU, tile_px=12).lr(hr, noise, on_tile=lambda *now: told.append(now))
     assert told == [(count, 4) for count in range(1, 5)]
 
 
 def test_sizes_that_do_not_fit_are_refused():
     engine = TiledDegrader(lively(), device=CPU)
-    hr, noise = pictures(8, 9)
+    hr, noise = images(8, 9)
     with pytest.raises(ValueError, match="multiples of 4, got 36x31"):
         engine.lr(LevelsInMemory(hr[1:]), LevelsInMemory(noise))
     with pytest.raises(ValueError, match="9x8 pixels, got 9x7"):
@@ -172,7 +172,7 @@ def test_values_that_are_not_finite_are_never_written():
     net = lively()
     net.conv_last.bias.data[1] = float("nan")
     with pytest.raises(WeightsError, match=r"mine\.safetensors gives values that are not finite"):
-        made(net, *pictures(8, 8), None, name="mine.safetensors")
+        made(net, *images(8, 8), None, name="mine.safetensors")
 
 
 class Short(Degrader):
@@ -187,10 +187,10 @@ class Short(Degrader):
         return super().forward(hr, lr_real)
 
 
-def test_memory_that_runs_out_once_changes_nothing_and_twice_is_told():
+def test_memory_that_runs_out_once_changes_nothing_and_twice_is_reported():
     torch.manual_seed(0)
     net = Short(DegraderConfig(features=2, blocks=1))
-    scene = pictures(20, 20)
+    scene = images(20, 20)
     expected = made(net, *scene, 8)
     Short.left = 1
     assert np.array_equal(made(net, *scene, 8), expected)
@@ -206,11 +206,11 @@ def test_other_errors_are_not_taken_for_missing_memory():
             raise RuntimeError("something else")
 
     with pytest.raises(RuntimeError, match="something else"):
-        made(Broken(DegraderConfig(features=2, blocks=1)), *pictures(8, 8), None)
+        made(Broken(DegraderConfig(features=2, blocks=1)), *images(8, 8), None)
 
 
 def test_the_callers_network_is_left_alone():
     net = lively().train()
-    made(net, *pictures(8, 8), None)
+    made(net, *images(8, 8), None)
     assert net.training
     assert all(parameter.requires_grad for parameter in net.parameters())

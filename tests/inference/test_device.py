@@ -57,7 +57,7 @@ def test_a_name_gives_its_device(machine, counts, text, expected):
         ({}, "vulkan", "Use auto, cpu"),
     ],
 )
-def test_a_name_without_a_device_is_told_in_one_line(machine, counts, text, part):
+def test_a_name_without_a_device_is_reported_in_one_line(machine, counts, text, part):
     machine(**counts)
     with pytest.raises(DeviceError) as caught:
         choose_device(text)
@@ -135,6 +135,6 @@ class Warped(nn.Module):
     ("half_factor", "good"),
     [(2.0, True), (2.02, True), (0.0, False), (1.5, False), (float("nan"), False), (float("inf"), False)],
 )
-def test_a_probe_finds_black_nan_and_wrong_pictures(dtype, half_factor, good):
+def test_a_probe_finds_black_nan_and_wrong_images(dtype, half_factor, good):
     net = Warped(2.0, half_factor)
     assert probe(net, net, CPU, dtype) is good

@@ -6,16 +6,16 @@ from PIL import Image
 
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.inference import pipeline
-from ddnsr_cli.inference.pipeline import LookOptions, enlarge_picture
-from ddnsr_cli.io.image import Picture
+from ddnsr_cli.inference.pipeline import LookOptions, enlarge_image
+from ddnsr_cli.io.image import RasterImage
 
 
 @pytest.fixture
-def picture():
+def image():
     y, x = np.mgrid[:90, :70]
     rgb = np.stack([x * 2 + 40, y * 2 + 20, 120 + 40 * np.sin(x / 4)], axis=2)
     noise = 3 * np.random.default_rng(0).standard_normal(rgb.shape)
-    return Picture(pixels=np.rint(rgb + noise).astype(np.uint8))
+    return RasterImage(pixels=np.rint(rgb + noise).astype(np.uint8))
 
 
 def bicubic(samples, scale=4):
@@ -25,58 +25,58 @@ def bicubic(samples, scale=4):
     return np.stack([np.asarray(plane) for plane in planes], axis=2).clip(0, np.iinfo(samples.dtype).max)
 
 
-def test_strength_0_is_the_bicubic_enlargement_and_asks_no_network(picture, engine, listener):
+def test_strength_0_is_the_bicubic_enlargement_and_asks_no_network(image, engine, listener):
     upscaler = engine()
     upscaler.bands = None  # to call it would fail
-    larger, faithfulness = enlarge_picture(picture, upscaler, LookOptions(strength=0), listener)
-    assert np.array_equal(larger.pixels, np.rint(bicubic(picture.pixels)))
+    larger, faithfulness = enlarge_image(image, upscaler, LookOptions(strength=0), listener)
+    assert np.array_equal(larger.pixels, np.rint(bicubic(image.pixels)))
     assert faithfulness.drift_levels is None
 
 
-def test_strength_1_without_color_fix_is_the_network(picture, engine, listener):
+def test_strength_1_without_color_fix_is_the_network(image, engine, listener):
     upscaler = engine()
-    larger, _ = enlarge_picture(picture, upscaler, LookOptions(color_fix=False), listener)
-    expected = picture.pixels * np.array([1.06, 1.0, 0.97]) + 4
+    larger, _ = enlarge_image(image, upscaler, LookOptions(color_fix=False), listener)
+    expected = image.pixels * np.array([1.06, 1.0, 0.97]) + 4
     expected = np.rint(expected.clip(0, 255)).repeat(4, axis=0).repeat(4, axis=1)
     assert np.abs(larger.pixels - expected).max() <= 1
 
 
 @pytest.mark.parametrize("strength", [0.25, 0.5, 0.9])
-def test_between_it_is_the_mix_of_both(picture, engine, listener, strength):
-    ends = [enlarge_picture(picture, engine(), LookOptions(strength=end), listener)[0].pixels for end in (0.0, 1.0)]
-    mixed = enlarge_picture(picture, engine(), LookOptions(strength=strength), listener)[0].pixels
+def test_between_it_is_the_mix_of_both(image, engine, listener, strength):
+    ends = [enlarge_image(image, engine(), LookOptions(strength=end), listener)[0].pixels for end in (0.0, 1.0)]
+    mixed = enlarge_image(image, engine(), LookOptions(strength=strength), listener)[0].pixels
     plain, network = (end.astype(float) for end in ends)
     assert np.abs(mixed - (plain + strength * (network - plain))).max() <= 1.01
 
 
-def test_color_fix_takes_the_shift_of_a_network_away(picture, engine, listener):
+def test_color_fix_takes_the_shift_of_a_network_away(image, engine, listener):
     shifts = {}
     for fix in (False, True):
-        larger, _ = enlarge_picture(picture, engine(), LookOptions(color_fix=fix), listener)
-        shifts[fix] = np.abs(larger.pixels.mean((0, 1)) - picture.pixels.mean((0, 1))).max()
+        larger, _ = enlarge_image(image, engine(), LookOptions(color_fix=fix), listener)
+        shifts[fix] = np.abs(larger.pixels.mean((0, 1)) - image.pixels.mean((0, 1))).max()
     assert shifts[False] > 4
     assert shifts[True] < 0.1
 
 
 @pytest.mark.parametrize("look", [LookOptions(), LookOptions(strength=0.5), LookOptions(strength=0)])
-def test_strips_and_tiles_change_nothing(picture, engine, listener, monkeypatch, look):
-    whole, _ = enlarge_picture(picture, engine(tile_px=None), look, listener)
+def test_strips_and_tiles_change_nothing(image, engine, listener, monkeypatch, look):
+    whole, _ = enlarge_image(image, engine(tile_px=None), look, listener)
     for rows, tile_px in ((1, None), (7, 32), (500, 40)):
         monkeypatch.setattr(pipeline, "STRIP_ROWS", rows)
-        strips, _ = enlarge_picture(picture, engine(tile_px=tile_px), look, listener)
+        strips, _ = enlarge_image(image, engine(tile_px=tile_px), look, listener)
         assert np.array_equal(strips.pixels, whole.pixels)
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4])
-def test_every_scale_is_done(picture, engine, listener, scale):
-    larger, _ = enlarge_picture(picture, engine(scale=scale), LookOptions(strength=0.5), listener)
+def test_every_scale_is_done(image, engine, listener, scale):
+    larger, _ = enlarge_image(image, engine(scale=scale), LookOptions(strength=0.5), listener)
     assert larger.pixels.shape == (90 * scale, 70 * scale, 3)
-    assert abs(larger.pixels.mean() - picture.pixels.mean()) < 0.1
+    assert abs(larger.pixels.mean() - image.pixels.mean()) < 0.1
 
 
-def test_gray_and_16_bits_stay_what_they_are(picture, engine, listener):
-    deep = Picture(pixels=(picture.pixels[..., :1].astype(np.uint16) * 257))
-    larger, _ = enlarge_picture(deep, engine(), LookOptions(strength=0.5), listener)
+def test_gray_and_16_bits_stay_what_they_are(image, engine, listener):
+    deep = RasterImage(pixels=(image.pixels[..., :1].astype(np.uint16) * 257))
+    larger, _ = enlarge_image(deep, engine(), LookOptions(strength=0.5), listener)
     assert (larger.pixels.shape, larger.pixels.dtype) == ((360, 280, 1), np.uint16)
     assert abs(larger.pixels.mean() - deep.pixels.mean()) < 0.1 * 257
     assert len(np.unique(larger.pixels)) > 1000  # not 8 bits in disguise
@@ -85,21 +85,21 @@ def test_gray_and_16_bits_stay_what_they_are(picture, engine, listener):
 def test_alpha_follows_the_strength_and_not_the_color_fix(engine, listener):
     alpha = np.zeros((40, 40), np.uint8)
     alpha[:, 20:] = 255
-    picture = Picture(pixels=np.full((40, 40, 3), 100, np.uint8), alpha=alpha)
-    plain, _ = enlarge_picture(picture, engine(), LookOptions(strength=0), listener)
+    image = RasterImage(pixels=np.full((40, 40, 3), 100, np.uint8), alpha=alpha)
+    plain, _ = enlarge_image(image, engine(), LookOptions(strength=0), listener)
     assert np.array_equal(plain.alpha, np.rint(bicubic(alpha[..., None]))[..., 0])
-    sharp, _ = enlarge_picture(picture, engine(), LookOptions(), listener)
+    sharp, _ = enlarge_image(image, engine(), LookOptions(), listener)
     assert np.array_equal(np.unique(sharp.alpha[:, :64]), [0])
     assert np.array_equal(np.unique(sharp.alpha[:, 96:]), [255])
 
 
-def test_faithfulness_is_of_the_result_and_drift_of_the_network(picture, engine, listener):
-    told = {fix: enlarge_picture(picture, engine(), LookOptions(color_fix=fix), listener)[1] for fix in (False, True)}
+def test_faithfulness_is_of_the_result_and_drift_of_the_network(image, engine, listener):
+    told = {fix: enlarge_image(image, engine(), LookOptions(color_fix=fix), listener)[1] for fix in (False, True)}
     assert told[True].drift_levels == told[False].drift_levels > 4
     assert told[True].consistency_db > told[False].consistency_db + 10
-    larger, _ = enlarge_picture(picture, engine(), LookOptions(color_fix=False), listener)
+    larger, _ = enlarge_image(image, engine(), LookOptions(color_fix=False), listener)
     small = larger.pixels.reshape(90, 4, 70, 4, 3).mean((1, 3))
-    db = -10 * np.log10(np.square((small - picture.pixels) / 255).mean())
+    db = -10 * np.log10(np.square((small - image.pixels) / 255).mean())
     assert told[False].consistency_db == pytest.approx(db, abs=0.2)
 
 

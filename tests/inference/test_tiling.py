@@ -64,7 +64,7 @@ def test_a_window_is_at_most_a_tile_and_two_halos(axis):
 
 
 @given(axes(), st.data())
-def test_the_rest_of_a_picture_can_be_cut_anew(axis, data):
+def test_the_rest_of_an_image_can_be_cut_again(axis, data):
     spans = cut_axis(**axis).spans
     place = data.draw(st.integers(0, len(spans) - 1))
     done = spans[place].lo
@@ -103,7 +103,7 @@ def test_a_blend_shrinks_where_tiles_are_narrow():
 
 
 @pytest.mark.parametrize(("height", "width"), [(3, 40_000), (40_000, 3), (1, 1)])
-def test_thin_pictures_are_cut_along_their_length_only(height, width):
+def test_thin_images_are_cut_along_their_length_only(height, width):
     plan = plan_tiles(height, width, TileConfig(tile_px=256, halo_px=16))
     assert min(plan.rows.size, plan.cols.size) == min(height, width)
     assert plan.window_px <= 288

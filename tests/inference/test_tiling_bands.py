@@ -24,11 +24,11 @@ def test_a_fade_of_no_length_is_empty():
 
 
 def test_a_row_of_tiles_is_cropped_and_joined_in_place():
-    picture = torch.rand(3, 8, 20, generator=torch.Generator().manual_seed(0))
+    image = torch.rand(3, 8, 20, generator=torch.Generator().manual_seed(0))
     cols = Cut(12, (Span(0, 0, 11), Span(8, 9, 20)))
     row = Span(2, 3, 7)
-    windows = [(span, picture[:, 2:8, span.start : span.start + 12]) for span in cols.spans]
-    assert torch.equal(tile_row(windows, row, cols, 1), picture[:, 3:7])
+    windows = [(span, image[:, 2:8, span.start : span.start + 12]) for span in cols.spans]
+    assert torch.equal(tile_row(windows, row, cols, 1), image[:, 3:7])
 
 
 def test_a_row_takes_the_middle_of_a_fade_half_from_each_tile():
@@ -39,8 +39,8 @@ def test_a_row_takes_the_middle_of_a_fade_half_from_each_tile():
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4, 4), (1, 4, 4), (4, 4), (1, 3, 0, 4)])
-def test_a_tensor_that_is_no_picture_is_refused(shape):
-    with pytest.raises(ValueError, match="A picture is"):
+def test_a_tensor_that_is_no_image_is_refused(shape):
+    with pytest.raises(ValueError, match="An image is"):
         TensorSource(torch.zeros(shape))
 
 

@@ -60,7 +60,7 @@ def test_the_mean_of_views_is_exact_over_tiles_too(scale):
     assert not torch.equal(at_once, untiled(net, lr))
 
 
-def test_the_mean_of_views_turns_with_the_picture():
+def test_the_mean_of_views_turns_with_the_image():
     net = ShortNet()
     lr = whole_numbers(20, 30)
     sr = upscaler(net, tta=True).whole(lr)
@@ -75,7 +75,7 @@ def test_the_size_of_tiles_changes_nothing():
     assert all(torch.equal(result, results[0]) for result in results)
 
 
-def test_the_same_picture_twice_gives_the_same_bits():
+def test_the_same_image_twice_gives_the_same_bits():
     net = RRDBNet(RRDBConfig(features=8, blocks=1, growth=4))
     start_as_nearest(net, torch.Generator().manual_seed(0))
     ready = upscaler(net, 24, halo_px=8)
@@ -166,7 +166,7 @@ def test_a_blend_wider_than_the_reach_widens_the_halo(small_compact):
     assert Upscaler(net, device=CPU, tiles=TileConfig(tile_px=16, blend_px=4)).whole(torch.rand(1, 3, 40, 40)).any()
 
 
-def test_every_window_of_a_picture_has_one_shape():
+def test_every_window_of_an_image_has_one_shape():
     net = ShortNet()
     upscaler(net).whole(whole_numbers(67, 93))
     assert len(net.shapes) == 4 * 6
@@ -180,7 +180,7 @@ def test_the_callers_network_is_left_alone():
     assert all(parameter.requires_grad for parameter in net.parameters())
 
 
-def test_bands_follow_each_other_and_are_the_picture():
+def test_bands_follow_each_other_and_are_the_image():
     net = ShortNet()
     lr = whole_numbers(67, 93)
     bands = list(upscaler(net).bands(TensorSource(lr)))
@@ -198,7 +198,7 @@ def live_tensor_bytes():
 
 
 class Streamed:
-    """A picture that exists only where it is read."""
+    """An image that exists only where it is read."""
 
     height, width = 320, 24
 
@@ -223,7 +223,7 @@ def test_memory_is_bounded_by_two_bands_whatever_the_height():
     band_bytes = 4 * 3 * (4 * window_px) * (4 * source.width)
     assert len(at_bands) == 10
     assert max(at_bands) <= 1.1 * band_bytes  # one band, and the tail that fades into the next
-    assert max(at_tiles) <= 3.2 * band_bytes  # the band given, the one in work, and a tile as wide as the picture
+    assert max(at_tiles) <= 3.2 * band_bytes  # the band given, the one in work, and a tile as wide as the image
 
 
 def test_a_band_is_held_no_longer_than_the_caller_does():
@@ -341,7 +341,7 @@ def test_halving_starts_from_the_size_in_use():
     assert notes == ["Out of memory with tiles of 192 px: going on with 96 px."]
 
 
-def test_the_size_that_fitted_is_kept_for_the_next_picture():
+def test_the_size_that_fitted_is_kept_for_the_next_image():
     ready = upscaler(SmallDevice(50 * 50), 128)
     assert len(run(ready, whole_numbers(200, 150))[1]) == 2
     assert run(ready, whole_numbers(200, 150))[1] == []
@@ -356,7 +356,7 @@ def test_below_the_least_tile_memory_is_an_error_with_advice():
     assert "\n" not in str(caught.value)
 
 
-def test_a_picture_smaller_than_the_least_tile_is_not_tried_again():
+def test_an_image_smaller_than_the_least_tile_is_not_tried_again():
     net = SmallDevice(10 * 10)
     with pytest.raises(OutOfMemoryError):
         upscaler(net, 128).whole(whole_numbers(30, 30))
@@ -406,7 +406,7 @@ def test_narrow_dense_blocks_make_no_room_for_larger_tiles(monkeypatch):
     assert sides < {*range(256)}
 
 
-def test_a_very_wide_picture_gets_lower_tiles_for_its_bands(monkeypatch):
+def test_a_very_wide_image_gets_lower_tiles_for_its_bands(monkeypatch):
     monkeypatch.setattr(inference, "free_bytes", lambda device: 3 << 30)
     ready = Upscaler(RRDBNet(RRDBConfig(features=8, blocks=1, growth=4)), device=CPU, tiles=TileConfig())
     assert ready.plan(10_000, 30_000).rows.size < ready.plan(10_000, 3_000).rows.size

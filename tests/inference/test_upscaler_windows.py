@@ -74,14 +74,14 @@ def test_values_not_finite_even_in_fp32_name_the_weights(dtype):
         on_cpu(net, dtype).run(whole_numbers(8, 8)[0], lambda note: None)
 
 
-def test_a_picture_with_nan_is_not_blamed_on_the_weights():
+def test_an_image_with_nan_is_not_blamed_on_the_weights():
     lr = whole_numbers(8, 8)[0]
     lr[0, 3, 3] = float("nan")
-    with pytest.raises(ImageReadError, match="picture holds values"):
+    with pytest.raises(ImageReadError, match="image holds values"):
         on_cpu(ShortNet()).run(lr, lambda note: None)
 
 
-def test_a_network_that_does_not_fit_is_told_in_one_line(monkeypatch):
+def test_a_network_that_does_not_fit_is_reported_in_one_line(monkeypatch):
     def full(*args, **options):
         raise torch.OutOfMemoryError("CUDA out of memory.\nMore")
 
@@ -91,7 +91,7 @@ def test_a_network_that_does_not_fit_is_told_in_one_line(monkeypatch):
     assert "\n" not in str(caught.value)
 
 
-def test_a_probe_without_room_is_told_in_one_line(monkeypatch):
+def test_a_probe_without_room_is_reported_in_one_line(monkeypatch):
     def full(*args, **options):
         raise torch.OutOfMemoryError("CUDA out of memory.\nMore")
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from ddnsr_cli.errors import ConfigError, ImageReadError
 from ddnsr_cli.io.discovery import Found, OutputNames, distinct_stems, find_images
-from ddnsr_cli.io.read import read_picture
+from ddnsr_cli.io.read import read_image
 from tests.helpers.image_files import encoded
 
 PNG = encoded(Image.new("RGB", (4, 4)), "PNG")
@@ -45,7 +45,7 @@ def test_nothing_is_read_ahead(tree):
     assert next(found).relative == Path("sub/c.png")
 
 
-def test_junk_is_left_out_and_pictures_are_known_by_content(tree):
+def test_junk_is_left_out_and_images_are_known_by_content(tree):
     top = tree(
         "good.png",
         "no_extension",
@@ -65,14 +65,14 @@ def test_junk_is_left_out_and_pictures_are_known_by_content(tree):
     assert relatives(top) == ["good.png", "no_extension", "odd.dat"]
 
 
-def test_what_is_called_a_picture_is_given_so_that_its_damage_is_told(tree):
+def test_what_is_called_an_image_is_given_so_that_its_damage_is_reported(tree):
     top = tree("broken.png=garbage", "phone.heic=garbage", "empty.jpg=")
     (top / "empty.jpg").write_bytes(b"")
     (top / "gone.png").symlink_to(top / "nowhere.png")
     assert relatives(top) == ["broken.png", "empty.jpg", "gone.png", "phone.heic"]
     for one in find_images([top]):
         with pytest.raises(ImageReadError):
-            read_picture(one.source)
+            read_image(one.source)
 
 
 def test_a_named_file_is_always_given(tree):
@@ -80,7 +80,7 @@ def test_a_named_file_is_always_given(tree):
     assert relatives(top / "notes.txt", top / ".hidden.png") == ["notes.txt", ".hidden.png"]
 
 
-def test_a_missing_input_is_told_at_once(tree):
+def test_a_missing_input_is_reported_at_once(tree):
     top = tree("a.png")
     with pytest.raises(ImageReadError, match=r"b\.png does not exist"):
         find_images([top / "a.png", top / "b.png"])
@@ -94,7 +94,7 @@ def test_links_in_circles_end(tree):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
-def test_pipes_and_folders_called_like_pictures_do_no_harm(tree):
+def test_pipes_and_folders_called_like_images_do_no_harm(tree):
     top = tree("folder.png/a.png")
     os.mkfifo(top / "pipe.png")
     assert relatives(top) == ["folder.png/a.png"]
@@ -115,7 +115,7 @@ def test_a_folder_that_may_not_be_opened_is_given_and_reading_tells(tree, monkey
         monkeypatch.setattr(os, name, refusing(getattr(os, name)))
     assert relatives(top) == ["a.png", "locked"]
     with pytest.raises(ImageReadError, match=r"locked could not be opened \(Permission denied\)"):
-        read_picture(top / "locked")
+        read_image(top / "locked")
 
 
 def test_the_same_file_is_given_once(tree):

@@ -18,8 +18,8 @@ def looks(monkeypatch):
 
 
 @pytest.fixture
-def picture(tmp_path):
-    """`picture("name")`: a PNG under any name."""
+def image(tmp_path):
+    """`image("name")`: a PNG under any name."""
 
     def make(name):
         path = tmp_path / "in" / name
@@ -34,9 +34,9 @@ def stems(found):
     return {one.source.name: one.stem for one in found}
 
 
-def test_the_first_picture_comes_before_anything_is_looked_at(picture, looks, tmp_path):
+def test_the_first_image_comes_before_anything_is_looked_at(image, looks, tmp_path):
     for number in range(20):
-        picture(f"{number:02}.png"), picture(f"x{number}"), (tmp_path / f"in/{number:02}.xmp").write_text("notes")
+        image(f"{number:02}.png"), image(f"x{number}"), (tmp_path / f"in/{number:02}.xmp").write_text("notes")
     opened, asked = looks
     found = find_images([tmp_path / "in"], results=OutputNames(folder=tmp_path / "out"))
     assert next(found).source.name == "00.png"
@@ -44,33 +44,33 @@ def test_the_first_picture_comes_before_anything_is_looked_at(picture, looks, tm
     assert len(list(found)) == 39
 
 
-def test_what_shares_a_name_with_a_picture_is_looked_at_first(picture, looks, tmp_path):
+def test_what_shares_a_name_with_an_image_is_looked_at_first(image, looks, tmp_path):
     for name in ("a.jpg", "a.dat", "b.jpg"):
-        picture(name)
-    (tmp_path / "in/b.txt").write_text("no picture")
+        image(name)
+    (tmp_path / "in/b.txt").write_text("no image")
     assert stems(find_images([tmp_path / "in"])) == {"a.jpg": "a_jpg", "a.dat": "a_dat", "b.jpg": "b"}
 
 
-def test_a_file_without_extension_is_named_apart_from_others(picture, tmp_path):
+def test_a_file_without_extension_is_named_apart_from_others(image, tmp_path):
     for name in ("a.jpg", "a.png", "a_jpg"):
-        picture(name)
+        image(name)
     names = stems(find_images([tmp_path / "in"]))
     assert len(set(names.values())) == len(names) == 3
 
 
-def test_a_picture_is_not_held_for_the_result_of_what_is_no_picture(picture, tmp_path):
-    picture("notes_x4.png")
-    (tmp_path / "in/notes.txt").write_text("no picture")
+def test_an_image_is_not_held_for_the_result_of_what_is_no_image(image, tmp_path):
+    image("notes_x4.png")
+    (tmp_path / "in/notes.txt").write_text("no image")
     results = OutputNames(folder=None, suffix="_x4")
     assert list(stems(find_images([tmp_path / "in"], results=results))) == ["notes_x4.png"]
-    picture("notes.txt")
+    image("notes.txt")
     assert list(stems(find_images([tmp_path / "in"], results=results))) == ["notes.txt"]
 
 
-def test_results_in_a_folder_below_are_left_out_only_where_they_go(picture, tmp_path):
-    picture("a.jpg"), picture("a.png")
+def test_results_in_a_folder_below_are_left_out_only_where_they_go(image, tmp_path):
+    image("a.jpg"), image("a.png")
     inside = OutputNames(folder=tmp_path / "in", suffix="_big")
-    picture("a_jpg_big.png")
+    image("a_jpg_big.png")
     assert "a_jpg_big.png" not in stems(find_images([tmp_path / "in"], results=inside))
     elsewhere = OutputNames(folder=tmp_path / "out", suffix="_big")
     assert "a_jpg_big.png" in stems(find_images([tmp_path / "in"], results=elsewhere))

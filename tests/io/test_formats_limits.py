@@ -54,19 +54,19 @@ def test_a_missing_folder_is_made_and_left_empty(tmp_path):
     assert list((tmp_path / "new" / "deeper").iterdir()) == []
 
 
-def test_a_folder_in_the_place_of_the_file_is_told(tmp_path):
+def test_a_folder_in_the_place_of_the_file_is_reported(tmp_path):
     (tmp_path / "a.png").mkdir()
     with pytest.raises(ImageWriteError, match=r"a\.png is a folder\. Name a file"):
         check_writable(tmp_path / "a.png", **SMALL)
 
 
-def test_a_file_in_the_place_of_the_folder_is_told(tmp_path):
+def test_a_file_in_the_place_of_the_folder_is_reported(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ImageWriteError, match=r"Nothing can be written to .*file"):
         check_writable(tmp_path / "file" / "a.png", **SMALL)
 
 
-def test_a_folder_without_permission_is_told(tmp_path, monkeypatch):
+def test_a_folder_without_permission_is_reported(tmp_path, monkeypatch):
     tmp_path.chmod(0o500)
     if os.access(tmp_path, os.W_OK):  # root may write everywhere
         monkeypatch.setattr(
@@ -77,7 +77,7 @@ def test_a_folder_without_permission_is_told(tmp_path, monkeypatch):
     tmp_path.chmod(0o700)
 
 
-def test_a_name_too_long_for_the_system_is_told(tmp_path):
+def test_a_name_too_long_for_the_system_is_reported(tmp_path):
     with pytest.raises(ImageWriteError):
         check_writable(tmp_path / ("x" * 300 + ".png"), **SMALL)
 

@@ -1,15 +1,15 @@
 import numpy as np
 import pytest
 
-from ddnsr_cli.io.image import Picture, rounded, to_8_bits
+from ddnsr_cli.io.image import RasterImage, rounded, to_8_bits
 from tests.helpers.image_files import noise
 
 
-def test_the_facts_of_a_picture():
-    picture = Picture(pixels=noise(3, 5, 1, np.uint16), alpha=noise(3, 5, 1, np.uint16)[..., 0])
-    assert (picture.width, picture.height, picture.depth_bits) == (5, 3, 16)
-    assert (picture.is_gray, picture.has_alpha) == (True, True)
-    assert not Picture(pixels=noise(3, 5, 3)).is_gray
+def test_the_facts_of_an_image():
+    image = RasterImage(pixels=noise(3, 5, 1, np.uint16), alpha=noise(3, 5, 1, np.uint16)[..., 0])
+    assert (image.width, image.height, image.depth_bits) == (5, 3, 16)
+    assert (image.is_gray, image.has_alpha) == (True, True)
+    assert not RasterImage(pixels=noise(3, 5, 3)).is_gray
 
 
 @pytest.mark.parametrize(
@@ -18,13 +18,13 @@ def test_the_facts_of_a_picture():
 )
 def test_other_arrays_are_refused(pixels):
     with pytest.raises(ValueError, match="pixels must be"):
-        Picture(pixels=pixels)
+        RasterImage(pixels=pixels)
 
 
 @pytest.mark.parametrize("alpha", [noise(3, 5, 1), noise(5, 3, 1)[..., 0], noise(3, 5, 1, np.uint16)[..., 0]])
 def test_alpha_must_match(alpha):
     with pytest.raises(ValueError, match="alpha must be"):
-        Picture(pixels=noise(3, 5, 3), alpha=alpha)
+        RasterImage(pixels=noise(3, 5, 3), alpha=alpha)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

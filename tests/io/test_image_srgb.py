@@ -1,4 +1,4 @@
-"""Pictures of other colour spaces as sRGB."""
+"""Images of other color spaces as sRGB."""
 
 import struct
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import pyvips
 
-from ddnsr_cli.io.image import Metadata, Picture, to_srgb
+from ddnsr_cli.io.image import Metadata, RasterImage, to_srgb
 
 
 def p3_profile():
@@ -47,16 +47,16 @@ def test_display_p3_becomes_srgb(kind):
     pixels = np.rint(white * np.random.default_rng(0).uniform(0.2, 0.7, (40, 50, 3))).astype(kind)
     p3 = pixels / white
     expected = encoded((linear(p3) @ P3_TO_SRGB.T).clip(0, 1))
-    done = to_srgb(Picture(pixels=pixels, metadata=Metadata(icc=p3_profile())))
+    done = to_srgb(RasterImage(pixels=pixels, metadata=Metadata(icc=p3_profile())))
     assert done.pixels.dtype == kind
     error = 255 * np.abs(done.pixels / white - expected)
     assert error.mean() < 0.35
-    assert error.max() < 3  # dark values of saturated colours, where the curve is steep
+    assert error.max() < 3  # dark values of saturated colors, where the curve is steep
     assert np.abs(p3 - expected).max() > 0.05
 
 
 def test_the_result_says_that_it_is_srgb_and_is_left_alone_then():
-    done = to_srgb(Picture(pixels=np.full((4, 4, 3), 99, np.uint8), metadata=Metadata(icc=p3_profile())))
+    done = to_srgb(RasterImage(pixels=np.full((4, 4, 3), 99, np.uint8), metadata=Metadata(icc=p3_profile())))
     assert done.metadata.icc not in (None, p3_profile())
     assert to_srgb(done) is done
 
@@ -65,7 +65,7 @@ def test_the_result_says_that_it_is_srgb_and_is_left_alone_then():
 def test_gray_stays_gray_and_gets_the_tone_curve(kind):
     white = np.iinfo(kind).max
     ramp = np.linspace(0, white, 64).round().astype(kind)[None, :, None]
-    done = to_srgb(Picture(pixels=ramp, metadata=Metadata(icc=gray_profile(1.8), exif=b"kept")))
+    done = to_srgb(RasterImage(pixels=ramp, metadata=Metadata(icc=gray_profile(1.8), exif=b"kept")))
     expected = encoded((ramp / white) ** 1.8)
     assert done.pixels.shape == ramp.shape
     assert 255 * np.abs(done.pixels / white - expected).max() < 1.5  # near black, where the curve is steep
@@ -73,15 +73,15 @@ def test_gray_stays_gray_and_gets_the_tone_curve(kind):
 
 
 def test_without_a_profile_nothing_happens():
-    picture = Picture(pixels=np.zeros((2, 2, 3), np.uint8))
-    assert to_srgb(picture) is picture
+    image = RasterImage(pixels=np.zeros((2, 2, 3), np.uint8))
+    assert to_srgb(image) is image
 
 
-def test_a_damaged_profile_is_told_and_the_colours_stay():
+def test_a_damaged_profile_is_reported_and_the_colors_stay():
     icc = p3_profile()[:200] + bytes(300)
-    picture = Picture(pixels=np.full((2, 2, 3), 77, np.uint8), metadata=Metadata(icc=icc))
-    done = to_srgb(picture)
-    assert np.array_equal(done.pixels, picture.pixels)
+    image = RasterImage(pixels=np.full((2, 2, 3), 77, np.uint8), metadata=Metadata(icc=icc))
+    done = to_srgb(image)
+    assert np.array_equal(done.pixels, image.pixels)
     assert done.metadata.icc == icc
     assert "profile" in done.notes[0]
 
@@ -114,7 +114,7 @@ def scanner_profile():
 def test_the_intent_is_relative_colorimetric_with_black_point_compensation(kind):
     white = np.iinfo(kind).max
     ramp = np.linspace(0, white, 33).round().astype(kind)[None, :, None].repeat(3, axis=2)
-    done = to_srgb(Picture(pixels=ramp, metadata=Metadata(icc=scanner_profile())))
+    done = to_srgb(RasterImage(pixels=ramp, metadata=Metadata(icc=scanner_profile())))
     lightness = 20 + 80 * (ramp / white)
     light = np.where(lightness > 8, ((lightness + 16) / 116) ** 3, lightness / 903.3)
     darkest = light.min()  # becomes black, and what is lighter moves along

@@ -1,13 +1,13 @@
-"""Notes inside picture files."""
+"""Notes inside image files."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ddnsr_cli.io.image import Metadata, Picture
+from ddnsr_cli.io.image import Metadata, RasterImage
 from ddnsr_cli.io.provenance import MOST_BYTES, add_stamp, read_stamp
-from ddnsr_cli.io.read import read_picture
-from ddnsr_cli.io.write import write_picture
+from ddnsr_cli.io.read import read_image
+from ddnsr_cli.io.write import write_image
 
 EXTENSIONS = ["png", "jpg", "webp", "tiff", "avif", "bmp"]
 
@@ -18,12 +18,12 @@ def sized(size):
 
 @pytest.fixture
 def written(tmp_path):
-    """`written("png")`: a small picture file of ours."""
+    """`written("png")`: a small image file of ours."""
 
     def write(extension, **metadata):
-        path = tmp_path / f"picture.{extension}"
+        path = tmp_path / f"image.{extension}"
         pixels = np.random.default_rng(0).integers(0, 256, (37, 51, 3), dtype=np.uint8)
-        write_picture(Picture(pixels=pixels, metadata=Metadata(**metadata)), path)
+        write_image(RasterImage(pixels=pixels, metadata=Metadata(**metadata)), path)
         return path
 
     return write
@@ -40,9 +40,9 @@ def test_a_note_is_found_and_knows_the_size_of_the_file(written, extension):
 @pytest.mark.parametrize("extension", EXTENSIONS)
 def test_readers_see_no_difference(written, extension):
     path = written(extension, dpi=(72.0, 72.0), text={"Title": "x"} if extension == "png" else {})
-    before, seen = read_picture(path), np.asarray(Image.open(path).convert("RGB"))
+    before, seen = read_image(path), np.asarray(Image.open(path).convert("RGB"))
     add_stamp(path, sized)
-    after = read_picture(path)
+    after = read_image(path)
     assert np.array_equal(after.pixels, before.pixels)
     assert np.array_equal(np.asarray(Image.open(path).convert("RGB")), seen)
     assert (after.metadata, after.notes) == (before.metadata, before.notes)
@@ -67,7 +67,7 @@ def test_a_file_cut_short_has_no_note(written, extension):
 
 
 @pytest.mark.parametrize("extension", EXTENSIONS)
-def test_another_program_that_saves_the_picture_drops_the_note(written, extension):
+def test_another_program_that_saves_the_image_drops_the_note(written, extension):
     path = written(extension)
     add_stamp(path, sized)
     with Image.open(path) as image:

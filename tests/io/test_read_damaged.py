@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from ddnsr_cli.errors import ImageReadError
-from ddnsr_cli.io.image import Picture
-from ddnsr_cli.io.read import read_picture
+from ddnsr_cli.io.image import RasterImage
+from ddnsr_cli.io.read import read_image
 from tests.helpers.image_files import FORMATS, deep_png, encoded, exif_block, noise, pillow, png, smooth, vips_image
 
 
@@ -41,10 +41,10 @@ FILES = files()
 
 
 def read_or_error(path, data):
-    """None for a picture, else the message. Anything but ImageReadError goes on and fails the test."""
+    """None for an image, else the message. Anything but ImageReadError goes on and fails the test."""
     path.write_bytes(data)
     try:
-        assert isinstance(read_picture(path, max_pixels=1 << 22), Picture)
+        assert isinstance(read_image(path, max_pixels=1 << 22), RasterImage)
     except ImageReadError as error:
         return str(error)
     return None
@@ -58,14 +58,14 @@ def check_message(message, path):
 
 @pytest.mark.parametrize("kind", FILES)
 def test_whole_files_are_read_in_silence(tmp_path, capfd, kind):
-    assert read_or_error(tmp_path / "picture", FILES[kind]) is None
+    assert read_or_error(tmp_path / "image", FILES[kind]) is None
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("kind", FILES)
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9])
 def test_files_cut_short_are_named(tmp_path, capfd, kind, share):
-    path, data = tmp_path / "picture", FILES[kind]
+    path, data = tmp_path / "image", FILES[kind]
     message = read_or_error(path, data[: int(len(data) * share)])
     assert message is not None
     check_message(message, path)
@@ -73,8 +73,8 @@ def test_files_cut_short_are_named(tmp_path, capfd, kind, share):
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_flipped_bytes_give_a_picture_or_a_message_and_no_noise(tmp_path, capfd, kind):
-    path, chance = tmp_path / "picture", random.Random(kind)
+def test_flipped_bytes_give_an_image_or_a_message_and_no_noise(tmp_path, capfd, kind):
+    path, chance = tmp_path / "image", random.Random(kind)
     for _ in range(25):
         data = bytearray(FILES[kind])
         for _ in range(chance.choice((1, 3, 10))):
@@ -88,7 +88,7 @@ def test_flipped_bytes_give_a_picture_or_a_message_and_no_noise(tmp_path, capfd,
 
 @pytest.mark.parametrize("kind", FILES)
 def test_a_header_with_zeros_behind_it_is_no_crash(tmp_path, capfd, kind):
-    path, data = tmp_path / "picture", FILES[kind]
+    path, data = tmp_path / "image", FILES[kind]
     read_or_error(path, data[:60] + bytes(len(data) - 60))
     assert capfd.readouterr() == ("", "")
 
@@ -96,22 +96,22 @@ def test_a_header_with_zeros_behind_it_is_no_crash(tmp_path, capfd, kind):
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"hello, this is no picture at all", r"fake\.png is not a picture we can read\. Save it as one of: PNG"),
+        (b"hello, this is no image at all", r"fake\.png is not an image we can read\. Save it as one of: PNG"),
         (b"<?xml version='1.0'?><!--" + b" " * 500 + b"--><svg", "is an SVG drawing, which cannot be read"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9", "is a PostScript document, which cannot be read"),
     ],
 )
-def test_what_is_no_picture_is_refused_whatever_its_name(tmp_path, data, words):
+def test_what_is_no_image_is_refused_whatever_its_name(tmp_path, data, words):
     path = tmp_path / "fake.png"
     path.write_bytes(data)
     with pytest.raises(ImageReadError, match=words):
-        read_picture(path)
+        read_image(path)
 
 
 def test_a_wrong_extension_does_no_harm(tmp_path):
     path = tmp_path / "really_a_jpeg.png"
     path.write_bytes(FILES["JPEG"])
-    assert read_picture(path).width == 48
+    assert read_image(path).width == 48
 
 
 def test_heic_is_called_by_its_name(tmp_path, monkeypatch):
@@ -119,30 +119,30 @@ def test_heic_is_called_by_its_name(tmp_path, monkeypatch):
     path = tmp_path / "phone.jpg"
     path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
     with pytest.raises(ImageReadError, match="HEIC"):
-        read_picture(path)
+        read_image(path)
 
 
 def test_an_empty_file_is_named(tmp_path):
     (tmp_path / "empty.png").touch()
     with pytest.raises(ImageReadError, match=r"empty\.png is empty"):
-        read_picture(tmp_path / "empty.png")
+        read_image(tmp_path / "empty.png")
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ImageReadError, match=r"missing\.png does not exist"):
-        read_picture(tmp_path / "missing.png")
+        read_image(tmp_path / "missing.png")
 
 
-def test_a_folder_is_no_picture(tmp_path):
+def test_a_folder_is_no_image(tmp_path):
     with pytest.raises(ImageReadError, match="is a folder"):
-        read_picture(tmp_path)
+        read_image(tmp_path)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 def test_a_pipe_does_not_hang(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(ImageReadError, match="not a regular file"):
-        read_picture(tmp_path / "pipe.png")
+        read_image(tmp_path / "pipe.png")
 
 
 def test_a_file_without_permission_is_named(tmp_path, monkeypatch):
@@ -154,30 +154,30 @@ def test_a_file_without_permission_is_named(tmp_path, monkeypatch):
             type(path), "open", lambda *_, **__: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))
         )
     with pytest.raises(ImageReadError, match=r"secret\.png could not be opened \(Permission denied\)"):
-        read_picture(path)
+        read_image(path)
 
 
 def test_a_name_with_a_line_break_stays_on_one_line(tmp_path):
     path = tmp_path / "two\nlines.png"
-    path.write_bytes(b"no picture")
+    path.write_bytes(b"no image")
     with pytest.raises(ImageReadError, match=r"two\?lines"):
-        read_picture(path)
+        read_image(path)
 
 
 def test_names_that_are_not_text_can_be_read(tmp_path):
     path = tmp_path / os.fsdecode(b"caf\xe9[1].png")
     path.write_bytes(FILES["PNG 16"])
-    assert read_picture(path).depth_bits == 16
+    assert read_image(path).depth_bits == 16
     path.write_bytes(FILES["PNG 16"][:900])
     with pytest.raises(ImageReadError) as caught:
-        read_picture(path)
+        read_image(path)
     assert str(caught.value).encode()  # no surrogates that a terminal could not show
 
 
 @pytest.mark.parametrize(
     "data",
     [
-        png(60_000, 60_000, bits=1, colour_type=0, rows=[b""]),
+        png(60_000, 60_000, bits=1, color_type=0, rows=[b""]),
         b"P6 50000 50000 255\n",
         vips_image(noise(10, 10, 3, np.uint16), "rgb16").tiffsave_buffer(compression="none"),
     ],
@@ -186,28 +186,28 @@ def test_bombs_are_refused_by_their_header(tmp_path, data):
     path = tmp_path / "bomb"
     path.write_bytes(data)
     with pytest.raises(ImageReadError, match=r"raise the limit: --max-pixels"):
-        read_picture(path, max_pixels=99)
+        read_image(path, max_pixels=99)
 
 
 @pytest.mark.parametrize("kind", FILES)
 def test_the_limit_is_exact(tmp_path, kind):
-    path = tmp_path / "picture"
+    path = tmp_path / "image"
     path.write_bytes(FILES[kind])
-    assert read_picture(path, max_pixels=40 * 48).width in {40, 48}  # two are turned
+    assert read_image(path, max_pixels=40 * 48).width in {40, 48}  # two are turned
     with pytest.raises(ImageReadError):
-        read_picture(path, max_pixels=40 * 48 - 1)
+        read_image(path, max_pixels=40 * 48 - 1)
 
 
 def test_pillows_own_limit_is_as_it_was_afterwards(tmp_path):
     before = Image.MAX_IMAGE_PIXELS
-    read_or_error(tmp_path / "picture", FILES["PNG"])
-    read_or_error(tmp_path / "picture", FILES["PNG"][:300])
+    read_or_error(tmp_path / "image", FILES["PNG"])
+    read_or_error(tmp_path / "image", FILES["PNG"][:300])
     assert before == Image.MAX_IMAGE_PIXELS
 
 
 def test_limits_above_pillows_own_are_possible(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # above twice this many Pillow refuses by itself
-    assert read_or_error(tmp_path / "picture", FILES["PNG"]) is None
+    assert read_or_error(tmp_path / "image", FILES["PNG"]) is None
 
 
 def test_camera_raw_is_refused(tmp_path):
@@ -219,13 +219,13 @@ def test_camera_raw_is_refused(tmp_path):
             at = data.index(b"\x06\x01\x03\0\1\0\0\0")
             path.write_bytes(data[: at + 8] + b"\x23\x80" + data[at + 10 :])
         with pytest.raises(ImageReadError, match="camera raw"):
-            read_picture(path)
+            read_image(path)
 
 
 def test_damaged_exif_is_left_out_and_it_is_said(tmp_path):
-    path = tmp_path / "picture.png"
+    path = tmp_path / "image.png"
     image = pillow(smooth(8, 8))
     path.write_bytes(encoded(image, "PNG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff"))
-    picture = read_picture(path)
-    assert picture.metadata.exif is None
-    assert picture.notes == ("its EXIF data are damaged and were left out",)
+    raster = read_image(path)
+    assert raster.metadata.exif is None
+    assert raster.notes == ("its EXIF data are damaged and were left out",)

@@ -15,18 +15,18 @@ from tests.helpers.image_files import (
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_a_16_bit_png_keeps_all_its_bits(read, channels):
     samples = noise(12, 9, channels, np.uint16)
-    picture = read(deep_png(samples))
-    colours = 1 if channels < 3 else 3
-    np.testing.assert_array_equal(picture.pixels, samples[..., :colours])
-    assert picture.depth_bits == 16
+    image = read(deep_png(samples))
+    colors = 1 if channels < 3 else 3
+    np.testing.assert_array_equal(image.pixels, samples[..., :colors])
+    assert image.depth_bits == 16
     if channels in {2, 4}:
-        np.testing.assert_array_equal(picture.alpha, samples[..., -1])
+        np.testing.assert_array_equal(image.alpha, samples[..., -1])
 
 
 def test_metadata_behind_the_pixels_of_a_16_bit_png_are_found(read):
     samples = noise(4, 5, 3, np.uint16)
     rows = [row.astype(">u2").tobytes() for row in samples]
-    data = png(5, 4, bits=16, colour_type=2, rows=rows, late_chunks=[(b"tEXt", b"Title\0late")])
+    data = png(5, 4, bits=16, color_type=2, rows=rows, late_chunks=[(b"tEXt", b"Title\0late")])
     assert read(data).metadata.text == {"Title": "late"}
 
 
@@ -35,9 +35,9 @@ def test_metadata_behind_the_pixels_of_a_16_bit_png_are_found(read):
 def test_a_16_bit_tiff_keeps_all_its_bits(read, compression, channels):
     samples = noise(31, 33, channels, np.uint16)
     image = vips_image(samples, "grey16" if channels == 1 else "rgb16")
-    picture = read(image.tiffsave_buffer(compression=compression, predictor="horizontal"))
-    np.testing.assert_array_equal(picture.pixels, samples[..., : min(channels, 3)])
-    assert picture.has_alpha == (channels == 4)
+    raster = read(image.tiffsave_buffer(compression=compression, predictor="horizontal"))
+    np.testing.assert_array_equal(raster.pixels, samples[..., : min(channels, 3)])
+    assert raster.has_alpha == (channels == 4)
 
 
 def test_tiled_and_big_tiffs_are_read(read):
@@ -53,15 +53,15 @@ def test_planar_16_bit_tiffs_are_exact(read):
 
 def test_float_tiffs_are_clipped_and_it_is_said(read):
     samples = np.array([[[0.0, 0.5, 1.0], [-1.0, 2.0, np.nan]]], np.float32)
-    picture = read(vips_image(samples, "rgb").tiffsave_buffer())
-    np.testing.assert_array_equal(picture.pixels, [[[0, 32768, 65535], [0, 65535, 0]]])
-    assert "floating point" in picture.notes[0]
+    image = read(vips_image(samples, "rgb").tiffsave_buffer())
+    np.testing.assert_array_equal(image.pixels, [[[0, 32768, 65535], [0, 65535, 0]]])
+    assert "floating point" in image.notes[0]
 
 
 def test_32_bit_tiffs_are_rounded_to_16(read):
     samples = np.array([[[0], [2**32 - 1], [65537 * 1000 + 40000]]], np.uint32)
-    picture = read(vips_image(samples, "b-w").tiffsave_buffer())
-    np.testing.assert_array_equal(picture.pixels.ravel(), [0, 65535, 1001])
+    image = read(vips_image(samples, "b-w").tiffsave_buffer())
+    np.testing.assert_array_equal(image.pixels.ravel(), [0, 65535, 1001])
 
 
 def test_signed_tiffs_are_refused(read):
@@ -73,10 +73,10 @@ def test_signed_tiffs_are_refused(read):
 def test_10_bit_avif_keeps_more_than_8_bits(read):
     ramp = np.tile(np.linspace(0, 65535, 256).astype(np.uint16)[None, :, None], (64, 1, 3))
     data = vips_image(ramp, "rgb16").heifsave_buffer(compression="av1", bitdepth=10, Q=100, subsample_mode="off")
-    picture = read(data)
-    assert picture.depth_bits == 16
-    assert picture.pixels[5, -1].tolist() == [65535] * 3
-    assert np.abs(picture.pixels.astype(int) - ramp).mean() < 100  # half a step of 8 bits is 128
+    image = read(data)
+    assert image.depth_bits == 16
+    assert image.pixels[5, -1].tolist() == [65535] * 3
+    assert np.abs(image.pixels.astype(int) - ramp).mean() < 100  # half a step of 8 bits is 128
 
 
 @pytest.mark.parametrize("largest", [255, 100, 65535, 1000])
@@ -88,14 +88,14 @@ def test_pnm_of_any_depth_is_scaled_to_white(read, kind, largest):
     plain = " ".join(map(str, levels.ravel())).encode()
     body = plain if kind in {"P2", "P3"} else levels.astype("u1" if largest < 256 else ">u2").tobytes()
     white = 255 if largest < 256 else 65535
-    picture = read(head + body)
-    assert picture.pixels.dtype == (np.uint8 if largest < 256 else np.uint16)
-    np.testing.assert_array_equal(picture.pixels, np.floor(levels * white / largest + 0.5))
+    image = read(head + body)
+    assert image.pixels.dtype == (np.uint8 if largest < 256 else np.uint16)
+    np.testing.assert_array_equal(image.pixels, np.floor(levels * white / largest + 0.5))
 
 
 @pytest.mark.parametrize("space", ["lab", "labs"], ids=["floating point", "signed"])
 def test_deep_lab_becomes_rgb(read, space):
     image = vips_image(smooth(32, 32), "srgb")
-    picture = read(image.colourspace(space).tiffsave_buffer())
-    assert picture.depth_bits == 16
-    assert np.abs(picture.pixels / 257 - smooth(32, 32)).mean() < 1
+    raster = read(image.colourspace(space).tiffsave_buffer())
+    assert raster.depth_bits == 16
+    assert np.abs(raster.pixels / 257 - smooth(32, 32)).mean() < 1

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddnsr_cli.io.image import Metadata, Picture
+from ddnsr_cli.io.image import Metadata, RasterImage
 from ddnsr_cli.io.metadata.exif import orientation_of
-from ddnsr_cli.io.read import read_picture
-from ddnsr_cli.io.write import write_picture
+from ddnsr_cli.io.read import read_image
+from ddnsr_cli.io.write import write_image
 from tests.helpers.image_files import GRAY, SRGB, exif_block, noise
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/" tiff:Orientation="6">caption</x:xmpmeta>'
 
 
-def picture(channels=3, dtype=np.uint8, *, alpha=False, size=(37, 53), **metadata):
-    return Picture(
+def drawn_image(channels=3, dtype=np.uint8, *, alpha=False, size=(37, 53), **metadata):
+    return RasterImage(
         pixels=noise(*size, channels, dtype),
         alpha=noise(*size, 1, dtype, seed=1)[..., 0] if alpha else None,
         metadata=Metadata(**metadata),
@@ -35,10 +35,10 @@ def picture(channels=3, dtype=np.uint8, *, alpha=False, size=(37, 53), **metadat
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_metadata_are_kept_where_the_format_has_a_place(tmp_path, extension, kept, dtype):
     text = {"Title": "a view", "Ort": "Zürich", "地": "東京"}
-    made = picture(dtype=dtype, icc=SRGB, exif=exif_block(), xmp=XMP, dpi=(300, 150), text=text)
+    made = drawn_image(dtype=dtype, icc=SRGB, exif=exif_block(), xmp=XMP, dpi=(300, 150), text=text)
     path = tmp_path / f"a{extension}"
-    notes = write_picture(made, path)
-    read = read_picture(path).metadata
+    notes = write_image(made, path)
+    read = read_image(path).metadata
     assert read.icc == (SRGB if "icc" in kept else None)
     assert read.xmp == (XMP.replace(b'"6"', b'"1"') if "xmp" in kept else None)
     assert read.dpi == (pytest.approx((300, 150), abs=0.02) if "dpi" in kept else None)
@@ -66,9 +66,9 @@ def check_exif(block):
 @pytest.mark.parametrize("source", [".png", ".jpg", ".tif", ".webp", ".avif"])
 @pytest.mark.parametrize("target", [".png", ".jpg", ".tif", ".webp", ".avif"])
 def test_exif_and_xmp_survive_from_every_format_to_every_other(tmp_path, source, target):
-    write_picture(picture(exif=exif_block(">"), xmp=XMP, icc=SRGB), tmp_path / f"a{source}")
-    write_picture(read_picture(tmp_path / f"a{source}"), tmp_path / f"b{target}")
-    read = read_picture(tmp_path / f"b{target}").metadata
+    write_image(drawn_image(exif=exif_block(">"), xmp=XMP, icc=SRGB), tmp_path / f"a{source}")
+    write_image(read_image(tmp_path / f"a{source}"), tmp_path / f"b{target}")
+    read = read_image(tmp_path / f"b{target}").metadata
     check_exif(read.exif)
     assert b"caption" in read.xmp
     assert read.icc == SRGB
@@ -76,20 +76,20 @@ def test_exif_and_xmp_survive_from_every_format_to_every_other(tmp_path, source,
 
 
 def test_a_profile_that_no_longer_fits_is_not_written(tmp_path):
-    write_picture(picture(channels=3, icc=GRAY), tmp_path / "a.png")
+    write_image(drawn_image(channels=3, icc=GRAY), tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as image:
         assert "icc_profile" not in image.info
 
 
 def test_blocks_too_long_for_jpeg_are_left_out_and_it_is_said(tmp_path):
-    made = picture(exif=exif_block(thumbnail=bytes(70_000)), xmp=b"x" * 70_000)
-    notes = write_picture(made, tmp_path / "a.jpg")
+    made = drawn_image(exif=exif_block(thumbnail=bytes(70_000)), xmp=b"x" * 70_000)
+    notes = write_image(made, tmp_path / "a.jpg")
     assert len(notes) == 2
-    assert read_picture(tmp_path / "a.jpg").metadata == Metadata()
+    assert read_image(tmp_path / "a.jpg").metadata == Metadata()
 
 
 def test_long_profiles_are_kept(tmp_path):
     profile = SRGB + bytes(200_000)
     for extension in (".jpg", ".png", ".tif", ".webp"):
-        write_picture(picture(icc=profile), tmp_path / f"a{extension}")
-        assert read_picture(tmp_path / f"a{extension}").metadata.icc == profile
+        write_image(drawn_image(icc=profile), tmp_path / f"a{extension}")
+        assert read_image(tmp_path / f"a{extension}").metadata.icc == profile

@@ -7,16 +7,16 @@ from PIL import Image
 
 from ddnsr_cli.errors import ImageReadError
 from ddnsr_cli.io.read import image_size, read_rgb, stored_size
-from tests.fuzz.seed_files import pictures
+from tests.fuzz.seed_files import images
 from tests.helpers.image_files import png
 
 ORIENTATION = 0x0112
-KINDS = pictures()
+KINDS = images()
 LOSSLESS = ["png", "tif", "bmp"]
 
 
 def stepped(height=12, width=20):
-    """A picture with no symmetry: the rows count in red, the columns in green."""
+    """An image with no symmetry: the rows count in red, the columns in green."""
     rows, columns = np.mgrid[:height, :width]
     return np.stack([rows * 10, columns * 10, np.full_like(rows, 7)], axis=2).astype(np.uint8)
 
@@ -68,7 +68,7 @@ def test_gray_is_repeated(tmp_path):
     assert np.array_equal(read_rgb(saved(tmp_path / "a.png", gray)), np.stack([gray] * 3, axis=2))
 
 
-def test_alpha_is_dropped_and_the_colour_below_it_kept(tmp_path):
+def test_alpha_is_dropped_and_the_color_below_it_kept(tmp_path):
     alpha = np.zeros((12, 20, 1), np.uint8)
     path = saved(tmp_path / "a.png", np.concatenate([stepped(), alpha], axis=2))
     assert np.array_equal(read_rgb(path), stepped())
@@ -95,7 +95,7 @@ def damaged(path, kind):
         saved(path, np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8))
         path.write_bytes(path.read_bytes()[:2000])
     elif kind == "text":
-        path.write_bytes(b"not a picture")
+        path.write_bytes(b"not an image")
     elif kind == "missing":
         path.unlink()
     return path
@@ -127,7 +127,7 @@ def test_the_size_of_every_kind_is_that_of_its_pixels(tmp_path, name):
 
 def test_a_size_beyond_the_limit_is_refused_by_the_line_of_the_reader(tmp_path):
     path = tmp_path / "bomb.png"
-    path.write_bytes(png(60_000, 60_000, bits=1, colour_type=0, rows=[b""]))
+    path.write_bytes(png(60_000, 60_000, bits=1, color_type=0, rows=[b""]))
     for ask in (image_size, stored_size, read_rgb):
         with pytest.raises(ImageReadError, match="60000 x 60000 pixels, more than the limit"):
             ask(path)

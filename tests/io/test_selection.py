@@ -39,7 +39,7 @@ def test_a_list_is_read_line_by_line_whatever_the_encoding():
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \n"])
-def test_an_empty_list_is_told(content):
+def test_an_empty_list_is_reported(content):
     with pytest.raises(ImageReadError, match=r"The list x\.txt is empty"):
         read_list(content, "x.txt")
 
@@ -58,12 +58,12 @@ def test_files_of_a_list_that_differ_by_extension_keep_it_in_their_results_names
     assert stems == ["1_jpg", "1_png", "1"]
 
 
-def test_two_files_of_a_list_with_one_result_are_told():
+def test_two_files_of_a_list_with_one_result_are_reported():
     with pytest.raises(ImageReadError, match=r"a/1\.jpg and \.\./a/1\.jpg of the list would have one result"):
         listed_images([Path("a/1.jpg"), Path("../a/1.jpg")])
 
 
 @pytest.mark.parametrize("name", [".", "..", "/", "a/.."])
-def test_a_line_that_can_be_no_file_is_told(name):
+def test_a_line_that_can_be_no_file_is_reported(name):
     with pytest.raises(ImageReadError, match="which is a folder"):
         listed_images([Path("a.png"), Path(name)])

@@ -11,16 +11,16 @@ from PIL import Image
 
 from ddnsr_cli.errors import ConfigError, ImageWriteError
 from ddnsr_cli.io import write
-from ddnsr_cli.io.image import Metadata, Picture, to_8_bits
-from ddnsr_cli.io.read import read_picture
-from ddnsr_cli.io.write import WriteOptions, write_picture
+from ddnsr_cli.io.image import Metadata, RasterImage, to_8_bits
+from ddnsr_cli.io.read import read_image
+from ddnsr_cli.io.write import WriteOptions, write_image
 from tests.helpers.image_files import FORMATS, GRAY, SRGB, exif_block, linear_gray_profile, noise, smooth
 
 EXTENSIONS = [".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif", ".bmp"]
 
 
-def picture(channels=3, dtype=np.uint8, *, alpha=False, size=(37, 53), **metadata):
-    return Picture(
+def drawn_image(channels=3, dtype=np.uint8, *, alpha=False, size=(37, 53), **metadata):
+    return RasterImage(
         pixels=noise(*size, channels, dtype),
         alpha=noise(*size, 1, dtype, seed=1)[..., 0] if alpha else None,
         metadata=Metadata(**metadata),
@@ -46,9 +46,9 @@ def by_libvips(path):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("extension", [".png", ".tif"])
 def test_lossless_formats_are_exact_for_us_and_for_others(tmp_path, extension, dtype, channels, alpha, size):
-    made, path = picture(channels, dtype, alpha=alpha, size=size), tmp_path / f"a{extension}"
-    assert write_picture(made, path) == ()
-    assert_same(read_picture(path), made)
+    made, path = drawn_image(channels, dtype, alpha=alpha, size=size), tmp_path / f"a{extension}"
+    assert write_image(made, path) == ()
+    assert_same(read_image(path), made)
     expected = made.pixels if made.alpha is None else np.dstack((made.pixels, made.alpha))
     np.testing.assert_array_equal(by_libvips(path), expected)
     if dtype == np.uint8:
@@ -58,19 +58,19 @@ def test_lossless_formats_are_exact_for_us_and_for_others(tmp_path, extension, d
 
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_a_tiff_takes_over_the_byte_order_of_its_exif(tmp_path, order):
-    made = picture(dtype=np.uint16, exif=exif_block(order, orientation=1))
-    write_picture(made, tmp_path / "a.tif")
+    made = drawn_image(dtype=np.uint16, exif=exif_block(order, orientation=1))
+    write_image(made, tmp_path / "a.tif")
     assert (tmp_path / "a.tif").read_bytes()[:2] == (b"II" if order == "<" else b"MM")
-    assert_same(read_picture(tmp_path / "a.tif"), made)
+    assert_same(read_image(tmp_path / "a.tif"), made)
     np.testing.assert_array_equal(by_libvips(tmp_path / "a.tif"), made.pixels)
 
 
 def test_a_tiff_that_may_pass_4_gib_is_a_big_one(tmp_path, monkeypatch):
     monkeypatch.setattr("ddnsr_cli.io.codecs.tiff.CLASSIC_BYTES", 1000)
-    made = picture(dtype=np.uint16, alpha=True, exif=exif_block(orientation=1), icc=SRGB)
-    write_picture(made, tmp_path / "a.tif")
+    made = drawn_image(dtype=np.uint16, alpha=True, exif=exif_block(orientation=1), icc=SRGB)
+    write_image(made, tmp_path / "a.tif")
     assert (tmp_path / "a.tif").read_bytes()[:4] == b"II+\0"
-    read = read_picture(tmp_path / "a.tif")
+    read = read_image(tmp_path / "a.tif")
     assert_same(read, made)
     assert read.metadata.icc == SRGB
     assert b"Camera" in read.metadata.exif
@@ -80,10 +80,10 @@ def test_a_tiff_that_may_pass_4_gib_is_a_big_one(tmp_path, monkeypatch):
 @pytest.mark.parametrize("compression", [0, 1, 9])
 @pytest.mark.parametrize("extension", [".png", ".tif"])
 def test_compression_changes_the_size_only(tmp_path, extension, compression):
-    made = Picture(pixels=smooth(60, 80))
+    made = RasterImage(pixels=smooth(60, 80))
     path = tmp_path / f"a{extension}"
-    write_picture(made, path, WriteOptions(compression=compression))
-    assert_same(read_picture(path), made)
+    write_image(made, path, WriteOptions(compression=compression))
+    assert_same(read_image(path), made)
     assert (path.stat().st_size > made.pixels.nbytes) == (compression == 0)
 
 
@@ -91,18 +91,18 @@ def test_compression_changes_the_size_only(tmp_path, extension, compression):
 def test_16_bits_are_rounded_for_formats_of_8(tmp_path, extension):
     levels = np.array([[0, 128, 129, 385, 386, 65535, 65406, 65407]], np.uint16)
     np.testing.assert_array_equal(to_8_bits(levels)[0], [0, 0, 1, 1, 2, 255, 254, 255])
-    made = Picture(pixels=smooth(40, 40).astype(np.uint16) * 257 + 100)
-    write_picture(made, tmp_path / f"a{extension}")
-    read = read_picture(tmp_path / f"a{extension}")
+    made = RasterImage(pixels=smooth(40, 40).astype(np.uint16) * 257 + 100)
+    write_image(made, tmp_path / f"a{extension}")
+    read = read_image(tmp_path / f"a{extension}")
     assert read.depth_bits == 8
     assert np.abs(read.pixels.astype(int) - smooth(40, 40)).mean() < 2
 
 
-def test_jpeg_colours_are_not_halved_and_quality_counts(tmp_path):
-    made, path = Picture(pixels=noise(64, 64, 3)), tmp_path / "a.jpg"
+def test_jpeg_colors_are_not_halved_and_quality_counts(tmp_path):
+    made, path = RasterImage(pixels=noise(64, 64, 3)), tmp_path / "a.jpg"
     sizes = []
     for quality in (30, 95):
-        write_picture(made, path, WriteOptions(quality=quality))
+        write_image(made, path, WriteOptions(quality=quality))
         sizes.append(path.stat().st_size)
         with Image.open(path) as image:
             assert image.layer[0][1:3] == image.layer[1][1:3] == (1, 1)
@@ -111,27 +111,27 @@ def test_jpeg_colours_are_not_halved_and_quality_counts(tmp_path):
 
 @pytest.mark.parametrize("extension", [".png", ".jpg", ".tif", ".avif"])
 def test_gray_stays_gray(tmp_path, extension):
-    write_picture(Picture(pixels=smooth(40, 40)[..., :1]), tmp_path / f"a{extension}")
-    assert read_picture(tmp_path / f"a{extension}").is_gray
+    write_image(RasterImage(pixels=smooth(40, 40)[..., :1]), tmp_path / f"a{extension}")
+    assert read_image(tmp_path / f"a{extension}").is_gray
 
 
 @pytest.mark.parametrize("extension", [".png", ".tif", ".avif"])
 def test_gray_with_alpha_stays_gray_with_alpha(tmp_path, extension):
     alpha = smooth(40, 40)[..., 1]
-    write_picture(Picture(pixels=smooth(40, 40)[..., :1], alpha=alpha), tmp_path / f"a{extension}")
-    read = read_picture(tmp_path / f"a{extension}")
+    write_image(RasterImage(pixels=smooth(40, 40)[..., :1], alpha=alpha), tmp_path / f"a{extension}")
+    read = read_image(tmp_path / f"a{extension}")
     assert read.is_gray
     assert np.abs(read.alpha.astype(int) - alpha).mean() < 2
 
 
 @pytest.mark.parametrize("alpha", [False, True])
-def test_a_gray_picture_becomes_srgb_in_webp(tmp_path, alpha):
+def test_a_gray_image_becomes_srgb_in_webp(tmp_path, alpha):
     levels = np.full((32, 32, 1), 55, np.uint8)  # as much light as level 128 of sRGB
     opacity = np.full((32, 32), 200, np.uint8) if alpha else None
     for profile, seen in ((linear_gray_profile(), 128), (GRAY, 55), (None, 55)):
-        picture = Picture(pixels=levels, alpha=opacity, metadata=Metadata(icc=profile))
-        notes = write_picture(picture, tmp_path / "a.webp")
-        read = read_picture(tmp_path / "a.webp")
+        image = RasterImage(pixels=levels, alpha=opacity, metadata=Metadata(icc=profile))
+        notes = write_image(image, tmp_path / "a.webp")
+        read = read_image(tmp_path / "a.webp")
         assert any("converted to sRGB" in note for note in notes) == (profile is not None)
         assert read.metadata.icc is None
         assert np.abs(read.pixels.astype(int) - seen).max() <= 2
@@ -152,13 +152,13 @@ def test_a_failure_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, exten
     path = tmp_path / f"a{extension}"
     path.write_bytes(b"old")
 
-    def half_a_file(_picture, file, _options):
+    def half_a_file(_image, file, _options):
         file.write(b"half a file")
         raise error
 
     monkeypatch.setitem(write._WRITERS, write.format_of(path), half_a_file)
     with pytest.raises(KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else ImageWriteError):
-        write_picture(picture(), path)
+        write_image(drawn_image(), path)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -171,13 +171,13 @@ import resource
 import numpy as np
 from pathlib import Path
 from ddnsr_cli.errors import ImageWriteError
-from ddnsr_cli.io.image import Picture
-from ddnsr_cli.io.write import write_picture
-made = Picture(pixels=np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8))
+from ddnsr_cli.io.image import RasterImage
+from ddnsr_cli.io.write import write_image
+made = RasterImage(pixels=np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8))
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 for extension in {EXTENSIONS}:
     try:
-        write_picture(made, Path({str(tmp_path)!r}, "a" + extension))
+        write_image(made, Path({str(tmp_path)!r}, "a" + extension))
         print("written", extension)
     except ImageWriteError as error:
         assert "File too large" in str(error) and "\\n" not in str(error), error
@@ -190,25 +190,25 @@ for extension in {EXTENSIONS}:
 def test_writing_leaves_stderr_clean(tmp_path, capfd):
     for extension in FORMATS.values():
         if extension != ".gif":
-            write_picture(picture(), tmp_path / f"a{extension}")
+            write_image(drawn_image(), tmp_path / f"a{extension}")
     assert capfd.readouterr() == ("", "")
 
 
 def test_pixels_that_lie_in_a_file_can_be_written(tmp_path):
     pixels = np.memmap(tmp_path / "canvas", np.uint16, "w+", shape=(50, 60, 3))
     pixels[:] = noise(50, 60, 3, np.uint16)
-    write_picture(Picture(pixels=pixels), tmp_path / "a.png")
-    np.testing.assert_array_equal(read_picture(tmp_path / "a.png").pixels, pixels)
+    write_image(RasterImage(pixels=pixels), tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png").pixels, pixels)
 
 
 def test_a_tiff_of_many_strips_comes_back_as_it_was(tmp_path, monkeypatch):
     monkeypatch.setattr("ddnsr_cli.io.codecs.tiff.BAND_BYTES", 500)
-    made = picture(dtype=np.uint16, alpha=True)
-    write_picture(made, tmp_path / "a.tif")
-    assert_same(read_picture(tmp_path / "a.tif"), made)
+    made = drawn_image(dtype=np.uint16, alpha=True)
+    write_image(made, tmp_path / "a.tif")
+    assert_same(read_image(tmp_path / "a.tif"), made)
 
 
 def test_every_checksum_of_a_png_is_right(tmp_path):
-    write_picture(picture(dtype=np.uint16, alpha=True), tmp_path / "a.png")
+    write_image(drawn_image(dtype=np.uint16, alpha=True), tmp_path / "a.png")
     with Image.open(BytesIO((tmp_path / "a.png").read_bytes())) as image:
         image.verify()  # checks every CRC

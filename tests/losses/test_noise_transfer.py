@@ -34,10 +34,10 @@ def test_noise_of_another_kind_costs_more_than_noise_of_the_same():
         assert noise_transfer_loss(CLEAN + unlike, CLEAN + NOISE, CLEAN) > 1.2 * same
 
 
-def test_only_the_made_picture_gets_a_gradient():
+def test_only_the_made_image_gets_a_gradient():
     made, wanted = (CLEAN.clone().requires_grad_() for _ in range(2))
     noise_transfer_loss(made, wanted + NOISE, CLEAN).backward()
-    assert torch.isfinite(made.grad).all()  # where it equals the clean picture, too
+    assert torch.isfinite(made.grad).all()  # where it equals the clean image, too
     assert made.grad.abs().sum() > 0
     assert wanted.grad is None
 

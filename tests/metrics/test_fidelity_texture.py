@@ -11,9 +11,9 @@ def noise(*shape, sigma, seed=0):
 
 def scene(flat_columns=48):
     """(1, 3, 64, 96): gray on the left, bars on the right."""
-    picture = torch.full((1, 3, 64, 96), 0.5)
-    picture[..., flat_columns:] = (torch.arange(96 - flat_columns) // 3 % 2) * 0.5 + 0.25
-    return picture
+    image = torch.full((1, 3, 64, 96), 0.5)
+    image[..., flat_columns:] = (torch.arange(96 - flat_columns) // 3 % 2) * 0.5 + 0.25
+    return image
 
 
 @pytest.mark.parametrize("sigma", [2.0, 8.0])
@@ -30,13 +30,13 @@ def test_only_flat_parts_count():
     assert flat_noise(busy, scene(flat_columns=0)).item() > 5  # there, nothing is flatter
 
 
-def test_an_error_of_colour_is_no_noise():
+def test_an_error_of_color_is_no_noise():
     clean = scene()
     shifted = clean + torch.tensor([0.02, -0.01, 0.03]).reshape(1, 3, 1, 1)
     assert flat_noise(shifted, clean).item() == pytest.approx(0, abs=1e-4)
 
 
-def test_colour_noise_counts_like_any_other():
+def test_color_noise_counts_like_any_other():
     clean = scene()
     grain = noise(1, 3, 64, 96, sigma=6)
     grain[:, 1] = -(grain[:, 0] * 65.481 + grain[:, 2] * 24.966) / 128.553  # unseen in luma
@@ -74,7 +74,7 @@ def test_noise_is_not_taken_for_detail():
     clean = scene()
     noisy = clean + noise(1, 3, 64, 96, sigma=25)
     assert edge_gain(noisy, clean).item() == pytest.approx(1, abs=0.03)
-    steps = [(picture[..., 2:] - picture[..., :-2]).square().sum().item() for picture in (noisy, clean)]
+    steps = [(image[..., 2:] - image[..., :-2]).square().sum().item() for image in (noisy, clean)]
     assert steps[0] / steps[1] > 1.2  # the plain energy would have grown
 
 
@@ -84,7 +84,7 @@ def test_where_there_is_nothing_to_keep_nothing_is_lost():
 
 
 @pytest.mark.parametrize("figure", [flat_noise, edge_gain])
-def test_one_value_a_picture(figure):
+def test_one_value_an_image(figure):
     clean = scene().expand(3, -1, -1, -1)
     made = clean + noise(3, 3, 64, 96, sigma=5)
     together = figure(made, clean)

@@ -15,7 +15,7 @@ SHAPE = (192, 192, 3)
 def test_white_noise_is_given_back(sigma, seed):
     found = measure_noise(whole(scene(seed=seed) + noise(SHAPE, sigma, seed=seed)))
     assert found.level == pytest.approx(sigma, rel=0.06)
-    assert found.neighbours == pytest.approx(0, abs=0.06)
+    assert found.neighbors == pytest.approx(0, abs=0.06)
     assert found.channels == pytest.approx(0, abs=0.06)
     np.testing.assert_allclose(found.spectrum, sigma, rtol=0.12)
 
@@ -27,10 +27,10 @@ def test_each_channel_has_its_own():
 
 
 @pytest.mark.parametrize("edge", [1 / 6, 1 / 3, 1 / 2])
-def test_the_correlation_of_neighbours_is_given_back(edge):
+def test_the_correlation_of_neighbors_is_given_back(edge):
     """Levels, too: the smooth patches have lost the lowest frequencies, where coarse noise is strongest."""
     found = measure_noise(whole(scene() + noise(SHAPE, 8, grain=(edge, 1, edge))))
-    assert found.neighbours == pytest.approx(2 * edge / (2 * edge**2 + 1), abs=0.06)
+    assert found.neighbors == pytest.approx(2 * edge / (2 * edge**2 + 1), abs=0.06)
     assert found.level == pytest.approx(8, rel=0.08)
     assert found.spectrum[0] > 1.3 * found.spectrum[-1]
 
@@ -45,9 +45,9 @@ def test_the_correlation_of_channels_is_given_back(gray):
 @pytest.mark.parametrize("brightness", [48, 112, 176, 208])
 def test_noise_is_told_by_brightness(brightness):
     """Variance 4 + 0.3 I, as of photons. The darker half, at 32 levels less, has less noise."""
-    picture = np.full((256, 256, 3), brightness - 32.0)
-    picture[:, 64:] = brightness
-    found = measure_noise(whole(picture + noise(picture.shape, 1) * np.sqrt(4 + 0.3 * picture)))
+    image = np.full((256, 256, 3), brightness - 32.0)
+    image[:, 64:] = brightness
+    found = measure_noise(whole(image + noise(image.shape, 1) * np.sqrt(4 + 0.3 * image)))
     stretch = brightness // 32
     dark, bright = found.by_brightness[stretch - 1 : stretch + 1]
     assert dark == pytest.approx(np.sqrt(4 + 0.3 * (brightness - 32)), rel=0.15)
@@ -56,24 +56,24 @@ def test_noise_is_told_by_brightness(brightness):
     assert set(found.by_brightness) == {None, dark, bright}
 
 
-def test_a_picture_without_noise_has_hardly_any():
+def test_an_image_without_noise_has_hardly_any():
     found = measure_noise(whole(scene()))
     assert found.level < 0.5
-    assert (found.neighbours, found.channels) == (None, None)
+    assert (found.neighbors, found.channels) == (None, None)
 
 
-def test_a_constant_picture_has_none():
+def test_a_constant_image_has_none():
     found = measure_noise(np.full(SHAPE, 128, np.uint8))
     assert found.level == pytest.approx(0, abs=1e-4)
     assert found.rgb == pytest.approx((0, 0, 0), abs=1e-4)
-    assert (found.neighbours, found.channels) == (None, None)
+    assert (found.neighbors, found.channels) == (None, None)
     assert [level is None for level in found.by_brightness] == [True] * 4 + [False] + [True] * 3
 
 
 def test_a_small_smooth_part_is_enough():
-    picture = np.random.default_rng(0).uniform(50, 205, SHAPE)
-    picture[:60, :80] = scene()[100:160, 100:180]
-    found = measure_noise(whole(picture + noise(SHAPE, 8, gray=0.5)))
+    image = np.random.default_rng(0).uniform(50, 205, SHAPE)
+    image[:60, :80] = scene()[100:160, 100:180]
+    found = measure_noise(whole(image + noise(SHAPE, 8, gray=0.5)))
     assert found.level == pytest.approx(8, rel=0.08)
     assert found.channels == pytest.approx(0.5, abs=0.08)
 
@@ -85,16 +85,16 @@ def test_texture_counts_where_nothing_is_smooth():
 
 
 def test_neither_size_nor_turning_matter():
-    picture = whole(scene() + noise(SHAPE, 8, grain=(0.3, 1, 0.3), gray=0.5))
-    found, turned = measure_noise(picture), measure_noise(np.rot90(picture, 2).copy())
+    image = whole(scene() + noise(SHAPE, 8, grain=(0.3, 1, 0.3), gray=0.5))
+    found, turned = measure_noise(image), measure_noise(np.rot90(image, 2).copy())
     assert turned.level == pytest.approx(found.level, rel=1e-6)
-    assert turned.neighbours == pytest.approx(found.neighbours, abs=1e-6)
-    assert measure_noise(picture[:96, 96:]).level == pytest.approx(8, rel=0.1)
+    assert turned.neighbors == pytest.approx(found.neighbors, abs=1e-6)
+    assert measure_noise(image[:96, 96:]).level == pytest.approx(8, rel=0.1)
 
 
 def test_whole_levels_and_floats_agree():
-    picture = whole(scene() + noise(SHAPE, 8))
-    assert measure_noise(picture) == measure_noise(picture.astype(np.float32))
+    image = whole(scene() + noise(SHAPE, 8))
+    assert measure_noise(image) == measure_noise(image.astype(np.float32))
 
 
 @pytest.mark.parametrize("level", [0, 255])
@@ -112,7 +112,7 @@ PHOTOS = {"rocket": data.rocket, "astronaut": data.astronaut, "cat": data.chelse
 
 @pytest.mark.parametrize("sigma", [4, 8, 15])
 @pytest.mark.parametrize("name", PHOTOS)
-def test_known_noise_on_photos_is_told_within_five_percent(name, sigma):
+def test_known_noise_on_photos_is_reported_within_five_percent(name, sigma):
     """With what each photo has of its own, 0.5 to 2 levels."""
     photo = PHOTOS[name]()
     own = measure_noise(photo).level
@@ -122,7 +122,7 @@ def test_known_noise_on_photos_is_told_within_five_percent(name, sigma):
 
 
 @pytest.mark.parametrize("sigma", [4, 8, 15])
-def test_gray_and_sixteen_bits_are_told_alike(sigma):
+def test_gray_and_sixteen_bits_are_reported_alike(sigma):
     photo = data.rocket()
     made = whole(photo + noise(photo.shape, sigma))
     found = measure_noise(made)
@@ -131,19 +131,19 @@ def test_gray_and_sixteen_bits_are_told_alike(sigma):
     assert measure_noise(made[..., :1]).channels is None
 
 
-def test_a_large_picture_is_measured_on_patches_spread_over_it():
-    picture = whole(np.full((1800, 1500, 3), 128.0) + noise((1800, 1500, 3), 8))
-    found = measure_noise(picture)
+def test_a_large_image_is_measured_on_patches_spread_over_it():
+    image = whole(np.full((1800, 1500, 3), 128.0) + noise((1800, 1500, 3), 8))
+    found = measure_noise(image)
     assert found.level == pytest.approx(8, rel=0.02)
     assert found.patches < 4000  # a twentieth of 65,536
 
 
 def test_the_course_over_brightness_knows_every_stretch_and_believes_no_texture():
     """The other figures rest on the calmest parts alone."""
-    picture = np.full((300, 300, 3), 60.0)
-    picture[100:200] = 150
-    picture[200:] = 210
-    made = picture + noise(picture.shape, 1) * np.where(picture < 100, 4, np.where(picture < 200, 5, 10))
+    image = np.full((300, 300, 3), 60.0)
+    image[100:200] = 150
+    image[200:] = 210
+    made = image + noise(image.shape, 1) * np.where(image < 100, 4, np.where(image < 200, 5, 10))
     found = measure_noise(whole(made))
     assert found.course[1] == pytest.approx(4, rel=0.1)
     assert found.course[4] == pytest.approx(5, rel=0.1)

@@ -7,12 +7,12 @@ import pytest
 from ddnsr_cli.metrics.realism import Realism, compare
 
 REAL = Realism(
-    pictures=20,
+    images=20,
     measured=20,
     noise=8.0,
     noise_rgb=(8.0, 8.0, 8.0),
     each_noise=(7.0, 8.0, 9.0),
-    neighbours=0.35,
+    neighbors=0.35,
     channels=0.4,
     by_brightness=(None, 6.0, 7.0, 8.0, 9.0, 10.0, None, None),
     noise_spectrum=(9.0, 8.0, 7.0, 6.0, 5.0, 4.0),
@@ -22,11 +22,11 @@ REAL = Realism(
 )
 
 
-def test_a_close_set_is_told_in_one_sentence():
-    verdict = compare(REAL, replace(REAL, noise=7.12, neighbours=0.31, channels=0.38))
+def test_a_close_set_is_reported_in_one_sentence():
+    verdict = compare(REAL, replace(REAL, noise=7.12, neighbors=0.31, channels=0.38))
     assert verdict.close is True
     assert verdict.sentence == (
-        "Noise 7.1 against 8.0 levels, neighbours correlate 0.31 against 0.35, channels 0.38 against 0.40: "
+        "Noise 7.1 against 8.0 levels, neighbors correlate 0.31 against 0.35, channels 0.38 against 0.40: "
         "the fake LR is close to the real."
     )
     assert len(verdict.checks) == 4
@@ -37,9 +37,9 @@ def test_a_close_set_is_told_in_one_sentence():
     [
         ({"noise": 6.3}, "too weak"),
         ({"noise": 10.1}, "too strong"),
-        ({"neighbours": 0.24}, "too fine"),
-        ({"neighbours": 0.46}, "too coarse"),
-        ({"channels": 0.24}, "too colourful"),
+        ({"neighbors": 0.24}, "too fine"),
+        ({"neighbors": 0.46}, "too coarse"),
+        ({"channels": 0.24}, "too colorful"),
         ({"channels": 0.56}, "too gray"),
         ({"by_brightness": (None, 10.0, 9.0, 8.0, 7.0, 6.0, None, None)}, "spread differently between dark and bright"),
     ],
@@ -56,8 +56,8 @@ def test_each_fault_is_named(change, fault):
     [
         {"noise": 6.5},
         {"noise": 9.9},
-        {"neighbours": 0.26},
-        {"neighbours": 0.44},
+        {"neighbors": 0.26},
+        {"neighbors": 0.44},
         {"channels": 0.26},
         {"channels": 0.54},
         {"by_brightness": (None, 3.0, 3.5, 4.0, 4.5, 5.0, None, 9.0)},  # the same course, at half the level
@@ -69,12 +69,12 @@ def test_within_the_limits_nothing_is_said(change):
 
 
 def test_several_faults_are_listed():
-    verdict = compare(REAL, replace(REAL, noise=1.0, neighbours=0.0, channels=0.9))
+    verdict = compare(REAL, replace(REAL, noise=1.0, neighbors=0.0, channels=0.9))
     assert verdict.sentence.endswith("the noise of the fake LR is too weak, too fine and too gray.")
 
 
 def test_hardly_any_noise_is_compared_in_levels():
-    faint = replace(REAL, noise=0.3, neighbours=None, channels=None)
+    faint = replace(REAL, noise=0.3, neighbors=None, channels=None)
     verdict = compare(faint, replace(faint, noise=0.7))
     assert verdict.sentence == "Noise 0.7 against 0.3 levels: the fake LR is close to the real."
     assert compare(faint, replace(faint, noise=0.0)).close is True
@@ -82,7 +82,7 @@ def test_hardly_any_noise_is_compared_in_levels():
 
 
 def test_without_figures_there_is_no_verdict():
-    blind = replace(REAL, measured=0, noise=None, neighbours=None, channels=None, by_brightness=(None,) * 8)
+    blind = replace(REAL, measured=0, noise=None, neighbors=None, channels=None, by_brightness=(None,) * 8)
     verdict = compare(REAL, blind)
     assert verdict.close is None
     assert "20 of 20 real and 0 of 20 fake" in verdict.sentence

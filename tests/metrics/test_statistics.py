@@ -7,8 +7,8 @@ import pytest
 from ddnsr_cli.metrics.statistics import compare_paired, mean_interval, wilcoxon_p
 
 
-def normal(count, seed=0, centre=30.0):
-    return (centre + 3 * np.random.default_rng(seed).standard_normal(count)).tolist()
+def normal(count, seed=0, center=30.0):
+    return (center + 3 * np.random.default_rng(seed).standard_normal(count)).tolist()
 
 
 def width(interval):
@@ -38,7 +38,7 @@ def test_it_equals_scipys_percentile_bootstrap():
     assert abs((ours.high - ours.mean) - (ours.mean - ours.low)) > tolerance
 
 
-def test_more_pictures_tell_more():
+def test_more_images_tell_more():
     assert width(mean_interval(normal(400))) < width(mean_interval(normal(40))) / 2
 
 
@@ -54,7 +54,7 @@ def test_how_much_is_drawn_at_once_changes_nothing(monkeypatch):
     assert mean_interval(normal(25)) == whole
 
 
-def test_one_picture_tells_of_no_other():
+def test_one_image_tells_of_no_other():
     interval = mean_interval([27.0])
     assert interval.mean == 27
     assert math.isnan(interval.low)
@@ -68,7 +68,7 @@ def test_no_mean_of_nothing_or_of_infinity(values):
 
 
 def test_pairs_are_told_from_groups():
-    """A difference that single pictures drown is clear picture by picture."""
+    """A difference that single images drown is clear image by image."""
     theirs = normal(30)
     ours = [value + 0.1 + 0.01 * (place % 3) for place, value in enumerate(theirs)]
     paired = compare_paired(ours, theirs, higher_is_better=True)

@@ -52,7 +52,7 @@ def test_the_sum_stays_as_wide_as_its_input():
     assert torch.equal(block(x), narrow(x))
 
 
-def test_it_is_off_by_less_than_the_rounding_of_a_picture():
+def test_it_is_off_by_less_than_the_rounding_of_an_image():
     """The whole network in bfloat16 is not: this is what the narrow blocks are for."""
     net, lr = started(), random_lr()[None]
     exact = 255 * net(lr)

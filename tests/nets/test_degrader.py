@@ -21,7 +21,7 @@ def table_parameters(f, blocks):
 
 
 def reach_lr_px(blocks):
-    """LR pixels from a border that zero padding changes, for a flat HR picture and no noise input."""
+    """LR pixels from a border that zero padding changes, for a flat HR image and no noise input."""
     hr = 0
     for stride in (1, 1, 2, 1, 2, 1):  # a 4x4 convolution of stride 2 reads HR pixels 2i - 1 to 2i + 2
         hr = hr + 1 if stride == 1 else hr // 2 + 1
@@ -72,7 +72,7 @@ def test_any_size_at_scale_4_works(size):
 
 
 @pytest.mark.parametrize("blocks", [1, 8])
-def test_without_a_noise_input_a_flat_picture_stays_flat_inside(blocks):
+def test_without_a_noise_input_a_flat_image_stays_flat_inside(blocks):
     # Appendix A of the paper: a stack of convolutions makes nothing out of a constant but for its zero padding.
     reach = reach_lr_px(blocks)
     lr_fake = single_input(blocks, px=2 * reach + 4)
@@ -81,7 +81,7 @@ def test_without_a_noise_input_a_flat_picture_stays_flat_inside(blocks):
     assert (inside - inside[..., :1, :1]).abs().max() < 1e-12
 
 
-def test_the_border_of_a_flat_picture_is_not_flat_up_to_the_reach():
+def test_the_border_of_a_flat_image_is_not_flat_up_to_the_reach():
     reach = reach_lr_px(blocks=1)
     middle = single_input(blocks=1, px=2 * reach + 4)[..., reach + 2, :]
     assert (middle[..., reach - 1] - middle[..., reach]).abs().max() > 1e-9

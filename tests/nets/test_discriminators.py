@@ -61,7 +61,7 @@ def test_patchgan_parameters_are_those_of_the_table():
 
 
 @pytest.mark.parametrize(("config", "px"), [(DISC_HR_TRACK1, 128), (DISC_LR, 32), (SMALL, 16)])
-def test_vgg_gives_one_logit_a_picture(config, px):
+def test_vgg_gives_one_logit_an_image(config, px):
     with torch.device("meta"):
         assert VGGStyleDiscriminator(config)(torch.empty(3, 3, px, px)).shape == (3, 1)
 
@@ -85,31 +85,31 @@ def test_every_convolution_is_normed_but_the_first_and_the_scores(make, norms):
 def test_scores_are_logits_not_chances(make, px):
     net = make().eval().double()
     last = [layer for layer in net.modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
-    picture = torch.rand(2, 3, px, px, dtype=torch.float64)
+    image = torch.rand(2, 3, px, px, dtype=torch.float64)
     with torch.no_grad():
-        before = net(picture)
+        before = net(image)
         last.bias += 5
-        torch.testing.assert_close(net(picture), before + 5)
+        torch.testing.assert_close(net(image), before + 5)
 
 
 @pytest.mark.parametrize(("make", "px"), NETS)
 def test_batch_norm_learns_in_training_mode_only(make, px):
     net = make()
-    picture = 0.5 + torch.rand(4, 3, px, px)
+    image = 0.5 + torch.rand(4, 3, px, px)
     statistics = {name: value.clone() for name, value in net.named_buffers()}
     with torch.no_grad():
-        net.eval()(picture)
+        net.eval()(image)
         assert all(torch.equal(value, statistics[name]) for name, value in net.named_buffers())
-        net.train()(picture)
+        net.train()(image)
     assert [name for name, value in net.named_buffers() if torch.equal(value, statistics[name])] == []
 
 
 def test_patchgan_sees_patches_of_70_pixels():
     torch.manual_seed(0)
     net = PatchGANDiscriminator(2).eval().double()
-    picture = torch.rand(1, 3, 128, 128, dtype=torch.float64, requires_grad=True)
-    net(picture)[0, 0, 7, 7].backward()
-    touched = picture.grad[0].abs().sum(0) > 0
+    image = torch.rand(1, 3, 128, 128, dtype=torch.float64, requires_grad=True)
+    net(image)[0, 0, 7, 7].backward()
+    touched = image.grad[0].abs().sum(0) > 0
     rows, columns = touched.any(1).nonzero().flatten(), touched.any(0).nonzero().flatten()
     assert len(rows) == len(columns) == 70
     assert rows.tolist() == columns.tolist() == list(range(33, 103))
@@ -212,12 +212,12 @@ def test_projected_scores_each_image_by_itself_and_leads_back_to_it():
     assert (image.grad[1] == 0).all()
 
 
-def test_patchgan_moves_with_the_picture():
+def test_patchgan_moves_with_the_image():
     torch.manual_seed(0)
     net = PatchGANDiscriminator(2).eval().double()
-    picture = torch.rand(1, 3, 136, 136, dtype=torch.float64)
+    image = torch.rand(1, 3, 136, 136, dtype=torch.float64)
     with torch.no_grad():
-        here, there = net(picture[..., :128, :128]), net(picture[..., 8:, 8:])
+        here, there = net(image[..., :128, :128]), net(image[..., 8:, 8:])
     torch.testing.assert_close(here[..., 5:10, 5:10], there[..., 4:9, 4:9])
     assert not torch.allclose(here, there)
 

@@ -158,7 +158,7 @@ def test_grows_with_noise(net):
     assert distances[-1] > 3 * distances[0] > 0
 
 
-def test_a_batch_is_its_pictures_one_by_one(net):
+def test_a_batch_is_its_images_one_by_one(net):
     image, reference = noise(1), noise(2)
     single = torch.cat([net(image[i : i + 1], reference[i : i + 1]) for i in range(2)])
     torch.testing.assert_close(net(image, reference), single)
@@ -186,7 +186,7 @@ def test_a_case_by_hand():
     assert LPIPS("alex", hand_made())(red, gray).item() == pytest.approx(0.16 + 2 * 0.64, rel=1e-5)
 
 
-def test_gradients_reach_the_picture_and_descend(net):
+def test_gradients_reach_the_image_and_descend(net):
     image, reference = noise(1).requires_grad_(True), noise(2)
     distance = net(image, reference).sum()
     distance.backward()
@@ -216,7 +216,7 @@ def test_autocast_does_not_reach_inside(net):
     assert torch.equal(inside, plain)
 
 
-def test_the_smallest_picture_is_the_smallest(trunk, net):
+def test_the_smallest_image_is_the_smallest(trunk, net):
     least = TRUNKS[trunk].least_px
     one = net(noise(1, (1, 3, least, least)), noise(2, (1, 3, least, least)))
     assert torch.isfinite(one).all()
@@ -227,7 +227,7 @@ def test_the_smallest_picture_is_the_smallest(trunk, net):
         net.features(smaller)
 
 
-def test_pictures_are_checked(net):
+def test_images_are_checked(net):
     with pytest.raises(ValueError, match="differ in shape"):
         net(noise(1)[:1], noise(2))
     with pytest.raises(ValueError, match="RGB"):
@@ -254,14 +254,14 @@ def test_published_values_with_the_real_weights(name, far, near, tmp_path):
     if not file.exists():
         pytest.skip(f"the real weights are not beside this checkout ({file.name})")
 
-    def picture(stem):
+    def image(stem):
         with Image.open(BESIDE / "check" / f"{stem}.png") as opened:
             return torch.from_numpy(np.array(opened.convert("RGB"))).permute(2, 0, 1)[None] / 255
 
-    reference = picture("ex_ref").expand(2, -1, -1, -1)
-    found = LPIPS(name, load_file(file))(torch.cat([picture("ex_p0"), picture("ex_p1")]), reference)
+    reference = image("ex_ref").expand(2, -1, -1, -1)
+    found = LPIPS(name, load_file(file))(torch.cat([image("ex_p0"), image("ex_p1")]), reference)
     assert found.tolist() == pytest.approx([far, near], abs=6e-5)
     bare = {key: tensor for key, tensor in load_file(file).items() if key.startswith("features")}
     save_file(bare, tmp_path / "trunk.safetensors")  # the heads then come with the package
     again = LPIPS(name, load_lpips(name, tmp_path / "trunk.safetensors").state)
-    assert torch.equal(again(torch.cat([picture("ex_p0"), picture("ex_p1")]), reference), found)
+    assert torch.equal(again(torch.cat([image("ex_p0"), image("ex_p1")]), reference), found)

@@ -1,4 +1,4 @@
-"""A larger network that begins as a smaller one gives the same pictures, and can learn beyond it."""
+"""A larger network that begins as a smaller one gives the same images, and can learn beyond it."""
 
 import pytest
 import torch
@@ -34,7 +34,7 @@ def grown(grow, net, config, seed=0):
         RRDBConfig(features=7, blocks=3, growth=4),
     ],
 )
-def test_a_grown_reconstruction_network_gives_the_same_picture(config):
+def test_a_grown_reconstruction_network_gives_the_same_image(config):
     net = random_net(RRDBNet, SMALL)
     large = grown(grow_rrdb, net, config)
     lr = torch.rand(2, 3, 9, 7, dtype=torch.float64, generator=seeded(1))
@@ -53,7 +53,7 @@ def test_other_scales_grow_as_well(scale):
 
 
 @pytest.mark.parametrize("config", [DegraderConfig(features=6, blocks=1), DegraderConfig(features=7, blocks=3)])
-def test_a_grown_degrader_gives_the_same_picture(config):
+def test_a_grown_degrader_gives_the_same_image(config):
     net = random_net(Degrader, D_SMALL)
     large = grown(grow_degrader, net, config)
     hr, lr = (torch.rand(2, 3, side, side, dtype=torch.float64, generator=seeded(side)) for side in (32, 8))
@@ -62,9 +62,9 @@ def test_a_grown_degrader_gives_the_same_picture(config):
         assert torch.allclose(large(hr, lr), net(hr, lr), atol=1e-6)
 
 
-def changed_by_a_step(net, *pictures):
+def changed_by_a_step(net, *images):
     """Names of the parameters that one step of gradient descent reaches."""
-    net(*pictures).square().sum().backward()
+    net(*images).square().sum().backward()
     return {name for name, parameter in net.named_parameters() if parameter.grad.abs().max() > 0}
 
 

@@ -102,7 +102,7 @@ def test_what_is_not_a_feature_layer_is_ignored(state, image):
     assert torch.equal(VGG19Features(state | others, [tap])(image)[tap], VGG19Features(state, [tap])(image)[tap])
 
 
-def test_weights_are_frozen_and_gradients_reach_the_picture(state, image):
+def test_weights_are_frozen_and_gradients_reach_the_image(state, image):
     tap = Tap(layer="conv3_4")
     vgg = VGG19Features(state, [tap])
     assert not any(parameter.requires_grad for parameter in vgg.parameters())
@@ -141,7 +141,7 @@ def test_autocast_does_not_reach_inside(state, image):
     assert torch.equal(inside, plain)
 
 
-def test_pictures_in_bfloat16_are_taken(state, image):
+def test_images_in_bfloat16_are_taken(state, image):
     tap = Tap(layer="conv2_2")
     vgg = VGG19Features(state, [tap])
     coarse = image.bfloat16()
@@ -250,7 +250,7 @@ def test_taps_and_scales_are_checked(state):
             VGG19Features(state, [tap], scales={tap: scale})
 
 
-def test_pictures_are_checked(state):
+def test_images_are_checked(state):
     vgg = VGG19Features(state, [Tap(layer="conv3_4")])
     for shape in ((3, 32, 32), (1, 1, 32, 32), (1, 4, 32, 32)):
         with pytest.raises(ValueError, match="RGB"):

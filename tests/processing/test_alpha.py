@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ddnsr_cli.io.image import Picture
+from ddnsr_cli.io.image import RasterImage
 from ddnsr_cli.processing.alpha import fill_transparent
 from ddnsr_cli.processing.resize import resize_samples
 from tests.helpers.image_files import noise
@@ -66,4 +66,4 @@ def test_small_and_odd_sizes(size):
     alpha[0, 0] = 9
     filled = fill_transparent(pixels, alpha)
     assert (filled == pixels[0, 0]).all()
-    assert Picture(pixels=filled, alpha=alpha).has_alpha
+    assert RasterImage(pixels=filled, alpha=alpha).has_alpha

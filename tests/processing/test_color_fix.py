@@ -25,7 +25,7 @@ def patch_means(planes, patch_px):
 
 
 @pytest.mark.parametrize("gray", [0, 1, 100, 200, 254, 255])
-def test_a_flat_picture_gets_its_own_gray_back(gray):
+def test_a_flat_image_gets_its_own_gray_back(gray):
     lr = np.full((1, 40, 50), gray * LEVEL)
     assert np.abs(mended(lr * np.float32(0.9) + 5 * LEVEL, lr) - lr).max() < 0.01 * LEVEL
 
@@ -87,6 +87,6 @@ def test_rows_further_down_are_not_looked_at():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (3, 5)])
-def test_small_pictures_are_done(size):
+def test_small_images_are_done(size):
     lr = np.full((3, *size), 0.4, np.float32)
     assert np.abs(mended(lr + 9 * LEVEL, lr) - lr).max() < 0.01 * LEVEL

@@ -28,7 +28,7 @@ def test_one_level_everywhere_is_48_decibels(lr):
     assert consistency.db == pytest.approx(20 * math.log10(255), abs=1e-3)
 
 
-def test_equal_pictures_have_no_figure(lr):
+def test_equal_images_have_no_figure(lr):
     consistency = Consistency()
     consistency.add(lr, lr)
     assert consistency.db is None
@@ -72,5 +72,5 @@ def test_slivers_of_squares_do_not_count():
     assert drift_of(result, lr) == 0
 
 
-def test_of_a_tiny_picture_nothing_can_be_told():
+def test_of_a_tiny_image_nothing_can_be_told():
     assert drift_of(np.ones((3, 2, 2), np.float32), np.zeros((3, 2, 2), np.float32)) is None

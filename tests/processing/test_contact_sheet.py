@@ -17,17 +17,17 @@ def cell(grid, *, row, column, side, rows):
     return grid[top : top + side, left : left + side]
 
 
-def test_every_picture_is_there_and_each_lr_pixel_is_a_square():
+def test_every_image_is_there_and_each_lr_pixel_is_a_square():
     lr, sr = noise(40, 40, 1), noise(160, 160, 2)
     grid = sheet([[lr, sr], [sr, lr]], ["real LR", "SR of it"])
     assert grid.dtype == np.uint8
     assert grid.shape[1] == 2 * 160 + 3 * GAP_PX
-    for row, column, picture, factor in [(0, 0, lr, 4), (0, 1, sr, 1), (1, 0, sr, 1), (1, 1, lr, 4)]:
+    for row, column, image, factor in [(0, 0, lr, 4), (0, 1, sr, 1), (1, 0, sr, 1), (1, 1, lr, 4)]:
         shown = cell(grid, row=row, column=column, side=160, rows=2)
-        np.testing.assert_array_equal(shown, np.kron(picture, np.ones((factor, factor, 1), np.uint8)))
+        np.testing.assert_array_equal(shown, np.kron(image, np.ones((factor, factor, 1), np.uint8)))
 
 
-def test_what_is_no_picture_and_no_caption_is_ground():
+def test_what_is_no_image_and_no_caption_is_ground():
     grid = sheet([[noise(160, 160)] * 2], ["", ""])
     seen = np.ones(grid.shape[:2], bool)
     for column in range(2):
@@ -67,14 +67,14 @@ def test_a_caption_too_wide_is_cut_inside_its_column():
 
 
 @pytest.mark.parametrize("side", [16, 48, 100])
-def test_small_pictures_are_enlarged_until_a_caption_is_legible(side):
-    picture = noise(side, side)
-    grid = sheet([[picture]], ["HR"])
+def test_small_images_are_enlarged_until_a_caption_is_legible(side):
+    image = noise(side, side)
+    grid = sheet([[image]], ["HR"])
     shown = grid.shape[1] - 2 * GAP_PX
     assert shown >= LEAST_CELL_PX
     assert shown % side == 0
     np.testing.assert_array_equal(
-        cell(grid, row=0, column=0, side=shown, rows=1)[:: shown // side, :: shown // side], picture
+        cell(grid, row=0, column=0, side=shown, rows=1)[:: shown // side, :: shown // side], image
     )
 
 

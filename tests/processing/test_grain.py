@@ -28,7 +28,7 @@ def levels(grain):
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("sigma", [2, 8, 20])
-def test_grain_is_as_strong_as_the_grain_like_a_flat_picture(sigma, channels, kind):
+def test_grain_is_as_strong_as_the_grain_like_a_flat_image(sigma, channels, kind):
     assert levels(grain_like(noisy(sigma, channels=channels, kind=kind))) == pytest.approx(sigma, rel=0.08)
 
 
@@ -59,7 +59,7 @@ def test_channels_that_go_together_do_so_in_the_grain():
 
 
 @pytest.mark.parametrize("shape", [(4, 4, 3), (5, 500, 1), (8, 64, 3)])
-def test_of_a_tiny_picture_no_noise_is_told(shape):
+def test_of_a_tiny_image_no_noise_is_reported(shape):
     assert grain_like(np.full(shape, 100, np.uint8)) is None
 
 
@@ -75,7 +75,7 @@ def test_grain_is_as_strong_as_asked(amount):
     assert pixels.mean() == pytest.approx(128, abs=0.1)
 
 
-def test_grain_of_a_noisy_picture_is_as_strong_as_its_noise():
+def test_grain_of_a_noisy_image_is_as_strong_as_its_noise():
     pixels = np.full((400, 400, 3), 128, np.uint8)
     add_grain(pixels, grain_like(noisy(6)), amount=1, seed=(0,))
     assert pixels.std() == pytest.approx(6, rel=0.1)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddnsr_cli.errors import ConfigError
-from ddnsr_cli.io.image import Metadata, Picture
+from ddnsr_cli.io.image import Metadata, RasterImage
 from ddnsr_cli.processing.resize import OutputSize, resize, resize_samples
 from tests.helpers.image_files import noise, smooth
 
@@ -31,7 +31,7 @@ def test_known_sizes(asked, size):
     assert OutputSize(**asked).pixels(100, 75, 4) == size
 
 
-def test_long_side_counts_for_tall_pictures_too():
+def test_long_side_counts_for_tall_images_too():
     assert OutputSize(long_side=640).pixels(75, 100, 4) == (480, 640)
 
 
@@ -73,7 +73,7 @@ def test_senseless_sizes_are_refused(asked):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_8_and_16_bits_give_the_same_picture(channels, dtype):
+def test_8_and_16_bits_give_the_same_image(channels, dtype):
     samples = noise(40, 50, channels)
     white = np.iinfo(dtype).max // 255
     got = resize_samples(samples.astype(dtype) * white, 33, 21)
@@ -112,7 +112,7 @@ def test_colors_under_transparency_do_not_bleed(dtype):
     pixels[...] = (0, white, 0)  # green lies under the transparent part
     pixels[10:30, 10:30] = (white, 0, 0)
     for size in (13, 97):
-        small = resize(Picture(pixels=pixels, alpha=alpha), size, size)
+        small = resize(RasterImage(pixels=pixels, alpha=alpha), size, size)
         visible = small.alpha > 0
         assert (small.pixels[visible] == (white, 0, 0)).all()
         assert visible.any()
@@ -120,8 +120,8 @@ def test_colors_under_transparency_do_not_bleed(dtype):
     assert not (plain[resize_samples(alpha[..., None], 97, 97)[..., 0] > 0] == (white, 0, 0)).all()
 
 
-def test_the_rest_of_the_picture_stays():
+def test_the_rest_of_the_image_stays():
     metadata = Metadata(dpi=(72, 72))
-    picture = resize(Picture(pixels=smooth(8, 8), metadata=metadata, notes=("said",)), 4, 2)
-    assert (picture.width, picture.height) == (4, 2)
-    assert (picture.metadata, picture.notes) == (metadata, ("said",))
+    image = resize(RasterImage(pixels=smooth(8, 8), metadata=metadata, notes=("said",)), 4, 2)
+    assert (image.width, image.height) == (4, 2)
+    assert (image.metadata, image.notes) == (metadata, ("said",))

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from ddnsr_cli.errors import TrainingError
-from ddnsr_cli.metrics.realism import gather, measure_picture
+from ddnsr_cli.metrics.realism import gather, measure_image
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def commands(monkeypatch):
 def measured(sigma):
     rng = np.random.default_rng(0)
     flat = [np.clip(128 + rng.normal(0, sigma, (96, 96, 3)), 0, 255).astype(np.uint8) for _ in range(3)]
-    return gather([measure_picture(picture) for picture in flat])
+    return gather([measure_image(image) for image in flat])
 
 
 def test_each_letter_is_trained_once_with_the_same_words(commands, tmp_path):
@@ -61,7 +61,7 @@ def test_scores_are_those_of_the_command(monkeypatch, tmp_path):
 def test_the_table_has_a_line_a_run_and_the_source():
     means = {"bicubic": {"psnr_rgb": 23.964, "ssim_rgb": 0.615, "lpips_alex": 0.628}}
     means["D"] = {"psnr_rgb": 20.0, "ssim_rgb": 0.5, "lpips_alex": 0.7}
-    none = replace(measured(4), noise=None, neighbours=None, channels=None)
+    none = replace(measured(4), noise=None, neighbors=None, channels=None)
     lines = ablations.table(means, {"D": none}, measured(8)).splitlines()
     assert lines[2] == "| bicubic | 23.96 dB | 0.615 | 0.628 | | | |"
     assert lines[3] == "| D: single input | 20.00 dB | 0.500 | 0.700 | none | none | none |"

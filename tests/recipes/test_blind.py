@@ -85,7 +85,7 @@ def test_votes_are_read_from_csv_and_json(tmp_path):
     (tmp_path / "a.csv").write_text("image,winner\n01, A\n2,draw\n")
     (tmp_path / "a.json").write_text('[{"image": "01", "winner": "A"}, {"image": 2, "winner": "draw"}]')
     assert read_votes(tmp_path / "a.csv") == read_votes(tmp_path / "a.json") == {"01": "A", "02": "draw"}
-    for text in ("picture,winner\n01,A\n", "image,winner\nfirst,A\n", "image,winner\n1\n"):
+    for text in ("photo,winner\n01,A\n", "image,winner\nfirst,A\n", "image,winner\n1\n"):
         (tmp_path / "b.csv").write_text(text)
         with pytest.raises(DataError, match="holds no votes"):
             read_votes(tmp_path / "b.csv")
@@ -137,8 +137,8 @@ def test_the_command_counts_by_kind_and_names_the_figures_that_agree(tmp_path, c
 
 
 def ranking(*ranks):
-    pictures = tuple(f"x/{index}" for index in range(len(ranks)))
-    return Ranking(path=None, page="", rater="a", models=("a", "b", "c"), pictures=pictures, ranks=np.array(ranks))
+    images = tuple(f"x/{index}" for index in range(len(ranks)))
+    return Ranking(path=None, page="", rater="a", models=("a", "b", "c"), images=images, ranks=np.array(ranks))
 
 
 def test_each_pair_of_several_is_counted_and_draws_say_nothing():

@@ -8,7 +8,7 @@ from PIL import Image
 
 pytest.importorskip("scipy")
 
-from camera import Camera, linear_from_srgb, main, srgb_from_linear, take_picture
+from camera import Camera, linear_from_srgb, main, srgb_from_linear, take_image
 from mosaic import bayer, demosaic
 
 from ddnsr_cli.errors import ConfigError
@@ -21,7 +21,7 @@ def flat(level):
 
 
 def shot(photo, camera=STILL, seed=0):
-    return take_picture(photo, camera, np.random.default_rng(seed))
+    return take_image(photo, camera, np.random.default_rng(seed))
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_photos_that_look_the_same_are_taken_differently(photos, tmp_path):
     assert taken["copy_0.png"] != taken["0_0.png"]
 
 
-def test_pictures_have_a_third_to_a_quarter_of_the_sides():
+def test_images_have_a_third_to_a_quarter_of_the_sides():
     sizes = [shot(flat(90), Camera(), seed).shape for seed in range(8)]
     assert all(512 / 4 - 4 <= side <= 512 / 3 and side % 2 == 0 for size in sizes for side in size[:2])
     assert len(set(sizes)) > 1
@@ -74,8 +74,8 @@ def test_gray_stays_gray_and_as_bright(level):
 
 def test_noise_in_mid_tones_is_of_the_intended_size_and_correlates():
     for seed in range(6):
-        picture = shot(flat(118), Camera(), seed).astype(float)
-        error = picture - picture.mean(axis=(0, 1))
+        image = shot(flat(118), Camera(), seed).astype(float)
+        error = image - image.mean(axis=(0, 1))
         assert 2.5 < error.std() < 12
         across = (error[:, 1:] * error[:, :-1]).mean() / error.var()
         assert 0.1 < across < 0.8  # white noise has 0
@@ -94,14 +94,14 @@ def test_few_electrons_are_noisier_than_many():
 
 
 def test_with_much_light_and_no_blur_only_the_sampling_is_left():
-    """Then the picture is the photo, averaged over pixels."""
+    """Then the image is the photo, averaged over pixels."""
     clear = replace(STILL, electrons=(1e7, 1.1e7), read_noise=0.0, levels=65535, blur=(0.01, 0.02))
     y, x = np.mgrid[:512, :512]
     photo = np.stack([x / 2, y / 2, 128 + 50 * np.sin(x / 60)], axis=2).clip(0, 255).astype(np.uint8)
-    picture = shot(photo, clear).astype(float)
-    height, width = picture.shape[:2]
+    image = shot(photo, clear).astype(float)
+    height, width = image.shape[:2]
     plain = photo[: 4 * height, : 4 * width].reshape(height, 4, width, 4, 3).mean(axis=(1, 3))
-    assert np.abs(picture - plain)[2:-2, 2:-2].mean() < 3  # half a pixel of shift and JPEG
+    assert np.abs(image - plain)[2:-2, 2:-2].mean() < 3  # half a pixel of shift and JPEG
 
 
 def test_tone_curve_and_back():

@@ -34,9 +34,9 @@ def test_every_photo_is_there_in_all_sizes(tmp_path):
     Image.fromarray(photo).save(tmp_path / "a.png")
     written = enlarge([tmp_path / "a.png"], tmp_path / "out")
     assert [path.name for path in written] == ["a_1.png", "a_2.png", "a_3.png"]
-    pictures = [read_rgb(path) for path in written]
-    assert (pictures[0] == photo).all()
-    assert [picture.shape[:2] for picture in pictures] == [(64, 80), (128, 128), (192, 192)]
+    images = [read_rgb(path) for path in written]
+    assert (images[0] == photo).all()
+    assert [image.shape[:2] for image in images] == [(64, 80), (128, 128), (192, 192)]
 
 
 def test_two_photos_of_one_name_are_refused(tmp_path):

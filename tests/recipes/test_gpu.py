@@ -177,7 +177,7 @@ def test_a_run_is_not_overwritten(two_steps):
         join(two_steps / "pieces", two_steps / "run")
 
 
-def test_what_cannot_fit_is_told(two_steps, tmp_path):
+def test_what_cannot_fit_is_reported(two_steps, tmp_path):
     with pytest.raises(TrainingError, match="the link carries"):
         split(two_steps / "run", tmp_path / "p", Limits(most_mib=0.1))
     done = script(RECIPES / "gpu/pieces.py", "split", tmp_path / "nothing", tmp_path / "p")

@@ -84,13 +84,13 @@ def test_saves_are_brought_while_it_goes_on(lease, tmp_path, monkeypatch):
     assert steps[-1] == 2
 
 
-def test_a_failure_is_told_after_its_save_was_brought(lease, tmp_path):
+def test_a_failure_is_reported_after_its_save_was_brought(lease, tmp_path):
     with pytest.raises(TrainingError, match=r"status 3; .* Brought: whole"):
         lease("fail")
     assert brought_step(tmp_path) == 5
 
 
-def test_without_a_save_nothing_is_brought_and_that_is_told(lease, tmp_path):
+def test_without_a_save_nothing_is_brought_and_that_is_reported(lease, tmp_path):
     assert "no step was saved" in lease("never saves")
     assert not (tmp_path / "out").exists()
 

@@ -110,8 +110,8 @@ def test_photos_without_grain_are_put_together(tmp_path):
     kinds = {"clean": ("source", 0.4), "grainy": ("target", 3.0), "smooth": ("target", 0.8), "tiny": ("source", 0.4)}
     lines = {"source": "", "target": ""}
     for name, (side, sigma) in kinds.items():
-        picture = scene(18 if name == "tiny" else 192)
-        Image.fromarray(whole(picture + noise(picture.shape, sigma))).save(tmp_path / f"{name}.png")
+        image = scene(18 if name == "tiny" else 192)
+        Image.fromarray(whole(image + noise(image.shape, sigma))).save(tmp_path / f"{name}.png")
         digest = hashlib.sha256((tmp_path / f"{name}.png").read_bytes()).hexdigest()
         lines[side] += f"{digest}  {name}.png\n"
     for side, text in lines.items():

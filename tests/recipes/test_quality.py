@@ -149,9 +149,9 @@ def test_only_what_is_new_is_made(tmp_path, meter):
     assert meter.calls == 4
     assert both["bicubic"]["noise8/a"] == first["bicubic"]["noise8/a"]
     changed = [Case(set="noise8", name="a", make=lambda: Shown(lr=255 - lr, truth=PHOTO[:160, :160]))]
-    anew = measure(models[:1], changed, store, meter)
+    again = measure(models[:1], changed, store, meter)
     assert meter.calls == 5
-    assert anew["bicubic"]["noise8/a"]["psnr"] == pytest.approx(255 - first["bicubic"]["noise8/a"]["psnr"], abs=1)
+    assert again["bicubic"]["noise8/a"]["psnr"] == pytest.approx(255 - first["bicubic"]["noise8/a"]["psnr"], abs=1)
     table = markdown(both, "closing")
     assert "| ours |" in table
     assert "noise8 (2)" in table

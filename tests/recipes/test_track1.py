@@ -17,18 +17,18 @@ def correlations(noise):
     )
 
 
-@pytest.mark.parametrize(("neighbours", "channels"), [(0.35, 0.4), (0.0, 0.0), (0.6, 0.9)])
-def test_noise_has_the_size_and_the_correlations_asked_for(neighbours, channels):
-    wanted = Noise(sigma=8.0, neighbours=neighbours, channels=channels)
+@pytest.mark.parametrize(("neighbors", "channels"), [(0.35, 0.4), (0.0, 0.0), (0.6, 0.9)])
+def test_noise_has_the_size_and_the_correlations_asked_for(neighbors, channels):
+    wanted = Noise(sigma=8.0, neighbors=neighbors, channels=channels)
     noise = wanted.draw((400, 400), np.random.default_rng(0))
     assert noise.std() == pytest.approx(8, rel=0.02)
-    assert correlations(noise) == pytest.approx((neighbours, neighbours, channels), abs=0.02)
+    assert correlations(noise) == pytest.approx((neighbors, neighbors, channels), abs=0.02)
 
 
-def test_a_picture_is_a_quarter_of_the_photo_with_that_noise():
+def test_an_image_is_a_quarter_of_the_photo_with_that_noise():
     photo = np.full((400, 600, 3), 120, np.uint8)
-    picture = noisy_small(photo, Noise(), np.random.default_rng(0))
-    assert picture.shape == (99, 149, 3)
-    assert picture.dtype == np.uint8
-    assert picture.std() == pytest.approx(8, rel=0.03)
-    assert picture.mean() == pytest.approx(120, abs=0.2)
+    image = noisy_small(photo, Noise(), np.random.default_rng(0))
+    assert image.shape == (99, 149, 3)
+    assert image.dtype == np.uint8
+    assert image.std() == pytest.approx(8, rel=0.03)
+    assert image.mean() == pytest.approx(120, abs=0.2)

@@ -33,7 +33,7 @@ def decoded(source):
 
 
 def details(page):
-    """(caption, picture) of every detail."""
+    """(caption, image) of every detail."""
     found = re.findall(r'<img class="detail" alt="Detail, ([^"]*)".*?src="([^"]*)"', page)
     return [(unescape(name), decoded(source)) for name, source in found]
 
@@ -50,12 +50,12 @@ def test_a_detail_is_a_piece_of_the_file_pixel_for_pixel(tmp_path):
     evaluation = write_evaluation(tmp_path, samples=1)
     found = dict(details(page_of(evaluation, tmp_path)))
     assert list(found) == ["bicubic", "alpha", "beta", "reference"]
-    files = [evaluation.pictures[model, "scene_0"] for model in evaluation.models]
+    files = [evaluation.images[model, "scene_0"] for model in evaluation.models]
     places = []
     for cut, path in zip(found.values(), [*files, evaluation.samples[0].hr], strict=True):
         assert cut.shape == (64, 64, 3)
-        picture = np.asarray(Image.open(path))
-        windows = np.lib.stride_tricks.sliding_window_view(picture, (64, 64, 3))[:, :, 0]
+        image = np.asarray(Image.open(path))
+        windows = np.lib.stride_tricks.sliding_window_view(image, (64, 64, 3))[:, :, 0]
         places.append(np.argwhere((windows == cut).all(axis=(2, 3, 4))).tolist())
     assert places[0]
     assert places[1:] == places[:-1]
@@ -67,13 +67,13 @@ def test_the_detail_lies_where_the_networks_differ_not_where_bicubic_does(tmp_pa
     odd, wrong = same.copy(), same.copy()
     odd[:32, :32] = 120
     wrong[64:, 64:] = 255
-    for model, picture in {"bicubic": wrong, "alpha": same, "beta": odd}.items():
-        save(evaluation.pictures[model, "scene_0"], picture)
+    for model, image in {"bicubic": wrong, "alpha": same, "beta": odd}.items():
+        save(evaluation.images[model, "scene_0"], image)
     cuts = dict(details(page_of(evaluation, tmp_path)))
     np.testing.assert_array_equal(cuts["beta"], odd[:64, :64])
 
 
-def test_means_and_their_intervals_are_told(tmp_path):
+def test_means_and_their_intervals_are_reported(tmp_path):
     evaluation = write_evaluation(tmp_path, samples=5)
     text = words_of(page_of(evaluation, tmp_path))
     for model in evaluation.models:
@@ -116,7 +116,7 @@ def test_the_comparison_tells_differences_wins_and_a_verdict(tmp_path):
     assert re.match(r"0\.00 −0\.\d\d to 0\.\d\d wins 50%, p 1 not clear 0\.0000 0\.0000 to 0\.0000 wins 50%", bicubic)
 
 
-def test_four_pictures_make_nothing_clear(tmp_path):
+def test_four_images_make_nothing_clear(tmp_path):
     pytest.importorskip("scipy")
     _, beta = compared(tmp_path, 4)
     assert re.match(r"\+2\.50 1\.\d\d to 3\.\d\d wins 100%, p 0\.12 not clear", beta)
@@ -126,22 +126,22 @@ def test_without_a_model_to_compare_with_there_is_no_comparison(tmp_path):
     assert "Against" not in words_of(page_of(write_evaluation(tmp_path, samples=1), tmp_path))
 
 
-def test_an_unknown_model_to_compare_with_is_told(tmp_path):
+def test_an_unknown_model_to_compare_with_is_reported(tmp_path):
     evaluation = write_evaluation(tmp_path, samples=1)
     with pytest.raises(ConfigError, match=r"No model is called gamma\. Compare with one of: bicubic, alpha, beta\."):
         page_of(evaluation, tmp_path, against="gamma")
 
 
-def test_many_pictures_have_details_and_few_have_sliders(tmp_path, monkeypatch):
+def test_many_images_have_details_and_few_have_sliders(tmp_path, monkeypatch):
     monkeypatch.setattr(page_module, "MOST_SLIDERS", 4)
     monkeypatch.setattr(page_module, "MOST_CARDS", 6)
     evaluation = write_evaluation(tmp_path, samples=9)
     page = page_of(evaluation, tmp_path)
     assert len(re.findall(r"<article ", page)) == 6
     assert len(re.findall(r'<div class="stage"', page)) == 4
-    assert len(re.findall(r"<tr data-picture=", page)) == 9 * 2
+    assert len(re.findall(r"<tr data-image=", page)) == 9 * 2
     assert len(re.findall(r'<a href="#p\d+">', page)) == 6 * 2
-    assert "Of 9 pictures, 6 are shown" in page
+    assert "Of 9 images, 6 are shown" in page
     order = np.argsort(-np.array(evaluation.column("alpha", "lpips_alex")), kind="stable")
     shown = [int(index) for index in re.findall(r'<article class="card" id="p(\d+)"', page)]
     assert shown == order[[0, 1, 2, 3, 4, 8]].tolist()
@@ -150,7 +150,7 @@ def test_many_pictures_have_details_and_few_have_sliders(tmp_path, monkeypatch):
 def test_without_a_reference_the_models_alone_are_shown(tmp_path):
     page = page_of(write_evaluation(tmp_path, samples=1, hr=False), tmp_path)
     assert [name for name, _ in details(page)] == ["bicubic", "alpha", "beta"]
-    assert "reference" not in page.partition("<h2>Pictures</h2>")[2].partition("<script>")[0]
+    assert "reference" not in page.partition("<h2>Images</h2>")[2].partition("<script>")[0]
 
 
 def test_a_reference_of_the_lr_size_is_shown_in_squares(tmp_path):
@@ -161,13 +161,13 @@ def test_a_reference_of_the_lr_size_is_shown_in_squares(tmp_path):
     np.testing.assert_array_equal(cut, cut[::4, ::4].repeat(4, axis=0).repeat(4, axis=1))
 
 
-def test_finished_pictures_of_one_model_have_a_page(tmp_path):
+def test_finished_images_of_one_model_have_a_page(tmp_path):
     page = page_of(write_evaluation(tmp_path, models=("mine",), samples=2), tmp_path)
     assert [name for name, _ in details(page)] == ["mine", "reference"] * 2
     assert page.count('<div class="stage"') == 2
 
 
-def test_one_picture_of_one_model_without_reference_has_a_page(tmp_path):
+def test_one_image_of_one_model_without_reference_has_a_page(tmp_path):
     page = page_of(write_evaluation(tmp_path, models=("mine",), samples=1, hr=False), tmp_path)
     assert [name for name, _ in details(page)] == ["mine"]
     assert '<div class="stage"' not in page
@@ -195,8 +195,8 @@ def test_same_evaluation_same_bytes(tmp_path):
     assert page_of(evaluation, tmp_path, "alpha") == page_of(evaluation, tmp_path, "alpha")
 
 
-def test_a_picture_without_slider_takes_some_hundred_kilobytes_at_most(tmp_path):
-    """Of pure noise, than which nothing takes more bytes; five models. So a hundred pictures stay far below 30 MB."""
+def test_an_image_without_slider_takes_some_hundred_kilobytes_at_most(tmp_path):
+    """Of pure noise, than which nothing takes more bytes; five models. So a hundred images stay far below 30 MB."""
     models = ("bicubic", "a", "b", "c", "d")
     sizes = []
     for samples in (12, 14):
@@ -205,7 +205,7 @@ def test_a_picture_without_slider_takes_some_hundred_kilobytes_at_most(tmp_path)
     assert 60_000 < (sizes[1] - sizes[0]) / 2 < 150_000
 
 
-def test_a_large_picture_is_reduced_under_the_slider_alone(tmp_path):
+def test_a_large_image_is_reduced_under_the_slider_alone(tmp_path):
     evaluation = write_evaluation(tmp_path, samples=1, draw=lambda seed: drawn(seed, 40, 1400))
     page = page_of(evaluation, tmp_path)
     stage = page.partition('<div class="stage">')[2].partition('<div class="strip"')[0]
@@ -214,23 +214,23 @@ def test_a_large_picture_is_reduced_under_the_slider_alone(tmp_path):
     assert all(cut.shape == (40, 64, 3) for _, cut in details(page))
 
 
-def test_a_damaged_picture_is_named_and_no_page_is_left(tmp_path):
+def test_a_damaged_image_is_named_and_no_page_is_left(tmp_path):
     evaluation = write_evaluation(tmp_path, samples=2)
-    bad = evaluation.pictures["beta", "scene_1"]
+    bad = evaluation.images["beta", "scene_1"]
     bad.write_bytes(bad.read_bytes()[:60])
     with pytest.raises(ImageReadError, match=re.escape(str(bad))):
         page_of(evaluation, tmp_path)
     assert not (tmp_path / "page.html").exists()
 
 
-def test_a_picture_of_another_size_is_named(tmp_path):
+def test_an_image_of_another_size_is_named(tmp_path):
     evaluation = write_evaluation(tmp_path, samples=1)
-    bad = save(evaluation.pictures["beta", "scene_0"], drawn(0, 96, 124))
+    bad = save(evaluation.images["beta", "scene_0"], drawn(0, 96, 124))
     with pytest.raises(DataError, match=rf"{re.escape(str(bad))} has 124 x 96 pixels, but .* has 128 x 96\."):
         page_of(evaluation, tmp_path)
 
 
-def test_a_page_that_cannot_be_written_is_told(tmp_path):
+def test_a_page_that_cannot_be_written_is_reported(tmp_path):
     evaluation = write_evaluation(tmp_path, samples=1)
     with pytest.raises(ImageWriteError, match=r"no/page\.html could not be written \(No such file or directory\)"):
         write_eval_page(evaluation, tmp_path / "no" / "page.html", against=None)

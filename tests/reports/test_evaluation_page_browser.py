@@ -13,7 +13,7 @@ EVIL = '<evil x="1">&\'"</script>'
 
 @pytest.fixture(scope="module")
 def evaluation(tmp_path_factory):
-    """14 pictures; one of evil name; `beta` without order of its own, so that sorting by it can be seen."""
+    """14 images; one of evil name; `beta` without order of its own, so that sorting by it can be seen."""
     names = [f"scene_{index}" for index in range(13)] + [f"sub/{EVIL}"]
     made = write_evaluation(tmp_path_factory.mktemp("made"), models=("bicubic", "alpha", EVIL), names=names)
     for index, name in enumerate(names):
@@ -74,12 +74,12 @@ def test_it_opens_without_complaint_and_without_network(browser, page, width, da
     assert browser.requests == [page.resolve().as_uri()]
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
     assert browser.evaluate("document.querySelectorAll('evil').length") == 0
-    assert browser.evaluate("document.querySelector('h1').textContent") == "3 models on 14 pictures"
+    assert browser.evaluate("document.querySelector('h1').textContent") == "3 models on 14 images"
     ground = browser.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (ground == "rgb(16, 20, 24)") is dark
 
 
-def test_all_pictures_that_are_shown_can_be_decoded(browser, page):
+def test_all_images_that_are_shown_can_be_decoded(browser, page):
     browser.open(page, height=20_000)
     browser.evaluate(
         "Promise.all([...document.querySelectorAll('img')].filter(image => image.offsetParent)"
@@ -87,12 +87,12 @@ def test_all_pictures_that_are_shown_can_be_decoded(browser, page):
     )
     while (sizes := browser.evaluate("window.widths")) is None:
         pass
-    assert len(sizes) == 10 * 5 + 9 * 2  # overview and four details of ten pictures; two on each of nine stages
+    assert len(sizes) == 10 * 5 + 9 * 2  # overview and four details of ten images; two on each of nine stages
     assert set(sizes) == {64, 128}
 
 
-def test_pictures_below_the_window_are_there_too(browser, page):
-    """Or they would be missing on paper, and in a picture of the whole page."""
+def test_images_below_the_window_are_there_too(browser, page):
+    """Or they would be missing on paper, and in an image of the whole page."""
     browser.open(page)
     loaded = browser.evaluate("[...document.images].map(image => image.complete && image.naturalWidth > 0)")
     assert len(loaded) == 14 * 5 + 12 * 4
@@ -105,7 +105,7 @@ def test_at_first_the_ten_worst_are_shown_the_worst_first(browser, page, evaluat
     assert shown_cards(browser) == [sample.name for sample in worst[:10]]
     assert rows(browser) == [sample.name for sample in worst]
     assert sorts(browser) == ["none", "none", "descending", "none"]
-    assert browser.evaluate("document.getElementById('count').textContent") == "14 of 14 pictures, 10 shown below"
+    assert browser.evaluate("document.getElementById('count').textContent") == "14 of 14 images, 10 shown below"
 
 
 def test_the_slider_moves_by_key_and_the_clip_with_it(browser, page):
@@ -139,7 +139,7 @@ def test_the_handle_goes_where_it_is_dragged(browser, page, target):
     assert float(clip.split()[1].rstrip("%")) == pytest.approx(100 * (1 - target), abs=1)
 
 
-def test_what_is_left_and_right_of_the_handle_are_the_chosen_pictures(browser, page):
+def test_what_is_left_and_right_of_the_handle_are_the_chosen_images(browser, page):
     browser.open(page)
     stage = "#cards .card:not([hidden]) .stage"
     of_all = (
@@ -156,7 +156,7 @@ def test_what_is_left_and_right_of_the_handle_are_the_chosen_pictures(browser, p
     assert browser.complaints == []
 
 
-def test_the_same_picture_may_be_on_both_sides(browser, page):
+def test_the_same_image_may_be_on_both_sides(browser, page):
     browser.open(page)
     stage = "#cards .card:not([hidden]) .stage"
     choose(browser, f"{stage} .view-left", 1)
@@ -166,7 +166,7 @@ def test_the_same_picture_may_be_on_both_sides(browser, page):
     assert browser.evaluate(f"document.querySelector('{stage} img.right').alt") == "alpha"
 
 
-def test_a_click_on_a_head_sorts_table_and_pictures(browser, page):
+def test_a_click_on_a_head_sorts_table_and_images(browser, page):
     browser.open(page)
     choose(browser, "#metric", 0)
     assert column(browser, 2) == sorted(column(browser, 2))  # PSNR: the worst is the least
@@ -199,25 +199,25 @@ def test_another_metric_keeps_the_column(browser, page):
     assert browser.evaluate("[...document.querySelectorAll('.values')].filter(t => !t.hidden).length") == 1
 
 
-def test_the_filter_narrows_table_and_pictures(browser, page):
+def test_the_filter_narrows_table_and_images(browser, page):
     browser.open(page)
     browser.evaluate("document.getElementById('filter').focus()")
     type_text(browser, "SCENE_1")
     assert sorted(rows(browser)) == ["scene_1", "scene_10", "scene_11", "scene_12"]
     assert shown_cards(browser) == rows(browser)
-    assert browser.evaluate("document.getElementById('count').textContent") == "4 of 14 pictures, 4 shown below"
+    assert browser.evaluate("document.getElementById('count').textContent") == "4 of 14 images, 4 shown below"
     press(browser, "Backspace", "Backspace")
     assert len(rows(browser)) == 13
 
 
-def test_all_pictures_can_be_shown(browser, page):
+def test_all_images_can_be_shown(browser, page):
     browser.open(page)
     choose(browser, "#most", 2)
     assert shown_cards(browser) == rows(browser)
     assert len(rows(browser)) == 14
 
 
-def test_a_name_in_the_table_leads_to_its_picture(browser, page):
+def test_a_name_in_the_table_leads_to_its_image(browser, page):
     browser.open(page)
     last = rows(browser)[-1]
     assert last not in shown_cards(browser)

@@ -72,7 +72,7 @@ def test_a_file_goes_inside():
 
 
 @pytest.mark.parametrize("error", [ImageWriteError, TrainingError])
-def test_a_place_that_takes_nothing_is_told_as_the_command_tells_things(tmp_path, error):
+def test_a_place_that_takes_nothing_is_reported_as_the_command_tells_things(tmp_path, error):
     (tmp_path / "page.html").mkdir()
     with pytest.raises(error, match=r"page\.html could not be written .*Check the folder and the free space\.$"):
         write_page("text", tmp_path / "page.html", error=error)

@@ -35,11 +35,11 @@ def given(page):
 
 
 def gray_evaluation(folder, samples, models=MODELS):
-    """Every picture is of one gray level that tells model and sample."""
+    """Every image is of one gray level that tells model and sample."""
     evaluation = write_evaluation(folder, models=models, samples=samples, draw=lambda seed: drawn(seed, 16, 16))
     for place, model in enumerate(models):
         for index, sample in enumerate(evaluation.samples):
-            save(evaluation.pictures[model, sample.name], np.full((16, 16, 3), 24 * place + index, np.uint8))
+            save(evaluation.images[model, sample.name], np.full((16, 16, 3), 24 * place + index, np.uint8))
     return evaluation
 
 
@@ -55,12 +55,12 @@ def test_the_veiled_table_tells_whose_every_result_is(tmp_path):
     _, table = given(page)
     assert table["models"] == ["alpha", "beta", "gamma"]
     names = [f"scene_{index}" for index in range(6)]
-    assert sorted(table["pictures"]) == names
-    assert table["pictures"] != names
+    assert sorted(table["images"]) == names
+    assert table["images"] != names
     assert len({tuple(order) for order in table["orders"]}) > 1
     wanted = [
         [24 * (model + 1) + names.index(name) for model in order]
-        for name, order in zip(table["pictures"], table["orders"], strict=True)
+        for name, order in zip(table["images"], table["orders"], strict=True)
     ]
     assert levels(page) == wanted
 
@@ -70,12 +70,12 @@ def test_no_model_and_no_file_is_named_in_the_page(tmp_path):
     names = ["kitchen_Zaphod", "garden", "street"]
     evaluation = write_evaluation(tmp_path, models=models, names=names)
     page = page_of(evaluation, tmp_path)
-    pictures = re.sub(r'src="data:[^"]*"', "", page)
+    images = re.sub(r'src="data:[^"]*"', "", page)
     for secret in (*models[1:], *names, evaluation.methodology):
-        assert secret.lower() not in pictures.lower()
+        assert secret.lower() not in images.lower()
         for shift in range(3):  # base64 of it, wherever it may stand
             code = b64encode(b" " * shift + secret.encode()).decode().rstrip("=")
-            assert code[shift + 1 : -1] not in pictures
+            assert code[shift + 1 : -1] not in images
     assert re.findall(r"<title>(.*?)</title>", page) == ["Blind ranking"]
     assert set(re.findall(r' alt="([^"]*)"', page)) == {
         "Input (bicubic)",
@@ -92,19 +92,19 @@ def test_the_same_seed_gives_the_same_page_and_another_seed_another_order(tmp_pa
     assert page_of(evaluation, tmp_path, 1) == first
     other = page_of(evaluation, tmp_path, 2)
     (told, table), (other_told, other_table) = given(first), given(other)
-    assert table["pictures"] != other_table["pictures"]
-    assert dict(zip(table["pictures"], table["orders"], strict=True)) != dict(
-        zip(other_table["pictures"], other_table["orders"], strict=True)
+    assert table["images"] != other_table["images"]
+    assert dict(zip(table["images"], table["orders"], strict=True)) != dict(
+        zip(other_table["images"], other_table["orders"], strict=True)
     )
     assert told["page"] == other_told["page"]
     assert (told["seed"], other_told["seed"]) == ("1", "2")
     assert told["salt"] != other_told["salt"]
 
 
-def test_a_page_of_other_pictures_is_another_page(tmp_path):
+def test_a_page_of_other_images_is_another_page(tmp_path):
     evaluation = gray_evaluation(tmp_path, 2)
     before = given(page_of(evaluation, tmp_path))[0]["page"]
-    save(evaluation.pictures["beta", "scene_1"], np.full((16, 16, 3), 7, np.uint8))
+    save(evaluation.images["beta", "scene_1"], np.full((16, 16, 3), 7, np.uint8))
     assert given(page_of(evaluation, tmp_path))[0]["page"] != before
 
 
@@ -124,22 +124,22 @@ def test_bicubic_and_reference_are_shown_and_not_ranked(tmp_path):
     assert 'class="hint"' not in without.partition("<main>")[2]
 
 
-def test_many_pictures_are_drawn_from_whatever_the_seed(tmp_path, monkeypatch):
+def test_many_images_are_drawn_from_whatever_the_seed(tmp_path, monkeypatch):
     monkeypatch.setattr(ranking_page, "MOST_SCENES", 4)
     evaluation = gray_evaluation(tmp_path, 12)
-    drawn_names = [set(given(page_of(evaluation, tmp_path, seed))[1]["pictures"]) for seed in range(3)]
+    drawn_names = [set(given(page_of(evaluation, tmp_path, seed))[1]["images"]) for seed in range(3)]
     assert len(drawn_names[0]) == 4
     assert drawn_names[0] == drawn_names[1] == drawn_names[2]
     assert drawn_names[0] != {f"scene_{index}" for index in range(4)}
 
 
-def test_of_a_large_picture_the_part_is_shown_where_the_models_differ(tmp_path):
+def test_of_a_large_image_the_part_is_shown_where_the_models_differ(tmp_path):
     evaluation = write_evaluation(tmp_path, models=("x", "y"), samples=1, draw=lambda seed: drawn(seed, 40, 1200))
     plain = np.full((40, 1200, 3), 99, np.uint8)
     odd = plain.copy()
     odd[:, 1000:] = 200
-    save(evaluation.pictures["x", "scene_0"], plain)
-    save(evaluation.pictures["y", "scene_0"], odd)
+    save(evaluation.images["x", "scene_0"], plain)
+    save(evaluation.images["y", "scene_0"], odd)
     page = page_of(evaluation, tmp_path)
     assert set(re.findall(r"--w:(\d+);--h:(\d+)", page)) == {("512", "40")}
     assert max(levels(page)[0]) > 99 + 30
@@ -164,7 +164,7 @@ def test_odd_names_come_back_from_the_table(tmp_path):
     page = page_of(evaluation, tmp_path)
     assert page.count("</script>") == 1
     _, table = given(page)
-    assert sorted(table["pictures"]) == sorted(names)
+    assert sorted(table["images"]) == sorted(names)
     assert table["models"] == ["</script>x", 'y"']
     assert "<b>" not in unescape(re.sub(r"<figcaption><b>[A-I]</b>", "", page))
 
@@ -175,11 +175,11 @@ def test_the_page_asks_for_nothing_from_elsewhere(tmp_path):
     assert "content=\"default-src 'none'; img-src data:;" in outside
 
 
-def test_bad_pictures_and_places_are_told(tmp_path):
+def test_bad_images_and_places_are_reported(tmp_path):
     evaluation = gray_evaluation(tmp_path, 1)
     with pytest.raises(ImageWriteError, match=r"no/page\.html could not be written"):
         write_ranking_page(evaluation, tmp_path / "no" / "page.html", seed=0)
-    path = save(evaluation.pictures["beta", "scene_0"], drawn(0, 16, 20))
+    path = save(evaluation.images["beta", "scene_0"], drawn(0, 16, 20))
     with pytest.raises(DataError, match=re.escape(f"{path} has 20 x 16 pixels")):
         page_of(evaluation, tmp_path)
     path.write_bytes(b"")

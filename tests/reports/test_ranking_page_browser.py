@@ -18,12 +18,12 @@ LEVELS = {"alpha": 60, EVIL: 120, "gamma": 180}
 
 @pytest.fixture(scope="module")
 def evaluation(tmp_path_factory):
-    """Four pictures; in each, a result's gray level tells its model: the darkest is alpha's."""
+    """Four images; in each, a result's gray level tells its model: the darkest is alpha's."""
     names = ["scene_0", f"a/{EVIL}", "scene_2", "\N{GREEK SMALL LETTER ALPHA}"]
     made = write_evaluation(tmp_path_factory.mktemp("made"), models=MODELS, names=names)
     for model, level in LEVELS.items():
         for index, name in enumerate(names):
-            save(made.pictures[model, name], np.full((96, 128, 3), level + index, np.uint8))
+            save(made.images[model, name], np.full((96, 128, 3), level + index, np.uint8))
     return made
 
 
@@ -55,7 +55,7 @@ def told(browser):
 
 
 def ranks(browser):
-    """The ranks on the picture that is shown, as buttons tell them; None for none."""
+    """The ranks on the image that is shown, as buttons tell them; None for none."""
     return browser.evaluate(
         "[...document.querySelectorAll('.scene:not([hidden]) .result')]"
         ".map(r => r.querySelector('[aria-pressed=true]')).map(b => b && Number(b.textContent))"
@@ -68,7 +68,7 @@ def letter(browser):
 
 
 def seen_levels(browser):
-    """Gray level of every result of the picture that is shown, read from the pixels."""
+    """Gray level of every result of the image that is shown, read from the pixels."""
     browser.evaluate(
         "window.levels = null; Promise.all([...document.querySelectorAll('.scene:not([hidden]) .result img')]"
         ".map(image => image.decode().then(() => { const canvas = document.createElement('canvas');"
@@ -81,7 +81,7 @@ def seen_levels(browser):
 
 
 def rank_as_seen(browser, best):
-    """Rank the shown picture by pressing digits at A, B, C: by darkness, or by brightness."""
+    """Rank the shown image by pressing digits at A, B, C: by darkness, or by brightness."""
     levels = seen_levels(browser)
     order = sorted(levels, reverse=best == "brightest")
     press(browser, *(str(order.index(level) + 1) for level in levels))
@@ -134,7 +134,7 @@ def test_from_keys_to_the_table_of_two_raters(fresh, page, evaluation, tmp_path_
     assert ann.name == "ranks_Ann_A_Ö_.json"
     assert told(browser).startswith("Saved as ranks_Ann_A_Ö_.json")
     click(browser, "#clear")
-    assert where(browser) == "Picture 1 of 4, 0 ranked"
+    assert where(browser) == "Image 1 of 4, 0 ranked"
     rank_all(browser, "brightest")
     ben = export(browser, folders[1], "Ben")
     assert browser.complaints == []
@@ -143,11 +143,11 @@ def test_from_keys_to_the_table_of_two_raters(fresh, page, evaluation, tmp_path_
 
     alone = mean_opinion_ranks([ann], seed=0)
     assert [(row.model, row.rank.mean) for row in alone.rows] == [("alpha", 1), (EVIL, 2), ("gamma", 3)]
-    assert (alone.raters, alone.pictures) == (('Ann "A." <Ö>',), 4)
+    assert (alone.raters, alone.images) == (('Ann "A." <Ö>',), 4)
     both = mean_opinion_ranks([ann, ben], seed=0)
     assert {row.model: row.rank.mean for row in both.rows} == {"alpha": 2, EVIL: 2, "gamma": 2}
     assert {row.votes for row in both.rows} == {8}
-    assert set(json.loads(ben.read_text("utf-8"))["pictures"]) == {sample.name for sample in evaluation.samples}
+    assert set(json.loads(ben.read_text("utf-8"))["images"]) == {sample.name for sample in evaluation.samples}
 
 
 def test_raters_of_pages_of_other_seeds_go_together(browser, evaluation, tmp_path):
@@ -202,25 +202,25 @@ def test_arrows_go_round_and_zero_takes_a_rank_away(fresh):
 
 def test_enter_waits_until_all_are_ranked_and_backspace_goes_back(fresh):
     press(fresh, "Enter")
-    assert (where(fresh), told(fresh)) == ("Picture 1 of 4, 0 ranked", "3 results have no rank yet.")
+    assert (where(fresh), told(fresh)) == ("Image 1 of 4, 0 ranked", "3 results have no rank yet.")
     press(fresh, "1", "2", "Enter")
     assert told(fresh) == "One result has no rank yet."
     press(fresh, "3", "Enter")
-    assert where(fresh) == "Picture 2 of 4, 1 ranked"
+    assert where(fresh) == "Image 2 of 4, 1 ranked"
     assert ranks(fresh) == [None, None, None]
     assert letter(fresh) == "A"
     press(fresh, "Backspace")
-    assert where(fresh) == "Picture 1 of 4, 1 ranked"
+    assert where(fresh) == "Image 1 of 4, 1 ranked"
     assert ranks(fresh) == [1, 2, 3]
     press(fresh, "Backspace")
-    assert where(fresh) == "Picture 1 of 4, 1 ranked"
+    assert where(fresh) == "Image 1 of 4, 1 ranked"
 
 
 def test_a_reload_loses_nothing(fresh, page):
     press(fresh, "2", "1", "3", "Enter", "3", "1")
     before = ranks(fresh)
     fresh.open(page)
-    assert where(fresh) == "Picture 2 of 4, 1 ranked"
+    assert where(fresh) == "Image 2 of 4, 1 ranked"
     assert ranks(fresh) == before == [3, 1, None]
     assert letter(fresh) == "C"
     press(fresh, "Backspace")
@@ -240,12 +240,12 @@ def test_a_reload_loses_nothing(fresh, page):
         '{"at": 4, "rater": "", "ranks": [[1,2,3],[1,2,3],[0,0,0],[1,2,3]]}',
     ],
 )
-def test_what_was_kept_damaged_is_begun_anew(fresh, page, kept):
+def test_what_was_kept_damaged_is_begun_again(fresh, page, kept):
     press(fresh, "1")
     fresh.evaluate(f"localStorage.setItem(Object.keys(localStorage)[0], {kept!r})")
     fresh.open(page)
     assert fresh.complaints == []
-    assert where(fresh) == "Picture 1 of 4, 0 ranked"
+    assert where(fresh) == "Image 1 of 4, 0 ranked"
 
 
 def test_a_browser_that_keeps_nothing_is_told_of(browser, page):
@@ -268,9 +268,9 @@ def test_the_mouse_does_it_too(fresh):
         click(fresh, f".scene:not([hidden]) .result[data-letter={'ABC'[place - 1]}] button:nth-child({rank})")
     assert ranks(fresh) == [2, 3, 1]
     click(fresh, "#next")
-    assert where(fresh) == "Picture 2 of 4, 1 ranked"
+    assert where(fresh) == "Image 2 of 4, 1 ranked"
     click(fresh, "#back")
-    assert where(fresh) == "Picture 1 of 4, 1 ranked"
+    assert where(fresh) == "Image 1 of 4, 1 ranked"
 
 
 def test_an_export_needs_a_name(fresh):
@@ -291,10 +291,10 @@ def test_digits_in_a_name_are_no_ranks_and_backspace_there_goes_nowhere(fresh):
     assert where(fresh) == "4 ranked"
     fresh.evaluate("document.activeElement.blur()")
     press(fresh, "Backspace")
-    assert where(fresh) == "Picture 4 of 4, 4 ranked"
+    assert where(fresh) == "Image 4 of 4, 4 ranked"
 
 
-def test_zoom_shows_the_same_part_of_all_pictures_pixel_by_pixel(fresh):
+def test_zoom_shows_the_same_part_of_all_images_pixel_by_pixel(fresh):
     image = ".scene:not([hidden]) .result img"
     size = f"document.querySelector('{image}').getBoundingClientRect().width"
     offsets = (
@@ -314,7 +314,7 @@ def test_zoom_shows_the_same_part_of_all_pictures_pixel_by_pixel(fresh):
     assert len(places) == 5  # bicubic, reference, three results
     assert len(set(places)) == 1
     across, down = map(int, places[0].split(","))
-    assert abs(across) <= 2  # the left edge of the picture at that of the frame
+    assert abs(across) <= 2  # the left edge of the image at that of the frame
     assert abs(down - (height - 384)) <= 3  # the lower edge, likewise
     press(fresh, *["ArrowRight"] * 10, shift=True)
     assert abs(int(fresh.evaluate(offsets)[0].split(",")[0]) - (width - 512)) <= 2

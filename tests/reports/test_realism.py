@@ -1,4 +1,4 @@
-"""The realism report from files: what is drawn, what is written, what is told."""
+"""The realism report from files: what is drawn, what is written, what is reported."""
 
 import re
 from base64 import b64decode
@@ -39,15 +39,15 @@ def sets(tmp_path_factory):
 def test_known_noise_is_measured_from_files(sets):
     found = measure_realism(sets["real"], seed=1)
     assert found.noise == pytest.approx(8, rel=0.07)
-    assert found.neighbours == pytest.approx(0.34, abs=0.06)
+    assert found.neighbors == pytest.approx(0.34, abs=0.06)
     assert found.channels == pytest.approx(0.4, abs=0.08)
-    assert found.pictures == 6
+    assert found.images == 6
 
 
 def test_like_noise_is_close(sets, tmp_path):
     told = realism_report(sets["real"], sets["like"], tmp_path / "page.html")
     assert re.fullmatch(
-        r"Noise \d\.\d against \d\.\d levels, neighbours correlate 0\.\d\d against 0\.\d\d, channels 0\.\d\d against "
+        r"Noise \d\.\d against \d\.\d levels, neighbors correlate 0\.\d\d against 0\.\d\d, channels 0\.\d\d against "
         r"0\.\d\d: the fake LR is close to the real\.",
         told,
     )
@@ -66,7 +66,7 @@ def test_the_page_holds_verdict_figures_and_samples(sets, tmp_path):
     text = page.read_text(encoding="utf-8")
     assert told in text
     assert text.count("<svg") == 4
-    assert [text.count(f"<dt>{name}</dt>") for name in ("neighbours", "channels", "red", "green", "blue")] == [1] * 5
+    assert [text.count(f"<dt>{name}</dt>") for name in ("neighbors", "channels", "red", "green", "blue")] == [1] * 5
     real = measure_realism(sets["real"])
     assert f"</i> {real.channels:.2f}</dd>" in text
     assert f"</i> {real.mean_rgb[2]:.0f}</dd>" in text
@@ -80,13 +80,13 @@ def test_the_page_holds_verdict_figures_and_samples(sets, tmp_path):
         assert (pixels.reshape(64, 4, 64, 4, 3).std((1, 3)) == 0).all()  # each pixel four times, both ways
 
 
-def test_a_sample_is_a_part_of_its_picture(sets, tmp_path):
+def test_a_sample_is_a_part_of_its_image(sets, tmp_path):
     page = tmp_path / "page.html"
     realism_report(sets["real"][:1], sets["like"], page)
     first = re.search(r'src="data:image/png;base64,([^"]+)"', page.read_text(encoding="utf-8"))
     part = np.asarray(Image.open(BytesIO(b64decode(first[1]))))[::4, ::4]
-    picture = np.asarray(Image.open(sets["real"][0]))
-    windows = np.lib.stride_tricks.sliding_window_view(picture, (64, 64), axis=(0, 1)).transpose(0, 1, 3, 4, 2)
+    image = np.asarray(Image.open(sets["real"][0]))
+    windows = np.lib.stride_tricks.sliding_window_view(image, (64, 64), axis=(0, 1)).transpose(0, 1, 3, 4, 2)
     assert (windows == part).all((2, 3, 4)).any()
 
 
@@ -105,14 +105,14 @@ def test_same_seed_same_bytes_whatever_order_or_folder(sets, tmp_path):
 
 
 def test_of_a_large_set_some_are_drawn_by_the_seed(sets, monkeypatch):
-    monkeypatch.setattr(realism, "MOST_PICTURES", 2)
+    monkeypatch.setattr(realism, "MOST_IMAGES", 2)
     drawn = [measure_realism(sets["real"], seed=seed).each_noise for seed in (0, 0, 1, 2, 3)]
     assert {len(levels) for levels in drawn} == {2}
     assert drawn[0] == drawn[1]
     assert len(set(drawn)) > 1
 
 
-def test_of_a_large_picture_a_window_is_drawn_by_the_seed(tmp_path, monkeypatch):
+def test_of_a_large_image_a_window_is_drawn_by_the_seed(tmp_path, monkeypatch):
     monkeypatch.setattr(realism, "WINDOW_PX", 64)
     paths = write_set(tmp_path, 1, noisy(8))
     assert measure_realism(paths, seed=0) == measure_realism(paths, seed=0)
@@ -121,17 +121,17 @@ def test_of_a_large_picture_a_window_is_drawn_by_the_seed(tmp_path, monkeypatch)
 
 def test_what_cannot_be_measured_is_left_out_and_told(sets, tmp_path):
     bad = tmp_path / "<b>bad&.png"
-    bad.write_bytes(b"no picture")
+    bad.write_bytes(b"no image")
     small = tmp_path / "small.png"
     Image.new("RGB", (31, 200)).save(small)
     page = tmp_path / "page.html"
     realism_report([*sets["real"], bad, small], sets["like"], page)
     text = page.read_text(encoding="utf-8")
-    assert "&lt;b&gt;bad&amp;.png is not a picture we can read" in text
+    assert "&lt;b&gt;bad&amp;.png is not an image we can read" in text
     assert "<b>bad" not in text
     assert "small.png is below 32 pixels on a side" in text
     assert measure_realism([*sets["real"], bad, small]) == measure_realism(sets["real"])
-    with pytest.raises(DataError, match=r"None of 2 LR pictures can be measured\. The first: .*(bad|small)"):
+    with pytest.raises(DataError, match=r"None of 2 LR images can be measured\. The first: .*(bad|small)"):
         measure_realism([bad, small])
     with pytest.raises(DataError, match="None of 0"):
         measure_realism([])
@@ -144,7 +144,7 @@ def test_sets_that_tell_nothing_make_a_page_too(sets, tmp_path):
     assert (tmp_path / "page.html").read_text(encoding="utf-8").count("<svg") == 4
     assert "<dd>unknown</dd>" in (tmp_path / "page.html").read_text(encoding="utf-8")
     realism_report(black, black, tmp_path / "page.html")
-    assert "<dt>neighbours</dt>" not in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "<dt>neighbors</dt>" not in (tmp_path / "page.html").read_text(encoding="utf-8")
     assert (tmp_path / "page.html").read_text(encoding="utf-8").count("<svg") == 1  # their spectrum is there
 
 

@@ -40,7 +40,7 @@ def page(tmp_path_factory):
         for name, sigma in (("real", 8), ("fake", 5))
     )
     bad = root / '<script>document.title="x"<'
-    bad.write_bytes(b"no picture")
+    bad.write_bytes(b"no image")
     realism_report([*real, bad], fake, root / "realism.html")
     return root / "realism.html"
 
@@ -70,7 +70,7 @@ def test_bars_are_as_long_as_their_figures(browser, page, width):
         "Number(d.textContent), d.parentElement.getBoundingClientRect().width - d.getBoundingClientRect().width, "
         "d.parentElement.getBoundingClientRect().width])"
     )
-    assert len(bars) == 2 * (2 + 3)  # neighbours and channels, three colors; real and fake
+    assert len(bars) == 2 * (2 + 3)  # neighbors and channels, three colors; real and fake
     for place, (length, figure, margin, whole) in enumerate(bars):
         high, digits = (1, 2) if place < 4 else (255, 0)
         expected = max(2, (whole - margin) * max(0, figure) / high)

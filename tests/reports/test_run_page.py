@@ -63,7 +63,7 @@ def drawn(page, color=0):
     return [np.array(re.findall(r"[\d.]+", path["d"]), float).reshape(-1, 2) for path in found]
 
 
-def pictures(page):
+def images(page):
     sources = [found["src"] for found in page.all("img")]
     return [Image.open(BytesIO(base64.b64decode(source.partition(",")[2]))) for source in sources]
 
@@ -136,7 +136,7 @@ def test_panels_have_colors_for_all_their_curves():
     assert [panel.section for panel in panels_for(["odd", "pixel"])] == ["Losses", "Other"]
 
 
-def test_latest_figures_options_and_progress_are_told(tmp_path):
+def test_latest_figures_options_and_progress_are_reported(tmp_path):
     options = {"schedule": {"steps": 400, "milestones": [1, 2]}, "discriminator": "patchgan", "clip": None}
     rows = [{"step": 50, "l1": 0.5}, {"step": 100, "l1": 0.123456}]
     text = page_of(write_run(tmp_path / "my run", rows, options)).text()
@@ -159,7 +159,7 @@ def test_a_run_that_has_logged_nothing_has_a_page(tmp_path, rows):
     assert "No figures have been logged yet." in page_of(write_run(tmp_path / "run", rows)).text()
 
 
-def test_a_line_cut_by_a_kill_is_told_and_left_out(tmp_path):
+def test_a_line_cut_by_a_kill_is_reported_and_left_out(tmp_path):
     run = write_run(tmp_path / "run", [{"step": 50, "l1": 0.5}])
     with (run / "log.jsonl").open("a") as log:
         log.write('{"step": 100, "l1"')
@@ -190,8 +190,8 @@ def test_the_newest_three_sheets_are_inside(tmp_path):
     write_sample(run, 12_345_678)  # more digits: later by number, not by name
     (run / "samples" / "step_x.png").write_bytes(b"")
     page = page_of(run)
-    assert [image.getpixel((5, 5))[0] for image in pictures(page)] == pytest.approx([78, 150, 100], abs=2)
-    assert [image.size for image in pictures(page)] == [(640, 80)] * 3
+    assert [image.getpixel((5, 5))[0] for image in images(page)] == pytest.approx([78, 150, 100], abs=2)
+    assert [image.size for image in images(page)] == [(640, 80)] * 3
     links = [found["href"] for found in page.all("a")]
     assert links == [f"samples/step_{step:07d}.png" for step in (12_345_678, 150, 100)]
     assert all((run / link).exists() for link in links)
@@ -201,7 +201,7 @@ def test_a_wide_sheet_is_made_smaller(tmp_path):
     run = write_run(tmp_path / "run", [])
     write_sample(run, 50, width=3200, height=200)
     page = page_of(run)
-    assert [image.size for image in pictures(page)] == [(1600, 100)]
+    assert [image.size for image in images(page)] == [(1600, 100)]
     assert [(found["width"], found["height"]) for found in page.all("img")] == [("1600", "100")]
 
 
@@ -247,7 +247,7 @@ def test_same_files_same_page(tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b"\xff"])
-def test_a_folder_of_no_run_is_told(tmp_path, content):
+def test_a_folder_of_no_run_is_reported(tmp_path, content):
     if content is not None:
         (tmp_path / "options.json").write_bytes(content)
     with pytest.raises(TrainingError, match=r"options\.json .*Give the folder of a training run\.$"):
@@ -255,7 +255,7 @@ def test_a_folder_of_no_run_is_told(tmp_path, content):
     assert not (tmp_path / "report.html").exists()
 
 
-def test_a_page_that_cannot_be_written_is_told(tmp_path):
+def test_a_page_that_cannot_be_written_is_reported(tmp_path):
     run = write_run(tmp_path / "run", [])
     (run / "report.html").mkdir()
     with pytest.raises(TrainingError, match=r"report\.html could not be written"):
@@ -268,7 +268,7 @@ def test_a_run_whose_name_is_no_text_has_a_page(tmp_path):
     assert "<title>r?n</title>" in write_run_report(run).read_text(encoding="utf-8")
 
 
-def test_a_log_that_cannot_be_read_is_told_as_that(tmp_path):
+def test_a_log_that_cannot_be_read_is_reported_as_that(tmp_path):
     run = write_run(tmp_path / "run", [])
     (run / "log.jsonl").unlink()
     (run / "log.jsonl").mkdir()

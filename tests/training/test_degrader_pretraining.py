@@ -51,7 +51,7 @@ def test_what_is_drawn_follows_from_seed_and_step_alone():
         assert not torch.equal(draw_noise_transfer(hr, seed=seed, step=step).lr_noisy, first.lr_noisy)
 
 
-def test_the_noise_is_the_same_beside_another_picture():
+def test_the_noise_is_the_same_beside_another_image():
     hr = crops(6, 64, flat=True)
     drawn = draw_noise_transfer(hr, seed=0, step=0)
     shrunk = hr[..., ::4, ::4].float() / 255

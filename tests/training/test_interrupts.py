@@ -106,7 +106,7 @@ def test_the_handlers_are_given_back_after_a_failure(ours):
 
 
 def test_one_of_several_processes_is_not_disturbed_while_it_leaves(ours):
-    """It was told to stop by the others, and left the block before its own signal came."""
+    """It was reported to stop by the others, and left the block before its own signal came."""
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     try:
         with stop_on_signals(copies_s=2.0) as stop:

@@ -174,7 +174,7 @@ def test_the_meter_tells_speed_and_waiting(clock):
     assert report.waiting_share == pytest.approx(0.25)
 
 
-def test_the_meter_starts_anew_after_a_report(clock):
+def test_the_meter_starts_again_after_a_report(clock):
     meter = Meter()
     meter.wait(slow_batches(clock, wait_s=5.0))
     meter.add({"l1": 100.0}, images=1000)

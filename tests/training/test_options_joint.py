@@ -132,28 +132,28 @@ def test_unknown_layers_are_refused(wrong):
         FeatureLayers(**wrong)
 
 
-def picture(seed, side=16):
+def drawn_image(seed, side=16):
     return torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(seed))
 
 
 @given(seed=st.integers(0, 1000), shift=st.floats(-0.5, 0.5))
-def test_the_color_loss_is_the_shift_of_a_picture(seed, shift):
-    reference = picture(seed)
+def test_the_color_loss_is_the_shift_of_an_image(seed, shift):
+    reference = drawn_image(seed)
     assert color_loss(reference + shift, reference).item() == pytest.approx(abs(shift), abs=1e-6)
 
 
 @given(seed=st.integers(0, 1000))
 def test_the_color_loss_does_not_see_noise_of_mean_zero_in_each_square(seed):
-    reference = picture(seed)
-    squares = picture(seed + 1).unfold(2, COLOR_PX, COLOR_PX).unfold(3, COLOR_PX, COLOR_PX)
+    reference = drawn_image(seed)
+    squares = drawn_image(seed + 1).unfold(2, COLOR_PX, COLOR_PX).unfold(3, COLOR_PX, COLOR_PX)
     noise = squares - squares.mean(dim=(-2, -1), keepdim=True)
     noise = noise.permute(0, 1, 2, 4, 3, 5).reshape(reference.shape)
     assert color_loss(reference + noise, reference).item() == pytest.approx(0, abs=1e-6)
     assert color_loss(reference + noise.roll(COLOR_PX // 2, -1), reference).item() > 1e-4  # in others it does
 
 
-def test_the_color_loss_moves_the_made_picture_towards_the_reference():
-    made, reference = picture(1).requires_grad_(), picture(2).requires_grad_()
+def test_the_color_loss_moves_the_made_image_towards_the_reference():
+    made, reference = drawn_image(1).requires_grad_(), drawn_image(2).requires_grad_()
     color_loss(made, reference).backward()
     assert reference.grad is None
     nearer = made.detach() - 5 * made.grad
@@ -179,12 +179,12 @@ def squeeze_lpips():
 
 
 @pytest.mark.parametrize("kind", ["lpips", "vgg", "vgg squared"])
-def test_a_difference_of_pictures_gives_a_gradient_to_the_made_one_alone(kind, vgg_state):
+def test_a_difference_of_images_gives_a_gradient_to_the_made_one_alone(kind, vgg_state):
     if kind == "lpips":
         difference = LpipsDifference(squeeze_lpips())
     else:
         difference = VggDifference(VGG19Features(vgg_state, (CONTENT,)), squared=kind == "vgg squared")
-    made, truth = picture(1, 32).requires_grad_(), picture(2, 32).requires_grad_()
+    made, truth = drawn_image(1, 32).requires_grad_(), drawn_image(2, 32).requires_grad_()
     loss = difference(made, truth)
     loss.backward()
     assert loss.ndim == 0
@@ -259,8 +259,8 @@ ECONOMY = {
                                          "vgg_hr": 2}),
     "l2": (without_discriminator(TRACK_2), {"degrader": 2, "sr_net": 2, "disc_lr": 3, "vgg_lr": 4}),
 }  # fmt: skip
-"""Forward passes that the method needs: a discriminator sees the real picture once and the made one twice, once for
-each side of the game; VGG19 sees each picture once, the real ones too."""
+"""Forward passes that the method needs: a discriminator sees the real image once and the made one twice, once for
+each side of the game; VGG19 sees each image once, the real ones too."""
 
 
 @pytest.mark.parametrize("name", ECONOMY)
@@ -273,13 +273,13 @@ def test_no_network_runs_more_often_than_the_method_needs(feature_nets, name):
 
 
 @pytest.mark.parametrize("options", [TRACK_1, replace(TRACK_2, degrader_only_steps=9)])
-def test_vgg_sees_no_picture_twice(feature_nets, options):
-    pictures = {"lr": [], "hr": []}
-    feature_nets.lr.register_forward_pre_hook(lambda _, given: pictures["lr"].append(given[0].detach().clone()))
-    feature_nets.hr.vgg.register_forward_pre_hook(lambda _, given: pictures["hr"].append(given[0].detach().clone()))
+def test_vgg_sees_no_image_twice(feature_nets, options):
+    images = {"lr": [], "hr": []}
+    feature_nets.lr.register_forward_pre_hook(lambda _, given: images["lr"].append(given[0].detach().clone()))
+    feature_nets.hr.vgg.register_forward_pre_hook(lambda _, given: images["hr"].append(given[0].detach().clone()))
     trainer = JointTrainer(options, feature_nets, CPU)
     trainer.train_step(*levels())
-    for seen in pictures.values():
+    for seen in images.values():
         assert not any(torch.equal(one, other) for n, one in enumerate(seen) for other in seen[:n])
 
 

@@ -89,7 +89,7 @@ def same(one, other):
 
 
 def terms_by_hand(trainer, pair, *, gan):
-    """The weighted terms of the next step, written down anew. The discriminator's norms move with each pass."""
+    """The weighted terms of the next step, written down again. The discriminator's norms move with each pass."""
     net, disc, weights = (
         copy.deepcopy(part) for part in (trainer.nets.sr_net, trainer.nets.disc_hr, trainer.options.losses)
     )

@@ -42,12 +42,12 @@ def test_figures_come_back_as_curves_of_their_group(tmp_path):
 
 
 @needs_tensorboard
-def test_a_picture_comes_back_pixel_by_pixel(tmp_path):
+def test_an_image_comes_back_pixel_by_pixel(tmp_path):
     from PIL import Image
 
     pixels = np.random.default_rng(0).integers(0, 256, (30, 50, 3), np.uint8)
     with TensorBoardLogger(tmp_path, lambda _: None) as board:
-        board.picture(250, pixels)
+        board.image(250, pixels)
     (event,) = shown(tmp_path).Images("samples")
     (tmp_path / "back.png").write_bytes(event.encoded_image_string)
     assert event.step == 250
@@ -81,7 +81,7 @@ def test_a_score_without_bound_is_taken(tmp_path):
 
 
 @needs_tensorboard
-def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(TrainingError, match=r"file.board could not be written"):
         TensorBoardLogger(tmp_path / "file" / "board", lambda _: None)
@@ -89,7 +89,7 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
 
 @needs_tensorboard
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-def test_a_full_disk_is_told_without_a_traceback_of_a_thread(tmp_path):
+def test_a_full_disk_is_reported_without_a_traceback_of_a_thread(tmp_path):
     hook = threading.excepthook
     before = set(threading.enumerate())
     board = TensorBoardLogger(tmp_path, lambda _: None)
@@ -101,7 +101,7 @@ def test_a_full_disk_is_told_without_a_traceback_of_a_thread(tmp_path):
     (file,) = tmp_path.iterdir()
     full = tmp_path / "full"
     full.symlink_to("/dev/full")
-    full.replace(file)  # in one step: the thread would make the file anew in between
+    full.replace(file)  # in one step: the thread would make the file again in between
     with pytest.raises(TrainingError, match="No space left"):
         write_on()
     for thread in set(threading.enumerate()) - before:
@@ -118,7 +118,7 @@ def test_without_the_package_it_says_so_in_one_line_and_writes_nothing(tmp_path,
     notes = []
     with TensorBoardLogger(tmp_path / "board", notes.append) as board:
         board.scalars(50, {"l1": 0.5}, group="train")
-        board.picture(50, np.zeros((4, 4, 3), np.uint8))
+        board.image(50, np.zeros((4, 4, 3), np.uint8))
     assert notes == [MISSING]
     assert "\n" not in MISSING
     assert not (tmp_path / "board").exists()

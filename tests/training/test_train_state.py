@@ -184,6 +184,6 @@ def test_a_full_disk_leaves_the_save_before_it(tmp_path):
     assert names(tmp_path) == ["last.safetensors"]
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path):
+def test_a_folder_that_is_not_there_is_reported(tmp_path):
     with pytest.raises(TrainingError, match="could not be saved"):
         save_train_state(tmp_path / "missing" / "last.safetensors", train_state())

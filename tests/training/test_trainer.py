@@ -51,8 +51,8 @@ def batch(seed=0):
     return lr, hr
 
 
-def levels(picture):
-    return (picture * 255).round().to(torch.uint8)
+def levels(image):
+    return (image * 255).round().to(torch.uint8)
 
 
 def gradients(trainer, loss):
@@ -99,7 +99,7 @@ def test_a_missing_detach_would_show(feature_nets):
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_every_network_moves_and_every_figure_is_told(feature_nets, name):
+def test_every_network_moves_and_every_figure_is_reported(feature_nets, name):
     options = SETTINGS[name]
     trainer = JointTrainer(options, feature_nets, CPU)
     before = {key: value.clone() for key, value in trainer.nets.named_parameters()}
@@ -121,7 +121,7 @@ def test_the_single_input_ablation_does_not_look_at_the_noise(feature_nets):
         assert torch.equal(*fakes) != differs
 
 
-def test_the_cycle_is_of_the_real_picture(feature_nets):
+def test_the_cycle_is_of_the_real_image(feature_nets):
     """With a reconstruction that enlarges and a degrader that shrinks exactly, the cycle loss would be 0."""
     trainer = JointTrainer(TRACK_1, feature_nets, CPU)
     lr, hr = batch()

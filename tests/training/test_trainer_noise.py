@@ -18,13 +18,13 @@ STEPS = 40
 
 
 def smooth(count, side, generator):
-    """Pictures of a few slow waves, (count, 3, side, side) in [0.2, 0.8]."""
+    """Images of a few slow waves, (count, 3, side, side) in [0.2, 0.8]."""
     coarse = torch.rand(count, 3, 3, 3, generator=generator)
     return 0.2 + 0.6 * torch.nn.functional.interpolate(coarse, size=side, mode="bicubic").clamp(0, 1)
 
 
-def levels(picture):
-    return (picture.clamp(0, 1) * 255).round().to(torch.uint8)
+def levels(image):
+    return (image.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def noisy(count, side, generator):
@@ -56,7 +56,7 @@ def trained(letter):
 
 @torch.no_grad()
 def noise_in_flat_areas(trainer, *, zeros):
-    """Standard deviation in the inner part of LR pictures made of flat HR ones, away from the border's padding."""
+    """Standard deviation in the inner part of LR images made of flat HR ones, away from the border's padding."""
     real = noisy(8, 48, torch.Generator().manual_seed(6))
     seen = torch.zeros_like(real) if zeros else real
     fake = trainer.nets.degrader(torch.full((8, 3, 192, 192), 0.5), seen)[..., 12:-12, 12:-12]

@@ -74,7 +74,7 @@ def test_what_comes_along_may_be_used_by_everyone():
     assert sum(entry.size_bytes for entry in bundled) <= 90_000_000
 
 
-def test_all_of_ours_is_told_how_made():
+def test_all_of_ours_is_reported_how_made():
     for entry in OURS:
         assert all((entry.steps, entry.command, entry.scores)), entry.name
         card = Path(__file__).parents[2] / re.search(r"docs/models/[\w-]+\.md", entry.description).group()
@@ -148,7 +148,7 @@ def test_flat_gray_keeps_its_color(name):
 
 @pytest.mark.parametrize("name", DEGRADERS)
 def test_a_degrader_carries_noise(name, photo):
-    """Twice the noise beside a picture is twice the noise in its partner, to a third."""
+    """Twice the noise beside an image is twice the noise in its partner, to a third."""
     degrader = load_degrader(find_weights(name, registry=read_registry(), network="degrader").path)[0].float()
     hr = as_tensor(photo.crop((100, 60, 356, 316)))
     rng = torch.Generator().manual_seed(0)

@@ -109,7 +109,7 @@ def test_a_write_that_fails_leaves_the_old_file(monkeypatch, net, saved):
     assert list(saved.parent.iterdir()) == [saved]
 
 
-def test_a_missing_folder_is_told(tmp_path, net):
+def test_a_missing_folder_is_reported(tmp_path, net):
     with pytest.raises(WeightsError, match="cannot be written"):
         save_sr_net(tmp_path / "no" / "a.safetensors", net, metadata={}, half=False)
 

@@ -103,7 +103,7 @@ def test_values_that_do_not_fit_are_not_written(small_compact, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["full.bin", "full.param"]
 
 
-def test_a_missing_folder_is_told(small_compact, tmp_path):
+def test_a_missing_folder_is_reported(small_compact, tmp_path):
     with pytest.raises(WeightsError, match="cannot be written"):
         save_ncnn(tmp_path / "no" / "net.param", small_compact(), half=False)
     with pytest.raises(WeightsError, match="cannot be written"):

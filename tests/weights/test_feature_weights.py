@@ -105,12 +105,12 @@ def test_another_network_on_the_hub_is_refused(fake_hub, on_hub, access, vgg, mo
     told(WeightsError, lambda: load_vgg19(None, taps=CONV2_2, hub=access), "no features.2.weight", "--vgg FILE")
 
 
-def test_a_file_that_the_hub_declares_otherwise_is_told_with_what_to_do(fake_hub, on_hub, access):
+def test_a_file_that_the_hub_declares_otherwise_is_reported_with_what_to_do(fake_hub, on_hub, access):
     fake_hub.add(VGG19_ON_HUB.repo, VGG19_ON_HUB.name, b"another")
     told(WeightsError, lambda: load_vgg19(None, taps=CONV2_2, hub=access), "not the released file", "Or give --vgg")
 
 
-def test_without_the_hub_the_user_is_told_which_file_to_give(fake_hub, on_hub, access):
+def test_without_the_hub_the_user_is_reported_which_file_to_give(fake_hub, on_hub, access):
     words = ["Or give --vgg FILE", "torchvision's VGG19 without batch norm", "timm/vgg19.tv_in1k"]
     told(HubError, lambda: load_vgg19(None, taps=CONV2_2, hub=access, offline=True), "not in the cache", *words)
     fake_hub.faults = Faults(head=(503, {}))
@@ -166,7 +166,7 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize("name", BAD_FILES)
-def test_a_file_of_no_use_is_told_with_what_to_give(tmp_path, monkeypatch, name):
+def test_a_file_of_no_use_is_reported_with_what_to_give(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     content, words = BAD_FILES[name]
     file = tmp_path / name
@@ -207,8 +207,8 @@ def test_lpips_comes_from_a_file_or_from_the_folder_that_the_environment_names(l
     assert found.sha256 == given.sha256 == sha256_of(lpips_file)
     assert found.source == lpips_file.name
     assert given.state.keys() == load_file(lpips_file).keys() - {"classifier.1.bias"}
-    picture = torch.rand(1, 3, 32, 32)
-    assert LPIPS("squeeze", found.state, source=found.source)(picture, picture).item() == 0
+    image = torch.rand(1, 3, 32, 32)
+    assert LPIPS("squeeze", found.state, source=found.source)(image, image).item() == 0
 
 
 def test_lpips_without_a_file_tells_what_to_set(monkeypatch, tmp_path):
@@ -235,10 +235,10 @@ def test_a_classifier_alone_is_given_the_published_heads(trunk, tmp_path):
     assert found.source == "net.pth with the heads of lpips 0.1.4"
     assert found.state.keys() - state.keys() == {f"lin{number}.weight" for number in range(len(TRUNKS[trunk].taps))}
     assert all((found.state[name] >= 0).all() for name in found.state.keys() - state.keys())  # as they were trained
-    picture = torch.rand(1, 3, 32, 32)
+    image = torch.rand(1, 3, 32, 32)
     distance = LPIPS(trunk, found.state, source=found.source)
-    assert distance(picture, picture).item() == 0
-    assert distance(picture, 1 - picture).item() > 0
+    assert distance(image, image).item() == 0
+    assert distance(image, 1 - image).item() > 0
 
 
 @pytest.mark.parametrize(("trunk", "sums"), [("alex", 105.2754), ("squeeze", 173.4387), ("vgg", 131.8555)])

@@ -82,7 +82,7 @@ def test_fetched_once_and_kept_where_pytorch_keeps_them(serve, place):
     assert len(server.asked) == 1
 
 
-def test_what_is_there_damaged_is_fetched_anew(serve, place):
+def test_what_is_there_damaged_is_fetched_again(serve, place):
     serve(DATA)
     place.parent.mkdir(parents=True)
     place.write_bytes(DATA[:-1] + b"?")

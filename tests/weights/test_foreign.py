@@ -143,7 +143,7 @@ def test_other_networks_enlarge_and_are_not_converted(files, tmp_path, photo):
 
 
 @needs_spandrel
-def test_what_spandrel_cannot_use_is_told(files, tmp_path, photo):
+def test_what_spandrel_cannot_use_is_reported(files, tmp_path, photo):
     source = photo()
     torch.save({"zebra.weight": torch.zeros(3)}, tmp_path / "zebra.pth")
     broken = torch.load(files / "SPAN.pth", weights_only=True)["params_ema"]
@@ -180,7 +180,7 @@ def test_without_spandrel_it_is_told_what_to_install(swin, monkeypatch):
 
 
 @pytest.mark.parametrize("error", [RuntimeError("operator torchvision::nms\ndoes not exist"), ImportError("x.so")])
-def test_a_spandrel_that_does_not_start_is_told(swin, monkeypatch, error):
+def test_a_spandrel_that_does_not_start_is_reported(swin, monkeypatch, error):
     def start(name):
         raise error
 

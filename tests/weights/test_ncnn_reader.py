@@ -139,7 +139,7 @@ def test_inputs_of_a_layer_that_change_places_are_refused(pair):
     refused(text.replace(" ".join(concat), " ".join(reversed(concat)), 1), content, "in another way")
 
 
-def test_a_resize_at_the_end_is_told(pair):
+def test_a_resize_at_the_end_is_reported(pair):
     _, text, content = pair("compact")
     lines = text.splitlines()
     lines[1] = f"{len(lines) - 1} 0"
@@ -172,13 +172,13 @@ def test_layers_of_no_use_are_named(pair, before, after, word):
 
 
 @pytest.mark.parametrize("convs", [4, 7])
-def test_a_number_of_convolutions_that_no_network_has_is_told(pair, convs):
+def test_a_number_of_convolutions_that_no_network_has_is_reported(pair, convs):
     _, text, content = pair("rrdb")
     lines = [line for line in text.splitlines() if line.startswith("Convolution")][:convs]
     refused("\n".join(["7767517", f"{convs} 0", *lines]), content, f"{convs} convolutions")
 
 
-def test_a_bin_that_does_not_belong_is_told(pair):
+def test_a_bin_that_does_not_belong_is_reported(pair):
     _, text, content = pair("compact", half=True)
     refused(text, content[:-4], "shorter")
     refused(text, b"", "shorter")

@@ -231,7 +231,7 @@ def test_what_a_degrader_cannot_be_is_refused(tmp_path, change, words):
         read_registry(written(tmp_path, DEGRADER | BUNDLED | change))
 
 
-def test_no_default_degrader_is_told_with_what_to_do(tmp_path):
+def test_no_default_degrader_is_reported_with_what_to_do(tmp_path):
     registry = read_registry(written(tmp_path, ENTRY | BUNDLED | {"default": True}))
     with pytest.raises(WeightsError, match=r"No degrader comes with ddnsr\. Name one with -m: a run folder"):
         registry.default_of("degrader")
@@ -240,7 +240,7 @@ def test_no_default_degrader_is_told_with_what_to_do(tmp_path):
         registry.default_of("degrader")
 
 
-def test_no_default_is_told_when_it_is_asked_for(tmp_path):
+def test_no_default_is_reported_when_it_is_asked_for(tmp_path):
     registry = read_registry(written(tmp_path, ENTRY | BUNDLED))
     with pytest.raises(WeightsError, match=r"No default weights.*tiny-net"):
         _ = registry.default
@@ -268,7 +268,7 @@ def test_files_that_are_no_registry_are_refused(tmp_path, text, words):
     assert str(caught.value).isprintable()
 
 
-def test_a_missing_file_is_told(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     with pytest.raises(WeightsError, match=r"weights\.toml cannot be read.*Install"):
         read_registry(tmp_path / "weights.toml")
 

@@ -83,7 +83,7 @@ def test_bundled_weights_that_were_changed_are_refused(registry):
     damaged[random.Random(0).randrange(len(DATA))] ^= 4
     for content in (bytes(damaged), DATA[:-1], b""):
         path.write_bytes(content)
-        refused(WeightsError, None, registry, "ddnsr-lite", "damaged or was replaced", str(path), "Install ddnsr anew")
+        refused(WeightsError, None, registry, "ddnsr-lite", "damaged or was replaced", str(path), "Install ddnsr again")
     path.unlink()
     refused(WeightsError, None, registry, "ddnsr-lite", "missing from the installation", str(path))
 
@@ -123,7 +123,7 @@ def test_weights_for_research_are_found_in_a_clone(for_research):
     found = find_weights("ddnsr-photos", registry=for_research)
     assert (found.path, found.name, found.entry) == (path, "ddnsr-photos", for_research.entries[-1])
     path.write_bytes(DATA[:-1])
-    refused(WeightsError, "ddnsr-photos", for_research, "damaged or was replaced", "Check out the project anew")
+    refused(WeightsError, "ddnsr-photos", for_research, "damaged or was replaced", "Check out the project again")
 
 
 def test_weights_for_research_are_refused_without_a_clone_and_told_how_to_get(for_research):
@@ -145,7 +145,7 @@ def test_weights_for_research_say_so_under_any_name_of_the_file(for_research, he
         assert (found.entry, found.terms) == (None, None)
 
 
-def test_no_default_is_told(registry):
+def test_no_default_is_reported(registry):
     bare = Registry(entries=(replace(registry.entries[0], default=False),), folder=registry.folder)
     refused(WeightsError, None, bare, "No default weights")
 
@@ -261,7 +261,7 @@ def test_a_folder_of_an_aliass_name_is_not_meant(with_aliases, here, access, fak
     assert find_weights("RRDB_X4", registry=with_aliases, hub=access).entry is not None
 
 
-def test_an_unknown_name_is_told_with_all_that_there_are(with_aliases, here):
+def test_an_unknown_name_is_reported_with_all_that_there_are(with_aliases, here):
     every = "Released (ddnsr weights list): ddnsr-lite, realesrgan-x4plus."
     assert "Did you mean" not in refused(WeightsError, "zebra", with_aliases, "'zebra' is no released name", every)
     refused(WeightsError, "real-esrgan-x4", with_aliases, "Did you mean realesrgan-x4plus?", every)
@@ -333,7 +333,7 @@ def test_a_repository_without_safetensors_lists_its_pickles(registry, access, fa
     refused(WeightsError, REPO, registry, "no .safetensors", "c.pth", hub=access)
 
 
-def test_a_repository_without_weights_is_told(registry, access, fake_hub, here):
+def test_a_repository_without_weights_is_reported(registry, access, fake_hub, here):
     fake_hub.add(REPO, "README.md", DATA)
     refused(WeightsError, REPO, registry, REPO, "no weights file", hub=access)
 
@@ -350,7 +350,7 @@ def test_a_hostile_only_file_is_not_fetched(registry, access, fake_hub, here):
     assert fake_hub.count("HEAD") == 0
 
 
-def test_a_mistyped_path_that_looks_like_a_hub_id_is_told_as_both(registry, access, fake_hub, here):
+def test_a_mistyped_path_that_looks_like_a_hub_id_is_reported_as_both(registry, access, fake_hub, here):
     refused(HubError, "runs/typo", registry, "no file or folder runs/typo here", "no repository runs/typo", hub=access)
     refused(HubError, "runs/typo", registry, "no file or folder runs/typo here", hub=access, offline=True)
 
@@ -358,7 +358,7 @@ def test_a_mistyped_path_that_looks_like_a_hub_id_is_told_as_both(registry, acce
 @pytest.mark.parametrize(
     "name", ["no.pth", "a/no.safetensors", "./no", "/no/where", "~/no", "~nobody-here/no", "a/b.CKPT", "./a\nb"]
 )
-def test_a_missing_path_is_told_and_nobody_is_asked(registry, access, fake_hub, here, name):
+def test_a_missing_path_is_reported_and_nobody_is_asked(registry, access, fake_hub, here, name):
     refused(WeightsError, name, registry, f"no weights file {name!r}", "ddnsr weights list", hub=access)
     assert fake_hub.requests == []
 
@@ -378,7 +378,7 @@ def test_a_name_of_nothing_is_refused(registry, access, fake_hub, here, name):
     assert fake_hub.requests == []
 
 
-def test_a_folder_that_is_no_runs_is_told_with_a_file_that_is_in_it(registry, tmp_path):
+def test_a_folder_that_is_no_runs_is_reported_with_a_file_that_is_in_it(registry, tmp_path):
     (tmp_path / "models").mkdir()
     for name in ("b-4x.param", "b-4x.bin", "notes.txt"):
         (tmp_path / "models" / name).touch()

@@ -54,7 +54,7 @@ def compared(*paths):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_our_files_are_esrgan_x4_to_spandrel_and_give_the_same_picture(tmp_path, net):
+def test_our_files_are_esrgan_x4_to_spandrel_and_give_the_same_image(tmp_path, net):
     paths = [tmp_path / "full.safetensors", tmp_path / "half.safetensors"]
     for path, half in zip(paths, (False, True), strict=True):
         save_sr_net(path, net, metadata={"title": "Test"}, half=half)
@@ -68,7 +68,7 @@ def test_our_files_are_esrgan_x4_to_spandrel_and_give_the_same_picture(tmp_path,
         assert seen["difference"] < 1e-12 * seen["range"]
 
 
-def test_compact_networks_give_the_same_picture_in_both(tmp_path, small_compact):
+def test_compact_networks_give_the_same_image_in_both(tmp_path, small_compact):
     sizes = [(8, 3, 4), (6, 16, 2), (4, 2, 1), (5, 1, 3)]
     for number, (features, convs, scale) in enumerate(sizes):
         net = small_compact(features=features, convs=convs, scale=scale)
@@ -82,7 +82,7 @@ def test_compact_networks_give_the_same_picture_in_both(tmp_path, small_compact)
         assert seen["difference"] < 1e-12 * seen["range"]
 
 
-def test_our_pth_files_give_the_same_picture_in_both(tmp_path, net, small_compact):
+def test_our_pth_files_give_the_same_image_in_both(tmp_path, net, small_compact):
     for name, one in (("esrgan", net), ("compact", small_compact())):
         save_pth(tmp_path / f"{name}.pth", one, half=False)
     for seen, architecture in zip(compared(*sorted(tmp_path.glob("*.pth"))), ("Compact", "ESRGAN"), strict=True):
@@ -90,7 +90,7 @@ def test_our_pth_files_give_the_same_picture_in_both(tmp_path, net, small_compac
         assert seen["difference"] < 1e-12 * seen["range"]
 
 
-def test_the_bundled_models_give_the_same_picture_in_both():
+def test_the_bundled_models_give_the_same_image_in_both():
     registry = read_registry()
     entries = [entry for entry in registry.entries if entry.bundled and entry.network == "rrdb"]
     assert len(entries) == 3
@@ -103,7 +103,7 @@ PEERS = Path(__file__).parents[2] / "shared" / "weights" / "peers"
 
 
 @pytest.mark.parametrize("name", ["upscayl_lite_4x", "realesr_animevideov3_x4"])
-def test_published_compact_networks_give_the_same_picture_in_both(name):
+def test_published_compact_networks_give_the_same_image_in_both(name):
     path = PEERS / f"{name}.safetensors"
     if not path.is_file():
         pytest.skip(f"{path.name} is not beside this checkout")
@@ -112,7 +112,7 @@ def test_published_compact_networks_give_the_same_picture_in_both(name):
     assert seen["difference"] < 1e-6
 
 
-def test_files_of_others_give_the_same_picture_in_both(tmp_path, net, small_net, as_layout):
+def test_files_of_others_give_the_same_image_in_both(tmp_path, net, small_net, as_layout):
     for layout in (1, 2, 3):
         torch.save({"params_ema": as_layout(net.state_dict(), layout)}, tmp_path / f"{layout}.pth")
     unshuffled = small_net(features=12, blocks=1, growth=32, scale=2)

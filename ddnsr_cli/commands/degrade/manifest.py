@@ -30,13 +30,13 @@ Key = tuple[str, int]
 
 @dataclass(frozen=True, kw_only=True)
 class PairSettings:
-    """What, beside the HR picture, decides the bytes of a pair."""
+    """What, beside the HR image, decides the bytes of a pair."""
 
     method: str
     seed: int
 
     cleanup: int
-    """How many times the HR picture was shrunk first."""
+    """How many times the HR image was shrunk first."""
 
     sigma: float | None
     """Of Gaussian noise, levels; None for other methods."""
@@ -64,7 +64,7 @@ class PairRecord(PairSettings):
     hr_source_bytes: int
 
     variant: int
-    """From 1 on; another draw of noise for the same HR picture."""
+    """From 1 on; another draw of noise for the same HR image."""
 
     model: str | None
     """What the degrader is called."""
@@ -94,7 +94,7 @@ class PlannedPair:
     """A pair that is wanted."""
 
     source: Path
-    """The HR picture."""
+    """The HR image."""
 
     name: str
     hr_source: str
@@ -144,11 +144,11 @@ class Manifest:
         listed = ", ".join(f"{name} {_short(old)} -> {_short(new)}" for name, (old, new) in others[0].items())
         raise ConfigError(
             f"{self.folder} holds {len(others)} of these pairs made otherwise ({listed}). Give another -o, or "
-            "--overwrite to make them anew."
+            "--overwrite to make them again."
         )
 
     def forget(self, pairs: Iterable[PlannedPair]) -> None:
-        """Take pairs out and remove their files: what fails to be made anew must not lie among the new ones.
+        """Take pairs out and remove their files: what fails to be made again must not lie among the new ones.
 
         Raises ImageWriteError.
         """
@@ -159,7 +159,7 @@ class Manifest:
                     self._remove(self.folder / side / old.name)
 
     def remove_leftovers(self) -> None:
-        """Remove the unfinished files that a kill left: other programs may take them for pictures."""
+        """Remove the unfinished files that a kill left: other programs may take them for images."""
         for side in (HR, LR):
             for path in (self.folder / side).rglob(".*.part.png"):
                 self._remove(path)
@@ -204,7 +204,7 @@ class Manifest:
         return changed_options(before | options_to_json(record.settings), now | options_to_json(settings))
 
     def _source_sha256(self, record: PairRecord, source: Path) -> str:
-        """Of the HR picture; as recorded where it is unchanged, of another size, or not there: reading it will tell."""
+        """Of the HR image; as recorded where it is unchanged, of another size, or not there: reading it will tell."""
         recorded = Source(bytes=record.hr_source_bytes, sha256=record.hr_source_sha256)
         try:
             same = is_unchanged(source, recorded, self.folder / LR / record.name, digest=self._digest)

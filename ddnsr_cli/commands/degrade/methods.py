@@ -17,7 +17,7 @@ from ddnsr_cli.data.degradations import add_gaussian, degrade_image, shrink_bicu
 from ddnsr_cli.data.noise_patches import (
     LEAST_NOISE_PX,
     NoiseCrop,
-    NoisePicture,
+    NoiseImage,
     PatchLimits,
     draw_crop,
     noise_field,
@@ -30,7 +30,7 @@ from ddnsr_cli.inference.device import choose_device
 from ddnsr_cli.io.discovery import Found
 from ddnsr_cli.io.formats import shown
 from ddnsr_cli.io.image import rgb8
-from ddnsr_cli.io.read import read_picture
+from ddnsr_cli.io.read import read_image
 from ddnsr_cli.weights.checkpoint import load_degrader, takes_noise
 from ddnsr_cli.weights.registry import read_registry
 from ddnsr_cli.weights.resolve import FoundWeights, find_weights
@@ -88,7 +88,7 @@ class NoisePhotos:
         if one.source in self.bad:
             return None
         try:
-            levels = rgb8(read_picture(one.source, max_pixels=self.max_pixels))
+            levels = rgb8(read_image(one.source, max_pixels=self.max_pixels))
             if min(levels.shape[:2]) < LEAST_NOISE_PX:
                 size = f"{levels.shape[1]}x{levels.shape[0]}"
                 raise DataError(f"{shown(one.source)} has {size} pixels; a noisy photo needs {LEAST_NOISE_PX} a side.")
@@ -108,8 +108,8 @@ def size_of(path: Path) -> int:
 
 MOST_PLACES = 4096  # of a photo's smooth patches that are kept in mind
 
-CLASSICAL_BYTES = 128 << 20  # what a classical method takes beside the picture
-BY_RULE_BYTES = 3 << 29  # the same of the chain of degradations, which holds a picture whole: 62 bytes a pixel of 24 MP
+CLASSICAL_BYTES = 128 << 20  # what a classical method takes beside the image
+BY_RULE_BYTES = 3 << 29  # the same of the chain of degradations, which holds an image whole: 62 bytes a pixel of 24 MP
 
 SIGMA = 8.0  # levels of 255: Track 1 of NTIRE 2020
 Progress = Callable[[int, int], None]
@@ -117,7 +117,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """An LR picture and the noise in it."""
+    """An LR image and the noise in it."""
 
     lr: Levels
     photo: DrawnPhoto | None = None
@@ -152,7 +152,7 @@ def with_noise_of(
     """The LR partner of `hr`, its sides multiples of 4, with the noise of a crop of `photo` that `rng` draws."""
     height, width = (length // SCALE for length in hr.shape[:2])
     crop = draw_crop(rng, photo, height=height, width=width)
-    return engine.lr(LevelsInMemory(hr), NoisePicture(photo, crop), on_tile=on_tile), crop
+    return engine.lr(LevelsInMemory(hr), NoiseImage(photo, crop), on_tile=on_tile), crop
 
 
 def bicubic(hr: Levels, _rng: np.random.Generator, _on_tile: OnTile) -> Made:
@@ -212,7 +212,7 @@ class Way:
     model: str | None
     photos: NoisePhotos | None
     bytes_each: int
-    """Memory of one worker beside the picture itself."""
+    """Memory of one worker beside the image itself."""
 
     terms: str | None = None
     """What whoever uses the model has to know."""

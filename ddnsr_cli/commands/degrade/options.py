@@ -18,13 +18,13 @@ class DegradeListener:
     """Whom the work tells."""
 
     progress: Callable[[float, int], None]
-    """(pictures done, pictures in all); a picture in work counts in part."""
+    """(images done, images in all); an image in work counts in part."""
 
     note: Callable[[str], None]
     """One sentence for the user."""
 
     failed: Callable[[DdnsrError], None]
-    """One picture of several could not be done."""
+    """One image of several could not be done."""
 
     download: Callable[[int, int], None]
     """(bytes done, bytes in all) of the weights."""
@@ -45,11 +45,11 @@ class DegradeOptions:
     """As `find_weights` takes, of the learned method; None: the bundled default."""
 
     per_image: int = 1
-    """Pairs of each HR picture, each with its own draw of noise."""
+    """Pairs of each HR image, each with its own draw of noise."""
 
     seed: int = 0
     cleanup: int = 1
-    """Shrink each HR picture so many times first, so that its own noise averages out."""
+    """Shrink each HR image so many times first, so that its own noise averages out."""
 
     sigma: float | None = None
     """Of Gaussian noise, levels of 255; None: 8, as on Track 1 of NTIRE 2020."""
@@ -61,10 +61,10 @@ class DegradeOptions:
     """Of the classical method, which needs it: what is drawn for each image."""
 
     report: Path | None = None
-    """HTML page that compares the LR pictures with the noisy photos."""
+    """HTML page that compares the LR images with the noisy photos."""
 
     workers: int = 0
-    """Pictures in work at a time; 0: by cores and free memory. Does not change what is made."""
+    """Images in work at a time; 0: by cores and free memory. Does not change what is made."""
 
     device: str = "auto"
     overwrite: bool = False

@@ -1,4 +1,4 @@
-"""`ddnsr degrade`: from clean HR pictures and real noisy photos to a paired data set."""
+"""`ddnsr degrade`: from clean HR images and real noisy photos to a paired data set."""
 
 import threading
 from collections import deque
@@ -20,24 +20,24 @@ from ddnsr_cli.io.formats import shown
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-MOST_NAMES = 20  # in one message; each failure was told when it happened
+MOST_NAMES = 20  # in one message; each failure was reported when it happened
 
 
 def degrade_images(
     inputs: Sequence[Path], output: Path, options: DegradeOptions, listener: DegradeListener
 ) -> Iterator[WrittenPair]:
-    """Make `output/hr`, `output/lr` and `output/manifest.jsonl` of the pictures in `inputs`.
+    """Make `output/hr`, `output/lr` and `output/manifest.jsonl` of the images in `inputs`.
 
-    Pairs come in the order of the pictures. What depends on nothing but names, files and options: every byte. Pairs
-    that the manifest holds and that are there are skipped. A failure is told to the listener and the rest go on; at
-    the end BatchError names the pictures, or UnexpectedError where nobody foresaw one. A full disk ends it at once.
+    Pairs come in the order of the images. What depends on nothing but names, files and options: every byte. Pairs
+    that the manifest holds and that are there are skipped. A failure is reported to the listener and the rest go on; at
+    the end BatchError names the images, or UnexpectedError where nobody foresaw one. A full disk ends it at once.
     Raises ConfigError, before any work, when pairs that are wanted were made under other settings.
     """
     _refuse_to_lose([*inputs, *([options.noise_source] if options.noise_source else [])], output, options)
     found = list(options.selection.find(inputs, results=OutputNames(folder=output)))
     if not found:
         named = ", ".join(map(shown, inputs))
-        raise ImageReadError(f"{named}: no picture is in there. Name a picture, or a folder that holds some.")
+        raise ImageReadError(f"{named}: no image is in there. Name an image, or a folder that holds some.")
     found = [one for one in found if options.selection.holds(one)]
     noisy = _noisy_photos(output, options)
     photos = NoisePhotos(noisy, max_pixels=options.max_pixels) if noisy else None
@@ -48,7 +48,7 @@ def degrade_images(
     manifest = _opened(output, [pair for job in wanted for pair in job.pairs], way.settings, options, listener)
     todo, skipped = _unfinished(wanted, manifest, way.settings)
     if skipped:
-        listener.note(f"{skipped} pairs were there already and were left as they are (--overwrite makes them anew)")
+        listener.note(f"{skipped} pairs were there already and were left as they are (--overwrite makes them again)")
     failed: list[Path] = []
     worst: type[DdnsrError] = BatchError
     for outcome in _outcomes(todo, way, output, options, listener):
@@ -72,7 +72,7 @@ def _refuse_to_lose(inputs: Sequence[Path], output: Path, options: DegradeOption
     place = output.resolve()
     for path in inputs:
         if place == path.resolve() or place in path.resolve().parents:
-            raise ImageWriteError(f"{shown(output)} holds pictures to read ({shown(path)}). Give another -o.")
+            raise ImageWriteError(f"{shown(output)} holds images to read ({shown(path)}). Give another -o.")
     if is_there(output) and not is_folder(output):
         raise ImageWriteError(f"{shown(output)} is a file. Give a folder with -o.")
     if options.report is not None and not is_folder(options.report.parent):
@@ -92,7 +92,7 @@ def _noisy_photos(output: Path, options: DegradeOptions) -> list[Found]:
         return []
     noisy = list(find_images([options.noise_source], results=OutputNames(folder=output)))
     if not noisy:
-        raise ImageReadError(f"{shown(options.noise_source)} holds no picture. Give a folder of real noisy photos.")
+        raise ImageReadError(f"{shown(options.noise_source)} holds no image. Give a folder of real noisy photos.")
     return noisy
 
 
@@ -129,7 +129,7 @@ def _opened(
         ) from error
     manifest = Manifest(output, options.selection.shard)
     if manifest.lost:
-        listener.note(f"{manifest.lost} lines of {manifest.path.name} cannot be used: their pairs are made anew")
+        listener.note(f"{manifest.lost} lines of {manifest.path.name} cannot be used: their pairs are made again")
     if options.overwrite:
         manifest.forget(pairs)
     else:
@@ -185,7 +185,7 @@ def _report(page: Path, real: Sequence[Found], fake: Sequence[Path], listener: D
 
 
 def _failures(failed: Sequence[Path], total: int, bad: Sequence[Path]) -> str:
-    parts = [f"{len(failed)} of {total} pictures failed: {_listed(failed)}"] if failed else []
+    parts = [f"{len(failed)} of {total} images failed: {_listed(failed)}"] if failed else []
     parts += [f"{len(bad)} noisy photos could not be used: {_listed(bad)}"] if bad else []
     return "; ".join(parts) + "."
 
@@ -227,7 +227,7 @@ def in_order(
 
 
 class Tally:
-    """Progress of pictures in work by several threads, in pictures: tiles count as parts of one."""
+    """Progress of images in work by several threads, in images: tiles count as parts of one."""
 
     def __init__(self, total: int, on_share: Callable[[float, int], None]) -> None:
         self._total = total
@@ -236,7 +236,7 @@ class Tally:
         self._done = 0.0
 
     def add(self, share: float) -> None:
-        """So much of a picture is done."""
+        """So much of an image is done."""
         with self._lock:
             self._done += share
             self._on_share(min(self._done, self._total), self._total)

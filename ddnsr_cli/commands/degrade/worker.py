@@ -1,4 +1,4 @@
-"""One HR picture and its LR partners: read, crop, degrade, write, and what the manifest says of them."""
+"""One HR image and its LR partners: read, crop, degrade, write, and what the manifest says of them."""
 
 import os
 import shutil
@@ -19,17 +19,17 @@ from ddnsr_cli.files import atomic_path, sha256_of
 from ddnsr_cli.inference.degrader import Levels
 from ddnsr_cli.inference.memory import is_out_of_memory
 from ddnsr_cli.io.formats import check_writable, shown
-from ddnsr_cli.io.image import Metadata, Picture, rgb8
-from ddnsr_cli.io.read import read_picture
-from ddnsr_cli.io.write import write_picture
+from ddnsr_cli.io.image import Metadata, RasterImage, rgb8
+from ddnsr_cli.io.read import read_image
+from ddnsr_cli.io.write import write_image
 
 LEAST_HR_PX = 32
-"""Shorter side of an HR picture: its LR partner has 8 pixels, below which nothing is to be learned."""
+"""Shorter side of an HR image: its LR partner has 8 pixels, below which nothing is to be learned."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One HR picture and the pairs wanted of it."""
+    """One HR image and the pairs wanted of it."""
 
     source: Path
     pairs: tuple[PlannedPair, ...]
@@ -44,7 +44,7 @@ class WrittenPair:
     lr: Path
 
     width: int
-    """Of the LR picture, pixels."""
+    """Of the LR image, pixels."""
 
     height: int
     record: PairRecord
@@ -62,12 +62,12 @@ class Outcome:
 
 
 class PairMaker:
-    """Makes the pairs of one HR picture after the other. May be used from several threads at once."""
+    """Makes the pairs of one HR image after the other. May be used from several threads at once."""
 
     def __init__(
         self, method: Method, settings: PairSettings, *, folder: Path, model: str | None, max_pixels: int
     ) -> None:
-        """folder: of the pairs. model: name of the degrader, for the manifest. max_pixels: largest HR picture."""
+        """folder: of the pairs. model: name of the degrader, for the manifest. max_pixels: largest HR image."""
         self.method = method
         self.settings = settings
         self.folder = folder
@@ -75,7 +75,7 @@ class PairMaker:
         self.max_pixels = max_pixels
 
     def make(self, job: Job, check: Callable[[], None], on_share: Callable[[float], None]) -> Outcome:
-        """All pairs of a job. Failures of the picture are part of the outcome.
+        """All pairs of a job. Failures of the image are part of the outcome.
 
         check: called between tiles; may raise to give up. on_share: called with the parts of the job that are done.
         """
@@ -99,30 +99,30 @@ class PairMaker:
                 on_tile(0, 1)
         except DdnsrError as failure:
             error = failure
-        except Exception as failure:  # noqa: BLE001  # of one picture: the others go on
+        except Exception as failure:  # noqa: BLE001  # of one image: the others go on
             error = _as_error(job.source, failure)
         on_share(1.0 - reported)
         return Outcome(job=job, written=tuple(written), notes=notes, error=error)
 
-    def _hr(self, job: Job) -> tuple[Picture, tuple[str, ...]]:
-        """The HR picture as 8-bit RGB, shrunk if it is to be, cut to a multiple of 4."""
-        picture = read_picture(job.source, max_pixels=self.max_pixels)
-        notes = list(picture.notes)
-        if picture.alpha is not None and picture.alpha.min() < np.iinfo(picture.alpha.dtype).max:
+    def _hr(self, job: Job) -> tuple[RasterImage, tuple[str, ...]]:
+        """The HR image as 8-bit RGB, shrunk if it is to be, cut to a multiple of 4."""
+        image = read_image(job.source, max_pixels=self.max_pixels)
+        notes = list(image.notes)
+        if image.alpha is not None and image.alpha.min() < np.iinfo(image.alpha.dtype).max:
             notes.append("its transparency is left out of the pair")
-        levels = rgb8(picture)
+        levels = rgb8(image)
         if self.settings.cleanup > 1:
             levels = shrunk(levels, self.settings.cleanup)
         height, width = (length // SCALE * SCALE for length in levels.shape[:2])
         if min(height, width) < LEAST_HR_PX:
             least = LEAST_HR_PX * self.settings.cleanup
-            raise DataError(f"{shown(job.source)} has {picture.width}x{picture.height} pixels; a side needs {least}.")
+            raise DataError(f"{shown(job.source)} has {image.width}x{image.height} pixels; a side needs {least}.")
         # Colors keep their meaning, and nothing else goes along: a data set is given away.
-        metadata = Metadata(icc=picture.metadata.icc)
-        return Picture(pixels=levels[:height, :width], metadata=metadata), tuple(notes)
+        metadata = Metadata(icc=image.metadata.icc)
+        return RasterImage(pixels=levels[:height, :width], metadata=metadata), tuple(notes)
 
     def _pair(
-        self, job: Job, pair: PlannedPair, hr: Picture, digest: str, on_tile: Callable[[int, int], None]
+        self, job: Job, pair: PlannedPair, hr: RasterImage, digest: str, on_tile: Callable[[int, int], None]
     ) -> WrittenPair:
         start = time.perf_counter()
         rng = pair_rng(self.settings.seed, pair.hr_source, pair.variant)
@@ -133,10 +133,10 @@ class PairMaker:
             check_writable(path, width=hr.width, height=hr.height, has_alpha=False, depth_bits=8)
         first = self.folder / HR / job.pairs[0].name
         if first == hr_path:
-            write_picture(hr, hr_path)
+            write_image(hr, hr_path)
         else:
             _link(first, hr_path)
-        write_picture(Picture(pixels=made.lr, metadata=hr.metadata), lr_path)
+        write_image(RasterImage(pixels=made.lr, metadata=hr.metadata), lr_path)
         return WrittenPair(
             source=job.source,
             hr=hr_path,
@@ -179,7 +179,7 @@ def _as_error(source: Path, failure: Exception) -> DdnsrError:
 
 
 def _link(first: Path, other: Path) -> None:
-    """The same picture under another name: one file where the system has links, else a copy."""
+    """The same image under another name: one file where the system has links, else a copy."""
     with atomic_path(other) as temporary:
         temporary.unlink()
         try:

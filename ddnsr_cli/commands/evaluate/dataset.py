@@ -1,4 +1,4 @@
-"""Which pictures belong together, and reading them."""
+"""Which images belong together, and reading them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,16 +9,16 @@ from ddnsr_cli.config import SCALE
 from ddnsr_cli.data.images import match_pairs, photos_by_name
 from ddnsr_cli.errors import DataError
 from ddnsr_cli.io.formats import shown
-from ddnsr_cli.io.image import Picture, rgb8
-from ddnsr_cli.io.read import read_picture
+from ddnsr_cli.io.image import RasterImage, rgb8
+from ddnsr_cli.io.read import read_image
 from ddnsr_cli.reports.page import Rgb8
 from ddnsr_cli.reports.results import Sample
 
 
 def find_samples(lr: Path | None, hr: Path | None, *, hr_scale: int = SCALE) -> tuple[Sample, ...]:
-    """The pictures of one folder, or of both matched by name, sorted by name.
+    """The images of one folder, or of both matched by name, sorted by name.
 
-    hr_scale: pixels of a reference per LR pixel along a side: 4, or 1 for clean pictures of the LR's own size.
+    hr_scale: pixels of a reference per LR pixel along a side: 4, or 1 for clean images of the LR's own size.
     Raises DataError, naming the file, for a missing or doubled partner and for a wrong size.
     """
     if lr is not None and hr is not None:
@@ -31,9 +31,9 @@ def find_samples(lr: Path | None, hr: Path | None, *, hr_scale: int = SCALE) -> 
 
 
 def find_finished(folder: Path, lr: Path | None, hr: Path | None) -> dict[str, Path]:
-    """Finished pictures by the name of their sample.
+    """Finished images by the name of their sample.
 
-    lr, hr: the folders of the samples; the pictures have the size of those in `hr`, or 4 times that of `lr`.
+    lr, hr: the folders of the samples; the images have the size of those in `hr`, or 4 times that of `lr`.
     Raises DataError as `find_samples` does.
     """
     if hr is not None:
@@ -47,10 +47,10 @@ class Opened:
     """The files of a sample, decoded."""
 
     sample: Sample
-    lr: Picture | None
+    lr: RasterImage | None
     hr: Rgb8 | None
     depth_bits: int
-    """Of all its files, finished pictures included."""
+    """Of all its files, finished images included."""
 
 
 def open_sample(sample: Sample) -> Opened:
@@ -65,19 +65,19 @@ def open_sample(sample: Sample) -> Opened:
 
 
 def open_finished(path: Path, opened: Opened) -> Rgb8:
-    """Read a finished picture of an opened sample. Raises as `open_sample` does."""
-    picture = _opaque(path)
-    if picture.depth_bits != opened.depth_bits:
+    """Read a finished image of an opened sample. Raises as `open_sample` does."""
+    image = _opaque(path)
+    if image.depth_bits != opened.depth_bits:
         other = str(opened.sample.hr or opened.sample.lr)
-        raise DataError(_other_depth(str(path), picture.depth_bits, other, opened.depth_bits))
-    return rgb8(picture)
+        raise DataError(_other_depth(str(path), image.depth_bits, other, opened.depth_bits))
+    return rgb8(image)
 
 
-def _opaque(path: Path) -> Picture:
-    picture = read_picture(path)
-    if picture.alpha is not None and picture.alpha.min() < np.iinfo(picture.alpha.dtype).max:
+def _opaque(path: Path) -> RasterImage:
+    image = read_image(path)
+    if image.alpha is not None and image.alpha.min() < np.iinfo(image.alpha.dtype).max:
         raise DataError(f"{shown(path)} is transparent in places, which no metric can judge. Give it a background.")
-    return Picture(pixels=picture.pixels)
+    return RasterImage(pixels=image.pixels)
 
 
 def _other_depth(path: str, bits: int, other: str, other_bits: int) -> str:

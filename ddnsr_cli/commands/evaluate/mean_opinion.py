@@ -25,11 +25,11 @@ class ModelRank:
 
     rank: Interval
     """Mean over all votes, from 1 (always the best) to the number of models; models that draw share their ranks. The
-    interval tells of other such pictures and other such raters (of pictures alone where there is one rater); not a
+    interval tells of other such images and other such raters (of images alone where there is one rater); not a
     number with a single vote."""
 
     votes: int
-    """Raters times pictures."""
+    """Raters times images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class RankTable:
     raters: tuple[str, ...]
     """In the order of the files."""
 
-    pictures: int
+    images: int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,10 +60,10 @@ class Ranking:
 
     rater: str
     models: tuple[str, ...]
-    pictures: tuple[str, ...]
+    images: tuple[str, ...]
 
     ranks: Ranks
-    """(pictures, models): 1 and the number of models that are better. Equal ranks are draws."""
+    """(images, models): 1 and the number of models that are better. Equal ranks are draws."""
 
 
 def mean_opinion_ranks(files: Sequence[Path], *, seed: int) -> RankTable:
@@ -85,7 +85,7 @@ def mean_opinion_ranks(files: Sequence[Path], *, seed: int) -> RankTable:
         rows=tuple(ModelRank(model=models[index], rank=intervals[index], votes=count) for index in order),
         wins=tuple(tuple(int((votes[..., i] < votes[..., j]).sum()) for j in order) for i in order),
         raters=tuple(sheet.rater for sheet in sheets),
-        pictures=votes.shape[1],
+        images=votes.shape[1],
     )
 
 
@@ -99,14 +99,14 @@ def read_ranking(path: Path) -> Ranking:
         raise _damaged(path, "it is not JSON") from cause
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         raise _damaged(path, f"its format is not {FORMAT}")
-    models, pictures = _names(path, raw, "models"), _names(path, raw, "pictures")
+    models, images = _names(path, raw, "models"), _names(path, raw, "images")
     return Ranking(
         path=path,
         page=_word(path, raw, "page"),
         rater=_word(path, raw, "rater"),
         models=models,
-        pictures=pictures,
-        ranks=_ranks(path, raw.get("ranks"), models, pictures),
+        images=images,
+        ranks=_ranks(path, raw.get("ranks"), models, images),
     )
 
 
@@ -126,15 +126,15 @@ def _names(path: Path, raw: dict[str, Any], key: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _ranks(path: Path, rows: object, models: tuple[str, ...], pictures: tuple[str, ...]) -> Ranks:
+def _ranks(path: Path, rows: object, models: tuple[str, ...], images: tuple[str, ...]) -> Ranks:
     if not isinstance(rows, list):
         raise _damaged(path, "ranks is no list")
-    if len(rows) != len(pictures):
-        raise DataError(f"{path} ranks {len(rows)} of {len(pictures)} pictures. Finish the page, then export again.")
-    for row, picture in zip(rows, pictures, strict=True):
+    if len(rows) != len(images):
+        raise DataError(f"{path} ranks {len(rows)} of {len(images)} images. Finish the page, then export again.")
+    for row, image in zip(rows, images, strict=True):
         if not _is_ranking(row, len(models)):
             raise DataError(
-                f"{path} ranks {picture!r} as {json.dumps(row)[:80]}, not each of {len(models)} by 1 and how many are "
+                f"{path} ranks {image!r} as {json.dumps(row)[:80]}, not each of {len(models)} by 1 and how many are "
                 "better. Finish the page, then export again."
             )
     return np.array(rows, np.int64)
@@ -156,8 +156,8 @@ def _check_together(sheets: list[Ranking]) -> None:
     for sheet in sheets:
         if sheet.page != first.page:
             raise DataError(f"{sheet.path} is of another ranking page than {first.path}. Give the files of one page.")
-        if sheet.models != first.models or set(sheet.pictures) != set(first.pictures):
-            raise _damaged(sheet.path, f"its models or pictures are not those of {first.path}")
+        if sheet.models != first.models or set(sheet.images) != set(first.images):
+            raise _damaged(sheet.path, f"its models or images are not those of {first.path}")
         if sheet.rater in by_rater:
             raise DataError(
                 f"{by_rater[sheet.rater]} and {sheet.path} are both by {sheet.rater!r}. Give one file a person."
@@ -166,10 +166,10 @@ def _check_together(sheets: list[Ranking]) -> None:
 
 
 def _votes(sheets: list[Ranking]) -> Ranks:
-    """(raters, pictures, models), the pictures in the order of the first sheet: each page had its own."""
-    rows = [{name: place for place, name in enumerate(sheet.pictures)} for sheet in sheets]
+    """(raters, images, models), the images in the order of the first sheet: each page had its own."""
+    rows = [{name: place for place, name in enumerate(sheet.images)} for sheet in sheets]
     return np.stack(
-        [sheet.ranks[[row[name] for name in sheets[0].pictures]] for sheet, row in zip(sheets, rows, strict=True)]
+        [sheet.ranks[[row[name] for name in sheets[0].images]] for sheet, row in zip(sheets, rows, strict=True)]
     )
 
 
@@ -181,24 +181,24 @@ def _shared(votes: Ranks) -> NDArray[np.float64]:
 
 
 def _intervals(votes: NDArray[np.float64], seed: int) -> list[Interval]:
-    """A model's mean rank, with percentiles of means over pictures and raters drawn anew, each for themselves.
+    """A model's mean rank, with percentiles of means over images and raters drawn again, each for themselves.
 
-    Votes on one picture are alike, and so are those of one person: drawing single votes would promise too much
+    Votes on one image are alike, and so are those of one person: drawing single votes would promise too much
     (the pigeonhole bootstrap; Owen 2007).
     """
-    raters, pictures, _ = votes.shape
+    raters, images, _ = votes.shape
     rng = np.random.default_rng(seed)
     rater_shares = rng.multinomial(raters, np.full(raters, 1 / raters), size=DRAWS) / raters
-    picture_shares = rng.multinomial(pictures, np.full(pictures, 1 / pictures), size=DRAWS) / pictures
-    return [_interval(table, rater_shares, picture_shares) for table in np.moveaxis(votes, 2, 0)]
+    image_shares = rng.multinomial(images, np.full(images, 1 / images), size=DRAWS) / images
+    return [_interval(table, rater_shares, image_shares) for table in np.moveaxis(votes, 2, 0)]
 
 
 def _interval(
-    table: NDArray[np.float64], rater_shares: NDArray[np.float64], picture_shares: NDArray[np.float64]
+    table: NDArray[np.float64], rater_shares: NDArray[np.float64], image_shares: NDArray[np.float64]
 ) -> Interval:
-    """table: (raters, pictures), one model's ranks. Shares: (draws, raters) and (draws, pictures)."""
+    """table: (raters, images), one model's ranks. Shares: (draws, raters) and (draws, images)."""
     if table.size == 1:
         return Interval(mean=float(table[0, 0]), low=float("nan"), high=float("nan"))
-    means = ((rater_shares @ table) * picture_shares).sum(axis=1)
+    means = ((rater_shares @ table) * image_shares).sum(axis=1)
     low, high = np.quantile(means, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     return Interval(mean=float(table.mean()), low=float(low), high=float(high))

@@ -1,4 +1,4 @@
-"""The figures of one sample's pictures, those of all models in one batch on the device."""
+"""The figures of one sample's images, those of all models in one batch on the device."""
 
 import math
 from collections.abc import Callable
@@ -20,10 +20,10 @@ from ddnsr_cli.reports.page import Rgb8
 from ddnsr_cli.reports.results import Metric
 
 BEST_DB = 100.0
-"""PSNR of equal pictures, which would be infinite and spoil every mean."""
+"""PSNR of equal images, which would be infinite and spoil every mean."""
 
 ROUNDING_NOISE = math.sqrt(1 / 12)
-"""Standard deviation of what rounding to whole levels does: less noise than that, no 8-bit picture can show."""
+"""Standard deviation of what rounding to whole levels does: less noise than that, no 8-bit image can show."""
 
 _BATCH_PX = 1 << 22  # more pixels at once win no time, and SSIM in double precision takes some 500 bytes for each
 
@@ -39,21 +39,21 @@ class Shot:
     """The sample's file, for messages."""
 
     sr: tuple[Rgb8, ...]
-    """One picture a model, all of the same size."""
+    """One image a model, all of the same size."""
 
     lr: Rgb8 | None
     reference: Rgb8 | None
 
 
 class Measure(Protocol):
-    """One or more figures of every model's picture."""
+    """One or more figures of every model's image."""
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """What they are, in the order of the tables."""
 
     def __call__(self, shot: Shot) -> dict[str, list[float]]:
-        """By the metrics' keys, one finite value a model. Raises DataError for pictures that are too small."""
+        """By the metrics' keys, one finite value a model. Raises DataError for images that are too small."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ class Fidelity:
     lpips: LpipsMetric | None = None
 
     at_lr_size: bool = False
-    """The reference has the LR's size: the pictures are shrunk to it."""
+    """The reference has the LR's size: the images are shrunk to it."""
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -128,7 +128,7 @@ class Fidelity:
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseAndDetail:
-    """What is left of the noise, and of the detail, of an LR picture: its clean reference has its size."""
+    """What is left of the noise, and of the detail, of an LR image: its clean reference has its size."""
 
     crop_px: int
     """Border left out, LR pixels."""
@@ -175,7 +175,7 @@ class Naturalness:
 
 @dataclass(frozen=True, kw_only=True)
 class SelfConsistency:
-    """PSNR between the LR picture and the SR picture brought back to its size: whether the result belongs to it."""
+    """PSNR between the LR image and the SR image brought back to its size: whether the result belongs to it."""
 
     crop_px: int
     """Border left out, LR pixels."""
@@ -192,7 +192,7 @@ class SelfConsistency:
     @torch.inference_mode()
     def __call__(self, shot: Shot) -> dict[str, list[float]]:
         """Both figures of every model's image against the clean reference, by their keys."""
-        assert shot.lr is not None  # this measure is chosen only where there are LR pictures
+        assert shot.lr is not None  # this measure is chosen only where there are LR images
         _refuse_small(shot.name, shot.lr, 1 + 2 * self.crop_px)
         back = [shrunk(one, SCALE) if self.degrade is None else self.degrade(one, shot.lr) for one in shot.sr]
         made = stacked(back, self.device)
@@ -201,8 +201,8 @@ class SelfConsistency:
         return {self.metrics[0].key: values.tolist()}
 
 
-def _refuse_small(name: str, picture: Rgb8, least_px: int) -> None:
-    height, width = picture.shape[:2]
+def _refuse_small(name: str, image: Rgb8, least_px: int) -> None:
+    height, width = image.shape[:2]
     if min(height, width) < least_px:
         raise DataError(
             f"{name} has {width}x{height} pixels; to judge it, a side needs {least_px}. Take it out, or lessen "
@@ -215,7 +215,7 @@ def lpips_metric(trunk: str) -> Metric:
     return Metric(key=f"lpips_{trunk}", title=f"LPIPS {trunk}", higher_is_better=False, digits=3)
 
 
-def stacked(pictures: tuple[Rgb8, ...] | list[Rgb8], device: torch.device) -> Tensor:
-    """Pictures of one size as (N, 3, H, W) float64 in [0, 1]: exactly the levels of the files."""
-    levels = torch.from_numpy(np.stack(pictures)).to(device)
+def stacked(images: tuple[Rgb8, ...] | list[Rgb8], device: torch.device) -> Tensor:
+    """Images of one size as (N, 3, H, W) float64 in [0, 1]: exactly the levels of the files."""
+    levels = torch.from_numpy(np.stack(images)).to(device)
     return levels.permute(0, 3, 1, 2).double() / 255

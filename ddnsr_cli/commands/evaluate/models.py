@@ -39,7 +39,7 @@ DEFAULT_TRUNK = "alex"  # what super-resolution papers report
 
 
 class EvaluatedModel(Protocol):
-    """Something that has, or makes, an SR picture of every sample."""
+    """Something that has, or makes, an SR image of every sample."""
 
     @property
     def label(self) -> str:
@@ -47,10 +47,10 @@ class EvaluatedModel(Protocol):
 
     @property
     def origin(self) -> str:
-        """Where its pictures are from, in a few words."""
+        """Where its images are from, in a few words."""
 
-    def picture(self, opened: Opened) -> Rgb8:
-        """The SR picture of a sample, 4 times as large as its LR."""
+    def image(self, opened: Opened) -> Rgb8:
+        """The SR image of a sample, 4 times as large as its LR."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,23 +60,23 @@ class Bicubic:
     label: str = BICUBIC
     origin: str = "Pillow"
 
-    def picture(self, opened: Opened) -> Rgb8:
+    def image(self, opened: Opened) -> Rgb8:
         """The LR image enlarged by bicubic interpolation."""
-        assert opened.lr is not None  # bicubic takes part only where there are LR pictures
+        assert opened.lr is not None  # bicubic takes part only where there are LR images
         image = Image.fromarray(rgb8(opened.lr))
         return np.array(image.resize((SCALE * image.width, SCALE * image.height), Image.Resampling.BICUBIC))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """Pictures made elsewhere."""
+    """Images made elsewhere."""
 
     label: str
     origin: str
     paths: Mapping[str, Path]
     """By the name of the sample."""
 
-    def picture(self, opened: Opened) -> Rgb8:
+    def image(self, opened: Opened) -> Rgb8:
         """The finished image, read. Raises ImageReadError or DataError, naming the file."""
         return open_finished(self.paths[opened.sample.name], opened)
 
@@ -90,9 +90,9 @@ class Network:
     engine: Upscaler
     note: Callable[[str], None]
 
-    def picture(self, opened: Opened) -> Rgb8:
+    def image(self, opened: Opened) -> Rgb8:
         """The LR image enlarged by the network. Raises what `Upscaler.bands` raises."""
-        assert opened.lr is not None  # networks take part only where there are LR pictures
+        assert opened.lr is not None  # networks take part only where there are LR images
         height, width, channels = opened.lr.pixels.shape
         canvas = np.empty((SCALE * height, SCALE * width, 3), np.uint8)
         source = TensorSource(to_tensor(opened.lr.pixels))
@@ -138,7 +138,7 @@ def refuse_doubles(labels: Iterable[str]) -> None:
 
 
 class LearnedDegrade:
-    """A degrader with the LR picture itself as its noise input."""
+    """A degrader with the LR image itself as its noise input."""
 
     def __init__(self, found: FoundWeights, device: torch.device) -> None:
         """found: weights of a degrader. Raises WeightsError for a file that holds none, OutOfMemoryError."""
@@ -148,7 +148,7 @@ class LearnedDegrade:
         self.origin = f"{short_name(found.name)}, sha256 {found.sha256}"
 
     def __call__(self, sr: Rgb8, lr: Rgb8) -> Rgb8:
-        """The SR picture as the camera of `lr` would have taken it, of the size of `lr`."""
+        """The SR image as the camera of `lr` would have taken it, of the size of `lr`."""
         return self._degrader.lr(LevelsInMemory(sr), LevelsInMemory(lr))
 
 
@@ -211,7 +211,7 @@ def _at_hand(name: str, registry: Registry) -> FoundWeights | None:
 def load_models(
     options: EvaluateOptions, device: torch.device, listener: EvaluateListener
 ) -> tuple[EvaluatedModel, ...]:
-    """Bicubic where there are LR pictures, then the networks, then the finished pictures, in the order given.
+    """Bicubic where there are LR images, then the networks, then the finished images, in the order given.
 
     Raises ConfigError when two are called the same, DataError for folders that do not fit, WeightsError, HubError.
     """
@@ -267,7 +267,7 @@ def load_lpips_metric(options: EvaluateOptions, device: torch.device, listener: 
 def choose_measures(
     options: EvaluateOptions, device: torch.device, lpips: LpipsMetric | None, degrade: LearnedDegrade | None
 ) -> list[Measure]:
-    """What the folders allow: figures against the truth, else how consistent the results are with the LR pictures.
+    """What the folders allow: figures against the truth, else how consistent the results are with the LR images.
 
     Raises WeightsError when NIQE is wanted and its model is damaged.
     """
@@ -305,7 +305,7 @@ def _finished(text: str, options: EvaluateOptions) -> Finished:
     label, folder = labeled(text)
     at_lr_size = options.reference is Reference.LR_SIZE
     paths = find_finished(Path(folder), options.lr, None if at_lr_size else options.hr)
-    return Finished(label=label or short_name(folder), origin="finished pictures", paths=paths)
+    return Finished(label=label or short_name(folder), origin="finished images", paths=paths)
 
 
 def _weights(

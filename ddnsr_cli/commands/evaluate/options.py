@@ -10,13 +10,13 @@ from ddnsr_cli.errors import ConfigError
 
 
 class Reference(StrEnum):
-    """What the pictures of the reference folder are."""
+    """What the images of the reference folder are."""
 
     HR = "hr"
-    """Four times as large as the LR pictures: the truth."""
+    """Four times as large as the LR images: the truth."""
 
     LR_SIZE = "lr-size"
-    """As large as the LR pictures, and clean: results are shrunk to them."""
+    """As large as the LR images, and clean: results are shrunk to them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class EvaluateOptions:
     """What to compare, by what, and what to leave behind."""
 
     lr: Path | None = None
-    """Folder of LR pictures."""
+    """Folder of LR images."""
 
     hr: Path | None = None
     """Folder of references, the same names."""
@@ -33,7 +33,7 @@ class EvaluateOptions:
     """As `find_weights` takes, or `NAME=MODEL`. None at all, and no `sr`: the bundled default."""
 
     sr: tuple[str, ...] = ()
-    """Folders of finished pictures, `DIR` or `NAME=DIR`."""
+    """Folders of finished images, `DIR` or `NAME=DIR`."""
 
     table3: bool = False
     """Add the models of the paper's comparison whose weights are here."""
@@ -61,7 +61,7 @@ class EvaluateOptions:
     """Of the blind order in the ranking page."""
 
     keep: Path | None = None
-    """Folder for the SR pictures."""
+    """Folder for the SR images."""
 
     report: Path | None = None
     ranking: Path | None = None
@@ -72,13 +72,13 @@ class EvaluateOptions:
 
     def __post_init__(self) -> None:
         if self.lr is None and (self.models or self.table3 or not self.sr):
-            raise ConfigError("Models need LR pictures. Give --lr LR/, or finished pictures: --sr SR/ --hr HR/.")
+            raise ConfigError("Models need LR images. Give --lr LR/, or finished images: --sr SR/ --hr HR/.")
         if self.lr is None and self.hr is None:
-            raise ConfigError("Finished pictures need something to compare them with. Give --hr HR/, or --lr LR/.")
+            raise ConfigError("Finished images need something to compare them with. Give --hr HR/, or --lr LR/.")
         if self.reference is Reference.LR_SIZE and (self.lr is None or self.hr is None):
             raise ConfigError("--reference lr-size needs both folders: --lr with the noisy, --hr with the clean ones.")
         if self.degrader is not None and self.lr is None:
-            raise ConfigError("--degrader brings results back to the LR pictures. Give these with --lr.")
+            raise ConfigError("--degrader brings results back to the LR images. Give these with --lr.")
         if self.hr is None and (self.lpips_weights is not None or self.lpips not in (None, "none")):
             raise ConfigError("LPIPS compares with the truth. Give the references with --hr, or drop --lpips.")
         if self.crop_px < 0:
@@ -103,7 +103,7 @@ class EvaluateListener:
     """One sentence for the user."""
 
     tick: Callable[[int, int], None]
-    """(pictures done, pictures in all): one of every model for each sample."""
+    """(images done, images in all): one of every model for each sample."""
 
     download: Callable[[int, int], None]
     """(bytes done, bytes in all) of weights."""

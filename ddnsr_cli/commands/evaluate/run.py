@@ -1,4 +1,4 @@
-"""`ddnsr eval`: models, or finished pictures, in figures."""
+"""`ddnsr eval`: models, or finished images, in figures."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -25,14 +25,14 @@ from ddnsr_cli.commands.evaluate.tables import describe_methodology
 from ddnsr_cli.errors import ImageWriteError
 from ddnsr_cli.inference.device import choose_device
 from ddnsr_cli.io.formats import shown
-from ddnsr_cli.io.image import Picture, rgb8
-from ddnsr_cli.io.write import WriteOptions, write_picture
+from ddnsr_cli.io.image import RasterImage, rgb8
+from ddnsr_cli.io.write import WriteOptions, write_image
 from ddnsr_cli.reports.evaluation_page import write_eval_page
 from ddnsr_cli.reports.page import Rgb8
 from ddnsr_cli.reports.ranking_page import write_ranking_page
 from ddnsr_cli.reports.results import Evaluation, Sample, Summary, summarize
 
-QUICK = WriteOptions(compression=1)  # pictures that are deleted again, or packed into a page
+QUICK = WriteOptions(compression=1)  # images that are deleted again, or packed into a page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,15 +40,15 @@ class Outcome:
     """What an evaluation found."""
 
     evaluation: Evaluation
-    """Its pictures are there only when they were to be kept."""
+    """Its images are there only when they were to be kept."""
 
     summary: Summary
 
 
 def evaluate(options: EvaluateOptions, listener: EvaluateListener) -> Outcome:
-    """Make or read every picture, measure it, and write the pages that are asked for.
+    """Make or read every image, measure it, and write the pages that are asked for.
 
-    Raises DataError, naming the file, when the folders do not match or a picture cannot be judged; ConfigError,
+    Raises DataError, naming the file, when the folders do not match or an image cannot be judged; ConfigError,
     WeightsError, HubError, DeviceError, ImageReadError, ImageWriteError.
     """
     device = choose_device(options.device)
@@ -61,13 +61,13 @@ def evaluate(options: EvaluateOptions, listener: EvaluateListener) -> Outcome:
     lpips = load_lpips_metric(options, judging_device, listener)
     measures = choose_measures(options, judging_device, lpips, degrade)
     methodology = describe_methodology(options, models, lpips, degrade)
-    with _picture_store(options) as store:
+    with _image_store(options) as store:
         evaluation = Evaluation(
             models=tuple(one.label for one in models),
             samples=samples,
             metrics=tuple(metric for measure in measures for metric in measure.metrics),
             values=_measured(samples, models, measures, store, listener),
-            pictures=store.paths,
+            images=store.paths,
             methodology=methodology,
         )
         summary = summarize(evaluation, against=options.against)
@@ -75,8 +75,8 @@ def evaluate(options: EvaluateOptions, listener: EvaluateListener) -> Outcome:
     return Outcome(evaluation=evaluation, summary=summary)
 
 
-class _PictureStore:
-    """A folder of SR pictures, a sub-folder a model; without a folder nothing is kept."""
+class _ImageStore:
+    """A folder of SR images, a sub-folder a model; without a folder nothing is kept."""
 
     def __init__(self, folder: Path | None, options: WriteOptions) -> None:
         self.paths: dict[tuple[str, str], Path] = {}
@@ -84,7 +84,7 @@ class _PictureStore:
         self._options = options
 
     def keep(self, label: str, sample: Sample, pixels: Rgb8) -> None:
-        """Write one picture as PNG. Raises ImageWriteError."""
+        """Write one image as PNG. Raises ImageWriteError."""
         if self._folder is None:
             return
         path = self._folder / folder_name(label) / f"{sample.name}.png"
@@ -92,12 +92,12 @@ class _PictureStore:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ImageWriteError(f"{shown(path.parent)} cannot be made ({error.strerror}). Choose another.") from error
-        write_picture(Picture(pixels=pixels), path, self._options)
+        write_image(RasterImage(pixels=pixels), path, self._options)
         self.paths[label, sample.name] = path
 
 
 def _refuse_to_lose(options: EvaluateOptions, models: Sequence[EvaluatedModel]) -> None:
-    """No picture that is read is written over, and none that is written is read the next time."""
+    """No image that is read is written over, and none that is written is read the next time."""
     if options.keep is None:
         return
     read = [options.lr, options.hr, *(Path(labeled(text)[1]) for text in options.sr)]
@@ -105,18 +105,18 @@ def _refuse_to_lose(options: EvaluateOptions, models: Sequence[EvaluatedModel]) 
         place = (options.keep / folder_name(one.label)).resolve()
         for folder in (path.resolve() for path in read if path is not None):
             if place == folder or place in folder.parents or folder in place.parents:
-                raise ImageWriteError(f"--keep would write to {shown(place)}, where pictures are read. Give another.")
+                raise ImageWriteError(f"--keep would write to {shown(place)}, where images are read. Give another.")
 
 
 @contextmanager
-def _picture_store(options: EvaluateOptions) -> Iterator[_PictureStore]:
+def _image_store(options: EvaluateOptions) -> Iterator[_ImageStore]:
     if options.keep is not None:
-        yield _PictureStore(options.keep, WriteOptions())
+        yield _ImageStore(options.keep, WriteOptions())
     elif options.report is None and options.ranking is None:
-        yield _PictureStore(None, QUICK)
+        yield _ImageStore(None, QUICK)
     else:
         with tempfile.TemporaryDirectory(prefix="ddnsr-eval-") as folder:
-            yield _PictureStore(Path(folder), QUICK)
+            yield _ImageStore(Path(folder), QUICK)
 
 
 def folder_name(label: str) -> str:
@@ -129,10 +129,10 @@ def _measured(
     samples: Sequence[Sample],
     models: Sequence[EvaluatedModel],
     measures: Sequence[Measure],
-    store: _PictureStore,
+    store: _ImageStore,
     listener: EvaluateListener,
 ) -> dict[tuple[str, str], dict[str, float]]:
-    """(label, sample name) -> figures. Of one sample the pictures of all models are in memory together."""
+    """(label, sample name) -> figures. Of one sample the images of all models are in memory together."""
     values: dict[tuple[str, str], dict[str, float]] = {}
     for done, sample in enumerate(samples):
         listener.tick(done, len(samples))
@@ -149,7 +149,7 @@ def _shot(sample: Sample, models: Sequence[EvaluatedModel]) -> Shot:
     opened = open_sample(sample)
     return Shot(
         name=shown(sample.hr or sample.lr or Path(sample.name)),
-        sr=tuple(one.picture(opened) for one in models),
+        sr=tuple(one.image(opened) for one in models),
         lr=None if opened.lr is None else rgb8(opened.lr),
         reference=opened.hr,
     )

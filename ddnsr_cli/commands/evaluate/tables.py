@@ -48,9 +48,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def tables(evaluation: Evaluation, summary: Summary) -> list[Table]:
-    """Means, then the comparison where one was asked for, then the worst pictures."""
+    """Means, then the comparison where one was asked for, then the worst images."""
     means = Table(
-        title=f"{counted(len(evaluation.samples), 'picture')}, mean [95 % interval]",
+        title=f"{counted(len(evaluation.samples), 'image')}, mean [95 % interval]",
         header=("", *(metric.title for metric in evaluation.metrics)),
         rows=tuple(
             (
@@ -64,7 +64,7 @@ def tables(evaluation: Evaluation, summary: Summary) -> list[Table]:
 
 
 def interval_text(interval: Interval, metric: Metric, *, signed: bool = False) -> str:
-    """`24.11 [23.02, 25.20]`; without the brackets where one picture tells of no other."""
+    """`24.11 [23.02, 25.20]`; without the brackets where one image tells of no other."""
     form = f"{'+' if signed else ''}.{metric.digits}f"
     if math.isnan(interval.low):
         return format(interval.mean, form)
@@ -86,7 +86,7 @@ def rank_tables(ranks: RankTable) -> list[Table]:
     models = tuple(shown(Path(row.model)) for row in ranks.rows)
     means = Table(
         title=f"Mean opinion rank [95 % interval] by {counted(len(ranks.raters), 'rater')} on "
-        f"{counted(ranks.pictures, 'picture')}",
+        f"{counted(ranks.images, 'image')}",
         header=("", "rank (1 is the best)", "votes"),
         rows=tuple(
             (model, interval_text(row.rank, RANK), str(row.votes))
@@ -104,7 +104,7 @@ def rank_tables(ranks: RankTable) -> list[Table]:
 def describe_ranks(ranks: RankTable) -> str:
     """What the figures of `rank_tables` mean, in one paragraph."""
     raters = ", ".join(shown(Path(rater)) for rater in ranks.raters)
-    return f"Intervals by bootstrap over pictures and raters ({DRAWS} draws). Raters: {raters}."
+    return f"Intervals by bootstrap over images and raters ({DRAWS} draws). Raters: {raters}."
 
 
 def ranks_as_json(ranks: RankTable) -> str:
@@ -113,11 +113,11 @@ def ranks_as_json(ranks: RankTable) -> str:
 
 
 def as_csv(evaluation: Evaluation) -> str:
-    """One line a model and picture, all digits."""
+    """One line a model and image, all digits."""
     text = io.StringIO()
     keys = [metric.key for metric in evaluation.metrics]
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["model", "picture", *keys])
+    writer.writerow(["model", "image", *keys])
     for model in evaluation.models:
         for sample in evaluation.samples:
             values = evaluation.values[model, sample.name]
@@ -126,11 +126,11 @@ def as_csv(evaluation: Evaluation) -> str:
 
 
 def as_json(evaluation: Evaluation, summary: Summary) -> str:
-    """Everything: definition, means, comparisons, worst pictures, single values. The same run gives the same text."""
+    """Everything: definition, means, comparisons, worst images, single values. The same run gives the same text."""
     result: dict[str, Any] = {
         "ddnsr": __version__,
         "methodology": evaluation.methodology,
-        "pictures": [sample.name for sample in evaluation.samples],
+        "images": [sample.name for sample in evaluation.samples],
         "metrics": {metric.key: _without_key(metric) for metric in evaluation.metrics},
         "interval": {"level": LEVEL, "bootstrap_draws": DRAWS},
         "models": {model: _model(evaluation, summary, model) for model in evaluation.models},
@@ -149,7 +149,7 @@ def _comparison(evaluation: Evaluation, summary: Summary) -> list[Table]:
         for metric in evaluation.metrics
     ]
     header = ("", "difference [95 % interval]", "better on", "Wilcoxon p")
-    return [Table(title=f"Against {summary.against}, picture by picture", header=header, rows=tuple(rows))]
+    return [Table(title=f"Against {summary.against}, image by image", header=header, rows=tuple(rows))]
 
 
 def _compared(paired: Paired, metric: Metric) -> tuple[str, str, str]:
@@ -214,7 +214,7 @@ def describe_methodology(
     degrade: LearnedDegrade | None,
 ) -> str:
     """One paragraph."""
-    sentences = ["All pictures in 8-bit levels, as files hold them (16 bits are rounded)."]
+    sentences = ["All images in 8-bit levels, as files hold them (16 bits are rounded)."]
     if options.hr is not None:
         sentences += _against_truth(options, lpips)
     if options.hr is None or degrade is not None:
@@ -224,7 +224,7 @@ def describe_methodology(
             f"NIQE is that of Mittal, Soundararajan and Bovik (2013) with its authors' model, of the results by "
             f"themselves: rounded Y, {options.crop_px} HR pixels of border cut off, blocks of 96x96 pixels."
         )
-    sentences.append(f"Means over the pictures, 95 % intervals by bootstrap over them ({DRAWS} draws).")
+    sentences.append(f"Means over the images, 95 % intervals by bootstrap over them ({DRAWS} draws).")
     sentences.append("; ".join(f"{one.label}: {one.origin}" for one in models) + ".")
     sentences.append(f"ddnsr {__version__}, PyTorch {torch.__version__}.")
     return " ".join(sentences)
@@ -257,6 +257,6 @@ def _self_consistency(options: EvaluateOptions, degrade: LearnedDegrade | None) 
     if degrade is not None:
         way = f"a degrader with the LR as its noise input ({degrade.origin})"
     return (
-        f"Self-consistency is the PSNR over RGB between the LR picture and the result brought back to its size by "
+        f"Self-consistency is the PSNR over RGB between the LR image and the result brought back to its size by "
         f"{way}, in whole levels, {options.lr_crop_px} LR pixels of border cut off, {BEST_DB:.0f} dB at most."
     )

@@ -134,7 +134,7 @@ class RunShow:
             )
 
     def sample(self, step: int) -> None:
-        """A sheet of what the averaged networks make of fixed crops, and the run's report anew."""
+        """A sheet of what the averaged networks make of fixed crops, and the run's report again."""
         lr, hr = self.crops
         columns = self.trainer.sample(lr, hr)
         rows = [[_rgb8(column[row]) for column in columns.values()] for row in range(len(hr))]
@@ -142,7 +142,7 @@ class RunShow:
         path = self.folder.sample_path(step)
         with told_when_full(path), atomic_path(path) as temporary:
             Image.fromarray(pixels).save(temporary, "PNG")
-        self.tensorboard.picture(step, pixels)
+        self.tensorboard.image(step, pixels)
         write_run_report(self.folder.path)
 
     def _note_scores(self, step: int, scores: dict[str, float]) -> None:
@@ -155,9 +155,9 @@ def nothing(_step: int) -> None:
     """What processes other than the first do beside the steps."""
 
 
-def _rgb8(picture: Tensor) -> NDArray[np.uint8]:
+def _rgb8(image: Tensor) -> NDArray[np.uint8]:
     """(3, H, W) in [0, 1] as (H, W, 3), rounded."""
-    levels: NDArray[np.uint8] = picture.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
+    levels: NDArray[np.uint8] = image.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
     return levels
 
 

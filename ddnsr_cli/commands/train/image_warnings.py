@@ -80,7 +80,7 @@ def examine(
     on_photo: Callable[[int, int], None],
     most: int | None = None,
 ) -> Report:
-    """What the data doctor finds in the photos of (hr, lr); each finding is told.
+    """What the data doctor finds in the photos of (hr, lr); each finding is reported.
 
     Either folder may be None: its images are then made from the other's. scale: HR pixels per LR pixel along a side.
     on_photo: (photos measured, photos to measure). most: as `ImageWarnings.findings`.
@@ -100,7 +100,7 @@ def examine(
 def photo_sets(
     folders: tuple[Path | None, Path], target: TargetOptions, options: JointOptions, warnings: ImageWarnings
 ) -> tuple[PhotoSet, tuple[PhotoSet, ...]]:
-    """(source, targets) of (hr, lr) without the photos that are unreadable or too small, which are told.
+    """(source, targets) of (hr, lr) without the photos that are unreadable or too small, which are reported.
 
     Raises DataError when fewer than two are left on a side, or a folder is lacking.
     """

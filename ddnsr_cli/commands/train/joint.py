@@ -113,7 +113,7 @@ def train_joint(request: JointRequest, listener: TrainListener, stop: StopReques
 def check_joint(
     request: JointRequest, warnings: ImageWarnings, listener: TrainListener, on_summary: Callable[[str], None]
 ) -> None:
-    """What `--check` does: every finding is told, and a line a folder. Raises DataError where a run would, after."""
+    """What `--check` does: report every finding, and a line a folder. Then raises DataError where a run would."""
     folders, options = (request.hr, request.lr), request.options
     scale = options.sr_net.scale
     report = examine(folders, options.stream, scale=scale, warnings=warnings, on_photo=listener.photo)

@@ -71,7 +71,7 @@ class LearnedDegradation:
 
 
 def open_pairs(options: PairedOptions, paths: Sequence[SourcePaths], warnings: ImageWarnings) -> PairsInUse:
-    """The stream of all sources. Photos that cannot be used are told and left out.
+    """The stream of all sources. Photos that cannot be used are reported and left out.
 
     Raises DataError when fewer than two are left in a source, WeightsError for a degrader of no use.
     """

@@ -103,7 +103,7 @@ def train_paired(request: PairedRequest, listener: TrainListener, stop: StopRequ
 def check_paired(
     request: PairedRequest, warnings: ImageWarnings, listener: TrainListener, on_summary: Callable[[str], None]
 ) -> None:
-    """What `--check` does: every finding is told, and a line a folder. Raises DataError where a run would, after."""
+    """What `--check` does: report every finding, and a line a folder. Then raises DataError where a run would."""
     options = request.options
     for folders in folders_to_examine(request):
         scale = options.network.scale

@@ -201,7 +201,7 @@ class RunFolder:
 
 @contextmanager
 def told_when_full(path: Path) -> Iterator[None]:
-    """What cannot be written in the block is told as a TrainingError that names `path`."""
+    """What cannot be written in the block is reported as a TrainingError that names `path`."""
     try:
         yield
     except OSError as cause:

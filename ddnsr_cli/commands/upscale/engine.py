@@ -15,8 +15,8 @@ from ddnsr_cli.errors import ImageWriteError
 from ddnsr_cli.inference.device import choose_device, choose_dtype
 from ddnsr_cli.inference.tiling import TensorSource, TilePlan, to_tensor
 from ddnsr_cli.inference.upscaler import Upscaler
-from ddnsr_cli.io.image import Picture
-from ddnsr_cli.io.write import WriteOptions, write_picture
+from ddnsr_cli.io.image import RasterImage
+from ddnsr_cli.io.write import WriteOptions, write_image
 from ddnsr_cli.weights.checkpoint import load_sr_net
 from ddnsr_cli.weights.registry import read_registry
 from ddnsr_cli.weights.resolve import find_weights
@@ -77,16 +77,16 @@ class TileCost:
     """Peak of the host's memory, or of the device's where the network runs there."""
 
     def seconds(self, plan: TilePlan, result_px: int) -> float:
-        """For a picture cut as `plan` says, with so many pixels of result."""
+        """For an image cut as `plan` says, with so many pixels of result."""
         tile_px = plan.rows.size * plan.cols.size
         return plan.tiles * tile_px * self.seconds_per_lr_px + result_px * self.writing_seconds_per_px
 
 
-def measure_tile(picture: Picture, engine: Engine, target: Path, options: UpscaleOptions) -> TileCost:
-    """Run the network over one tile of a picture, and write what comes out into a temporary folder, in vain."""
+def measure_tile(image: RasterImage, engine: Engine, target: Path, options: UpscaleOptions) -> TileCost:
+    """Run the network over one tile of an image, and write what comes out into a temporary folder, in vain."""
     upscaler, device = engine.upscaler, engine.device
-    plan = upscaler.plan(picture.height, picture.width)
-    part = replace(picture, pixels=picture.pixels[: plan.rows.size, : plan.cols.size].copy(), alpha=None)
+    plan = upscaler.plan(image.height, image.width)
+    part = replace(image, pixels=image.pixels[: plan.rows.size, : plan.cols.size].copy(), alpha=None)
     source = TensorSource(to_tensor(part.pixels))
     if device.type != "cpu":  # the first run on a device chooses its kernels
         upscaler.whole(to_tensor(part.pixels))
@@ -109,10 +109,10 @@ def measure_tile(picture: Picture, engine: Engine, target: Path, options: Upscal
     )
 
 
-def _writing_seconds(picture: Picture, target: Path, options: WriteOptions) -> float:
+def _writing_seconds(image: RasterImage, target: Path, options: WriteOptions) -> float:
     with suppress(OSError, ImageWriteError), tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        write_picture(picture, Path(folder) / f"tile{target.suffix}", options)
+        write_image(image, Path(folder) / f"tile{target.suffix}", options)
         return time.perf_counter() - start
     return 0.0
 

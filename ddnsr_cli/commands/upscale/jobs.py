@@ -69,7 +69,7 @@ def sheet_of(target: Path) -> Path:
 
 
 def is_sheet(path: Path) -> bool:
-    """Whether a file is a sheet of ours, which is no picture to enlarge."""
+    """Whether a file is a sheet of ours, which is no image to enlarge."""
     return path.name.endswith(SHEET_SUFFIX) and (_note(path) or {}).get("kind") == "sheet"
 
 
@@ -141,14 +141,14 @@ def _word(value: object) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One picture to do."""
+    """One image to do."""
 
     source: Path
     target: Path
 
     @property
     def is_in_place(self) -> bool:
-        """Whether the result would take the place of the picture that it is made from."""
+        """Whether the result would take the place of the image that it is made from."""
         return is_there(self.target) and is_there(self.source) and self.target.samefile(self.source)
 
 
@@ -158,9 +158,9 @@ def is_single(inputs: Sequence[Path], options: UpscaleOptions) -> bool:
 
 
 def single_job(source: Path, output: Path | None, options: UpscaleOptions) -> Job:
-    """The job of the only picture; -o names the file when it has an extension and is no folder, else the folder.
+    """The job of the only image; -o names the file when it has an extension and is no folder, else the folder.
 
-    Raises ImageReadError where the picture does not exist, ConfigError where the format is asked for in two ways.
+    Raises ImageReadError where the image does not exist, ConfigError where the format is asked for in two ways.
     """
     (found,) = find_images([source])
     if output is None or not output.suffix or is_folder(output):
@@ -171,22 +171,20 @@ def single_job(source: Path, output: Path | None, options: UpscaleOptions) -> Jo
 
 
 def folder_jobs(inputs: Sequence[Path], output: Path | None, options: UpscaleOptions) -> Iterator[Job]:
-    """The jobs of several pictures or of folders, found while they are asked for; at least one, but in a shard.
+    """The jobs of several images or of folders, found while they are asked for; at least one, but in a shard.
 
-    Raises ImageReadError, at once, where an input does not exist or holds no picture at all, ImageWriteError where
+    Raises ImageReadError, at once, where an input does not exist or holds no image at all, ImageWriteError where
     the output names a file.
     """
     if output is not None and not is_folder(output) and (is_there(output) or format_of(output)):
-        raise ImageWriteError(
-            f"{shown(output)} names a file, and there may be several pictures. Give a folder with -o."
-        )
+        raise ImageWriteError(f"{shown(output)} names a file, and there may be several images. Give a folder with -o.")
     names = _names(output, options)
     found = options.selection.find(inputs, results=names)
-    pictures = (one for one in found if not is_sheet(one.source))
-    first: Found | None = next(pictures, None)
+    images = (one for one in found if not is_sheet(one.source))
+    first: Found | None = next(images, None)
     if first is None:
-        raise ImageReadError(f"{listed(inputs)}: no picture is in there. Name a picture, or a folder that holds some.")
-    meant = filter(options.selection.holds, itertools.chain([first], pictures))
+        raise ImageReadError(f"{listed(inputs)}: no image is in there. Name an image, or a folder that holds some.")
+    meant = filter(options.selection.holds, itertools.chain([first], images))
     return (Job(source=one.source, target=names.target(one)) for one in meant)
 
 

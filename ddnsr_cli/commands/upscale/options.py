@@ -17,7 +17,7 @@ from ddnsr_cli.processing.resize import OutputSize
 
 @dataclass(frozen=True, kw_only=True)
 class UpscaleOptions:
-    """What to do with every picture."""
+    """What to do with every image."""
 
     model: str | None = None
     """As `find_weights` takes; None: the bundled default."""
@@ -52,7 +52,7 @@ class UpscaleOptions:
     """Write nothing, tell what would be written."""
 
     fail_fast: bool = False
-    """End with the first picture of several that fails."""
+    """End with the first image of several that fails."""
 
     max_pixels: int = MAX_PIXELS
     """Largest input, pixels."""
@@ -65,10 +65,10 @@ class UpscaleListener:
     """Whom the work tells."""
 
     image: Callable[[str], None]
-    """A picture begins."""
+    """An image begins."""
 
     tile: Callable[[int, int], None]
-    """(tiles done, tiles in all) of the picture."""
+    """(tiles done, tiles in all) of the image."""
 
     note: Callable[[str], None]
     """One sentence for the user."""
@@ -77,7 +77,7 @@ class UpscaleListener:
     """One sentence for the curious."""
 
     failed: Callable[[DdnsrError], None]
-    """One picture of several could not be done."""
+    """One image of several could not be done."""
 
     download: Callable[[int, int], None]
     """(bytes done, bytes in all) of the weights."""
@@ -85,7 +85,7 @@ class UpscaleListener:
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """Work on a picture begins."""
+    """Work on an image begins."""
 
     input: Path
     output: Path
@@ -111,14 +111,14 @@ class Written:
     """How near the result, shrunk, is to the input; None: equal."""
 
     drift_levels: float | None
-    """By how much the network changed the colors of squares of 8 x 8 pixels; None: it was not asked, or the picture
+    """By how much the network changed the colors of squares of 8 x 8 pixels; None: it was not asked, or the image
     is smaller than that."""
 
     sheet: Path | None
     """The sheet of parts before and after."""
 
     notes: tuple[str, ...]
-    """What the user was told about this picture."""
+    """Notes for the user on this image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,13 +150,13 @@ class Skipped:
 
 @dataclass(frozen=True, kw_only=True)
 class Failed:
-    """A picture could not be done."""
+    """An image could not be done."""
 
     input: Path
     output: Path
     error: str
     exit_code: int
-    """That of the program, were it the only picture."""
+    """That of the program, were it the only image."""
 
 
 @dataclass(frozen=True, kw_only=True)

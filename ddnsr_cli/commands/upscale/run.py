@@ -1,4 +1,4 @@
-"""`ddnsr upscale`: from picture files to larger picture files."""
+"""`ddnsr upscale`: from image files to larger image files."""
 
 import time
 from collections import Counter
@@ -46,8 +46,8 @@ def upscale_images(
 ) -> Iterator[Event]:
     """Up-scale files and folders one by one in the order found, and tell what happens. The last event is a Summary.
 
-    A single named file raises its own error. Of several pictures each failure is told to the listener and the rest
-    go on, unless `fail_fast` or the disk is full; at the end BatchError names them. Several pictures go on where an
+    A single named file raises its own error. Of several images each failure is reported to the listener and the rest
+    go on, unless `fail_fast` or the disk is full; at the end BatchError names them. Several images go on where an
     earlier run was ended: what is finished is skipped, what was made otherwise is remade, what is not ours is left
     alone and fails.
     """
@@ -71,7 +71,7 @@ def _all(jobs: Iterable[Job], run: "_Run", *, stop_at_first: bool) -> Iterator[E
             for event in run.work(job):
                 run.counts[type(event)] += 1
                 yield event
-        except Exception as error:  # noqa: BLE001  # a bug that one picture meets does not stop the others either
+        except Exception as error:  # noqa: BLE001  # a bug that one image meets does not stop the others either
             failure = _failure(job, error)
             run.counts[Failed] += 1
             failed.append(job.source)
@@ -87,11 +87,11 @@ def _all(jobs: Iterable[Job], run: "_Run", *, stop_at_first: bool) -> Iterator[E
     run.note_totals()
     yield run.summary()
     if failed:
-        raise worst(f"{len(failed)} of {run.pictures} pictures failed: {listed(failed)}.")
+        raise worst(f"{len(failed)} of {run.images} images failed: {listed(failed)}.")
 
 
 def _failure(job: Job, error: Exception) -> DdnsrError:
-    """An error as what is told of the picture that it belongs to."""
+    """An error as what is told of the image that it belongs to."""
     if isinstance(error, DdnsrError):
         return error
     if is_out_of_memory(error):
@@ -114,7 +114,7 @@ class Asked(TypedDict):
 
 
 class _Run:
-    """The pictures of one call, and what became of them."""
+    """The images of one call, and what became of them."""
 
     def __init__(self, engine: Engine, options: UpscaleOptions, listener: UpscaleListener, *, resumes: bool) -> None:
         self.listener = listener
@@ -128,12 +128,12 @@ class _Run:
         self._planned_seconds = 0.0
 
     @property
-    def pictures(self) -> int:
+    def images(self) -> int:
         """How many there were so far."""
         return sum(count for kind, count in self.counts.items() if kind is not Started)
 
     def work(self, job: Job) -> Iterator[Event]:
-        """Do one picture. Raises what belongs to it."""
+        """Do one image. Raises what belongs to it."""
         _refuse_in_place(job)
         settings = settings_of(self._options, self._engine.sha256, job.target)
         state, why = self._found(job, settings)
@@ -143,7 +143,7 @@ class _Run:
         if not self._options.dry_run:
             yield Started(input=job.source, output=job.target, remade=why)
         prepared = prepare(job, self._options, self._engine.upscaler.scale)
-        check_memory(prepared.picture, prepared.size, self._engine.upscaler.scale, name=shown(job.source))
+        check_memory(prepared.image, prepared.size, self._engine.upscaler.scale, name=shown(job.source))
         yield self._planned(prepared, why) if self._options.dry_run else self._made(prepared, settings)
 
     def _found(self, job: Job, settings: Settings) -> tuple[State, str | None]:
@@ -170,10 +170,10 @@ class _Run:
         return (State.FINISHED if finished else State.ABSENT), None
 
     def _made(self, prepared: Prepared, settings: Settings) -> Event:
-        job, picture = prepared.job, prepared.picture
+        job, image = prepared.job, prepared.image
         lost = check_writable(job.target, **_asked(prepared))
         self.listener.image(shown(Path(job.source.name)))
-        plan = self._engine.upscaler.plan(picture.height, picture.width)
+        plan = self._engine.upscaler.plan(image.height, image.width)
         width, height = prepared.size
         self.listener.detail(
             f"{shown(job.source)}: {width}x{height} pixels, {plan.tiles} tiles of {plan.window_px} pixels"
@@ -182,12 +182,12 @@ class _Run:
         return make(noted, self._engine, self._options, settings, self.listener)
 
     def _planned(self, prepared: Prepared, why: str | None) -> Event:
-        picture, (width, height), job = prepared.picture, prepared.size, prepared.job
+        image, (width, height), job = prepared.image, prepared.size, prepared.job
         check_format(job.target, **_asked(prepared))
         upscaler = self._engine.upscaler
         if self._tile is None:
-            self._tile = measure_tile(picture, self._engine, job.target, self._options)
-        plan = upscaler.plan(picture.height, picture.width)
+            self._tile = measure_tile(image, self._engine, job.target, self._options)
+        plan = upscaler.plan(image.height, image.width)
         seconds = self._tile.seconds(plan, width * height) + time.perf_counter() - prepared.since
         self._planned_seconds += seconds
         return Planned(
@@ -198,12 +198,12 @@ class _Run:
             height=height,
             tiles=plan.tiles,
             seconds=seconds,
-            memory_bytes=result_bytes(picture, prepared.size, upscaler.scale) + self._tile.tile_bytes,
+            memory_bytes=result_bytes(image, prepared.size, upscaler.scale) + self._tile.tile_bytes,
         )
 
     def note_totals(self) -> None:
-        """What a user wants to hear after the last picture."""
-        if not self.pictures:
+        """What a user wants to hear after the last image."""
+        if not self.images:
             self.listener.note("no image is in this shard")
         if skipped := self.counts[Skipped]:
             results = _counted(skipped, "result")
@@ -216,7 +216,7 @@ class _Run:
             self.listener.note(f"nothing was written; {results} would be, in about {_in_words(self._planned_seconds)}")
 
     def summary(self) -> Summary:
-        """What became of all pictures so far."""
+        """What became of all images so far."""
         return Summary(
             written=self.counts[Written],
             planned=self.counts[Planned],
@@ -230,8 +230,8 @@ class _Run:
 
 def _asked(prepared: Prepared) -> Asked:
     width, height = prepared.size
-    picture = prepared.picture
-    return {"width": width, "height": height, "has_alpha": picture.has_alpha, "depth_bits": picture.depth_bits}
+    image = prepared.image
+    return {"width": width, "height": height, "has_alpha": image.has_alpha, "depth_bits": image.depth_bits}
 
 
 def _refuse_to_lose(job: Job, options: UpscaleOptions) -> None:
@@ -243,7 +243,7 @@ def _refuse_to_lose(job: Job, options: UpscaleOptions) -> None:
 
 def _refuse_in_place(job: Job) -> None:
     if job.is_in_place:
-        raise ImageWriteError(f"{shown(job.target)} is the picture to read. Give another output with -o.")
+        raise ImageWriteError(f"{shown(job.target)} is the image to read. Give another output with -o.")
 
 
 def _counted(number: int, what: str) -> str:

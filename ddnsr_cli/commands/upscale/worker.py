@@ -10,22 +10,22 @@ from ddnsr_cli.commands.upscale.jobs import Job, Settings, mark_result, mark_she
 from ddnsr_cli.commands.upscale.options import UpscaleListener, UpscaleOptions, Written
 from ddnsr_cli.errors import ImageReadError
 from ddnsr_cli.inference.memory import give_back_freed
-from ddnsr_cli.inference.pipeline import Faithfulness, upscale_picture
+from ddnsr_cli.inference.pipeline import Faithfulness, upscale_image
 from ddnsr_cli.io.formats import shown
-from ddnsr_cli.io.image import Picture, to_srgb
+from ddnsr_cli.io.image import RasterImage, to_srgb
 from ddnsr_cli.io.provenance import Source, source_of
-from ddnsr_cli.io.read import read_picture
-from ddnsr_cli.io.write import without_idle_alpha, write_picture
+from ddnsr_cli.io.read import read_image
+from ddnsr_cli.io.write import without_idle_alpha, write_image
 from ddnsr_cli.processing.contact_sheet import comparison
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prepared:
-    """A picture that was read, and how large its result will be."""
+    """An image that was read, and how large its result will be."""
 
     job: Job
     source: Source
-    picture: Picture
+    image: RasterImage
 
     size: tuple[int, int]
     """Width and height of the result, pixels."""
@@ -38,33 +38,33 @@ class Prepared:
 
 
 def prepare(job: Job, options: UpscaleOptions, scale: int) -> Prepared:
-    """Read the picture of a job and bring it into the form that the network takes. Raises ImageReadError."""
-    give_back_freed()  # by the picture before
+    """Read the image of a job and bring it into the form that the network takes. Raises ImageReadError."""
+    give_back_freed()  # by the image before
     since = time.perf_counter()
     try:
-        picture, source = read_picture(job.source, max_pixels=options.max_pixels), source_of(job.source)
+        image, source = read_image(job.source, max_pixels=options.max_pixels), source_of(job.source)
     except OSError as error:
         raise ImageReadError(f"{shown(job.source)} went away while it was read ({error.strerror}).") from error
     if options.look.to_srgb:
-        picture = to_srgb(picture)
-    picture = without_idle_alpha(picture, job.target)
-    size = options.size.pixels(picture.width, picture.height, scale)
-    return Prepared(job=job, source=source, picture=picture, size=size, notes=picture.notes, since=since)
+        image = to_srgb(image)
+    image = without_idle_alpha(image, job.target)
+    size = options.size.pixels(image.width, image.height, scale)
+    return Prepared(job=job, source=source, image=image, size=size, notes=image.notes, since=since)
 
 
 def make(
     prepared: Prepared, engine: Engine, options: UpscaleOptions, settings: Settings, listener: UpscaleListener
 ) -> Written:
-    """Enlarge a picture and write the result, and its sheet if one is wanted. Raises ImageWriteError and others."""
+    """Enlarge an image and write the result, and its sheet if one is wanted. Raises ImageWriteError and others."""
     job, notes = prepared.job, _Notes(prepared.job.source, listener)
     notes.say(*prepared.notes)
-    upscaled = upscale_picture(prepared.picture, engine.upscaler, options.look, prepared.size, listener)
-    larger, faithfulness = upscaled.picture, upscaled.faithfulness
+    upscaled = upscale_image(prepared.image, engine.upscaler, options.look, prepared.size, listener)
+    larger, faithfulness = upscaled.image, upscaled.faithfulness
     listener.detail(f"{shown(job.source)}: {_in_words(faithfulness)}")
     notes.say(*upscaled.notes)
     sheet = _write_sheet(prepared, larger, engine.model, settings) if options.compare else None
     mark = partial(mark_result, source=prepared.source, settings=settings)
-    notes.say(*write_picture(larger, job.target, options.write, finish=mark))
+    notes.say(*write_image(larger, job.target, options.write, finish=mark))
     return Written(
         input=job.source,
         output=job.target,
@@ -79,7 +79,7 @@ def make(
 
 
 class _Notes:
-    """What the user was told about a picture: nothing twice."""
+    """Notes for the user on an image: nothing twice."""
 
     def __init__(self, source: Path, listener: UpscaleListener) -> None:
         self._source = source
@@ -93,11 +93,11 @@ class _Notes:
                 self._listener.note(f"{shown(self._source)}: {note}")
 
 
-def _write_sheet(prepared: Prepared, larger: Picture, model: str, settings: Settings) -> Path:
+def _write_sheet(prepared: Prepared, larger: RasterImage, model: str, settings: Settings) -> Path:
     """Written before the result: where the result is, the sheet is, whenever the program was ended."""
     sheet = sheet_of(prepared.job.target)
     mark = partial(mark_sheet, source=prepared.source, settings=settings)
-    write_picture(comparison(prepared.picture, larger, model), sheet, finish=mark)
+    write_image(comparison(prepared.image, larger, model), sheet, finish=mark)
     return sheet
 
 

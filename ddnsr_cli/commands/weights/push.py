@@ -201,7 +201,7 @@ def _card(request: PushRequest, step: int) -> tuple[str, str]:
         try:
             card = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as cause:
-            raise WeightsError(f"{path} cannot be read as text ({cause}). Write the card anew.") from cause
+            raise WeightsError(f"{path} cannot be read as text ({cause}). Write the card again.") from cause
         if stated := _STEPS.search(card):
             _check_step(int(stated[1]), step, CARD)
     else:

@@ -36,7 +36,7 @@ class DoctorOptions:
     whether the file repeats another byte by byte are checked."""
 
     repeat_bits: int = 6
-    """Largest difference of two 64-bit picture hashes that are called the same picture. Of 486 unrelated
+    """Largest difference of two 64-bit image hashes that are called the same image. Of 486 unrelated
     photos the nearest two differ in 14 bits."""
 
     swap_share: float = 0.3
@@ -135,13 +135,13 @@ def _of_photo(row: PhotoFacts, role: Role, options: DoctorOptions) -> Iterator[F
         return
     least = options.least_hr_px if role is Role.HR else options.least_lr_px
     if min(row.height, row.width) < least:
-        told = f"{row.path} has {row.width}x{row.height} pixels; a side needs {least}. Remove it."
-        yield _finding(row, role, Trouble.SMALL, told)
-    for trouble, told in row.oddities:
-        yield _finding(row, role, trouble, f"{row.path} {told}")
+        text = f"{row.path} has {row.width}x{row.height} pixels; a side needs {least}. Remove it."
+        yield _finding(row, role, Trouble.SMALL, text)
+    for trouble, remark in row.oddities:
+        yield _finding(row, role, trouble, f"{row.path} {remark}")
     if role is Role.HR:
-        for trouble, told in row.flaws:
-            yield _finding(row, role, trouble, f"{row.path} {told}")
+        for trouble, remark in row.flaws:
+            yield _finding(row, role, trouble, f"{row.path} {remark}")
     if row.upscaled is not None:
         yield _finding(row, role, Trouble.UPSCALED, f"{row.path} {row.upscaled}")
 
@@ -160,7 +160,7 @@ def _repeats(facts: dict[Role, list[PhotoFacts]], most_bits: int) -> list[Findin
         copies = list(same_bytes([row.path for _, row in rows]))
     except OSError as cause:
         raise DataError(f"A photo could be opened but not read again ({cause}). Check the disk.") from cause
-    told = {
+    sentences = {
         later: f"{later} has the same bytes as {earlier}{_across(role_of, later, earlier)}. Keep one of them."
         for later, earlier in copies
     }
@@ -168,10 +168,10 @@ def _repeats(facts: dict[Role, list[PhotoFacts]], most_bits: int) -> list[Findin
     for later, earlier, bits in near_pairs([value for _, value in hashed], most_bits):
         path, other = hashed[later][0], hashed[earlier][0]
         across = _across(role_of, path, other)
-        told.setdefault(path, f"{path} looks like {other}{across}: {bits} of 64 bits differ. Keep one of them.")
+        sentences.setdefault(path, f"{path} looks like {other}{across}: {bits} of 64 bits differ. Keep one of them.")
     return [
         Finding(severity=Severity.WARNING, trouble=Trouble.REPEATED, role=role_of[path], path=path, sentence=sentence)
-        for path, sentence in sorted(told.items())
+        for path, sentence in sorted(sentences.items())
     ]
 
 

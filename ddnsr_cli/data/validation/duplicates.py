@@ -1,4 +1,4 @@
-"""Photos that repeat others: the same bytes, or nearly the same picture."""
+"""Photos that repeat others: the same bytes, or nearly the same image."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -17,10 +17,10 @@ LEAST_CONTRAST = 2.0  # levels; the hash of an empty sky is made of its noise
 SAMPLE_BYTES = 65536
 
 
-def picture_hash(photo: NDArray[np.uint8]) -> int | None:
+def image_hash(photo: NDArray[np.uint8]) -> int | None:
     """64 bits that survive resizing, compression and noise: signs of the lowest DCT coefficients of the brightness.
 
-    photo: (H, W, 3). None for a picture too dull to tell from others.
+    photo: (H, W, 3). None for an image too dull to tell from others.
     """
     gray = Image.fromarray(photo).convert("L").resize((SMALL_PX, SMALL_PX), Image.Resampling.BOX)
     small = np.asarray(gray, dtype=np.float64)

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ddnsr_cli.data.validation.duplicates import picture_hash
+from ddnsr_cli.data.validation.duplicates import image_hash
 from ddnsr_cli.data.validation.report import Trouble
 from ddnsr_cli.errors import ImageReadError
-from ddnsr_cli.io.image import Picture, rgb8
-from ddnsr_cli.io.read import read_picture, stored_size
+from ddnsr_cli.io.image import RasterImage, rgb8
+from ddnsr_cli.io.read import read_image, stored_size
 from ddnsr_cli.metrics.noise import LUMA, measure_noise
 
 Plane = NDArray[np.float32]
@@ -24,7 +24,7 @@ ROUNDING_VARIANCE = 1 / 12  # of whole levels
 MEASURED_PX = 768  # of each side, around the middle: enough to tell, and quick for a 50-megapixel photo
 GRAY_LEVELS = 2  # channels that differ no more are gray, rounding in a JPEG included
 
-Told = tuple[Trouble, str]
+Remark = tuple[Trouble, str]
 """A kind of trouble and the rest of a sentence that begins with the file's name."""
 
 
@@ -52,7 +52,7 @@ class Limits:
     """Smallest share of the finest waves. Phone tiles have 0.75 to 0.87, white noise 1, soft patterns 0.2."""
 
     block_jump: float = 0.25
-    """Levels by which neighbours differ more across the lines of an 8-pixel grid than across any other such lines.
+    """Levels by which neighbors differ more across the lines of an 8-pixel grid than across any other such lines.
     Clean photos reach 0.11; JPEG quality 75 gives 0.4 in the median, quality 50 gives 0.8."""
 
     fine_detail: float = 0.01
@@ -89,7 +89,7 @@ def noise_floor(photo: NDArray[np.uint8], limits: Limits) -> NoiseFloor | None:
 
 
 def block_jump(photo: NDArray[np.uint8]) -> float:
-    """How much more neighbours differ across the lines of an 8-pixel grid than elsewhere, levels.
+    """How much more neighbors differ across the lines of an 8-pixel grid than elsewhere, levels.
 
     The grid may start anywhere; both directions must show it, so the smaller figure counts. 0 for a photo below
     32 pixels a side.
@@ -156,17 +156,17 @@ class PhotoFacts:
     measured: bool = False
     """Whether the pixels were looked at; all below needs that."""
 
-    oddities: tuple[Told, ...] = ()
+    oddities: tuple[Remark, ...] = ()
     """What is lost when the photo becomes 8-bit RGB, or was never there."""
 
-    flaws: tuple[Told, ...] = ()
+    flaws: tuple[Remark, ...] = ()
     """What makes it a poor clean photo."""
 
     upscaled: str | None = None
     """The rest of a sentence, when it looks up-scaled."""
 
     noisy: bool | None = None
-    """None when that cannot be told."""
+    """None when that is not known."""
 
     hash: int | None = None
 
@@ -183,20 +183,20 @@ def examine_header(path: Path) -> PhotoFacts:
 def examine_pixels(facts: PhotoFacts, limits: Limits) -> PhotoFacts:
     """The same photo decoded and measured."""
     try:
-        picture = read_picture(facts.path)
+        image = read_image(facts.path)
     except ImageReadError as error:
         return replace(facts, damage=str(error))
-    photo = rgb8(picture)
+    photo = rgb8(image)
     middle = _middle(photo)
     noisy, noise = _noise(middle, limits)
     return replace(
         facts,
         measured=True,
-        oddities=(*_lost(picture), *_gray(middle)),
+        oddities=(*_lost(image), *_gray(middle)),
         flaws=(*noise, *_blocks(middle, limits)),
         upscaled=_upscaled(middle, limits),
         noisy=noisy,
-        hash=picture_hash(photo),
+        hash=image_hash(photo),
     )
 
 
@@ -205,43 +205,45 @@ def _middle(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return photo[top : top + MEASURED_PX, left : left + MEASURED_PX]
 
 
-def _lost(picture: Picture) -> tuple[Told, ...]:
+def _lost(image: RasterImage) -> tuple[Remark, ...]:
     """What 8-bit RGB does not hold."""
-    told: list[Told] = []
-    if picture.depth_bits > 8:
-        told.append((Trouble.DEEP, f"has {picture.depth_bits} bits a channel; training rounds them to 8."))
-    share = 0.0 if picture.alpha is None else float((picture.alpha < np.iinfo(picture.alpha.dtype).max).mean())
+    remarks: list[Remark] = []
+    if image.depth_bits > 8:
+        remarks.append((Trouble.DEEP, f"has {image.depth_bits} bits a channel; training rounds them to 8."))
+    share = 0.0 if image.alpha is None else float((image.alpha < np.iinfo(image.alpha.dtype).max).mean())
     if share > 0:
-        told.append((Trouble.ALPHA, f"is transparent in {share:.1%} of its pixels; their colours may be meaningless."))
-    return tuple(told)
+        remarks.append(
+            (Trouble.ALPHA, f"is transparent in {share:.1%} of its pixels; their colors may be meaningless.")
+        )
+    return tuple(remarks)
 
 
-def _gray(photo: NDArray[np.uint8]) -> tuple[Told, ...]:
+def _gray(photo: NDArray[np.uint8]) -> tuple[Remark, ...]:
     red, green, blue = (photo[..., channel].astype(np.int16) for channel in range(3))
     spread = max(int(np.abs(red - green).max()), int(np.abs(green - blue).max()), int(np.abs(red - blue).max()))
     if spread > GRAY_LEVELS:
         return ()
-    return ((Trouble.GRAY, f"is gray: its channels differ by {spread} levels at most. Colour is not learned from it."),)
+    return ((Trouble.GRAY, f"is gray: its channels differ by {spread} levels at most. Color is not learned from it."),)
 
 
-def _noise(photo: NDArray[np.uint8], limits: Limits) -> tuple[bool | None, tuple[Told, ...]]:
+def _noise(photo: NDArray[np.uint8], limits: Limits) -> tuple[bool | None, tuple[Remark, ...]]:
     floor = noise_floor(photo, limits)
     if floor is None:
         return None, ()
     if not (floor.luma_is_noise or floor.chroma_is_noise):
         return False, ()
-    told = (
+    remark = (
         f"is noisy for a clean photo: its smooth parts vary by {floor.luma:.1f} levels in brightness and"
-        f" {floor.chroma:.1f} in colour."
+        f" {floor.chroma:.1f} in color."
     )
-    return True, ((Trouble.NOISY, told),)
+    return True, ((Trouble.NOISY, remark),)
 
 
-def _blocks(photo: NDArray[np.uint8], limits: Limits) -> tuple[Told, ...]:
+def _blocks(photo: NDArray[np.uint8], limits: Limits) -> tuple[Remark, ...]:
     jump = block_jump(photo)
     if jump <= limits.block_jump:
         return ()
-    return ((Trouble.BLOCKY, f"shows JPEG blocks: neighbours differ {jump:.2f} levels more across an 8-pixel grid."),)
+    return ((Trouble.BLOCKY, f"shows JPEG blocks: neighbors differ {jump:.2f} levels more across an 8-pixel grid."),)
 
 
 def _upscaled(photo: NDArray[np.uint8], limits: Limits) -> str | None:

@@ -93,5 +93,5 @@ class Report:
 
     def _line(self, role: Role, checked: Checked) -> str:
         counts = Counter(finding.trouble for finding in self.findings if finding.role is role)
-        told = ", ".join(f"{count} {trouble}" for trouble, count in counts.most_common()) or "nothing found"
-        return f"{role}: {checked.photos} photos, {checked.decoded} of them measured: {told}"
+        listed = ", ".join(f"{count} {trouble}" for trouble, count in counts.most_common()) or "nothing found"
+        return f"{role}: {checked.photos} photos, {checked.decoded} of them measured: {listed}"

@@ -19,51 +19,51 @@ from ddnsr_cli.io.codecs.pillow import (
 )
 from ddnsr_cli.io.codecs.vips import stretched, vips_samples
 from ddnsr_cli.io.formats import READABLE, shown
-from ddnsr_cli.io.image import Metadata, coded_colours
+from ddnsr_cli.io.image import Metadata, coded_colors
 from ddnsr_cli.io.metadata.exif import bare_exif
 
-_CODED_COLOURS = b"colrnclx"
+_CODED_COLORS = b"colrnclx"
 _CONFIG, _HIGH_BIT_DEPTH, _GRAY = b"av1C", 0x40, 0x10
 _HEADER_BYTES = 1 << 16
 
-_MODES = ("L", "LA", "RGB", "RGBA")  # also with ";16" behind; alpha multiplied into the colours is not among them
+_MODES = ("L", "LA", "RGB", "RGBA")  # also with ";16" behind; alpha multiplied into the colors is not among them
 
 
 def decode_avif(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
-    """The first picture of an AVIF. Damage raises whatever the decoders raise."""
+    """The first image of an AVIF. Damage raises whatever the decoders raise."""
     head = file.read(_HEADER_BYTES)
     coded = _coding(head)
     file.seek(0)
     decoded = decode_with_pillow(path, file, file_format="AVIF", max_pixels=max_pixels)
     if any(flags & _HIGH_BIT_DEPTH for flags in coded):
         samples, _ = vips_samples(file, "AVIF")
-        # libvips has turned the picture already, as the format wants it
+        # libvips has turned the image already, as the format wants it
         decoded = replace(with_samples(decoded, samples), orientation=1)
     if coded and all(flags & _GRAY for flags in coded):  # gray with alpha comes as three equal channels
         decoded = replace(decoded, pixels=decoded.pixels[..., :1])
     if decoded.metadata.icc is None:
-        decoded = replace(decoded, metadata=replace(decoded.metadata, png_colour=_colours(head)))
+        decoded = replace(decoded, metadata=replace(decoded.metadata, png_color=_colors(head)))
     return decoded
 
 
-def _colours(head: bytes) -> tuple[tuple[bytes, bytes], ...]:
-    at = head.find(_CODED_COLOURS)
-    code_points = head[at + len(_CODED_COLOURS) :][:4]
-    return coded_colours(*struct.unpack(">HH", code_points)) if at >= 0 and len(code_points) == 4 else ()
+def _colors(head: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    at = head.find(_CODED_COLORS)
+    code_points = head[at + len(_CODED_COLORS) :][:4]
+    return coded_colors(*struct.unpack(">HH", code_points)) if at >= 0 and len(code_points) == 4 else ()
 
 
 def _coding(head: bytes) -> list[int]:
-    """For each of the pictures in an AVIF (colours, alpha, ...) the flags that tell how it is coded."""
+    """For each of the images in an AVIF (colors, alpha, ...) the flags that tell how it is coded."""
     return [settings[2] for settings in head.split(_CONFIG)[1:] if len(settings) > 2]
 
 
 def decode_heic(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
-    """The main picture of a HEIC. Raises ImageReadError where pillow-heif is missing; damage raises what it raises."""
+    """The main image of a HEIC. Raises ImageReadError where pillow-heif is missing; damage raises what it raises."""
     try:
         import pillow_heif
     except ImportError as error:
         raise ImageReadError(
-            f"{shown(path)} is a HEIC picture. To read those: pip install pillow-heif. Or save it as: {READABLE}."
+            f"{shown(path)} is a HEIC image. To read those: pip install pillow-heif. Or save it as: {READABLE}."
         ) from error
     with alone_with_pillow(max_pixels):  # it warns as Pillow does
         heif = pillow_heif.open_heif(file, convert_hdr_to_8bit=False)
@@ -78,12 +78,12 @@ def decode_heic(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
         samples = samples[..., None]
     has_alpha = samples.shape[2] in {2, 4}
     exif, xmp, icc = (heif.info.get(name) or None for name in ("exif", "xmp", "icc_profile"))
-    told = heif.info.get("nclx_profile") if icc is None else None
-    colours = coded_colours(told["color_primaries"], told["transfer_characteristics"]) if told else ()
+    coded = heif.info.get("nclx_profile") if icc is None else None
+    colors = coded_colors(coded["color_primaries"], coded["transfer_characteristics"]) if coded else ()
     return Decoded(
         pixels=samples[..., :-1] if has_alpha else samples,
         alpha=samples[..., -1] if has_alpha else None,
         # it lies upright already
-        metadata=Metadata(icc=icc, exif=bare_exif(exif) if exif else None, xmp=xmp, png_colour=colours),
+        metadata=Metadata(icc=icc, exif=bare_exif(exif) if exif else None, xmp=xmp, png_color=colors),
         notes=(first_of(len(heif)),) if len(heif) > 1 else (),
     )

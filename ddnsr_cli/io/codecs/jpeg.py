@@ -22,21 +22,21 @@ from ddnsr_cli.io.metadata.exif import orientation_of
 from ddnsr_cli.io.metadata.iptc import SEGMENT_PREFIX, iptc_of
 
 MAX_SCANS = 500
-"""Every scan of a progressive file goes over the whole picture; usual ones have ten, crafted ones thousands."""
+"""Every scan of a progressive file goes over the whole image; usual ones have ten, crafted ones thousands."""
 
 _END, _SCAN = b"\xff\xd9", b"\xff\xda"
 _CODINGS = frozenset((*range(0xC0, 0xD0), 0xF7)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = (0xC2, 0xCA)
 _PLAIN_MODES = {"L": 1, "RGB": 3}
 _UNREADABLE = dict.fromkeys((195, 199, 203, 207), "a lossless JPEG")
-_UNREADABLE |= dict.fromkeys((197, 198, 205, 206), "a hierarchical JPEG") | {0xF7: "a JPEG-LS picture"}
+_UNREADABLE |= dict.fromkeys((197, 198, 205, 206), "a hierarchical JPEG") | {0xF7: "a JPEG-LS image"}
 _END_IS_MISSING = "its end is missing, but all its pixels are there"
 _MAY_BE_COARSE = "its end is missing: all its pixels are there, perhaps not all their detail"
 _EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 
 
 def decode_jpeg(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
-    """The first picture of a JPEG. Damage raises whatever Pillow raises.
+    """The first image of a JPEG. Damage raises whatever Pillow raises.
 
     A file that ends behind its last pixel but before its end mark is read: cards and transfers leave such. One whose
     pixels stop earlier is not.
@@ -62,7 +62,7 @@ class _Header(NamedTuple):
     """How Pillow would decode them."""
 
     frames: int
-    """Pictures in the file."""
+    """Images in the file."""
 
     metadata: Metadata
 

@@ -29,7 +29,7 @@ _EXIF_ID = b"JpgTiffExif->JP2"
 _ID_BYTES = 16
 _ICC_METHODS = (2, 3)
 _HOLDERS = (b"jp2h", b"res ")  # boxes that hold boxes: the header, in it the resolution
-_METRES_PER_INCH = 0.0254
+_METERS_PER_INCH = 0.0254
 
 
 def decode_jp2(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
@@ -42,11 +42,11 @@ def decode_jp2(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
         return decoded
     if decoded.pixels.dtype == np.uint16:  # Pillow puts samples of 9 to 15 bits into the upper ones
         return replace(decoded, pixels=stretched(decoded.pixels, min(depth, 16)))
-    return replace(decoded, notes=(*decoded.notes, f"its colours of {depth} bits were read at 8 bits"))
+    return replace(decoded, notes=(*decoded.notes, f"its colors of {depth} bits were read at 8 bits"))
 
 
 def component_bits(head: bytes) -> int:
-    """Bits of the deepest component; 8 where that cannot be told."""
+    """Bits of the deepest component; 8 where that is not known."""
     at = head.find(_SIZES_MARKER)
     if at < 0 or at + _COMPONENTS_AT + 2 > len(head):
         return 8
@@ -78,11 +78,11 @@ def metadata_of_boxes(file: BinaryIO) -> Metadata:
 
 
 def _dpi(data: bytes) -> tuple[float, float]:
-    """Dots per inch, across and down, from fractions of dots per metre; 0 where they make no sense."""
+    """Dots per inch, across and down, from fractions of dots per meter; 0 where they make no sense."""
     down, below_down, across, below_across, power_down, power_across = struct.unpack(">HHHHbb", data)
     return (
-        across / (below_across or math.inf) * 10.0**power_across * _METRES_PER_INCH,
-        down / (below_down or math.inf) * 10.0**power_down * _METRES_PER_INCH,
+        across / (below_across or math.inf) * 10.0**power_across * _METERS_PER_INCH,
+        down / (below_down or math.inf) * 10.0**power_down * _METERS_PER_INCH,
     )
 
 

@@ -1,4 +1,4 @@
-"""Pixels and metadata of one picture file through Pillow, alone with the settings that it has for the whole process."""
+"""Pixels and metadata of one image file through Pillow, alone with the settings that it has for the whole process."""
 
 import os
 import sys
@@ -71,10 +71,10 @@ def quiet_stderr() -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Decoded:
-    """A picture as it lies in its file, before it is turned upright."""
+    """An image as it lies in its file, before it is turned upright."""
 
     pixels: Pixels
-    """(H, W, C) as in `Picture`."""
+    """(H, W, C) as in `RasterImage`."""
 
     alpha: Pixels | None
     """(H, W), straight."""
@@ -90,7 +90,7 @@ class Decoded:
 
 
 def check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
-    """Refuse a picture that is too large to be decoded, by what its header says. Raises ImageReadError."""
+    """Refuse an image that is too large to be decoded, by what its header says. Raises ImageReadError."""
     if width * height > max_pixels:
         raise ImageReadError(
             f"{shown(path)} has {width} x {height} pixels, more than the limit of {max_pixels:,}. "
@@ -139,7 +139,7 @@ def decode_image(image: Image.Image, *, metadata: Metadata | None = None) -> Dec
 
     metadata: what is known of it already; None: as Pillow finds them.
     """
-    key = _key_colour(image)
+    key = _key_color(image)
     image.load()
     known = pillow_metadata(image) if metadata is None else metadata
     # Pillow turns a TIFF while it loads it, and only a TIFF
@@ -148,11 +148,11 @@ def decode_image(image: Image.Image, *, metadata: Metadata | None = None) -> Dec
 
 
 def decode_ico(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
-    """The largest picture of an icon file."""
+    """The largest image of an icon file."""
     decoded = decode_with_pillow(path, file, file_format="ICO", max_pixels=max_pixels)
     file.seek(4)
-    pictures = int.from_bytes(file.read(2), "little")
-    notes = (f"only the largest of {pictures} pictures was read",) if pictures > 1 else ()
+    images = int.from_bytes(file.read(2), "little")
+    notes = (f"only the largest of {images} images was read",) if images > 1 else ()
     return replace(decoded, notes=notes + decoded.notes)
 
 
@@ -167,9 +167,9 @@ def decode_gif(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
 
 
 def _decoded(image: Image.Image, metadata: Metadata, key: tuple[int, ...] | None) -> Decoded:
-    """Split a loaded picture into colours and alpha, in gray or RGB; `key` is the colour that is transparent."""
+    """Split a loaded image into colors and alpha, in gray or RGB; `key` is the color that is transparent."""
     image, notes = _simple_mode(image, metadata.icc)
-    if notes:  # the colours are sRGB now, whatever the profile says
+    if notes:  # the colors are sRGB now, whatever the profile says
         metadata = replace(metadata, icc=None)
     samples: Pixels = np.asarray(image)
     if samples.ndim == 2:
@@ -177,14 +177,14 @@ def _decoded(image: Image.Image, metadata: Metadata, key: tuple[int, ...] | None
     has_alpha = samples.shape[2] in {2, 4}
     pixels = samples[..., :-1] if has_alpha else samples
     alpha = samples[..., -1] if has_alpha else None
-    if key is not None and max(key) <= np.iinfo(pixels.dtype).max:  # deep colour comes from elsewhere, key and all
+    if key is not None and max(key) <= np.iinfo(pixels.dtype).max:  # deep color comes from elsewhere, key and all
         opaque = (pixels != np.array(key, dtype=pixels.dtype)).any(axis=2)
         alpha = opaque.astype(pixels.dtype) * np.iinfo(pixels.dtype).max
     return Decoded(pixels=pixels, alpha=alpha, metadata=metadata, notes=notes)
 
 
 def _simple_mode(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, tuple[str, ...]]:
-    """The picture in one of the modes that need no further thought, and a note if colours were converted."""
+    """The image in one of the modes that need no further thought, and a note if colors were converted."""
     if image.mode in _KEPT_MODES:
         return image, ()
     if image.mode == "1":
@@ -204,10 +204,10 @@ def _simple_mode(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, tu
     raise ValueError(f"pixels of the kind {image.mode} are not supported")
 
 
-def _key_colour(image: Image.Image) -> tuple[int, ...] | None:
-    """The one colour that a PNG or GIF declares transparent, as a loaded sample has it; None: there is none.
+def _key_color(image: Image.Image) -> tuple[int, ...] | None:
+    """The one color that a PNG or GIF declares transparent, as a loaded sample has it; None: there is none.
 
-    Call it before loading. Pillow's own conversion loses that colour in gray of 2, 4 and 16 bits.
+    Call it before loading. Pillow's own conversion loses that color in gray of 2, 4 and 16 bits.
     """
     key: Any = image.info.get("transparency")
     if image.mode == "RGB" and isinstance(key, tuple):
@@ -217,20 +217,20 @@ def _key_colour(image: Image.Image) -> tuple[int, ...] | None:
     if image.mode in {"L", "I;16"} and isinstance(key, int):
         tiles = getattr(image, "tile", ())
         stored = tiles[0].args if tiles else None
-        # gray of 2 or 4 bits is widened to 8 by Pillow, the colour that goes with it is not
+        # gray of 2 or 4 bits is widened to 8 by Pillow, the color that goes with it is not
         return (key * {"L;2": 85, "L;4": 17}.get(str(stored), 1),)
     return None
 
 
 def _has_gray_palette(image: Image.Image) -> bool:
-    """Whether all colours in use are gray: a GIF knows no other way to be so."""
-    colours = np.array(image.getpalette("RGB") or (), np.uint8).reshape(-1, 3)
-    used = colours[np.flatnonzero(image.histogram()[: len(colours)])]
+    """Whether all colors in use are gray: a GIF knows no other way to be so."""
+    colors = np.array(image.getpalette("RGB") or (), np.uint8).reshape(-1, 3)
+    used = colors[np.flatnonzero(image.histogram()[: len(colors)])]
     return bool((used == used[:, :1]).all())
 
 
 def pillow_metadata(image: Image.Image) -> Metadata:
-    """What Pillow tells of an opened picture."""
+    """What Pillow tells of an opened image."""
     info: dict[str | tuple[int, int], Any] = image.info
     exif, xmp = info.get("exif"), info.get("xmp")
     return Metadata(

@@ -21,25 +21,25 @@ from ddnsr_cli.io.codecs.png_chunks import (
     write_chunk,
 )
 from ddnsr_cli.io.codecs.vips import save_png, whole_samples
-from ddnsr_cli.io.image import Metadata, Picture
+from ddnsr_cli.io.image import Metadata, RasterImage
 from ddnsr_cli.io.metadata.exif import orientation_of
 from ddnsr_cli.io.metadata.iptc import raw_profile, resource_block
 
-_DEEP_COLOUR = (2, 4, 6)  # RGB, gray with alpha, RGB with alpha; Pillow is exact for plain gray
+_DEEP_COLOR = (2, 4, 6)  # RGB, gray with alpha, RGB with alpha; Pillow is exact for plain gray
 _PALETTE = 3
 _HEADER_END = 33  # of the signature and the header, behind which our chunks go
-_INCHES_PER_METRE = 1 / 0.0254
+_INCHES_PER_METER = 1 / 0.0254
 _KEYWORD_BYTES = 79
 
 
 def decode_png(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
-    """The first picture of a PNG. Damage raises ValueError, or whatever the decoders raise."""
+    """The first image of a PNG. Damage raises ValueError, or whatever the decoders raise."""
     parts = take_apart(file, lambda width, height: check_size(path, width, height, max_pixels))
     metadata, notes = read_chunks(parts.chunks)
     decoded = _whole(parts, metadata)
     if decoded is None:  # damaged, or it ends behind its last pixel
         check_rows(parts)
-        if parts.header.bits == 16 and parts.header.colour_type in _DEEP_COLOUR:
+        if parts.header.bits == 16 and parts.header.color_type in _DEEP_COLOR:
             raise ValueError("its pixels are damaged")
         decoded = decode_with_pillow(path, parts.pixels, file_format="PNG", max_pixels=max_pixels, metadata=metadata)
     frames = (first_of(parts.frames),) if parts.frames > 1 else ()
@@ -53,7 +53,7 @@ def _whole(parts: PngParts, metadata: Metadata) -> Decoded | None:
         return None
     orientation = orientation_of(metadata.exif, metadata.xmp)
     decoded = with_samples(Decoded(pixels=samples, alpha=None, metadata=metadata, orientation=orientation), samples)
-    if parts.header.colour_type == _PALETTE and metadata.icc is None:  # a profile of such a file is for RGB
+    if parts.header.color_type == _PALETTE and metadata.icc is None:  # a profile of such a file is for RGB
         pixels = decoded.pixels
         if pixels.shape[2] == 3 and bool((pixels == pixels[..., :1]).all()):
             decoded = replace(decoded, pixels=pixels[..., :1])
@@ -73,12 +73,12 @@ def stored_png_size(file: BinaryIO) -> tuple[int, int, int]:
     return header.width, header.height, 1
 
 
-def write_png(picture: Picture, file: BinaryIO, *, level: int) -> None:
-    """Write a picture; level: 0 (stored) to 9 (smallest). Raises OSError as the file does."""
+def write_png(image: RasterImage, file: BinaryIO, *, level: int) -> None:
+    """Write an image; level: 0 (stored) to 9 (smallest). Raises OSError as the file does."""
     about = BytesIO()
-    for kind, data in _metadata_chunks(picture.metadata):
+    for kind, data in _metadata_chunks(image.metadata):
         write_chunk(about, kind, data)
-    save_png(picture, _Around(file, about.getvalue()), level=level)
+    save_png(image, _Around(file, about.getvalue()), level=level)
 
 
 class _Around:
@@ -103,11 +103,11 @@ class _Around:
 
 
 def _metadata_chunks(metadata: Metadata) -> Iterator[tuple[bytes, bytes]]:
-    yield from metadata.png_colour
+    yield from metadata.png_color
     if metadata.icc:
         yield b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc)
     if metadata.dpi:
-        yield b"pHYs", struct.pack(">IIB", *(round(dpi * _INCHES_PER_METRE) for dpi in metadata.dpi), 1)
+        yield b"pHYs", struct.pack(">IIB", *(round(dpi * _INCHES_PER_METER) for dpi in metadata.dpi), 1)
     if metadata.exif:
         yield b"eXIf", metadata.exif
     if metadata.xmp:
@@ -120,13 +120,13 @@ def _metadata_chunks(metadata: Metadata) -> Iterator[tuple[bytes, bytes]]:
             yield _text_chunk(keyword, value.replace("\0", ""), metadata.languages.get(key))
 
 
-def _text_chunk(keyword: bytes, value: str, told: tuple[str, str] | None) -> tuple[bytes, bytes]:
-    """A text; told: its language and the translated keyword."""
-    if told is None:
+def _text_chunk(keyword: bytes, value: str, tag: tuple[str, str] | None) -> tuple[bytes, bytes]:
+    """A text; tag: its language and the translated keyword."""
+    if tag is None:
         try:
             return b"tEXt", keyword + b"\0" + value.encode("latin-1")
         except UnicodeEncodeError:
             pass  # iTXt holds all of Unicode
-    language, translated = told or ("", "")
+    language, translated = tag or ("", "")
     heading = b"\0".join((keyword, b"\0", language.encode("ascii", "replace"), translated.encode(), b""))
     return b"iTXt", heading + value.encode("utf-8", "replace")

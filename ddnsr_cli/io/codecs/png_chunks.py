@@ -14,14 +14,14 @@ from ddnsr_cli.io.metadata.iptc import iptc_of, profile_bytes
 MAX_CHUNK_BYTES = 64 << 20
 """A chunk beside the pixels that is longer is left out."""
 
-COLOUR_CHUNKS = {b"cICP": 4, b"gAMA": 4, b"cHRM": 32, b"sRGB": 1}
-"""Chunks that say what the colours mean, but for the ICC profile, and how long each is."""
+COLOR_CHUNKS = {b"cICP": 4, b"gAMA": 4, b"cHRM": 32, b"sRGB": 1}
+"""Chunks that say what the colors mean, but for the ICC profile, and how long each is."""
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _FOR_PIXELS = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"))
 _ANIMATION = frozenset((b"acTL", b"fcTL"))
-_METADATA = frozenset((b"iCCP", b"eXIf", b"pHYs", b"tEXt", b"zTXt", b"iTXt", *COLOUR_CHUNKS))
-_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+_METADATA = frozenset((b"iCCP", b"eXIf", b"pHYs", b"tEXt", b"zTXt", b"iTXt", *COLOR_CHUNKS))
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by color type
 _DEPTHS = (1, 2, 4, 8, 16)
 _WHOLE = ((0, 0, 1, 1),)
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
@@ -38,20 +38,20 @@ IPTC_KEYWORD = "Raw profile type iptc"
 
 _XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
 _PROFILES = tuple(f"Raw profile type {kind}" for kind in ("exif", "APP1", "iptc", "8bim", "xmp"))
-_INCHES_PER_METRE = 0.0254
-_PER_METRE = 1
+_INCHES_PER_METER = 0.0254
+_PER_METER = 1
 
 
 class PngParts(NamedTuple):
     """What `take_apart` finds."""
 
     pixels: BytesIO
-    """A PNG of the first picture alone: header, palette, transparency, pixels."""
+    """A PNG of the first image alone: header, palette, transparency, pixels."""
 
     header: "PngHeader"
 
     frames: int
-    """Pictures in the file; more than 1 in an animation."""
+    """Images in the file; more than 1 in an animation."""
 
     chunks: list[tuple[bytes, bytes]]
     """(kind, data) of the chunks that hold metadata, in the order of the file."""
@@ -61,7 +61,7 @@ class PngParts(NamedTuple):
 
 
 def take_apart(file: BinaryIO, check_size: Callable[[int, int], None]) -> PngParts:
-    """Read a PNG to its end. check_size(width, height) raises where the picture is too large; it is asked first.
+    """Read a PNG to its end. check_size(width, height) raises where the image is too large; it is asked first.
 
     Raises ValueError where the chunks are damaged; whether their pixels inflate, the decoder tells.
     """
@@ -115,7 +115,7 @@ class PngHeader:
     bits: int
     """Of a sample."""
 
-    colour_type: int
+    color_type: int
     """0 gray, 2 RGB, 3 palette, 4 gray with alpha, 6 RGB with alpha."""
 
     interlaced: int
@@ -123,7 +123,7 @@ class PngHeader:
     @property
     def raw_bytes(self) -> int:
         """How many bytes the rows have, each with its filter byte, before they are deflated."""
-        bits = self.bits * _CHANNELS[self.colour_type]
+        bits = self.bits * _CHANNELS[self.color_type]
         total = 0
         for left, top, across, down in _ADAM7 if self.interlaced else _WHOLE:
             width, height = -(-(self.width - left) // across), -(-(self.height - top) // down)
@@ -138,10 +138,10 @@ def read_header(file: BinaryIO) -> PngHeader:
     good_start = len(data) == 33 and data.startswith(_SIGNATURE + b"\0\0\0\x0dIHDR")
     if not good_start or zlib.crc32(data[12:29]) != int.from_bytes(data[29:], "big"):
         raise ValueError("its header makes no sense")
-    width, height, bits, colour_type, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
-    if colour_type not in _CHANNELS or min(width, height) == 0 or bits not in _DEPTHS:
+    width, height, bits, color_type, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
+    if color_type not in _CHANNELS or min(width, height) == 0 or bits not in _DEPTHS:
         raise ValueError("its header makes no sense")
-    return PngHeader(width, height, bits, colour_type, interlaced)
+    return PngHeader(width, height, bits, color_type, interlaced)
 
 
 @dataclass
@@ -182,7 +182,7 @@ def _chunks(file: BinaryIO, room: _Room | None, notes: list[str]) -> Iterator[tu
 
 
 def _read_needed(file: BinaryIO, kind: bytes, length: int, room: _Room) -> bytes | None:
-    """A chunk that makes the picture; None for an end mark that is damaged: nothing comes behind it."""
+    """A chunk that makes the image; None for an end mark that is damaged: nothing comes behind it."""
     if length > (room.left if kind == b"IDAT" else MAX_CHUNK_BYTES):
         raise ValueError("it holds more data than its pixels can need")
     data, checksum = file.read(length), file.read(4)
@@ -208,7 +208,7 @@ def write_chunk(file: BinaryIO, kind: bytes, data: bytes) -> None:
 
 
 def _frames(chunks: list[tuple[bytes, bytes]]) -> int:
-    """How many pictures an APNG holds, by the chunks before its pixels."""
+    """How many images an APNG holds, by the chunks before its pixels."""
     control = next((data for kind, data in chunks if kind == b"acTL" and len(data) == 8), None)
     if control is None:
         return 1
@@ -262,13 +262,13 @@ def _read(kind: bytes, data: bytes, found: _Found) -> None:
         found.metadata = replace(before, exif=bare_exif(data) or None)
     elif kind == b"pHYs":
         across, down, unit = struct.unpack(">IIB", data)
-        if unit == _PER_METRE:
-            found.metadata = replace(before, dpi=(across * _INCHES_PER_METRE, down * _INCHES_PER_METRE))
-    elif kind in COLOUR_CHUNKS:
-        if len(data) != COLOUR_CHUNKS[kind]:
+        if unit == _PER_METER:
+            found.metadata = replace(before, dpi=(across * _INCHES_PER_METER, down * _INCHES_PER_METER))
+    elif kind in COLOR_CHUNKS:
+        if len(data) != COLOR_CHUNKS[kind]:
             raise ValueError(kind)
-        if kind not in dict(before.png_colour):  # there may be one of each
-            found.metadata = replace(before, png_colour=(*before.png_colour, (kind, data)))
+        if kind not in dict(before.png_color):  # there may be one of each
+            found.metadata = replace(before, png_color=(*before.png_color, (kind, data)))
     elif kind in (b"tEXt", b"zTXt", b"iTXt"):
         found.texts.append(_text(kind, data, found.text_room))
         found.text_room -= len(found.texts[-1].value)

@@ -20,7 +20,7 @@ from ddnsr_cli.errors import ImageReadError
 from ddnsr_cli.io.codecs.pillow import Decoded, check_size, decode_with_pillow, first_of
 from ddnsr_cli.io.codecs.vips import inks_to_rgb, vips_samples
 from ddnsr_cli.io.formats import shown
-from ddnsr_cli.io.image import Metadata, Picture, Pixels
+from ddnsr_cli.io.image import Metadata, Pixels, RasterImage
 from ddnsr_cli.io.metadata.exif import (
     BYTE,
     EXIF_IFD,
@@ -55,7 +55,7 @@ DESCRIPTIVE_TAGS = frozenset(
 )
 """Title, camera, author and the like: the fields of the first directory that are EXIF rather than TIFF."""
 
-_ALPHA_KINDS = (1, 2)  # multiplied into the colours, straight; both decoders divide the former out
+_ALPHA_KINDS = (1, 2)  # multiplied into the colors, straight; both decoders divide the former out
 
 _PALETTE, _LAB = 3, 8
 _CHANNELS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}  # by photometric interpretation
@@ -94,7 +94,7 @@ class TiffHeader:
     is_signed: bool
     """Its samples may be below 0, and it is not for Lab. Pillow would take those of 8 bits for what they are not."""
 
-    colour_channels: int
+    color_channels: int
     """1 (gray, palette), 3 (RGB, YCbCr, Lab) or 4 (CMYK); 0: something else."""
 
     is_palette: bool
@@ -104,7 +104,7 @@ class TiffHeader:
     """Where the alpha channel is among the samples of a pixel; None: there is none."""
 
     other_channels: int
-    """Samples of a pixel beyond its colours and alpha, whose meaning nothing tells."""
+    """Samples of a pixel beyond its colors and alpha, whose meaning nothing tells."""
 
     orientation: int
     """1 to 8."""
@@ -169,13 +169,13 @@ def _header(fields: dict[int, Field], layout: Layout, *, is_cr2: bool, pages: in
     xmp = fields[XMP].data if XMP in fields else None
     orientation = numbers(ORIENTATION, orientation_of(None, xmp))[0]
     alpha = next((i for i, kind in enumerate(numbers(EXTRA_SAMPLES)) if kind in _ALPHA_KINDS), None)
-    thumbnail_first = numbers(SUBFILE_TYPE, 0)[0] & 1 == 1  # a picture's first page is never the reduced one
+    thumbnail_first = numbers(SUBFILE_TYPE, 0)[0] & 1 == 1  # an image's first page is never the reduced one
     return TiffHeader(
         width=numbers(WIDTH, 0)[0],
         height=numbers(LENGTH, 0)[0],
         bits=max(numbers(BITS, 1)),
         is_signed=photometric != _LAB and _SIGNED in numbers(SAMPLE_FORMAT),
-        colour_channels=channels,
+        color_channels=channels,
         is_palette=photometric == _PALETTE,
         alpha_channel=None if alpha is None else channels + alpha,
         other_channels=max(0, numbers(SAMPLES, 1)[0] - channels - (alpha is not None)) if channels else 0,
@@ -223,12 +223,12 @@ def decode_tiff(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     decoded = decoded or _decode_with_vips(file, header, metadata)
     pages = (first_of(header.pages),) if header.pages > 1 else ()
     place = ("its place on the map (GeoTIFF) was left out",) if header.is_map else ()
-    others = (f"{header.other_channels} channels beyond its colours were left out",) if header.other_channels else ()
+    others = (f"{header.other_channels} channels beyond its colors were left out",) if header.other_channels else ()
     return replace(decoded, notes=(*pages, *decoded.notes, *others, *place))
 
 
 def tiff_size(file: BinaryIO) -> tuple[int, int, int]:
-    """(width, height, orientation) as stored. Damage, and what is no picture, raises ValueError or struct.error."""
+    """(width, height, orientation) as stored. Damage, and what is no image, raises ValueError or struct.error."""
     header = read_tiff_header(file)
     _check_kind(header)
     if header.is_camera_raw:
@@ -237,9 +237,9 @@ def tiff_size(file: BinaryIO) -> tuple[int, int, int]:
 
 
 def _check_kind(header: TiffHeader) -> None:
-    """Refuse by name what the decoders would call damage, or show in colours that it does not have."""
-    if header.colour_channels == 0:
-        raise ValueError("its colours are of an unknown kind")
+    """Refuse by name what the decoders would call damage, or show in colors that it does not have."""
+    if header.color_channels == 0:
+        raise ValueError("its colors are of an unknown kind")
     if header.is_signed:
         raise ValueError("its samples are signed and have no agreed white")
     if header.bits not in _DEPTHS:
@@ -251,49 +251,49 @@ def _decode_with_vips(file: BinaryIO, header: TiffHeader, metadata: Metadata) ->
     alpha: Pixels | None = None
     if header.alpha_channel is not None and header.alpha_channel < samples.shape[2]:
         alpha = samples[..., header.alpha_channel]
-    colours = header.colour_channels
-    if header.is_palette:  # libvips has looked the colours up
-        colours = 3 if samples.shape[2] >= 3 else 1
-    pixels: Pixels = samples[..., :colours]
-    if colours == 4:
+    colors = header.color_channels
+    if header.is_palette:  # libvips has looked the colors up
+        colors = 3 if samples.shape[2] >= 3 else 1
+    pixels: Pixels = samples[..., :colors]
+    if colors == 4:
         pixels, note = inks_to_rgb(pixels, metadata.icc)
         metadata, notes = replace(metadata, icc=None), (*notes, note)
     return Decoded(pixels=pixels, alpha=alpha, metadata=metadata, orientation=header.orientation, notes=notes)
 
 
-def write_tiff(picture: Picture, file: BinaryIO, *, level: int) -> None:
-    """Write a picture; level: 0 (stored) to 9 (smallest). Raises OSError as the file does.
+def write_tiff(image: RasterImage, file: BinaryIO, *, level: int) -> None:
+    """Write an image; level: 0 (stored) to 9 (smallest). Raises OSError as the file does.
 
     The directory stands in front. Its length does not depend on its values, so it is written twice: first to take
     up room, then, when the strips are behind it, with their places.
     """
-    order, described = _described(picture.metadata)
-    layout = Layout(order, big=_sample_bytes(picture) > CLASSIC_BYTES)
-    strips = -(-picture.height // _rows_per_band(picture))
-    front = _front(picture, layout, described, [0] * strips, [0] * strips)
+    order, described = _described(image.metadata)
+    layout = Layout(order, big=_sample_bytes(image) > CLASSIC_BYTES)
+    strips = -(-image.height // _rows_per_band(image))
+    front = _front(image, layout, described, [0] * strips, [0] * strips)
     file.write(front)
     sizes = []
-    for strip in in_parallel(lambda band: zlib.compress(band, level), _predicted_bands(picture, order)):
+    for strip in in_parallel(lambda band: zlib.compress(band, level), _predicted_bands(image, order)):
         file.write(strip)
         sizes.append(len(strip))
     offsets = [len(front) + before for before in np.cumsum([0, *sizes[:-1]]).tolist()]
     file.seek(0)
-    file.write(_front(picture, layout, described, offsets, sizes))
+    file.write(_front(image, layout, described, offsets, sizes))
 
 
-def _rows_per_band(picture: Picture) -> int:
+def _rows_per_band(image: RasterImage) -> int:
     """How many rows make a band of about `BAND_BYTES`."""
-    samples = picture.width * (int(picture.pixels.shape[2]) + picture.has_alpha)
-    return max(1, BAND_BYTES // (samples * picture.depth_bits // 8))
+    samples = image.width * (int(image.pixels.shape[2]) + image.has_alpha)
+    return max(1, BAND_BYTES // (samples * image.depth_bits // 8))
 
 
-def _sample_bands(picture: Picture) -> Iterator[NDArray[Any]]:
-    """Bands (rows, W, C or C + 1) from top to bottom, alpha behind the colours."""
-    rows = _rows_per_band(picture)
-    for top in range(0, picture.height, rows):
-        band: NDArray[Any] = picture.pixels[top : top + rows]
-        if picture.alpha is not None:
-            band = np.concatenate((band, picture.alpha[top : top + rows, :, None]), axis=2)
+def _sample_bands(image: RasterImage) -> Iterator[NDArray[Any]]:
+    """Bands (rows, W, C or C + 1) from top to bottom, alpha behind the colors."""
+    rows = _rows_per_band(image)
+    for top in range(0, image.height, rows):
+        band: NDArray[Any] = image.pixels[top : top + rows]
+        if image.alpha is not None:
+            band = np.concatenate((band, image.alpha[top : top + rows, :, None]), axis=2)
         yield band
 
 
@@ -317,46 +317,46 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _sample_bytes(picture: Picture) -> int:
-    return picture.pixels.nbytes + (0 if picture.alpha is None else picture.alpha.nbytes)
+def _sample_bytes(image: RasterImage) -> int:
+    return image.pixels.nbytes + (0 if image.alpha is None else image.alpha.nbytes)
 
 
-def _predicted_bands(picture: Picture, order: Literal["<", ">"]) -> Iterator[bytes]:
+def _predicted_bands(image: RasterImage, order: Literal["<", ">"]) -> Iterator[bytes]:
     """Strips of samples, each less the one to its left."""
-    for samples in _sample_bands(picture):
+    for samples in _sample_bands(image):
         predicted: NDArray[Any] = samples.copy()
         predicted[:, 1:] -= samples[:, :-1]
         yield predicted.astype(predicted.dtype.newbyteorder(order), copy=False).tobytes()
 
 
 def _front(
-    picture: Picture, layout: Layout, described: tuple[Field, ...], offsets: list[int], sizes: list[int]
+    image: RasterImage, layout: Layout, described: tuple[Field, ...], offsets: list[int], sizes: list[int]
 ) -> bytes:
     """Header and directory, with all they point to except the strips."""
-    channels = picture.pixels.shape[2] + picture.has_alpha
+    channels = image.pixels.shape[2] + image.has_alpha
     place = LONG8 if layout.big else LONG
 
     def field(tag: int, kind: int, *values: int) -> Field:
         return numbers_field(layout, tag, kind, *values)
 
     fields = [
-        field(WIDTH, LONG, picture.width),
-        field(LENGTH, LONG, picture.height),
-        field(BITS, SHORT, *[picture.depth_bits] * channels),
+        field(WIDTH, LONG, image.width),
+        field(LENGTH, LONG, image.height),
+        field(BITS, SHORT, *[image.depth_bits] * channels),
         field(COMPRESSION, SHORT, _DEFLATE),
-        field(PHOTOMETRIC, SHORT, _MIN_IS_BLACK if picture.is_gray else _RGB),
+        field(PHOTOMETRIC, SHORT, _MIN_IS_BLACK if image.is_gray else _RGB),
         field(STRIP_OFFSETS, place, *offsets),
         field(ORIENTATION, SHORT, 1),
         field(SAMPLES, SHORT, channels),
-        field(ROWS_PER_STRIP, LONG, _rows_per_band(picture)),
+        field(ROWS_PER_STRIP, LONG, _rows_per_band(image)),
         field(STRIP_BYTES, place, *sizes),
         field(PLANAR, SHORT, _CONTIGUOUS),
         field(PREDICTOR, SHORT, _HORIZONTAL),
         field(SAMPLE_FORMAT, SHORT, *[1] * channels),
     ]
-    if picture.has_alpha:
+    if image.has_alpha:
         fields.append(field(EXTRA_SAMPLES, SHORT, _STRAIGHT_ALPHA))
-    fields += [*_metadata_fields(picture.metadata, layout), *described]
+    fields += [*_metadata_fields(image.metadata, layout), *described]
     header = pack_header(layout)
     packed = header + pack_fields(fields, layout, len(header))
     return packed + bytes(len(packed) % 2)
@@ -385,5 +385,5 @@ def _described(metadata: Metadata) -> tuple[Literal["<", ">"], tuple[Field, ...]
         layout, first = parse_header(exif)
         fields = read_fields(lambda offset, length: exif[offset : offset + length], layout, first)
     except (struct.error, ValueError):
-        return "<", ()  # `read_picture` lets no such block through
+        return "<", ()  # `read_image` lets no such block through
     return layout.order, tuple(field for field in fields if field.tag in DESCRIPTIVE_TAGS)

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ddnsr_cli.io.image import Picture, Pixels, as_vips, is_for_cmyk, to_8_bits
+from ddnsr_cli.io.image import Pixels, RasterImage, as_vips, is_for_cmyk, to_8_bits
 
 WHITE = 65535
 """The largest sample of 16 bits."""
@@ -37,7 +37,7 @@ _STRICT = {"PNG": "error", "JPEG": "warning"}
 
 
 class Writable(Protocol):
-    """What a picture is written to."""
+    """What an image is written to."""
 
     def write(self, data: bytes, /) -> int:
         """Takes all of the bytes, and says how many these were."""
@@ -64,7 +64,7 @@ def vips_samples(file: BinaryIO, file_format: str) -> tuple[Pixels, tuple[str, .
 def whole_samples(data: bytes, file_format: str) -> Pixels | None:
     """The samples of a file, (H, W, bands), uint8 or uint16, when nothing at all is wrong with it; else None.
 
-    file_format: "PNG", whose palette and transparent colour become bands, or "JPEG".
+    file_format: "PNG", whose palette and transparent color become bands, or "JPEG".
     """
     vips = _vips()
     load = {"PNG": vips.Image.pngload_buffer, "JPEG": vips.Image.jpegload_buffer}[file_format]
@@ -79,7 +79,7 @@ def whole_samples(data: bytes, file_format: str) -> Pixels | None:
 def jpeg_complaint(data: bytes) -> str | None:
     """What the JPEG library has to say against the pixels of a file: they stop early, make no sense. None: nothing.
 
-    Decoders show such a picture all the same, in part gray or out of place. What is merely odd is no matter.
+    Decoders show such an image all the same, in part gray or out of place. What is merely odd is no matter.
     """
     vips = _vips()
     with _complaints() as heard:
@@ -95,15 +95,15 @@ def _damage(heard: list[str]) -> str | None:
     return said[-1] if said else None
 
 
-def save_png(picture: Picture, file: Writable, *, level: int) -> None:
+def save_png(raster: RasterImage, file: Writable, *, level: int) -> None:
     """Pixels and alpha as a PNG with no word of metadata. Raises OSError as the file does, ValueError for the rest.
 
     level: 0 (stored) to 9 (smallest).
     """
     vips, failures = _vips(), list[OSError]()
-    image = as_vips(picture.pixels)
-    if picture.alpha is not None:
-        image = image.bandjoin(as_vips(picture.alpha[..., None]))
+    image = as_vips(raster.pixels)
+    if raster.alpha is not None:
+        image = image.bandjoin(as_vips(raster.alpha[..., None]))
 
     def write(data: bytes) -> int:
         try:
@@ -141,7 +141,7 @@ def _by_profile(inks: NDArray[np.uint16], icc: bytes) -> NDArray[np.uint16] | No
     image = image.copy(interpretation="cmyk")
     image.set_type(vips.GValue.blob_type, "icc-profile-data", icc)
     try:
-        # by way of Lab in floating point: straight from 16 bits to 16 bits dark saturated colours are some levels off
+        # by way of Lab in floating point: straight from 16 bits to 16 bits dark saturated colors are some levels off
         lab = image.icc_import(embedded=True, **_INTENT)
         return _samples(lab.icc_export(output_profile="srgb", depth=16, **_INTENT))
     except vips.Error:
@@ -172,7 +172,7 @@ def _whole_numbers(samples: NDArray[Any]) -> tuple[Pixels, tuple[str, ...]]:
 def _complaints() -> Iterator[list[str]]:
     """What libvips logs inside the block, in this thread.
 
-    A warning in the last rows of a JPEG is no error of any call: it is logged when the picture is let go.
+    A warning in the last rows of a JPEG is no error of any call: it is logged when the image is let go.
     """
     handler, logger = _Heard(), logging.getLogger(_vips().__name__)
     logger.addHandler(handler)
@@ -206,7 +206,7 @@ def stretched(samples: NDArray[Any], bits: int) -> NDArray[np.uint16]:
 def _samples(image: Any) -> NDArray[Any]:  # noqa: ANN401 - pyvips has no types to name
     """All samples, (H, W, bands), computed in this thread.
 
-    libvips keeps threads for whole pictures, and a process forked from this one, as the data loaders of training are,
+    libvips keeps threads for whole images, and a process forked from this one, as the data loaders of training are,
     would wait for ever for those that it has not got.
     """
     if image.bands > _MOST_BANDS:

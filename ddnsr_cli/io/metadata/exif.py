@@ -254,7 +254,7 @@ def bare_exif(exif: bytes) -> bytes:
 
 
 def orientation_of(exif: bytes | None, xmp: bytes | None) -> int:
-    """The orientation, 1 to 8; EXIF goes before XMP, as in Pillow; 1 where none is told or it makes no sense."""
+    """The orientation, 1 to 8; EXIF goes before XMP, as in Pillow; 1 where none is reported or it makes no sense."""
     found = _exif_orientation(exif) if exif else None
     if found is None and xmp and (match := re.search(rb"tiff:Orientation(?:=[\"']|>)\s*([1-8])\b", xmp)):
         found = int(match[1])

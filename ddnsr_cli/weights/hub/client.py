@@ -22,7 +22,7 @@ BUSY = (408, 429)
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 _ADVICE = "Check the connection, or use weights that are here with --offline"
 
-# Class name, a word of its text (any of them; none: every text), message. The first that fits is told.
+# Class name, a word of its text (any of them; none: every text), message. The first that fits is reported.
 _CASES: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("GatedRepoError", (), "{repo} asks for consent: accept its terms at {endpoint}/{repo}, log in (hf auth login)."),
     ("DisabledRepoError", (), "{repo} was disabled by the Hub. Use other weights: ddnsr weights list."),
@@ -117,7 +117,7 @@ def _about_status(cause: BaseException, file: str, endpoint: str) -> str | None:
     said = _one_line(getattr(cause, "server_message", None) or "")
     said = f": {said}" if said else ""
     if status == 401:
-        return f"{file}: the token is not accepted{said}. Log in anew (hf auth login), or unset HF_TOKEN."
+        return f"{file}: the token is not accepted{said}. Log in again (hf auth login), or unset HF_TOKEN."
     if status == 403:
         return f"{file}: access is refused{said}. Check the token's rights at {endpoint}/settings/tokens."
     return f"{file}: {refusal(status) or f'{endpoint} answers with status {status}{said}.'}"

@@ -1,6 +1,6 @@
 """Files to a model repository of the Hugging Face Hub: all in one commit, and looked at afterwards.
 
-The content goes over plain HTTP whatever the client prefers: that is how its progress can be told and its waiting be
+The content goes over plain HTTP whatever the client prefers: that is how its progress can be shown and its waiting be
 bounded. Nothing is sent twice: a second upload of the same files makes no commit and gives the revision that is there.
 """
 
@@ -168,7 +168,7 @@ def _token(hub: HubAccess) -> str:
 
 @contextmanager
 def _no_bars() -> Iterator[None]:
-    """Keep the client from drawing; what is done is told through the content."""
+    """Keep the client from drawing; what is done is reported through the content."""
     from huggingface_hub.utils import (  # type: ignore[attr-defined]  # exported lazily
         are_progress_bars_disabled,
         disable_progress_bars,

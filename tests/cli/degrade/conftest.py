@@ -14,7 +14,7 @@ def small_degrader(tmp_path_factory):
 
 @pytest.fixture
 def scene(photo, tmp_path):
-    """Three clean pictures, one in a sub-folder, and three noisy photos, one of them small."""
+    """Three clean images, one in a sub-folder, and three noisy photos, one of them small."""
     photo("hr/a.png", 65, 50), photo("hr/b.jpg", 48, 40), photo("hr/deep/c.png", 120, 36)
     rng = np.random.default_rng(0)
     (tmp_path / "noisy/in").mkdir(parents=True)

@@ -27,7 +27,7 @@ def test_pairs_lie_in_two_folders_under_the_same_names(make, scene):
     assert [read_rgb(pair.lr).shape for pair in pairs] == [(12, 16, 3), (10, 12, 3), (9, 30, 3)]
 
 
-def test_hr_is_the_picture_cut_to_a_multiple_of_4_and_lr_is_it_made_small(make, scene):
+def test_hr_is_the_image_cut_to_a_multiple_of_4_and_lr_is_it_made_small(make, scene):
     make("pairs")
     assert np.array_equal(pixels(scene / "pairs/hr/a.png"), pixels(scene / "hr/a.png")[:48, :64])
     shrunk = pixels(scene / "pairs/hr/a.png").reshape(12, 4, 16, 4, 3).mean((1, 3))
@@ -67,7 +67,7 @@ def test_workers_free_memory_and_time_change_no_byte(make, scene, monkeypatch, m
         assert tree(scene / folder) == expected
 
 
-def test_other_pictures_and_their_order_change_no_byte(make, scene):
+def test_other_images_and_their_order_change_no_byte(make, scene):
     make("all")
     expected = tree(scene / "all")
     (scene / "hr/a.png").rename(scene / "hr/0_earlier.png")
@@ -151,7 +151,7 @@ def test_the_classical_method_draws_each_pair_by_its_preset(make, scene):
     refused(make("pairs", "--method", "bicubic", "--per-image", 2, noise=None), 2, "settings -> None")
 
 
-def test_a_picture_of_any_shape_goes_through_two_passes(make, scene):
+def test_an_image_of_any_shape_goes_through_two_passes(make, scene):
     words = ("--degradation-preset", "photo", "--degradation", "twice_chance=1")
     assert make("pairs", "--method", "classical", *words, noise=None).code == 0
     assert {row["name"]: pixels(scene / "pairs/lr" / row["name"]).shape for row in records(scene / "pairs")} == {
@@ -168,7 +168,7 @@ def test_patches_bring_the_noise_of_the_photo(make, scene):
     assert pixels(scene / "pairs/lr/flat.png").std() == pytest.approx(9, rel=0.1)
     row = next(row for row in records(scene / "pairs") if row["name"] == "flat.png")
     assert row["noise_source"] in {"x.png", "y.png", "in/z.png"}
-    refused(make("none", "--method", "patches", "--patch-variance", 2), 9, "4 of 4 pictures failed")
+    refused(make("none", "--method", "patches", "--patch-variance", 2), 9, "4 of 4 images failed")
 
 
 def test_cleanup_shrinks_hr_first(make, scene, photo):
@@ -199,7 +199,7 @@ def test_gray_alpha_depth_and_orientation(make, scene):
         assert not image.getexif()
 
 
-def test_a_run_folder_is_a_model_and_its_name_is_all_that_is_told(make, scene):
+def test_a_run_folder_is_a_model_and_its_name_is_all_that_is_reported(make, scene):
     degrader(scene / "runs/mine/degrader.safetensors")
     assert make("pairs", model=scene / "runs/mine").code == 0
     assert {row["model"] for row in records(scene / "pairs")} == {"mine"}

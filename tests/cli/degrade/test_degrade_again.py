@@ -35,7 +35,7 @@ def test_what_a_kill_left_of_files_is_removed(make, scene):
     assert tree(scene / "pairs") == before
 
 
-def test_half_a_line_and_a_stray_file_are_made_anew(make, scene):
+def test_half_a_line_and_a_stray_file_are_made_again(make, scene):
     make("pairs")
     before = tree(scene / "pairs")
     manifest = scene / "pairs/manifest.jsonl"
@@ -47,7 +47,7 @@ def test_half_a_line_and_a_stray_file_are_made_anew(make, scene):
     assert tree(scene / "pairs") == before
 
 
-def test_a_picture_that_changed_is_not_mixed_up_with_what_it_was(make, scene, photo):
+def test_an_image_that_changed_is_not_mixed_up_with_what_it_was(make, scene, photo):
     make("pairs")
     photo("hr/a.png", 80, 50)
     refused(make("pairs"), 2, "1 of these pairs", "hr_source_bytes", "--overwrite")
@@ -56,7 +56,7 @@ def test_a_picture_that_changed_is_not_mixed_up_with_what_it_was(make, scene, ph
     assert len(match_pairs(scene / "pairs/lr", scene / "pairs/hr", scale=4)) == 3
 
 
-def test_a_picture_that_changed_and_kept_its_length_is_found_out(make, scene, monkeypatch):
+def test_an_image_that_changed_and_kept_its_length_is_found_out(make, scene, monkeypatch):
     path = scene / "hr/plain.bmp"
     Image.new("RGB", (48, 40), (10, 20, 30)).save(path)
     make("pairs", "--per-image", 2)
@@ -129,7 +129,7 @@ def test_other_noisy_photos_are_other_settings(make, scene):
     refused(make("pairs"), 2, "noise_set_sha256")
 
 
-def test_results_inside_the_folder_of_pictures_are_not_read_again(make, scene):
+def test_results_inside_the_folder_of_images_are_not_read_again(make, scene):
     make("hr/pairs")
     again = make("hr/pairs")
     assert (again.code, again.out) == (0, "")

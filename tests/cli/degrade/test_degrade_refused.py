@@ -13,11 +13,11 @@ from ddnsr_cli.io.codecs.pillow import quiet_stderr
 from tests.helpers.pair_folders import records, refused, tree
 
 
-def test_bad_pictures_are_skipped_and_named_at_the_end(make, scene, photo):
+def test_bad_images_are_skipped_and_named_at_the_end(make, scene, photo):
     (scene / "hr/hurt.png").write_bytes((scene / "hr/a.png").read_bytes()[:200])
     photo("hr/tiny.png", 64, 31)
     done = make("pairs")
-    refused(done, 9, "2 of 5 pictures failed", "hurt.png", "tiny.png")
+    refused(done, 9, "2 of 5 images failed", "hurt.png", "tiny.png")
     assert "64x31 pixels; a side needs 32" in done.err
     assert len(done.out.split()) == 3
     assert len(records(scene / "pairs")) == 3
@@ -35,8 +35,8 @@ def test_bad_noisy_photos_are_drawn_around_and_named_at_the_end(make, scene):
     assert tree(scene / "again") == tree(scene / "pairs")
 
 
-def test_what_is_told_while_a_picture_is_read_is_not_lost(capfd, monkeypatch):
-    """Decoders are kept quiet by turning standard error away; other threads read while failures are told."""
+def test_what_is_reported_while_an_image_is_read_is_not_lost(capfd, monkeypatch):
+    """Decoders are kept quiet by turning standard error away; other threads read while failures are reported."""
     with open(2, "w", closefd=False) as stderr, monkeypatch.context() as context:  # as outside of pytest
         context.setattr(sys, "stderr", stderr)
         tell_while_decoding()
@@ -57,13 +57,13 @@ def tell_while_decoding():
         (OSError(5, "Input/output error"), 9, "Input/output error"),
     ],
 )
-def test_an_error_that_nobody_foresaw_stops_no_other_picture(make, scene, monkeypatch, tmp_path, error, code, said):
+def test_an_error_that_nobody_foresaw_stops_no_other_image(make, scene, monkeypatch, tmp_path, error, code, said):
     shrink = worker.rgb8
 
-    def broken(picture):
-        if picture.width == 48:
+    def broken(image):
+        if image.width == 48:
             raise error
-        return shrink(picture)
+        return shrink(image)
 
     monkeypatch.setattr(worker, "rgb8", broken)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -76,10 +76,10 @@ def test_an_error_that_nobody_foresaw_stops_no_other_picture(make, scene, monkey
 def test_a_full_disk_ends_it_and_keeps_what_is_done(make, scene, monkeypatch):
     shrink = worker.rgb8
 
-    def full(picture):
-        if picture.width == 48:
+    def full(image):
+        if image.width == 48:
             raise OSError(28, "No space left on device")
-        return shrink(picture)
+        return shrink(image)
 
     monkeypatch.setattr(worker, "rgb8", full)
     refused(make("pairs", "--method", "bicubic", "--workers", 1, noise=None), 4, "b.jpg", "No space left on device")
@@ -89,10 +89,10 @@ def test_a_full_disk_ends_it_and_keeps_what_is_done(make, scene, monkeypatch):
     assert len(records(scene / "pairs")) == 3
 
 
-def test_no_noisy_photo_of_use_fails_every_picture(make, scene):
+def test_no_noisy_photo_of_use_fails_every_image(make, scene):
     for path in (scene / "noisy").rglob("*.png"):
         path.write_bytes(b"")
-    refused(make("pairs"), 9, "3 of 3 pictures failed", "3 noisy photos")
+    refused(make("pairs"), 9, "3 of 3 images failed", "3 noisy photos")
 
 
 def test_the_wrong_kind_of_network_is_refused(make, ddnsr, photo, quick_model, small_degrader, tmp_path):
@@ -102,7 +102,7 @@ def test_the_wrong_kind_of_network_is_refused(make, ddnsr, photo, quick_model, s
     refused(done, 5, "small.safetensors", "ddnsr degrade")
 
 
-def test_what_cannot_be_made_is_told_before_any_work(make, ddnsr, scene, small_degrader):
+def test_what_cannot_be_made_is_reported_before_any_work(make, ddnsr, scene, small_degrader):
     refused(make("pairs", noise=None), 2, "--noise-source")
     refused(make("pairs", "--method", "patches", noise=None), 2, "--noise-source")
     refused(make("pairs", "--method", "bicubic", "--realism-report", scene / "r.html", noise=None), 2, "--noise-source")

@@ -64,7 +64,7 @@ def test_another_shards_work_is_no_leftover(make, scene):
     assert not unfinished.exists()
 
 
-def test_a_list_names_the_pictures(make, ddnsr, scene, monkeypatch):
+def test_a_list_names_the_images(make, ddnsr, scene, monkeypatch):
     monkeypatch.chdir(scene)
     (scene / "files.txt").write_text("hr/deep/c.png\nhr/a.png\n")
     done = ddnsr("degrade", "--list", "files.txt", "-o", "pairs", "--method", "bicubic")

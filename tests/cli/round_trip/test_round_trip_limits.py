@@ -81,9 +81,9 @@ def claiming(data, width, height):
     return data[:8] + png_chunk(b"IHDR", header) + data[33:]
 
 
-SMALL_PNG = png(4, 4, bits=8, colour_type=0, rows=[bytes(4)] * 4)
+SMALL_PNG = png(4, 4, bits=8, color_type=0, rows=[bytes(4)] * 4)
 BOMBS = {
-    "pixels.png": png(60_000, 60_000, bits=1, colour_type=0, rows=[b""]),
+    "pixels.png": png(60_000, 60_000, bits=1, color_type=0, rows=[b""]),
     "claims.png": claiming(SMALL_PNG, 2**31 - 1, 2**31 - 1),
     "claims.ppm": b"P6 4000000 4000000 255\n",
     "claims.bmp": encoded(pillow(smooth(4, 4)), "BMP")[:18]
@@ -121,36 +121,36 @@ def test_the_message_has_the_number_that_lets_it_in(enlarged, file_format):
 
 
 def test_thousands_of_texts_take_no_time(enlarged):
-    data, texts = png(4, 4, bits=8, colour_type=0, rows=[bytes(4)] * 4), png_chunk(b"tEXt", b"k\0v") * 20_000
+    data, texts = png(4, 4, bits=8, color_type=0, rows=[bytes(4)] * 4), png_chunk(b"tEXt", b"k\0v") * 20_000
     start = time.process_time()
     assert enlarged(data[:33] + texts + data[33:]).code == 0
     assert time.process_time() - start < 3
 
 
-def test_the_flag_lets_a_large_picture_in(enlarged):
+def test_the_flag_lets_a_large_image_in(enlarged):
     data = encoded(Image.new("L", (300, 200), 77), "PNG")
     refused(enlarged(data, "large.png", "--max-pixels", "59999"), "300 x 200", "--max-pixels 60000")
     assert enlarged(data, "large.png", "--max-pixels", "60000").code == 0
 
 
-def test_png_pixels_that_do_not_fill_their_rows_are_told(enlarged):
+def test_png_pixels_that_do_not_fill_their_rows_are_reported(enlarged):
     rows = [row.tobytes() for row in smooth(20, 16)]
     for count in (0, 1, 19):
-        refused(enlarged(png(16, 20, bits=8, colour_type=2, rows=rows[:count]), "few.png"), "few.png", "cut short")
+        refused(enlarged(png(16, 20, bits=8, color_type=2, rows=rows[:count]), "few.png"), "few.png", "cut short")
 
 
-def test_a_wrong_checksum_over_pixels_is_told(enlarged):
+def test_a_wrong_checksum_over_pixels_is_reported(enlarged):
     data = bytearray(encoded(pillow(noise(20, 20, 3)), "PNG"))
     data[data.index(b"IDAT") + 300] ^= 1
     refused(enlarged(bytes(data), "flip.png"), "flip.png", "checksum of its IDAT chunk is wrong")
 
 
 def test_more_data_than_pixels_is_refused(enlarged):
-    data = png(4, 4, bits=8, colour_type=0, rows=[bytes(4)] * 4, chunks=[(b"IDAT", noise(300, 300, 1).tobytes())])
+    data = png(4, 4, bits=8, color_type=0, rows=[bytes(4)] * 4, chunks=[(b"IDAT", noise(300, 300, 1).tobytes())])
     refused(enlarged(data, "more.png"), "more.png", "more data than its pixels can need")
 
 
-def test_an_end_that_is_missing_behind_the_pixels_is_told(enlarged):
+def test_an_end_that_is_missing_behind_the_pixels_is_reported(enlarged):
     data = encoded(pillow(smooth(8, 8)), "PNG")
     assert "its end is missing" in enlarged(data[:-1] + b"!").err  # its checksum is wrong
     for cut in (1, 4, 12):

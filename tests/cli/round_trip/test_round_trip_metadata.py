@@ -1,4 +1,4 @@
-"""What travels with the pixels: profile, EXIF, XMP, IPTC, resolution, text, and the colour chunks of PNG."""
+"""What travels with the pixels: profile, EXIF, XMP, IPTC, resolution, text, and the color chunks of PNG."""
 
 import struct
 import zlib
@@ -11,7 +11,7 @@ from PIL import Image, PngImagePlugin
 from tests.helpers.image_files import SRGB, encoded, exif_block, pillow, png, png_chunk, smooth
 
 WIDTH, HEIGHT = 40, 24
-PICTURE = smooth(HEIGHT, WIDTH)
+IMAGE = smooth(HEIGHT, WIDTH)
 PROFILE = SRGB + b"and what no one understands"
 EXIF = exif_block(orientation=1, width=WIDTH, height=HEIGHT)
 XMP = (
@@ -22,7 +22,7 @@ IPTC = b"\x1c\x02\x00\x00\x02\x00\x04\x1c\x02\x78\x00\x0d" + b"a short story" + 
 TEXT = {"Title": "a view", "Ort": "Zürich", "地": "東京"}
 
 
-def rows(samples=PICTURE):
+def rows(samples=IMAGE):
     return [row.tobytes() for row in samples]
 
 
@@ -40,25 +40,25 @@ def png_source():
         (b"zTXt", b"Raw profile type iptc\0\0" + zlib.compress(heading + iptc_block().hex().encode() + b"\n")),
         (b"tEXt", b"Comment\0a remark"),
     ]
-    return png(WIDTH, HEIGHT, bits=8, colour_type=2, rows=rows(), chunks=chunks)
+    return png(WIDTH, HEIGHT, bits=8, color_type=2, rows=rows(), chunks=chunks)
 
 
 def jpeg_source():
     segment = b"Photoshop 3.0\0" + iptc_block()
     extra = b"\xff\xed" + struct.pack(">H", len(segment) + 2) + segment
     kept = {"icc_profile": PROFILE, "exif": b"Exif\0\0" + EXIF, "xmp": XMP, "dpi": (300, 150), "comment": b"a remark"}
-    return encoded(pillow(PICTURE), "JPEG", quality=95, extra=extra, **kept)
+    return encoded(pillow(IMAGE), "JPEG", quality=95, extra=extra, **kept)
 
 
 def tiff_source():
     exif = Image.Exif()
     exif.load(EXIF)
     tags = {700: XMP, 33723: IPTC, 271: "Camera", 34853: {1: "N", 3: "E"}}
-    return encoded(pillow(PICTURE), "TIFF", icc_profile=PROFILE, dpi=(300, 150), tiffinfo=tags)
+    return encoded(pillow(IMAGE), "TIFF", icc_profile=PROFILE, dpi=(300, 150), tiffinfo=tags)
 
 
 def jp2_source():
-    plain = encoded(pillow(PICTURE), "JPEG2000", irreversible=False)
+    plain = encoded(pillow(IMAGE), "JPEG2000", irreversible=False)
     colr = struct.pack(">I4sBBB", 11 + len(PROFILE), b"colr", 2, 0, 0) + PROFILE
     resc = struct.pack(">I4sI4sHHHHBB", 26, b"res ", 18, b"resc", 5906, 1, 11811, 1, 0, 0)
     exif_id, xmp_id = b"JpgTiffExif->JP2", bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
@@ -77,8 +77,8 @@ SOURCES = {
     "png": png_source(),
     "jpg": jpeg_source(),
     "tif": tiff_source(),
-    "webp": encoded(pillow(PICTURE), "WEBP", lossless=True, icc_profile=PROFILE, exif=EXIF, xmp=XMP),
-    "avif": encoded(pillow(PICTURE), "AVIF", icc_profile=PROFILE, exif=EXIF, xmp=XMP),
+    "webp": encoded(pillow(IMAGE), "WEBP", lossless=True, icc_profile=PROFILE, exif=EXIF, xmp=XMP),
+    "avif": encoded(pillow(IMAGE), "AVIF", icc_profile=PROFILE, exif=EXIF, xmp=XMP),
     "jp2": jp2_source(),
 }
 TELLS = {
@@ -153,7 +153,7 @@ def test_text_of_every_kind_is_kept(enlarged):
     info.add_text("Author", "first")
     info.add_text("Author", "second")
     info.add_text("Novel", long, zip=True)
-    result = enlarged(encoded(pillow(PICTURE), "PNG", pnginfo=info))
+    result = enlarged(encoded(pillow(IMAGE), "PNG", pnginfo=info))
     assert (result.code, result.err) == (0, "")
     text = result.image.text
     expected = {**{key: TEXT[key] for key in ("Title", "Ort")}, "Description": "富士山", "Author": "first\nsecond"}
@@ -165,42 +165,42 @@ def test_text_of_every_kind_is_kept(enlarged):
 def test_profiles_too_long_for_the_usual_readers_are_kept(enlarged):
     profile = SRGB + np.random.default_rng(0).bytes(3_000_000)
     result = enlarged(
-        png(WIDTH, HEIGHT, bits=8, colour_type=2, rows=rows(), chunks=[(b"iCCP", b"x\0\0" + zlib.compress(profile))]),
+        png(WIDTH, HEIGHT, bits=8, color_type=2, rows=rows(), chunks=[(b"iCCP", b"x\0\0" + zlib.compress(profile))]),
         to="out.tif",
     )
     assert result.err == ""
     assert result.image.info["icc_profile"] == profile
 
 
-COLOUR = [
+COLOR = [
     (b"cICP", bytes([9, 16, 0, 1])),
     (b"gAMA", struct.pack(">I", 100_000)),
     (b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000)),
 ]
 
 
-def test_colour_chunks_are_kept_byte_for_byte(enlarged):
-    for chunks in (COLOUR, [(b"sRGB", b"\1"), (b"gAMA", struct.pack(">I", 45455))]):
-        result = enlarged(png(WIDTH, HEIGHT, bits=8, colour_type=2, rows=rows(), chunks=chunks))
+def test_color_chunks_are_kept_byte_for_byte(enlarged):
+    for chunks in (COLOR, [(b"sRGB", b"\1"), (b"gAMA", struct.pack(">I", 45455))]):
+        result = enlarged(png(WIDTH, HEIGHT, bits=8, color_type=2, rows=rows(), chunks=chunks))
         assert result.err == ""
         written = result.path.read_bytes()
         for chunk in chunks:
             assert png_chunk(*chunk) in written[: written.index(b"IDAT")]
 
 
-def test_colour_chunks_that_have_no_place_are_told_where_they_matter(enlarged):
+def test_color_chunks_that_have_no_place_are_reported_where_they_matter(enlarged):
     def told(*chunks):
-        return enlarged(png(WIDTH, HEIGHT, bits=8, colour_type=2, rows=rows(), chunks=chunks), to="out.jpg").err
+        return enlarged(png(WIDTH, HEIGHT, bits=8, color_type=2, rows=rows(), chunks=chunks), to="out.jpg").err
 
-    assert "not sRGB): they will look different" in told(COLOUR[0])
-    assert "not sRGB): they will look different" in told(COLOUR[1])
+    assert "not sRGB): they will look different" in told(COLOR[0])
+    assert "not sRGB): they will look different" in told(COLOR[1])
     assert told((b"gAMA", struct.pack(">I", 45455))) == ""
-    assert told((b"sRGB", b"\0"), COLOUR[1]) == ""
+    assert told((b"sRGB", b"\0"), COLOR[1]) == ""
 
 
 def test_a_damaged_chunk_costs_itself_and_a_note(enlarged):
     data = png(
-        WIDTH, HEIGHT, bits=8, colour_type=2, rows=rows(), chunks=[(b"tEXt", b"Title\0one"), (b"tEXt", b"Other\0two")]
+        WIDTH, HEIGHT, bits=8, color_type=2, rows=rows(), chunks=[(b"tEXt", b"Title\0one"), (b"tEXt", b"Other\0two")]
     )
     result = enlarged(data.replace(b"Title\0one", b"Title\0owe"))
     assert "its tEXt chunk is damaged and was left out" in result.err
@@ -216,7 +216,7 @@ def test_a_damaged_chunk_costs_itself_and_a_note(enlarged):
     ],
 )
 def test_what_inflates_without_measure_is_left_out(enlarged, bomb):
-    result = enlarged(png(WIDTH, HEIGHT, bits=8, colour_type=2, rows=rows(), chunks=[bomb]))
+    result = enlarged(png(WIDTH, HEIGHT, bits=8, color_type=2, rows=rows(), chunks=[bomb]))
     assert result.code == 0
     assert f"its {bomb[0].decode()} chunk inflates to an unreasonable size and was left out" in result.err
     assert result.path.stat().st_size < 100_000
@@ -225,14 +225,14 @@ def test_what_inflates_without_measure_is_left_out(enlarged, bomb):
 def test_photoshop_blocks_without_iptc_are_no_iptc(enlarged):
     segment = b"Photoshop 3.0\0" + b"8BIM\x04\x25\0\0\0\0\0\x02ab"
     extra = b"\xff\xed" + struct.pack(">H", len(segment) + 2) + segment
-    result = enlarged(encoded(pillow(PICTURE), "JPEG", extra=extra), to="out.webp")
+    result = enlarged(encoded(pillow(IMAGE), "JPEG", extra=extra), to="out.webp")
     assert result.err == ""
 
 
-def test_xmp_beyond_one_segment_is_told(enlarged):
+def test_xmp_beyond_one_segment_is_reported(enlarged):
     segment = b"http://ns.adobe.com/xmp/extension/\0" + b"0" * 32 + bytes(8) + b"more"
     extra = b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment
-    assert "beyond 64 kB" in enlarged(encoded(pillow(PICTURE), "JPEG", extra=extra)).err
+    assert "beyond 64 kB" in enlarged(encoded(pillow(IMAGE), "JPEG", extra=extra)).err
 
 
 def test_what_is_stale_in_xmp_goes(enlarged):
@@ -240,7 +240,7 @@ def test_what_is_stale_in_xmp_goes(enlarged):
         b'<x:xmpmeta xmpNote:HasExtendedXMP="ABC" tiff:Orientation="1"><xmp:Thumbnails><rdf:Alt>old</rdf:Alt>'
         b"</xmp:Thumbnails><dc:title>a caption</dc:title></x:xmpmeta>"
     )
-    result = enlarged(encoded(pillow(PICTURE), "JPEG", xmp=packet))
+    result = enlarged(encoded(pillow(IMAGE), "JPEG", xmp=packet))
     expected = b'<x:xmpmeta tiff:Orientation="1"><dc:title>a caption</dc:title></x:xmpmeta>'
     assert result.image.info["xmp"] == expected
 
@@ -248,8 +248,8 @@ def test_what_is_stale_in_xmp_goes(enlarged):
 @pytest.mark.parametrize(
     ("code_points", "kept"), [((12, 13), True), ((9, 16), True), ((1, 13), False), ((2, 2), False)]
 )
-def test_colours_that_an_avif_tells_by_number_are_kept(enlarged, code_points, kept):
-    data = encoded(pillow(PICTURE), "AVIF")
+def test_colors_that_an_avif_tells_by_number_are_kept(enlarged, code_points, kept):
+    data = encoded(pillow(IMAGE), "AVIF")
     at = data.index(b"colrnclx") + 8
     data = data[:at] + struct.pack(">HH", *code_points) + data[at + 4 :]
     written = enlarged(data).path.read_bytes()
@@ -259,7 +259,7 @@ def test_colours_that_an_avif_tells_by_number_are_kept(enlarged, code_points, ke
 
 def test_keywords_that_would_break_a_line_do_not(enlarged):
     chunks = [(b"tEXt", b"two\nlines\x1b[31m\0x"), *((b"tEXt", b"key %d\0x" % number) for number in range(20))]
-    result = enlarged(png(WIDTH, HEIGHT, bits=8, colour_type=2, rows=rows(), chunks=chunks), to="out.jpg")
+    result = enlarged(png(WIDTH, HEIGHT, bits=8, color_type=2, rows=rows(), chunks=chunks), to="out.jpg")
     assert result.err.count("\n") == 1
     assert "text (two?lines?[31m, key 0, key 1, " in result.err
     assert "and 13 more)" in result.err

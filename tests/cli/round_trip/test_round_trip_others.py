@@ -11,9 +11,9 @@ from PIL import Image
 from tests.helpers.image_files import encoded, noise, pillow, smooth, vips_image
 from tests.helpers.round_trip import check
 
-PICTURE = smooth(24, 40)
+IMAGE = smooth(24, 40)
 HOLE = np.where(np.add.outer(np.arange(24), np.arange(40)) % 30 < 12, 0, 255).astype(np.uint8)
-SPRITE = np.dstack([PICTURE, HOLE])
+SPRITE = np.dstack([IMAGE, HOLE])
 
 
 def rgba(samples=SPRITE):
@@ -22,20 +22,20 @@ def rgba(samples=SPRITE):
 
 @pytest.mark.parametrize(("options", "loss"), [({"lossless": True, "exact": True}, 0), ({"quality": 98}, 14)])
 def test_webp(enlarged, options, loss):
-    check(enlarged(encoded(pillow(PICTURE), "WEBP", **options)), PICTURE, tolerance=loss)
+    check(enlarged(encoded(pillow(IMAGE), "WEBP", **options)), IMAGE, tolerance=loss)
     check(enlarged(encoded(rgba(), "WEBP", **options)), SPRITE, tolerance=loss + 30 * bool(loss))
 
 
 @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:0"])
 def test_avif_of_8_bits(enlarged, subsampling):
-    check(enlarged(encoded(pillow(PICTURE), "AVIF", quality=95, subsampling=subsampling)), PICTURE, tolerance=8)
-    clear = rgba(np.dstack([PICTURE, np.full((24, 40), 128, np.uint8)]))
+    check(enlarged(encoded(pillow(IMAGE), "AVIF", quality=95, subsampling=subsampling)), IMAGE, tolerance=8)
+    clear = rgba(np.dstack([IMAGE, np.full((24, 40), 128, np.uint8)]))
     result = enlarged(encoded(clear, "AVIF", quality=95, subsampling=subsampling))
     assert result.samples[..., 3].min() == result.samples[..., 3].max() == 128
 
 
 def test_gray_avif_stays_gray(enlarged):
-    gray = PICTURE[..., :1]
+    gray = IMAGE[..., :1]
     check(enlarged(encoded(pillow(gray), "AVIF", quality=95, subsampling="4:0:0")), gray, tolerance=8)
 
 
@@ -46,7 +46,7 @@ def test_deep_avif_comes_out_at_16_bits(enlarged, bits):
     check(enlarged(vips_image(ramp, "rgb16").heifsave_buffer(**options)), ramp, tolerance=400)
 
 
-@pytest.mark.parametrize(("samples", "mode"), [(PICTURE[..., :1], "L"), (PICTURE, "RGB"), (SPRITE, "RGBA")])
+@pytest.mark.parametrize(("samples", "mode"), [(IMAGE[..., :1], "L"), (IMAGE, "RGB"), (SPRITE, "RGBA")])
 @pytest.mark.parametrize("boxed", [True, False], ids=["jp2", "j2k"])
 def test_jpeg_2000(enlarged, samples, mode, boxed):
     image = pillow(samples)
@@ -60,12 +60,12 @@ def test_deep_gray_jpeg_2000(enlarged):
 
 
 def test_a_gif_with_and_without_a_hole(enlarged):
-    colours = noise(4, 4, 3).repeat(5, 0).repeat(5, 1)
-    image = pillow(colours).quantize(16, dither=Image.Dither.NONE)
-    check(enlarged(encoded(image, "GIF")), colours)
+    colors = noise(4, 4, 3).repeat(5, 0).repeat(5, 1)
+    image = pillow(colors).quantize(16, dither=Image.Dither.NONE)
+    check(enlarged(encoded(image, "GIF")), colors)
     image.info["transparency"] = image.getpixel((0, 0))
-    clear = (colours == colours[0, 0]).all(axis=2)
-    expected = np.dstack([colours, np.where(clear, 0, 255)]).astype(np.uint8)
+    clear = (colors == colors[0, 0]).all(axis=2)
+    expected = np.dstack([colors, np.where(clear, 0, 255)]).astype(np.uint8)
     check(enlarged(encoded(image, "GIF", transparency=image.getpixel((0, 0)))), expected)
 
 
@@ -78,7 +78,7 @@ def test_a_gray_gif_stays_gray(enlarged):
 
 @pytest.mark.parametrize("file_format", ["GIF", "WEBP", "PNG", "AVIF", "TIFF"])
 def test_of_an_animation_the_first_frame_is_read_and_it_is_said(enlarged, file_format):
-    frames = [Image.new("RGB", (12, 12), colour) for colour in ("#c02020", "#2020c0", "#20c020")]
+    frames = [Image.new("RGB", (12, 12), color) for color in ("#c02020", "#2020c0", "#20c020")]
     lossless = {"WEBP": {"lossless": True}}.get(file_format, {})
     data = encoded(frames[0], file_format, save_all=True, append_images=frames[1:], duration=50, **lossless)
     expected = np.full((12, 12, 3), (192, 32, 32), np.uint8)
@@ -86,7 +86,7 @@ def test_of_an_animation_the_first_frame_is_read_and_it_is_said(enlarged, file_f
     check(enlarged(data), expected, note="only the first of 3 frames was read", tolerance=tolerance)
 
 
-@pytest.mark.parametrize("samples", [PICTURE[..., :1], PICTURE])
+@pytest.mark.parametrize("samples", [IMAGE[..., :1], IMAGE])
 def test_bmp(enlarged, samples):
     check(enlarged(encoded(pillow(samples), "BMP")), samples)
 
@@ -94,8 +94,8 @@ def test_bmp(enlarged, samples):
 def test_bmp_of_1_bit_and_with_a_palette(enlarged):
     bits = noise(6, 9, 1) > 127
     check(enlarged(encoded(Image.fromarray(bits[..., 0]), "BMP")), (bits * 255).astype(np.uint8))
-    colours = noise(4, 4, 3).repeat(3, 0).repeat(3, 1)
-    check(enlarged(encoded(pillow(colours).quantize(16, dither=Image.Dither.NONE), "BMP")), colours)
+    colors = noise(4, 4, 3).repeat(3, 0).repeat(3, 1)
+    check(enlarged(encoded(pillow(colors).quantize(16, dither=Image.Dither.NONE), "BMP")), colors)
 
 
 def test_bmp_with_alpha_as_windows_writes_it(enlarged):
@@ -128,20 +128,20 @@ def test_pbm_pgm_ppm(enlarged, depth, plain):
 
 
 @pytest.mark.parametrize("rle", [False, True])
-@pytest.mark.parametrize("samples", [PICTURE[..., :1], PICTURE, SPRITE])
+@pytest.mark.parametrize("samples", [IMAGE[..., :1], IMAGE, SPRITE])
 def test_tga_goes_by_its_name(enlarged, samples, rle):
     data = encoded(pillow(samples), "TGA", compression="tga_rle" if rle else None)
     check(enlarged(data, "a.tga"), samples)
     assert enlarged(data, "a.bin").code == 3  # without the name nothing tells it from any other file
 
 
-def test_of_an_icon_the_largest_picture_is_read_and_it_is_said(enlarged):
-    picture = np.full((32, 32, 4), (10, 200, 30, 255), np.uint8)
-    picture[:8, :, 3] = 0
-    one = encoded(Image.fromarray(picture), "ICO", sizes=[(32, 32)])
-    check(enlarged(one), picture)
-    two = encoded(Image.fromarray(picture), "ICO", sizes=[(16, 16), (32, 32)])
-    check(enlarged(two), picture, note="only the largest of 2 pictures was read")
+def test_of_an_icon_the_largest_image_is_read_and_it_is_said(enlarged):
+    image = np.full((32, 32, 4), (10, 200, 30, 255), np.uint8)
+    image[:8, :, 3] = 0
+    one = encoded(Image.fromarray(image), "ICO", sizes=[(32, 32)])
+    check(enlarged(one), image)
+    two = encoded(Image.fromarray(image), "ICO", sizes=[(16, 16), (32, 32)])
+    check(enlarged(two), image, note="only the largest of 2 images was read")
 
 
 def qoi(samples):
@@ -152,7 +152,7 @@ def qoi(samples):
     return b"qoif" + struct.pack(">IIBB", samples.shape[1], samples.shape[0], channels, 0) + pixels + bytes(7) + b"\1"
 
 
-@pytest.mark.parametrize("samples", [PICTURE, SPRITE])
+@pytest.mark.parametrize("samples", [IMAGE, SPRITE])
 def test_qoi(enlarged, samples):
     check(enlarged(qoi(samples)), samples)
 
@@ -161,13 +161,13 @@ def test_heic_without_its_library_is_told_what_to_do(enlarged, monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     result = enlarged(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100), "phone.heic")
     assert (result.code, result.err.count("\n")) == (3, 1)
-    assert "phone.heic is a HEIC picture. To read those: pip install pillow-heif" in result.err
+    assert "phone.heic is a HEIC image. To read those: pip install pillow-heif" in result.err
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "RGB;16"])
 def test_heic(enlarged, mode):
     heif = pytest.importorskip("pillow_heif")
-    samples = {"L": PICTURE[..., :1], "RGBA": SPRITE, "RGB": PICTURE, "RGB;16": PICTURE.astype(np.uint16) * 257}[mode]
+    samples = {"L": IMAGE[..., :1], "RGBA": SPRITE, "RGB": IMAGE, "RGB;16": IMAGE.astype(np.uint16) * 257}[mode]
     made = heif.from_bytes(mode, (40, 24), samples.tobytes())
     exif = Image.Exif()
     exif[0x10F] = "Telephone"
@@ -182,7 +182,7 @@ def test_heic(enlarged, mode):
     ("start", "kind"),
     [
         (b"8BPS\0\1", "a Photoshop document"),
-        (b"\xff\x0a\xfa\x1f", "a JPEG XL picture"),
+        (b"\xff\x0a\xfa\x1f", "a JPEG XL image"),
         (b"%PDF-1.7\n", "a PDF document"),
         (b"FUJIFILMCCD-RAW 0201", "a camera raw file"),
         (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", "a camera raw file"),

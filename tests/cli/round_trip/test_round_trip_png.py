@@ -1,4 +1,4 @@
-"""PNG of every depth and colour type."""
+"""PNG of every depth and color type."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from tests.helpers.image_files import interlaced_png, packed_rows, png, smooth
 from tests.helpers.round_trip import check
 
 HEIGHT, WIDTH = 9, 13
-COLOUR_TYPES = {1: 0, 3: 2, 2: 4, 4: 6}
+COLOR_TYPES = {1: 0, 3: 2, 2: 4, 4: 6}
 RNG = np.random.default_rng(4)
 
 
@@ -17,11 +17,11 @@ def blocks(levels, channels):
     return small.repeat(3, axis=0).repeat(3, axis=1)[:HEIGHT, :WIDTH]
 
 
-def file(samples, bits, colour_type, chunks=(), *, interlaced=False):
+def file(samples, bits, color_type, chunks=(), *, interlaced=False):
     if interlaced:
-        return interlaced_png(samples, bits=bits, colour_type=colour_type, chunks=chunks)
+        return interlaced_png(samples, bits=bits, color_type=color_type, chunks=chunks)
     rows = packed_rows(samples, bits)
-    return png(WIDTH, HEIGHT, bits=bits, colour_type=colour_type, rows=rows, chunks=chunks)
+    return png(WIDTH, HEIGHT, bits=bits, color_type=color_type, rows=rows, chunks=chunks)
 
 
 def full(levels, bits):
@@ -42,11 +42,11 @@ def test_gray(enlarged, bits, interlaced):
 @interlacing
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("channels", [3, 2, 4], ids=["RGB", "LA", "RGBA"])
-def test_colour_and_alpha(enlarged, bits, channels, interlaced):
+def test_color_and_alpha(enlarged, bits, channels, interlaced):
     levels = blocks(1 << bits, channels)
     if channels in {2, 4}:
         levels[:4, :, -1], levels[4:8, :, -1] = 0, (1 << bits) - 1
-    check(enlarged(file(levels, bits, COLOUR_TYPES[channels], interlaced=interlaced)), full(levels, bits))
+    check(enlarged(file(levels, bits, COLOR_TYPES[channels], interlaced=interlaced)), full(levels, bits))
 
 
 @interlacing
@@ -72,18 +72,18 @@ def test_a_palette_of_grays_is_gray(enlarged):
 
 
 @pytest.mark.parametrize(("channels", "bits"), [(1, 1), (1, 2), (1, 4), (1, 8), (1, 16), (3, 8), (3, 16)])
-def test_one_clear_colour(enlarged, channels, bits):
+def test_one_clear_color(enlarged, channels, bits):
     levels = blocks(1 << bits, channels)
     clear = (levels == levels[0, 0]).all(axis=2)
     key = b"".join(int(level).to_bytes(2, "big") for level in levels[0, 0])
     white = 65535 if bits == 16 else 255
     expected = np.dstack([full(levels, bits), np.where(clear, 0, white)]).astype(full(levels, bits).dtype)
-    check(enlarged(file(levels, bits, COLOUR_TYPES[channels], [(b"tRNS", key)])), expected)
+    check(enlarged(file(levels, bits, COLOR_TYPES[channels], [(b"tRNS", key)])), expected)
 
 
-def test_an_animation_gives_its_first_picture_and_it_is_said(enlarged):
+def test_an_animation_gives_its_first_image_and_it_is_said(enlarged):
     control = (b"acTL", (3).to_bytes(4, "big") + bytes(4))
-    picture = smooth(HEIGHT, WIDTH)
-    data = file(picture, 8, 2, [control, (b"fcTL", bytes(26))])
-    check(enlarged(data), picture, note="only the first of 3 frames was read")
-    check(enlarged(file(picture, 8, 2, [control])), picture, note="only the first of 4 frames was read")
+    image = smooth(HEIGHT, WIDTH)
+    data = file(image, 8, 2, [control, (b"fcTL", bytes(26))])
+    check(enlarged(data), image, note="only the first of 3 frames was read")
+    check(enlarged(file(image, 8, 2, [control])), image, note="only the first of 4 frames was read")

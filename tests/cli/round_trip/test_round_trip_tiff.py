@@ -1,4 +1,4 @@
-"""TIFF of every depth, colour space, compression and layout."""
+"""TIFF of every depth, color space, compression and layout."""
 
 import re
 import struct
@@ -76,9 +76,9 @@ def test_white_is_zero(enlarged, dtype):
 
 
 def test_a_palette(enlarged):
-    colours = flat(np.uint8, 3, size=(6, 9))
-    image = pillow(colours).convert("P", palette=Image.Palette.ADAPTIVE, colors=6)
-    check(enlarged(encoded(image, "TIFF")), colours)
+    colors = flat(np.uint8, 3, size=(6, 9))
+    image = pillow(colors).convert("P", palette=Image.Palette.ADAPTIVE, colors=6)
+    check(enlarged(encoded(image, "TIFF")), colors)
 
 
 def test_floating_point_is_read_from_0_to_1_and_it_is_said(enlarged):
@@ -113,16 +113,16 @@ def test_of_several_pages_the_first_is_read_and_it_is_said(enlarged, dtype, to):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_alpha_multiplied_into_the_colours_is_divided_out(enlarged, dtype):
+def test_alpha_multiplied_into_the_colors_is_divided_out(enlarged, dtype):
     samples, white = flat(dtype, 4), float(np.iinfo(dtype).max)
-    samples[..., -1][samples[..., -1] > 0] |= np.iinfo(dtype).max // 2 + 1  # little alpha leaves little of the colour
+    samples[..., -1][samples[..., -1] > 0] |= np.iinfo(dtype).max // 2 + 1  # little alpha leaves little of the color
     multiplied = samples.copy()
     multiplied[..., :3] = np.rint(samples[..., :3] * (samples[..., 3:] / white))
     data = tiff(multiplied, extrasamples=["assocalpha"])
     check(enlarged(data), samples, tolerance=2)
 
 
-def test_what_is_a_map_is_told(enlarged):
+def test_what_is_a_map_is_reported(enlarged):
     data = tiff(flat(np.uint8, 3), extratags=[(33550, "d", 3, (1.0, 1.0, 0.0), True)])
     assert "GeoTIFF" in enlarged(data).err
 
@@ -145,16 +145,16 @@ def test_samples_without_an_agreed_meaning_are_refused_by_name(enlarged, dtype, 
 
 
 @pytest.mark.parametrize("photometric", [9, 10, 32845], ids=["ICCLab", "ITULab", "LogLuv"])
-def test_colours_that_would_come_out_as_others_are_refused(enlarged, photometric):
+def test_colors_that_would_come_out_as_others_are_refused(enlarged, photometric):
     data = bytearray(tiff(flat(np.uint8, 3)))
     at = data.index(struct.pack("<HHI", 262, 3, 1)) + 8
     data[at : at + 2] = struct.pack("<H", photometric)
     result = enlarged(bytes(data), "odd.tif")
     assert (result.code, result.err.count("\n")) == (3, 1)
-    assert "its colours are of an unknown kind" in result.err
+    assert "its colors are of an unknown kind" in result.err
 
 
-def test_smaller_copies_behind_the_picture_are_no_pages(enlarged):
+def test_smaller_copies_behind_the_image_are_no_pages(enlarged):
     samples = flat(np.uint8, 3, size=(48, 48))
     buffer = BytesIO()
     with tifffile.TiffWriter(buffer) as writer:
@@ -179,14 +179,14 @@ def test_thousands_of_pages_take_no_time(enlarged, bits):
     assert time.process_time() - start < 3
 
 
-def test_channels_of_no_known_meaning_are_told(enlarged):
+def test_channels_of_no_known_meaning_are_reported(enlarged):
     samples = noise(12, 10, 4)
     image = Image.frombytes("RGBX", (10, 12), samples.tobytes())
-    check(enlarged(encoded(image, "TIFF")), samples[..., :3], note="1 channels beyond its colours were left out")
+    check(enlarged(encoded(image, "TIFF")), samples[..., :3], note="1 channels beyond its colors were left out")
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_compression_that_nobody_knows_is_told_without_words_for_programmers(enlarged, dtype):
+def test_a_compression_that_nobody_knows_is_reported_without_words_for_programmers(enlarged, dtype):
     data = bytearray(tiff(flat(dtype, 3)))
     at = data.index(struct.pack("<HHI", 259, 3, 1)) + 8
     data[at : at + 2] = struct.pack("<H", 60_000)

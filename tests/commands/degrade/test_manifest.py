@@ -38,7 +38,7 @@ OTHER = replace(RECORD, name="b.png", hr_source="b.png")
 def folder(tmp_path):
     for side in (HR, LR):
         (tmp_path / side / "deep").mkdir(parents=True)
-        (tmp_path / side / "deep/a.png").write_bytes(b"picture")
+        (tmp_path / side / "deep/a.png").write_bytes(b"image")
     return tmp_path
 
 
@@ -138,7 +138,7 @@ def test_what_is_forgotten_is_gone_and_nothing_else(folder):
     assert (folder / HR / "b.png").exists()
 
 
-def test_a_manifest_that_cannot_be_read_or_written_is_told(tmp_path):
+def test_a_manifest_that_cannot_be_read_or_written_is_reported(tmp_path):
     (tmp_path / MANIFEST).mkdir()
     with pytest.raises(ImageWriteError, match=r"manifest\.jsonl cannot be read"):
         Manifest(tmp_path)

@@ -17,7 +17,7 @@ MODELS = ["a", "b", "c"]
 def sheet(rater="Ann", ranks=((1, 2, 3), (2, 1, 3)), **other):
     names = [f"scene_{index}" for index in range(len(ranks))]
     told = {"format": "ddnsr-ranks-1", "page": "f" * 64, "seed": 0, "rater": rater, "models": MODELS}
-    return {**told, "pictures": names, "ranks": [list(row) for row in ranks], **other}
+    return {**told, "images": names, "ranks": [list(row) for row in ranks], **other}
 
 
 def write(folder, *sheets):
@@ -46,7 +46,7 @@ def test_the_table_by_hand(tmp_path):
     ]
     assert table.wins == ((0, 3, 3), (1, 0, 2), (1, 2, 0))  # rows and columns in the order of the table: b, a, c
     assert table.raters == ("Ann", "Ben")
-    assert table.pictures == 2
+    assert table.images == 2
 
 
 def test_wins_both_ways_are_all_votes_and_ranks_have_a_known_mean(tmp_path):
@@ -68,7 +68,7 @@ def test_models_that_draw_share_their_ranks_and_neither_wins(tmp_path):
     assert table.wins == ((0, 1, 3), (1, 0, 2), (0, 0, 0))
 
 
-def test_one_rater_has_the_interval_of_a_mean_over_pictures(tmp_path):
+def test_one_rater_has_the_interval_of_a_mean_over_images(tmp_path):
     rng = np.random.default_rng(1)
     ranks = [(rng.permutation(3) + 1).tolist() for _ in range(40)]
     table = mean_opinion_ranks(write(tmp_path, sheet(ranks=ranks)), seed=0)
@@ -79,8 +79,8 @@ def test_one_rater_has_the_interval_of_a_mean_over_pictures(tmp_path):
         assert row.rank.high == pytest.approx(known.high, abs=0.03)
 
 
-def test_raters_who_disagree_make_the_interval_wide_however_many_pictures(tmp_path):
-    """Each rater has one opinion throughout: 200 pictures tell no more of other people than one does."""
+def test_raters_who_disagree_make_the_interval_wide_however_many_images(tmp_path):
+    """Each rater has one opinion throughout: 200 images tell no more of other people than one does."""
     alike, apart = [(1, 2, 3)] * 100, [(3, 2, 1)] * 100
     table = mean_opinion_ranks(write(tmp_path, sheet("Ann", alike), sheet("Ben", apart)), seed=0)
     ends = {row.model: (row.rank.low, row.rank.high) for row in table.rows}
@@ -88,7 +88,7 @@ def test_raters_who_disagree_make_the_interval_wide_however_many_pictures(tmp_pa
 
 
 def test_the_interval_holds_the_truth_as_often_as_it_says(tmp_path):
-    """Raters and pictures of their own tastes: the interval may be wide, but not narrow."""
+    """Raters and images of their own tastes: the interval may be wide, but not narrow."""
     rng, held, trials = np.random.default_rng(2), 0, 60
     for _ in range(trials):
         quality = rng.normal(0, 0.7, (8, 1, 3)) + rng.normal(0, 0.7, (1, 12, 3)) + rng.normal(0, 0.7, (8, 12, 3))
@@ -106,9 +106,9 @@ def test_a_single_vote_has_no_interval(tmp_path):
     assert math.isnan(first.rank.high)
 
 
-def test_pictures_in_another_order_are_the_same_votes(tmp_path):
+def test_images_in_another_order_are_the_same_votes(tmp_path):
     ann, ben = sheet("Ann", [(1, 2, 3), (2, 1, 3), (3, 2, 1)]), sheet("Ben", [(1, 2, 3), (2, 3, 1), (3, 2, 1)])
-    turned = {**ben, "pictures": ben["pictures"][::-1], "ranks": ben["ranks"][::-1], "seed": 5}
+    turned = {**ben, "images": ben["images"][::-1], "ranks": ben["ranks"][::-1], "seed": 5}
     assert mean_opinion_ranks(write(tmp_path, ann, turned), seed=0) == mean_opinion_ranks(
         write(tmp_path, ann, ben), seed=0
     )
@@ -134,8 +134,8 @@ def test_the_same_seed_gives_the_same_table(tmp_path):
         (sheet(models="abc"), "models is no list of names"),
         (sheet(models=["a", "b", 3]), "models is no list of names"),
         (sheet(models=["a", "b", "a"]), "models is empty or names one twice"),
-        (sheet(pictures=[]), "pictures is empty or names one twice"),
-        (sheet(ranks=()), "pictures is empty or names one twice"),
+        (sheet(images=[]), "images is empty or names one twice"),
+        (sheet(ranks=()), "images is empty or names one twice"),
         ({**sheet(), "ranks": {"scene_0": 1}}, "ranks is no list"),
     ],
 )
@@ -144,7 +144,7 @@ def test_a_damaged_file_is_named_with_the_reason(tmp_path, content, reason):
     assert message == f"1.json is no file of ranks: {reason}. Export it again from the ranking page."
 
 
-def test_bytes_that_are_no_text_are_told(tmp_path):
+def test_bytes_that_are_no_text_are_reported(tmp_path):
     path = tmp_path / "a.json"
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match=r"a\.json is no file of ranks: it is not JSON\."):
@@ -167,35 +167,35 @@ def test_bytes_that_are_no_text_are_told(tmp_path):
         None,
     ],
 )
-def test_an_incomplete_row_is_told_with_its_picture(tmp_path, row):
+def test_an_incomplete_row_is_reported_with_its_image(tmp_path, row):
     told = sheet()
     told["ranks"][1] = row
     message = refused(tmp_path, told)
     assert re.match(r"0\.json ranks 'scene_1' as .*, not each of 3 by 1 and how many are better\. Finish the", message)
 
 
-def test_missing_pictures_are_counted(tmp_path):
+def test_missing_images_are_counted(tmp_path):
     told = sheet()
     told["ranks"].pop()
-    assert refused(tmp_path, told) == "0.json ranks 1 of 2 pictures. Finish the page, then export again."
+    assert refused(tmp_path, told) == "0.json ranks 1 of 2 images. Finish the page, then export again."
 
 
-def test_a_file_of_another_page_is_told(tmp_path):
+def test_a_file_of_another_page_is_reported(tmp_path):
     message = refused(tmp_path, sheet(), sheet("Ben", page="0" * 64))
     assert message == "1.json is of another ranking page than 0.json. Give the files of one page."
 
 
-def test_other_models_under_the_same_page_are_told(tmp_path):
+def test_other_models_under_the_same_page_are_reported(tmp_path):
     assert "not those of 0.json" in refused(tmp_path, sheet(), sheet("Ben", models=["a", "b", "d"]))
-    assert "not those of 0.json" in refused(tmp_path, sheet(), sheet("Ben", pictures=["scene_0", "x"]))
+    assert "not those of 0.json" in refused(tmp_path, sheet(), sheet("Ben", images=["scene_0", "x"]))
 
 
-def test_one_person_twice_is_told(tmp_path):
+def test_one_person_twice_is_reported(tmp_path):
     message = refused(tmp_path, sheet(), sheet("Ben"), sheet(" Ann "))
     assert message == "0.json and 2.json are both by 'Ann'. Give one file a person."
 
 
-def test_a_missing_file_and_no_file_are_told(tmp_path):
+def test_a_missing_file_and_no_file_are_reported(tmp_path):
     with pytest.raises(DataError, match=r"gone\.json cannot be read \(No such file or directory\)"):
         mean_opinion_ranks([tmp_path / "gone.json"], seed=0)
     with pytest.raises(ConfigError, match="no ranks to read"):

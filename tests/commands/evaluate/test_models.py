@@ -35,7 +35,7 @@ def test_two_of_one_name_are_refused():
         refuse_doubles(["a", "b", "a"])
 
 
-def test_folders_of_kept_pictures_stay_in_their_place_and_apart():
+def test_folders_of_kept_images_stay_in_their_place_and_apart():
     labels = ["a", "a/b", "a%2Fb", "..", "../x", ".hidden", "über", "owner/repo:file", "DDNSR GAN"]
     names = [folder_name(label) for label in labels]
     assert len(set(names)) == len(labels)

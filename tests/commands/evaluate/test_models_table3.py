@@ -55,7 +55,7 @@ def test_a_named_model_fills_the_row_of_its_name(registry):
     assert not {"ESRGAN", "DDNSR GAN"} & {row.label for row in missing}
 
 
-def test_damaged_weights_are_told_not_passed_over(registry, tmp_path):
+def test_damaged_weights_are_reported_not_passed_over(registry, tmp_path):
     ours = registry.get("ddnsr-lite")
     (tmp_path / ours.bundled).parent.mkdir(parents=True)
     (tmp_path / ours.bundled).write_bytes(b"damaged")

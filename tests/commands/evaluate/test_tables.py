@@ -21,7 +21,7 @@ def test_values_have_the_digits_of_their_metric():
     assert interval_text(interval, LPIPS, signed=True) == "+24.1140 [+23.0160, +25.2000]"
 
 
-def test_one_picture_has_no_interval(tmp_path):
+def test_one_image_has_no_interval(tmp_path):
     evaluation = write_evaluation(tmp_path, samples=1)
     summary = summarize(evaluation, against="bicubic")
     assert "[" not in tables(evaluation, summary)[0].rows[0][1]
@@ -43,7 +43,7 @@ def test_the_worst_go_by_lpips_and_leave_bicubic_out(evaluation):
     assert values == sorted(values)
 
 
-def test_bicubic_alone_has_its_worst_pictures_told(tmp_path):
+def test_bicubic_alone_has_its_worst_images_told(tmp_path):
     evaluation = write_evaluation(tmp_path, models=("bicubic",))
     assert tables(evaluation, summarize(evaluation))[-1].header == ("", "bicubic")
 
@@ -57,7 +57,7 @@ def test_names_with_strange_letters_break_no_table(tmp_path):
     assert any(line.startswith("| 1 | ") and line.count(" | ") == 2 for line in lines)
     write_text(tmp_path / "values.csv", as_csv(evaluation))
     assert len((tmp_path / "values.csv").read_bytes().split(b"\nx,")) == 5
-    assert json.loads(as_json(evaluation, summary))["pictures"] == names
+    assert json.loads(as_json(evaluation, summary))["images"] == names
 
 
 def test_csv_keeps_all_digits(evaluation):
@@ -65,7 +65,7 @@ def test_csv_keeps_all_digits(evaluation):
     assert float(line[2]) == evaluation.values["bicubic", "scene_0"]["psnr_rgb"]
 
 
-def test_a_file_that_cannot_be_written_is_told_and_not_begun(tmp_path):
+def test_a_file_that_cannot_be_written_is_reported_and_not_begun(tmp_path):
     with pytest.raises(ImageWriteError, match=r"none/out.csv could not be written"):
         write_text(tmp_path / "none" / "out.csv", "x")
     (tmp_path / "out.csv").mkdir()

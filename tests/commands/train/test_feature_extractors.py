@@ -77,7 +77,7 @@ def test_vgg_is_read_as_deep_as_the_losses_look(vgg, options, deepest):
     assert max(int(name.split(".")[1]) for name in extractors.vgg.state) == deepest
 
 
-def test_weights_that_are_not_there_are_told_never_made_up(vgg, tmp_path, monkeypatch):
+def test_weights_that_are_not_there_are_reported_never_made_up(vgg, tmp_path, monkeypatch):
     monkeypatch.delenv("DDNSR_LPIPS", raising=False)
     with pytest.raises((HubError, WeightsError), match="--vgg FILE"):
         load_feature_extractors(CONV34, NOTHING, silent)
@@ -113,7 +113,7 @@ def test_losses_do_not_depend_on_the_scale_of_the_weights(vgg, tmp_path):
     torch.testing.assert_close(told[0][2], told[1][2], rtol=1e-3, atol=1e-4)
 
 
-def test_features_on_the_measured_pictures_have_the_size_that_was_meant(vgg):
+def test_features_on_the_measured_images_have_the_size_that_was_meant(vgg):
     extractors = load_feature_extractors(CONV34, FeatureFiles(vgg=vgg, lpips=None), silent)
     scales = measured_scales(CONV34, extractors, crops())
     feature_nets = feature_nets_of(CONV34, extractors, scales, CPU)

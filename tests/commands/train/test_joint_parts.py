@@ -67,7 +67,7 @@ def test_what_the_doctor_told_is_not_told_again():
     assert len(notes) == 4 + 1 + 2
 
 
-def test_a_noisy_photo_that_later_breaks_is_told():
+def test_a_noisy_photo_that_later_breaks_is_reported():
     notes = told(doctor(finding(1, Trouble.NOISY)), lambda warnings: warnings.refusal(refusal(1)))
     assert len(notes) == 2
 
@@ -90,7 +90,7 @@ def row(step, levels):
     return StepReport(step=step, figures={"color_drift": levels / 255}, images_per_s=1.0, waiting_share=0.0)
 
 
-def test_drifting_colors_are_told_once(tmp_path):
+def test_drifting_colors_are_reported_once(tmp_path):
     notes = []
     told = show(tmp_path, notes)
     for step, levels in enumerate([0.9 * DRIFT_LEVELS, 1.1 * DRIFT_LEVELS, 5 * DRIFT_LEVELS]):

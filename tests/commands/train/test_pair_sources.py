@@ -109,7 +109,7 @@ def test_a_degrader_gives_the_same_bytes_in_a_worker(place, workers):
     assert len(ours[0].unique()) > 10
 
 
-def test_photos_of_no_use_are_told_and_left_out(place):
+def test_photos_of_no_use_are_reported_and_left_out(place):
     (place / "hr/9.png").write_bytes(b"no image")
     found, notes = opened(place, options(PairSource(), LEARNED), rule(place), learned(place))
     assert [one["photos"] for one in found.record] == [3, 3]

@@ -34,7 +34,7 @@ def test_a_lock_file_that_a_kill_left_is_none(tmp_path):
 
 
 @needs_locks
-def test_a_lock_file_that_was_taken_away_meanwhile_is_made_anew(tmp_path, monkeypatch):
+def test_a_lock_file_that_was_taken_away_meanwhile_is_made_again(tmp_path, monkeypatch):
     plain, times = run_folder.fcntl.lockf, []
 
     def lockf(handle, how):
@@ -67,7 +67,7 @@ def test_a_file_system_without_locks_keeps_nobody_out(tmp_path, monkeypatch):
 
 
 @needs_locks
-def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(TrainingError, match=r"file/run cannot be written .*-o\.$"), alone_in(tmp_path / "file/run"):
         pass

@@ -18,9 +18,9 @@ from ddnsr_cli.commands.upscale.jobs import (
 from ddnsr_cli.commands.upscale.options import UpscaleOptions
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.inference.pipeline import LookOptions
-from ddnsr_cli.io.image import Picture
+from ddnsr_cli.io.image import RasterImage
 from ddnsr_cli.io.provenance import source_of
-from ddnsr_cli.io.write import WriteOptions, write_picture
+from ddnsr_cli.io.write import WriteOptions, write_image
 from ddnsr_cli.processing.resize import OutputSize
 
 
@@ -34,9 +34,9 @@ def made(tmp_path):
 
     def make(extension="png", **options):
         source, target = tmp_path / "in.png", tmp_path / f"out.{extension}"
-        write_picture(Picture(pixels=np.full((4, 4, 3), 7, np.uint8)), source)
-        write_picture(
-            Picture(pixels=np.full((16, 16, 3), 7, np.uint8)),
+        write_image(RasterImage(pixels=np.full((4, 4, 3), 7, np.uint8)), source)
+        write_image(
+            RasterImage(pixels=np.full((16, 16, 3), 7, np.uint8)),
             target,
             finish=lambda path: mark_result(path, source_of(source), settings(target, **options)),
         )
@@ -128,14 +128,14 @@ def test_an_input_that_was_only_copied_is_the_same(made, tmp_path):
     assert state_of(copy, target, settings(target))[0] is State.FINISHED
 
 
-def test_sheets_are_told_from_pictures(made):
+def test_sheets_are_told_from_images(made):
     source, target = made()
     sheet = sheet_of(target)
     assert sheet.name == "out.compare.png"
     shutil.copy(target, sheet)
     assert not is_sheet(sheet)
-    write_picture(
-        Picture(pixels=np.zeros((4, 4, 3), np.uint8)),
+    write_image(
+        RasterImage(pixels=np.zeros((4, 4, 3), np.uint8)),
         sheet,
         finish=lambda path: mark_sheet(path, source_of(source), settings(target)),
     )

@@ -9,13 +9,13 @@ from PIL import Image
 from ddnsr_cli.data.validation.checks import DoctorOptions, check_photos
 from ddnsr_cli.data.validation.report import Role, Severity, Trouble
 from ddnsr_cli.errors import ConfigError, DataError
-from tests.helpers.drawn_images import jpeg, noisy, picture, resized
+from tests.helpers.drawn_images import drawn_image, jpeg, noisy, resized
 
 ONE_THREAD = DoctorOptions(threads=1)
 
 
 def png_of_16_bits(path, photo):
-    """Pillow writes no 16-bit colour."""
+    """Pillow writes no 16-bit color."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -32,7 +32,7 @@ def png_of_16_bits(path, photo):
 @pytest.fixture(scope="module")
 def clean():
     """Ten photos."""
-    return [picture(seed) for seed in range(10)]
+    return [drawn_image(seed) for seed in range(10)]
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_lr_may_be_noisy_and_blocky_but_not_scaled_up_or_tiny(folders, clean):
     ]
 
 
-def test_gray_files_16_bits_and_transparency_are_told(folders, clean):
+def test_gray_files_16_bits_and_transparency_are_reported(folders, clean):
     hr, lr = folders
     Image.fromarray(clean[4]).convert("L").save(hr / "a_gray.png")
     png_of_16_bits(hr / "b_deep.png", clean[5])
@@ -118,7 +118,7 @@ def test_files_that_cannot_be_read_are_errors_by_header_and_by_pixels(folders):
     hr, lr = folders
     good = (hr / "0.png").read_bytes()
     (hr / "cut.png").write_bytes(good[: len(good) // 2])
-    (lr / "text.jpg").write_text("no picture")
+    (lr / "text.jpg").write_text("no image")
     report = check_photos(hr, lr, options=ONE_THREAD)
     assert only(report) == [
         ("error", "unreadable", "hr", "cut.png"),
@@ -129,7 +129,7 @@ def test_files_that_cannot_be_read_are_errors_by_header_and_by_pixels(folders):
     assert report.summary()[1] == "lr: 3 photos, 2 of them measured: 1 unreadable"
 
 
-def test_repeated_pictures_are_found_within_and_across_sets(folders, clean):
+def test_repeated_images_are_found_within_and_across_sets(folders, clean):
     hr, lr = folders
     (hr / "copy.png").write_bytes((hr / "0.png").read_bytes())
     Image.fromarray(jpeg(resized(clean[1], 0.75), 60)).save(hr / "like.webp", quality=80)
@@ -176,7 +176,7 @@ def test_swapped_sets_are_noticed_and_right_ones_are_not(ten_each):
 
 def test_a_sample_is_decoded_and_the_rest_told_by_header(ten_each):
     hr, lr = ten_each
-    (hr / "text.png").write_text("no picture")
+    (hr / "text.png").write_text("no image")
     ticks = []
     report = check_photos(
         hr,

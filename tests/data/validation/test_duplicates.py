@@ -1,22 +1,22 @@
 import numpy as np
 import pytest
 
-from ddnsr_cli.data.validation.duplicates import near_pairs, picture_hash, same_bytes
-from tests.helpers.drawn_images import noisy, picture, resized
+from ddnsr_cli.data.validation.duplicates import image_hash, near_pairs, same_bytes
+from tests.helpers.drawn_images import drawn_image, noisy, resized
 
 
 @pytest.fixture(scope="module")
 def clean():
     """Ten photos."""
-    return [picture(seed) for seed in range(10)]
+    return [drawn_image(seed) for seed in range(10)]
 
 
-def test_unrelated_pictures_differ_in_many_bits(clean):
-    hashes = [picture_hash(photo) for photo in clean]
+def test_unrelated_images_differ_in_many_bits(clean):
+    hashes = [image_hash(photo) for photo in clean]
     nearest = min((one ^ other).bit_count() for one in hashes for other in hashes if one != other)
     assert nearest > 12
-    assert max((picture_hash(noisy(resized(clean[0], 0.4), 8)) ^ hashes[0]).bit_count(), 0) <= 6
-    assert picture_hash(np.full((64, 64, 3), 90, np.uint8)) is None
+    assert max((image_hash(noisy(resized(clean[0], 0.4), 8)) ^ hashes[0]).bit_count(), 0) <= 6
+    assert image_hash(np.full((64, 64, 3), 90, np.uint8)) is None
 
 
 @pytest.mark.parametrize("most_bits", [0, 3, 6])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ddnsr_cli.data.validation.image_stats import Limits, block_jump, fine_detail, noise_floor
-from tests.helpers.drawn_images import jpeg, noisy, picture, resized
+from tests.helpers.drawn_images import drawn_image, jpeg, noisy, resized
 
 LIMITS = Limits()
 
@@ -10,7 +10,7 @@ LIMITS = Limits()
 @pytest.fixture(scope="module")
 def clean():
     """Ten photos."""
-    return [picture(seed) for seed in range(10)]
+    return [drawn_image(seed) for seed in range(10)]
 
 
 @pytest.mark.parametrize("sigma", [3, 5, 10])
@@ -85,7 +85,7 @@ def test_fine_detail_does_not_depend_on_brightness(clean):
     assert fine_detail(faint + 240) == pytest.approx(fine_detail(faint), rel=1e-3)
 
 
-def test_small_pictures_are_not_judged(clean):
+def test_small_images_are_not_judged(clean):
     assert fine_detail(clean[0][:63]) is None
     assert block_jump(clean[0][:31]) == 0
     assert noise_floor(clean[0][:16, :16], LIMITS) is None

@@ -28,11 +28,11 @@ def test_gray_of_12_bits_spans_black_to_white(read, monkeypatch):
     np.testing.assert_array_equal(read(data).pixels[..., 0], [[0, 65535], [16, 32776]])
 
 
-def test_deep_colours_are_read_at_8_bits_and_it_is_said(read, monkeypatch):
+def test_deep_colors_are_read_at_8_bits_and_it_is_said(read, monkeypatch):
     monkeypatch.setattr(jpeg2000, "component_bits", lambda head: 16)
-    picture = read(encoded(pillow(smooth(8, 8)), "JPEG2000"))
-    assert picture.depth_bits == 8
-    assert picture.notes == ("its colours of 16 bits were read at 8 bits",)
+    image = read(encoded(pillow(smooth(8, 8)), "JPEG2000"))
+    assert image.depth_bits == 8
+    assert image.notes == ("its colors of 16 bits were read at 8 bits",)
 
 
 def test_resolution_is_a_fraction_with_a_power_of_ten():

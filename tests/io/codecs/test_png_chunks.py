@@ -14,7 +14,7 @@ from ddnsr_cli.io.codecs.png_chunks import MAX_TEXT_BYTES, check_rows, orientati
 from tests.helpers.image_files import deep_png, encoded, interlaced_png, noise, pillow, png, png_chunk, smooth
 
 SMALL = smooth(6, 7)
-PLAIN = png(7, 6, bits=8, colour_type=2, rows=[row.tobytes() for row in SMALL])
+PLAIN = png(7, 6, bits=8, color_type=2, rows=[row.tobytes() for row in SMALL])
 
 
 def apart(data):
@@ -22,18 +22,18 @@ def apart(data):
 
 
 def test_the_pixels_come_out_as_a_file_of_their_own_without_the_rest():
-    data = png(7, 6, bits=8, colour_type=2, rows=[row.tobytes() for row in SMALL], chunks=[(b"tEXt", b"Title\0x")])
+    data = png(7, 6, bits=8, color_type=2, rows=[row.tobytes() for row in SMALL], chunks=[(b"tEXt", b"Title\0x")])
     parts = apart(data)
     assert parts.pixels.getvalue() == PLAIN
     assert parts.chunks == [(b"tEXt", b"Title\0x")]
-    assert (parts.header.bits, parts.header.colour_type, parts.frames, parts.notes) == (8, 2, 1, [])
+    assert (parts.header.bits, parts.header.color_type, parts.frames, parts.notes) == (8, 2, 1, [])
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (5, 2), (8, 8), (33, 17)])
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
 def test_the_rows_are_counted_rightly_whatever_their_order(size, bits):
     levels = np.random.default_rng(0).integers(0, 1 << bits, (*size, 1))
-    data = interlaced_png(levels, bits=bits, colour_type=0)
+    data = interlaced_png(levels, bits=bits, color_type=0)
     check_rows(apart(data))
     pixels = zlib.decompress(data[data.index(b"IDAT") + 4 : -16])
     short = data[:33] + png_chunk(b"IDAT", zlib.compress(pixels[:-1])) + png_chunk(b"IEND", b"")

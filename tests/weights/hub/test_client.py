@@ -33,7 +33,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_a_refusal_is_told_at_once(fake_hub, file, access, name, capfd, failing):
+def test_a_refusal_is_reported_at_once(fake_hub, file, access, name, capfd, failing):
     answer, words = REFUSALS[name]
     fake_hub.faults = Faults(head=answer)
     failing(HubError, file, access, *words)
@@ -43,7 +43,7 @@ def test_a_refusal_is_told_at_once(fake_hub, file, access, name, capfd, failing)
 
 @pytest.mark.parametrize("name", ["too many", "too many, by rate", "unavailable", "error", "forbidden", "plain 404"])
 @pytest.mark.parametrize("when", ["second head", "content"])
-def test_a_refusal_in_the_middle_is_told_at_once(fake_hub, file, access, name, when, capfd, failing):
+def test_a_refusal_in_the_middle_is_reported_at_once(fake_hub, file, access, name, when, capfd, failing):
     answer, words = REFUSALS[name]
     fake_hub.faults = Faults(head=answer, heads_well=1) if when == "second head" else Faults(blob=answer)
     failing(HubError, file, access, *words)
@@ -59,7 +59,7 @@ def test_a_refusal_in_the_middle_is_told_at_once(fake_hub, file, access, name, w
         (Faults(short_by=7), ["broke off"]),
     ],
 )
-def test_answers_that_are_no_hub_are_told(fake_hub, file, access, faults, words, capfd, failing):
+def test_answers_that_are_no_hub_are_reported(fake_hub, file, access, faults, words, capfd, failing):
     fake_hub.faults = faults
     failing(HubError, file, access, *words)
     assert not [path for path in access.cache_dir.rglob("*.incomplete") if path.stat().st_size]
@@ -101,7 +101,7 @@ def test_a_connection_that_always_drops_is_given_up(fake_hub, file, access, bris
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_closed_port_is_told(file, access, tmp_path, capfd, failing):
+def test_a_closed_port_is_reported(file, access, tmp_path, capfd, failing):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
@@ -111,7 +111,7 @@ def test_a_closed_port_is_told(file, access, tmp_path, capfd, failing):
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_unknown_address_is_told(file, tmp_path, monkeypatch, failing):
+def test_an_unknown_address_is_reported(file, tmp_path, monkeypatch, failing):
     def unknown(*_, **__):
         raise socket.gaierror(-2, "Name or service not known")
 
@@ -121,7 +121,7 @@ def test_an_unknown_address_is_told(file, tmp_path, monkeypatch, failing):
     failing(HubError, file, access, "address of http://hub.invalid is not known here")
 
 
-def test_a_dead_proxy_is_told(file, access, monkeypatch, failing):
+def test_a_dead_proxy_is_reported(file, access, monkeypatch, failing):
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name)
     for name in ("HTTP_PROXY", "http_proxy"):
@@ -130,13 +130,13 @@ def test_a_dead_proxy_is_told(file, access, monkeypatch, failing):
 
 
 @pytest.mark.parametrize("endpoint", ["ftp://127.0.0.1", "http://[bad", "nonsense", "http://127.0.0.1:99999"])
-def test_an_endpoint_that_is_none_is_told(file, tmp_path, endpoint, failing):
+def test_an_endpoint_that_is_none_is_reported(file, tmp_path, endpoint, failing):
     access = HubAccess(endpoint=endpoint, cache_dir=tmp_path, token=False, timeout_s=1)
     failing(HubError, file, access, endpoint)
 
 
 @pytest.mark.parametrize("repo", ["a/b/c", "-a/b", "a..b/c", "a b/c", "a/" + "b" * 200])
-def test_a_name_that_is_no_repository_is_told(fake_hub, access, repo, failing):
+def test_a_name_that_is_no_repository_is_reported(fake_hub, access, repo, failing):
     failing(HubError, HubFile(repo=repo, name="x"), access, "no name of a Hub repository")
     assert fake_hub.requests == []
 
@@ -149,13 +149,13 @@ def test_a_file_outside_the_repository_is_refused(fake_hub, access, name, failin
     assert fake_hub.requests == []
 
 
-def test_a_cache_that_cannot_be_written_is_told(fake_hub, file, access, tmp_path, failing):
+def test_a_cache_that_cannot_be_written_is_reported(fake_hub, file, access, tmp_path, failing):
     (tmp_path / "plain").write_text("")
     access = HubAccess(endpoint=fake_hub.endpoint, cache_dir=tmp_path / "plain" / "cache", token=False)
     failing(HubError, file, access, "cannot be written", str(tmp_path / "plain"), "HF_HOME")
 
 
-def test_a_full_disk_is_told():
+def test_a_full_disk_is_reported():
     error = explain(OSError(28, "No space left on device"), "f", "a/b", "http://hub", Path("/cache"))
     assert str(error) == (
         "The cache /cache cannot be written: No space left on device. Make room, or set HF_HOME to another folder."

@@ -28,7 +28,7 @@ def test_files_of_a_repository_are_listed(fake_hub, file, access):
         (Faults(portal=True), "cannot be fetched"),
     ],
 )
-def test_a_list_that_fails_is_told(fake_hub, access, faults, words, capfd):
+def test_a_list_that_fails_is_reported(fake_hub, access, faults, words, capfd):
     fake_hub.faults = faults
     with pytest.raises(HubError, match=words) as caught:
         list_files(REPO, hub=access)

@@ -102,7 +102,7 @@ def test_the_copy_tells_where_it_is_from_and_is_the_same_everywhere(whole, acces
 
 
 @pytest.mark.parametrize("where", [0, 3, 60, -1, None])
-def test_a_damaged_copy_is_fetched_anew_and_never_used_offline(fake_hub, whole, access, where):
+def test_a_damaged_copy_is_fetched_again_and_never_used_offline(fake_hub, whole, access, where):
     path = fetch_tensors(whole, SHAPES, hub=access)
     good = path.read_bytes()
     bad = bytearray(good)
@@ -186,13 +186,13 @@ def test_a_server_that_falls_silent_is_given_up(fake_hub, whole, access):
         (Faults(blob=(204, {})), ["does not serve parts", "204"]),
     ],
 )
-def test_a_refusal_is_told_at_once(fake_hub, whole, access, faults, words):
+def test_a_refusal_is_reported_at_once(fake_hub, whole, access, faults, words):
     fake_hub.faults = faults
     refused(HubError, whole, access, *words)
     assert len(fake_hub.requests) <= 2
 
 
-def test_a_hub_that_is_not_there_is_told(whole, access):
+def test_a_hub_that_is_not_there_is_reported(whole, access):
     refused(HubError, whole, replace(access, endpoint="http://127.0.0.1:9"), "cannot be reached")
 
 
@@ -230,14 +230,14 @@ def test_a_mirror_that_serves_the_file_itself_gets_the_token(fake_hub, whole, ac
 
 
 @pytest.mark.skipif(os.name == "nt" or not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root writes anywhere")
-def test_a_cache_that_is_read_only_is_told(whole, access):
+def test_a_cache_that_is_read_only_is_reported(whole, access):
     access.cache_dir.mkdir()
     access.cache_dir.chmod(0o500)
     with pytest.raises(HubError, match="cannot be written"):
         fetch_tensors(whole, SHAPES, hub=access)
 
 
-def test_a_cache_that_is_a_file_is_told(whole, access):
+def test_a_cache_that_is_a_file_is_reported(whole, access):
     access.cache_dir.write_bytes(b"")
     with pytest.raises(HubError, match=r"cannot be written.*HF_HOME"):
         fetch_tensors(whole, SHAPES, hub=access)

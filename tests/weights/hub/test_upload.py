@@ -131,7 +131,7 @@ EVERYWHERE = [(name, stage) for name in ("no rights", "away") for stage in ("cre
 
 
 @pytest.mark.parametrize(("name", "stage"), [*((name, "content") for name in REFUSALS), *EVERYWHERE])
-def test_a_refusal_is_told_at_once_wherever_it_comes(fake_hub, failing, name, stage):
+def test_a_refusal_is_reported_at_once_wherever_it_comes(fake_hub, failing, name, stage):
     status, body, words = REFUSALS[name]
     fake_hub.uploads.answers[stage] = (status, {"Content-Type": "application/json"}, body)
     failing(f"upload to {REPO}", *words)
@@ -140,7 +140,7 @@ def test_a_refusal_is_told_at_once_wherever_it_comes(fake_hub, failing, name, st
     assert fake_hub.uploads.commits == []
 
 
-def test_a_commit_that_meets_another_is_told(fake_hub, failing):
+def test_a_commit_that_meets_another_is_reported(fake_hub, failing):
     fake_hub.uploads.answers["commit"] = (409, {}, b'{"error": "conflict"}')
     failing("changed at the same time", "409", "Run it again")
 
@@ -152,7 +152,7 @@ def test_a_conflict_that_never_ends_is_given_up(fake_hub, failing):
     assert len(fake_hub.uploads.stages) == 3
 
 
-def test_a_card_that_the_hub_does_not_take_is_told_before_anything_is_sent(fake_hub, failing):
+def test_a_card_that_the_hub_does_not_take_is_reported_before_anything_is_sent(fake_hub, failing):
     answer = {"errors": [{"message": '"license" must be one of [mit]\x1b'}], "warnings": []}
     fake_hub.uploads.answers["card"] = (400, {}, json.dumps(answer).encode())
     failing("refuses the head of README.md", '"license" must be one of [mit]', "run's folder")
@@ -160,7 +160,7 @@ def test_a_card_that_the_hub_does_not_take_is_told_before_anything_is_sent(fake_
 
 
 @pytest.mark.parametrize("stage", ["create", "card", "preupload", "batch", "commit"])
-def test_an_answer_of_another_kind_is_told(fake_hub, failing, stage):
+def test_an_answer_of_another_kind_is_reported(fake_hub, failing, stage):
     for body in (b"{}", b"[1]", b"<html>"):
         fake_hub.uploads.repos.clear()
         fake_hub.uploads.answers[stage] = (200, {}, body)
@@ -168,12 +168,12 @@ def test_an_answer_of_another_kind_is_told(fake_hub, failing, stage):
             failing("upload to")
 
 
-def test_a_sign_in_page_is_told(fake_hub, failing):
+def test_a_sign_in_page_is_reported(fake_hub, failing):
     fake_hub.faults.portal = True
     failing("does not answer as a Hub", "sign-in page")
 
 
-def test_a_commit_without_a_full_revision_is_told(fake_hub, failing):
+def test_a_commit_without_a_full_revision_is_reported(fake_hub, failing):
     answer = {"commitOid": "main", "commitUrl": f"{fake_hub.endpoint}/{REPO}/commit/main"}
     fake_hub.uploads.answers["commit"] = (200, {}, json.dumps(answer).encode())
     failing("does not answer as a Hub")
@@ -210,7 +210,7 @@ def test_transfers_that_always_break_off_are_given_up(fake_hub, brisk, failing):
     failing("upload to", "stopped answering", within_s=3)
 
 
-def test_a_closed_port_is_told(brisk, tmp_path, failing, fake_hub):
+def test_a_closed_port_is_reported(brisk, tmp_path, failing, fake_hub):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
@@ -220,12 +220,12 @@ def test_a_closed_port_is_told(brisk, tmp_path, failing, fake_hub):
 
 
 @pytest.mark.parametrize("name", ["sr.safetensors", "README.md"])
-def test_a_file_that_the_repository_ignores_is_told(fake_hub, failing, name):
+def test_a_file_that_the_repository_ignores_is_reported(fake_hub, failing, name):
     fake_hub.uploads.ignored = (name,)
     failing(f"has no {name}", ".gitignore", "Do not use it")
 
 
-def test_another_content_in_the_repository_is_told(fake_hub, failing):
+def test_another_content_in_the_repository_is_reported(fake_hub, failing):
     fake_hub.uploads.spoils = True
     failing("holds another sr.safetensors")
 
