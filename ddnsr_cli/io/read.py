@@ -2,6 +2,7 @@
 
 import math
 import re
+import stat
 import struct
 from collections.abc import Callable
 from contextlib import suppress
@@ -115,14 +116,14 @@ def _format_of(path: Path) -> str:
     """The format of a file, by its first bytes. Raises ImageReadError where it is none that can be read."""
     name = shown(path)
     try:
-        if path.is_dir():
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
             next(path.iterdir(), None)  # a folder that may not be listed says so here
             raise ImageReadError(f"{name} is a folder, not an image. Name an image in it.")
-        if path.exists() and not path.is_file():
+        if not stat.S_ISREG(status.st_mode):
             raise ImageReadError(f"{name} is not a regular file. Name an image file.")
         with path.open("rb") as file:
             head = file.read(_FOREIGN_HEAD_BYTES)
-            size = file.seek(0, 2)
     except FileNotFoundError as error:
         raise ImageReadError(f"{name} does not exist. Check the name.") from error
     except (OSError, ValueError) as error:
@@ -134,8 +135,10 @@ def _format_of(path: Path) -> str:
         kind = foreign_kind(head)
         what = f"is {kind}, which cannot be read" if kind else "is not an image we can read"
         raise ImageReadError(f"{name} {what}. Save it as one of: {READABLE}.")
-    if file_format in _TAKEN_WHOLE and size > MAX_FILE_BYTES:
-        raise ImageReadError(f"{name} has {size / 1e9:.1f} GB; no {file_format} image is that large. Save it as TIFF.")
+    if file_format in _TAKEN_WHOLE and status.st_size > MAX_FILE_BYTES:
+        raise ImageReadError(
+            f"{name} has {status.st_size / 1e9:.1f} GB; no {file_format} image is that large. Save it as TIFF."
+        )
     return file_format
 
 

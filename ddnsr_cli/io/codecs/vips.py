@@ -18,7 +18,7 @@ WHITE = 65535
 """The largest sample of 16 bits."""
 
 _MOST_BANDS = 8
-_STRIP_ROWS = 64
+_STRIP_ROWS, _STRIP_BYTES = 64, 1 << 18
 _TYPES = {
     "uchar": np.uint8,
     "char": np.int8,
@@ -209,13 +209,16 @@ def _samples(image: Any) -> NDArray[Any]:  # noqa: ANN401 - pyvips has no types 
     libvips keeps threads for whole images, and a process forked from this one, as the data loaders of training are,
     would wait for ever for those that it has not got.
     """
-    if image.bands > _MOST_BANDS:
-        raise ValueError(f"it has {image.bands} channels")
+    bands = image.bands
+    if bands > _MOST_BANDS:
+        raise ValueError(f"it has {bands} channels")
+    height, width = image.height, image.width  # each look at it goes through the library
+    samples = np.empty((height, width, bands), _TYPES[image.format])
     region = _vips().Region.new(image)
-    samples = np.empty((image.height, image.width, image.bands), _TYPES[image.format])
-    for top in range(0, image.height, _STRIP_ROWS):
-        strip = samples[top : top + _STRIP_ROWS]
-        strip[:] = np.frombuffer(region.fetch(0, top, image.width, len(strip)), strip.dtype).reshape(strip.shape)
+    rows = max(_STRIP_ROWS, _STRIP_BYTES // samples[0].nbytes)
+    for top in range(0, height, rows):
+        strip = samples[top : top + rows]
+        strip[:] = np.frombuffer(region.fetch(0, top, width, len(strip)), strip.dtype).reshape(strip.shape)
     return samples
 
 
