@@ -1,7 +1,7 @@
 """What decides how the reconstruction network learns, shared by joint and paired training (equation 2)."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
 from ddnsr_cli.errors import ConfigError
@@ -60,9 +60,9 @@ class ReconstructionWeights:
 
     def __post_init__(self) -> None:
         if wrong := {name: weight for name, weight in vars(self).items() if not 0 <= weight < math.inf}:
-            told = ", ".join(f"{name} {weight:g}" for name, weight in wrong.items())
-            raise ConfigError(f"Loss weights are 0 or more and finite, got {told}.")
-        if not sum(vars(self).values()):
+            listed = ", ".join(f"{name} {weight:g}" for name, weight in wrong.items())
+            raise ConfigError(f"Loss weights are 0 or more and finite, got {listed}.")
+        if not any(getattr(self, field.name) for field in fields(ReconstructionWeights)):  # not those of a subclass
             raise ConfigError("The reconstruction network has no loss left. Give one of its weights a value above 0.")
 
 
