@@ -1,0 +1,196 @@
+"""How fast this tool's network runs beside other engines, with the same weights and the same image. Run by hand:
+
+    python tests/bench/engines.py --model ddnsr-lite --side 160
+
+`ours` is what `ddnsr upscale` runs, tiles included; `eager` is the network as users of PyTorch get it, in fp32 and
+NCHW; the others run files exported from the same weights. They are needed here alone, and one that is missing is left
+out with a message:
+
+    pip install onnx onnxruntime ncnn && pip install --no-deps openvino
+
+All take turns in one process, so that a busy moment does not hit one of them only; `matmul` is what the processor
+reaches in a plain matrix product. Seconds are those of the processor with one thread, so that other work on the machine
+counts little, and of the clock with more. Work is counted as direct convolution, differences are in levels of 255,
+against `eager`. A table, then one JSON line; ratios hold within one run only. The status is 1 when a result differs by
+more than --most-levels.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ddnsr_cli.inference.device import choose_dtype
+from ddnsr_cli.inference.tiling import TileConfig
+from ddnsr_cli.inference.upscaler import Upscaler
+from ddnsr_cli.weights.checkpoint import load_own_net
+from ddnsr_cli.weights.export import save_ncnn, save_onnx
+from ddnsr_cli.weights.layouts import OwnNet
+from ddnsr_cli.weights.registry import read_registry
+from ddnsr_cli.weights.resolve import find_weights
+
+CPU = torch.device("cpu")
+MATRIX = 1024  # side of the matrices of the ceiling
+
+Run = Callable[[], Tensor | None]
+"""One turn: the SR image (1, 3, H, W), or None where there is no image."""
+
+
+def image(side: int) -> Tensor:
+    """(1, 3, side, side): a slope with noise of 6 levels, values in [0, 1]."""
+    slope = torch.linspace(0.1, 0.8, side)
+    noise = 6 / 255 * torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    return ((slope.view(-1, 1) + slope) / 2 + noise).clamp(0, 1)
+
+
+def flops(net: OwnNet, lr: Tensor) -> int:
+    """Of all convolutions, counted by hooks over one run."""
+    total = 0
+
+    def count(layer: nn.Conv2d, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        total += 2 * output[0, 0].numel() * layer.weight.numel()
+
+    hooks = [layer.register_forward_hook(count) for layer in net.modules() if isinstance(layer, nn.Conv2d)]
+    net(lr)
+    for hook in hooks:
+        hook.remove()
+    return total
+
+
+def engines(net: OwnNet, lr: Tensor, folder: Path, threads: int) -> Iterator[tuple[str, Run]]:
+    """All that can run here, with what one turn of each does."""
+    yield "eager fp32 NCHW", lambda: net(lr)
+    for dtype in dict.fromkeys((torch.float32, choose_dtype(CPU))):
+        upscaler = Upscaler(net, device=CPU, dtype=dtype, tiles=TileConfig())
+        yield f"ours {str(upscaler.dtype).removeprefix('torch.')}", lambda upscaler=upscaler: upscaler.whole(lr)
+    for name, others in (("OpenVINO", openvino), ("ONNX Runtime", onnx_runtime), ("ncnn", ncnn)):
+        try:
+            yield from others(net, lr, folder, threads)
+        except ImportError as error:
+            print(f"{name} is left out: {error}. See --help for how to install it.", file=sys.stderr)
+    for dtype in (torch.float32, torch.bfloat16):
+        left, right = torch.randn(2, MATRIX, MATRIX).to(dtype)
+        yield f"matmul {str(dtype).removeprefix('torch.')}", lambda left=left, right=right: nothing(left @ right)
+
+
+def nothing(_result: Tensor) -> None:
+    """A turn that gives no image."""
+
+
+def openvino(net: OwnNet, lr: Tensor, folder: Path, threads: int) -> Iterator[tuple[str, Run]]:
+    import openvino as ov
+
+    save_onnx(folder / "net.onnx", net, metadata={})
+    core = ov.Core()
+    for precision in ("f32", "bf16"):
+        model = core.read_model(folder / "net.onnx")
+        model.reshape(list(lr.shape))
+        options = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": "1"}
+        compiled = core.compile_model(model, "CPU", options)
+        yield f"OpenVINO {precision}", lambda run=compiled: torch.from_numpy(run(lr.numpy())[0].copy())
+
+
+def onnx_runtime(net: OwnNet, lr: Tensor, folder: Path, threads: int) -> Iterator[tuple[str, Run]]:
+    import onnxruntime
+
+    save_onnx(folder / "net.onnx", net, metadata={})
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(folder / "net.onnx", options, providers=["CPUExecutionProvider"])
+    yield "ONNX Runtime fp32", lambda: torch.from_numpy(session.run(None, {"input": lr.numpy()})[0])
+
+
+def ncnn(net: OwnNet, lr: Tensor, folder: Path, threads: int) -> Iterator[tuple[str, Run]]:
+    import ncnn as package
+
+    save_ncnn(folder / "net.param", net, half=False)
+    for name, is_narrow in (("ncnn fp32", False), ("ncnn bf16", True)):
+        ready = package.Net()
+        ready.opt.use_vulkan_compute = False
+        ready.opt.num_threads = threads
+        ready.opt.use_bf16_storage = is_narrow
+        ready.load_param(str(folder / "net.param"))
+        ready.load_model(str(folder / "net.bin"))
+
+        def run(ready: "package.Net" = ready) -> Tensor:
+            extractor = ready.create_extractor()
+            extractor.input("data", package.Mat(lr[0].contiguous().numpy()).clone())
+            return torch.from_numpy(np.array(extractor.extract("output")[1]))[None]
+
+        yield name, run
+
+
+def compared(
+    turns: dict[str, Run], work: int, rounds: int, clock: Callable[[], float]
+) -> list[dict[str, str | float | None]]:
+    """One row an engine. The first round warms up and is not counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in turns}
+    results: dict[str, Tensor | None] = {}
+    for counted in (False, *[True] * rounds):
+        for name, run in turns.items():
+            since = clock()
+            results[name] = run()
+            if counted:
+                seconds[name].append(clock() - since)
+    first = next(iter(turns))
+    expected, eager_s = results[first], statistics.median(seconds[first])
+    rows: list[dict[str, str | float | None]] = []
+    for name, result in results.items():
+        least, median = min(seconds[name]), statistics.median(seconds[name])
+        done = 2 * MATRIX**3 if result is None else work
+        levels = None if result is None else float(255 * (result.float() - expected).abs().max())
+        rows.append(
+            {
+                "engine": name,
+                "median_s": median,
+                "least_s": least,
+                "times_eager": None if result is None else eager_s / median,
+                "gflops": done / least / 1e9,
+                "most_levels": levels,
+            }
+        )
+    return rows
+
+
+def show(rows: list[dict[str, str | float | None]]) -> None:
+    print("".join(f"{name:>18}" for name in rows[0]))
+    for row in rows:
+        cells = ("" if cell is None else cell if isinstance(cell, str) else f"{cell:.4g}" for cell in row.values())
+        print("".join(f"{cell:>18}" for cell in cells))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="ddnsr-lite", help="a name of the registry, or a file of weights")
+    parser.add_argument("--side", type=int, default=160, help="of the LR image, pixels")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--most-levels", type=float, default=5.0, help="that a result may differ from eager")
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    net, _ = load_own_net(find_weights(asked.model, registry=read_registry(), offline=True).path)
+    net = net.eval().requires_grad_(False)
+    lr = image(asked.side)
+    with torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
+        work = flops(net, lr)
+        turns = dict(engines(net, lr, Path(folder), asked.threads))
+        clock = time.process_time if asked.threads == 1 else time.perf_counter
+        rows = compared(turns, work, asked.rounds, clock)
+    show(rows)
+    print(json.dumps({"network": str(net.config), "side": asked.side, "torch": torch.__version__, "rows": rows}))
+    far = [str(row["engine"]) for row in rows if not (row["most_levels"] or 0.0) <= asked.most_levels]
+    if far:
+        sys.exit(f"These differ from eager by more than {asked.most_levels:g} levels: {', '.join(far)}.")
+
+
+if __name__ == "__main__":
+    main()
