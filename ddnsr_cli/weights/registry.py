@@ -26,6 +26,7 @@ _REQUIRED: dict[str, type] = dict.fromkeys(_TEXTS, str) | dict.fromkeys(_NUMBERS
 _SIZES: dict[str, dict[str, type]] = {"rrdb": {"growth": int}, "degrader": {}}  # what a kind of network has beyond all
 _OPTIONAL: dict[str, type] = dict.fromkeys(("bundled", "beside", "repo", "revision", "file"), str) | {
     "default": bool,
+    "default_on_gpu": bool,
     "scores": dict,
     "steps": int,
     "seed": int,
@@ -101,6 +102,9 @@ class WeightsEntry:
     default: bool = False
     """Used when no weights are named; one for each kind of network."""
 
+    default_on_gpu: bool = False
+    """Used instead of it where the network runs on a GPU."""
+
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise WeightsError(f"a name has lower-case letters, digits, dots and hyphens, got {self.name!r}")
@@ -151,9 +155,11 @@ class Registry:
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise WeightsError(f"{FILE} names {', '.join(twice)} more than once.")
         for kind in _SIZES:
-            defaults = [entry.name for entry in self.entries if entry.default and entry.network == kind]
-            if len(defaults) > 1:
-                raise WeightsError(f"{FILE} has more than one default: {', '.join(defaults)}.")
+            ours = [entry for entry in self.entries if entry.network == kind]
+            for mark in ("default", "default_on_gpu"):
+                marked = [entry.name for entry in ours if getattr(entry, mark)]
+                if len(marked) > 1:
+                    raise WeightsError(f"{FILE} has more than one {mark}: {', '.join(marked)}.")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -165,12 +171,12 @@ class Registry:
         """The network that enlarges when none is named. Raises WeightsError when there is none."""
         return self.default_of("rrdb")
 
-    def default_of(self, network: Network) -> WeightsEntry:
+    def default_of(self, network: Network, *, on_gpu: bool = False) -> WeightsEntry:
         """The weights of a kind used when none are named. Raises WeightsError when there are none."""
         ours = [entry for entry in self.entries if entry.network == network]
-        for entry in ours:
-            if entry.default:
-                return entry
+        large = [entry for entry in ours if on_gpu and entry.default_on_gpu]
+        if chosen := [*large, *(entry for entry in ours if entry.default)]:
+            return chosen[0]
         names = ", ".join(entry.name for entry in ours)
         if network == "degrader":
             there = f"{names}, " if names else ""

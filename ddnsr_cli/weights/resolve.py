@@ -55,6 +55,7 @@ def find_weights(
     *,
     registry: Registry,
     network: Network | None = "rrdb",
+    on_gpu: bool = False,
     offline: bool = False,
     on_progress: Progress | None = None,
     hub: HubAccess = BY_SETTINGS,
@@ -65,13 +66,14 @@ def find_weights(
     folder of a training run, of which the file of the network's kind is taken; of an ncnn pair either file may be
     named. A Hub id is `owner/name`, with `@revision` and `:file` when wanted; without a file, the repository must hold
     that of a run, or exactly one `.safetensors`.
-    network: the kind wanted; None takes a released name of any kind, else as `rrdb`. offline: only what is here, or
-    in the cache. on_progress: bytes done and in all, while a file is fetched.
+    network: the kind wanted; None takes a released name of any kind, else as `rrdb`. on_gpu: whether it will run on
+    one, which decides the default. offline: only what is here, or in the cache. on_progress: bytes done and in all,
+    while a file is fetched.
     Raises WeightsError when nothing is meant by the name, a released name is of another kind, or a file is not the
     released one; HubError as `hub.fetch`.
     """
     kind: Network = network or "rrdb"
-    entry = registry.default_of(kind) if name is None else registry.get(name)
+    entry = registry.default_of(kind, on_gpu=on_gpu) if name is None else registry.get(name)
     if entry is not None and (name in (None, entry.name) or _file(Path(str(name))) is None):
         if network not in (None, entry.network):
             raise WeightsError(f"{entry.name} is {_WHAT_IT_IS[entry.network]}. Name another: ddnsr weights list.")

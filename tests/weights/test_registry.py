@@ -209,6 +209,17 @@ def test_names_and_the_default_are_unique(tmp_path):
         read_registry(written(tmp_path, default, default | {"name": "b"}))
 
 
+def test_on_a_gpu_another_default_may_be_named(tmp_path):
+    large = ENTRY | ON_HUB | {"name": "large", "default_on_gpu": True}
+    registry = read_registry(written(tmp_path, large, ENTRY | BUNDLED | {"default": True}))
+    assert registry.default_of("rrdb", on_gpu=True).name == "large"
+    assert registry.default_of("rrdb").name == registry.default.name == "tiny-net"
+    alone = read_registry(written(tmp_path, ENTRY | BUNDLED | {"default": True}))
+    assert alone.default_of("rrdb", on_gpu=True).name == "tiny-net"
+    with pytest.raises(WeightsError, match="more than one default_on_gpu: large, b"):
+        read_registry(written(tmp_path, large, large | {"name": "b"}))
+
+
 DEGRADER = {key: value for key, value in ENTRY.items() if key != "growth"} | {"network": "degrader", "name": "tiny-d"}
 
 

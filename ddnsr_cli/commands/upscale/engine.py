@@ -44,9 +44,12 @@ def start_engine(options: UpscaleOptions, listener: UpscaleListener) -> Engine:
     Raises WeightsError, HubError and DeviceError as the parts do.
     """
     device = choose_device(options.device)
+    registry, on_gpu = read_registry(), device.type != "cpu"
     weights = find_weights(
-        options.model, registry=read_registry(), offline=options.offline, on_progress=listener.download
+        options.model, registry=registry, on_gpu=on_gpu, offline=options.offline, on_progress=listener.download
     )
+    if options.model is None and on_gpu and weights.name != registry.default.name:
+        listener.note(f"{device} runs {weights.name}; -m {registry.default.name} is quicker.")
     if weights.terms:
         listener.note(weights.terms)
     net, _ = load_sr_net(weights.path)
