@@ -53,7 +53,7 @@ def test_the_wheel_holds_registry_weights_and_license(wheel):
     assert {f"ddnsr_cli/pretrained/{name}.safetensors" for name in ("lpips_v0.1_heads", "niqe_pristine")} <= names
     entries = tomllib.loads(wheel.read("ddnsr_cli/weights.toml").decode())["weights"]
     bundled = [entry for entry in entries if "bundled" in entry]
-    assert {entry["license"] for entry in bundled} == {"MIT"}
+    assert {entry["license"] for entry in bundled} == {"MIT", "BSD-3-Clause"}
     for entry in bundled:
         assert len(wheel.read(f"ddnsr_cli/{entry['bundled']}")) == entry["bytes"]
     assert not [name for name in names if name.startswith(("tests/", "docs/", "examples/"))]
@@ -70,6 +70,7 @@ def test_the_license_expression_names_all_licenses_in_the_wheel(metadata, wheel)
     named = set(metadata["License-Expression"].split(" AND "))
     for license_, words in {
         "BSD-2-Clause": "Redistribution and use in source and binary forms",
+        "BSD-3-Clause": "BSD 3-Clause License",
         "Apache-2.0": "Apache License, Version 2.0",
     }.items():
         assert (license_ in named) == (words in notice)

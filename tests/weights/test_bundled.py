@@ -26,8 +26,15 @@ OURS = [entry for entry in REGISTRY.entries if entry.own]
 HERE = [entry for entry in OURS if not REGISTRY.lacks(entry)]
 ENLARGERS = [entry.name for entry in HERE if entry.network == "rrdb"]
 DEGRADERS = [entry.name for entry in HERE if entry.network == "degrader"]
-FREE = {"ddnsr-lite", "ddnsr-lite-fidelity", "ddnsr-track1", "degrader-lite", "degrader-track1"}
+FREE = {"ddnsr-lite", "ddnsr-lite-fidelity", "ddnsr-photo", "ddnsr-track1", "degrader-lite", "degrader-track1"}
 """Learned from freely licensed photos only."""
+
+
+LEAST_GAIN_DB = {"ddnsr-track1": 0.2, "ddnsr-photo": 0.5}
+"""Of the crispest over bicubic; their cards have the price."""
+
+MOST_SHIFT = {"ddnsr-photo": (5.0, 9.0)}
+"""Levels by which dark grays and all others may move; Real-ESRGAN x4plus, from which it began: by 7 and 11."""
 
 
 def network(name):
@@ -69,7 +76,8 @@ def test_bfloat16_costs_less_than_rounding(name, photo):
 def test_what_comes_along_may_be_used_by_everyone():
     bundled = [entry for entry in REGISTRY.entries if entry.bundled]
     assert {entry.name for entry in bundled} == FREE
-    assert {entry.license for entry in bundled} == {"MIT"}
+    assert {entry.license for entry in bundled if entry.name != "ddnsr-photo"} == {"MIT"}
+    assert REGISTRY.get("ddnsr-photo").license == "BSD-3-Clause"  # that of Real-ESRGAN, from which it began
     assert all(entry.research_only == (entry.name not in FREE) for entry in OURS)
     assert sum(entry.size_bytes for entry in bundled) <= 90_000_000
 
@@ -130,8 +138,7 @@ def test_it_beats_bicubic_on_a_noisy_photo(name, photo):
     bicubic = as_tensor(lr.resize(photo.size, Image.Resampling.BICUBIC))
     with torch.inference_mode():
         sr = network(name)(as_tensor(lr)).clamp(0, 1)
-    least_db = 0.2 if name == "ddnsr-track1" else 0.8  # the crispest; its card has the price
-    assert psnr_db(sr, hr, crop_px=4) > psnr_db(bicubic, hr, crop_px=4) + least_db
+    assert psnr_db(sr, hr, crop_px=4) > psnr_db(bicubic, hr, crop_px=4) + LEAST_GAIN_DB.get(name, 0.8)
     assert ssim(sr, hr, crop_px=4) > ssim(bicubic, hr, crop_px=4) + 0.06
 
 
@@ -143,7 +150,8 @@ def test_flat_gray_keeps_its_color(name):
         for level in sorted({*range(0, 256, 5), 32, 64, 128, 192, 224}):
             sr = net(torch.full((1, 3, 24, 24), level / 255)).clamp(0, 1)
             shift = (sr[..., 16:-16, 16:-16].mean(dim=(2, 3)) * 255 - level).abs().max()
-            assert shift < (3.0 if 0 < level <= 15 else 1.3), level  # dark grays shift more
+            dark, other = MOST_SHIFT.get(name, (3.0, 1.3))
+            assert shift < (dark if 0 < level <= 15 else other), level
 
 
 @pytest.mark.parametrize("name", DEGRADERS)
