@@ -93,7 +93,7 @@ def test_our_pth_files_give_the_same_image_in_both(tmp_path, net, small_compact)
 def test_the_bundled_models_give_the_same_image_in_both():
     registry = read_registry()
     entries = [entry for entry in registry.entries if entry.bundled and entry.network == "rrdb"]
-    assert len(entries) == 3
+    assert len(entries) == 4
     for seen in compared(*(registry.folder / entry.bundled for entry in entries)):
         assert (seen["architecture"], seen["scale"], seen["channels"]) == ("ESRGAN", 4, [3, 3])
         assert seen["difference"] < 1e-12 * seen["range"]
