@@ -16,7 +16,7 @@ from ddnsr_cli import __version__
 from ddnsr_cli.errors import DdnsrError, UnexpectedError
 
 _STDERR = 2
-_INSIST_S = 0.5
+_INSIST_S = 0.05
 _ASK_TO_STOP = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 DEBUG = "--debug"
@@ -48,7 +48,7 @@ def leaving_in_order() -> Iterator[None]:
             if signal.getsignal(number) is leave:
                 signal.signal(number, handler)
         sys.unraisablehook = hook
-        leave.announce()
+        leave.end()
 
 
 class _Leave:
@@ -70,12 +70,16 @@ class _Leave:
         if not isinstance(sys.exc_info()[1], SystemExit):
             raise SystemExit(128 + self._number)
 
-    def announce(self) -> None:
-        """Say why the block was left, now that its own use of standard error is over."""
+    def end(self) -> None:
+        """Say why the block was left, now that its own use of standard error is over.
+
+        Raises SystemExit also where the block came to its end first, as its exception was dropped and time was short.
+        """
         if self._number:
             what = "interrupted" if self._number == signal.SIGINT else f"stopped by {signal.Signals(self._number).name}"
             with suppress(OSError):  # not through sys.stderr: what was interrupted may have been writing to it
                 os.write(_STDERR, f"error: {what}.\n".encode())
+            raise SystemExit(128 + self._number)
 
     def _insist(self) -> None:
         if hasattr(signal, "pthread_kill"):  # not on Windows, where only Ctrl-C comes, and seldom at such a moment

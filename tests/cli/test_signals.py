@@ -43,6 +43,18 @@ class Dropper:
         time.sleep(0.01)
 
 
+def test_a_dropped_signal_counts_where_the_block_ends_before_it_is_raised_again(capfd):
+    @leaving_in_order()
+    def work():
+        dropper = Dropper()
+        del dropper
+
+    with pytest.raises(SystemExit) as caught:
+        work()
+    assert caught.value.code == 143
+    assert capfd.readouterr().err == "error: stopped by SIGTERM.\n"
+
+
 def test_a_signal_at_a_moment_when_exceptions_are_dropped_still_counts(capfd):
     @leaving_in_order()
     def work():
