@@ -131,7 +131,7 @@ def test_table3_has_the_rows_at_hand_and_names_the_others(ddnsr, quick_model, tm
     lr, hr = write_pairs(tmp_path)
     done = ddnsr("eval", "--lr", lr, "--hr", hr, "--table3", "-m", f"ddnsr l2={quick_model}", "--lpips", "none")
     assert done.code == 0, done.err
-    rows = [line.split("  ")[0] for line in done.out.splitlines()[2:8]]
+    rows = [line.split("  ")[0] for line in done.out.splitlines()[2:9]]
     own = ["ddnsr-lite", "ddnsr-lite-fidelity", "ddnsr-photo", "ddnsr-track1", "ddnsr-track2"]
     assert rows == ["bicubic", *own, "ddnsr l2"]
     missing, terms = sorted(done.err.splitlines(), key=lambda line: "research" in line)

@@ -225,7 +225,7 @@ def test_a_taught_run_goes_on_to_the_same_bytes_and_names_its_teacher(train, tmp
 def test_a_teacher_of_another_scale_or_none_is_refused(train, tmp_path):
     teacher = sr_file(tmp_path / "twice.safetensors", replace(TINY, scale=2))
     refused(train(tmp_path / "run", "--teacher", teacher), 2, "4 times", "twice.safetensors 2 times")
-    refused(train(tmp_path / "run", "--teacher", tmp_path / "gone"), 5, "gone.safetensors")
+    refused(train(tmp_path / "run", "--teacher", tmp_path / "gone"), 5, "gone")
     refused(train(tmp_path / "run", "--truth-share", "0.2"), 2, "--teacher")
     refused(train(tmp_path / "run", "--teacher", teacher, "--truth-share", "1"), 2, "below 1")
     assert not (tmp_path / "run").exists()
