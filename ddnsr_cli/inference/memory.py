@@ -28,10 +28,6 @@ OUT_OF_MEMORY_TEXTS = (
     "Invalid buffer size",  # MPS, beyond its largest buffer
 )
 
-# Of glibc's mallopt.
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
-_NEVER = (1 << 31) - 1
-
 _KERNELS, MOST_KERNELS = "ONEDNN_PRIMITIVE_CACHE_CAPACITY", 64
 
 
@@ -45,35 +41,22 @@ def bound_kernels() -> None:
     os.environ.setdefault(_KERNELS, str(MOST_KERNELS))
 
 
-def keep_freed() -> None:
-    """Let the heap keep what is freed, for what comes next; `give_back_freed` returns it to the system.
-
-    Otherwise the C library of most Linux systems asks for each feature map's pages anew, and the system zeroes them
-    as they are touched: on a CPU that takes longer than an activation or an addition itself.
-    """
-    set_option = _of_heap("mallopt")
-    if set_option is not None:
-        set_option(_MMAP_MAX, 0)  # such pages would go back as soon as they are freed
-        set_option(_TRIM_THRESHOLD, _NEVER)
-
-
 def give_back_freed() -> None:
-    """Give the system what was freed but lies in the heap: the C library of most Linux systems keeps it.
+    """Give the system what was freed but lies scattered in the heap: the C library of most Linux systems keeps it.
 
-    After each of many images of different sizes that would be some tens of kilobytes more, and after `keep_freed`
-    the feature maps of a tile. It takes milliseconds.
+    After each of many images of different sizes that would be some tens of kilobytes more. It takes milliseconds.
     """
-    trim = _of_heap("malloc_trim")
+    trim = _heap_trimmer()
     if trim is not None:
         trim(0)
 
 
 @cache
-def _of_heap(name: str) -> Callable[..., int] | None:
+def _heap_trimmer() -> Callable[[int], int] | None:
     if sys.platform != "linux":
         return None
     try:
-        return cast("Callable[..., int]", getattr(ctypes.CDLL(None), name))
+        return cast("Callable[[int], int]", ctypes.CDLL(None).malloc_trim)
     except (OSError, AttributeError):  # another library of C, such as musl's
         return None
 
@@ -86,9 +69,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def release_memory(device: torch.device) -> None:
-    """Give what PyTorch and the heap hold but do not use back to the device."""
+    """Give what PyTorch holds but does not use back to the device."""
     gc.collect()
-    give_back_freed()
     if device.type == "cuda":
         torch.cuda.empty_cache()
     elif device.type == "mps":

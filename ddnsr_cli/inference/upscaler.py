@@ -11,14 +11,7 @@ from torch import Tensor
 
 from ddnsr_cli.errors import ImageReadError, OutOfMemoryError, WeightsError
 from ddnsr_cli.inference.device import probe
-from ddnsr_cli.inference.memory import (
-    bound_kernels,
-    free_bytes,
-    give_back_freed,
-    is_out_of_memory,
-    keep_freed,
-    release_memory,
-)
+from ddnsr_cli.inference.memory import bound_kernels, free_bytes, is_out_of_memory, release_memory
 from ddnsr_cli.inference.tiling import (
     Band,
     LrSource,
@@ -178,7 +171,6 @@ class Upscaler:
         Raises OutOfMemoryError when not even the weights fit.
         """
         bound_kernels()
-        keep_freed()
         self.name = name
         self._runner = WindowRunner(net, device=device, dtype=dtype, tta=tta, name=name)
         self._traits = net.traits
@@ -240,7 +232,6 @@ class Upscaler:
                 del sr
                 yield band
                 del band  # else it lives on while the next row is made
-        give_back_freed()
 
     def _row(
         self, source: LrSource, plan: TilePlan, row: Span, tail: Tensor, meter: "_Meter", note: Note

@@ -158,29 +158,6 @@ def test_what_was_freed_is_given_back():
     assert int(done.stdout) > 40_000_000
 
 
-@pytest.mark.skipif(not platform.libc_ver()[0], reason="what glibc does")
-def test_the_heap_keeps_what_is_freed_until_told_to_give_it_back():
-    """A block above the size for which glibc asks the system each time, and below it."""
-    script = (
-        "from ddnsr_cli.inference.memory import give_back_freed, keep_freed\n"
-        "from pathlib import Path\n"
-        "import torch\n"
-        "resident = lambda: int(Path('/proc/self/statm').read_text().split()[1]) * 4096\n"
-        "keep_freed()\n"
-        "before = resident()\n"
-        "for size in (10_000_000, 100_000_000):\n"
-        "    torch.zeros(size, dtype=torch.uint8).add_(1)\n"
-        "    print(resident() - before)\n"
-        "give_back_freed()\n"
-        "print(resident() - before)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    small, large, after = map(int, done.stdout.split())
-    assert small > 9_000_000
-    assert large > 90_000_000
-    assert after < 9_000_000
-
-
 def test_kernels_are_bound_unless_the_environment_says_otherwise(monkeypatch):
     name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
     monkeypatch.delenv(name, raising=False)
