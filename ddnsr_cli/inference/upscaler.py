@@ -25,7 +25,7 @@ from ddnsr_cli.inference.tiling import (
     tile_row,
 )
 from ddnsr_cli.nets.bf16_blocks import narrow_blocks
-from ddnsr_cli.nets.blocks import SrNet, SrTraits
+from ddnsr_cli.nets.blocks import VIEWS, SrNet, SrTraits, as_view, undone_view
 
 Note = Callable[[str], None]
 """Takes one line to tell the user."""
@@ -98,11 +98,9 @@ class WindowRunner:
     def _mean_of_views(self, net: SrNet, batch: Tensor) -> Tensor:
         """The mean over the eight flips and quarter turns, each undone after the network."""
         total: Tensor | int = 0
-        for mirrored in (batch, batch.flip(3)):
-            for turns in range(4):
-                sr = torch.rot90(net(torch.rot90(mirrored, turns, (2, 3))), -turns, (2, 3)).to(self._wide)
-                total = total + (sr if mirrored is batch else sr.flip(3))
-        return torch.as_tensor(total) / 8
+        for view in range(VIEWS):
+            total = total + undone_view(net(as_view(batch, view)).to(self._wide), view)
+        return torch.as_tensor(total) / VIEWS
 
     def _say_once(self, message: str, on_note: Note) -> None:
         if message not in self._said:

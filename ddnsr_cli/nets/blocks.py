@@ -49,6 +49,22 @@ class SrTraits:
     """How its weights and images lie in memory."""
 
 
+VIEWS = 8
+"""The symmetries of a square: four quarter turns, then those of the mirrored image."""
+
+
+def as_view(images: Tensor, view: int) -> Tensor:
+    """Images (N, C, H, W) as one of their eight views, 0 to 7."""
+    mirrored = images.flip(3) if view >= VIEWS // 2 else images
+    return torch.rot90(mirrored, view % 4, (2, 3))
+
+
+def undone_view(images: Tensor, view: int) -> Tensor:
+    """The images that `as_view` turned so."""
+    upright = torch.rot90(images, -(view % 4), (2, 3))
+    return upright.flip(3) if view >= VIEWS // 2 else upright
+
+
 class SrNet(nn.Module):
     """RGB LR image to RGB SR image.
 

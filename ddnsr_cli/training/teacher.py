@@ -10,9 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddnsr_cli.nets.blocks import SrNet
+from ddnsr_cli.nets.blocks import VIEWS, SrNet, as_view, undone_view
 
-VIEWS = 8
 VIEW_KEY = 11  # of the seed, so that views are not drawn as anything else is
 WINDOW_PX = 9  # LR pixels over which the colors of the teacher's result are compared with those of the input
 
@@ -32,18 +31,6 @@ class Teacher:
         turned = as_view(lr, view).contiguous(memory_format=torch.channels_last)
         sr = undone_view(self._net(turned).float(), view)
         return with_colors_of(lr, sr).clamp(0, 1)
-
-
-def as_view(images: Tensor, view: int) -> Tensor:
-    """One of the eight symmetries of a square, 0 to 7, of images (N, C, H, W): quarter turns, then mirrored ones."""
-    turned = torch.rot90(images, view % 4, (2, 3))
-    return turned.flip(3) if view >= VIEWS // 2 else turned
-
-
-def undone_view(images: Tensor, view: int) -> Tensor:
-    """The images that `as_view` turned so."""
-    unmirrored = images.flip(3) if view >= VIEWS // 2 else images
-    return torch.rot90(unmirrored, -(view % 4), (2, 3))
 
 
 def with_colors_of(lr: Tensor, sr: Tensor) -> Tensor:
