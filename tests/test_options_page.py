@@ -6,19 +6,12 @@ from pathlib import Path
 import typer
 
 from ddnsr_cli.cli.app import app
+from tests.helpers.command_tree import commands
 
 DOCS = Path(__file__).parents[1] / "docs"
 SPEC = importlib.util.spec_from_file_location("options", DOCS / "options.py")
 MAKER = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(MAKER)
-
-
-def commands(group, prefix="ddnsr "):
-    for name, command in group.commands.items():
-        if hasattr(command, "commands"):
-            yield from commands(command, f"{prefix}{name} ")
-        else:
-            yield f"{prefix}{name}", command
 
 
 def test_the_page_is_current():
@@ -28,7 +21,7 @@ def test_the_page_is_current():
 
 def test_every_parameter_of_every_command_is_on_the_page():
     sections = dict(section.split("\n", 1) for section in MAKER.page().split("## ")[1:])
-    found = dict(commands(typer.main.get_command(app)))
+    found = dict(commands(typer.main.get_command(app), "ddnsr "))
     assert list(sections) == list(found)
     for name, command in found.items():
         for parameter in command.params:

@@ -9,6 +9,7 @@ import typer
 
 from ddnsr_cli import __version__
 from ddnsr_cli.cli.app import app
+from tests.helpers.command_tree import commands
 
 SURFACE = {
     "upscale": (
@@ -43,14 +44,6 @@ SURFACE = {
     "weights mix": "first second -o/--output --share --half --offline -q/--quiet",
     "weights push": "run repo --license --private --dry-run --toml -q/--quiet",
 }
-
-
-def commands(group, prefix=""):
-    for name, command in group.commands.items():
-        if hasattr(command, "commands"):
-            yield from commands(command, f"{prefix}{name} ")
-        else:
-            yield f"{prefix}{name}", command
 
 
 def test_the_surface_is_the_one_promised():
