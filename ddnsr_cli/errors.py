@@ -3,6 +3,8 @@
 A message is one line: what was wrong, what was given, what to do next.
 """
 
+from pathlib import Path
+
 
 class DdnsrError(Exception):
     """A failure that is reported to the user in one line, without a traceback."""
@@ -80,3 +82,8 @@ class OtherProcessError(TrainingError):
 
 class NotFiniteError(TrainingError):
     """A loss or gradient is NaN or infinite; the weights were not moved."""
+
+
+def shown(path: Path) -> str:
+    """A path fit for a message of one line: control characters and undecodable bytes become question marks."""
+    return "".join(char if char.isprintable() else "?" for char in str(path))

@@ -254,7 +254,7 @@ class EventPrinter:
     def _list_failures(self) -> None:
         """All failures of a run, last, where the line that ends it has no room for all names."""
         from ddnsr_cli.commands.upscale.jobs import MOST_NAMES
-        from ddnsr_cli.io.formats import shown
+        from ddnsr_cli.errors import shown
 
         if len(self._failed) > MOST_NAMES:
             self._clear()

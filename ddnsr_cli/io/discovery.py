@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddnsr_cli.errors import ConfigError, ImageReadError
+from ddnsr_cli.errors import ConfigError, ImageReadError, shown
 from ddnsr_cli.files import is_folder, is_there
 from ddnsr_cli.io.formats import (
     CAMERA_RAW_EXTENSIONS,
@@ -14,7 +14,6 @@ from ddnsr_cli.io.formats import (
     HEAD_BYTES,
     READABLE_EXTENSIONS,
     format_of,
-    shown,
     sniff,
 )
 

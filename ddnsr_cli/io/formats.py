@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddnsr_cli.errors import ImageWriteError
+from ddnsr_cli.errors import ImageWriteError, shown
 
 HEAD_BYTES = 64
 """How much of a file `sniff` wants to see."""
@@ -83,11 +83,6 @@ def foreign_kind(head: bytes) -> str | None:
 def format_of(path: Path) -> str | None:
     """The format that a name asks to be written: a value of `WRITABLE`, or None for any other extension."""
     return WRITABLE.get(path.suffix.lower())
-
-
-def shown(path: Path) -> str:
-    """A path fit for a message of one line: control characters and undecodable bytes become question marks."""
-    return "".join(char if char.isprintable() else "?" for char in str(path))
 
 
 def _is_bmp(head: bytes) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from ddnsr_cli.errors import ImageReadError
+from ddnsr_cli.errors import ImageReadError, shown
 from ddnsr_cli.io.codecs.heif import decode_avif, decode_heic
 from ddnsr_cli.io.codecs.jpeg import decode_jpeg
 from ddnsr_cli.io.codecs.jpeg2000 import decode_jp2
@@ -23,7 +23,7 @@ from ddnsr_cli.io.codecs.pillow import Decoded, decode_gif, decode_ico, decode_w
 from ddnsr_cli.io.codecs.png import decode_png, png_size, stored_png_size
 from ddnsr_cli.io.codecs.pnm import decode_pnm
 from ddnsr_cli.io.codecs.tiff import decode_tiff, tiff_size
-from ddnsr_cli.io.formats import READABLE, foreign_kind, is_tga, shown, sniff
+from ddnsr_cli.io.formats import READABLE, foreign_kind, is_tga, sniff
 from ddnsr_cli.io.image import MAX_PIXELS, Metadata, Pixels, RasterImage, profile_fits, rgb8
 from ddnsr_cli.io.metadata.exif import mend_exif, mend_xmp
 

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddnsr_cli.errors import ConfigError, ImageReadError
+from ddnsr_cli.errors import ConfigError, ImageReadError, shown
 from ddnsr_cli.io.discovery import Found, OutputNames, distinct_stems, find_images
-from ddnsr_cli.io.formats import shown
 
 
 @dataclass(frozen=True, kw_only=True)

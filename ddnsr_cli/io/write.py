@@ -9,11 +9,11 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from ddnsr_cli.errors import ConfigError, ImageWriteError
+from ddnsr_cli.errors import ConfigError, ImageWriteError, shown
 from ddnsr_cli.files import atomic_path
 from ddnsr_cli.io.codecs.png import write_png
 from ddnsr_cli.io.codecs.tiff import write_tiff
-from ddnsr_cli.io.formats import check_format, format_of, holds_alpha, shown
+from ddnsr_cli.io.formats import check_format, format_of, holds_alpha
 from ddnsr_cli.io.image import COMMENT, Metadata, RasterImage, gray_to_rgb, profile_fits, to_8_bits
 from ddnsr_cli.io.metadata.exif import mend_exif, mend_xmp, without_orientation
 from ddnsr_cli.io.metadata.iptc import SEGMENT_PREFIX, resource_block

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ddnsr_cli.io.formats import format_of, shown, sniff
+from ddnsr_cli.io.formats import format_of, sniff
 from tests.helpers.image_files import FORMATS, encoded
 
 
@@ -45,7 +45,3 @@ def test_extensions_go_by_small_letters():
     assert format_of(Path("A.JpEg")) == "JPEG"
     assert format_of(Path("a.tiff")) == format_of(Path("a.TIF")) == "TIFF"
     assert format_of(Path("png")) is None
-
-
-def test_paths_are_shown_on_one_line():
-    assert shown(Path("a\nb\x1b[31m\udce9ü.png")) == "a?b?[31m?ü.png"

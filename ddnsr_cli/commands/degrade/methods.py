@@ -23,12 +23,11 @@ from ddnsr_cli.data.noise_patches import (
     noise_field,
     smooth_patches,
 )
-from ddnsr_cli.errors import ConfigError, DataError, DdnsrError, WeightsError
+from ddnsr_cli.errors import ConfigError, DataError, DdnsrError, WeightsError, shown
 from ddnsr_cli.files import is_there, sha256_of
 from ddnsr_cli.inference.degrader import Levels, LevelsInMemory, OnTile, TiledDegrader, window_bytes
 from ddnsr_cli.inference.device import choose_device
 from ddnsr_cli.io.discovery import Found
-from ddnsr_cli.io.formats import shown
 from ddnsr_cli.io.image import rgb8
 from ddnsr_cli.io.read import read_image
 from ddnsr_cli.weights.checkpoint import load_degrader, takes_noise

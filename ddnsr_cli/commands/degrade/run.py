@@ -11,11 +11,10 @@ from ddnsr_cli.commands.degrade.manifest import HR, LR, MANIFEST, Manifest, Pair
 from ddnsr_cli.commands.degrade.methods import NoisePhotos, Way, choose_way, size_of
 from ddnsr_cli.commands.degrade.options import DegradeListener, DegradeOptions
 from ddnsr_cli.commands.degrade.worker import Job, Outcome, PairMaker, WrittenPair
-from ddnsr_cli.errors import BatchError, DdnsrError, ImageReadError, ImageWriteError, UnexpectedError
+from ddnsr_cli.errors import BatchError, DdnsrError, ImageReadError, ImageWriteError, UnexpectedError, shown
 from ddnsr_cli.files import is_disk_full, is_folder, is_there
 from ddnsr_cli.inference.degrader import default_workers, one_thread_each
 from ddnsr_cli.io.discovery import Found, OutputNames, find_images
-from ddnsr_cli.io.formats import shown
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

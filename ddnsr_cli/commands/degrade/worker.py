@@ -14,11 +14,11 @@ from ddnsr_cli.commands.degrade.methods import Made, Method
 from ddnsr_cli.config import SCALE, options_to_json
 from ddnsr_cli.data.images import shrunk
 from ddnsr_cli.data.noise_patches import pair_rng
-from ddnsr_cli.errors import DataError, DdnsrError, ImageWriteError, OutOfMemoryError, UnexpectedError
+from ddnsr_cli.errors import DataError, DdnsrError, ImageWriteError, OutOfMemoryError, UnexpectedError, shown
 from ddnsr_cli.files import atomic_path, sha256_of
 from ddnsr_cli.inference.degrader import Levels
 from ddnsr_cli.inference.memory import is_out_of_memory
-from ddnsr_cli.io.formats import check_writable, shown
+from ddnsr_cli.io.formats import check_writable
 from ddnsr_cli.io.image import Metadata, RasterImage, rgb8
 from ddnsr_cli.io.read import read_image
 from ddnsr_cli.io.write import write_image

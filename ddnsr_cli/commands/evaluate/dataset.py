@@ -7,8 +7,7 @@ import numpy as np
 
 from ddnsr_cli.config import SCALE
 from ddnsr_cli.data.images import match_pairs, photos_by_name
-from ddnsr_cli.errors import DataError
-from ddnsr_cli.io.formats import shown
+from ddnsr_cli.errors import DataError, shown
 from ddnsr_cli.io.image import RasterImage, rgb8
 from ddnsr_cli.io.read import read_image
 from ddnsr_cli.reports.page import Rgb8

@@ -22,9 +22,8 @@ from ddnsr_cli.commands.evaluate.models import (
 )
 from ddnsr_cli.commands.evaluate.options import EvaluateListener, EvaluateOptions
 from ddnsr_cli.commands.evaluate.tables import describe_methodology
-from ddnsr_cli.errors import ImageWriteError
+from ddnsr_cli.errors import ImageWriteError, shown
 from ddnsr_cli.inference.device import choose_device
-from ddnsr_cli.io.formats import shown
 from ddnsr_cli.io.image import RasterImage, rgb8
 from ddnsr_cli.io.write import WriteOptions, write_image
 from ddnsr_cli.reports.evaluation_page import write_eval_page

@@ -16,9 +16,8 @@ from ddnsr_cli.commands.evaluate.mean_opinion import RankTable
 from ddnsr_cli.commands.evaluate.measures import BEST_DB, LpipsMetric
 from ddnsr_cli.commands.evaluate.models import EvaluatedModel, LearnedDegrade
 from ddnsr_cli.commands.evaluate.options import EvaluateOptions, Reference
-from ddnsr_cli.errors import ImageWriteError
+from ddnsr_cli.errors import ImageWriteError, shown
 from ddnsr_cli.files import atomic_path
-from ddnsr_cli.io.formats import shown
 from ddnsr_cli.metrics.statistics import DRAWS, LEVEL, Interval, Paired
 from ddnsr_cli.reports.results import BICUBIC, Evaluation, Metric, Summary, counted
 

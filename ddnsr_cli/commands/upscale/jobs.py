@@ -11,10 +11,10 @@ from typing import Any, Literal
 from ddnsr_cli import __version__
 from ddnsr_cli.commands.upscale.options import UpscaleOptions
 from ddnsr_cli.config import changed_options
-from ddnsr_cli.errors import ConfigError, ImageReadError, ImageWriteError
+from ddnsr_cli.errors import ConfigError, ImageReadError, ImageWriteError, shown
 from ddnsr_cli.files import is_folder, is_there
 from ddnsr_cli.io.discovery import Found, OutputNames, find_images
-from ddnsr_cli.io.formats import format_of, shown
+from ddnsr_cli.io.formats import format_of
 from ddnsr_cli.io.provenance import Source, add_stamp, is_unchanged, read_stamp
 from ddnsr_cli.io.selection import Selection
 

@@ -32,11 +32,11 @@ from ddnsr_cli.commands.upscale.options import (
     Written,
 )
 from ddnsr_cli.commands.upscale.worker import Prepared, make, prepare
-from ddnsr_cli.errors import BatchError, DdnsrError, ImageWriteError, OutOfMemoryError, UnexpectedError
+from ddnsr_cli.errors import BatchError, DdnsrError, ImageWriteError, OutOfMemoryError, UnexpectedError, shown
 from ddnsr_cli.files import is_disk_full, is_there
 from ddnsr_cli.inference.memory import is_out_of_memory
 from ddnsr_cli.inference.pipeline import check_memory, result_bytes
-from ddnsr_cli.io.formats import check_format, check_writable, shown
+from ddnsr_cli.io.formats import check_format, check_writable
 
 __all__ = ["UpscaleListener", "UpscaleOptions", "upscale_images"]
 

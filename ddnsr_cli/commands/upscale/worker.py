@@ -8,10 +8,9 @@ from pathlib import Path
 from ddnsr_cli.commands.upscale.engine import Engine
 from ddnsr_cli.commands.upscale.jobs import Job, Settings, mark_result, mark_sheet, sheet_of
 from ddnsr_cli.commands.upscale.options import UpscaleListener, UpscaleOptions, Written
-from ddnsr_cli.errors import ImageReadError
+from ddnsr_cli.errors import ImageReadError, shown
 from ddnsr_cli.inference.memory import give_back_freed
 from ddnsr_cli.inference.pipeline import Faithfulness, upscale_image
-from ddnsr_cli.io.formats import shown
 from ddnsr_cli.io.image import RasterImage, to_srgb
 from ddnsr_cli.io.provenance import Source, source_of
 from ddnsr_cli.io.read import read_image

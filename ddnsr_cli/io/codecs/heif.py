@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from ddnsr_cli.errors import ImageReadError
+from ddnsr_cli.errors import ImageReadError, shown
 from ddnsr_cli.io.codecs.pillow import (
     Decoded,
     alone_with_pillow,
@@ -18,7 +18,7 @@ from ddnsr_cli.io.codecs.pillow import (
     with_samples,
 )
 from ddnsr_cli.io.codecs.vips import stretched, vips_samples
-from ddnsr_cli.io.formats import READABLE, shown
+from ddnsr_cli.io.formats import READABLE
 from ddnsr_cli.io.image import Metadata, coded_colors
 from ddnsr_cli.io.metadata.exif import bare_exif
 

@@ -13,8 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from ddnsr_cli.errors import ImageReadError
-from ddnsr_cli.io.formats import shown
+from ddnsr_cli.errors import ImageReadError, shown
 from ddnsr_cli.io.image import COMMENT, MAX_PIXELS, Metadata, Pixels, cmyk_to_rgb, lab_to_rgb
 from ddnsr_cli.io.metadata.exif import bare_exif, orientation_of
 

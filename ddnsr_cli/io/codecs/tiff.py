@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 
-from ddnsr_cli.errors import ImageReadError
+from ddnsr_cli.errors import ImageReadError, shown
 from ddnsr_cli.io.codecs.pillow import Decoded, check_size, decode_with_pillow, first_of
 from ddnsr_cli.io.codecs.vips import inks_to_rgb, vips_samples
-from ddnsr_cli.io.formats import shown
 from ddnsr_cli.io.image import Metadata, Pixels, RasterImage
 from ddnsr_cli.io.metadata.exif import (
     BYTE,
