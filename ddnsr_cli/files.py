@@ -1,11 +1,13 @@
-"""Files that appear whole or not at all, and their hashes."""
+"""Files that appear whole or not at all, their hashes, and the head of one that holds tensors."""
 
 import errno
 import hashlib
+import json
 import os
+import struct
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -101,6 +103,22 @@ def sha256_of(*paths: Path) -> str:
         with path.open("rb") as file:
             hashlib.file_digest(file, lambda: digest)
     return digest.hexdigest()
+
+
+def safetensors_head(tensors: Mapping[str, tuple[str, tuple[int, ...], int]], metadata: Mapping[str, str]) -> bytes:
+    """Length and JSON head of a safetensors file that holds these tensors, one behind the other.
+
+    tensors: (type as the format names it, shape, bytes) by name. Equal arguments, equal bytes: the library's own
+    writer orders metadata at random.
+    """
+    entries: dict[str, object] = {"__metadata__": dict(metadata)}
+    start = 0
+    for name, (dtype, shape, size) in tensors.items():
+        entries[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [start, start + size]}
+        start += size
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the data start at a multiple of 8, as the format's readers like it
+    return struct.pack("<Q", len(text)) + text
 
 
 def _sync(path: Path) -> None:

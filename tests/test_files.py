@@ -1,9 +1,11 @@
 import os
 import stat
 
+import numpy as np
 import pytest
+from safetensors.numpy import load
 
-from ddnsr_cli.files import atomic_path, sha256_of
+from ddnsr_cli.files import atomic_path, safetensors_head, sha256_of
 
 
 def names(folder):
@@ -146,3 +148,14 @@ def test_two_names_that_begin_alike_have_temporary_files_of_their_own(tmp_path):
     start = "n" * 60
     with atomic_path(tmp_path / f"{start}1.txt") as one, atomic_path(tmp_path / f"{start}2.txt") as other:
         assert one != other
+
+
+def test_a_head_made_here_is_understood_by_the_formats_own_reader():
+    head = safetensors_head(
+        {"a": ("F32", (2, 3), 24), "b": ("F32", (4,), 16), "d": ("F16", (5,), 10)}, {"source": "here"}
+    )
+    assert len(head) % 8 == 0
+    held = load(head + np.arange(10, dtype="<f4").tobytes() + np.arange(5, dtype="<f2").tobytes())
+    np.testing.assert_array_equal(held["a"], np.arange(6, dtype=np.float32).reshape(2, 3), strict=True)
+    np.testing.assert_array_equal(held["b"], np.arange(6, 10, dtype=np.float32), strict=True)
+    np.testing.assert_array_equal(held["d"], np.arange(5, dtype=np.float16), strict=True)

@@ -13,7 +13,7 @@ from ddnsr_cli.cli.options import Device, ImageList, Model, Offline, Quiet, Shar
 
 if TYPE_CHECKING:
     from ddnsr_cli.commands.degrade.worker import WrittenPair
-    from ddnsr_cli.data.degradation_config import DegradationConfig
+    from ddnsr_cli.data.config import DegradationConfig
 
 
 class Method(StrEnum):

@@ -12,7 +12,7 @@ from ddnsr_cli.errors import ConfigError
 
 if TYPE_CHECKING:
     from ddnsr_cli.commands.train.pair_sources import SourcePaths
-    from ddnsr_cli.data.degradation_config import DegradationConfig
+    from ddnsr_cli.data.config import DegradationConfig
     from ddnsr_cli.training.paired_options import PairSource, SourceKind
 
 Folders = tuple[Path | None, Path | None]
@@ -81,7 +81,7 @@ Settings = Annotated[
 
 def degradation(preset: DegradationPreset | None, given: Iterable[str] | None) -> "DegradationConfig":
     """A preset refined by ["noise_sigma=0,30", "jpeg_chance=0.8"]. Raises ConfigError."""
-    from ddnsr_cli.data.degradation_config import PRESETS
+    from ddnsr_cli.data.config import PRESETS
 
     chosen = PRESETS[preset or DegradationPreset.CLASSIC]
     plain = vars(chosen)

@@ -326,7 +326,7 @@ def train(
     validation = validation_folders(val, val_lr, val_hr)
     from ddnsr_cli.commands.train.feature_extractors import FeatureFiles
     from ddnsr_cli.commands.train.paired import plain_network
-    from ddnsr_cli.data.crop_stream import StreamConfig
+    from ddnsr_cli.data.config import StreamConfig
     from ddnsr_cli.nets.rrdb import RRDBConfig
     from ddnsr_cli.training.loop import Rhythm
     from ddnsr_cli.training.options import LITE

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ddnsr_cli.commands.train.joint import JointRequest
     from ddnsr_cli.commands.train.pair_sources import SourcePaths
     from ddnsr_cli.commands.train.paired import PairedRequest
-    from ddnsr_cli.data.crop_stream import StreamConfig
+    from ddnsr_cli.data.config import StreamConfig
     from ddnsr_cli.nets.rrdb import RRDBConfig
     from ddnsr_cli.training.options import JointOptions
     from ddnsr_cli.training.paired_options import PairedOptions

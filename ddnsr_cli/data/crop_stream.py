@@ -4,7 +4,6 @@ LR is made of HR on the way, by rule or by a degrader, or lies ready beside it; 
 share, can be one.
 """
 
-import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ddnsr_cli.data.degradation_config import DegradationConfig
+from ddnsr_cli.data.config import CYCLE, DegradationConfig, Shares, StreamConfig
 from ddnsr_cli.data.degradations import degrade
 from ddnsr_cli.data.images import PhotoPair
 from ddnsr_cli.data.sampler import ENDLESS, Photo, first_usable, no_batch_of_one_photo, random_crop, report_new, rounds
@@ -29,55 +28,6 @@ Pair = tuple[Tensor, Tensor]
 
 Photos = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 """(lr, hr)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StreamConfig:
-    """How crops are drawn and mixed."""
-
-    batch: int = 16
-    """Pairs in a batch."""
-
-    crop_px: int = 128
-    """Side of an HR crop, HR pixels."""
-
-    crops_per_photo: int = 16
-    """Crops cut from a photo each time it is decoded."""
-
-    photos_per_round: int = 32
-    """Visits whose crops are mixed; the buffer holds this times `crops_per_photo` crops."""
-
-    seed: int = 0
-    """Draws photos, crops and degradations."""
-
-    workers: int = 1
-    """Processes that decode; 0 decodes in the training process. Does not change what is drawn."""
-
-    def __post_init__(self) -> None:
-        if min(self.batch, self.crop_px, self.crops_per_photo) < 1 or self.workers < 0 or self.seed < 0:
-            raise ConfigError(
-                f"batch, crop_px and crops_per_photo are at least 1, workers and seed at least 0, got {self}."
-            )
-        if self.crops_per_round % self.batch:
-            fit = [size for size in range(1, self.crops_per_round + 1) if self.crops_per_round % size == 0]
-            near = [max(size for size in fit if size < self.batch), *[size for size in fit if size > self.batch][:1]]
-            raise ConfigError(
-                f"Crops are mixed {self.crops_per_round} at a time ({self.crops_per_photo} of each of "
-                f"{self.photos_per_round} photos), and a batch of {self.batch} does not divide that. Choose "
-                f"{' or '.join(map(str, near))}."
-            )
-        if self.photos_per_round < 2:
-            raise ConfigError("photos_per_round must be at least 2: a batch from one photo trains badly.")
-
-    @property
-    def crops_per_round(self) -> int:
-        """Size of the shuffle buffer, crops."""
-        return self.crops_per_photo * self.photos_per_round
-
-    @property
-    def batches_per_round(self) -> int:
-        """Batches that one buffer gives."""
-        return self.crops_per_round // self.batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,40 +165,6 @@ def _turned(photo: NDArray[np.uint8], place: tuple[int, ...], turns: int, mirror
     crop = torch.from_numpy(photo[top : top + side, left : left + side]).permute(2, 0, 1)
     turned = torch.rot90(crop, turns, (1, 2))
     return (turned.flip(2) if mirrored else turned).contiguous()
-
-
-CYCLE = 100
-"""Visits after which the order of turns repeats: shares are exact to a hundredth."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shares:
-    """How often each source has its turn."""
-
-    parts: tuple[float, ...] = (1.0,)
-    """A number above 0 for each source; only their ratios count."""
-
-    def __post_init__(self) -> None:
-        if not self.parts or not all(0 < part < math.inf for part in self.parts):
-            raise ConfigError(f"Each source of pairs has a share above 0, got {self.parts}.")
-        if min(self.turns) < 1:
-            raise ConfigError(f"A source needs at least a hundredth of all, got shares {self.parts}.")
-
-    @property
-    def turns(self) -> list[int]:
-        """Turns of each source in a cycle of 100, by the largest remainders."""
-        exact = [CYCLE * part / sum(self.parts) for part in self.parts]
-        turns = [math.floor(value) for value in exact]
-        by_remainder = sorted(range(len(exact)), key=lambda source: turns[source] - exact[source])
-        for source in by_remainder[: CYCLE - sum(turns)]:
-            turns[source] += 1
-        return turns
-
-    @property
-    def order(self) -> list[int]:
-        """The source of each visit of a cycle, spread evenly."""
-        places = [((turn + 0.5) / turns, source) for source, turns in enumerate(self.turns) for turn in range(turns)]
-        return [source for _, source in sorted(places)]
 
 
 class MixedVisits(CropVisits):

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from ddnsr_cli.config import SCALE
-from ddnsr_cli.data.degradation_config import DegradationConfig, Range
+from ddnsr_cli.data.config import DegradationConfig, Range
 from ddnsr_cli.data.degradation_steps import (
     BLOCK_PX,
     FULL_CHROMA,

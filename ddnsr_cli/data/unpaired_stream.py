@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ddnsr_cli.data.crop_stream import Pair, StreamConfig
+from ddnsr_cli.data.config import StreamConfig
+from ddnsr_cli.data.crop_stream import Pair
 from ddnsr_cli.data.images import shrunk
 from ddnsr_cli.data.sampler import ENDLESS, first_usable, no_batch_of_one_photo, random_crop, report_new, rounds
 from ddnsr_cli.data.targets import PhotoSet, Refusal, read_or_refuse

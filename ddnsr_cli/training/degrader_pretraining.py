@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddnsr_cli.data.degradation_config import DegradationConfig
+from ddnsr_cli.data.config import DegradationConfig
 from ddnsr_cli.data.degradations import Noise, draw_noise
 from ddnsr_cli.losses.features import content_reference
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field, replace
 
 from ddnsr_cli.config import Precision
-from ddnsr_cli.data.crop_stream import StreamConfig
+from ddnsr_cli.data.config import StreamConfig
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.nets.degrader import DegraderConfig
 from ddnsr_cli.nets.rrdb import RRDBConfig

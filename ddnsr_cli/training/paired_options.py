@@ -5,8 +5,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from ddnsr_cli.config import SCALE, Precision
-from ddnsr_cli.data.crop_stream import Shares, StreamConfig
-from ddnsr_cli.data.degradation_config import DegradationConfig
+from ddnsr_cli.data.config import DegradationConfig, Shares, StreamConfig
 from ddnsr_cli.data.sharpen import SharpenConfig
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.nets.rrdb import RRDBConfig

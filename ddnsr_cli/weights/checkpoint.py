@@ -18,7 +18,7 @@ from torch import Tensor
 from ddnsr_cli import __version__
 from ddnsr_cli.config import options_from_json, options_to_json
 from ddnsr_cli.errors import ConfigError, WeightsError
-from ddnsr_cli.files import atomic_path
+from ddnsr_cli.files import atomic_path, safetensors_head
 from ddnsr_cli.nets.blocks import SrNet
 from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
 from ddnsr_cli.nets.rrdb import RRDBNet
@@ -173,22 +173,6 @@ def _write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str
                 file.write(tensor_bytes(tensor))
     except OSError as cause:
         raise WeightsError(f"{path} cannot be written: {cause.strerror or cause}.") from cause
-
-
-def safetensors_head(tensors: Mapping[str, tuple[str, tuple[int, ...], int]], metadata: Mapping[str, str]) -> bytes:
-    """Length and JSON head of a safetensors file that holds these tensors, one behind the other.
-
-    tensors: (type as the format names it, shape, bytes) by name. Equal arguments, equal bytes: the library's own
-    writer orders metadata at random.
-    """
-    entries: dict[str, object] = {"__metadata__": dict(metadata)}
-    start = 0
-    for name, (dtype, shape, size) in tensors.items():
-        entries[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [start, start + size]}
-        start += size
-    text = json.dumps(entries, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # the data start at a multiple of 8, as the format's readers like it
-    return struct.pack("<Q", len(text)) + text
 
 
 def tensor_bytes(tensor: Tensor) -> bytes:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ddnsr_cli.data.degradation_config import PRESETS
+from ddnsr_cli.data.config import PRESETS
 from ddnsr_cli.data.degradations import degrade
 
 

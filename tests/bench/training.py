@@ -23,7 +23,7 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from ddnsr_cli.config import Precision
-from ddnsr_cli.data.crop_stream import StreamConfig
+from ddnsr_cli.data.config import StreamConfig
 from ddnsr_cli.data.images import list_photos
 from ddnsr_cli.data.targets import PhotoSet
 from ddnsr_cli.data.unpaired_stream import UnpairedVisits, unpaired_batches

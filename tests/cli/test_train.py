@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from ddnsr_cli.cli.option_values import DegradationPreset
 from ddnsr_cli.config import options_to_json
-from ddnsr_cli.data.degradation_config import PRESETS
+from ddnsr_cli.data.config import PRESETS
 from ddnsr_cli.training.train_state import load_train_state
 
 SIZES = {"--features": 4, "--blocks": 1, "--growth": 2, "--batch": 4, "--crop": 32, "--workers": 0}

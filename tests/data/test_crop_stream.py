@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ddnsr_cli.data.crop_stream import MARGIN_LR_PX, PairVisits, StreamConfig, batches, least_photo_px
-from ddnsr_cli.data.degradation_config import DegradationConfig
+from ddnsr_cli.data.config import DegradationConfig, StreamConfig
+from ddnsr_cli.data.crop_stream import MARGIN_LR_PX, PairVisits, batches, least_photo_px
 from ddnsr_cli.data.sampler import photos_from_visit
 from ddnsr_cli.errors import ConfigError, DataError
 

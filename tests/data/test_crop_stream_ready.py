@@ -6,7 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ddnsr_cli.data.crop_stream import ReadyPairs, StreamConfig, batches
+from ddnsr_cli.data.config import StreamConfig
+from ddnsr_cli.data.crop_stream import ReadyPairs, batches
 from ddnsr_cli.data.images import PhotoPair, match_pairs
 from ddnsr_cli.errors import DataError
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from ddnsr_cli.data import degradations
-from ddnsr_cli.data.degradation_config import PRESETS, DegradationConfig
+from ddnsr_cli.data.config import PRESETS, DegradationConfig
 from ddnsr_cli.data.degradation_steps import Compression, bell, filtered, generalized_gaussian, plateau
 from ddnsr_cli.data.degradations import RESIZERS, degrade, draw_noise
 from ddnsr_cli.errors import ConfigError

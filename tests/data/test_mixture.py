@@ -9,18 +9,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from ddnsr_cli.data.crop_stream import (
-    CYCLE,
-    CropVisits,
-    DegradedPairs,
-    MixedVisits,
-    PairVisit,
-    PairVisits,
-    Shares,
-    StreamConfig,
-    batches,
-)
-from ddnsr_cli.data.degradation_config import DegradationConfig
+from ddnsr_cli.data.config import CYCLE, DegradationConfig, Shares, StreamConfig
+from ddnsr_cli.data.crop_stream import CropVisits, DegradedPairs, MixedVisits, PairVisit, PairVisits, batches
 from ddnsr_cli.errors import ConfigError, DataError
 
 TINY = {"batch": 8, "crop_px": 16, "crops_per_photo": 2, "photos_per_round": 12, "workers": 0}

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ddnsr_cli.data.crop_stream import StreamConfig
+from ddnsr_cli.data.config import StreamConfig
 from ddnsr_cli.data.images import shrunk
 from ddnsr_cli.data.sampler import epoch_order, no_batch_of_one_photo
 from ddnsr_cli.data.targets import PhotoSet

@@ -119,7 +119,7 @@ def slow_disk(seconds):
 
 def short_rounds():
     """Crops are mixed in rounds of 16, so that photos are read again every few steps."""
-    from ddnsr_cli.data.crop_stream import StreamConfig
+    from ddnsr_cli.data.config import StreamConfig
 
     StreamConfig.__init__.__kwdefaults__.update(crops_per_photo=4, photos_per_round=4)
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ddnsr_cli.data.crop_stream import PairVisits, StreamConfig, batches
-from ddnsr_cli.data.degradation_config import DegradationConfig
+from ddnsr_cli.data.config import DegradationConfig, StreamConfig
+from ddnsr_cli.data.crop_stream import PairVisits, batches
 from ddnsr_cli.data.images import list_photos
 from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.training.feature_losses import NO_FEATURE_NETS

@@ -3,8 +3,7 @@ import json
 import pytest
 
 from ddnsr_cli.config import options_from_json, options_to_json
-from ddnsr_cli.data.crop_stream import StreamConfig
-from ddnsr_cli.data.degradation_config import DegradationConfig
+from ddnsr_cli.data.config import DegradationConfig, StreamConfig
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.training.loop import Rhythm

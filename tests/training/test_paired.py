@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 
 from ddnsr_cli.config import options_from_json, options_to_json
+from ddnsr_cli.data.config import DegradationConfig
 from ddnsr_cli.data.crop_stream import MixedVisits, PairVisits, batches
-from ddnsr_cli.data.degradation_config import DegradationConfig
 from ddnsr_cli.data.images import list_photos
 from ddnsr_cli.data.sharpen import SharpenConfig, sharpened
 from ddnsr_cli.errors import ConfigError, TrainingError

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from ddnsr_cli.config import options_from_json
-from ddnsr_cli.data.degradation_config import DegradationConfig
+from ddnsr_cli.data.config import DegradationConfig
 from ddnsr_cli.errors import TrainingError
 from ddnsr_cli.training.feature_losses import NO_FEATURE_NETS
 from ddnsr_cli.training.paired import PairedTrainer

@@ -3,17 +3,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.numpy import load
 
 from ddnsr_cli import __version__
 from ddnsr_cli.errors import WeightsError
 from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
 from ddnsr_cli.weights import checkpoint as module
-from ddnsr_cli.weights.checkpoint import load_degrader, load_sr_net, safetensors_head, save_degrader, save_sr_net
+from ddnsr_cli.weights.checkpoint import load_degrader, load_sr_net, save_degrader, save_sr_net
 
 
 @pytest.fixture
@@ -161,14 +159,3 @@ def test_what_is_no_degrader_is_refused(tmp_path, small_net):
     for path in (sr, cut, tmp_path / "gone.safetensors"):
         with pytest.raises(WeightsError, match=path.name):
             load_degrader(path)
-
-
-def test_a_head_made_here_is_understood_by_the_formats_own_reader():
-    head = safetensors_head(
-        {"a": ("F32", (2, 3), 24), "b": ("F32", (4,), 16), "d": ("F16", (5,), 10)}, {"source": "here"}
-    )
-    assert len(head) % 8 == 0
-    held = load(head + np.arange(10, dtype="<f4").tobytes() + np.arange(5, dtype="<f2").tobytes())
-    np.testing.assert_array_equal(held["a"], np.arange(6, dtype=np.float32).reshape(2, 3), strict=True)
-    np.testing.assert_array_equal(held["b"], np.arange(6, 10, dtype=np.float32), strict=True)
-    np.testing.assert_array_equal(held["d"], np.arange(5, dtype=np.float16), strict=True)

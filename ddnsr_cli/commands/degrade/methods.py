@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ddnsr_cli.commands.degrade.manifest import PairSettings, as_in_json
 from ddnsr_cli.commands.degrade.options import DegradeOptions
 from ddnsr_cli.config import SCALE
-from ddnsr_cli.data.degradation_config import DegradationConfig
+from ddnsr_cli.data.config import DegradationConfig
 from ddnsr_cli.data.degradations import add_gaussian, degrade_image, shrink_bicubic, whole_levels
 from ddnsr_cli.data.noise_patches import (
     LEAST_NOISE_PX,

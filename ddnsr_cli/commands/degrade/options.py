@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ddnsr_cli.data.degradation_config import DegradationConfig
+from ddnsr_cli.data.config import DegradationConfig
 from ddnsr_cli.errors import ConfigError, DdnsrError
 from ddnsr_cli.io.image import MAX_PIXELS
 from ddnsr_cli.io.selection import Selection

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from ddnsr_cli.data.crop_stream import StreamConfig
+from ddnsr_cli.data.config import StreamConfig
 from ddnsr_cli.data.images import list_photos
 from ddnsr_cli.data.targets import CLEANUP_SHRINK, PhotoSet, Refusal, TargetOptions, target_sets, usable_part
 from ddnsr_cli.data.validation.checks import DoctorOptions, check_photos

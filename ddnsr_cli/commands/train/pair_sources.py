@@ -10,15 +10,8 @@ from torch import Tensor
 from ddnsr_cli.commands.train.image_warnings import ImageWarnings
 from ddnsr_cli.commands.train.initialization import describe_weights
 from ddnsr_cli.commands.train.run_folder import photo_list
-from ddnsr_cli.data.crop_stream import (
-    CropVisits,
-    DegradedPairs,
-    MixedVisits,
-    PairVisits,
-    ReadyPairs,
-    StreamConfig,
-    least_photo_px,
-)
+from ddnsr_cli.data.config import StreamConfig
+from ddnsr_cli.data.crop_stream import CropVisits, DegradedPairs, MixedVisits, PairVisits, ReadyPairs, least_photo_px
 from ddnsr_cli.data.images import list_photos, match_pairs
 from ddnsr_cli.data.targets import PhotoSet, usable_part
 from ddnsr_cli.errors import DataError

@@ -12,8 +12,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from ddnsr_cli.errors import HubError, WeightsError
-from ddnsr_cli.files import atomic_path
-from ddnsr_cli.weights.checkpoint import safetensors_head
+from ddnsr_cli.files import atomic_path, safetensors_head
 from ddnsr_cli.weights.hub.client import kinds_of_failure, settings, watched
 from ddnsr_cli.weights.hub.download import (
     HubAccess,

@@ -14,7 +14,7 @@ from ddnsr_cli.commands.train.callbacks import DRIFT_LEVELS, RunShow, ShownRun
 from ddnsr_cli.commands.train.image_warnings import MOST_FINDINGS, ImageWarnings
 from ddnsr_cli.commands.train.run_folder import RunFolder
 from ddnsr_cli.config import options_to_json
-from ddnsr_cli.data.crop_stream import StreamConfig
+from ddnsr_cli.data.config import StreamConfig
 from ddnsr_cli.data.targets import Refusal
 from ddnsr_cli.data.validation.report import Finding, Report, Role, Severity, Trouble
 from ddnsr_cli.errors import ConfigError, TrainingError

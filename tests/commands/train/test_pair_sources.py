@@ -9,7 +9,8 @@ from PIL import Image
 
 from ddnsr_cli.commands.train.image_warnings import ImageWarnings
 from ddnsr_cli.commands.train.pair_sources import SourcePaths, open_pairs
-from ddnsr_cli.data.crop_stream import MixedVisits, PairVisits, StreamConfig, batches
+from ddnsr_cli.data.config import StreamConfig
+from ddnsr_cli.data.crop_stream import MixedVisits, PairVisits, batches
 from ddnsr_cli.errors import DataError, WeightsError
 from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
 from ddnsr_cli.training.paired_options import PairedOptions, PairSource, SourceKind
