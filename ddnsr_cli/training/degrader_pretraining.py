@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ddnsr_cli.data.config import DegradationConfig
 from ddnsr_cli.data.degradations import Noise, draw_noise
-from ddnsr_cli.losses.features import content_reference
+from ddnsr_cli.losses import content_reference
 
 NOISE = DegradationConfig(
     noise_sigma=(0.0, 20.0),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ddnsr_cli.losses.features import perceptual_loss
+from ddnsr_cli.losses import perceptual_loss
 from ddnsr_cli.nets.discriminators import Features
 from ddnsr_cli.nets.lpips import LPIPS
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features

@@ -10,13 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddnsr_cli.errors import ConfigError
-from ddnsr_cli.losses.adversarial import (
-    Average,
-    gan_disc_loss,
-    gan_gen_loss,
-    relativistic_disc_loss,
-    relativistic_gen_loss,
-)
+from ddnsr_cli.losses import Average, gan_disc_loss, gan_gen_loss, relativistic_disc_loss, relativistic_gen_loss
 from ddnsr_cli.nets.discriminators import (
     Features,
     PatchGANDiscriminator,

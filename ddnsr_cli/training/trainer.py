@@ -16,9 +16,15 @@ import torch
 from torch import Tensor, nn
 
 from ddnsr_cli.config import options_to_json
-from ddnsr_cli.losses.adversarial import gan_disc_loss, gan_gen_loss
-from ddnsr_cli.losses.features import color_loss, content_loss, content_reference, cycle_loss
-from ddnsr_cli.losses.noise_transfer import noise_transfer_loss
+from ddnsr_cli.losses import (
+    color_loss,
+    content_loss,
+    content_reference,
+    cycle_loss,
+    gan_disc_loss,
+    gan_gen_loss,
+    noise_transfer_loss,
+)
 from ddnsr_cli.nets.degrader import Degrader, start_as_area, start_with_noise
 from ddnsr_cli.nets.discriminators import Features, VGGStyleConfig, VGGStyleDiscriminator
 from ddnsr_cli.nets.rrdb import RRDBNet, start_as_nearest

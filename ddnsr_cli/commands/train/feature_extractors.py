@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ddnsr_cli.errors import TrainingError
-from ddnsr_cli.losses.features import content_reference
+from ddnsr_cli.losses import content_reference
 from ddnsr_cli.nets.discriminators import PROJECTED_TAPS
 from ddnsr_cli.nets.lpips import LPIPS
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features, mean_activations

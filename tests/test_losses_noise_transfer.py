@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ddnsr_cli.losses.noise_transfer import noise_transfer_loss
+from ddnsr_cli.losses import noise_transfer_loss
 
 CLEAN = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 NOISE = 0.04 * torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))

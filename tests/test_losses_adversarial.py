@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ddnsr_cli.losses.adversarial import gan_disc_loss, gan_gen_loss, relativistic_disc_loss, relativistic_gen_loss
+from ddnsr_cli.losses import gan_disc_loss, gan_gen_loss, relativistic_disc_loss, relativistic_gen_loss
 
 LOG2 = math.log(2)
 

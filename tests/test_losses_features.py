@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ddnsr_cli.losses.features import content_loss, content_reference, cycle_loss, perceptual_loss
+from ddnsr_cli.losses import content_loss, content_reference, cycle_loss, perceptual_loss
 
 
 def squared_perceptual_loss(fake, real):

@@ -1,1 +1,0 @@
-"""Losses: scalars from tensors, pure functions."""
