@@ -145,8 +145,9 @@ def noise_transfer_loss(made: Tensor, wanted: Tensor, clean: Tensor) -> Tensor:
     """What it costs the degrader not to carry noise that is known. Not in the paper.
 
     Mean absolute difference of `made` and `wanted`, plus that of their noise levels in squares of 8 x 8 pixels: of the
-    noise, of its brightness, and of its coarse part. The first term alone would teach to leave out what is not known from texture, and the noise would be too weak;
-    with the level of the noise as a whole, what is missing would come back as fine, colored noise.
+    noise, of its brightness, and of its coarse part. The first term alone would teach to leave out what is not known
+    from texture, and the noise would be too weak; with the level of the noise as a whole, what is missing would come
+    back as fine, colored noise.
 
     made: (N, 3, H, W), in [0, 1]. wanted: `clean` with noise on it. clean: what both show, without noise.
     Returns a scalar; only `made` gets a gradient. Raises ValueError when the shapes differ.

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ddnsr_cli.commands.train.joint import JointRequest
     from ddnsr_cli.commands.train.paired import PairedRequest
     from ddnsr_cli.commands.train.run import Trained
-    from ddnsr_cli.training.interrupts import StopRequest
+    from ddnsr_cli.training.loop import StopRequest
 
 COPIES_S = 2.0  # torchrun hands on a Ctrl-C within milliseconds
 TRACKS_ONLY = {
@@ -324,7 +324,7 @@ def train(
     else:
         _refuse_given(ctx, PAIRS_ONLY, "is for pairs; a track learns what its photos show")
     validation = validation_folders(val, val_lr, val_hr)
-    from ddnsr_cli.commands.train.feature_extractors import FeatureFiles
+    from ddnsr_cli.commands.train.networks import FeatureFiles
     from ddnsr_cli.commands.train.paired import plain_network
     from ddnsr_cli.data.config import StreamConfig
     from ddnsr_cli.nets.rrdb import RRDBConfig
@@ -411,7 +411,7 @@ def _run(request: "PairedRequest | JointRequest", *, only_check: bool, quiet: bo
     from ddnsr_cli.commands.train.joint import JointRequest, train_joint
     from ddnsr_cli.commands.train.paired import train_paired
     from ddnsr_cli.training.distributed import joined_world
-    from ddnsr_cli.training.interrupts import StopAsked, stop_on_signals
+    from ddnsr_cli.training.loop import StopAsked, stop_on_signals
 
     if only_check:
         _check(request, quiet=quiet)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
 from ddnsr_cli.errors import ConfigError, DdnsrError, DeviceError, OtherProcessError, TrainingError
-from ddnsr_cli.training.interrupts import StopRequest
+from ddnsr_cli.training.loop import StopRequest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,17 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from ddnsr_cli.config import options_to_json
-from ddnsr_cli.data.sharpen import sharpened
 from ddnsr_cli.nets.blocks import SrNet
 from ddnsr_cli.nets.discriminators import Features
 from ddnsr_cli.nets.rrdb import RRDBNet, start_as_nearest
 from ddnsr_cli.training.distributed import World, share_batch_statistics
-from ddnsr_cli.training.ema import Ema
-from ddnsr_cli.training.feature_losses import FeatureNets
 from ddnsr_cli.training.paired_options import PairedOptions
-from ddnsr_cli.training.precision import mixed_precision, refuse_not_finite, to_floats
-from ddnsr_cli.training.reconstruction import ReconstructionLoss, frozen, hr_discriminator
-from ddnsr_cli.training.teacher import Teacher
+from ddnsr_cli.training.paired_targets import Teacher, sharpened
+from ddnsr_cli.training.reconstruction import FeatureNets, ReconstructionLoss, frozen, hr_discriminator
+from ddnsr_cli.training.step import Ema, mixed_precision, refuse_not_finite, to_floats
 from ddnsr_cli.training.train_state import TrainState, learned_tensors, restore_learned
 
 ALONE = World()

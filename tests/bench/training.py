@@ -28,11 +28,11 @@ from ddnsr_cli.data.images import list_photos
 from ddnsr_cli.data.targets import PhotoSet
 from ddnsr_cli.data.unpaired_stream import UnpairedVisits, unpaired_batches
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
-from ddnsr_cli.training.feature_losses import NO_FEATURE_NETS, FeatureNets, VggDifference
 from ddnsr_cli.training.loop import Meter
 from ddnsr_cli.training.options import LITE, small_helpers, track_options
 from ddnsr_cli.training.paired import PairedTrainer
 from ddnsr_cli.training.paired_options import PairedOptions
+from ddnsr_cli.training.reconstruction import NO_FEATURE_NETS, FeatureNets, VggDifference
 from ddnsr_cli.training.trainer import JointTrainer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))

@@ -244,7 +244,7 @@ def test_ready_pairs_are_learned_by_equation_2(ddnsr, judge, pairs, tmp_path):
 
 
 def test_a_pretraining_needs_no_feature_network(ddnsr, folders, tmp_path, monkeypatch):
-    monkeypatch.setattr("ddnsr_cli.commands.train.feature_extractors.load_vgg19", None)
+    monkeypatch.setattr("ddnsr_cli.commands.train.networks.load_vgg19", None)
     done = ddnsr("train", "--pretrain", "--hr", folders[0], "-o", tmp_path / "run", *SMALL, "--steps", 1)
     assert done.code == 0, done.err
     assert "feature networks behind the losses | none" in (tmp_path / "run/README.md").read_text()

@@ -12,12 +12,11 @@ from ddnsr_cli.data.config import DegradationConfig, StreamConfig
 from ddnsr_cli.data.crop_stream import PairVisits, batches
 from ddnsr_cli.data.images import list_photos
 from ddnsr_cli.nets.rrdb import RRDBConfig
-from ddnsr_cli.training.feature_losses import NO_FEATURE_NETS
-from ddnsr_cli.training.interrupts import stop_on_signals
-from ddnsr_cli.training.loop import LoopHooks, Rhythm, run_loop
+from ddnsr_cli.training.loop import LoopHooks, Rhythm, run_loop, stop_on_signals
 from ddnsr_cli.training.options import ScheduleConfig
 from ddnsr_cli.training.paired import PairedTrainer
 from ddnsr_cli.training.paired_options import PairedOptions, PairSource
+from ddnsr_cli.training.reconstruction import NO_FEATURE_NETS
 from ddnsr_cli.training.train_state import save_train_state
 
 GENTLE = DegradationConfig(noise_sigma=(0.0, 4.0), jpeg_chance=0.2)

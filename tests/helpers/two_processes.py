@@ -11,10 +11,10 @@ from ddnsr_cli.nets.degrader import DegraderConfig
 from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
 from ddnsr_cli.training.distributed import World
-from ddnsr_cli.training.feature_losses import FeatureNets, VggDifference
 from ddnsr_cli.training.options import track_options
 from ddnsr_cli.training.paired import PairedTrainer
 from ddnsr_cli.training.paired_options import PairedOptions, with_equation_2
+from ddnsr_cli.training.reconstruction import FeatureNets, VggDifference
 from ddnsr_cli.training.reconstruction_options import GanKind
 from ddnsr_cli.training.trainer import JointTrainer
 from tests.helpers.random_vgg import random_vgg19

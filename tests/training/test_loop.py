@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ddnsr_cli.training.interrupts import StopRequest
-from ddnsr_cli.training.loop import LoopHooks, Meter, Rhythm, run_loop
+from ddnsr_cli.training.loop import LoopHooks, Meter, Rhythm, StopRequest, run_loop
 
 
 class Diary:

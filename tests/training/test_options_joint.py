@@ -15,7 +15,6 @@ from ddnsr_cli.nets.degrader import DegraderConfig
 from ddnsr_cli.nets.lpips import LPIPS, TRUNKS, squeezenet_features
 from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
-from ddnsr_cli.training.feature_losses import FeatureNets, LpipsDifference, VggDifference
 from ddnsr_cli.training.options import (
     FeatureLayers,
     HalvingSchedule,
@@ -24,6 +23,7 @@ from ddnsr_cli.training.options import (
     track_options,
     without_discriminator,
 )
+from ddnsr_cli.training.reconstruction import FeatureNets, LpipsDifference, VggDifference
 from ddnsr_cli.training.trainer import JointTrainer
 from tests.helpers.random_vgg import random_vgg19
 

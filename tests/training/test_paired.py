@@ -15,12 +15,10 @@ from ddnsr_cli.config import options_from_json, options_to_json
 from ddnsr_cli.data.config import DegradationConfig
 from ddnsr_cli.data.crop_stream import MixedVisits, PairVisits, batches
 from ddnsr_cli.data.images import list_photos
-from ddnsr_cli.data.sharpen import SharpenConfig, sharpened
 from ddnsr_cli.errors import ConfigError, TrainingError
 from ddnsr_cli.nets.discriminators import PROJECTED_TAPS
 from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
-from ddnsr_cli.training.feature_losses import NO_FEATURE_NETS, FeatureNets, VggDifference
 from ddnsr_cli.training.options import ScheduleConfig
 from ddnsr_cli.training.paired import PairedTrainer
 from ddnsr_cli.training.paired_options import (
@@ -30,6 +28,8 @@ from ddnsr_cli.training.paired_options import (
     TeacherConfig,
     with_equation_2,
 )
+from ddnsr_cli.training.paired_targets import SharpenConfig, Teacher, sharpened
+from ddnsr_cli.training.reconstruction import NO_FEATURE_NETS, FeatureNets, VggDifference
 from ddnsr_cli.training.reconstruction_options import (
     Discriminator,
     GanKind,
@@ -37,7 +37,6 @@ from ddnsr_cli.training.reconstruction_options import (
     ReconstructionWeights,
     perceptual_layers,
 )
-from ddnsr_cli.training.teacher import Teacher
 from ddnsr_cli.training.train_state import load_train_state, save_train_state
 from tests.helpers.random_vgg import random_vgg19
 

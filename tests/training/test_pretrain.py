@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from ddnsr_cli.config import options_from_json
 from ddnsr_cli.data.config import DegradationConfig
 from ddnsr_cli.errors import TrainingError
-from ddnsr_cli.training.feature_losses import NO_FEATURE_NETS
 from ddnsr_cli.training.paired import PairedTrainer
 from ddnsr_cli.training.paired_options import PairedOptions
+from ddnsr_cli.training.reconstruction import NO_FEATURE_NETS
 from ddnsr_cli.training.train_state import load_train_state, save_train_state
 
 CPU = torch.device("cpu")

@@ -9,8 +9,8 @@ from ddnsr_cli.errors import TrainingError
 from ddnsr_cli.nets.degrader import DegraderConfig
 from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
-from ddnsr_cli.training.feature_losses import FeatureNets, VggDifference
 from ddnsr_cli.training.options import JointOptions, ablated, track_options, without_discriminator
+from ddnsr_cli.training.reconstruction import FeatureNets, VggDifference
 from ddnsr_cli.training.reconstruction_options import Discriminator
 from ddnsr_cli.training.trainer import JointTrainer
 from tests.helpers.random_vgg import random_vgg19

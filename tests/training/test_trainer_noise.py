@@ -8,8 +8,8 @@ import torch
 from ddnsr_cli.nets.degrader import DegraderConfig
 from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
-from ddnsr_cli.training.feature_losses import FeatureNets
 from ddnsr_cli.training.options import ablated, track_options
+from ddnsr_cli.training.reconstruction import FeatureNets
 from ddnsr_cli.training.trainer import JointTrainer
 from tests.helpers.random_vgg import random_vgg19
 

@@ -11,20 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from ddnsr_cli.commands.train.callbacks import RunShow, ShownRun, nothing
-from ddnsr_cli.commands.train.feature_extractors import (
+from ddnsr_cli.commands.train.image_warnings import MOST_FINDINGS, ImageWarnings, examine, photo_sets
+from ddnsr_cli.commands.train.networks import (
     FeatureExtractors,
     FeatureFiles,
-    feature_nets_of,
-    load_feature_extractors,
-    measured_scales,
-    refuse_other_extractors,
-)
-from ddnsr_cli.commands.train.image_warnings import MOST_FINDINGS, ImageWarnings, examine, photo_sets
-from ddnsr_cli.commands.train.initialization import (
     describe_weights,
+    feature_nets_of,
     initial_degrader,
     initial_sr_net,
+    load_feature_extractors,
+    measured_scales,
     other_initial_weights,
+    refuse_other_extractors,
 )
 from ddnsr_cli.commands.train.run import SILENT, Trained, TrainListener, drive, validation_lpips
 from ddnsr_cli.commands.train.run_folder import (
@@ -41,10 +39,9 @@ from ddnsr_cli.inference.device import choose_device
 from ddnsr_cli.nets.lpips import LPIPS
 from ddnsr_cli.reports.model_card import joint_card
 from ddnsr_cli.training.distributed import AgreedStop, World, own_device
-from ddnsr_cli.training.interrupts import StopAsked, StopRequest
-from ddnsr_cli.training.loop import LoopHooks, Rhythm
+from ddnsr_cli.training.loop import LoopHooks, Rhythm, StopAsked, StopRequest
 from ddnsr_cli.training.options import JointOptions
-from ddnsr_cli.training.precision import refuse_without_compiler
+from ddnsr_cli.training.step import refuse_without_compiler
 from ddnsr_cli.training.tensorboard_logger import TensorBoardLogger
 from ddnsr_cli.training.trainer import ALONE, JointTrainer
 

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from ddnsr_cli.commands.train.image_warnings import ImageWarnings
-from ddnsr_cli.commands.train.initialization import describe_weights
+from ddnsr_cli.commands.train.networks import describe_weights
 from ddnsr_cli.commands.train.run_folder import photo_list
 from ddnsr_cli.data.config import StreamConfig
 from ddnsr_cli.data.crop_stream import CropVisits, DegradedPairs, MixedVisits, PairVisits, ReadyPairs, least_photo_px

@@ -11,16 +11,18 @@ import torch
 from torch import Tensor
 
 from ddnsr_cli.commands.train.callbacks import RunShow, ShownRun, nothing
-from ddnsr_cli.commands.train.feature_extractors import (
+from ddnsr_cli.commands.train.image_warnings import MOST_FINDINGS, ImageWarnings, examine
+from ddnsr_cli.commands.train.networks import (
     FeatureExtractors,
     FeatureFiles,
+    describe_weights,
     feature_nets_of,
+    initial_sr_net,
     load_feature_extractors,
     measured_scales,
+    other_initial_weights,
     refuse_other_extractors,
 )
-from ddnsr_cli.commands.train.image_warnings import MOST_FINDINGS, ImageWarnings, examine
-from ddnsr_cli.commands.train.initialization import describe_weights, initial_sr_net, other_initial_weights
 from ddnsr_cli.commands.train.pair_sources import PairsInUse, SourcePaths, open_pairs
 from ddnsr_cli.commands.train.run import SILENT, Trained, TrainListener, drive, validation_lpips
 from ddnsr_cli.commands.train.run_folder import RunFolder, alone_in, refuse_other_asking, refuse_other_photos
@@ -34,8 +36,7 @@ from ddnsr_cli.nets.lpips import LPIPS
 from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
 from ddnsr_cli.reports.model_card import paired_card
 from ddnsr_cli.training.distributed import AgreedStop, World, own_device
-from ddnsr_cli.training.interrupts import StopAsked, StopRequest
-from ddnsr_cli.training.loop import LoopHooks, Rhythm
+from ddnsr_cli.training.loop import LoopHooks, Rhythm, StopAsked, StopRequest
 from ddnsr_cli.training.options import LITE
 from ddnsr_cli.training.paired import ALONE, PairedTrainer
 from ddnsr_cli.training.paired_options import PairedOptions, SourceKind

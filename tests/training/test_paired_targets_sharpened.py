@@ -6,8 +6,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 from skimage.data import astronaut
 
-from ddnsr_cli.data.sharpen import SharpenConfig, sharpened
 from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.training.paired_targets import SharpenConfig, sharpened
 
 PLAIN = SharpenConfig()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ddnsr_cli.training.interrupts import STOP_SIGNALS, StopRequest, stop_on_signals
+from ddnsr_cli.training.loop import STOP_SIGNALS, StopRequest, stop_on_signals
 from ddnsr_cli.training.train_state import load_train_state
 
 
@@ -156,7 +156,7 @@ def test_a_stopped_run_finishes_its_step_and_saves_it(tmp_path):
 
 def test_a_launchers_copy_of_ctrl_c_does_not_interrupt(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("ddnsr_cli.training.interrupts.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("ddnsr_cli.training.loop.time.monotonic", lambda: now[0])
     request = StopRequest(copies_s=2.0)
 
     def interrupts(late):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ddnsr_cli.commands.train.feature_extractors import (
+from ddnsr_cli.commands.train.networks import (
     AUTHORS_GAIN,
     FeatureExtractors,
     FeatureFiles,
@@ -18,9 +18,9 @@ from ddnsr_cli.commands.train.feature_extractors import (
 from ddnsr_cli.errors import HubError, TrainingError, WeightsError
 from ddnsr_cli.nets.lpips import TRUNKS, squeezenet_features
 from ddnsr_cli.nets.vgg19 import Tap
-from ddnsr_cli.training.feature_losses import NO_FEATURE_NETS, LpipsDifference, VggDifference
 from ddnsr_cli.training.options import FeatureLayers, JointOptions, LossWeights, ablated, without_discriminator
 from ddnsr_cli.training.paired_options import PairedOptions, with_equation_2
+from ddnsr_cli.training.reconstruction import NO_FEATURE_NETS, LpipsDifference, VggDifference
 from ddnsr_cli.training.reconstruction_options import Discriminator, PerceptualLayers, ReconstructionWeights
 from tests.helpers.random_vgg import random_vgg19
 
