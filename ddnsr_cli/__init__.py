@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from ddnsr_cli.api.files import read_image, write_image
+    from ddnsr_cli.api.images import read_image, write_image
     from ddnsr_cli.api.models import Degrader, Model, degrade, load_degrader, load_model, upscale
     from ddnsr_cli.api.scores import evaluate
     from ddnsr_cli.errors import DdnsrError
@@ -25,9 +25,9 @@ else:
         "evaluate": "ddnsr_cli.api.scores",
         "load_degrader": "ddnsr_cli.api.models",
         "load_model": "ddnsr_cli.api.models",
-        "read_image": "ddnsr_cli.api.files",
+        "read_image": "ddnsr_cli.api.images",
         "upscale": "ddnsr_cli.api.models",
-        "write_image": "ddnsr_cli.api.files",
+        "write_image": "ddnsr_cli.api.images",
     }
 
     def __getattr__(name):  # noqa: ANN001, ANN202  # hidden from type checkers: to them every name would exist

@@ -27,8 +27,8 @@ from quality_sets import SCALE, SEED, SETS, Case, Photo, Shown, find_cases
 from ddnsr_cli import __version__
 from ddnsr_cli.commands.evaluate.measures import Fidelity, LpipsMetric, NoiseAndDetail, Shot
 from ddnsr_cli.commands.evaluate.models import labeled, short_name
-from ddnsr_cli.commands.upscale.engine import Engine, start_engine
 from ddnsr_cli.commands.upscale.options import UpscaleListener, UpscaleOptions
+from ddnsr_cli.commands.upscale.worker import Engine, start_engine
 from ddnsr_cli.errors import ConfigError, DataError
 from ddnsr_cli.files import atomic_path, sha256_of
 from ddnsr_cli.inference.pipeline import LookOptions, enlarge_image

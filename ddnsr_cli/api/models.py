@@ -9,11 +9,11 @@ from typing import Any, get_args
 
 import torch
 
-from ddnsr_cli.api.kinds import AnyImage, take_apart
+from ddnsr_cli.api.images import AnyImage, take_apart
 from ddnsr_cli.commands.degrade.methods import DegraderEngine, start_degrader, with_noise_of
 from ddnsr_cli.commands.degrade.worker import LEAST_HR_PX
-from ddnsr_cli.commands.upscale.engine import Engine, start_engine
 from ddnsr_cli.commands.upscale.options import UpscaleListener, UpscaleOptions
+from ddnsr_cli.commands.upscale.worker import Engine, start_engine
 from ddnsr_cli.config import SCALE
 from ddnsr_cli.data.noise_patches import LEAST_NOISE_PX, pair_rng
 from ddnsr_cli.errors import ConfigError, DataError, OutOfMemoryError

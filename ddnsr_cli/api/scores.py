@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddnsr_cli.api.kinds import AnyImage, take_apart
+from ddnsr_cli.api.images import AnyImage, take_apart
 from ddnsr_cli.errors import ConfigError, DataError
 from ddnsr_cli.io.image import RasterImage
 from ddnsr_cli.metrics.fidelity import SSIM_TAPS, luma, psnr_db, ssim

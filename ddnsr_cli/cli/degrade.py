@@ -8,8 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ddnsr_cli.cli.option_values import DegradationPreset, Preset, Settings, degradation
-from ddnsr_cli.cli.options import Device, ImageList, Model, Offline, Quiet, ShardOf, selected
+from ddnsr_cli.cli.options import (
+    DegradationPreset,
+    Device,
+    ImageList,
+    Model,
+    Offline,
+    Preset,
+    Quiet,
+    Settings,
+    ShardOf,
+    degradation,
+    selected,
+)
 
 if TYPE_CHECKING:
     from ddnsr_cli.commands.degrade.worker import WrittenPair

@@ -1,8 +1,11 @@
-"""Options that several commands share."""
+"""Options that several commands share, and values of options that are written as text."""
 
 import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields, replace
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +13,11 @@ from ddnsr_cli.errors import ConfigError, ImageReadError
 
 if TYPE_CHECKING:
     from ddnsr_cli.io.selection import Selection, Shard
+
+if TYPE_CHECKING:
+    from ddnsr_cli.commands.train.pair_sources import SourcePaths
+    from ddnsr_cli.data.config import DegradationConfig
+    from ddnsr_cli.training.paired_options import PairSource, SourceKind
 
 Model = Annotated[
     str | None,
@@ -71,3 +79,179 @@ def _shard(text: str) -> "Shard":
     if not (slash and index.isascii() and index.isdigit() and count.isascii() and count.isdigit()):
         raise ConfigError(f"--shard takes I/N, as in 1/4 for the first of four parts; got {text!r}.")
     return Shard(index=int(index), count=int(count))
+
+
+Folders = tuple[Path | None, Path | None]
+"""(hr, lr)"""
+
+
+def steps_of(text: str | None) -> tuple[int, ...] | None:
+    """ "5000,8000" as numbers. Raises ConfigError."""
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(",") if part)
+    except ValueError as cause:
+        raise ConfigError(f"--lr-milestones takes steps with commas between, as in 5000,8000; got {text!r}.") from cause
+
+
+def loss_weights(given: Iterable[str]) -> dict[str, float]:
+    """["pixel=0.1"] as {"pixel": 0.1}. Raises ConfigError."""
+    from ddnsr_cli.training.options import LossWeights
+
+    known = [field.name for field in fields(LossWeights)]
+    weights = {}
+    for name, value, text in named(given, "--loss", known):
+        try:
+            weights[name] = float(value)
+        except ValueError as cause:
+            raise ConfigError(f"--loss takes NAME=NUMBER, as in pixel=0.1; got {text!r}.") from cause
+    return weights
+
+
+def named(given: Iterable[str], option: str, known: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+    """(name, value, both as given). Raises ConfigError for a name that is not known."""
+    for text in given:
+        name, _, value = text.partition("=")
+        if name not in known:
+            raise ConfigError(f"{option} knows {', '.join(known)}; got {name!r}.")
+        yield name, value, text
+
+
+class DegradationPreset(StrEnum):
+    """What LR images made by rule look like: names of `PRESETS`."""
+
+    CLASSIC = "classic"
+    PHOTO = "photo"
+    MILD = "mild"
+    TRACK1 = "track1"
+
+
+Preset = Annotated[
+    DegradationPreset | None,
+    typer.Option(
+        "--degradation-preset",
+        help="Make LR images by rule as classic (the default), photo (phones and the web), mild, or track1.",
+        rich_help_panel="Method",
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--degradation",
+        help="Change a setting of the preset, as in --degradation noise_sigma=0,30. Repeat it for more.",
+        rich_help_panel="Method",
+    ),
+]
+
+
+def degradation(preset: DegradationPreset | None, given: Iterable[str] | None) -> "DegradationConfig":
+    """A preset refined by ["noise_sigma=0,30", "jpeg_chance=0.8"]. Raises ConfigError."""
+    from ddnsr_cli.data.config import PRESETS
+
+    chosen = PRESETS[preset or DegradationPreset.CLASSIC]
+    plain = vars(chosen)
+    changed: dict[str, Any] = {}
+    for name, value, text in named(given or [], "--degradation", [name for name in plain if name != "scale"]):
+        kind = type(plain[name])
+        parts = value.split(",")
+        try:
+            numbers = tuple(int(part) if name == "jpeg_quality" else float(part) for part in parts)
+        except ValueError:
+            numbers = ()
+        if len(numbers) != (2 if kind is tuple else 1):
+            wanted = f"{name}=LOW,HIGH" if kind is tuple else f"{name}=CHANCE"
+            raise ConfigError(f"--degradation takes {wanted} here, in whole numbers for jpeg_quality; got {text!r}.")
+        changed[name] = numbers if kind is tuple else numbers[0]
+    return replace(chosen, **changed)
+
+
+Rule = tuple[DegradationPreset | None, Sequence[str]]
+"""(preset, settings) of degradations made on the way."""
+
+
+def source_of(folders: Folders, rule: Rule) -> tuple["PairSource", "SourcePaths"]:
+    """The only source: HR images with ready LR partners, or degraded on the way. Raises ConfigError."""
+    from ddnsr_cli.commands.train.pair_sources import SourcePaths
+    from ddnsr_cli.training.paired_options import PairSource, SourceKind
+
+    (hr, lr), (preset, settings) = folders, rule
+    if hr is None:
+        raise ConfigError("Pairs need clean photos. Give their folder with --hr, or sources with --mix.")
+    if lr is None:
+        made = degradation(preset, settings)
+        return PairSource(degradation=made), SourcePaths(hr=hr)
+    if preset or settings:
+        raise ConfigError("--degradation is for LR partners made on the way; --lr gives ready ones. Leave one out.")
+    return PairSource(kind=SourceKind.READY, degradation=None), SourcePaths(hr=hr, lr=lr)
+
+
+def sources_of(mix: Sequence[str], folders: Folders, rule: Rule) -> list[tuple["PairSource", "SourcePaths"]]:
+    """The sources of `NAME=SHARE`. Raises ConfigError or DataError for a name that is none, or lacks its folders."""
+    preset, settings = rule
+    if preset is not None:
+        raise ConfigError(f"--mix names the presets itself, as in --mix {preset}=0.5. Leave --degradation-preset out.")
+    found = [_named_source(name, share, folders, settings) for name, share in _shares(mix)]
+    _refuse_unread({source.kind for source, _ in found}, folders, settings)
+    return found
+
+
+def _refuse_unread(kinds: "set[SourceKind]", folders: Folders, settings: Sequence[str]) -> None:
+    """Raises ConfigError for an option that no kind of source asks for."""
+    from ddnsr_cli.training.paired_options import SourceKind
+
+    rule, learned = SourceKind.RULE in kinds, SourceKind.LEARNED in kinds
+    given = {"--hr": folders[0], "--lr": folders[1], "--degradation": settings}
+    read = {"--hr": rule or learned, "--lr": learned, "--degradation": rule}
+    for option, value in given.items():
+        if value and not read[option]:
+            raise ConfigError(f"No source of --mix has a use for {option}. Leave it out.")
+
+
+def _shares(mix: Sequence[str]) -> Iterator[tuple[str, float]]:
+    for text in mix:
+        name, _, number = text.rpartition("=")
+        try:
+            share = float(number)
+        except ValueError:
+            share = 0.0
+        if not name or not 0 < share < float("inf"):
+            raise ConfigError(f"--mix takes SOURCE=SHARE with a share above 0, as in photo=0.6; got {text!r}.")
+        yield name, share
+
+
+def _named_source(
+    name: str, share: float, folders: Folders, settings: Sequence[str]
+) -> tuple["PairSource", "SourcePaths"]:
+    from ddnsr_cli.commands.train.pair_sources import SourcePaths
+    from ddnsr_cli.data.targets import find_pair_folders
+    from ddnsr_cli.training.paired_options import PairSource, SourceKind
+    from ddnsr_cli.weights.resolve import RUN_WEIGHTS
+
+    hr, lr = folders
+    if name in set(DegradationPreset):
+        if hr is None:
+            raise ConfigError(f"--mix {name} degrades clean photos. Give their folder with --hr.")
+        made = degradation(DegradationPreset(name), settings)
+        return PairSource(share=share, degradation=made), SourcePaths(hr=hr)
+    path = Path(name)
+    if path.is_dir() and not (path / RUN_WEIGHTS["degrader"]).is_file():
+        ready_lr, ready_hr = find_pair_folders(path)
+        ready = PairSource(kind=SourceKind.READY, share=share, degradation=None)
+        return ready, SourcePaths(hr=ready_hr, lr=ready_lr)
+    if hr is None or lr is None:
+        presets = ", ".join(DegradationPreset)
+        raise ConfigError(
+            f"--mix takes the presets {presets}, folders of pairs, and degraders, for which --hr gives clean and --lr "
+            f"noisy photos; got {name!r}."
+        )
+    learned = PairSource(kind=SourceKind.LEARNED, share=share, degradation=None)
+    return learned, SourcePaths(hr=hr, lr=lr, degrader=_degrader(name))
+
+
+def _degrader(name: str) -> Path:
+    """The weights file of a degrader on this machine: a bundled name, a file, or a run. Raises WeightsError."""
+    from ddnsr_cli.weights.registry import read_registry
+    from ddnsr_cli.weights.resolve import find_weights
+
+    return find_weights(name, registry=read_registry(), network="degrader", offline=True).path

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ddnsr_cli.cli.option_values import Preset, Settings, loss_weights, steps_of
-from ddnsr_cli.cli.options import Device, Offline, Quiet
+from ddnsr_cli.cli.options import Device, Offline, Preset, Quiet, Settings, loss_weights, steps_of
 from ddnsr_cli.cli.train_arguments import (
     Discriminator,
     GanKind,

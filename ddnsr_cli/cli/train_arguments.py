@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ddnsr_cli.cli.option_values import DegradationPreset
+from ddnsr_cli.cli.options import DegradationPreset
 from ddnsr_cli.config import Precision, TargetType
 from ddnsr_cli.errors import ConfigError
 
@@ -170,7 +170,7 @@ def with_sources(
 
     folders: (hr, lr). mix: NAME=SHARE. rule: (preset, settings) of degradations made on the way. Raises ConfigError.
     """
-    from ddnsr_cli.cli.option_values import source_of, sources_of
+    from ddnsr_cli.cli.options import source_of, sources_of
 
     given = sources_of(mix, folders, rule) if mix else [source_of(folders, rule)]
     sources = tuple(source.of_scale(options.network.scale) for source, _ in given)

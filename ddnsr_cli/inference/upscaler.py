@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ddnsr_cli.errors import ImageReadError, OutOfMemoryError, WeightsError
-from ddnsr_cli.inference.device import probe
+from ddnsr_cli.inference.device import narrow_blocks, probe
 from ddnsr_cli.inference.memory import bound_kernels, free_bytes, is_out_of_memory, release_memory
 from ddnsr_cli.inference.tiling import (
     Band,
@@ -24,7 +24,6 @@ from ddnsr_cli.inference.tiling import (
     plan_tiles,
     tile_row,
 )
-from ddnsr_cli.nets.bf16_blocks import narrow_blocks
 from ddnsr_cli.nets.blocks import VIEWS, SrNet, SrTraits, as_view, undone_view
 
 Note = Callable[[str], None]
@@ -46,7 +45,7 @@ class WindowRunner:
     def __init__(self, net: SrNet, *, device: torch.device, dtype: torch.dtype, tta: bool, name: str) -> None:
         """The network is copied: the caller's stays as it is. dtype: fp16, bf16, fp32 or fp64. See `Upscaler`.
 
-        bf16 on a CPU is for the inner blocks alone, see `nets.bf16_blocks`.
+        bf16 on a CPU is for the inner blocks alone, see `narrow_blocks`.
         """
         self.device = device
         self._tta = tta

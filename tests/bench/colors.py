@@ -16,8 +16,8 @@ import itertools
 import numpy as np
 from looks import LISTENER
 
-from ddnsr_cli.commands.upscale.engine import start_engine
 from ddnsr_cli.commands.upscale.options import UpscaleOptions
+from ddnsr_cli.commands.upscale.worker import start_engine
 from ddnsr_cli.inference.pipeline import LookOptions, enlarge_image
 from ddnsr_cli.io.image import RasterImage
 

@@ -28,11 +28,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ddnsr_cli.commands.weights.convert import save_ncnn, save_onnx
 from ddnsr_cli.inference.device import choose_dtype
 from ddnsr_cli.inference.tiling import TileConfig
 from ddnsr_cli.inference.upscaler import Upscaler
 from ddnsr_cli.weights.checkpoint import load_own_net
-from ddnsr_cli.weights.export import save_ncnn, save_onnx
 from ddnsr_cli.weights.layouts import OwnNet
 from ddnsr_cli.weights.registry import read_registry
 from ddnsr_cli.weights.resolve import find_weights

@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from ddnsr_cli.cli.option_values import DegradationPreset
+from ddnsr_cli.cli.options import DegradationPreset
 from ddnsr_cli.config import options_to_json
 from ddnsr_cli.data.config import PRESETS
 from ddnsr_cli.training.train_state import load_train_state

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from ddnsr_cli.commands.weights.convert import save_pth
 from ddnsr_cli.weights.checkpoint import save_sr_net
-from ddnsr_cli.weights.export import save_pth
 from ddnsr_cli.weights.registry import read_registry
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("spandrel") is None, reason="spandrel is not installed")

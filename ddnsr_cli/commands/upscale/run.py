@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
 
-from ddnsr_cli.commands.upscale.engine import Engine, TileCost, measure_tile, start_engine
 from ddnsr_cli.commands.upscale.jobs import (
     Job,
     Settings,
@@ -31,7 +30,7 @@ from ddnsr_cli.commands.upscale.options import (
     UpscaleOptions,
     Written,
 )
-from ddnsr_cli.commands.upscale.worker import Prepared, make, prepare
+from ddnsr_cli.commands.upscale.worker import Engine, Prepared, TileCost, make, measure_tile, prepare, start_engine
 from ddnsr_cli.errors import BatchError, DdnsrError, ImageWriteError, OutOfMemoryError, UnexpectedError, shown
 from ddnsr_cli.files import is_disk_full, is_there
 from ddnsr_cli.inference.memory import is_out_of_memory

@@ -4,8 +4,8 @@ import copy
 
 import torch
 
+from ddnsr_cli.inference.device import NarrowBlock, narrow_blocks
 from ddnsr_cli.inference.upscaler import WindowRunner
-from ddnsr_cli.nets.bf16_blocks import NarrowBlock, narrow_blocks
 from ddnsr_cli.nets.rrdb import RESIDUAL_SCALE, ResidualDenseBlock, RRDBConfig, RRDBNet, start_as_nearest
 
 CPU = torch.device("cpu")

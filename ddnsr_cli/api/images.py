@@ -1,17 +1,20 @@
-"""Images as Python programs hold them (Pillow, NumPy, PyTorch) taken as images, and results given back in kind."""
+"""Images as Python programs hold them (files, Pillow, NumPy, PyTorch) taken as images, and results given in kind."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ddnsr_cli.errors import ImageReadError
+from ddnsr_cli.errors import ImageReadError, ImageWriteError
+from ddnsr_cli.io import read, write
 from ddnsr_cli.io.codecs.pillow import decode_image
-from ddnsr_cli.io.image import RasterImage, to_8_bits
+from ddnsr_cli.io.image import MAX_PIXELS, RasterImage, to_8_bits
 from ddnsr_cli.io.read import upright
 from ddnsr_cli.io.write import EXIF_PREFIX, fitting_metadata, to_pillow
 
@@ -141,3 +144,28 @@ def _to_tensor(images: Sequence[RasterImage], *, like: "Tensor") -> "Tensor":
     arrays = [_to_array(image, dtype=np.dtype(wide), flat=False) for image in images]
     batch = torch.from_numpy(np.stack(arrays)).movedim(-1, -3).contiguous()
     return (batch if like.ndim == 4 else batch[0]).to(like.device, like.dtype)
+
+
+PathText = str | os.PathLike[str]
+
+
+def read_image(path: PathText, *, max_pixels: int = MAX_PIXELS) -> RasterImage:
+    """The image of a file, upright, with its alpha channel and metadata; `numpy.asarray` gives its samples.
+
+    max_pixels: larger ones are refused. Raises ImageReadError.
+    """
+    return read.read_image(Path(path), max_pixels=max_pixels)
+
+
+def write_image(image: AnyImage, path: PathText, *, quality: int = 95, compression: int = 6) -> tuple[str, ...]:
+    """Write one image in the format of the extension, whole or not at all; a file of that name is replaced.
+
+    An alpha channel that is opaque everywhere is left out where the format holds none.
+    quality: 1 to 100, of JPEG, WebP and AVIF. compression: 0 to 9, of PNG and TIFF. Gives sentences about what the
+    format could not hold. Raises ImageWriteError, and ImageReadError for what is no image.
+    """
+    images, _ = take_apart(image)
+    if len(images) != 1:
+        raise ImageWriteError(f"{path}: a file holds one image, and this is a batch of {len(images)}. Write each.")
+    raster = write.without_idle_alpha(images[0], Path(path))
+    return write.write_image(raster, Path(path), write.WriteOptions(quality=quality, compression=compression))

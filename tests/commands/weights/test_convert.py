@@ -5,9 +5,9 @@ import sys
 import pytest
 import torch
 
+from ddnsr_cli.commands.weights.convert import save_ncnn, save_onnx, save_pth
 from ddnsr_cli.errors import WeightsError
 from ddnsr_cli.weights.checkpoint import load_sr_net
-from ddnsr_cli.weights.export import save_ncnn, save_onnx, save_pth
 
 
 @pytest.fixture
