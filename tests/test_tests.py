@@ -24,3 +24,8 @@ def test_every_row_names_tests_that_are_there():
     for tests in ROWS.values():
         assert tests
         assert all((HERE / name).is_file() for name in tests), tests
+
+
+def test_no_test_replaces_what_a_module_holds_by_the_modules_name_as_text():
+    named = [path.name for path in HERE.rglob("*.py") if re.search(r"setattr\(\s*f?[\"']", path.read_text("utf-8"))]
+    assert named == []

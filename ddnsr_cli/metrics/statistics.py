@@ -42,16 +42,17 @@ class Paired:
     SciPy."""
 
 
-def mean_interval(values: Sequence[float], *, seed: int = 0) -> Interval:
+def mean_interval(values: Sequence[float], *, seed: int = 0, values_at_once: int = VALUES_AT_ONCE) -> Interval:
     """The mean with its 95 % interval by bootstrap over images (percentiles of `DRAWS` resampled means).
 
     values: finite, at least one. The same values and seed give the same interval. Raises ValueError otherwise.
+    values_at_once: resampled values in memory; changes no result.
     """
     table = _checked(values)
     mean = float(table.mean())
     if len(table) == 1:
         return Interval(mean=mean, low=float("nan"), high=float("nan"))
-    low, high = np.quantile(_resampled_means(table, seed), ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    low, high = np.quantile(_resampled_means(table, seed, values_at_once), ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     return Interval(mean=mean, low=float(low), high=float(high))
 
 
@@ -88,9 +89,9 @@ def _checked(values: Sequence[float]) -> Values:
     return table
 
 
-def _resampled_means(table: Values, seed: int) -> Values:
+def _resampled_means(table: Values, seed: int, values_at_once: int) -> Values:
     rng = np.random.default_rng(seed)
-    rows = max(1, VALUES_AT_ONCE // len(table))
+    rows = max(1, values_at_once // len(table))
     parts = [
         table[rng.integers(len(table), size=(min(rows, DRAWS - start), len(table)))].mean(axis=1)
         for start in range(0, DRAWS, rows)

@@ -15,6 +15,9 @@ from torch import Tensor
 
 from ddnsr_cli.errors import ConfigError
 
+Clock = Callable[[], float]
+"""Seconds since some moment."""
+
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 
 
@@ -29,12 +32,13 @@ class StopAsked(Exception):  # noqa: N818  # no error: it was wished
 class StopRequest:
     """Remembers the first stop signal. A SIGINT after it interrupts at once."""
 
-    def __init__(self, *, copies_s: float = 0.0) -> None:
+    def __init__(self, *, copies_s: float = 0.0, clock: Clock = time.monotonic) -> None:
         """copies_s: seconds in which a SIGINT is a copy of the first: a launcher hands on a Ctrl-C that the terminal
         has sent to all its processes already.
         """
         self.signal_number: int | None = None
         self._copies_s = copies_s
+        self._clock = clock
         self._since = 0.0
 
     def __bool__(self) -> bool:
@@ -48,8 +52,8 @@ class StopRequest:
     def note(self, number: int, _frame: FrameType | None = None) -> None:
         """Signal handler."""
         if self.signal_number is None:
-            self.signal_number, self._since = number, time.monotonic()
-        elif number == signal.SIGINT and time.monotonic() - self._since >= self._copies_s:
+            self.signal_number, self._since = number, self._clock()
+        elif number == signal.SIGINT and self._clock() - self._since >= self._copies_s:
             raise KeyboardInterrupt
 
 
@@ -140,11 +144,12 @@ def run_loop(
     rhythm: Rhythm,
     hooks: LoopHooks,
     stop: Stop,
+    clock: Clock = time.perf_counter,
 ) -> None:
     """Train until `steps` are done or a stop is asked for. The end is always reported and saved, and validated unless
     a stop was asked for.
     """
-    meter = Meter()
+    meter = Meter(clock)
     start = trainer.step
     while trainer.step < steps and not stop:
         if trainer.step > start:
@@ -170,17 +175,18 @@ def run_loop(
 class Meter:
     """Sums figures, images and waiting time between two reports."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock = time.perf_counter) -> None:
+        self.clock = clock
         self.rows: list[dict[str, float]] = []
         self.images = 0
         self.waited_s = 0.0
-        self.since = time.perf_counter()
+        self.since = clock()
 
     def wait(self, batches: Iterator[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """The next batch; the time it takes counts as waiting."""
-        start = time.perf_counter()
+        start = self.clock()
         batch = next(batches)
-        self.waited_s += time.perf_counter() - start
+        self.waited_s += self.clock() - start
         return batch
 
     def add(self, figures: dict[str, float], *, images: int) -> None:
@@ -190,7 +196,7 @@ class Meter:
 
     def take(self, step: int) -> StepReport:
         """The means since the last report, of each figure over the steps that have it; starts again."""
-        seconds = time.perf_counter() - self.since
+        seconds = self.clock() - self.since
         seen: dict[str, list[float]] = {}
         for row in self.rows:
             for name, value in row.items():
@@ -202,5 +208,5 @@ class Meter:
             images_per_s=self.images / seconds,
             waiting_share=self.waited_s / seconds,
         )
-        self.rows, self.images, self.waited_s, self.since = [], 0, 0.0, time.perf_counter()
+        self.rows, self.images, self.waited_s, self.since = [], 0, 0.0, self.clock()
         return report

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ddnsr_cli.commands.evaluate import run
 from ddnsr_cli.weights.checkpoint import save_sr_net
 from tests.helpers.eval_files import levels, save, write_pairs, write_results
 
@@ -141,7 +142,7 @@ def test_a_degrader_that_is_not_there(ddnsr, pairs, tmp_path):
 
 @pytest.mark.parametrize("option", ["--json", "--csv", "--markdown", "--report", "--ranking"])
 def test_a_result_that_could_not_be_written_is_reported_before_the_work(ddnsr, pairs, tmp_path, monkeypatch, option):
-    monkeypatch.setattr("ddnsr_cli.commands.evaluate.run.evaluate", lambda *_: pytest.fail("the work has begun"))
+    monkeypatch.setattr(run, "evaluate", lambda *_: pytest.fail("the work has begun"))
     target = tmp_path / "none" / "out"
     assert_refused(ddnsr("eval", "--hr", pairs[1], "--sr", pairs[1], option, target), 4, target)
 

@@ -8,6 +8,7 @@ import tomllib
 import pytest
 import torch
 
+from ddnsr_cli.commands.weights import push as weight_push
 from ddnsr_cli.config import options_to_json
 from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
 from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
@@ -284,7 +285,7 @@ def test_weights_that_change_while_they_are_read_are_not_sent(push, fake_hub, jo
         path.write_bytes(path.read_bytes() + b" ")
         return found
 
-    monkeypatch.setattr("ddnsr_cli.commands.weights.push.load_rrdb_net", load)
+    monkeypatch.setattr(weight_push, "load_rrdb_net", load)
     refused(push(joint, "--license", "mit"), 5, "was replaced while it was read")
     assert fake_hub.requests == []
 

@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+import tempfile
 
 import pytest
 import typer
 
 from ddnsr_cli import __version__
 from ddnsr_cli.cli.app import app
+from ddnsr_cli.weights import registry
 from tests.helpers.command_tree import commands
 
 SURFACE = {
@@ -80,8 +82,8 @@ def test_the_module_runs_as_the_command():
 
 
 def test_an_unexpected_error_is_one_line_with_a_log_and_exit_70(ddnsr, monkeypatch, tmp_path):
-    monkeypatch.setattr("tempfile.tempdir", os.fspath(tmp_path))
-    monkeypatch.setattr("ddnsr_cli.weights.registry.read_registry", lambda: 1 / 0)
+    monkeypatch.setattr(tempfile, "tempdir", os.fspath(tmp_path))
+    monkeypatch.setattr(registry, "read_registry", lambda: 1 / 0)
     done = ddnsr("weights", "list")
     assert done.code == 70
     assert done.err.count("\n") == 1

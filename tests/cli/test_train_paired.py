@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from ddnsr_cli.commands.train import networks
 from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
 from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
 from ddnsr_cli.reports.history import panels_for
@@ -244,7 +245,7 @@ def test_ready_pairs_are_learned_by_equation_2(ddnsr, judge, pairs, tmp_path):
 
 
 def test_a_pretraining_needs_no_feature_network(ddnsr, folders, tmp_path, monkeypatch):
-    monkeypatch.setattr("ddnsr_cli.commands.train.networks.load_vgg19", None)
+    monkeypatch.setattr(networks, "load_vgg19", None)
     done = ddnsr("train", "--pretrain", "--hr", folders[0], "-o", tmp_path / "run", *SMALL, "--steps", 1)
     assert done.code == 0, done.err
     assert "feature networks behind the losses | none" in (tmp_path / "run/README.md").read_text()

@@ -276,7 +276,7 @@ def test_a_machine_without_a_compiler_is_reported(train, monkeypatch, tmp_path):
 
         return run
 
-    monkeypatch.setattr("torch.compile", compile_net)
+    monkeypatch.setattr(torch, "compile", compile_net)
     done = train(tmp_path / "run", "--steps", 1, "--compile")
     refused(done, 7, "--compile", "(RuntimeError: No C++ compiler found.)", "leave --compile out")
     assert len(done.err.splitlines()) == 1

@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from ddnsr_cli.commands.train import callbacks, image_warnings
 from ddnsr_cli.training import train_state
 from ddnsr_cli.training.train_state import load_numbers, load_train_state
 from ddnsr_cli.training.trainer import JointTrainer
@@ -135,7 +136,7 @@ def test_a_stop_does_not_wait_until_all_photos_are_looked_at(train, monkeypatch,
                 signal.raise_signal(number)
             on_photo(photo, 1000)
 
-    monkeypatch.setattr("ddnsr_cli.commands.train.image_warnings.check_photos", check_photos)
+    monkeypatch.setattr(image_warnings, "check_photos", check_photos)
     done = train(tmp_path / "run", "--steps", 5)
     assert (done.code, done.out, done.err) == (128 + number, "", "")
     assert looked == [1, 2, 3]
@@ -162,9 +163,7 @@ def dies_before(monkeypatch, number):
 def test_a_kill_between_two_states_loses_none_of_them(train, monkeypatch, photo, tmp_path):
     photo("val/lr/a.png", width=16, height=16), photo("val/hr/a.png", width=64, height=64)
     scores = {1: 20.0, 2: 22.0, 3: 21.0, 4: 23.0}
-    monkeypatch.setattr(
-        "ddnsr_cli.commands.train.callbacks.validation_scores", lambda net, *_, **__: {"psnr_db": scores[done_steps()]}
-    )
+    monkeypatch.setattr(callbacks, "validation_scores", lambda net, *_, **__: {"psnr_db": scores[done_steps()]})
     done_steps = counted_steps(monkeypatch)
     val = ("--val-lr", tmp_path / "val/lr", "--val-hr", tmp_path / "val/hr", "--validate-every", 1)
     words = ("--steps", 4, "--save-every", 2, "--keep-every", 2, *val)
@@ -197,7 +196,7 @@ def validated(train, monkeypatch, photo, tmp_path, scores):
     """The steps whose state was the best, one after the other, of a run with these scores after its steps."""
     photo("val/lr/a.png", width=16, height=16), photo("val/hr/a.png", width=64, height=64)
     given = iter(scores)
-    monkeypatch.setattr("ddnsr_cli.commands.train.callbacks.validation_scores", lambda *_, **__: next(given))
+    monkeypatch.setattr(callbacks, "validation_scores", lambda *_, **__: next(given))
     best = []
     run = tmp_path / "run"
     words = (

@@ -3,10 +3,11 @@
 import errno
 import json
 import os
+import tempfile
 
 import pytest
 
-from ddnsr_cli.commands.upscale import worker
+from ddnsr_cli.commands.upscale import run, worker
 
 
 @pytest.fixture
@@ -14,7 +15,7 @@ def logs(monkeypatch, tmp_path):
     """The folder where logs go."""
     folder = tmp_path / "logs"
     folder.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", os.fspath(folder))
+    monkeypatch.setattr(tempfile, "tempdir", os.fspath(folder))
     return folder
 
 
@@ -120,7 +121,7 @@ def test_a_log_that_cannot_be_written_is_reported(ddnsr, photo, quick_model, bro
     def refuse(*_, **__):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr("tempfile.NamedTemporaryFile", refuse)
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", refuse)
     done = ddnsr("upscale", photo(width=21), "-o", tmp_path / "o.png", "-m", quick_model)
     assert (done.code, done.err.count("\n")) == (70, 1)
     assert "no log: it could not be written" in done.err
@@ -130,7 +131,7 @@ def test_memory_that_runs_out_before_the_first_image(ddnsr, photo, quick_model, 
     def refuse(*_):
         raise MemoryError
 
-    monkeypatch.setattr("ddnsr_cli.commands.upscale.run.start_engine", refuse)
+    monkeypatch.setattr(run, "start_engine", refuse)
     done = ddnsr("upscale", photo(), "-m", quick_model)
     assert (done.code, done.err) == (7, "error: there is not enough memory. Free some, or ask for less.\n")
     assert list(logs.iterdir()) == []

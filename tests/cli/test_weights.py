@@ -8,6 +8,8 @@ import torch
 from PIL import Image
 
 from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
+from ddnsr_cli.commands.upscale import worker
+from ddnsr_cli.weights import registry
 from ddnsr_cli.weights.checkpoint import load_degrader, load_sr_net, save_degrader, save_sr_net
 from ddnsr_cli.weights.registry import read_registry
 
@@ -40,7 +42,7 @@ def test_the_models_of_the_papers_table_are_listed_as_the_work_of_others():
 
 def test_list_tells_what_is_for_research_only_and_whether_it_is_here(ddnsr, monkeypatch, tmp_path):
     ours = read_registry()
-    monkeypatch.setattr("ddnsr_cli.weights.registry.read_registry", lambda: replace(ours, root=tmp_path))
+    monkeypatch.setattr(registry, "read_registry", lambda: replace(ours, root=tmp_path))
     (tmp_path / "research").mkdir()
     (tmp_path / ours.get("degrader-track2").beside).touch()
     rows = {line[2:].split()[0]: line for line in ddnsr("weights", "list").out.splitlines()}
@@ -60,8 +62,8 @@ def test_list_tells_what_is_for_research_only_and_whether_it_is_here(ddnsr, monk
 @pytest.mark.parametrize("command", [["weights", "pull"], ["upscale", "photo.png", "-m"]])
 def test_weights_for_research_are_refused_where_they_do_not_come_along(ddnsr, monkeypatch, tmp_path, command):
     ours = replace(read_registry(), root=tmp_path)
-    for place in ("weights.registry", "commands.upscale.engine"):
-        monkeypatch.setattr(f"ddnsr_cli.{place}.read_registry", lambda: ours)
+    for place in (registry, worker):
+        monkeypatch.setattr(place, "read_registry", lambda: ours)
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (16, 16)).save("photo.png")
     done = ddnsr(*command, "ddnsr-track2")

@@ -1,3 +1,4 @@
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -86,7 +87,7 @@ def test_the_reach_is_what_a_pixel_sees_and_no_less(blocks):
 
 @pytest.mark.parametrize("free", [1, 1 << 50])
 def test_free_memory_does_not_change_the_grid(monkeypatch, free):
-    monkeypatch.setattr("ddnsr_cli.inference.degrader.free_host_bytes", lambda: free)
+    monkeypatch.setattr(degrader, "free_host_bytes", lambda: free)
     plan = TiledDegrader(lively(), device=CPU).plan(700, 900)
     assert (plan.tiles, plan.rows.size, plan.cols.size) == (30, 155, 165)
 
@@ -142,14 +143,16 @@ def test_workers_compute_in_their_own_thread():
     assert torch.get_num_threads() == before
 
 
-def test_workers_follow_cores_and_memory(monkeypatch):
-    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: set(range(12)), raising=False)
-    monkeypatch.setattr("ddnsr_cli.inference.degrader.free_host_bytes", lambda: 1 << 50)
-    assert default_workers(1) == 12
-    monkeypatch.setattr("ddnsr_cli.inference.degrader.free_host_bytes", lambda: 4 << 30)
-    assert default_workers(256 << 20) == 4
-    monkeypatch.setattr("ddnsr_cli.inference.degrader.free_host_bytes", lambda: 1)
-    assert default_workers(1) == 1
+def test_workers_follow_cores_and_memory():
+    assert default_workers(1, cores=12, free_bytes=1 << 50) == 12
+    assert default_workers(256 << 20, cores=12, free_bytes=4 << 30) == 4
+    assert default_workers(1, cores=12, free_bytes=1) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="asked of Linux")
+def test_workers_are_at_most_the_cores_of_this_process():
+    assert default_workers(1, free_bytes=1 << 50) == len(os.sched_getaffinity(0))
+    assert default_workers(1 << 60, cores=12) == 1
 
 
 def test_progress_counts_every_tile():

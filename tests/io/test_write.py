@@ -11,6 +11,7 @@ from PIL import Image
 
 from ddnsr_cli.errors import ConfigError, ImageWriteError
 from ddnsr_cli.io import write
+from ddnsr_cli.io.codecs import tiff
 from ddnsr_cli.io.image import Metadata, RasterImage, to_8_bits
 from ddnsr_cli.io.read import read_image
 from ddnsr_cli.io.write import WriteOptions, write_image
@@ -66,7 +67,7 @@ def test_a_tiff_takes_over_the_byte_order_of_its_exif(tmp_path, order):
 
 
 def test_a_tiff_that_may_pass_4_gib_is_a_big_one(tmp_path, monkeypatch):
-    monkeypatch.setattr("ddnsr_cli.io.codecs.tiff.CLASSIC_BYTES", 1000)
+    monkeypatch.setattr(tiff, "CLASSIC_BYTES", 1000)
     made = drawn_image(dtype=np.uint16, alpha=True, exif=exif_block(orientation=1), icc=SRGB)
     write_image(made, tmp_path / "a.tif")
     assert (tmp_path / "a.tif").read_bytes()[:4] == b"II+\0"
@@ -202,7 +203,7 @@ def test_pixels_that_lie_in_a_file_can_be_written(tmp_path):
 
 
 def test_a_tiff_of_many_strips_comes_back_as_it_was(tmp_path, monkeypatch):
-    monkeypatch.setattr("ddnsr_cli.io.codecs.tiff.BAND_BYTES", 500)
+    monkeypatch.setattr(tiff, "BAND_BYTES", 500)
     made = drawn_image(dtype=np.uint16, alpha=True)
     write_image(made, tmp_path / "a.tif")
     assert_same(read_image(tmp_path / "a.tif"), made)

@@ -48,10 +48,8 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others():
     assert mean_interval(values, seed=5) != mean_interval(values, seed=6)
 
 
-def test_how_much_is_drawn_at_once_changes_nothing(monkeypatch):
-    whole = mean_interval(normal(25))
-    monkeypatch.setattr("ddnsr_cli.metrics.statistics.VALUES_AT_ONCE", 100)
-    assert mean_interval(normal(25)) == whole
+def test_how_much_is_drawn_at_once_changes_nothing():
+    assert mean_interval(normal(25), values_at_once=100) == mean_interval(normal(25))
 
 
 def test_one_image_tells_of_no_other():

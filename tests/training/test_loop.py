@@ -1,5 +1,5 @@
 import itertools
-import types
+import time
 from dataclasses import replace
 
 import pytest
@@ -11,8 +11,9 @@ from ddnsr_cli.training.loop import LoopHooks, Meter, Rhythm, StopRequest, run_l
 class Diary:
     """A trainer and hooks that write down what is called, in order."""
 
-    def __init__(self, *, step=0, stop_at=None):
+    def __init__(self, *, step=0, stop_at=None, clock=time.perf_counter):
         self.step = step
+        self.clock = clock
         self.stop_at = stop_at
         self.stop = StopRequest()
         self.lines = []
@@ -40,7 +41,7 @@ class Diary:
     def run(self, *, steps, log=100, save=100, validate=100):
         rhythm = Rhythm(log_steps=log, save_steps=save, validate_steps=validate)
         numbered = ((torch.full((4,), n), torch.zeros(4)) for n in itertools.count())
-        run_loop(self, numbered, steps=steps, rhythm=rhythm, hooks=self.hooks(), stop=self.stop)
+        run_loop(self, numbered, steps=steps, rhythm=rhythm, hooks=self.hooks(), stop=self.stop, clock=self.clock)
         return self.lines
 
 
@@ -129,19 +130,17 @@ class Clock:
     def __init__(self):
         self.now = 100.0
 
-    def perf_counter(self):
+    def __call__(self):
         return self.now
 
 
 @pytest.fixture
-def clock(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr("ddnsr_cli.training.loop.time", types.SimpleNamespace(perf_counter=clock.perf_counter))
-    return clock
+def clock():
+    return Clock()
 
 
 def test_the_speed_counts_the_images_of_every_batch(clock):
-    diary = Diary()
+    diary = Diary(clock=clock)
     step = diary.train_step
 
     def one_second(lr, hr):
@@ -160,7 +159,7 @@ def slow_batches(clock, *, wait_s):
 
 
 def test_the_meter_tells_speed_and_waiting(clock):
-    meter = Meter()
+    meter = Meter(clock)
     stream = slow_batches(clock, wait_s=0.5)
     for loss in (1.0, 2.0, 6.0):
         meter.wait(stream)
@@ -174,7 +173,7 @@ def test_the_meter_tells_speed_and_waiting(clock):
 
 
 def test_the_meter_starts_again_after_a_report(clock):
-    meter = Meter()
+    meter = Meter(clock)
     meter.wait(slow_batches(clock, wait_s=5.0))
     meter.add({"l1": 100.0}, images=1000)
     meter.take(1)

@@ -154,10 +154,9 @@ def test_a_stopped_run_finishes_its_step_and_saves_it(tmp_path):
     assert load_train_state(tmp_path / "state.safetensors").step == last
 
 
-def test_a_launchers_copy_of_ctrl_c_does_not_interrupt(monkeypatch):
+def test_a_launchers_copy_of_ctrl_c_does_not_interrupt():
     now = [100.0]
-    monkeypatch.setattr("ddnsr_cli.training.loop.time.monotonic", lambda: now[0])
-    request = StopRequest(copies_s=2.0)
+    request = StopRequest(copies_s=2.0, clock=lambda: now[0])
 
     def interrupts(late):
         now[0] += late

@@ -1,5 +1,6 @@
 """Networks of other architectures, through spandrel, in processes of their own: see torchvision_stand_in.py."""
 
+import importlib
 import importlib.util
 import json
 import os
@@ -184,7 +185,7 @@ def test_a_spandrel_that_does_not_start_is_reported(swin, monkeypatch, error):
     def start(name):
         raise error
 
-    monkeypatch.setattr("importlib.import_module", start)
+    monkeypatch.setattr(importlib, "import_module", start)
     with pytest.raises(WeightsError, match=r"spandrel, which does not start here: .*(exist|x\.so)\.$"):
         load_sr_net(swin)
 
@@ -193,6 +194,6 @@ def test_a_part_of_spandrel_that_is_missing_is_named(swin, monkeypatch):
     def start(name):
         raise ModuleNotFoundError("No module named 'torchvision'", name="torchvision")
 
-    monkeypatch.setattr("importlib.import_module", start)
+    monkeypatch.setattr(importlib, "import_module", start)
     with pytest.raises(WeightsError, match="does not start without torchvision: install that"):
         load_sr_net(swin)

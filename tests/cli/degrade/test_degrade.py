@@ -9,6 +9,8 @@ from PIL import Image
 from ddnsr_cli.commands.degrade import methods
 from ddnsr_cli.data.images import match_pairs
 from ddnsr_cli.files import sha256_of
+from ddnsr_cli.inference import degrader as inference_degrader
+from ddnsr_cli.inference import memory
 from ddnsr_cli.io.read import read_rgb
 from ddnsr_cli.weights.registry import Registry, WeightsEntry
 from tests.helpers.pair_folders import degrader, pixels, records, refused, tree
@@ -61,8 +63,8 @@ def test_workers_free_memory_and_time_change_no_byte(make, scene, monkeypatch, m
     expected = tree(scene / "first")
     assert len(expected) == 13
     for folder, workers, free in (("second", 3, 1), ("third", 0, 1 << 50)):
-        monkeypatch.setattr("ddnsr_cli.inference.degrader.free_host_bytes", lambda free=free: free)
-        monkeypatch.setattr("ddnsr_cli.inference.memory.free_host_bytes", lambda free=free: free)
+        monkeypatch.setattr(inference_degrader, "free_host_bytes", lambda free=free: free)
+        monkeypatch.setattr(memory, "free_host_bytes", lambda free=free: free)
         assert make(folder, *words, "--workers", workers).code == 0
         assert tree(scene / folder) == expected
 

@@ -1,6 +1,7 @@
 """`ddnsr degrade` on what it cannot use, and what it will not do."""
 
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -66,7 +67,7 @@ def test_an_error_that_nobody_foresaw_stops_no_other_image(make, scene, monkeypa
         return shrink(image)
 
     monkeypatch.setattr(worker, "rgb8", broken)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     done = make("pairs", "--method", "bicubic", noise=None)
     assert (done.code, done.err.count("\n")) == (code, 2)
     assert f"b.jpg: {said}" in done.err.replace("b.jpg needs", "b.jpg: needs")

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from ddnsr_cli.io.metadata import exif as metadata_exif
 from ddnsr_cli.io.metadata.exif import (
     ASCII,
     EXIF_IFD,
@@ -77,7 +78,7 @@ def test_a_damaged_branch_does_not_spoil_the_others():
 
 
 def test_values_that_claim_too_much_together_are_left_out(monkeypatch):
-    monkeypatch.setattr("ddnsr_cli.io.metadata.exif.MAX_VALUE_BYTES", 100)
+    monkeypatch.setattr(metadata_exif, "MAX_VALUE_BYTES", 100)
     layout = Layout("<")
     fields = [Field(tag, ASCII, 60, b"x" * 60) for tag in (1, 2, 3)]
     packed = pack_header(layout) + pack_fields(fields, layout, 8)
