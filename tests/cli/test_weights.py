@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
 from ddnsr_cli.commands.upscale import worker
+from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
 from ddnsr_cli.weights import registry
 from ddnsr_cli.weights.checkpoint import load_degrader, load_sr_net, save_degrader, save_sr_net
 from ddnsr_cli.weights.registry import read_registry

@@ -1,4 +1,5 @@
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ def test_a_folder_without_permission_is_reported(tmp_path, monkeypatch):
     tmp_path.chmod(0o500)
     if os.access(tmp_path, os.W_OK):  # root may write everywhere
         monkeypatch.setattr(
-            "tempfile.TemporaryFile", lambda **_: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))
+            tempfile, "TemporaryFile", lambda **_: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))
         )
     with pytest.raises(ImageWriteError, match=r"Nothing can be written to .* \(Permission denied\)"):
         check_writable(tmp_path / "a.png", **SMALL)
