@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ddnsr_cli.cli.options import (
+    Again,
     DegradationPreset,
     Device,
     ImageList,
@@ -48,6 +49,7 @@ def degrade(
     ] = None,
     image_list: ImageList = None,
     shard: ShardOf = None,
+    again: Again = False,
     noise_source: Annotated[
         Path | None, typer.Option(help="Folder of real noisy photos, which are used at their own resolution.")
     ] = None,
@@ -111,7 +113,7 @@ def degrade(
     """
     named = [*(images or []), *(input_ or [])]
     example = "ddnsr degrade hr/ --noise-source noisy/ -o pairs/"
-    inputs, selection = selected(named, image_list, shard, example=example)
+    inputs, selection = selected(named, image_list, shard, again=again, example=example)
     from ddnsr_cli.cli.progress import degrade_view
     from ddnsr_cli.commands.degrade.options import DegradeOptions
     from ddnsr_cli.commands.degrade.run import degrade_images

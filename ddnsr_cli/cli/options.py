@@ -39,6 +39,9 @@ ImageList = Annotated[
     Path | None,
     typer.Option("--list", help="File that names the images, one path a line. - reads it from stdin."),
 ]
+Again = Annotated[
+    bool, typer.Option("--again", help="Take results of ddnsr itself in folders, too. By default they are left out.")
+]
 ShardOf = Annotated[
     str | None,
     typer.Option(
@@ -48,7 +51,7 @@ ShardOf = Annotated[
 
 
 def selected(
-    named: list[Path], image_list: Path | None, shard: str | None, *, example: str
+    named: list[Path], image_list: Path | None, shard: str | None, *, again: bool = False, example: str
 ) -> "tuple[list[Path], Selection]":
     """(the inputs, and which of their images are meant). example: a command to try where nothing was named.
 
@@ -60,7 +63,7 @@ def selected(
         raise ConfigError(f"No image was given. Try: {example}")
     part = None if shard is None else _shard(shard)
     if image_list is None:
-        return named, Selection(shard=part)
+        return named, Selection(shard=part, again=again)
     if named:
         raise ConfigError("Images are given by name and by --list. Give one of them.")
     try:
@@ -69,7 +72,7 @@ def selected(
         raise ImageReadError(
             f"The list {image_list} cannot be read ({error.strerror or error}). Check the name."
         ) from error
-    return read_list(content, str(image_list)), Selection(from_list=True, shard=part)
+    return read_list(content, str(image_list)), Selection(from_list=True, shard=part, again=again)
 
 
 def _shard(text: str) -> "Shard":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ddnsr_cli.cli.options import Device, ImageList, Model, Offline, Quiet, ShardOf, selected
+from ddnsr_cli.cli.options import Again, Device, ImageList, Model, Offline, Quiet, ShardOf, selected
 from ddnsr_cli.errors import ConfigError, ImageWriteError
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def upscale(
     ] = None,
     image_list: ImageList = None,
     shard: ShardOf = None,
+    again: Again = False,
     model: Model = None,
     scale: Annotated[
         float | None,
@@ -182,7 +183,7 @@ def upscale(
     ddnsr upscale holiday/ -o holiday_x4/ -f jpg
     """
     named = [*(images or []), *(input_ or [])]
-    inputs, selection = selected(named, image_list, shard, example="ddnsr upscale photo.jpg -o out.png")
+    inputs, selection = selected(named, image_list, shard, again=again, example="ddnsr upscale photo.jpg -o out.png")
     tiles_px = _tile_px(tile)
     from ddnsr_cli.cli.progress import upscale_view
     from ddnsr_cli.commands.upscale.options import UpscaleOptions

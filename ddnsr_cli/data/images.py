@@ -1,6 +1,7 @@
 """Folders of photos: listed, and two matched by name."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,22 +9,28 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ddnsr_cli.errors import DataError
+from ddnsr_cli.errors import DataError, shown
 from ddnsr_cli.files import is_folder
 from ddnsr_cli.io.discovery import find_images
 from ddnsr_cli.io.formats import READABLE, READABLE_EXTENSIONS
 from ddnsr_cli.io.read import image_size
+from ddnsr_cli.io.selection import OwnResults
 
 
-def list_photos(folder: Path) -> list[Path]:
+def list_photos(folder: Path, *, note: Callable[[str], None] = lambda _text: None) -> list[Path]:
     """Every photo under `folder` that `upscale` would find, sorted by its path below it: the same on every machine.
 
-    Links are followed, to folders too. Raises DataError when a folder is missing, cannot be looked into, or there is
-    no photo.
+    Links are followed, to folders too. Results of ddnsr itself are left out, which `note` is told, unless there is
+    nothing else: then they are meant. Raises DataError when a folder is missing, cannot be looked into, or there is no
+    photo.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder. Give a folder of photos.")
-    found = {one.relative.as_posix(): one.source for one in find_images([folder])}
+        raise DataError(f"{shown(folder)} is not a folder. Give a folder of photos.")
+    own = OwnResults(again=False)
+    photos = list(own.without(find_images([folder], on_own=own.leave_out)))
+    if photos and own.left_out:
+        note(f"{own.listed} made by ddnsr and left out; a folder of nothing else is taken as it is")
+    found = {one.relative.as_posix(): one.source for one in photos or find_images([folder])}
     if not found:
         raise DataError(f"{folder} holds no photos. What can be read: {READABLE}.")
     for path in found.values():
@@ -61,13 +68,15 @@ class PhotoPair:
     hr: Path
 
 
-def match_pairs(lr_folder: Path, hr_folder: Path, *, scale: int) -> list[PhotoPair]:
+def match_pairs(
+    lr_folder: Path, hr_folder: Path, *, scale: int, note: Callable[[str], None] = lambda _text: None
+) -> list[PhotoPair]:
     """Pairs by name (suffixes may differ), sorted.
 
     Raises DataError naming the file when a partner is missing or doubled, or when an HR photo is not exactly
     `scale` times as large as its LR partner.
     """
-    lr, hr = photos_by_name(lr_folder), photos_by_name(hr_folder)
+    lr, hr = photos_by_name(lr_folder, note=note), photos_by_name(hr_folder, note=note)
     if alone := sorted(lr.keys() ^ hr.keys()):
         path, other = (lr[alone[0]], hr_folder) if alone[0] in lr else (hr[alone[0]], lr_folder)
         raise DataError(f"{path} has no partner in {other} ({len(alone)} such). Partners have the same name.")
@@ -77,13 +86,13 @@ def match_pairs(lr_folder: Path, hr_folder: Path, *, scale: int) -> list[PhotoPa
     return pairs
 
 
-def photos_by_name(folder: Path) -> dict[str, Path]:
-    """The photos of a folder by their path below it, without the suffix, sorted.
+def photos_by_name(folder: Path, *, note: Callable[[str], None] = lambda _text: None) -> dict[str, Path]:
+    """The photos of a folder by their path below it, without the suffix, sorted. note: as `list_photos`.
 
     Raises DataError when two have the same name, or there is none.
     """
     names: dict[str, Path] = {}
-    for path in list_photos(folder):
+    for path in list_photos(folder, note=note):
         name = path.relative_to(folder).with_suffix("").as_posix()
         if name in names:
             raise DataError(f"{path} and {names[name]} have the same name. Keep one of them.")

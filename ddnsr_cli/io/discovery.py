@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from ddnsr_cli.io.formats import (
     format_of,
     sniff,
 )
+from ddnsr_cli.io.provenance import holds_pairs, made_as
 
 __all__ = ["Found", "OutputNames", "find_images"]
 
@@ -23,8 +24,30 @@ _IMAGE_EXTENSIONS = READABLE_EXTENSIONS | FOREIGN_EXTENSIONS
 _UNFINISHED = {".part", ".partial", ".crdownload", ".download", ".tmp"}
 # What lies beside each photo of many a folder and shares its name: to look into it would double the work of listing.
 _COMPANIONS = {".xmp", ".aae", ".pp3", ".dop", ".json", ".mov", ".mp4"}
-_JUNK_EXTENSIONS = CAMERA_RAW_EXTENSIONS | _UNFINISHED | _COMPANIONS
-_JUNK_FOLDERS = frozenset(("__MACOSX", "@eaDir", "$RECYCLE.BIN"))
+_BACKUPS = {".bak", ".backup", ".old", ".orig", ".sav", ".save", ".swp"}
+_THUMBNAILS = {".thm", ".lrv", ".ithmb"}  # small versions that cameras and phones keep; some are JPEGs inside
+_JUNK_EXTENSIONS = CAMERA_RAW_EXTENSIONS | _UNFINISHED | _COMPANIONS | _BACKUPS | _THUMBNAILS
+_JUNK_ENDINGS = ("_original", "_backup")  # of an extension: editors and exiftool keep the file as it was
+_JUNK_FOLDERS = frozenset(  # in small letters: bins, thumbnails and snapshots of systems and storage boxes
+    (
+        "__macosx",
+        "@eadir",
+        "@recycle",
+        "@recently-snapshot",
+        "#recycle",
+        "#snapshot",
+        "~snapshot",
+        "$recycle.bin",
+        "recycler",
+        "recycled",
+        "system volume information",
+        "lost+found",
+        "network trash folder",
+        "temporary items",
+        "_gsdata_",
+    )
+)
+_JUNK_FOLDER_EXTENSIONS = (".lrdata", ".cocatalog", ".cosessiondb")  # previews of photo programs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +62,9 @@ class Found:
 
     stem: str
     """What its result is called, without suffix and extension; see `distinct_stems`."""
+
+    named: bool = False
+    """It was named by itself, not found in a folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +103,7 @@ def distinct_stems(names: Iterable[str]) -> dict[str, str]:
     It is the name without its extension. Where two would be the same both keep their extension: `a.jpg` and `a.png`
     give `a_jpg` and `a_png`, in whatever order they come.
     """
-    choices = {name: (stem_of(name), "_".join(name.rsplit(".", 1)), name) for name in names}
+    choices = {name: _choices(name) for name in names}
     levels = dict.fromkeys(choices, 0)
     while True:
         stems = {name: choices[name][level] for name, level in levels.items()}
@@ -86,6 +112,17 @@ def distinct_stems(names: Iterable[str]) -> dict[str, str]:
         if not shared:
             return stems
         levels |= {name: levels[name] + 1 for name in shared}
+
+
+def _choices(name: str) -> tuple[str, str, str]:
+    """What the result of a file may be called, from the shortest on."""
+    return stem_of(name), "_".join(name.rsplit(".", 1)), name
+
+
+def _contested(names: Sequence[str]) -> list[str]:
+    """The names whose results might be called as those of others."""
+    times = Counter(choice for name in names for choice in {*_choices(name)})
+    return [name for name in names if any(times[choice] > 1 for choice in _choices(name))]
 
 
 def stem_of(name: str) -> str:
@@ -100,15 +137,23 @@ def extension_of(name: str) -> str:
 
 
 def find_images(
-    inputs: Sequence[Path], *, recursive: bool = True, results: OutputNames | None = None
+    inputs: Sequence[Path],
+    *,
+    recursive: bool = True,
+    results: OutputNames | None = None,
+    on_own: Callable[[Path], None] | None = None,
 ) -> Iterator[Found]:
     """Images named or in folders, one after the other, sorted within each folder, each once.
 
     A named file is always given, so that reading it tells what is wrong with it. In folders, junk is left out by
-    content: hidden files, unfinished downloads, camera raw, whatever neither looks like an image inside nor is
-    called like one. A damaged file with an image's name is given, and so is a folder that may not be opened.
+    content: hidden files, unfinished downloads, camera raw, backups and thumbnails beside their image, bins, whatever
+    neither looks like an image inside nor is called like one. A damaged file with an image's name is given, and so is
+    a folder that may not be opened.
     With several inputs, what comes from a folder keeps the folder's name in front of its relative path.
     results: what an earlier run has written under these names is left out of the folders.
+    on_own: told of each folder of pairs of ours, and of each result of ours that would change how others are called:
+    both are left out. All other results are given, as they are not opened here; `made_as` tells them. None: all are
+    given.
     Raises ImageReadError, at once, where an input does not exist.
     """
     try:
@@ -117,7 +162,7 @@ def find_images(
         raise ImageReadError("The folder that this runs in is gone. Change to one that is there.") from error
     for path in once:
         _check_it_is_there(path)
-    return _found(once, recursive=recursive, results=results)
+    return _found(once, recursive=recursive, results=results, on_own=on_own)
 
 
 def _check_it_is_there(path: Path) -> None:
@@ -131,14 +176,16 @@ def _check_it_is_there(path: Path) -> None:
         ) from error
 
 
-def _found(inputs: list[Path], *, recursive: bool, results: OutputNames | None) -> Iterator[Found]:
+def _found(
+    inputs: list[Path], *, recursive: bool, results: OutputNames | None, on_own: Callable[[Path], None] | None
+) -> Iterator[Found]:
     folders = [path for path in inputs if is_folder(path)]
     prefixes = _distinct_tails(folders) if len(inputs) > 1 else {path: Path() for path in folders}
     files = _named_files([path for path in inputs if path not in prefixes])
     given: set[str] = set()
     for path in inputs:
         if path in prefixes:
-            found = _walk(path, prefixes[path], recursive=recursive, results=results)
+            found = _walk(path, prefixes[path], recursive=recursive, results=results, on_own=on_own)
         else:
             found = iter([files[path]])
         for one in found:
@@ -156,7 +203,7 @@ def _named_files(paths: list[Path]) -> dict[Path, Found]:
         group = {path: relative.name for path, relative in relatives.items() if relative.parent == parent}
         by_name = distinct_stems(group.values())
         stems |= {path: by_name[name] for path, name in group.items()}
-    return {path: Found(source=path, relative=relatives[path], stem=stems[path]) for path in paths}
+    return {path: Found(source=path, relative=relatives[path], stem=stems[path], named=True) for path in paths}
 
 
 def _distinct_tails(paths: list[Path]) -> dict[Path, Path]:
@@ -172,7 +219,14 @@ def _distinct_tails(paths: list[Path]) -> dict[Path, Path]:
         depths |= {path: depths[path] + 1 for path in shared}
 
 
-def _walk(top: Path, prefix: Path, *, recursive: bool, results: OutputNames | None) -> Iterator[Found]:
+def _walk(
+    top: Path,
+    prefix: Path,
+    *,
+    recursive: bool,
+    results: OutputNames | None,
+    on_own: Callable[[Path], None] | None,
+) -> Iterator[Found]:
     """The images of a folder, then those of its sub-folders; every folder once, so links in circles do no harm."""
     results_folder = None if results is None or results.folder is None else results.folder.resolve()
     waiting = [(top, prefix)]
@@ -191,14 +245,21 @@ def _walk(top: Path, prefix: Path, *, recursive: bool, results: OutputNames | No
         if (status.st_dev, status.st_ino) in seen:
             continue
         seen.add((status.st_dev, status.st_ino))
-        yield from _images(folder, relative, entries, results)
+        if on_own is not None and folder != top and holds_pairs(folder, [entry.name for entry in entries]):
+            on_own(folder)
+            continue
+        yield from _images(folder, relative, entries, results, on_own)
         if recursive:
             below = [entry.name for entry in entries if _is_folder(entry)]
             waiting += [(folder / name, relative / name) for name in reversed(below)]
 
 
 def _images(
-    folder: Path, relative: Path, entries: list[os.DirEntry[str]], results: OutputNames | None
+    folder: Path,
+    relative: Path,
+    entries: list[os.DirEntry[str]],
+    results: OutputNames | None,
+    on_own: Callable[[Path], None] | None,
 ) -> Iterator[Found]:
     """The images of one folder. No file is opened before its turn, unless the name of another's result hangs on it.
 
@@ -209,8 +270,13 @@ def _images(
     # what has a name of its own is named as if it were an image, and looked into when it is reached
     taken = Counter(stem_of(name) for name in files)
     no_images = {name for name in unsure if taken[stem_of(name)] > 1 and not looks_like_image(files[name])}
-    stems = distinct_stems(name for name in files if name not in no_images)
+    names = [name for name in files if name not in no_images]
+    own = set() if on_own is None else {name for name in _contested(names) if made_as(folder / name) is not None}
+    stems = distinct_stems(name for name in names if name not in own)
     made = _results_in(folder, relative, stems, results)
+    if on_own is not None:
+        for name in sorted(own - made.keys()):
+            on_own(folder / name)
     for name, stem in stems.items():
         if name in unsure and not looks_like_image(files[name]):
             continue
@@ -231,17 +297,26 @@ def _results_in(folder: Path, relative: Path, stems: dict[str, str], results: Ou
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    return not entry.name.startswith(".") and entry.name not in _JUNK_FOLDERS and _is_folder_or_link(entry)
+    name = entry.name.lower()
+    if name.startswith(".") or name in _JUNK_FOLDERS or name.endswith(_JUNK_FOLDER_EXTENSIONS):
+        return False
+    return _is_folder_or_link(entry)
 
 
 def _may_be_image(entry: os.DirEntry[str]) -> bool:
     """Whether a file is worth a look, by its name and kind. A link that leads nowhere is, if it is called an image."""
     extension = extension_of(entry.name)
-    if entry.name.startswith(".") or extension in _JUNK_EXTENSIONS or _is_folder_or_link(entry):
+    if entry.name.startswith((".", "~$")) or _is_companion(entry.name, extension) or _is_folder_or_link(entry):
         return False
     if entry.is_symlink() and not is_there(Path(entry.path)):
         return extension in _IMAGE_EXTENSIONS
     return entry.is_file()
+
+
+def _is_companion(name: str, extension: str) -> bool:
+    """Whether a file is of use to a program only, or a version that another stands for."""
+    is_backup = name.endswith("~") or extension.endswith(_JUNK_ENDINGS) or (name[0] + name[-1]) == "##"
+    return is_backup or extension in _JUNK_EXTENSIONS
 
 
 def _is_folder_or_link(entry: os.DirEntry[str]) -> bool:

@@ -6,10 +6,12 @@ such things as well. PNG's chunk is marked as not to be copied by a program that
 do not write what they do not know: after an edit the note is gone.
 """
 
+import json
 import os
+import re
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +22,8 @@ from ddnsr_cli.io.formats import format_of
 MOST_BYTES = 8192
 """Longer notes are not found again."""
 
+_MANIFEST_NAME = re.compile(r"manifest(-\d+-of-\d+)?\.jsonl")
+_LONGEST_LINE = 1 << 16
 _MARK = b"ddnsr-note:"
 _END = b":ddnsr-note"
 _PNG_END = struct.pack(">I", 0) + b"IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
@@ -78,6 +82,46 @@ def read_stamp(path: Path) -> bytes | None:
         _MARK, 0, max(0, end)
     )  # not behind it: with a checksum that begins with a colon it looks the same
     return tail[start + len(_MARK) : end] if start >= 0 else None
+
+
+def mark_as(path: Path, kind: str) -> None:
+    """Put a note into an image file of ours that says no more than what it is. Raises OSError as the file system does.
+
+    kind: not "result", whose note says what it was made from.
+    """
+    note = json.dumps({"kind": kind}).encode()
+    add_stamp(path, lambda _size: note)
+
+
+def made_as(path: Path) -> str | None:
+    """As what ddnsr made a file, by its note: "result", "sheet" or another kind; None: it is none of ours, or cannot be
+    read.
+
+    The note need not fit the file to the byte any more: a result whose metadata were changed is one all the same.
+    """
+    try:
+        raw = read_stamp(path)
+        note = json.loads(raw) if raw is not None else None
+    except OSError:
+        return None
+    except (ValueError, RecursionError):
+        return "result"
+    kind = note.get("kind") if isinstance(note, dict) else None
+    return None if raw is None else kind if isinstance(kind, str) else "result"
+
+
+def holds_pairs(folder: Path, names: Iterable[str]) -> bool:
+    """Whether a folder is one that `ddnsr degrade` made, by the manifest in it. names: of all that is in it."""
+    return any(_is_manifest(folder / name) for name in names if _MANIFEST_NAME.fullmatch(name))
+
+
+def _is_manifest(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            record = json.loads(file.readline(_LONGEST_LINE))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(record, dict) and record.keys() >= {"hr_source_sha256", "lr_sha256"}
 
 
 def _framed(path: Path, note: bytes) -> bytes:

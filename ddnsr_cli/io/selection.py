@@ -2,12 +2,13 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ddnsr_cli.errors import ConfigError, ImageReadError, shown
 from ddnsr_cli.io.discovery import Found, OutputNames, distinct_stems, find_images
+from ddnsr_cli.io.provenance import made_as
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +43,65 @@ class Selection:
     shard: Shard | None = None
     """None: all images."""
 
-    def find(self, inputs: Sequence[Path], *, results: OutputNames) -> Iterator[Found]:
-        """The images of all parts. Raises ImageReadError, at once, as `find_images` or `listed_images`."""
-        return listed_images(inputs) if self.from_list else find_images(inputs, results=results)
+    again: bool = False
+    """Take results of ddnsr itself that lie in folders, too."""
+
+    def find(self, inputs: Sequence[Path], *, results: OutputNames, own: "OwnResults") -> Iterator[Found]:
+        """The images of all parts, some results of ours still among them: `own.without` takes them out.
+
+        Raises ImageReadError, at once, as `find_images` or `listed_images`.
+        """
+        if self.from_list:
+            return listed_images(inputs)
+        return find_images(inputs, results=results, on_own=None if self.again else own.leave_out)
 
     def holds(self, found: Found) -> bool:
         """Whether an image is meant."""
         return self.shard is None or self.shard.holds(found.relative)
+
+
+class OwnResults:
+    """What ddnsr made itself: left out where it lies in folders, for else each run would enlarge what the last made.
+
+    It is known by the note in the file, whatever it is called.
+    """
+
+    def __init__(self, *, again: bool) -> None:
+        """again: results are taken like all other images; sheets are not."""
+        self.left_out: list[Path] = []
+        self._again = again
+
+    def leave_out(self, path: Path) -> None:
+        """Count a file or folder that was left out."""
+        self.left_out.append(path)
+
+    def without(self, found: Iterable[Found]) -> Iterator[Found]:
+        """The images but those of ours. None is opened before its turn; what was named by itself always stays."""
+        for one in found:
+            if not one.named and (kind := made_as(one.source)) is not None and not (self._again and kind == "result"):
+                self.leave_out(one.source)
+            else:
+                yield one
+
+    @property
+    def note(self) -> str | None:
+        """One sentence for the user on what was left out; None: nothing was."""
+        return f"{self.listed} made by ddnsr and left out (--again takes such files, too)" if self.left_out else None
+
+    @property
+    def listed(self) -> str:
+        """What was left out, as the beginning of a sentence. There has to be something."""
+        first, more = shown(self.left_out[0]), len(self.left_out) - 1
+        return f"{first} and {more} more were" if more else f"{first} was"
+
+    def refusal(self, named: str) -> ImageReadError:
+        """That nothing was found. named: the inputs, in words."""
+        if not self.left_out:
+            return ImageReadError(f"{named}: no image is in there. Name an image, or a folder that holds some.")
+        made = len(self.left_out)
+        return ImageReadError(
+            f"{named}: all that is in there ({made}) was made by ddnsr. --again takes it all the same."
+        )
 
 
 def read_list(content: bytes, name: str) -> list[Path]:
@@ -81,7 +134,8 @@ def listed_images(paths: Sequence[Path]) -> Iterator[Found]:
             raise ImageReadError(f"{first} and {shown(path)} of the list would have one result. Take one out.")
     stems = {folder: distinct_stems(inside) for folder, inside in names.items()}
     return (
-        Found(source=path, relative=Path(*parts), stem=stems[parts[:-1]][parts[-1]]) for parts, path in by_parts.items()
+        Found(source=path, relative=Path(*parts), stem=stems[parts[:-1]][parts[-1]], named=True)
+        for parts, path in by_parts.items()
     )
 
 

@@ -1,5 +1,6 @@
 """`ddnsr degrade`: from clean HR images and real noisy photos to a paired data set."""
 
+import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,7 +15,8 @@ from ddnsr_cli.commands.degrade.worker import Job, Outcome, PairMaker, WrittenPa
 from ddnsr_cli.errors import BatchError, DdnsrError, ImageReadError, ImageWriteError, UnexpectedError, shown
 from ddnsr_cli.files import is_disk_full, is_folder, is_there
 from ddnsr_cli.inference.degrader import default_workers, one_thread_each
-from ddnsr_cli.io.discovery import Found, OutputNames, find_images
+from ddnsr_cli.io.discovery import Found, OutputNames
+from ddnsr_cli.io.selection import OwnResults, Selection
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -33,12 +35,11 @@ def degrade_images(
     Raises ConfigError, before any work, when pairs that are wanted were made under other settings.
     """
     _refuse_to_lose([*inputs, *([options.noise_source] if options.noise_source else [])], output, options)
-    found = list(options.selection.find(inputs, results=OutputNames(folder=output)))
-    if not found:
-        named = ", ".join(map(shown, inputs))
-        raise ImageReadError(f"{named}: no image is in there. Name an image, or a folder that holds some.")
-    found = [one for one in found if options.selection.holds(one)]
-    noisy = _noisy_photos(output, options)
+    own = OwnResults(again=options.selection.again)
+    found = _found(inputs, output, options, own)
+    noisy = _noisy_photos(output, options, own)
+    if own.note:
+        listener.note(own.note)
     photos = NoisePhotos(noisy, max_pixels=options.max_pixels) if noisy else None
     way = choose_way(photos, options, listener.download)
     if way.terms:
@@ -86,10 +87,20 @@ def _refuse_to_lose(inputs: Sequence[Path], output: Path, options: DegradeOption
             )
 
 
-def _noisy_photos(output: Path, options: DegradeOptions) -> list[Found]:
+def _found(inputs: Sequence[Path], output: Path, options: DegradeOptions, own: OwnResults) -> list[Found]:
+    """The HR images that are meant. Raises ImageReadError where there are none, but in a shard."""
+    found = options.selection.find(inputs, results=OutputNames(folder=output), own=own)
+    first: Found | None = next(own.without(found), None)
+    if first is None:
+        raise own.refusal(", ".join(map(shown, inputs)))
+    return list(own.without(filter(options.selection.holds, itertools.chain([first], found))))
+
+
+def _noisy_photos(output: Path, options: DegradeOptions, own: OwnResults) -> list[Found]:
     if options.noise_source is None:
         return []
-    noisy = list(find_images([options.noise_source], results=OutputNames(folder=output)))
+    selection = Selection(again=options.selection.again)
+    noisy = list(own.without(selection.find([options.noise_source], results=OutputNames(folder=output), own=own)))
     if not noisy:
         raise ImageReadError(f"{shown(options.noise_source)} holds no image. Give a folder of real noisy photos.")
     return noisy

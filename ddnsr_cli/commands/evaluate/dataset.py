@@ -1,5 +1,6 @@
 """Which images belong together, and reading them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,17 +15,20 @@ from ddnsr_cli.reports.page import Rgb8
 from ddnsr_cli.reports.results import Sample
 
 
-def find_samples(lr: Path | None, hr: Path | None, *, hr_scale: int = SCALE) -> tuple[Sample, ...]:
+def find_samples(
+    lr: Path | None, hr: Path | None, *, hr_scale: int = SCALE, note: Callable[[str], None] = lambda _text: None
+) -> tuple[Sample, ...]:
     """The images of one folder, or of both matched by name, sorted by name.
 
     hr_scale: pixels of a reference per LR pixel along a side: 4, or 1 for clean images of the LR's own size.
+    note: takes one sentence for the user.
     Raises DataError, naming the file, for a missing or doubled partner and for a wrong size.
     """
     if lr is not None and hr is not None:
-        pairs = match_pairs(lr, hr, scale=hr_scale)
+        pairs = match_pairs(lr, hr, scale=hr_scale, note=note)
         return tuple(Sample(name=pair.name, lr=pair.lr, hr=pair.hr) for pair in pairs)
-    found = {} if lr is None else photos_by_name(lr)
-    truths = {} if hr is None else photos_by_name(hr)
+    found = {} if lr is None else photos_by_name(lr, note=note)
+    truths = {} if hr is None else photos_by_name(hr, note=note)
     names = sorted({**found, **truths})
     return tuple(Sample(name=name, lr=found.get(name), hr=truths.get(name)) for name in names)
 

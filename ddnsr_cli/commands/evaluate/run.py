@@ -25,6 +25,7 @@ from ddnsr_cli.commands.evaluate.tables import describe_methodology
 from ddnsr_cli.errors import ImageWriteError, shown
 from ddnsr_cli.inference.device import choose_device
 from ddnsr_cli.io.image import RasterImage, rgb8
+from ddnsr_cli.io.provenance import mark_as
 from ddnsr_cli.io.write import WriteOptions, write_image
 from ddnsr_cli.reports.evaluation_page import write_eval_page
 from ddnsr_cli.reports.page import Rgb8
@@ -51,7 +52,7 @@ def evaluate(options: EvaluateOptions, listener: EvaluateListener) -> Outcome:
     WeightsError, HubError, DeviceError, ImageReadError, ImageWriteError.
     """
     device = choose_device(options.device)
-    samples = find_samples(options.lr, options.hr, hr_scale=options.hr_scale)
+    samples = find_samples(options.lr, options.hr, hr_scale=options.hr_scale, note=listener.note)
     degrade = load_way_back(options, device, listener)
     models = load_models(options, device, listener)
     check_wishes(options, models)
@@ -91,7 +92,7 @@ class _ImageStore:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ImageWriteError(f"{shown(path.parent)} cannot be made ({error.strerror}). Choose another.") from error
-        write_image(RasterImage(pixels=pixels), path, self._options)
+        write_image(RasterImage(pixels=pixels), path, self._options, finish=lambda file: mark_as(file, "evaluated"))
         self.paths[label, sample.name] = path
 
 

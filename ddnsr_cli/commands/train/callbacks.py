@@ -14,6 +14,7 @@ from ddnsr_cli.commands.train.run import RunTrainer, TrainListener, export_metad
 from ddnsr_cli.commands.train.run_folder import RunFolder, told_when_full
 from ddnsr_cli.data.images import PhotoPair
 from ddnsr_cli.files import atomic_path
+from ddnsr_cli.io.provenance import mark_as
 from ddnsr_cli.nets.degrader import Degrader
 from ddnsr_cli.nets.lpips import LPIPS
 from ddnsr_cli.nets.rrdb import RRDBNet
@@ -142,6 +143,7 @@ class RunShow:
         path = self.folder.sample_path(step)
         with told_when_full(path), atomic_path(path) as temporary:
             Image.fromarray(pixels).save(temporary, "PNG")
+            mark_as(temporary, "sample")
         self.tensorboard.image(step, pixels)
         write_run_report(self.folder.path)
 

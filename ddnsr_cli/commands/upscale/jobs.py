@@ -11,12 +11,12 @@ from typing import Any, Literal
 from ddnsr_cli import __version__
 from ddnsr_cli.commands.upscale.options import UpscaleOptions
 from ddnsr_cli.config import changed_options
-from ddnsr_cli.errors import ConfigError, ImageReadError, ImageWriteError, shown
+from ddnsr_cli.errors import ConfigError, ImageWriteError, shown
 from ddnsr_cli.files import is_folder, is_there
 from ddnsr_cli.io.discovery import Found, OutputNames, find_images
 from ddnsr_cli.io.formats import format_of
 from ddnsr_cli.io.provenance import Source, add_stamp, is_unchanged, read_stamp
-from ddnsr_cli.io.selection import Selection
+from ddnsr_cli.io.selection import OwnResults
 
 RECIPE = 1
 """Raised when the same model and settings begin to give visibly other results."""
@@ -66,11 +66,6 @@ def settings_of(options: UpscaleOptions, model_sha256: str, target: Path) -> Set
 def sheet_of(target: Path) -> Path:
     """Where the sheet of a result lies."""
     return target.with_name(target.stem + SHEET_SUFFIX)
-
-
-def is_sheet(path: Path) -> bool:
-    """Whether a file is a sheet of ours, which is no image to enlarge."""
-    return path.name.endswith(SHEET_SUFFIX) and (_note(path) or {}).get("kind") == "sheet"
 
 
 def mark_result(path: Path, source: Source, settings: Settings) -> None:
@@ -154,7 +149,8 @@ class Job:
 
 def is_single(inputs: Sequence[Path], options: UpscaleOptions) -> bool:
     """Whether one file was named, which raises its own error and may be given an output name."""
-    return len(inputs) == 1 and not is_folder(inputs[0]) and options.selection == Selection()
+    whole = not options.selection.from_list and options.selection.shard is None
+    return len(inputs) == 1 and not is_folder(inputs[0]) and whole
 
 
 def single_job(source: Path, output: Path | None, options: UpscaleOptions) -> Job:
@@ -170,8 +166,10 @@ def single_job(source: Path, output: Path | None, options: UpscaleOptions) -> Jo
     return Job(source=found.source, target=output)
 
 
-def folder_jobs(inputs: Sequence[Path], output: Path | None, options: UpscaleOptions) -> Iterator[Job]:
+def folder_jobs(inputs: Sequence[Path], output: Path | None, options: UpscaleOptions, own: OwnResults) -> Iterator[Job]:
     """The jobs of several images or of folders, found while they are asked for; at least one, but in a shard.
+
+    own: is told what is left out.
 
     Raises ImageReadError, at once, where an input does not exist or holds no image at all, ImageWriteError where
     the output names a file.
@@ -179,12 +177,11 @@ def folder_jobs(inputs: Sequence[Path], output: Path | None, options: UpscaleOpt
     if output is not None and not is_folder(output) and (is_there(output) or format_of(output)):
         raise ImageWriteError(f"{shown(output)} names a file, and there may be several images. Give a folder with -o.")
     names = _names(output, options)
-    found = options.selection.find(inputs, results=names)
-    images = (one for one in found if not is_sheet(one.source))
-    first: Found | None = next(images, None)
+    found = options.selection.find(inputs, results=names, own=own)
+    first: Found | None = next(own.without(found), None)
     if first is None:
-        raise ImageReadError(f"{listed(inputs)}: no image is in there. Name an image, or a folder that holds some.")
-    meant = filter(options.selection.holds, itertools.chain([first], images))
+        raise own.refusal(listed(inputs))
+    meant = own.without(filter(options.selection.holds, itertools.chain([first], found)))
     return (Job(source=one.source, target=names.target(one)) for one in meant)
 
 

@@ -36,6 +36,7 @@ from ddnsr_cli.files import is_disk_full, is_there
 from ddnsr_cli.inference.memory import is_out_of_memory
 from ddnsr_cli.inference.pipeline import check_memory, result_bytes
 from ddnsr_cli.io.formats import check_format, check_writable
+from ddnsr_cli.io.selection import OwnResults
 
 __all__ = ["UpscaleListener", "UpscaleOptions", "upscale_images"]
 
@@ -50,15 +51,15 @@ def upscale_images(
     earlier run was ended: what is finished is skipped, what was made otherwise is remade, what is not ours is left
     alone and fails.
     """
-    single = is_single(inputs, options)
+    single, own = is_single(inputs, options), OwnResults(again=options.selection.again)
     if single:
         job = single_job(inputs[0], output, options)
         _refuse_to_lose(job, options)
         jobs: Iterable[Job] = [job]
     else:
-        jobs = folder_jobs(inputs, output, options)
+        jobs = folder_jobs(inputs, output, options, own)
     engine = start_engine(options, listener)
-    run = _Run(engine, options, listener, resumes=not single)
+    run = _Run(engine, options, listener, own=own, resumes=not single)
     yield from _all(jobs, run, stop_at_first=single or options.fail_fast)
 
 
@@ -115,11 +116,14 @@ class Asked(TypedDict):
 class _Run:
     """The images of one call, and what became of them."""
 
-    def __init__(self, engine: Engine, options: UpscaleOptions, listener: UpscaleListener, *, resumes: bool) -> None:
+    def __init__(
+        self, engine: Engine, options: UpscaleOptions, listener: UpscaleListener, *, own: OwnResults, resumes: bool
+    ) -> None:
         self.listener = listener
         self.counts: Counter[type[Event]] = Counter()
         self._engine = engine
         self._options = options
+        self._own = own
         self._resumes = resumes
         self._since = time.perf_counter()
         self._remade: Counter[str] = Counter()
@@ -204,6 +208,8 @@ class _Run:
         """What a user wants to hear after the last image."""
         if not self.images:
             self.listener.note("no image is in this shard")
+        if self._own.note:
+            self.listener.note(self._own.note)
         if skipped := self.counts[Skipped]:
             results = _counted(skipped, "result")
             self.listener.note(f"{results} there already, finished, and left as found (--overwrite remakes them)")

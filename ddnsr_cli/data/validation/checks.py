@@ -72,18 +72,32 @@ def check_photos(
     """
     chosen = options or DoctorOptions()
     folders = {role: folder for role, folder in ((Role.HR, hr), (Role.LR, lr)) if folder is not None}
-    photos = {role: list_photos(folder) for role, folder in folders.items()}
+    own: list[Finding] = []
+    photos = {role: list_photos(folder, note=_own_to(own, role, folder)) for role, folder in folders.items()}
     if hr is not None and lr is not None and (same := _same_folder(hr, lr)):
         checked = {role: Checked(photos=len(paths), decoded=0) for role, paths in photos.items()}
         return Report(findings=(same,), checked=checked)
     facts = _all_facts(photos, chosen, on_photo)
-    found = [finding for role, rows in facts.items() for row in rows for finding in _of_photo(row, role, chosen)]
+    found = own
+    found += [finding for role, rows in facts.items() for row in rows for finding in _of_photo(row, role, chosen)]
     found += _repeats(facts, chosen.repeat_bits)
     found += _swapped(folders, facts, chosen.swap_share)
     checked = {
         role: Checked(photos=len(rows), decoded=sum(row.measured for row in rows)) for role, rows in facts.items()
     }
     return Report(findings=tuple(found), checked=checked)
+
+
+def _own_to(findings: list[Finding], role: Role, folder: Path) -> Callable[[str], None]:
+    """What takes a sentence on results of ours among the photos of a folder as a finding."""
+
+    def note(sentence: str) -> None:
+        finding = Finding(
+            severity=Severity.WARNING, trouble=Trouble.OWN, role=role, path=folder, sentence=f"{sentence}."
+        )
+        findings.append(finding)
+
+    return note
 
 
 def _same_folder(hr: Path, lr: Path) -> Finding | None:

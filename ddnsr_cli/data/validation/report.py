@@ -40,6 +40,7 @@ class Trouble(StrEnum):
     UPSCALED = "up-scaled"
     REPEATED = "repeated"
     SWAPPED = "swapped"
+    OWN = "made by ddnsr"
 
 
 @dataclass(frozen=True, kw_only=True)

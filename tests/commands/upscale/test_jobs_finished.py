@@ -8,7 +8,6 @@ import pytest
 
 from ddnsr_cli.commands.upscale.jobs import (
     State,
-    is_sheet,
     mark_result,
     mark_sheet,
     settings_of,
@@ -19,7 +18,7 @@ from ddnsr_cli.commands.upscale.options import UpscaleOptions
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.inference.pipeline import LookOptions
 from ddnsr_cli.io.image import RasterImage
-from ddnsr_cli.io.provenance import source_of
+from ddnsr_cli.io.provenance import made_as, source_of
 from ddnsr_cli.io.write import WriteOptions, write_image
 from ddnsr_cli.processing.resize import OutputSize
 
@@ -133,16 +132,16 @@ def test_sheets_are_told_from_images(made):
     sheet = sheet_of(target)
     assert sheet.name == "out.compare.png"
     shutil.copy(target, sheet)
-    assert not is_sheet(sheet)
+    assert made_as(sheet) == "result"
     write_image(
         RasterImage(pixels=np.zeros((4, 4, 3), np.uint8)),
         sheet,
         finish=lambda path: mark_sheet(path, source_of(source), settings(target)),
     )
-    assert is_sheet(sheet)
+    assert made_as(sheet) == "sheet"
     assert state_of(source, sheet, settings(target), kind="sheet")[0] is State.FINISHED
     assert state_of(source, sheet, settings(target))[0] is State.FOREIGN
-    assert not is_sheet(target)
+    assert made_as(target) == "result"
 
 
 def test_a_note_that_is_no_note_is_foreign(made):
