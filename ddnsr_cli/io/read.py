@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from ddnsr_cli.errors import ImageReadError, shown
+from ddnsr_cli.io.codecs.bitmaps import decode_bmp, decode_gif, decode_ico, decode_tga
 from ddnsr_cli.io.codecs.heif import decode_avif, decode_heic
 from ddnsr_cli.io.codecs.jpeg import decode_jpeg
 from ddnsr_cli.io.codecs.jpeg2000 import decode_jp2
-from ddnsr_cli.io.codecs.pillow import Decoded, decode_gif, decode_ico, decode_with_pillow, pillow_size
+from ddnsr_cli.io.codecs.pillow import Decoded, decode_with_pillow, pillow_size
 from ddnsr_cli.io.codecs.png import decode_png, png_size, stored_png_size
 from ddnsr_cli.io.codecs.pnm import decode_pnm
 from ddnsr_cli.io.codecs.tiff import decode_tiff, tiff_size
@@ -41,7 +42,9 @@ _DECODERS: dict[str, Callable[..., Decoded]] = {
     "HEIC": decode_heic,
     "GIF": decode_gif,
     "ICO": decode_ico,
-    **{name: partial(decode_with_pillow, file_format=name) for name in ("WEBP", "BMP", "TGA", "QOI")},
+    "BMP": decode_bmp,
+    "TGA": decode_tga,
+    **{name: partial(decode_with_pillow, file_format=name) for name in ("WEBP", "QOI")},
 }
 _MEASURES: dict[str, Callable[[BinaryIO], tuple[int, int, int]]] = {  # the other formats are rare
     "PNG": png_size,
@@ -49,6 +52,7 @@ _MEASURES: dict[str, Callable[[BinaryIO], tuple[int, int, int]]] = {  # the othe
     **{name: partial(pillow_size, file_format=name) for name in ("JPEG", "WEBP", "AVIF", "BMP", "GIF")},
 }
 
+_ALL_CLEAR = "its alpha channel is clear everywhere, and so is the result"
 _FOREIGN_HEAD_BYTES = 1024  # an SVG may begin with a long comment
 _LIBRARY_PLACE = re.compile(r"^\w*(vips|VIPS|Vips)\w*: ")  # libvips says first which of its functions speaks
 
@@ -147,7 +151,8 @@ def upright(decoded: Decoded) -> RasterImage:
     pixels = _turned(decoded.pixels, decoded.orientation)
     alpha = None if decoded.alpha is None else _turned(decoded.alpha, decoded.orientation)
     metadata, notes = _mended(decoded.metadata, pixels)
-    return RasterImage(pixels=pixels, alpha=alpha, metadata=metadata, notes=decoded.notes + notes)
+    clear = () if alpha is None or alpha.any() else (_ALL_CLEAR,)
+    return RasterImage(pixels=pixels, alpha=alpha, metadata=metadata, notes=decoded.notes + notes + clear)
 
 
 def _turned(samples: Pixels, orientation: int) -> Pixels:

@@ -24,6 +24,7 @@ _JPEG_XMP_BYTES = _JPEG_MARKER_BYTES - 29
 _JPEG_IPTC_BYTES = _JPEG_MARKER_BYTES - len(SEGMENT_PREFIX) - len(resource_block(b"")) - 1
 _MOST_NAMED = 8
 _HOLD_IPTC = ("PNG", "TIFF", "JPEG")
+_NO_RESOLUTION, _SQUARE = ("WebP", "AVIF"), 0.01
 _SRGB_GAMMA, _SRGB_CICP = range(45_000, 46_001), b"\x01\x0d\x00\x01"
 
 
@@ -54,14 +55,21 @@ def fitting_metadata(image: RasterImage, file_format: str) -> tuple[Metadata, tu
 def _without_place(metadata: Metadata, file_format: str) -> list[str]:
     """Notes on what a format cannot say at all."""
     notes = []
-    if file_format == "BMP" and (metadata.icc or metadata.exif or metadata.xmp):
-        notes.append("BMP holds no color profile, EXIF or XMP; they were left out")
+    blocks = {"color profile": metadata.icc, "EXIF": metadata.exif, "XMP": metadata.xmp}
+    if file_format == "BMP" and (lost := [name for name, block in blocks.items() if block]):
+        notes.append(f"BMP has no place for {' and '.join(lost)}; left out")
+    if file_format in _NO_RESOLUTION and metadata.dpi and abs(metadata.dpi[0] / metadata.dpi[1] - 1) > _SQUARE:
+        notes.append(f"{file_format} cannot say that pixels are not square ({_aspect(metadata.dpi)}); left out")
     kept = {COMMENT} if file_format == "JPEG" else set()
     if file_format != "PNG" and (lost := [keyword for keyword in metadata.text if keyword not in kept]):
         notes.append(f"{file_format} has no place for text ({_listed(lost)})")
     if file_format != "PNG" and not metadata.icc and _is_far_from_srgb(dict(metadata.png_color)):
         notes.append(f"{file_format} cannot say what its colors mean (no profile, not sRGB): they will look different")
     return notes
+
+
+def _aspect(dpi: tuple[float, float]) -> str:
+    return f"{dpi[1] / dpi[0]:.3g} times as wide as high"
 
 
 def _listed(keywords: list[str]) -> str:

@@ -14,6 +14,7 @@ from ddnsr_cli.io.codecs.pillow import (
     check_size,
     decode_with_pillow,
     first_of,
+    oblong,
     pillow_metadata,
 )
 from ddnsr_cli.io.codecs.vips import jpeg_complaint, whole_samples
@@ -52,7 +53,7 @@ def decode_jpeg(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     elif data.find(_END, data.rfind(_SCAN)) < 0:
         note = _END_IS_MISSING
     metadata = replace(decoded.metadata, text=header.metadata.text, iptc=header.metadata.iptc)
-    return replace(decoded, metadata=metadata, notes=(*decoded.notes, *filter(None, (note, header.left_out))))
+    return replace(decoded, metadata=metadata, notes=(*decoded.notes, *filter(None, (note, *header.left_out))))
 
 
 class _Header(NamedTuple):
@@ -66,8 +67,8 @@ class _Header(NamedTuple):
 
     metadata: Metadata
 
-    left_out: str
-    """A note on what has no place."""
+    left_out: tuple[str, ...]
+    """Notes on what has no place."""
 
 
 def _read_header(path: Path, data: bytes, max_pixels: int) -> _Header:
@@ -75,6 +76,8 @@ def _read_header(path: Path, data: bytes, max_pixels: int) -> _Header:
         assert isinstance(image, JpegImagePlugin.JpegImageFile)
         check_size(path, *image.size, max_pixels)
         metadata, left_out = _segments(list(image.applist), pillow_metadata(image))
+        density = image.info.get("jfif_density", (0, 0)) if image.info.get("jfif_unit") == 0 else (0, 0)
+        left_out = (*left_out, *oblong(*density))
         frames = int(getattr(image, "n_frames", 1))
         return _Header(mode=image.mode, frames=frames, metadata=metadata, left_out=left_out)
 
@@ -127,14 +130,14 @@ def _check_kind(data: bytes) -> int:
     return 0
 
 
-def _segments(segments: list[tuple[str, bytes]], metadata: Metadata) -> tuple[Metadata, str]:
-    """The metadata with what Pillow does not tell, and a note on what has no place."""
+def _segments(segments: list[tuple[str, bytes]], metadata: Metadata) -> tuple[Metadata, tuple[str, ...]]:
+    """The metadata with what Pillow does not tell, and notes on what has no place."""
     comments = [_decoded_text(data) for name, data in segments if name == "COM"]
     blocks = [data.removeprefix(SEGMENT_PREFIX) for name, data in segments if data.startswith(SEGMENT_PREFIX)]
     extended = any(data.startswith(_EXTENDED_XMP) for _, data in segments)
     text = {COMMENT: "\n".join(comments)} if any(comments) else {}
     found = replace(metadata, text={**metadata.text, **text}, iptc=iptc_of(b"".join(blocks)))
-    return found, "the part of its XMP beyond 64 kB was left out" if extended else ""
+    return found, ("the part of its XMP beyond 64 kB was left out",) if extended else ()
 
 
 def _decoded_text(data: bytes) -> str:

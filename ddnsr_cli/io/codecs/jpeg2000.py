@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ddnsr_cli.io.codecs.pillow import Decoded, decode_with_pillow
+from ddnsr_cli.io.codecs.pillow import Decoded, decode_with_pillow, undeclared_alpha
 from ddnsr_cli.io.codecs.vips import stretched
 from ddnsr_cli.io.image import Metadata
 from ddnsr_cli.io.metadata.exif import bare_exif
@@ -27,6 +27,7 @@ _HEAD_BYTES = 1 << 16
 _XMP_ID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 _EXIF_ID = b"JpgTiffExif->JP2"
 _ID_BYTES = 16
+_OPACITY, _MOST_DEFINITION_BYTES = (1, 2), 1 << 12
 _ICC_METHODS = (2, 3)
 _HOLDERS = (b"jp2h", b"res ")  # boxes that hold boxes: the header, in it the resolution
 _METERS_PER_INCH = 0.0254
@@ -38,11 +39,24 @@ def decode_jp2(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     metadata = metadata_of_boxes(file)
     file.seek(0)
     decoded = decode_with_pillow(path, file, file_format="JPEG2000", max_pixels=max_pixels, metadata=metadata)
+    if decoded.alpha is not None and not _declares_alpha(file):
+        decoded = undeclared_alpha(replace(decoded, alpha=None), decoded.alpha)
     if depth <= 8:
         return decoded
     if decoded.pixels.dtype == np.uint16:  # Pillow puts samples of 9 to 15 bits into the upper ones
         return replace(decoded, pixels=stretched(decoded.pixels, min(depth, 16)))
     return replace(decoded, notes=(*decoded.notes, f"its colors of {depth} bits were read at 8 bits"))
+
+
+def _declares_alpha(file: BinaryIO) -> bool:
+    """Whether a channel definition says that one is opacity, straight or multiplied into the colors."""
+    file.seek(0, 2)
+    for kind, at, length in itertools.islice(_boxes(file, 0, file.tell()), MAX_BOXES):
+        if kind == b"cdef" and length <= _MOST_DEFINITION_BYTES:
+            file.seek(at + 2)
+            channels = struct.iter_unpack(">HHH", file.read((length - 2) // 6 * 6))
+            return any(meaning in _OPACITY for _, meaning, _ in channels)
+    return False
 
 
 def component_bits(head: bytes) -> int:

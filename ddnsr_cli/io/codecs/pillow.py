@@ -1,5 +1,6 @@
 """Pixels and metadata of one image file through Pillow, alone with the settings that it has for the whole process."""
 
+import math
 import os
 import sys
 import threading
@@ -14,10 +15,11 @@ import numpy as np
 from PIL import Image
 
 from ddnsr_cli.errors import ImageReadError, shown
-from ddnsr_cli.io.image import COMMENT, MAX_PIXELS, Metadata, Pixels, cmyk_to_rgb, lab_to_rgb
+from ddnsr_cli.io.image import MAX_PIXELS, Metadata, Pixels, cmyk_to_rgb, lab_to_rgb
 from ddnsr_cli.io.metadata.exif import bare_exif, orientation_of
 
 _KEPT_MODES = ("L", "LA", "RGB", "RGBA", "I;16")
+_SQUARE = 0.01  # resolutions are whole numbers
 _STDERR = 2
 _ALONE = threading.RLock()
 
@@ -97,6 +99,25 @@ def check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
         )
 
 
+def undeclared_alpha(decoded: Decoded, channel: Pixels) -> Decoded:
+    """`decoded` with a channel beyond its colors of which the file does not say that it is alpha; (H, W).
+
+    Where it is the same everywhere, 0 or full, it is padding. What varies is transparency: writers that forget to
+    declare it are many, and who sees the note can tell.
+    """
+    if channel.min() == channel.max() and channel.flat[0] in (0, np.iinfo(channel.dtype).max):
+        return decoded
+    note = "its last channel, which it does not declare as alpha, was read as alpha"
+    return replace(decoded, alpha=channel, notes=(*decoded.notes, note))
+
+
+def oblong(across: float, down: float) -> tuple[str, ...]:
+    """A note where pixels are not square, by a density without a unit, for which no result has a place; else none."""
+    if not (0 < across < math.inf and 0 < down < math.inf) or abs(across / down - 1) <= _SQUARE:
+        return ()
+    return (f"its pixels are not square ({down / across:.3g} times as wide as high), which was left out",)
+
+
 def first_of(frames: int) -> str:
     """The note for a file of several frames or pages."""
     return f"only the first of {frames} frames was read"
@@ -144,25 +165,6 @@ def decode_image(image: Image.Image, *, metadata: Metadata | None = None) -> Dec
     # Pillow turns a TIFF while it loads it, and only a TIFF
     orientation = 1 if image.format == "TIFF" else orientation_of(known.exif, known.xmp)
     return replace(_decoded(image, known, key), orientation=orientation)
-
-
-def decode_ico(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
-    """The largest image of an icon file."""
-    decoded = decode_with_pillow(path, file, file_format="ICO", max_pixels=max_pixels)
-    file.seek(4)
-    images = int.from_bytes(file.read(2), "little")
-    notes = (f"only the largest of {images} images was read",) if images > 1 else ()
-    return replace(decoded, notes=notes + decoded.notes)
-
-
-def decode_gif(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
-    """The first frame of a GIF, with its comment."""
-    decoded = decode_with_pillow(path, file, file_format="GIF", max_pixels=max_pixels)
-    file.seek(0)
-    with alone_with_pillow(max_pixels), Image.open(file, formats=["GIF"]) as image:
-        comment: Any = image.info.get("comment")
-    text = {COMMENT: comment.decode("utf-8", "replace")} if isinstance(comment, bytes) and comment else {}
-    return replace(decoded, metadata=replace(decoded.metadata, text=text))
 
 
 def _decoded(image: Image.Image, metadata: Metadata, key: tuple[int, ...] | None) -> Decoded:

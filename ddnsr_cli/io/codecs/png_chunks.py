@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from io import BytesIO
 from typing import BinaryIO, NamedTuple
 
+from ddnsr_cli.io.codecs.pillow import oblong
 from ddnsr_cli.io.image import Metadata
 from ddnsr_cli.io.metadata.exif import bare_exif
 from ddnsr_cli.io.metadata.iptc import iptc_of, profile_bytes
@@ -70,17 +71,20 @@ def take_apart(file: BinaryIO, check_size: Callable[[int, int], None]) -> PngPar
     file.seek(len(_SIGNATURE))
     parts = PngParts(BytesIO(), header, 1, [], [])
     parts.pixels.write(_SIGNATURE)
+    later = 0
     room = _Room(2 * header.raw_bytes + (1 << 16))  # deflate makes nothing longer by more than some per mille
     for kind, data in _chunks(file, room, parts.notes):
         if kind in _FOR_PIXELS:
             write_chunk(parts.pixels, kind, data)
-        elif kind in _METADATA or not room.used:  # an animation's later frames are of no use
+        elif kind in _METADATA or not room.used:
             parts.chunks.append((kind, data))
+        else:
+            later += kind == b"fcTL"  # a further frame
     if bytes(parts.pixels.getbuffer()[-8:-4]) != b"IEND":
         write_chunk(parts.pixels, b"IEND", b"")
         parts.notes.append("its end is missing, but all its pixels are there")
     parts.pixels.seek(0)
-    return parts._replace(frames=_frames(parts.chunks))
+    return parts._replace(frames=_frames(parts.chunks, later))
 
 
 def check_rows(parts: PngParts) -> None:
@@ -207,13 +211,9 @@ def write_chunk(file: BinaryIO, kind: bytes, data: bytes) -> None:
     file.write(struct.pack(">I", zlib.crc32(data, zlib.crc32(kind))))
 
 
-def _frames(chunks: list[tuple[bytes, bytes]]) -> int:
-    """How many images an APNG holds, by the chunks before its pixels."""
-    control = next((data for kind, data in chunks if kind == b"acTL" and len(data) == 8), None)
-    if control is None:
-        return 1
-    pixels_are_a_frame = any(kind == b"fcTL" for kind, _ in chunks)
-    return max(1, int.from_bytes(control[:4], "big")) + (not pixels_are_a_frame)
+def _frames(chunks: list[tuple[bytes, bytes]], later: int) -> int:
+    """How many images there are: the first, and, of an APNG, those behind it, whatever its header promises."""
+    return 1 + later if any(kind == b"acTL" for kind, _ in chunks) else 1
 
 
 class _Text(NamedTuple):
@@ -264,6 +264,8 @@ def _read(kind: bytes, data: bytes, found: _Found) -> None:
         across, down, unit = struct.unpack(">IIB", data)
         if unit == _PER_METER:
             found.metadata = replace(before, dpi=(across * _INCHES_PER_METER, down * _INCHES_PER_METER))
+        else:
+            found.notes += oblong(across, down)
     elif kind in COLOR_CHUNKS:
         if len(data) != COLOR_CHUNKS[kind]:
             raise ValueError(kind)

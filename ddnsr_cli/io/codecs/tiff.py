@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 
 from ddnsr_cli.errors import ImageReadError, shown
-from ddnsr_cli.io.codecs.pillow import Decoded, check_size, decode_with_pillow, first_of
+from ddnsr_cli.io.codecs.pillow import Decoded, check_size, decode_with_pillow, first_of, oblong, undeclared_alpha
 from ddnsr_cli.io.codecs.vips import inks_to_rgb, vips_samples
 from ddnsr_cli.io.image import Metadata, Pixels, RasterImage
 from ddnsr_cli.io.metadata.exif import (
@@ -73,7 +73,7 @@ _MOST_WORKERS = 16
 CLASSIC_BYTES = (1 << 32) - (1 << 26)
 """Above this many bytes of samples the file is a BigTIFF; deflate and metadata get what is left to 4 GiB."""
 
-_DEFLATE, _HORIZONTAL, _INCH, _CONTIGUOUS = 8, 2, 2, 1
+_DEFLATE, _HORIZONTAL, _NO_UNIT, _INCH, _CONTIGUOUS = 8, 2, 1, 2, 1
 _MIN_IS_BLACK, _RGB, _STRAIGHT_ALPHA = 1, 2, 2
 
 
@@ -102,8 +102,8 @@ class TiffHeader:
     alpha_channel: int | None
     """Where the alpha channel is among the samples of a pixel; None: there is none."""
 
-    other_channels: int
-    """Samples of a pixel beyond its colors and alpha, whose meaning nothing tells."""
+    extra_channels: int
+    """Samples of a pixel beyond its colors, alpha among them."""
 
     orientation: int
     """1 to 8."""
@@ -128,6 +128,9 @@ class TiffHeader:
 
     dpi: tuple[float, float] | None
     """Dots per inch, across and down."""
+
+    density: tuple[float, float] | None
+    """Dots across and down per something that has no name."""
 
     exif: bytes | None
     """The descriptive fields with the EXIF and GPS directories, as a block of their own."""
@@ -177,7 +180,7 @@ def _header(fields: dict[int, Field], layout: Layout, *, is_cr2: bool, pages: in
         color_channels=channels,
         is_palette=photometric == _PALETTE,
         alpha_channel=None if alpha is None else channels + alpha,
-        other_channels=max(0, numbers(SAMPLES, 1)[0] - channels - (alpha is not None)) if channels else 0,
+        extra_channels=max(0, numbers(SAMPLES, 1)[0] - channels) if channels else 0,
         orientation=orientation if 1 <= orientation <= 8 else 1,
         is_camera_raw=is_cr2 or thumbnail_first or photometric in _SENSOR_DATA or DNG_VERSION in fields,
         pages=pages,
@@ -186,16 +189,21 @@ def _header(fields: dict[int, Field], layout: Layout, *, is_cr2: bool, pages: in
         xmp=xmp,
         iptc=next((fields[tag].data for tag in (IPTC, PHOTOSHOP) if tag in fields), None),
         dpi=_dpi(fields, layout, unit=numbers(RESOLUTION_UNIT, 2)[0]),
+        density=_resolution(fields, layout) if numbers(RESOLUTION_UNIT, 2)[0] == _NO_UNIT else None,
         exif=_exif(fields, layout),
     )
 
 
 def _dpi(fields: dict[int, Field], layout: Layout, *, unit: int) -> tuple[float, float] | None:
-    per_inch = {2: 1.0, 3: 2.54}.get(unit)
-    if per_inch is None or X_RESOLUTION not in fields or Y_RESOLUTION not in fields:
+    per_inch, resolution = {2: 1.0, 3: 2.54}.get(unit), _resolution(fields, layout)
+    return None if per_inch is None or resolution is None else (resolution[0] * per_inch, resolution[1] * per_inch)
+
+
+def _resolution(fields: dict[int, Field], layout: Layout) -> tuple[float, float] | None:
+    if X_RESOLUTION not in fields or Y_RESOLUTION not in fields:
         return None
     x, y = (fields[tag].rationals(layout)[:1] for tag in (X_RESOLUTION, Y_RESOLUTION))
-    return (x[0] * per_inch, y[0] * per_inch) if x and y else None
+    return (x[0], y[0]) if x and y else None
 
 
 def _exif(fields: dict[int, Field], layout: Layout) -> bytes | None:
@@ -215,15 +223,31 @@ def decode_tiff(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     iptc = iptc_of(header.iptc) if header.iptc else None
     metadata = Metadata(icc=header.icc, exif=header.exif, xmp=header.xmp, dpi=header.dpi, iptc=iptc)
     decoded = None
-    if header.bits <= 8:  # of more, Pillow would cut the samples to 8
+    if header.bits <= 8 and not _has_undeclared_channel(header):  # of more bits, Pillow would cut the samples to 8
         with suppress(UnidentifiedImageError):  # a layout that it does not know, such as a big-endian BigTIFF
             file.seek(0)
             decoded = decode_with_pillow(path, file, file_format="TIFF", max_pixels=max_pixels, metadata=metadata)
+            if header.alpha_channel is None:  # Pillow takes a fourth channel for alpha
+                decoded = replace(decoded, alpha=None)
     decoded = decoded or _decode_with_vips(file, header, metadata)
     pages = (first_of(header.pages),) if header.pages > 1 else ()
+    shape = oblong(*header.density) if header.density else ()
     place = ("its place on the map (GeoTIFF) was left out",) if header.is_map else ()
-    others = (f"{header.other_channels} channels beyond its colors were left out",) if header.other_channels else ()
-    return replace(decoded, notes=(*pages, *decoded.notes, *others, *place))
+    return replace(decoded, notes=(*pages, *decoded.notes, *_left_out(header, decoded), *shape, *place))
+
+
+def _has_undeclared_channel(header: TiffHeader) -> bool:
+    """Whether a pixel has one sample more than it needs that may be alpha; of a map it is some other wave length."""
+    plain = header.color_channels in {1, 3} and not header.is_palette and not header.is_map
+    return plain and header.extra_channels == 1 and header.alpha_channel is None
+
+
+def _left_out(header: TiffHeader, decoded: Decoded) -> tuple[str, ...]:
+    """A note on the channels that are not in the pixels."""
+    count = header.extra_channels - (decoded.alpha is not None)
+    if count <= 0:
+        return ()
+    return (f"{count} channel{'s' if count > 1 else ''} beyond its colors {'were' if count > 1 else 'was'} left out",)
 
 
 def tiff_size(file: BinaryIO) -> tuple[int, int, int]:
@@ -257,7 +281,10 @@ def _decode_with_vips(file: BinaryIO, header: TiffHeader, metadata: Metadata) ->
     if colors == 4:
         pixels, note = inks_to_rgb(pixels, metadata.icc)
         metadata, notes = replace(metadata, icc=None), (*notes, note)
-    return Decoded(pixels=pixels, alpha=alpha, metadata=metadata, orientation=header.orientation, notes=notes)
+    decoded = Decoded(pixels=pixels, alpha=alpha, metadata=metadata, orientation=header.orientation, notes=notes)
+    if _has_undeclared_channel(header) and samples.shape[2] > colors:
+        return undeclared_alpha(decoded, samples[..., colors])
+    return decoded
 
 
 def write_tiff(image: RasterImage, file: BinaryIO, *, level: int) -> None:

@@ -1,0 +1,126 @@
+"""BMP, TGA, ICO and GIF: samples through Pillow, and what their headers say of the fourth channel."""
+
+import struct
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ddnsr_cli.io.codecs.pillow import Decoded, alone_with_pillow, decode_with_pillow, oblong, undeclared_alpha
+from ddnsr_cli.io.image import COMMENT, Pixels, rounded
+
+_TGA_FOOTER, _TGA_FOOTER_BYTES = b"TRUEVISION-XFILE.\0", 26
+_TGA_EXTENSION_BYTES, _TGA_ALPHA_TYPE_AT = 495, 494
+_NO_ALPHA, _STRAIGHT_ALPHA, _MULTIPLIED_ALPHA = 0, 3, 4  # 1, 2: undefined
+_TGA_ASPECT_AT = 474  # pixel width, pixel height
+_GIF_ASPECT_AT = 12  # (width / height) * 64 - 15; 0: not told
+_BITFIELDS, _BMP_HEADER_BYTES = 3, 66
+
+
+def decode_bmp(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
+    """A BMP. Of 32 bits a pixel the byte that is no color counts as alpha that nobody declared."""
+    decoded = decode_with_pillow(path, file, file_format="BMP", max_pixels=max_pixels)
+    if decoded.alpha is not None:
+        return decoded
+    file.seek(0)
+    spare = _spare_bytes(file, decoded.pixels.shape[0], decoded.pixels.shape[1])
+    return decoded if spare is None else undeclared_alpha(decoded, spare)
+
+
+def _spare_bytes(file: BinaryIO, height: int, width: int) -> NDArray[np.uint8] | None:
+    """(H, W): of each pixel of 32 bits the byte that holds no color; None where there is none."""
+    head = file.read(_BMP_HEADER_BYTES)
+    if len(head) < _BMP_HEADER_BYTES:
+        return None
+    start, header_bytes = struct.unpack_from("<II", head, 10)
+    rows, bits, coding = struct.unpack_from("<i2xHI", head, 22)
+    if bits != 32 or header_bytes < 40:
+        return None
+    place = 3
+    if coding == _BITFIELDS:
+        spare = ~(np.bitwise_or.reduce(struct.unpack_from("<III", head, 54))) & 0xFFFFFFFF
+        place = {0xFF: 0, 0xFF00: 1, 0xFF0000: 2, 0xFF000000: 3}.get(spare, -1)
+    if place < 0:
+        return None
+    file.seek(start)
+    stored = np.frombuffer(file.read(4 * height * width), np.uint8)
+    if stored.size < 4 * height * width:
+        return None
+    samples = stored.reshape(height, width, 4)[..., place]
+    return samples[::-1] if rows > 0 else samples
+
+
+def decode_tga(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
+    """A TGA. Its fourth channel is alpha where the header counts bits for it and nothing behind the pixels objects."""
+    head = file.read(18)
+    extension = _tga_extension(file)
+    file.seek(0)
+    decoded = decode_with_pillow(path, file, file_format="TGA", max_pixels=max_pixels)
+    if extension:
+        width, height = struct.unpack_from("<HH", extension, _TGA_ASPECT_AT)
+        decoded = replace(decoded, notes=(*decoded.notes, *oblong(height, width)))
+    kind = extension[_TGA_ALPHA_TYPE_AT] if extension else None
+    return decoded if decoded.alpha is None else _with_tga_alpha(decoded, decoded.alpha, kind, bits=head[17] & 15)
+
+
+def _with_tga_alpha(decoded: Decoded, alpha: Pixels, kind: int | None, *, bits: int) -> Decoded:
+    """kind: what the file says of its alpha, 0 to 4; None: nothing. bits: of alpha in a pixel, by the header."""
+    if kind == _NO_ALPHA:
+        return replace(decoded, alpha=None)
+    if kind == _MULTIPLIED_ALPHA:
+        return replace(decoded, pixels=_divided(decoded.pixels, alpha))
+    if kind == _STRAIGHT_ALPHA or (kind is None and bits > 0):
+        return decoded
+    return undeclared_alpha(replace(decoded, alpha=None), alpha)
+
+
+def _tga_extension(file: BinaryIO) -> bytes:
+    """The extension area that a TGA may have behind its pixels; empty: it has none."""
+    end = file.seek(0, 2)
+    file.seek(max(0, end - _TGA_FOOTER_BYTES))
+    footer = file.read()
+    if not footer.endswith(_TGA_FOOTER):
+        return b""
+    file.seek(struct.unpack_from("<I", footer)[0] or end)
+    area = file.read(_TGA_EXTENSION_BYTES)
+    return area if len(area) == _TGA_EXTENSION_BYTES else b""
+
+
+def _divided(pixels: Pixels, alpha: Pixels) -> Pixels:
+    """Colors of 8 bits that alpha was multiplied into, without it."""
+    return rounded(pixels.astype(np.float32) * 255 / np.maximum(alpha, 1)[..., None], pixels)
+
+
+def decode_ico(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
+    """The largest image of an icon file."""
+    decoded = decode_with_pillow(path, file, file_format="ICO", max_pixels=max_pixels)
+    if decoded.alpha is not None and not decoded.alpha.any():  # as old writers leave it: Windows shows such whole
+        decoded = replace(decoded, alpha=None)
+    images = _icons(file)
+    notes = (f"only the largest of {images} images was read",) if images > 1 else ()
+    return replace(decoded, notes=notes + decoded.notes)
+
+
+def _icons(file: BinaryIO) -> int:
+    """How many images of an icon file lie in it, whatever its directory promises."""
+    end = file.seek(0, 2)
+    file.seek(4)
+    table = file.read(2 + 16 * int.from_bytes(file.read(2), "little"))
+    places = {struct.unpack_from("<II", table, at + 8) for at in range(0, len(table) - 15, 16)}
+    return sum(size > 0 and start + size <= end for size, start in places)
+
+
+def decode_gif(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
+    """The first frame of a GIF, with its comment."""
+    decoded = decode_with_pillow(path, file, file_format="GIF", max_pixels=max_pixels)
+    file.seek(0)
+    with alone_with_pillow(max_pixels), Image.open(file, formats=["GIF"]) as image:
+        comment: Any = image.info.get("comment")
+    text = {COMMENT: comment.decode("utf-8", "replace")} if isinstance(comment, bytes) and comment else {}
+    file.seek(_GIF_ASPECT_AT)
+    aspect = (file.read(1) or b"\0")[0]
+    notes = oblong(64, aspect + 15) if aspect else ()
+    return replace(decoded, metadata=replace(decoded.metadata, text=text), notes=(*decoded.notes, *notes))

@@ -1,0 +1,175 @@
+"""Alpha by one rule: declared it is kept, undeclared it counts where it varies; and each is told."""
+
+import struct
+from io import BytesIO
+
+import numpy as np
+import pytest
+import tifffile
+
+from ddnsr_cli.io.read import read_image
+from tests.helpers.image_files import encoded, noise, pillow, png_chunk
+
+COLORS = noise(6, 8, 3)
+VARIES = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
+READ_AS_ALPHA = "its last channel, which it does not declare as alpha, was read as alpha"
+ALL_CLEAR = "its alpha channel is clear everywhere, and so is the result"
+
+
+def rgba(alpha):
+    return np.dstack([COLORS, alpha])
+
+
+def tga(alpha, *, attribute_bits, alpha_type=None):
+    data = bytearray(encoded(pillow(rgba(alpha)), "TGA"))
+    if data.endswith(b"TRUEVISION-XFILE.\0"):
+        del data[-26:]
+    data[17] = data[17] & 0xF0 | attribute_bits
+    if alpha_type is not None:
+        area = bytearray(495)
+        area[494] = alpha_type
+        data += area + struct.pack("<II", len(data), 0) + b"TRUEVISION-XFILE.\0"
+    return bytes(data)
+
+
+def bmp(alpha, *, masks=None, down=False):
+    rows = rgba(alpha)[..., [2, 1, 0, 3]]
+    body = np.ascontiguousarray(rows if down else rows[::-1]).tobytes()
+    head = struct.pack("<IiiHHIIiiII", 40, 8, -6 if down else 6, 1, 32, 3 if masks else 0, 0, 0, 0, 0, 0)
+    head += struct.pack("<III", *masks) if masks else b""
+    return b"BM" + struct.pack("<IHHI", 14 + len(head) + len(body), 0, 0, 14 + len(head)) + head + body
+
+
+def tiff(alpha, *, extra, dtype=np.uint8, **options):
+    """extra: the value of ExtraSamples; None: the tag is not there."""
+    file = BytesIO()
+    samples = rgba(alpha).astype(dtype) * (257 if dtype == np.uint16 else 1)
+    tifffile.imwrite(file, samples, photometric="rgb", extrasamples=[extra or 0], metadata=None, **options)
+    data = file.getvalue()
+    return data.replace(struct.pack("<HHI", 338, 3, 1), struct.pack("<HHI", 65000, 3, 1)) if extra is None else data
+
+
+def jp2(alpha, *, declared):
+    data = encoded(pillow(rgba(alpha)), "JPEG2000", irreversible=False, num_resolutions=1)
+    return data if declared else data.replace(b"cdef", b"free")
+
+
+UNDECLARED = {
+    "TGA": lambda alpha: tga(alpha, attribute_bits=0),
+    "TGA, undefined": lambda alpha: tga(alpha, attribute_bits=8, alpha_type=2),
+    "BMP": bmp,
+    "BMP down": lambda alpha: bmp(alpha, down=True),
+    "BMP masks": lambda alpha: bmp(alpha, masks=(0xFF0000, 0xFF00, 0xFF)),
+    "TIFF": lambda alpha: tiff(alpha, extra=None),
+    "TIFF, unspecified": lambda alpha: tiff(alpha, extra=0),
+    "TIFF 16": lambda alpha: tiff(alpha, extra=None, dtype=np.uint16),
+    "TIFF 16, unspecified": lambda alpha: tiff(alpha, extra=0, dtype=np.uint16),
+    "JPEG 2000": lambda alpha: jp2(alpha, declared=False),
+}
+DECLARED = {
+    "TGA": lambda alpha: tga(alpha, attribute_bits=8),
+    "TGA, useful": lambda alpha: tga(alpha, attribute_bits=0, alpha_type=3),
+    "TIFF": lambda alpha: tiff(alpha, extra=2),
+    "TIFF 16": lambda alpha: tiff(alpha, extra=2, dtype=np.uint16),
+    "PNG": lambda alpha: encoded(pillow(rgba(alpha)), "PNG"),
+    "WebP": lambda alpha: encoded(pillow(rgba(alpha)), "WEBP", lossless=True, exact=True),
+    "AVIF": lambda alpha: encoded(pillow(rgba(alpha)), "AVIF"),
+    "QOI": lambda alpha: encoded(pillow(rgba(alpha)), "QOI"),
+    "JPEG 2000": lambda alpha: jp2(alpha, declared=True),
+}
+
+
+@pytest.fixture
+def read(tmp_path):
+    """`read("TGA", data)`: the image of a file of these bytes; a TGA is told by its name."""
+
+    def run(kind, data):
+        path = tmp_path / ("in.tga" if kind.startswith("TGA") else "in.bin")
+        path.write_bytes(data)
+        return read_image(path)
+
+    return run
+
+
+def eighths(samples):
+    return samples // 257 if samples.dtype == np.uint16 else samples
+
+
+@pytest.mark.parametrize("kind", UNDECLARED)
+def test_undeclared_alpha_that_varies_is_kept_and_told(read, kind):
+    image = read(kind, UNDECLARED[kind](VARIES))
+    assert image.notes == (READ_AS_ALPHA,)
+    assert np.array_equal(eighths(image.alpha), VARIES)
+    assert np.array_equal(eighths(image.pixels), COLORS)
+
+
+@pytest.mark.parametrize("level", [0, 255])
+@pytest.mark.parametrize("kind", UNDECLARED)
+def test_undeclared_alpha_that_is_the_same_everywhere_is_none(read, kind, level):
+    image = read(kind, UNDECLARED[kind](np.full_like(VARIES, level)))
+    assert image.alpha is None
+    assert np.array_equal(eighths(image.pixels), COLORS)
+    assert image.notes == (("1 channel beyond its colors was left out",) if kind.startswith("TIFF") else ())
+
+
+@pytest.mark.parametrize("kind", DECLARED)
+def test_declared_alpha_is_kept_and_one_that_is_clear_is_told(read, kind):
+    image = read(kind, DECLARED[kind](VARIES))
+    assert image.notes == ()
+    assert np.abs(eighths(image.alpha).astype(int) - VARIES).max() <= (4 if kind == "AVIF" else 0)
+    clear = read(kind, DECLARED[kind](np.zeros_like(VARIES)))
+    assert clear.notes == (ALL_CLEAR,)
+    assert not clear.alpha.any()
+
+
+def test_a_tga_that_says_it_has_no_alpha_has_none(read):
+    assert read("TGA", tga(VARIES, attribute_bits=8, alpha_type=0)).alpha is None
+
+
+def test_alpha_multiplied_into_the_colors_of_a_tga_is_divided_out(read):
+    image = read("TGA", tga(np.full_like(VARIES, 128), attribute_bits=8, alpha_type=4))
+    assert np.array_equal(image.pixels, np.minimum(np.rint(COLORS * np.float32(255 / 128)), 255).astype(np.uint8))
+
+
+def test_an_icon_whose_alpha_is_clear_is_opaque_and_only_images_in_the_file_count(read):
+    icon = encoded(pillow(rgba(np.zeros_like(VARIES))), "ICO", bitmap_format="bmp", sizes=[(8, 6)])
+    assert read("ICO", icon).alpha is None
+    promised = struct.pack("<BBBBHHII", 4, 4, 0, 0, 1, 32, 400, 99_999)
+    at = 6 + 16
+    more = bytearray(icon[:at] + promised + icon[at:])
+    more[4] = 2
+    struct.pack_into("<I", more, 6 + 12, struct.unpack_from("<I", more, 6 + 12)[0] + 16)
+    assert read("ICO", bytes(more)).notes == ()
+
+
+def test_the_fourth_channel_of_a_map_is_left_out_and_it_is_said(read):
+    data = tiff(VARIES, extra=None, extratags=[(33550, "d", 3, (1.0, 1.0, 0.0), True)])
+    image = read("TIFF", data)
+    assert image.alpha is None
+    assert "1 channel beyond its colors was left out" in image.notes
+
+
+def oblong_files():
+    image, gif = pillow(COLORS), bytearray(encoded(pillow(COLORS), "GIF"))
+    gif[12] = 113  # (113 + 15) / 64 = 2
+    area = bytearray(495)
+    struct.pack_into("<HH", area, 474, 2, 1)
+    plain = encoded(image, "TGA").removesuffix(b"TRUEVISION-XFILE.\0")
+    plain = plain[:-8] if len(plain) > 18 + 144 else plain
+    jpeg = bytearray(encoded(image, "JPEG"))
+    jpeg[13:18] = struct.pack(">BHH", 0, 1, 2)
+    return {
+        "PNG": encoded(image, "PNG").replace(
+            b"\0\0\0\0IEND", png_chunk(b"pHYs", struct.pack(">IIB", 1, 2, 0)) + b"\0\0\0\0IEND"
+        ),
+        "TIFF": encoded(image, "TIFF", resolution_unit=1, x_resolution=1, y_resolution=2),
+        "JPEG": bytes(jpeg),
+        "GIF": bytes(gif),
+        "TGA": plain + area + struct.pack("<II", len(plain), 0) + b"TRUEVISION-XFILE.\0",
+    }
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG", "GIF", "TGA"])
+def test_pixels_that_are_not_square_are_told(read, kind):
+    image = read(kind, oblong_files()[kind])
+    assert image.notes == ("its pixels are not square (2 times as wide as high), which was left out",)
