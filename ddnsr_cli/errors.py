@@ -30,6 +30,10 @@ class ImageWriteError(DdnsrError):
     exit_code = 4
 
 
+class FolderWriteError(ImageWriteError):
+    """Nothing can be written to a folder: what is true of one image is true of the next."""
+
+
 class WeightsError(DdnsrError):
     """Weights are unknown, damaged, or of another network."""
 
@@ -86,4 +90,9 @@ class NotFiniteError(TrainingError):
 
 def shown(path: Path) -> str:
     """A path fit for a message of one line: control characters and undecodable bytes become question marks."""
-    return "".join(char if char.isprintable() else "?" for char in str(path))
+    return printable(str(path))
+
+
+def printable(text: str) -> str:
+    """A text without anything that a terminal would obey, line feeds and bytes that are no text included: "?" each."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)

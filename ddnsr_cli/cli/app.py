@@ -1,6 +1,7 @@
 """The `ddnsr` command: sub-commands, and the one place where an exception becomes an exit status."""
 
 import os
+import shlex
 import sys
 from typing import Annotated, NoReturn
 
@@ -10,10 +11,11 @@ from ddnsr_cli import __version__
 from ddnsr_cli.cli.degrade import degrade
 from ddnsr_cli.cli.evaluate import evaluate
 from ddnsr_cli.cli.exits import DEBUG, debugging, leaving_in_order, line_of, without_debug
+from ddnsr_cli.cli.peers import instead_of, is_image_named_first, our_name
 from ddnsr_cli.cli.train import train
 from ddnsr_cli.cli.upscale import upscale
 from ddnsr_cli.cli.weights import weights
-from ddnsr_cli.errors import DdnsrError, OutOfMemoryError, UnexpectedError
+from ddnsr_cli.errors import DdnsrError, OutOfMemoryError, UnexpectedError, printable
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
 EXIT_USAGE = 2
@@ -26,7 +28,7 @@ app = typer.Typer(
     help="Up-scale noisy real photos four times, and learn a camera's own degradation from unpaired photos.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": our_name},
 )
 app.command()(upscale)
 app.command()(degrade)
@@ -64,7 +66,7 @@ def main() -> None:
     except DdnsrError as error:
         _fail(line_of(error), error.exit_code)
     except USAGE_ERROR as error:
-        _usage(error)
+        _usage(error, words)
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it flushes
         sys.exit(1)
@@ -85,16 +87,30 @@ def _fill_closed_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
 
 
-def _usage(error: Exception) -> NoReturn:
+def _usage(error: Exception, words: list[str]) -> NoReturn:
     """A command line that cannot be understood: one line; or the help, when nothing was asked for."""
     context, message = getattr(error, "ctx", None), getattr(error, "format_message", error.__str__)()
     if type(error).__name__ == "NoArgsIsHelpError":
         typer.echo(message, err=True)
         sys.exit(EXIT_USAGE)
     command = context.command_path if context else "ddnsr"
-    _fail(" ".join(f"{message.rstrip('.')}. See: {command} --help".split()), EXIT_USAGE)
+    _fail(" ".join(f"{message.rstrip('.')}. {_way_out(error, words) or f'See: {command} --help'}".split()), EXIT_USAGE)
+
+
+def _way_out(error: Exception, words: list[str]) -> str | None:
+    """What to type instead of a command line that cannot be understood; None: nothing is known of it."""
+    kind, context = type(error).__name__, getattr(error, "ctx", None)
+    first = context is not None and context.parent is None
+    if kind == "NoSuchOption":
+        instead = instead_of(getattr(error, "option_name", ""), words)
+        if instead is not None:
+            return f"Here: {instead}."
+        return f"Name a command first, as in: ddnsr upscale {shlex.join(words)}" if first else None
+    if first and words and is_image_named_first(words[0]):
+        return f"To enlarge it: ddnsr upscale {shlex.join(words)}"
+    return None
 
 
 def _fail(line: str, exit_code: int) -> NoReturn:
-    typer.echo(f"error: {line}", err=True)
+    typer.echo(f"error: {printable(line)}", err=True)
     sys.exit(exit_code)

@@ -1,7 +1,6 @@
 """`ddnsr degrade`."""
 
 import json
-import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,14 +13,18 @@ from ddnsr_cli.cli.options import (
     Device,
     ImageList,
     Model,
+    NullEnded,
     Offline,
     Preset,
     Quiet,
     Settings,
     ShardOf,
     degradation,
+    folder_of,
+    path_of,
     selected,
 )
+from ddnsr_cli.cli.stdout import put_line, put_path
 
 if TYPE_CHECKING:
     from ddnsr_cli.commands.degrade.worker import WrittenPair
@@ -42,10 +45,25 @@ HOW, FILES = "Method", "Files"
 
 
 def degrade(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for hr/, lr/ and manifest.jsonl.")],
-    images: Annotated[list[Path] | None, typer.Argument(help="Clean HR images or folders of them.")] = None,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o", "--output", parser=folder_of, metavar="<path>", help="Folder for hr/, lr/ and manifest.jsonl."
+        ),
+    ],
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(parser=path_of, metavar="images", help="Clean HR images or folders of them."),
+    ] = None,
     input_: Annotated[
-        list[Path] | None, typer.Option("-i", "--input", help="Clean HR images or folders of them, as by the argument.")
+        list[Path] | None,
+        typer.Option(
+            "-i",
+            "--input",
+            parser=path_of,
+            metavar="<path>",
+            help="Clean HR images or folders of them, as by the argument.",
+        ),
     ] = None,
     image_list: ImageList = None,
     shard: ShardOf = None,
@@ -84,7 +102,12 @@ def degrade(
     ] = 1,
     realism_report: Annotated[
         Path | None,
-        typer.Option(help="HTML page that compares the LR images with the real ones.", rich_help_panel=FILES),
+        typer.Option(
+            parser=folder_of,
+            metavar="<path>",
+            help="HTML page that compares the LR images with the real ones.",
+            rich_help_panel=FILES,
+        ),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Make pairs again that exist.", rich_help_panel=FILES)
@@ -101,6 +124,7 @@ def degrade(
     device: Device = "auto",
     offline: Offline = False,
     json_: Annotated[bool, typer.Option("--json", help="Print pairs as JSON, one a line.")] = False,
+    null: NullEnded = False,
     quiet: Quiet = False,
 ) -> None:
     """Make a paired data set: noisy LR partners of clean HR images, a quarter of their size.
@@ -139,7 +163,10 @@ def degrade(
     with degrade_view(quiet=quiet) as view:
         for written in degrade_images(inputs, output, options, view.listener):
             view.clear()
-            typer.echo(_as_json(written).encode() if json_ else os.fsencode(written.lr))
+            if json_:
+                put_line(_as_json(written).encode())
+            else:
+                put_path(written.lr, end=b"\0" if null else b"\n")
             view.resume()
 
 

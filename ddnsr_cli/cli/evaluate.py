@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.table import Table as DrawnTable
 from rich.text import Text
 
-from ddnsr_cli.cli.options import Device, Offline, Quiet
-from ddnsr_cli.errors import ConfigError, ImageWriteError
+from ddnsr_cli.cli.options import Device, Offline, Quiet, folder_of
+from ddnsr_cli.cli.stdout import STANDARD, put_text
+from ddnsr_cli.errors import ConfigError, ImageWriteError, printable
 
 if TYPE_CHECKING:
     from ddnsr_cli.commands.evaluate.options import EvaluateOptions
@@ -35,7 +36,6 @@ class Lpips(StrEnum):
     NONE = "none"
 
 
-STDOUT = Path("-")
 WHAT, HOW, RESULTS, PEOPLE = "What is compared", "How", "Results (files; - is stdout)", "TrainOptions by people"
 
 
@@ -114,14 +114,31 @@ def evaluate(
         Path | None, typer.Option(help="Write the tables as Markdown.", rich_help_panel=RESULTS)
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Write an HTML page with sliders and crops.", rich_help_panel=RESULTS)
+        Path | None,
+        typer.Option(
+            parser=folder_of,
+            metavar="<path>",
+            help="Write an HTML page with sliders and crops.",
+            rich_help_panel=RESULTS,
+        ),
     ] = None,
     keep: Annotated[
-        Path | None, typer.Option(help="Folder in which the SR images are kept.", rich_help_panel=RESULTS)
+        Path | None,
+        typer.Option(
+            parser=folder_of,
+            metavar="<path>",
+            help="Folder in which the SR images are kept.",
+            rich_help_panel=RESULTS,
+        ),
     ] = None,
     ranking: Annotated[
         Path | None,
-        typer.Option(help="Write an HTML page on which people rank results blindly.", rich_help_panel=PEOPLE),
+        typer.Option(
+            parser=folder_of,
+            metavar="<path>",
+            help="Write an HTML page on which people rank results blindly.",
+            rich_help_panel=PEOPLE,
+        ),
     ] = None,
     mean_opinion: Annotated[
         bool,
@@ -185,7 +202,7 @@ def _check(files: dict[str, Path | None], ranking_files: list[Path], *, mean_opi
         raise ConfigError(
             "--mean-opinion needs the files that raters exported: ddnsr eval --mean-opinion a.json b.json"
         )
-    if sum(path == STDOUT for path in files.values()) > 1:
+    if sum(path == STANDARD for path in files.values()) > 1:
         raise ConfigError("Only one of --json, --csv and --markdown can go to stdout (-). Name files for the others.")
 
 
@@ -196,7 +213,7 @@ def _show_mean_opinion(ranking_files: list[Path], files: dict[str, Path | None],
     found = mean_opinion_ranks(ranking_files, seed=seed)
     tables, closing = rank_tables(found), describe_ranks(found)
     _write_files({"json": ranks_as_json(found), "markdown": markdown(tables, closing=closing)}, files)
-    if STDOUT not in files.values():
+    if STANDARD not in files.values():
         print_tables(tables, closing=closing)
 
 
@@ -218,7 +235,7 @@ def _run(options: "EvaluateOptions", files: dict[str, Path | None], *, quiet: bo
         "markdown": as_markdown(outcome.evaluation, outcome.summary),
     }
     _write_files(texts, files)
-    if STDOUT not in files.values():
+    if STANDARD not in files.values():
         print_tables(tables(outcome.evaluation, outcome.summary), closing=outcome.evaluation.methodology)
 
 
@@ -227,8 +244,8 @@ def _write_files(texts: dict[str, str], files: dict[str, Path | None]) -> None:
 
     for kind, text in texts.items():
         path = files[kind]
-        if path == STDOUT:
-            typer.echo(text.encode("utf-8", "replace"), nl=False)
+        if path == STANDARD:
+            put_text(text)
         elif path is not None:
             write_text(path, text)
 
@@ -237,27 +254,27 @@ def print_tables(tables: "Sequence[Table]", *, closing: str) -> None:
     """The tables one below the other, then a paragraph."""
     console = Console(markup=False, emoji=False, highlight=False)
     if not console.is_terminal:
-        text = "\n".join([*map(plain, tables), closing])
+        text = "\n".join([*map(plain, tables), printable(closing)])
         typer.echo(text.encode(sys.stdout.encoding or "utf-8", "replace"))  # a name need not be in its alphabet
         return
     for table in tables:
         console.print(_drawn(table))
-    console.print(closing, style="dim")
+    console.print(printable(closing), style="dim")
 
 
 def plain(table: "Table") -> str:
     """Title and aligned columns, two spaces between; ends in a newline."""
-    lines = (table.header, *table.rows)
+    lines = [tuple(map(printable, line)) for line in (table.header, *table.rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     body = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
-    return "\n".join([table.title, *body, ""])
+    return "\n".join([printable(table.title), *body, ""])
 
 
 def _drawn(table: "Table") -> DrawnTable:
-    drawn = DrawnTable(title=table.title, title_justify="left", show_lines=False)
+    drawn = DrawnTable(title=printable(table.title), title_justify="left", show_lines=False)
     for name in table.header:
-        drawn.add_column(Text(name))
+        drawn.add_column(Text(printable(name)))
     for row in table.rows:
         # a terminal is narrow: the interval goes below its mean
-        drawn.add_row(*(Text(cell.replace(" [", "\n[")) for cell in row))
+        drawn.add_row(*(Text(printable(cell).replace(" [", "\n[")) for cell in row))
     return drawn

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from ddnsr_cli import __version__
-from ddnsr_cli.errors import DdnsrError, UnexpectedError
+from ddnsr_cli.errors import DdnsrError, UnexpectedError, printable
 
 _STDERR = 2
 _INSIST_S = 0.05
@@ -100,12 +100,13 @@ def line_of(error: Exception) -> str:
     One that was not foreseen is written to a log first, with what led to it, and the line tells where.
     """
     if debugging.get():
-        traceback.print_exception(error)
+        lines = "".join(traceback.format_exception(error)).splitlines()
+        sys.stderr.write("\n".join(map(printable, lines)) + "\n")
     text = str(error)
     if not isinstance(error, DdnsrError) or (isinstance(error, UnexpectedError) and error.__cause__):
         kind = "" if isinstance(error, DdnsrError) else f"unexpected {type(error).__name__}: "
         text = f"{kind}{text} (details in {_log(error)})."
-    return "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))
+    return printable(" ".join(text.split()))
 
 
 def _log(error: Exception) -> str:

@@ -33,6 +33,10 @@ Device = Annotated[
         "--device", "-g", help="Device to compute on: auto, cpu, cuda, cuda:1, mps ... (-1 is cpu, 0 is cuda:0)."
     ),
 ]
+NullEnded = Annotated[
+    bool,
+    typer.Option("-0", "--null", help="End each path on stdout with a NUL instead of a line feed, as for xargs -0."),
+]
 Offline = Annotated[bool, typer.Option("--offline", help="Never use the network.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
 ImageList = Annotated[
@@ -48,6 +52,22 @@ ShardOf = Annotated[
         "--shard", metavar="<i/n>", help="Do only part i of n, from 1/n to n/n, for several processes or machines."
     ),
 ]
+
+
+def path_of(text: str) -> Path:
+    """A path as it was given. Raises ConfigError where nothing was: `Path` makes the whole current folder of that."""
+    if not text:
+        raise ConfigError("A path on the command line is empty: was a variable not set? For this folder say '.'.")
+    return Path(text)
+
+
+def folder_of(text: str) -> Path:
+    """A path of what cannot go to standard output. Raises ConfigError for `-`, and as `path_of`."""
+    if text == "-":
+        raise ConfigError(
+            "- is standard output, which takes no folder and no page. Name a place, or ./- if you mean it."
+        )
+    return path_of(text)
 
 
 def selected(

@@ -28,8 +28,12 @@ from ddnsr_cli.commands.degrade.options import DegradeListener
 from ddnsr_cli.commands.evaluate.options import EvaluateListener
 from ddnsr_cli.commands.train.run import TrainListener
 from ddnsr_cli.commands.upscale.options import UpscaleListener
+from ddnsr_cli.errors import printable
 from ddnsr_cli.reports.history import panels_for
 from ddnsr_cli.training.loop import StepReport
+
+_ALL_IMAGES_S = 3600.0
+"""How far back the speed is looked at: one image may take minutes."""
 
 
 class LiveFigures:
@@ -67,6 +71,11 @@ def stderr_console(*, quiet: bool, file: TextIO | None = None) -> Console:
     return Console(file=file, stderr=True, quiet=quiet, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
+def say(console: Console, text: str) -> None:
+    """One line on a console. What of it is a name, or was read from a file, has no say over the terminal."""
+    console.print(printable(text))
+
+
 @contextmanager
 def _lasting_stderr() -> Iterator[TextIO | None]:
     """Standard error under a number of its own: a thread that decodes an image turns the usual one away meanwhile."""
@@ -91,19 +100,30 @@ class UpscaleView:
 
 @contextmanager
 def upscale_view(*, quiet: bool, verbose: bool) -> Iterator[UpscaleView]:
-    """A bar of tiles with the time left, on a terminal only; notes as lines. Errors are reported even if quiet."""
+    """Bars with the time left, on a terminal only: of the tiles of an image, and of several images; notes as lines.
+
+    Errors are reported even if quiet.
+    """
     console = stderr_console(quiet=quiet)
     errors = stderr_console(quiet=False) if quiet else console
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn("tiles"))
-    with Progress(*columns, *_times(), console=console, transient=True, disable=_hidden(console)) as progress:
-        bar = _Bar(progress)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[count]}"))
+    with Progress(
+        *columns,
+        *_times(),
+        console=console,
+        transient=True,
+        disable=_hidden(console),
+        speed_estimate_period=_ALL_IMAGES_S,
+    ) as progress:
+        bar = _ImageBars(progress)
         with _download_bar(console) as download:
             listener = UpscaleListener(
                 image=bar.begin,
                 tile=bar.move,
-                note=lambda text: console.print(f"note: {text}"),
-                detail=lambda text: console.print(text) if verbose else None,
-                failed=lambda error: errors.print(f"error: {line_of(error)}"),
+                images=None if _hidden(console) else bar.move_all,
+                note=lambda text: say(console, f"note: {text}"),
+                detail=lambda text: say(console, text) if verbose else None,
+                failed=lambda error: say(errors, f"error: {line_of(error)}"),
                 download=download,
             )
             yield UpscaleView(listener=listener, clear=progress.stop)
@@ -133,8 +153,8 @@ def degrade_view(*, quiet: bool) -> Iterator[DegradeView]:
             with _download_bar(console) as download:
                 listener = DegradeListener(
                     progress=lambda done, total: progress.update(task, completed=done, total=total),
-                    note=lambda text: console.print(f"note: {text}"),
-                    failed=lambda error: (errors if quiet else console).print(f"error: {line_of(error)}"),
+                    note=lambda text: say(console, f"note: {text}"),
+                    failed=lambda error: say(errors if quiet else console, f"error: {line_of(error)}"),
                     download=download,
                 )
                 yield DegradeView(listener=listener, clear=progress.stop, resume=progress.start)
@@ -153,14 +173,14 @@ def training_view(*, quiet: bool) -> Iterator[TrainListener]:
     def report(row: StepReport) -> None:
         figures.latest = row
         if hidden:
-            console.print(_figures(row))
+            say(console, _figures(row))
 
     listener = TrainListener(
-        note=lambda text: console.print(f"note: {text}"),
+        note=lambda text: say(console, f"note: {text}"),
         photo=lambda done, total: bar.move("looking", "photos", done, total),
         tick=lambda done, total: bar.move("training", "steps", done, total),
         report=report,
-        scores=lambda step, scores: console.print(f"step {step}  validation  {_named(scores)}"),
+        scores=lambda step, scores: say(console, f"step {step}  validation  {_named(scores)}"),
         download=lambda _done, _total: None,
     )
     shown = nullcontext() if hidden else Live(figures, console=console, transient=True)
@@ -169,7 +189,7 @@ def training_view(*, quiet: bool) -> Iterator[TrainListener]:
             yield replace(listener, download=download)
     finally:
         if figures.latest is not None and not hidden:
-            console.print(_figures(figures.latest))
+            say(console, _figures(figures.latest))
 
 
 @contextmanager
@@ -180,7 +200,7 @@ def evaluation_view(*, quiet: bool) -> Iterator[EvaluateListener]:
     with Progress(*columns, *_times(), console=console, transient=True, disable=_hidden(console)) as progress:
         bar = _Bar(progress)
         with _download_bar(console) as download:
-            yield EvaluateListener(note=lambda text: console.print(f"note: {text}"), tick=bar.move, download=download)
+            yield EvaluateListener(note=lambda text: say(console, f"note: {text}"), tick=bar.move, download=download)
 
 
 @contextmanager
@@ -203,6 +223,31 @@ class _Bar:
 
     def move(self, done: int, total: int) -> None:
         self.progress.update(self.task, completed=done, total=total)
+
+
+class _ImageBars:
+    """The bar of the tiles of an image, and below it, where there are several, that of all images."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.image: TaskID = progress.add_task("", total=None, count="")
+        self.all: TaskID = progress.add_task("all images", total=None, count="", visible=False)
+        self.done = 0
+
+    def begin(self, name: str) -> None:
+        self.progress.start()
+        self.progress.reset(self.image, description=name, total=None, count="")
+
+    def move(self, done: int, total: int) -> None:
+        self.progress.update(self.image, completed=done, total=total, count=f"{done}/{total} tiles")
+        self.progress.update(self.all, completed=self.done + done / total)
+
+    def move_all(self, done: int, total: int | None) -> None:
+        """total: None while they are counted."""
+        self.done = done
+        many = total is None or total > 1
+        count = f"{done}/{'...' if total is None else total} images"
+        self.progress.update(self.all, completed=done, total=total, count=count, visible=many)
 
 
 class _Stages:

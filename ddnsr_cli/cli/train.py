@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ddnsr_cli.cli.options import Device, Offline, Preset, Quiet, Settings, loss_weights, steps_of
+from ddnsr_cli.cli.options import Device, Offline, Preset, Quiet, Settings, folder_of, loss_weights, steps_of
+from ddnsr_cli.cli.stdout import put_path, put_text
 from ddnsr_cli.cli.train_arguments import (
     Discriminator,
     GanKind,
@@ -60,7 +61,16 @@ DATA, METHOD, SIZES, SCHEDULE, LOG = "Photos", "Method", "Network sizes", "Sched
 
 def train(
     ctx: typer.Context,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run. The same command resumes it.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            parser=folder_of,
+            metavar="<path>",
+            help="Folder of the run. The same command resumes it.",
+        ),
+    ],
     track: Annotated[
         int | None,
         typer.Option(
@@ -439,7 +449,7 @@ def _end(trained: "Trained", stop: "StopRequest", *, talks: bool = True) -> None
     from ddnsr_cli.commands.train.run import refuse_replaced
 
     if talks:
-        typer.echo(trained.weights)
+        put_path(trained.weights)
     if stop:
         sys.exit(stop.exit_code)
     if talks:
@@ -464,4 +474,4 @@ def _check(request: "PairedRequest | JointRequest", *, quiet: bool) -> None:
                 check_paired(request, warnings, listener, summary.append)
     finally:  # also when a run would fail
         for line in summary:
-            typer.echo(line)
+            put_text(f"{line}\n")

@@ -3,17 +3,20 @@
 import json
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ddnsr_cli.cli.options import Again, Device, ImageList, Model, Offline, Quiet, ShardOf, selected
-from ddnsr_cli.errors import ConfigError, ImageWriteError
+from ddnsr_cli.cli.options import Again, Device, ImageList, Model, NullEnded, Offline, Quiet, ShardOf, selected
+from ddnsr_cli.cli.stdout import STANDARD, file_for_stdout, file_of_stdin, path_or_standard, put_line, put_path
+from ddnsr_cli.errors import ConfigError, ImageWriteError, shown
 
 if TYPE_CHECKING:
-    from ddnsr_cli.commands.upscale.options import Event, Planned
+    from ddnsr_cli.commands.upscale.options import Event, Planned, UpscaleOptions
 
 
 class Format(StrEnum):
@@ -37,24 +40,24 @@ class Dtype(StrEnum):
     BF16 = "bf16"
 
 
-def _path(text: str) -> Path:
-    """A path as it was given. Raises ConfigError where nothing was: `Path` makes the whole current folder of that."""
-    if not text:
-        raise ConfigError("A path on the command line is empty: was a variable not set? For this folder say '.'.")
-    return Path(text)
-
-
 SIZE, LOOK, FILES, ENGINE = "Size of the result", "Look of the result", "Files", "Speed and memory"
 
 
 def upscale(
     images: Annotated[
-        list[Path] | None, typer.Argument(parser=_path, metavar="images", help="Images or folders of images.")
+        list[Path] | None,
+        typer.Argument(
+            parser=path_or_standard, metavar="images", help="Images or folders of images. - reads one from stdin."
+        ),
     ] = None,
     input_: Annotated[
         list[Path] | None,
         typer.Option(
-            "-i", "--input", parser=_path, metavar="<path>", help="Images or folders of images, as by the argument."
+            "-i",
+            "--input",
+            parser=path_or_standard,
+            metavar="<path>",
+            help="Images or folders of images, as by the argument.",
         ),
     ] = None,
     output: Annotated[
@@ -62,15 +65,19 @@ def upscale(
         typer.Option(
             "-o",
             "--output",
-            parser=_path,
+            parser=path_or_standard,
             metavar="<path>",
-            help="File of the result, or folder for several. By default it lies beside its source as NAME_x4.png.",
+            help="File of the result, or folder for several, or - for stdout. By default it lies beside its source as "
+            "NAME_x4.png.",
         ),
     ] = None,
     image_list: ImageList = None,
     shard: ShardOf = None,
     again: Again = False,
     model: Model = None,
+    name: Annotated[
+        str | None, typer.Option("-n", "--name", help="Model, as by -m, or its name in that folder.")
+    ] = None,
     scale: Annotated[
         float | None,
         typer.Option(
@@ -171,6 +178,7 @@ def upscale(
     ] = False,
     offline: Offline = False,
     json_: Annotated[bool, typer.Option("--json", help="Print events as JSON, one a line.")] = False,
+    null: NullEnded = False,
     verbose: Annotated[
         bool, typer.Option("-v", "--verbose", help="Say which model, device and tiles are used.")
     ] = False,
@@ -195,7 +203,7 @@ def upscale(
 
     options = UpscaleOptions(
         selection=selection,
-        model=model,
+        model=model if name is None else name if model is None else os.path.join(model, name),  # noqa: PTH118
         device=device,
         dtype="fp32" if fp32 else dtype.value,
         tiles=TileConfig(tile_px=tiles_px),
@@ -212,10 +220,30 @@ def upscale(
         max_pixels=max_pixels,
         offline=offline,
     )
-    with upscale_view(quiet=quiet, verbose=verbose) as view:
-        printer = EventPrinter(as_json=json_, clear=view.clear)
+    _refuse_streams(named, output, options, as_json=json_)
+    with ExitStack() as stack:
+        if named and named[0] is STANDARD:
+            inputs = [stack.enter_context(file_of_stdin())]
+        to_stdout = output is STANDARD
+        if to_stdout:
+            output = stack.enter_context(file_for_stdout(options.format or "png"))
+        view = stack.enter_context(upscale_view(quiet=quiet, verbose=verbose))
+        printer = EventPrinter(as_json=json_, silent=to_stdout, end=b"\0" if null else b"\n", clear=view.clear)
         for event in upscale_images(inputs, output, options, view.listener):
             printer.show(event)
+
+
+def _refuse_streams(named: list[Path], output: Path | None, options: "UpscaleOptions", *, as_json: bool) -> None:
+    """Raises ConfigError where standard input or output is to be used for two things, or for nothing that fits."""
+    from_stdin = any(path is STANDARD for path in named)
+    if from_stdin and (len(named) > 1 or output is None):
+        raise ConfigError("- reads one image from stdin. Name no others, and say where it goes: -o large.png, or -o -.")
+    if output is not STANDARD:
+        return
+    if len(named) != 1 or (not from_stdin and named[0].is_dir()):
+        raise ConfigError("-o - writes one image to stdout. Name one image, or give a folder with -o.")
+    if as_json or options.compare or options.dry_run:
+        raise ConfigError("-o - leaves no room on stdout for --json, --compare and --dry-run. Leave them out.")
 
 
 def _tile_px(text: str) -> int | None:
@@ -230,9 +258,14 @@ def _tile_px(text: str) -> int | None:
 class EventPrinter:
     """Prints events as they come."""
 
-    def __init__(self, *, as_json: bool, clear: Callable[[], None]) -> None:
-        """clear: takes the progress bar away, so that a line has the terminal to itself."""
+    def __init__(self, *, as_json: bool, clear: Callable[[], None], silent: bool = False, end: bytes = b"\n") -> None:
+        """clear: takes the progress bar away, so that a line has the terminal to itself.
+
+        silent: paths are not printed. end: of each path.
+        """
         self._as_json = as_json
+        self._silent = silent
+        self._end = end
         self._clear = clear
         self._failed: list[Path] = []
 
@@ -245,34 +278,37 @@ class EventPrinter:
         if isinstance(event, Summary):
             self._list_failures()
         if self._as_json:
-            self._print(json.dumps(event_json(event)).encode(), event)
+            self._print(lambda: put_line(json.dumps(event_json(event)).encode()), event)
         elif isinstance(event, Planned):
-            self._print(os.fsencode(event.output) + _estimate(event).encode(), event)
-        elif isinstance(event, Written):
+            self._print(lambda: put_path(event.output, _estimate(event), end=self._end), event)
+        elif isinstance(event, Written) and not self._silent:
             for path in (event.output, *([event.sheet] if event.sheet else [])):
-                self._print(os.fsencode(path), event)
+                self._print(partial(put_path, path, end=self._end), event)
 
     def _list_failures(self) -> None:
         """All failures of a run, last, where the line that ends it has no room for all names."""
         from ddnsr_cli.commands.upscale.jobs import MOST_NAMES
-        from ddnsr_cli.errors import shown
 
         if len(self._failed) > MOST_NAMES:
             self._clear()
             for path in self._failed:
                 typer.echo(f"failed: {shown(path)}", err=True)
 
-    def _print(self, line: bytes, event: "Event") -> None:
-        """A line on stdout, as bytes: a file name need not be text in the terminal's encoding."""
+    def _print(self, put: Callable[[], None], event: "Event") -> None:
+        """A line on stdout."""
         from ddnsr_cli.commands.upscale.options import Written
 
         self._clear()
         try:
-            typer.echo(line)
+            put()
         except BrokenPipeError:
             raise  # the reader has seen enough: Typer ends the program without a word
         except OSError as error:
-            what = f"{event.output} is written, but its name cannot be" if isinstance(event, Written) else "No output"
+            what = (
+                f"{shown(event.output)} is written, but its name cannot be"
+                if isinstance(event, Written)
+                else "No output"
+            )
             raise ImageWriteError(f"{what} ({error.strerror}). Check where stdout goes.") from error
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ddnsr_cli.cli.options import Offline, Quiet
+from ddnsr_cli.cli.options import Offline, Quiet, folder_of
+from ddnsr_cli.cli.stdout import put_path
 
 if TYPE_CHECKING:
     from ddnsr_cli.commands.weights.push import PushPlan
@@ -16,7 +17,14 @@ weights = typer.Typer(help="List, describe, fetch, convert and publish models.",
 
 Name = Annotated[str, typer.Argument(help="Model: a registry name, file, run folder, or org/repo[:file] on the Hub.")]
 NewFile = Annotated[
-    Path, typer.Option("-o", "--output", help="File to write: .safetensors, .pth, .param (with a .bin) or .onnx.")
+    Path,
+    typer.Option(
+        "-o",
+        "--output",
+        parser=folder_of,
+        metavar="<path>",
+        help="File to write: .safetensors, .pth, .param (with a .bin) or .onnx.",
+    ),
 ]
 Half = Annotated[bool, typer.Option("--half", help="Store weights in half precision, which halves the file.")]
 
@@ -68,7 +76,7 @@ def pull(name: Name, offline: Offline = False, quiet: Quiet = False) -> None:
 
     with download_view(quiet=quiet) as download:
         found = find_weights(name, registry=read_registry(), network=None, offline=offline, on_progress=download)
-    typer.echo(found.path)
+    put_path(found.path)
 
 
 @weights.command()
@@ -83,7 +91,8 @@ def convert(name: Name, output: NewFile, half: Half = False, offline: Offline = 
 
     with download_view(quiet=quiet) as download:
         files = convert_weights(name, output, half=half, offline=offline, on_progress=download)
-    typer.echo("\n".join(map(str, files)))
+    for file in files:
+        put_path(file)
 
 
 @weights.command()
@@ -105,7 +114,8 @@ def mix(
 
     with download_view(quiet=quiet) as download:
         files = mix_weights((first, second), share, output, half=half, offline=offline, on_progress=download)
-    typer.echo("\n".join(map(str, files)))
+    for file in files:
+        put_path(file)
 
 
 @weights.command()
@@ -126,7 +136,7 @@ def push(
     quiet: Quiet = False,
 ) -> None:
     """Publish the weights of a training run and their card on the Hugging Face Hub, in one commit."""
-    from ddnsr_cli.cli.progress import download_view, stderr_console
+    from ddnsr_cli.cli.progress import download_view, say, stderr_console
     from ddnsr_cli.commands.weights.push import PushRequest, plan_push, push_run, registry_entry
     from ddnsr_cli.errors import ConfigError
 
@@ -134,7 +144,7 @@ def push(
         raise ConfigError("--toml needs the commit that --dry-run does not make. Give one of them.")
     console = stderr_console(quiet=quiet)
     request = PushRequest(run=run, repo=repo, license=license, private=private)
-    plan = plan_push(request, note=lambda text: console.print(f"note: {text}"))
+    plan = plan_push(request, note=lambda text: say(console, f"note: {text}"))
     if dry_run:
         _echo_files(plan)
         console.print(f"note: nothing was sent to {repo}")

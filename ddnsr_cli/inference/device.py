@@ -1,5 +1,7 @@
 """The device and the number format that networks compute in."""
 
+import re
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -12,17 +14,23 @@ from ddnsr_cli.nets.rrdb import RESIDUAL_SCALE, ResidualDenseBlock
 DtypeName = Literal["auto", "fp32", "fp16", "bf16"]
 KINDS = "auto, cpu, cuda, cuda:1, mps, xpu, or a number (-1 is the CPU)"
 
+_NUMBERS = re.compile(r"(-1|\d+)(,(-1|\d+))*")
 PROBE_PX = 48  # a side that no network of ours refuses; small enough for milliseconds
 PROBE_TOLERANCE = 0.1  # of the largest value: fp16 and bf16 stay below a tenth of it, a broken one is off by all
 
 
-def choose_device(text: str | None = None) -> torch.device:
+def choose_device(text: str | None = None, *, note: Callable[[str], None] | None = None) -> torch.device:
     """The device named by `text`, made sure to be there and to compute.
 
     None and "auto": the first there is of CUDA, XPU, MPS, CPU. A number, as `-g` of other tools takes it: -1 is the
-    CPU, 0 the first GPU. Raises DeviceError for an unknown name, a missing device, or one that fails to add 1 and 1.
+    CPU, 0 the first GPU; of several with commas between it is the first. note: is told, where there is no GPU at all,
+    that a number means the CPU; None: that is refused.
+    Raises DeviceError for an unknown name, a missing device, or one that fails to add 1 and 1.
     """
-    device = _parse(text.strip().lower() if text else "auto")
+    wanted = text.strip().lower() if text else "auto"
+    if note is not None and _NUMBERS.fullmatch(wanted):
+        wanted = _by_number(wanted, note)
+    device = _parse(wanted)
     count = device_count(device.type)
     if count == 0:
         raise DeviceError(f"No {device.type} device is here. Use --device auto or --device cpu.")
@@ -31,6 +39,19 @@ def choose_device(text: str | None = None) -> torch.device:
         raise DeviceError(f"{device} is not here; there is {there}. Use one of these, or --device cpu.")
     check_it_computes(device)
     return device
+
+
+def _by_number(wanted: str, note: Callable[[str], None]) -> str:
+    """One device for the number or numbers that another program's command names."""
+    first, comma, _ = wanted.partition(",")
+    if first == "-1":
+        return first
+    if _first_kind("cpu") == "cpu":
+        note(f"no GPU that PyTorch can use is here: --device {wanted} goes on with the CPU")
+        return "cpu"
+    if comma:
+        note(f"one device is used at a time: of {wanted} it is {first}")
+    return first
 
 
 def _parse(text: str) -> torch.device:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddnsr_cli.errors import ImageWriteError, shown
+from ddnsr_cli.errors import FolderWriteError, ImageWriteError, shown
 
 HEAD_BYTES = 64
 """How much of a file `sniff` wants to see."""
@@ -203,5 +203,5 @@ def check_writable(path: Path, *, width: int, height: int, has_alpha: bool, dept
             pass
     except OSError as error:
         reason = error.strerror or error
-        raise ImageWriteError(f"Nothing can be written to {folder} ({reason}). Choose another with -o.") from error
+        raise FolderWriteError(f"Nothing can be written to {folder} ({reason}). Choose another with -o.") from error
     return notes

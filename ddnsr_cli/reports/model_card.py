@@ -2,7 +2,9 @@
 
 import json
 import re
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ddnsr_cli import __version__
@@ -43,7 +45,7 @@ with the dual-input degradation method (Li et al. 2023, doi 10.1007/s10044-023-0
 ## Use
 
 ```sh
-ddnsr upscale photo.jpg -m {name} -o out.png
+ddnsr upscale photo.jpg -m {place} -o out.png
 ```
 
 ## Training
@@ -84,7 +86,7 @@ Enlarges photos {scale} times. Trained by `ddnsr {version}` on pairs of LR and H
 ## Use
 
 ```sh
-ddnsr upscale photo.jpg -m {name} -o out.png
+ddnsr upscale photo.jpg -m {place} -o out.png
 ```
 
 ## Training
@@ -170,11 +172,15 @@ def _without(head: list[str]) -> list[str]:
     return kept
 
 
-def paired_card(name: str, options: PairedOptions, step: int, record: Mapping[str, Any]) -> str:
-    """Markdown with everything a stranger needs to judge the weights of a paired run."""
+def paired_card(run: Path, options: PairedOptions, step: int, record: Mapping[str, Any]) -> str:
+    """Markdown with everything a stranger needs to judge the weights of a paired run.
+
+    run: its folder, as it was named.
+    """
     network = options.network
     return _PAIRED_CARD.format(
-        name=name,
+        name=run.resolve().name,
+        place=shlex.quote(str(run)),
         version=__version__,
         scale=network.scale,
         how=_BY_PIXELS if options.losses == PIXELS_ONLY else _BY_EQUATION_2,
@@ -208,11 +214,15 @@ def _source(source: Mapping[str, Any]) -> str:
     return f"{source['photos']} images of {source['hr']}, {how[source['kind']]} (share {source['share']:g})"
 
 
-def joint_card(name: str, options: JointOptions, step: int, record: Mapping[str, Any]) -> str:
-    """Markdown with everything a stranger needs to judge the weights of a joint run."""
+def joint_card(run: Path, options: JointOptions, step: int, record: Mapping[str, Any]) -> str:
+    """Markdown with everything a stranger needs to judge the weights of a joint run.
+
+    run: its folder, as it was named.
+    """
     data = record["data"]
     return _CARD.format(
-        name=name,
+        name=run.resolve().name,
+        place=shlex.quote(str(run)),
         version=__version__,
         features=options.sr_net.features,
         blocks=options.sr_net.blocks,

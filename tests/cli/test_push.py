@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import tomllib
+from pathlib import Path
 
 import pytest
 import torch
@@ -50,7 +51,7 @@ def joint(tmp_path):
     options = JointOptions(sr_net=RRDB, degrader=DEGRADER)
     metadata = write_sr(run, {"phase": "joint", "step": options.schedule.steps, **RECORD}, options)
     save_degrader(run / "degrader.safetensors", Degrader(DEGRADER), metadata=metadata, half=False)
-    (run / "README.md").write_text(joint_card(run.name, options, options.schedule.steps, RECORD))
+    (run / "README.md").write_text(joint_card(run, options, options.schedule.steps, RECORD))
     return run
 
 
@@ -62,7 +63,7 @@ def pretraining(tmp_path):
     record = {"data": {"sources": [source, {**source, "kind": "ready", "lr": "noisy"}]}}
     options = PairedOptions(network=RRDB, schedule=ScheduleConfig(steps=20))
     write_sr(run, {"phase": "paired", "step": 7, **record}, options)
-    (run / "README.md").write_text(paired_card(run.name, options, 7, record))
+    (run / "README.md").write_text(paired_card(run, options, 7, record))
     return run
 
 
@@ -120,7 +121,7 @@ def test_the_card_has_the_license_and_says_how_strangers_get_the_weights(push, f
     card = sent(fake_hub)["README.md"].decode()
     assert license_of(card) == "cc-by-4.0"
     assert "\nLicense: CC-BY-4.0\n" in card
-    assert f"ddnsr upscale photo.jpg -m {REPO}:sr.safetensors -o out.png" in card
+    assert f"ddnsr upscale photo.jpg -m {REPO} -o out.png" in card
     changed = [line for line in before.splitlines() if line not in card.splitlines()]
     assert len(changed) == 2  # the open license, and the run's own name in the command
 
@@ -133,7 +134,7 @@ def test_the_license_is_asked_for_once(push, fake_hub, joint):
     assert license_of(kept) == "mit"
     assert REPO not in kept
     assert push(joint, repo="some-one/other").code == 0
-    assert "-m some-one/other:sr" in fake_hub.files["some-one/other", "README.md"].data.decode()
+    assert "-m some-one/other -o" in fake_hub.files["some-one/other", "README.md"].data.decode()
 
 
 def test_a_pretraining_is_published_with_its_honest_card(push, fake_hub, pretraining):
@@ -327,3 +328,11 @@ def test_the_license_replaces_any_other_and_leaves_the_rest(card, license, head)
 @pytest.mark.parametrize("head", ["", "license:", "license: unknown", "license: other", "tags: [license]"])
 def test_a_card_without_a_license_is_known(head):
     assert license_of(f"---\n{head}\n---\n# A\nlicense: mit\n") is None
+
+
+def test_the_command_of_a_run_card_names_its_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    record = {"data": {"sources": []}, "start_from": None}
+    card = paired_card(Path("runs/my own"), PairedOptions(network=RRDB), 7, record)
+    assert "# my own\n" in card
+    assert "\nddnsr upscale photo.jpg -m 'runs/my own' -o out.png\n" in card

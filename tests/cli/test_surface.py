@@ -15,15 +15,15 @@ from tests.helpers.command_tree import commands
 
 SURFACE = {
     "upscale": (
-        "images -i/--input -o/--output --list --shard --again -m/--model -s/--scale --width --height --long-side "
-        "--megapixels --strength --color-fix --grain --seed --to-srgb -f/--format --quality --suffix --overwrite "
-        "--compare --dry-run --fail-fast --max-pixels -t/--tile --device/-g --dtype --fp32 -x/--tta --offline --json "
-        "-v/--verbose -q/--quiet"
+        "images -i/--input -o/--output --list --shard --again -m/--model -n/--name -s/--scale --width --height "
+        "--long-side --megapixels --strength --color-fix --grain --seed --to-srgb -f/--format --quality --suffix "
+        "--overwrite --compare --dry-run --fail-fast --max-pixels -t/--tile --device/-g --dtype --fp32 -x/--tta "
+        "--offline --json -0/--null -v/--verbose -q/--quiet"
     ),
     "degrade": (
         "-o/--output images -i/--input --list --shard --again --noise-source --per-image --seed --method -m/--model "
         "--sigma --patch-variance --degradation-preset --degradation --cleanup --realism-report --overwrite "
-        "--max-pixels --workers --device/-g --offline --json -q/--quiet"
+        "--max-pixels --workers --device/-g --offline --json -0/--null -q/--quiet"
     ),
     "train": (
         "-o/--output --track --paired --pretrain --hr --lr --data --val --val-lr --val-hr --mix --check --target "

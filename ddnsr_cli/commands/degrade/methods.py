@@ -217,14 +217,20 @@ class Way:
     """What whoever uses the model has to know."""
 
 
-def choose_way(photos: NoisePhotos | None, options: DegradeOptions, download: Progress) -> Way:
+def choose_way(
+    photos: NoisePhotos | None,
+    options: DegradeOptions,
+    download: Progress,
+    note: Callable[[str], None] | None = None,
+) -> Way:
     """The method that is asked for, its network loaded.
 
-    photos: to draw noise from. download: called with (bytes done, bytes in all) of the weights. Raises ConfigError when
-    photos are missing, and as `find_weights`, `load_degrader` and `choose_device`.
+    photos: to draw noise from. download: called with (bytes done, bytes in all) of the weights. note: as
+    `choose_device`. Raises ConfigError when photos are missing, and as `find_weights`, `load_degrader` and
+    `choose_device`.
     """
     if options.method == "learned":
-        return _learned_way(photos, options, download)
+        return _learned_way(photos, options, download, note)
     if options.method == "patches":
         assert photos is not None  # the options have checked themselves
         limits = PatchLimits(most_variance=options.patch_variance)
@@ -257,13 +263,20 @@ class DegraderEngine:
     """Memory of one window."""
 
 
-def start_degrader(model: str | None, *, device: str, offline: bool, download: Progress) -> DegraderEngine:
+def start_degrader(
+    model: str | None,
+    *,
+    device: str,
+    offline: bool,
+    download: Progress,
+    note: Callable[[str], None] | None = None,
+) -> DegraderEngine:
     """Find a degrader's weights, fetch them if need be, and bring it to the device.
 
-    model: as `find_weights` takes. download: called with (bytes done, bytes in all). Raises as `find_weights`,
-    `load_degrader` and `choose_device`.
+    model: as `find_weights` takes. download: called with (bytes done, bytes in all). note: as `choose_device`.
+    Raises as `find_weights`, `load_degrader` and `choose_device`.
     """
-    place = choose_device(device)
+    place = choose_device(device, note=note)
     weights = find_weights(model, registry=read_registry(), network="degrader", offline=offline, on_progress=download)
     net, metadata = load_degrader(weights.path)
     dual_input = takes_noise(metadata, weights.path)
@@ -277,9 +290,13 @@ def start_degrader(model: str | None, *, device: str, offline: bool, download: P
     )
 
 
-def _learned_way(photos: NoisePhotos | None, options: DegradeOptions, download: Progress) -> Way:
+def _learned_way(
+    photos: NoisePhotos | None, options: DegradeOptions, download: Progress, note: Callable[[str], None] | None
+) -> Way:
     try:
-        engine = start_degrader(options.model, device=options.device, offline=options.offline, download=download)
+        engine = start_degrader(
+            options.model, device=options.device, offline=options.offline, download=download, note=note
+        )
     except WeightsError as error:
         if options.model is None:
             raise WeightsError(f"{error} Or take --method patches, which needs none.") from error

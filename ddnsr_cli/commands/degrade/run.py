@@ -41,7 +41,7 @@ def degrade_images(
     if own.note:
         listener.note(own.note)
     photos = NoisePhotos(noisy, max_pixels=options.max_pixels) if noisy else None
-    way = choose_way(photos, options, listener.download)
+    way = choose_way(photos, options, listener.download, listener.note)
     if way.terms:
         listener.note(way.terms)
     wanted = [_planned(one, output, options) for one in found]

@@ -51,7 +51,7 @@ def evaluate(options: EvaluateOptions, listener: EvaluateListener) -> Outcome:
     Raises DataError, naming the file, when the folders do not match or an image cannot be judged; ConfigError,
     WeightsError, HubError, DeviceError, ImageReadError, ImageWriteError.
     """
-    device = choose_device(options.device)
+    device = choose_device(options.device, note=listener.note)
     samples = find_samples(options.lr, options.hr, hr_scale=options.hr_scale, note=listener.note)
     degrade = load_way_back(options, device, listener)
     models = load_models(options, device, listener)

@@ -121,7 +121,7 @@ def check_joint(
 
 def _train(request: JointRequest, listener: TrainListener, stop: StopRequest, world: World) -> Trained:
     listener = listener if world.is_first else SILENT
-    device = own_device(world, choose_device(request.device))
+    device = own_device(world, choose_device(request.device, note=listener.note))
     if request.options.compiled:
         refuse_without_compiler(device)
     folder = RunFolder(request.run)
@@ -209,7 +209,7 @@ def _hooks(
         return
     folder.prepare(trainer)
     with TensorBoardLogger(request.run / "tensorboard", listener.note, start=trainer.step) as board:
-        kind = ShownRun(phase="joint", card=partial(joint_card, folder.path.name, trainer.options))
+        kind = ShownRun(phase="joint", card=partial(joint_card, folder.path, trainer.options))
         show = RunShow(trainer, folder, board, listener, _sample_crops(visits, trainer.device), kind)
         steps = request.options.schedule.steps
         yield show.hooks(helpers.pairs, helpers.lpips, record, request.rhythm, steps=steps)

@@ -126,7 +126,7 @@ def plain_network(run: Path, start_from: Path | None) -> RRDBConfig:
 
 
 def _train(request: PairedRequest, listener: TrainListener, stop: StopRequest, world: World) -> Trained:
-    options, device = request.options, own_device(world, choose_device(request.device))
+    options, device = request.options, own_device(world, choose_device(request.device, note=listener.note))
     folder = RunFolder(request.run)
     saved = folder.numbers(options, free_to_change=FREE_TO_CHANGE)
     extractors = load_feature_extractors(options, request.extractors, listener.download)
@@ -206,7 +206,7 @@ def _hooks(
         yield LoopHooks(validate=nothing, save=nothing, report=lambda _row: None, tick=nothing)
         return
     folder.prepare(trainer)
-    kind = ShownRun(phase="paired", card=partial(paired_card, folder.path.name, trainer.options))
+    kind = ShownRun(phase="paired", card=partial(paired_card, folder.path, trainer.options))
     with TensorBoardLogger(request.run / "tensorboard", listener.note, start=trainer.step) as board:
         show = RunShow(trainer, folder, board, listener, _sample_crops(visits, trainer.device), kind)
         yield show.hooks(*validation, record, request.rhythm, steps=request.options.schedule.steps)

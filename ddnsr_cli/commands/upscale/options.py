@@ -73,6 +73,10 @@ class UpscaleListener:
     note: Callable[[str], None]
     """One sentence for the user."""
 
+    images: Callable[[int, int | None], None] | None = None
+    """(images done, images to do) of several, those that are finished already not counted; None as the second while
+    they are counted. None: nobody asks, and they are not counted."""
+
     detail: Callable[[str], None]
     """One sentence for the curious."""
 

@@ -1,8 +1,11 @@
 """`ddnsr upscale`: from image files to larger image files."""
 
+import os
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
@@ -31,8 +34,16 @@ from ddnsr_cli.commands.upscale.options import (
     Written,
 )
 from ddnsr_cli.commands.upscale.worker import Engine, Prepared, TileCost, make, measure_tile, prepare, start_engine
-from ddnsr_cli.errors import BatchError, DdnsrError, ImageWriteError, OutOfMemoryError, UnexpectedError, shown
-from ddnsr_cli.files import is_disk_full, is_there
+from ddnsr_cli.errors import (
+    BatchError,
+    DdnsrError,
+    FolderWriteError,
+    ImageWriteError,
+    OutOfMemoryError,
+    UnexpectedError,
+    shown,
+)
+from ddnsr_cli.files import is_disk_full, is_folder, is_there
 from ddnsr_cli.inference.memory import is_out_of_memory
 from ddnsr_cli.inference.pipeline import check_memory, result_bytes
 from ddnsr_cli.io.formats import check_format, check_writable
@@ -60,13 +71,17 @@ def upscale_images(
         jobs = folder_jobs(inputs, output, options, own)
     engine = start_engine(options, listener)
     run = _Run(engine, options, listener, own=own, resumes=not single)
-    yield from _all(jobs, run, stop_at_first=single or options.fail_fast)
+    if not single and listener.images is not None:
+        run.count(inputs, output)
+    yield from _all(jobs, run, output, stop_at_first=single or options.fail_fast)
 
 
-def _all(jobs: Iterable[Job], run: "_Run", *, stop_at_first: bool) -> Iterator[Event]:
+def _all(jobs: Iterable[Job], run: "_Run", output: Path | None, *, stop_at_first: bool) -> Iterator[Event]:
     failed: list[Path] = []
+    closed: set[str] = set()
     worst: type[DdnsrError] = BatchError
     for job in jobs:
+        run.tell_progress()
         try:
             for event in run.work(job):
                 run.counts[type(event)] += 1
@@ -78,16 +93,25 @@ def _all(jobs: Iterable[Job], run: "_Run", *, stop_at_first: bool) -> Iterator[E
             yield Failed(
                 input=job.source, output=job.target, error=" ".join(str(failure).split()), exit_code=failure.exit_code
             )
-            if stop_at_first or is_disk_full(failure):  # hours of work would come to nothing
+            if stop_at_first or is_disk_full(failure) or _is_closed(output, job, failure):  # work would come to nothing
                 yield run.summary()
                 raise failure from failure.__cause__
-            run.listener.failed(failure)
+            if not (isinstance(failure, FolderWriteError) and str(failure) in closed):
+                run.listener.failed(failure)
+            closed.add(str(failure))
             if isinstance(failure, UnexpectedError):
                 worst = UnexpectedError
     run.note_totals()
     yield run.summary()
     if failed:
         raise worst(f"{len(failed)} of {run.images} images failed: {listed(failed)}.")
+
+
+def _is_closed(output: Path | None, job: Job, failure: DdnsrError) -> bool:
+    """Whether nothing can be written to the folder of all results."""
+    if output is None or not isinstance(failure, FolderWriteError):
+        return False
+    return job.target.parent == output or not is_folder(output) or not os.access(output, os.W_OK)
 
 
 def _failure(job: Job, error: Exception) -> DdnsrError:
@@ -129,11 +153,29 @@ class _Run:
         self._remade: Counter[str] = Counter()
         self._tile: TileCost | None = None
         self._planned_seconds = 0.0
+        self._total: int | None = None
 
     @property
     def images(self) -> int:
         """How many there were so far."""
         return sum(count for kind, count in self.counts.items() if kind is not Started)
+
+    def count(self, inputs: Sequence[Path], output: Path | None) -> None:
+        """Count the images beside the work: 100,000 of them take a while, and the first does not wait for it."""
+
+        def run() -> None:
+            own = OwnResults(again=self._options.selection.again)
+            with suppress(DdnsrError, OSError):  # whoever does the work meets it, too
+                self._total = sum(1 for _ in folder_jobs(inputs, output, self._options, own))
+
+        threading.Thread(target=run, daemon=True).start()
+
+    def tell_progress(self) -> None:
+        """So many images are done of so many, those that were finished before not counted."""
+        if self.listener.images is not None:
+            skipped = self.counts[Skipped]
+            total = None if self._total is None else max(self._total, self.images) - skipped
+            self.listener.images(self.images - skipped, total)
 
     def work(self, job: Job) -> Iterator[Event]:
         """Do one image. Raises what belongs to it."""

@@ -50,7 +50,7 @@ def start_engine(options: UpscaleOptions, listener: UpscaleListener) -> Engine:
 
     Raises WeightsError, HubError and DeviceError as the parts do.
     """
-    device = choose_device(options.device)
+    device = choose_device(options.device, note=listener.note)
     registry, on_gpu = read_registry(), device.type != "cpu"
     weights = find_weights(
         options.model, registry=registry, on_gpu=on_gpu, offline=options.offline, on_progress=listener.download

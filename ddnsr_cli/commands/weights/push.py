@@ -97,7 +97,7 @@ def plan_push(request: PushRequest, note: Callable[[str], None]) -> PushPlan:
     wanted = options.get("schedule", {}).get("steps", 0)
     if training["step"] < wanted:
         note(f"the run is at step {training['step']} of {wanted}; its weights are sent as they are")
-    sent = _USE.sub(lambda line: f"{line[1]}{request.repo}:{SR_NET}{line[2]}", card)
+    sent = _USE.sub(lambda line: f"{line[1]}{request.repo}{line[2]}", card)
     files.append(PushFile(name=CARD, content=sent.encode()))
     return PushPlan(
         request=request, files=tuple(files), card=card, license=license, network=net.config, training=training

@@ -1,0 +1,165 @@
+"""Standard output and input: images through them, names on them, and what a terminal may be told."""
+
+import io
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ddnsr_cli.cli import stdout
+from ddnsr_cli.errors import printable
+from tests.helpers.terminal import on_a_terminal
+
+EVIL = "a\x1b[31m\x07\nerror: forged\x9b2J\u202e.png"
+
+
+@pytest.fixture
+def evil(tmp_path):
+    (tmp_path / "in").mkdir()
+    Image.fromarray(np.full((6, 5, 3), 90, np.uint8)).save(tmp_path / "in/x.png")
+    return (tmp_path / "in/x.png").rename(tmp_path / "in" / EVIL)
+
+
+class Piped:
+    """Standard input as a program gives it."""
+
+    def __init__(self, content):
+        self.buffer = io.BytesIO(content)
+
+    def isatty(self):
+        return False
+
+
+def is_harmless(text):
+    return all(char.isprintable() for char in text.replace("\n", ""))
+
+
+def test_a_terminal_is_told_nothing_by_a_name(evil, quick_model, tmp_path):
+    seen = on_a_terminal("upscale", evil.parent, "-o", tmp_path / "out", "-m", quick_model, "-q", "-v")
+    assert "a?[31m??error: forged?2J?.png" in seen
+    assert is_harmless(seen.replace("\r\n", ""))
+
+
+def test_notes_and_errors_hold_no_line_of_a_name(ddnsr, evil, quick_model, tmp_path):
+    (evil.parent / EVIL).write_bytes(b"no image")
+    Image.new("RGB", (400, 400)).save(evil.parent / "good.png")
+    done = ddnsr("upscale", evil.parent, "-o", tmp_path / "out", "-m", quick_model, "-v")
+    assert is_harmless(done.err)
+    assert not any(line.startswith("error: forged") for line in done.err.splitlines())
+    (tmp_path / "lr").mkdir()
+    Image.new("L", (64, 64)).save(tmp_path / "lr" / EVIL)
+    for words in (
+        ("train", "--track", "2", "--hr", evil.parent, "--lr", tmp_path / "lr", "-o", tmp_path / "run", "--check"),
+        ("eval", "--lr", tmp_path / "lr", "--hr", evil.parent),
+        ("degrade", evil.parent, "-o", tmp_path / "pairs", "--method", "bicubic"),
+        ("upscale", evil, "--width", EVIL),
+        ("upscale", f"--{EVIL}"),
+        (EVIL,),
+        ("weights", "info", EVIL),
+        ("upscale", evil, "-m", EVIL),
+    ):
+        done = ddnsr(*words)
+        assert done.code
+        assert is_harmless(done.err), words
+        assert not any(line.startswith("error: forged") for line in done.err.splitlines())
+
+
+def test_a_traceback_that_is_asked_for_is_harmless_too(ddnsr, evil):
+    evil.write_bytes(b"no image")
+    done = ddnsr("--debug", "upscale", evil)
+    assert "Traceback" in done.err
+    assert is_harmless(done.err)
+
+
+def test_programs_get_the_bytes_of_names(ddnsr, evil, quick_model, tmp_path):
+    words = ("upscale", evil.parent, "-o", tmp_path / "out", "-m", quick_model)
+    assert ddnsr(*words, "-0").out == f"{tmp_path}/out/{EVIL}\0"
+    assert ddnsr(*words, "--overwrite").out == f"{tmp_path}/out/{EVIL}\n"
+    Image.new("RGB", (40, 40)).save(evil)
+    made = ddnsr("degrade", evil.parent, "-o", tmp_path / "pairs", "--method", "bicubic", "--null")
+    assert made.out == f"{tmp_path}/pairs/lr/{EVIL}\0"
+
+
+@pytest.mark.parametrize("put", ["put_path", "put_line", "put_text"])
+def test_what_is_printed_on_a_terminal(monkeypatch, capsys, put):
+    text = "name\x1b[31m\tsize\n" if put == "put_text" else "name\x1b[31m\tsize"
+    given = {"put_path": stdout.Path, "put_line": str.encode, "put_text": str}[put](text)
+    getattr(stdout, put)(given)
+    assert capsys.readouterr().out == text.rstrip("\n") + "\n"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    getattr(stdout, put)(given)
+    assert capsys.readouterr().out == "name?[31m\tsize\n"
+
+
+def test_printable_text_is_left_alone():
+    assert printable("日本 é 🗼 a b") == "日本 é 🗼 a b"
+    assert printable("a\u2028b\x85c\udcffd\u202ee\x9b") == "a?b?c?d?e?"
+
+
+class TestImagesThroughPipes:
+    def test_one_goes_in_and_one_comes_out(self, photo, quick_model, monkeypatch, tmp_path):
+        import subprocess
+
+        command = [sys.executable, "-m", "ddnsr_cli", "upscale", "-", "-o", "-", "-f", "jpg", "-m", quick_model]
+        done = subprocess.run(command, input=photo().read_bytes(), capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
+        with Image.open(io.BytesIO(done.stdout)) as image:
+            assert (image.format, image.size) == ("JPEG", (96, 80))
+
+    def test_stdin_to_a_file(self, ddnsr, photo, quick_model, monkeypatch, tmp_path):
+        monkeypatch.setattr(sys, "stdin", Piped(photo().read_bytes()))
+        assert ddnsr("upscale", "-", "-o", tmp_path / "o.png", "-m", quick_model).code == 0
+        with Image.open(tmp_path / "o.png") as image:
+            assert image.size == (96, 80)
+
+    def test_what_is_no_image_is_said(self, ddnsr, quick_model, monkeypatch, tmp_path):
+        monkeypatch.setattr(sys, "stdin", Piped(b"no image"))
+        done = ddnsr("upscale", "-", "-o", tmp_path / "o.png", "-m", quick_model)
+        assert (done.code, done.err.count("\n")) == (3, 1)
+        assert "stdin is not an image" in done.err
+
+    @pytest.mark.parametrize(
+        ("words", "part"),
+        [
+            (["-"], "-o large.png, or -o -"),
+            (["-", "b.png", "-o", "o.png"], "Name no others"),
+            (["a.png", "b.png", "-o", "-"], "give a folder"),
+            ([".", "-o", "-"], "give a folder"),
+            (["a.png", "-o", "-", "--json"], "--json, --compare and --dry-run"),
+            (["a.png", "-o", "-", "--compare"], "--json, --compare and --dry-run"),
+        ],
+    )
+    def test_what_cannot_be_is_refused(self, ddnsr, words, part):
+        done = ddnsr("upscale", *words)
+        assert (done.code, done.err.count("\n")) == (2, 1)
+        assert part in done.err
+
+    def test_a_terminal_gets_no_image(self, ddnsr, photo, monkeypatch):
+        monkeypatch.setattr(stdout, "_on_terminal", lambda: True)
+        done = ddnsr("upscale", photo(), "-o", "-")
+        assert (done.code, done.out) == (2, "")
+        assert "is a terminal" in done.err
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ["degrade", ".", "--method", "bicubic", "-o", "-"],
+            ["degrade", ".", "--method", "bicubic", "-o", "x", "--realism-report", "-"],
+            ["train", "--pretrain", "--hr", ".", "-o", "-"],
+            ["eval", "--lr", ".", "--keep", "-"],
+            ["eval", "--lr", ".", "--report", "-"],
+            ["weights", "convert", "ddnsr-lite", "-o", "-"],
+        ],
+    )
+    def test_folders_and_pages_do_not_go_there(self, ddnsr, tmp_path, monkeypatch, words):
+        monkeypatch.chdir(tmp_path)
+        done = ddnsr(*words)
+        assert (done.code, done.err.count("\n")) == (2, 1)
+        assert "standard output" in done.err
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_folder_of_that_name_can_be_had(self, ddnsr, photo, quick_model, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert ddnsr("upscale", photo(), "-o", "./-", "-m", quick_model).code == 0
+        assert (tmp_path / "-/photo.png").is_file()
