@@ -18,8 +18,8 @@ from ddnsr_cli.errors import WeightsError
 from ddnsr_cli.nets.compact import LARGEST_SCALE, CompactConfig, CompactNet
 from ddnsr_cli.nets.rrdb import SCALES, RRDBConfig, RRDBNet
 
-NESTS = (  # in this order: the averaged weights are the ones meant for use
-    "params_ema", "params-ema", "params", "generator", "state_dict", "model_state_dict", "model", "net",
+NESTS = (  # in this order, after all that are called averaged: those are the ones meant for use
+    "params", "generator", "net_g", "netG", "gen", "g", "G", "state_dict", "model_state_dict", "model", "net", "module",
 )  # fmt: skip
 DEPTH = 4  # nests that a file may pile up
 MAX_VALUES = 250_000_000  # 1 GB as float32, 15 times the field's largest; a crafted file can claim any shape
@@ -41,7 +41,13 @@ _DENSE = "body.0.rdb1.conv1"
 _BLOCK = re.compile(r"(?:RRDB_trunk|model\.1\.sub)\.(\d+)\.RDB(\d)\.conv(\d)(?:\.0)?\.(weight|bias)")
 _OURS = re.compile(r"body\.(\d+)\.")
 _COMPACT = re.compile(r"body\.(\d+)\.(?:weight|bias)")
-_FIRST_KEY = re.compile(r"(|.*\.)(?:conv_first|model\.0|body\.0)\.(?:weight|bias)")
+_FIRST_KEY = re.compile(r"(|.*\.)(conv_first|model\.0|body\.0)\.(?:weight|bias)")
+_WRAPPERS = re.compile(r"\b_(orig_mod|checkpoint_wrapped_module|fsdp_wrapped_module|forward_module)\.")
+"""What PyTorch and Lightning put into names for a module that they wrap."""
+
+_AVERAGED = frozenset(("ema", "average", "averaged", "avg", "swa"))
+_JUDGES = frozenset(("d", "netd", "disc", "discriminator", "critic", "vgg", "perceptual", "criterion", "loss", "lpips"))
+_COUNT = "n_averaged"  # beside the weights, where `torch.optim.swa_utils` keeps an average
 _SECOND = {"trunk_conv": "conv_body", "upconv1": "conv_up1", "upconv2": "conv_up2", "HRconv": "conv_hr"}
 _FIRST = {"0": "conv_first", "3": "conv_up1", "6": "conv_up2", "8": "conv_hr", "10": "conv_last"}
 _OTHERS = (  # a key that gives a network away, and what to call it; the first that matches
@@ -91,7 +97,7 @@ def named_tensors(loaded: object, source: str) -> dict[str, Tensor]:
     Raises WeightsError when there is something else, or more than any network has.
     """
     for _ in range(DEPTH):
-        inner = _opened(loaded)
+        inner = _opened(loaded, source)
         if inner is loaded:
             break
         loaded = inner
@@ -107,27 +113,68 @@ def named_tensors(loaded: object, source: str) -> dict[str, Tensor]:
     return tensors
 
 
-def _opened(loaded: object) -> object:
-    """One nest or prefix less; the same object when there is none."""
+def _opened(loaded: object, source: str) -> object:
+    """One nest or prefix less; the same object when there is none. Raises WeightsError where it might be any of two."""
     if not isinstance(loaded, Mapping):
         return loaded
-    for nest in NESTS:
-        if isinstance(loaded.get(nest), Mapping):
-            return loaded[nest]
-    prefix = _prefix(list(map(str, loaded)))
-    if not prefix:
-        return loaded
-    return {str(key)[len(prefix) :]: value for key, value in loaded.items() if str(key).startswith(prefix)}
+    nested = {str(name): inner for name, inner in loaded.items() if isinstance(inner, Mapping)}
+    averaged = {name for name, inner in nested.items() if _COUNT in inner}
+    if name := _meant([name for name, inner in nested.items() if _holds_network(inner, DEPTH)], source, averaged):
+        return nested[name]
+    if known := [nest for nest in ("params_ema", "params-ema", *NESTS) if nest in nested]:
+        return nested[known[0]]
+    plain = {_WRAPPERS.sub("", str(key)): value for key, value in loaded.items()}
+    prefix = _prefix(list(plain), source)
+    if prefix or plain.keys() != set(map(str, loaded)):
+        return {key[len(prefix) :]: value for key, value in plain.items() if key.startswith(prefix)}
+    return loaded
 
 
-def _prefix(keys: list[str]) -> str:
+def _holds_network(inner: Mapping[object, object], depth: int) -> bool:
+    """Whether the first layer of a network lies in a nest, or in one in it."""
+    return any(
+        bool(_FIRST_KEY.fullmatch(_WRAPPERS.sub("", str(key))))
+        if isinstance(value, Tensor)
+        else depth > 0 and isinstance(value, Mapping) and _holds_network(value, depth - 1)
+        for key, value in inner.items()
+    )
+
+
+def _prefix(keys: list[str], source: str) -> str:
     """What stands before the names of a network: that of averaged weights, that of a nest, or what all keys share."""
-    found = sorted({match[1] for key in keys if (match := _FIRST_KEY.fullmatch(key))})
-    for wanted in ("ema", *(f"{nest}." for nest in NESTS)):  # flat files may hold `params.` beside `params_ema.`
-        for prefix in found:
-            if wanted in prefix:
-                return prefix
-    return next((prefix for prefix in found if all(key.startswith(prefix) for key in keys)), "")
+    found = {match[1]: match[2] for key in keys if (match := _FIRST_KEY.fullmatch(key))}
+    shared = next((prefix for prefix in found if all(key.startswith(prefix) for key in keys)), None)
+    if shared is not None:
+        return shared
+    # `body.0` is a part of many networks, not only the first layer of one
+    known = [prefix for prefix, first in found.items() if first == "conv_first" or _rank(prefix) <= len(NESTS)]
+    return _meant(known, source)
+
+
+def _meant(names: Iterable[str], source: str, averaged: Iterable[str] = ()) -> str:
+    """Of the names of several networks that of the averaged, else of the plain generator; empty: there is none.
+
+    averaged: names of averaged ones that do not say so. Raises WeightsError where more than one may be meant.
+    """
+    ranks = {name: 0 if name in averaged else _rank(name) for name in names}
+    best = [name for name, rank in ranks.items() if rank == min(ranks.values())]
+    if len(best) > 1:
+        listed = ", ".join(_short(name.rstrip(".")) for name in best)
+        raise WeightsError(
+            f"{source} holds {len(best)} networks ({listed}), any of which may be meant. Save one alone."
+        )
+    return best[0] if best else ""
+
+
+def _rank(name: str) -> int:
+    """How likely a network of that name is meant, 0 the most."""
+    parts = {part.lower() for part in re.split(r"[._-]", name)}
+    if not _JUDGES.isdisjoint(parts):
+        return len(NESTS) + 2
+    if not _AVERAGED.isdisjoint(parts):
+        return 0
+    first = name.partition(".")[0]
+    return 1 + (NESTS.index(first) if first in NESTS else len(NESTS))
 
 
 def _renamed(found: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
