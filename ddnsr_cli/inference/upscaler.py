@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ddnsr_cli.errors import ImageReadError, OutOfMemoryError, WeightsError
-from ddnsr_cli.inference.device import narrow_blocks, probe
+from ddnsr_cli.inference.device import probe
 from ddnsr_cli.inference.memory import bound_kernels, free_bytes, is_out_of_memory, release_memory
 from ddnsr_cli.inference.tiling import (
     Band,
@@ -24,6 +24,7 @@ from ddnsr_cli.inference.tiling import (
     plan_tiles,
     tile_row,
 )
+from ddnsr_cli.nets.bf16 import held_dtype, narrowed
 from ddnsr_cli.nets.blocks import VIEWS, SrNet, SrTraits, as_view, undone_view
 
 Note = Callable[[str], None]
@@ -45,7 +46,7 @@ class WindowRunner:
     def __init__(self, net: SrNet, *, device: torch.device, dtype: torch.dtype, tta: bool, name: str) -> None:
         """The network is copied: the caller's stays as it is. dtype: fp16, bf16, fp32 or fp64. See `Upscaler`.
 
-        bf16 on a CPU is for the inner blocks alone, see `narrow_blocks`.
+        bf16 on a CPU is for parts of the network, see `nets.bf16`.
         """
         self.device = device
         self._tta = tta
@@ -66,7 +67,7 @@ class WindowRunner:
                 else:
                     self._wrong_half = f"{_short(dtype)} gives wrong values on {device}: computing in fp32."
         self.dtype = self._wide if self._quick is self._full else dtype
-        self.held_dtype = _input_dtype(self._quick)
+        self.held_dtype = held_dtype(self._quick)
         """Of what takes most of the memory: the feature maps of HR size."""
 
     def run(self, lr: Tensor, on_note: Note) -> Tensor:
@@ -88,13 +89,13 @@ class WindowRunner:
         return sr
 
     @torch.inference_mode()
-    def _forward(self, net: SrNet, lr: Tensor) -> Tensor | None:
+    def _forward(self, net: nn.Module, lr: Tensor) -> Tensor | None:
         """The SR window, or None when a value is not finite."""
         batch = lr.unsqueeze(0).to(self.device, _input_dtype(net)).contiguous(memory_format=self._memory_format)
         sr = (self._mean_of_views(net, batch) if self._tta else net(batch)).to(self._wide)
         return sr[0].cpu() if bool(sr.isfinite().all()) else None
 
-    def _mean_of_views(self, net: SrNet, batch: Tensor) -> Tensor:
+    def _mean_of_views(self, net: nn.Module, batch: Tensor) -> Tensor:
         """The mean over the eight flips and quarter turns, each undone after the network."""
         total: Tensor | int = 0
         for view in range(VIEWS):
@@ -119,18 +120,17 @@ def _room_for(name: str, device: torch.device) -> Iterator[None]:
         ) from error
 
 
-def _on_device(net: SrNet, device: torch.device, dtype: torch.dtype) -> SrNet:
+def _on_device(net: SrNet, device: torch.device, dtype: torch.dtype) -> nn.Module:
     narrow = device.type == "cpu" and dtype == torch.bfloat16
     moved: SrNet = copy.deepcopy(net).to(  # type: ignore[call-overload]
         device, torch.float32 if narrow else dtype, memory_format=net.traits.memory_format
     )
-    if narrow:
-        narrow_blocks(moved)
-    return moved.eval().requires_grad_(False)
+    ready = narrowed(moved) if narrow else moved
+    return ready.eval().requires_grad_(False)
 
 
-def _input_dtype(net: SrNet) -> torch.dtype:
-    """The format of what comes in first and goes out last; inner blocks on a CPU may have a narrower one."""
+def _input_dtype(net: nn.Module) -> torch.dtype:
+    """The format of what comes in first and goes out last; on a CPU what is between may have a narrower one."""
     return next(net.parameters()).dtype
 
 

@@ -121,12 +121,24 @@ class RRDBNet(SrNet):
 
     def forward(self, lr: Tensor) -> Tensor:
         """The LR image enlarged: (N, 3, H, W) to (N, 3, scale * H, scale * W)."""
-        height, width = lr.shape[-2:]
-        shallow = self.conv_first(_fold(lr, self.config.unshuffle))
-        trunk = shallow + self.conv_body(self.body(shallow))
+        return self.cut(self.hr_stage(self.trunk(lr)), lr)
+
+    def trunk(self, lr: Tensor) -> Tensor:
+        """The features of LR size, folded where the scale asks for it: (N, features, H', W')."""
+        shallow: Tensor = self.conv_first(_fold(lr, self.config.unshuffle))
+        trunk: Tensor = shallow + self.conv_body(self.body(shallow))
+        return trunk
+
+    def hr_stage(self, trunk: Tensor) -> Tensor:
+        """Features of LR size as RGB of four times its sides: (N, features, H', W') to (N, 3, 4H', 4W')."""
         trunk = lrelu(self.conv_up1(_twice(trunk)))
         trunk = lrelu(self.conv_up2(_twice(trunk)))
         sr: Tensor = self.conv_last(lrelu(self.conv_hr(trunk)))
+        return sr
+
+    def cut(self, sr: Tensor, lr: Tensor) -> Tensor:
+        """The part of the stage's result that belongs to `lr`: what was folded in beyond its borders is cut off."""
+        height, width = lr.shape[-2:]
         return sr[..., : height * self.config.scale, : width * self.config.scale]
 
 
