@@ -117,7 +117,7 @@ class RasterImage:
         return self.alpha is not None
 
 
-def rounded(values: NDArray[np.floating[Any]], like: Pixels) -> Pixels:
+def rounded(values: NDArray[np.float32] | NDArray[np.float64], like: Pixels) -> Pixels:
     """Values as samples of the type of `like`: clamped to its range, then rounded to the nearest."""
     if like.dtype == np.uint8:
         return np.rint(np.clip(values, 0, 255)).astype(np.uint8)

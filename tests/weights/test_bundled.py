@@ -70,7 +70,7 @@ def test_bfloat16_costs_about_as_much_as_rounding(name, photo):
         for dtype in (torch.float32, torch.bfloat16)
     )
     assert 0 < (narrow - wide).square().mean().sqrt() < 0.45
-    assert (narrow - wide).abs().quantile(0.9999) < 2
+    assert (narrow - wide).abs().quantile(0.9999) < 2.5
 
 
 def test_what_comes_along_may_be_used_by_everyone():
