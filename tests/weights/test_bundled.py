@@ -64,7 +64,7 @@ def test_the_default_is_small(net):
 @pytest.mark.parametrize("name", ENLARGERS)
 def test_bfloat16_costs_about_as_much_as_rounding(name, photo):
     """On any CPU; whole levels have a deviation of 0.29."""
-    lr = as_tensor(photo.crop((200, 120, 264, 184)))
+    lr = as_tensor(photo.crop((200, 120, 240, 160)))
     wide, narrow = (
         255 * Upscaler(network(name), device=CPU, dtype=dtype, tiles=TileConfig()).whole(lr)
         for dtype in (torch.float32, torch.bfloat16)
@@ -131,7 +131,8 @@ def test_without_a_halo_the_seams_would_show(net, photo):
 
 @pytest.mark.parametrize("name", ENLARGERS)
 def test_it_beats_bicubic_on_a_noisy_photo(name, photo):
-    """The photo shrunk four times, with noise of 8 levels: the way the validation pairs are made."""
+    """Half the photo shrunk four times, with noise of 8 levels: the way the validation pairs are made."""
+    photo = photo.crop((0, 0, 300, 400))
     hr = as_tensor(photo)
     small = np.array(photo.resize((photo.width // 4, photo.height // 4), Image.Resampling.BICUBIC), float)
     noisy = small + np.random.default_rng(0).normal(0, 8, small.shape)
@@ -149,7 +150,7 @@ def test_flat_gray_keeps_its_color(name):
     net = network(name)
     with torch.inference_mode():
         for level in sorted({*range(0, 256, 5), 32, 64, 128, 192, 224}):
-            sr = net(torch.full((1, 3, 24, 24), level / 255)).clamp(0, 1)
+            sr = net(torch.full((1, 3, 14, 14), level / 255)).clamp(0, 1)
             shift = (sr[..., 16:-16, 16:-16].mean(dim=(2, 3)) * 255 - level).abs().max()
             dark, other = MOST_SHIFT.get(name, (3.0, 1.3))
             assert shift < (dark if 0 < level <= 15 else other), level
