@@ -138,9 +138,9 @@ def test_an_unknown_form_is_a_mistake_of_ours():
         in_form({}, "tiny")
 
 
-@pytest.mark.parametrize("kind", [["--pretrain"], ["--paired", "--loss", "perceptual=0", "--discriminator", "patchgan"]])
+@pytest.mark.parametrize("kind", ["--pretrain", "--paired --loss perceptual=0 --discriminator patchgan"])
 def test_a_run_on_pairs_travels_in_every_form(data, tmp_path, kind):
-    given = [*kind, "--hr", data / "hr", *SMALL, "--steps"]
+    given = [*kind.split(), "--hr", data / "hr", *SMALL, "--steps"]
     assert train_here(tmp_path / "run", *given, 1) == 0
     tensors, header, exports = read_state(tmp_path / "run")
     for form in ("whole", "light", "bare"):

@@ -1,10 +1,8 @@
-"""Networks of other architectures, through spandrel, in processes of their own: see torchvision_stand_in.py."""
+"""Networks of other architectures, through spandrel, which runs in a process of its own."""
 
 import importlib
 import importlib.util
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -24,7 +22,6 @@ needs_spandrel = pytest.mark.skipif(importlib.util.find_spec("spandrel") is None
 
 MAKE = """
 import sys
-import tests.helpers.torchvision_stand_in
 import torch
 from spandrel.architectures.DAT import DAT
 from spandrel.architectures.HAT import HAT
@@ -49,7 +46,6 @@ for name, net in nets.items():
 
 COMPARE = """
 import json, sys
-import tests.helpers.torchvision_stand_in
 from pathlib import Path
 import spandrel
 import torch
@@ -58,7 +54,7 @@ from ddnsr_cli.inference.tiling import TileConfig
 from ddnsr_cli.inference.upscaler import Upscaler
 
 CPU = torch.device("cpu")
-lr = torch.rand(1, 3, 44, 180, generator=torch.Generator().manual_seed(3))
+lr = torch.rand(1, 3, 28, 180, generator=torch.Generator().manual_seed(3))
 for path in map(Path, sys.argv[1:]):
     theirs, (ours, _) = spandrel.ModelLoader(device="cpu").load_from_file(path), load_sr_net(path)
     whole, tiled = (
@@ -68,60 +64,37 @@ for path in map(Path, sys.argv[1:]):
     print(json.dumps({
         "architecture": ours.architecture, "shape": list(single.shape), "range": float(sr.max() - sr.min()),
         "scale": whole.scale, "difference": float((single - sr).abs().max()), "dtype": str(whole.dtype),
-        "tiles": tiled.plan(44, 180).tiles, "seams": float((joined - single).abs().max()),
+        "tiles": tiled.plan(28, 180).tiles, "seams": float((joined - single).abs().max()),
     }))
 """
 
-RUN = """
-import json, os, sys, tempfile
-import tests.helpers.torchvision_stand_in
-import spandrel, torch
+COMMAND = """
+import sys
 from ddnsr_cli.cli.app import main
 
-for words in json.loads(sys.argv[1]):  # each in a process of its own, that has everything imported
-    with tempfile.TemporaryFile() as err:
-        child = os.fork()
-        if child == 0:
-            os.dup2(err.fileno(), 2)
-            sys.argv = ["ddnsr", *words]
-            main()
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        err.seek(0)
-        print(json.dumps([code, err.read().decode()]))
+sys.argv[0] = "ddnsr"
+main()
 """
 
 
-def python(program, *words):
-    env = os.environ | {"PYTHONPATH": f"{TESTS.parent}:{TESTS}", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-W", "ignore", "-c", program, *map(str, words)]
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-
-
-def ddnsr(*commands):
-    """(status, standard error) of each command."""
-    done = python(RUN, json.dumps([[str(word) for word in words] for words in commands]))
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
-
-
 @pytest.fixture(scope="module")
-def files(tmp_path_factory):
+def files(spandrel, tmp_path_factory):
     folder = tmp_path_factory.mktemp("foreign")
-    done = python(MAKE, folder)
+    done = spandrel(MAKE, folder)
     assert done.returncode == 0, done.stderr
     return folder
 
 
 @needs_spandrel
-def test_other_networks_give_the_image_that_spandrel_gives(files):
+def test_other_networks_give_the_image_that_spandrel_gives(spandrel, files):
     names = ["SPAN", "RealPLKSR", "SAFMN", "SwinIR", "DAT", "HAT"]
-    done = python(COMPARE, *(files / f"{name}.pth" for name in names))
+    done = spandrel(COMPARE, *(files / f"{name}.pth" for name in names))
     assert done.returncode == 0, done.stderr
     for name, line in zip(names, done.stdout.splitlines(), strict=True):
         seen = json.loads(line)
         assert name.removeprefix("Real") in seen["architecture"]
         assert seen["scale"] == (2 if name == "SPAN" else 4)
-        assert seen["shape"] == [1, 3, 44 * seen["scale"], 180 * seen["scale"]]
+        assert seen["shape"] == [1, 3, 28 * seen["scale"], 180 * seen["scale"]]
         assert seen["range"] > 0.01
         assert seen["difference"] < 1e-6
         assert seen["dtype"] == "torch.float32"  # bfloat16 is for our own networks
@@ -130,21 +103,19 @@ def test_other_networks_give_the_image_that_spandrel_gives(files):
 
 
 @needs_spandrel
-def test_other_networks_enlarge_and_are_not_converted(files, tmp_path, photo):
+def test_other_networks_enlarge_and_are_not_converted(spandrel, files, tmp_path, photo):
     source, weights = photo(width=50, height=40), files / "SPAN.pth"
-    (enlarged, said), (converted, err) = ddnsr(
-        ("upscale", source, "-m", weights, "-o", tmp_path / "out.png"),
-        ("weights", "convert", weights, "-o", tmp_path / "x.safetensors"),
-    )
-    assert enlarged == 0, said
+    enlarged = spandrel(COMMAND, "upscale", source, "-m", weights, "-o", tmp_path / "out.png")
+    assert enlarged.returncode == 0, enlarged.stderr
     with Image.open(tmp_path / "out.png") as image:
         assert image.size == (100, 80)
-    assert (converted, err.count("\n")) == (5, 1)
-    assert "SPAN.pth is a network that is not known here" in err
+    refused = spandrel(COMMAND, "weights", "convert", weights, "-o", tmp_path / "x.safetensors")
+    assert (refused.returncode, refused.stderr.count("\n")) == (5, 1)
+    assert "SPAN.pth is a network that is not known here" in refused.stderr
 
 
 @needs_spandrel
-def test_what_spandrel_cannot_use_is_reported(files, tmp_path, photo):
+def test_what_spandrel_cannot_use_is_reported(spandrel, files, tmp_path, photo):
     source = photo()
     torch.save({"zebra.weight": torch.zeros(3)}, tmp_path / "zebra.pth")
     broken = torch.load(files / "SPAN.pth", weights_only=True)["params_ema"]
@@ -156,10 +127,10 @@ def test_what_spandrel_cannot_use_is_reported(files, tmp_path, photo):
         tmp_path / "broken.pth": "not finite in conv_2.sk.weight",
         tmp_path / "part.pth": "part.pth is a network that is not known here",
     }
-    ended = ddnsr(*(("upscale", source, "-m", weights, "-o", tmp_path / "out.png") for weights in refusals))
-    for words, (code, err) in zip(refusals.values(), ended, strict=True):
-        assert (code, err.count("\n")) == (5, 1), err
-        assert words in err
+    for weights, words in refusals.items():
+        done = spandrel(COMMAND, "upscale", source, "-m", weights, "-o", tmp_path / "out.png")
+        assert (done.returncode, done.stderr.count("\n")) == (5, 1), done.stderr
+        assert words in done.stderr
 
 
 @pytest.fixture

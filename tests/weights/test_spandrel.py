@@ -1,13 +1,10 @@
 """Other programs (chaiNNer, ComfyUI) load through spandrel: it must see in our files what we see, and compute the same.
 
-It runs in a process of its own: see tests/helpers/torchvision_stand_in.py.
+It runs in a process of its own: see tests/helpers/spandrel_process.py.
 """
 
 import importlib.util
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -23,7 +20,6 @@ PROGRAM = """
 import json, sys
 from pathlib import Path
 
-import tests.helpers.torchvision_stand_in
 import spandrel
 import torch
 from ddnsr_cli.weights.checkpoint import load_sr_net
@@ -46,15 +42,17 @@ def net(small_net):
     return small_net(features=12, blocks=2, growth=32)  # spandrel takes a growth of 32 for granted
 
 
-def compared(*paths):
-    root = Path(__file__).parents[2]
-    env = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", PROGRAM, *paths], env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+@pytest.fixture
+def compared(spandrel):
+    def compare(*paths):
+        done = spandrel(PROGRAM, *paths)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    return compare
 
 
-def test_our_files_are_esrgan_x4_to_spandrel_and_give_the_same_image(tmp_path, net):
+def test_our_files_are_esrgan_x4_to_spandrel_and_give_the_same_image(compared, tmp_path, net):
     paths = [tmp_path / "full.safetensors", tmp_path / "half.safetensors"]
     for path, half in zip(paths, (False, True), strict=True):
         save_sr_net(path, net, metadata={"title": "Test"}, half=half)
@@ -68,7 +66,7 @@ def test_our_files_are_esrgan_x4_to_spandrel_and_give_the_same_image(tmp_path, n
         assert seen["difference"] < 1e-12 * seen["range"]
 
 
-def test_compact_networks_give_the_same_image_in_both(tmp_path, small_compact):
+def test_compact_networks_give_the_same_image_in_both(compared, tmp_path, small_compact):
     sizes = [(8, 3, 4), (6, 16, 2), (4, 2, 1), (5, 1, 3)]
     for number, (features, convs, scale) in enumerate(sizes):
         net = small_compact(features=features, convs=convs, scale=scale)
@@ -82,7 +80,7 @@ def test_compact_networks_give_the_same_image_in_both(tmp_path, small_compact):
         assert seen["difference"] < 1e-12 * seen["range"]
 
 
-def test_our_pth_files_give_the_same_image_in_both(tmp_path, net, small_compact):
+def test_our_pth_files_give_the_same_image_in_both(compared, tmp_path, net, small_compact):
     for name, one in (("esrgan", net), ("compact", small_compact())):
         save_pth(tmp_path / f"{name}.pth", one, half=False)
     for seen, architecture in zip(compared(*sorted(tmp_path.glob("*.pth"))), ("Compact", "ESRGAN"), strict=True):
@@ -90,7 +88,7 @@ def test_our_pth_files_give_the_same_image_in_both(tmp_path, net, small_compact)
         assert seen["difference"] < 1e-12 * seen["range"]
 
 
-def test_the_bundled_models_give_the_same_image_in_both():
+def test_the_bundled_models_give_the_same_image_in_both(compared):
     registry = read_registry()
     entries = [entry for entry in registry.entries if entry.bundled and entry.network == "rrdb"]
     assert len(entries) == 4
@@ -103,7 +101,7 @@ PEERS = Path(__file__).parents[2] / "shared" / "weights" / "peers"
 
 
 @pytest.mark.parametrize("name", ["upscayl_lite_4x", "realesr_animevideov3_x4"])
-def test_published_compact_networks_give_the_same_image_in_both(name):
+def test_published_compact_networks_give_the_same_image_in_both(compared, name):
     path = PEERS / f"{name}.safetensors"
     if not path.is_file():
         pytest.skip(f"{path.name} is not beside this checkout")
@@ -112,7 +110,7 @@ def test_published_compact_networks_give_the_same_image_in_both(name):
     assert seen["difference"] < 1e-6
 
 
-def test_files_of_others_give_the_same_image_in_both(tmp_path, net, small_net, as_layout):
+def test_files_of_others_give_the_same_image_in_both(compared, tmp_path, net, small_net, as_layout):
     for layout in (1, 2, 3):
         torch.save({"params_ema": as_layout(net.state_dict(), layout)}, tmp_path / f"{layout}.pth")
     unshuffled = small_net(features=12, blocks=1, growth=32, scale=2)
