@@ -66,13 +66,19 @@ class Running:
             time.sleep(0.001)
 
 
+def ready_processes():
+    """The server, as a context of multiprocessing; one for all tests of a run."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, *MODULES])
+    return context
+
+
 class Processes:
     """`start("train", ...)`, each a process group of its own; `stop()` ends what is left."""
 
     def __init__(self, folder):
         self.folder = folder
-        self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload([__name__, *MODULES])
+        self.context = ready_processes()
         self.started = []
 
     def start(self, *words, first=(), err=None):

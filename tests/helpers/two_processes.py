@@ -1,7 +1,6 @@
-"""One of several processes that train together for three steps; prints the figures as JSON. See test_distributed."""
+"""One of several processes that train together for three steps. See test_distributed."""
 
 import json
-import sys
 from dataclasses import replace
 
 import torch
@@ -64,15 +63,13 @@ def figures_of(setting, world):
     return steps
 
 
-def main():
-    count, meeting, rank, *settings = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), *sys.argv[4:]
+def train(rank, count, folder, settings):
+    """Process `rank` of `count`, which meet in `folder` and leave the figures of each setting there, as JSON."""
+    torch.set_num_threads(1)
     if count > 1:
-        dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=count)
+        dist.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=count)
     world = World(rank=rank, size=count)
-    print(json.dumps({setting: figures_of(setting, world) for setting in settings}))
+    figures = json.dumps({setting: figures_of(setting, world) for setting in settings})
+    (folder / f"{rank}.json").write_text(figures)
     if count > 1:
         dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main()

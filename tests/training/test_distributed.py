@@ -13,23 +13,23 @@ from torch.distributed import TCPStore
 
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.training.distributed import GlobalBatchNorm2d, World, share_batch_statistics
-
-PROGRAM = Path(__file__).parents[1] / "helpers/two_processes.py"
-
+from tests.helpers.processes import ready_processes
+from tests.helpers.two_processes import train
 
 SETTINGS = ("track 1", "track 2", "paired")
 
 
 def run_processes(count, folder):
     """The figures of every step in each setting, as the processes agree on them, in float64."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, str(PROGRAM), str(count), str(folder / f"meet-{count}")]
-    processes = [
-        subprocess.Popen([*command, str(rank), *SETTINGS], stdout=subprocess.PIPE, text=True, env=environment)
-        for rank in range(count)
-    ]
-    told = [process.communicate(timeout=120)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0] * count
+    folder.mkdir()
+    context = ready_processes()
+    processes = [context.Process(target=train, args=(rank, count, folder, SETTINGS)) for rank in range(count)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0] * count
+    told = [(folder / f"{rank}.json").read_text() for rank in range(count)]
     assert len(set(told)) == 1  # all processes tell the same
     return json.loads(told[0])
 
@@ -38,7 +38,7 @@ def run_processes(count, folder):
 def one_and_two(tmp_path_factory):
     """What one process gives, and what two give."""
     folder = tmp_path_factory.mktemp("processes")
-    return run_processes(1, folder), run_processes(2, folder)
+    return run_processes(1, folder / "one"), run_processes(2, folder / "two")
 
 
 LEAVE = """
