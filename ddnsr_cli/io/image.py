@@ -71,7 +71,10 @@ class RasterImage:
     """Profile, EXIF, XMP, resolution, text."""
 
     notes: tuple[str, ...] = ()
-    """What the user should hear once: what reading had to change or leave out."""
+    """What the user should hear once: what reading had to change or leave out, and the damage."""
+
+    damage: str = ""
+    """What is wrong with the pixels of the file, though it could be read; empty: nothing."""
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or self.pixels.shape[2] not in {1, 3} or 0 in self.pixels.shape:

@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from ddnsr_cli.errors import ImageReadError, shown
-from ddnsr_cli.io.codecs.bitmaps import decode_bmp, decode_gif, decode_ico, decode_tga
+from ddnsr_cli.io.codecs.bitmaps import decode_bmp, decode_gif, decode_ico, decode_qoi, decode_tga
 from ddnsr_cli.io.codecs.heif import decode_avif, decode_heic
 from ddnsr_cli.io.codecs.jpeg import decode_jpeg
 from ddnsr_cli.io.codecs.jpeg2000 import decode_jp2
-from ddnsr_cli.io.codecs.pillow import Decoded, decode_with_pillow, pillow_size
+from ddnsr_cli.io.codecs.pillow import Decoded, pillow_size
 from ddnsr_cli.io.codecs.png import decode_png, png_size, stored_png_size
 from ddnsr_cli.io.codecs.pnm import decode_pnm
 from ddnsr_cli.io.codecs.tiff import decode_tiff, tiff_size
+from ddnsr_cli.io.codecs.webp import decode_webp
 from ddnsr_cli.io.formats import READABLE, foreign_kind, is_tga, sniff
 from ddnsr_cli.io.image import MAX_PIXELS, Metadata, Pixels, RasterImage, profile_fits, rgb8
 from ddnsr_cli.io.metadata.exif import mend_exif, mend_xmp
@@ -44,7 +45,8 @@ _DECODERS: dict[str, Callable[..., Decoded]] = {
     "ICO": decode_ico,
     "BMP": decode_bmp,
     "TGA": decode_tga,
-    **{name: partial(decode_with_pillow, file_format=name) for name in ("WEBP", "QOI")},
+    "WEBP": decode_webp,
+    "QOI": decode_qoi,
 }
 _MEASURES: dict[str, Callable[[BinaryIO], tuple[int, int, int]]] = {  # the other formats are rare
     "PNG": png_size,
@@ -152,7 +154,8 @@ def upright(decoded: Decoded) -> RasterImage:
     alpha = None if decoded.alpha is None else _turned(decoded.alpha, decoded.orientation)
     metadata, notes = _mended(decoded.metadata, pixels)
     clear = () if alpha is None or alpha.any() else (_ALL_CLEAR,)
-    return RasterImage(pixels=pixels, alpha=alpha, metadata=metadata, notes=decoded.notes + notes + clear)
+    told = (*filter(None, (decoded.damage,)), *decoded.notes, *notes, *clear)
+    return RasterImage(pixels=pixels, alpha=alpha, metadata=metadata, notes=told, damage=decoded.damage)
 
 
 def _turned(samples: Pixels, orientation: int) -> Pixels:

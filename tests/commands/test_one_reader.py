@@ -14,11 +14,14 @@ from ddnsr_cli.commands.upscale.options import UpscaleOptions
 from ddnsr_cli.commands.upscale.worker import prepare
 from ddnsr_cli.data.targets import Refusal, read_or_refuse
 from ddnsr_cli.data.validation.image_stats import Limits, PhotoFacts, examine_pixels
+from ddnsr_cli.data.validation.report import Trouble
 from ddnsr_cli.errors import DataError, DdnsrError, ImageReadError
 from ddnsr_cli.io.image import rgb8
 from ddnsr_cli.reports.results import Sample
 from tests.fuzz.mutations import mutated
 from tests.fuzz.seed_files import images
+from tests.fuzz.truth import scene
+from tests.helpers.image_files import encoded
 from tests.io.test_read_damaged import FILES
 
 SOUND = images()
@@ -100,6 +103,17 @@ def test_damaged_files_are_the_same_for_all(tmp_path):
         path.write_bytes(mutated(SOUND[name], list(SOUND.values()), chance))
         refused += isinstance(assert_agree(path), str)
     assert DAMAGED / 4 < refused < DAMAGED
+
+
+def test_damage_that_can_be_read_is_told_by_all(tmp_path):
+    path, data = tmp_path / "holed.jpg", encoded(scene(random.Random(1)), "JPEG", quality=95)
+    middle = len(data) // 2
+    path.write_bytes(data[:middle] + bytes(512) + data[middle + 512 :])
+    (note,) = prepare(Job(source=path, target=path.with_name("out.png")), UpscaleOptions(), 4).notes
+    assert "bytes of its data are zeros, from row " in note
+    assert (Trouble.DAMAGED, f"is damaged: {note}.") in examine_pixels(PhotoFacts(path=path), Limits()).oddities
+    with pytest.raises(DataError, match="is damaged, so that no metric can judge it"):
+        open_sample(Sample(name="a", lr=None, hr=path))
 
 
 def test_degrade_takes_the_same_pixels_and_refuses_by_the_same_line(tmp_path):

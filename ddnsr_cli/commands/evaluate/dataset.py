@@ -78,6 +78,8 @@ def open_finished(path: Path, opened: Opened) -> Rgb8:
 
 def _opaque(path: Path) -> RasterImage:
     image = read_image(path)
+    if image.damage:
+        raise DataError(f"{shown(path)} is damaged, so that no metric can judge it ({image.damage}). Get a fresh copy.")
     if image.alpha is not None and image.alpha.min() < np.iinfo(image.alpha.dtype).max:
         raise DataError(f"{shown(path)} is transparent in places, which no metric can judge. Give it a background.")
     return RasterImage(pixels=image.pixels)

@@ -206,8 +206,10 @@ def _middle(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _lost(image: RasterImage) -> tuple[Remark, ...]:
-    """What 8-bit RGB does not hold."""
+    """What damage and 8-bit RGB do not hold."""
     remarks: list[Remark] = []
+    if image.damage:
+        remarks.append((Trouble.DAMAGED, f"is damaged: {image.damage}."))
     if image.depth_bits > 8:
         remarks.append((Trouble.DEEP, f"has {image.depth_bits} bits a channel; training rounds them to 8."))
     share = 0.0 if image.alpha is None else float((image.alpha < np.iinfo(image.alpha.dtype).max).mean())

@@ -31,6 +31,7 @@ class Trouble(StrEnum):
 
     FOLDERS = "same folder"
     UNREADABLE = "unreadable"
+    DAMAGED = "damaged"
     SMALL = "too small"
     GRAY = "gray"
     ALPHA = "transparent"

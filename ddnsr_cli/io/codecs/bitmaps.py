@@ -1,4 +1,4 @@
-"""BMP, TGA, ICO and GIF: samples through Pillow, and what their headers say of the fourth channel."""
+"""BMP, TGA, ICO, GIF and QOI: samples through Pillow, and what their headers say of the fourth channel."""
 
 import struct
 from dataclasses import replace
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ddnsr_cli.io.codecs.pillow import Decoded, alone_with_pillow, decode_with_pillow, oblong, undeclared_alpha
+from ddnsr_cli.io.codecs.wholeness import check_no_zeros, hole_in
 from ddnsr_cli.io.image import COMMENT, Pixels, rounded
 
 _TGA_FOOTER, _TGA_FOOTER_BYTES = b"TRUEVISION-XFILE.\0", 26
@@ -17,6 +18,7 @@ _TGA_EXTENSION_BYTES, _TGA_ALPHA_TYPE_AT = 495, 494
 _NO_ALPHA, _STRAIGHT_ALPHA, _MULTIPLIED_ALPHA = 0, 3, 4  # 1, 2: undefined
 _TGA_ASPECT_AT = 474  # pixel width, pixel height
 _GIF_ASPECT_AT = 12  # (width / height) * 64 - 15; 0: not told
+_QOI_END = bytes(7) + b"\1"
 _BITFIELDS, _BMP_HEADER_BYTES = 3, 66
 
 
@@ -25,6 +27,7 @@ def decode_bmp(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     decoded = decode_with_pillow(path, file, file_format="BMP", max_pixels=max_pixels)
     if decoded.alpha is not None:
         return decoded
+    decoded = replace(decoded, damage=hole_in(decoded.pixels[::-1]))
     file.seek(0)
     spare = _spare_bytes(file, decoded.pixels.shape[0], decoded.pixels.shape[1])
     return decoded if spare is None else undeclared_alpha(decoded, spare)
@@ -91,7 +94,9 @@ def _tga_extension(file: BinaryIO) -> bytes:
 
 def _divided(pixels: Pixels, alpha: Pixels) -> Pixels:
     """Colors of 8 bits that alpha was multiplied into, without it."""
-    return rounded(pixels.astype(np.float32) * 255 / np.maximum(alpha, 1)[..., None], pixels)
+    return rounded(
+        pixels.astype(np.float32) * np.float32(255) / np.maximum(alpha, 1).astype(np.float32)[..., None], pixels
+    )
 
 
 def decode_ico(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
@@ -124,3 +129,12 @@ def decode_gif(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     aspect = (file.read(1) or b"\0")[0]
     notes = oblong(64, aspect + 15) if aspect else ()
     return replace(decoded, metadata=replace(decoded.metadata, text=text), notes=(*decoded.notes, *notes))
+
+
+def decode_qoi(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
+    """A QOI. Damage raises ValueError, or whatever Pillow raises."""
+    data = file.read()
+    end = data.find(_QOI_END)
+    check_no_zeros(data, 0, end if end >= 0 else None)  # two in a row are no code
+    file.seek(0)
+    return decode_with_pillow(path, file, file_format="QOI", max_pixels=max_pixels)

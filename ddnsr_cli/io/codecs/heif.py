@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddnsr_cli.errors import ImageReadError, shown
+from ddnsr_cli.io.codecs.isobmff import items
 from ddnsr_cli.io.codecs.pillow import (
     Decoded,
     alone_with_pillow,
@@ -18,6 +19,7 @@ from ddnsr_cli.io.codecs.pillow import (
     with_samples,
 )
 from ddnsr_cli.io.codecs.vips import stretched, vips_samples
+from ddnsr_cli.io.codecs.wholeness import check_no_zeros
 from ddnsr_cli.io.formats import READABLE
 from ddnsr_cli.io.image import Metadata, coded_colors
 from ddnsr_cli.io.metadata.exif import bare_exif
@@ -31,7 +33,9 @@ _MODES = ("L", "LA", "RGB", "RGBA")  # also with ";16" behind; alpha multiplied 
 
 def decode_avif(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     """The first image of an AVIF. Damage raises whatever the decoders raise."""
-    head = file.read(_HEADER_BYTES)
+    data = file.read()
+    _check_items(data, b"av01")
+    head = data[:_HEADER_BYTES]
     coded = _coding(head)
     file.seek(0)
     decoded = decode_with_pillow(path, file, file_format="AVIF", max_pixels=max_pixels)
@@ -44,6 +48,13 @@ def decode_avif(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     if decoded.metadata.icc is None:
         decoded = replace(decoded, metadata=replace(decoded.metadata, png_color=_colors(head)))
     return decoded
+
+
+def _check_items(data: bytes, kind: bytes) -> None:
+    """Raises ValueError where the data of an image hold long runs of zeros, which no coder of either format makes."""
+    for item in items(data):
+        for start, end in item.places if item.kind == kind else ():
+            check_no_zeros(data, start, end)
 
 
 def _colors(head: bytes) -> tuple[tuple[bytes, bytes], ...]:
@@ -65,6 +76,8 @@ def decode_heic(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
         raise ImageReadError(
             f"{shown(path)} is a HEIC image. To read those: pip install pillow-heif. Or save it as: {READABLE}."
         ) from error
+    _check_items(file.read(), b"hvc1")
+    file.seek(0)
     with alone_with_pillow(max_pixels):  # it warns as Pillow does
         heif = pillow_heif.open_heif(file, convert_hdr_to_8bit=False)
         width, height = heif.size

@@ -17,7 +17,8 @@ from ddnsr_cli.io.codecs.pillow import (
     oblong,
     pillow_metadata,
 )
-from ddnsr_cli.io.codecs.vips import jpeg_complaint, whole_samples
+from ddnsr_cli.io.codecs.vips import first_difference, jpeg_complaint, whole_samples
+from ddnsr_cli.io.codecs.wholeness import JpegStream, look_at_jpeg
 from ddnsr_cli.io.image import COMMENT, Metadata
 from ddnsr_cli.io.metadata.exif import orientation_of
 from ddnsr_cli.io.metadata.iptc import SEGMENT_PREFIX, iptc_of
@@ -27,12 +28,11 @@ MAX_SCANS = 500
 
 _END, _SCAN = b"\xff\xd9", b"\xff\xda"
 _CODINGS = frozenset((*range(0xC0, 0xD0), 0xF7)) - {0xC4, 0xC8, 0xCC}
-_PROGRESSIVE = (0xC2, 0xCA)
 _PLAIN_MODES = {"L": 1, "RGB": 3}
 _UNREADABLE = dict.fromkeys((195, 199, 203, 207), "a lossless JPEG")
 _UNREADABLE |= dict.fromkeys((197, 198, 205, 206), "a hierarchical JPEG") | {0xF7: "a JPEG-LS image"}
 _END_IS_MISSING = "its end is missing, but all its pixels are there"
-_MAY_BE_COARSE = "its end is missing: all its pixels are there, perhaps not all their detail"
+_MAY_BE_COARSE = "some of its scans are missing: its pixels are there, but not all their detail"
 _EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 
 
@@ -45,15 +45,48 @@ def decode_jpeg(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     data = file.read()
     if data.count(_SCAN) > MAX_SCANS:
         raise ValueError(f"it has more than {MAX_SCANS} scans")
-    progressive = _check_kind(data) in _PROGRESSIVE
+    _check_kind(data)
     header = _read_header(path, data, max_pixels)
-    decoded, note = _whole(data, header), ""
+    stream = look_at_jpeg(data)
+    data, mended = _without_padding(data, stream)
+    decoded, damage = _whole(data, header), ""
     if decoded is None:
-        decoded, note = _in_part(path, data, max_pixels, progressive=progressive)
-    elif data.find(_END, data.rfind(_SCAN)) < 0:
-        note = _END_IS_MISSING
+        decoded, damage = _in_part(path, data, max_pixels)
+    if not stream.is_complete:
+        damage = _MAY_BE_COARSE
+    if stream.zeros and not mended:
+        damage = _zeros_note(data, stream.zeros)
+    end = (_END_IS_MISSING,) if stream.end < 0 and not damage else ()
     metadata = replace(decoded.metadata, text=header.metadata.text, iptc=header.metadata.iptc)
-    return replace(decoded, metadata=metadata, notes=(*decoded.notes, *filter(None, (note, *header.left_out))))
+    return replace(decoded, metadata=metadata, damage=damage, notes=(*end, *decoded.notes, *header.left_out))
+
+
+def _without_padding(data: bytes, stream: JpegStream) -> tuple[bytes, bool]:
+    """A JPEG whose data end in zeros without these, where its pixels are whole without, and whether that is so.
+
+    Raises ValueError where a decoder would make pixels of zeros.
+    """
+    if stream.has_null_steps:
+        raise ValueError("a quantization table of its holds zeros")
+    if stream.tail is None:
+        return data, False
+    shorter = data[: stream.tail] + _END
+    if jpeg_complaint(shorter) is None:
+        return shorter, True
+    if stream.zeros is not None:
+        raise ValueError(f"its data are zeros {_rows_from(data, stream.zeros[0])}")
+    return data, False
+
+
+def _zeros_note(data: bytes, zeros: tuple[int, int]) -> str:
+    start, stop = zeros
+    return f"{stop - start} bytes of its data are zeros, {_rows_from(data, start)}: look at the result"
+
+
+def _rows_from(data: bytes, at: int) -> str:
+    """From which row on a JPEG looks other than one that ends at an offset: as words of a sentence."""
+    row = first_difference(data, data[:at] + _END)
+    return "in places" if row is None else f"from row {row} on"
 
 
 class _Header(NamedTuple):
@@ -92,7 +125,7 @@ def _whole(data: bytes, header: _Header) -> Decoded | None:
     return Decoded(pixels=samples, alpha=None, metadata=header.metadata, orientation=orientation, notes=notes)
 
 
-def _in_part(path: Path, data: bytes, max_pixels: int, *, progressive: bool) -> tuple[Decoded, str]:
+def _in_part(path: Path, data: bytes, max_pixels: int) -> tuple[Decoded, str]:
     """Pixels as far as they make sense, and a note on what is wrong with them; or inks, which may be whole."""
     decode = partial(decode_with_pillow, path, file_format="JPEG", max_pixels=max_pixels)
     try:
@@ -104,19 +137,12 @@ def _in_part(path: Path, data: bytes, max_pixels: int, *, progressive: bool) -> 
         mended = data.removesuffix(_END[:1]) + _END
         if jpeg_complaint(mended) is not None:
             raise
-        # a progressive file comes coarse first: cut between two rounds nothing in it tells that there were more
-        return decode(BytesIO(mended)), _MAY_BE_COARSE if progressive else _END_IS_MISSING
-    note = f"its data are damaged in places ({complaint}): look at the result" if complaint else ""
-    if not complaint and data.find(_END, data.rfind(_SCAN)) < 0:
-        note = _END_IS_MISSING
-    return decoded, note
+        return decode(BytesIO(mended)), ""
+    return decoded, f"its data are damaged in places ({complaint}): look at the result" if complaint else ""
 
 
-def _check_kind(data: bytes) -> int:
-    """Which of the JPEG codings a file has: the second byte of the marker that tells; 0: none found.
-
-    Raises ValueError for those that decoders do not know, and would call damage.
-    """
+def _check_kind(data: bytes) -> None:
+    """Raises ValueError for codings that decoders do not know, and would call damage."""
     at = 2
     while at + 5 <= len(data) and data[at] == 0xFF:
         kind = data[at + 1]
@@ -125,9 +151,8 @@ def _check_kind(data: bytes) -> int:
                 raise ValueError(f"it is {_UNREADABLE[kind]}")
             if data[at + 4] != 8:
                 raise ValueError(f"it is a JPEG of {data[at + 4]} bits a sample")
-            return kind
+            return
         at += 1 if kind == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return 0
 
 
 def _segments(segments: list[tuple[str, bytes]], metadata: Metadata) -> tuple[Metadata, tuple[str, ...]]:

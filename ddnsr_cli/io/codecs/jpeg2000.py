@@ -12,6 +12,7 @@ import numpy as np
 
 from ddnsr_cli.io.codecs.pillow import Decoded, decode_with_pillow, undeclared_alpha
 from ddnsr_cli.io.codecs.vips import stretched
+from ddnsr_cli.io.codecs.wholeness import check_no_zeros
 from ddnsr_cli.io.image import Metadata
 from ddnsr_cli.io.metadata.exif import bare_exif
 
@@ -22,6 +23,8 @@ MAX_BOXES = 1000
 """Those behind are not looked at."""
 
 _SIZES_MARKER = b"\xff\x4f\xff\x51"  # start of the code stream, and of the segment that tells sizes and depths
+_DATA_MARKER, _END_MARKER = b"\xff\x93", b"\xff\xd9"
+_LEAST_ZEROS = 128  # a packet without data is one byte of zeros, and there may be many in a row
 _COMPONENTS_AT, _DEPTH_STEP = 40, 3
 _HEAD_BYTES = 1 << 16
 _XMP_ID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
@@ -35,7 +38,11 @@ _METERS_PER_INCH = 0.0254
 
 def decode_jp2(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     """A JPEG 2000 file or bare code stream. Damage raises whatever Pillow raises."""
-    depth = component_bits(file.read(_HEAD_BYTES))
+    data = file.read()
+    start = max(0, data.find(_DATA_MARKER))
+    end = data.find(_END_MARKER, start)  # no data look like a marker
+    check_no_zeros(data, start, end if end >= 0 else None, least=_LEAST_ZEROS)
+    depth = component_bits(data[:_HEAD_BYTES])
     metadata = metadata_of_boxes(file)
     file.seek(0)
     decoded = decode_with_pillow(path, file, file_format="JPEG2000", max_pixels=max_pixels, metadata=metadata)

@@ -89,6 +89,9 @@ class Decoded:
     notes: tuple[str, ...] = ()
     """What had to be changed or left out."""
 
+    damage: str = ""
+    """What is wrong with its pixels, though they could be decoded; empty: nothing."""
+
 
 def check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
     """Refuse an image that is too large to be decoded, by what its header says. Raises ImageReadError."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddnsr_cli.io.codecs.pillow import Decoded, check_size, decode_with_pillow
+from ddnsr_cli.io.codecs.wholeness import hole_in
 from ddnsr_cli.io.image import Metadata, Pixels
 
 _GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"  # white space and comments
@@ -34,7 +35,8 @@ def decode_pnm(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     file.seek(match.end())
     read = _plain_samples if kind in {_PLAIN_GRAY, _PLAIN_RGB} else _binary_samples
     samples = read(file, width * height * channels, largest).reshape(height, width, channels)
-    return Decoded(pixels=_stretched(samples, largest), alpha=None, metadata=Metadata())
+    hole = "" if kind in {_PLAIN_GRAY, _PLAIN_RGB} else hole_in(samples.astype(np.uint8) if largest < 256 else samples)
+    return Decoded(pixels=_stretched(samples, largest), alpha=None, metadata=Metadata(), damage=hole)
 
 
 def _binary_samples(file: BinaryIO, count: int, largest: int) -> NDArray[np.uint16]:

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import struct
 import zlib
 from collections import deque
@@ -19,6 +20,7 @@ from PIL import UnidentifiedImageError
 from ddnsr_cli.errors import ImageReadError, shown
 from ddnsr_cli.io.codecs.pillow import Decoded, check_size, decode_with_pillow, first_of, oblong, undeclared_alpha
 from ddnsr_cli.io.codecs.vips import inks_to_rgb, vips_samples
+from ddnsr_cli.io.codecs.wholeness import hole_in, inflates, look_at_jpeg, zeros_in
 from ddnsr_cli.io.image import Metadata, Pixels, RasterImage
 from ddnsr_cli.io.metadata.exif import (
     BYTE,
@@ -43,7 +45,7 @@ from ddnsr_cli.io.metadata.iptc import iptc_of
 
 SUBFILE_TYPE, WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
 STRIP_OFFSETS, ORIENTATION, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES = 273, 274, 277, 278, 279
-X_RESOLUTION, Y_RESOLUTION, PLANAR, RESOLUTION_UNIT, PREDICTOR = 282, 283, 284, 296, 317
+X_RESOLUTION, Y_RESOLUTION, PLANAR, RESOLUTION_UNIT, PREDICTOR, COLOR_MAP = 282, 283, 284, 296, 317, 320
 EXTRA_SAMPLES, SAMPLE_FORMAT, XMP, IPTC, PHOTOSHOP, ICC, DNG_VERSION = 338, 339, 700, 33723, 34377, 34675, 50706
 
 MAX_PAGES = 10_000
@@ -54,6 +56,8 @@ DESCRIPTIVE_TAGS = frozenset(
 )
 """Title, camera, author and the like: the fields of the first directory that are EXIF rather than TIFF."""
 
+TILE_OFFSETS, TILE_BYTES, JPEG_TABLES = 324, 325, 347
+_PLACES = (STRIP_OFFSETS, TILE_OFFSETS), (STRIP_BYTES, TILE_BYTES)
 _ALPHA_KINDS = (1, 2)  # multiplied into the colors, straight; both decoders divide the former out
 
 _PALETTE, _LAB = 3, 8
@@ -74,6 +78,9 @@ CLASSIC_BYTES = (1 << 32) - (1 << 26)
 """Above this many bytes of samples the file is a BigTIFF; deflate and metadata get what is left to 4 GiB."""
 
 _DEFLATE, _HORIZONTAL, _NO_UNIT, _INCH, _CONTIGUOUS = 8, 2, 1, 2, 1
+_RAW = ((1, 1, 1), (1, 1, 2))  # not compressed, in one plane, gray or RGB
+_LZW, _JPEG, _OLD_DEFLATE, _PACKBITS = 5, 7, 32946, 32773
+_PACKBITS_ZEROS = 160  # 128 as they are are the most that a code gives
 _MIN_IS_BLACK, _RGB, _STRAIGHT_ALPHA = 1, 2, 2
 
 
@@ -99,11 +106,26 @@ class TiffHeader:
     is_palette: bool
     """Its samples are places in a palette."""
 
+    palette_colors: int
+    """Colors of the palette that are in the file."""
+
     alpha_channel: int | None
     """Where the alpha channel is among the samples of a pixel; None: there is none."""
 
     extra_channels: int
     """Samples of a pixel beyond its colors, alpha among them."""
+
+    compression: int
+    """By its number."""
+
+    is_raw: bool
+    """Its samples stand in strips as they are, row by row, 0 for black."""
+
+    places: tuple[tuple[int, int], ...]
+    """Where the strips or tiles are, and how long."""
+
+    jpeg_tables: bytes
+    """Code tables of all strips, where these are JPEGs."""
 
     orientation: int
     """1 to 8."""
@@ -179,8 +201,13 @@ def _header(fields: dict[int, Field], layout: Layout, *, is_cr2: bool, pages: in
         is_signed=photometric != _LAB and _SIGNED in numbers(SAMPLE_FORMAT),
         color_channels=channels,
         is_palette=photometric == _PALETTE,
+        palette_colors=len(numbers(COLOR_MAP)) // 3,
         alpha_channel=None if alpha is None else channels + alpha,
         extra_channels=max(0, numbers(SAMPLES, 1)[0] - channels) if channels else 0,
+        compression=numbers(COMPRESSION, 1)[0],
+        is_raw=(numbers(COMPRESSION, 1)[0], numbers(PLANAR, 1)[0], photometric) in _RAW and STRIP_OFFSETS in fields,
+        places=tuple(zip(*(numbers(tag) or numbers(other) for tag, other in _PLACES), strict=False)),
+        jpeg_tables=fields[JPEG_TABLES].data if JPEG_TABLES in fields else b"",
         orientation=orientation if 1 <= orientation <= 8 else 1,
         is_camera_raw=is_cr2 or thumbnail_first or photometric in _SENSOR_DATA or DNG_VERSION in fields,
         pages=pages,
@@ -220,6 +247,7 @@ def decode_tiff(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
         raise ImageReadError(f"{shown(path)} is a camera raw file. Develop it first, to TIFF or PNG.")
     check_size(path, header.width, header.height, max_pixels)
     _check_kind(header)
+    _check_strips(file, header)
     iptc = iptc_of(header.iptc) if header.iptc else None
     metadata = Metadata(icc=header.icc, exif=header.exif, xmp=header.xmp, dpi=header.dpi, iptc=iptc)
     decoded = None
@@ -231,9 +259,10 @@ def decode_tiff(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
                 decoded = replace(decoded, alpha=None)
     decoded = decoded or _decode_with_vips(file, header, metadata)
     pages = (first_of(header.pages),) if header.pages > 1 else ()
+    hole = hole_in(decoded.pixels) if header.is_raw and decoded.alpha is None else ""
     shape = oblong(*header.density) if header.density else ()
     place = ("its place on the map (GeoTIFF) was left out",) if header.is_map else ()
-    return replace(decoded, notes=(*pages, *decoded.notes, *_left_out(header, decoded), *shape, *place))
+    return replace(decoded, notes=(*pages, *decoded.notes, *_left_out(header, decoded), *shape, *place), damage=hole)
 
 
 def _has_undeclared_channel(header: TiffHeader) -> bool:
@@ -248,6 +277,33 @@ def _left_out(header: TiffHeader, decoded: Decoded) -> tuple[str, ...]:
     if count <= 0:
         return ()
     return (f"{count} channel{'s' if count > 1 else ''} beyond its colors {'were' if count > 1 else 'was'} left out",)
+
+
+def _check_strips(file: BinaryIO, header: TiffHeader) -> None:
+    """Raises ValueError for strips or tiles with zeros in the place of compressed data."""
+    if zeros_in(header.jpeg_tables) or look_at_jpeg(b"", header.jpeg_tables).has_null_steps:
+        raise ValueError("the tables of its JPEGs hold zeros")
+    room = 2 * file.seek(0, os.SEEK_END)  # strips that lie over each other would take hours
+    for start, length in header.places if header.compression in _CHECKS else ():
+        if (room := room - length) < 0 or start >> 62:
+            return
+        file.seek(start)
+        strip = file.read(length)
+        if (run := zeros_in(strip)) and not _CHECKS[header.compression](strip, header.jpeg_tables):
+            raise ValueError(f"{len(run[0])} bytes of its data are zeros, from byte {start + run.start()} on")
+
+
+def _jpeg_is_whole(strip: bytes, tables: bytes) -> bool:
+    return look_at_jpeg(strip, tables).zeros is None
+
+
+_CHECKS: dict[int, Callable[[bytes, bytes], bool]] = {  # of a strip with a long run of zeros
+    _LZW: lambda _strip, _tables: False,
+    _JPEG: _jpeg_is_whole,
+    _DEFLATE: lambda strip, _tables: inflates(strip),
+    _OLD_DEFLATE: lambda strip, _tables: inflates(strip),
+    _PACKBITS: lambda strip, _tables: len(max(re.findall(rb"\0+", strip), key=len)) <= _PACKBITS_ZEROS,
+}
 
 
 def tiff_size(file: BinaryIO) -> tuple[int, int, int]:
@@ -265,6 +321,8 @@ def _check_kind(header: TiffHeader) -> None:
         raise ValueError("its colors are of an unknown kind")
     if header.is_signed:
         raise ValueError("its samples are signed and have no agreed white")
+    if header.is_palette and header.palette_colors < 1 << header.bits:
+        raise ValueError("its color map is missing or too short")
     if header.bits not in _DEPTHS:
         raise ValueError(f"its samples have {header.bits} bits")
 

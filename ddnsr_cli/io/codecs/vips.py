@@ -90,6 +90,18 @@ def jpeg_complaint(data: bytes) -> str | None:
     return _damage(heard)
 
 
+def first_difference(data: bytes, other: bytes) -> int | None:
+    """The first row in which two JPEGs of one size differ, from 0, however damaged they are; None: they do not."""
+    vips = _vips()
+    with _complaints():
+        try:
+            one, two = (_samples(vips.Image.jpegload_buffer(each, access="sequential")) for each in (data, other))
+        except (vips.Error, ValueError):
+            return None
+    rows = np.flatnonzero((one != two).any(axis=(1, 2)))
+    return int(rows[0]) if rows.size else None
+
+
 def _damage(heard: list[str]) -> str | None:
     said = re.findall(r"(?:Corrupt JPEG data|Premature end)[^\n]*", "\n".join(heard))
     return said[-1] if said else None

@@ -81,6 +81,20 @@ def test_a_palette(enlarged):
     check(enlarged(encoded(image, "TIFF")), colors)
 
 
+@pytest.mark.parametrize("what", ["outside", "short", "missing"])
+def test_a_palette_that_is_not_there_is_refused(enlarged, what):
+    image = pillow(flat(np.uint8, 3, size=(6, 9))).convert("P", palette=Image.Palette.ADAPTIVE, colors=6)
+    data = bytearray(encoded(image, "TIFF"))
+    at = data.index(struct.pack("<HHI", 320, 3, 768))
+    if what == "missing":
+        struct.pack_into("<H", data, at, 65000)
+    else:
+        struct.pack_into("<II", data, at + 4, *((768, 1 << 20) if what == "outside" else (12, 8)))
+    result = enlarged(bytes(data))
+    assert result.code == 3
+    assert "its color map is missing or too short" in result.err
+
+
 def test_floating_point_is_read_from_0_to_1_and_it_is_said(enlarged):
     levels = flat(np.uint16, 3)
     data = tiff((levels / 65535).astype(np.float32))
@@ -180,9 +194,9 @@ def test_thousands_of_pages_take_no_time(enlarged, bits):
 
 
 def test_channels_of_no_known_meaning_are_reported(enlarged):
-    samples = noise(12, 10, 4)
-    image = Image.frombytes("RGBX", (10, 12), samples.tobytes())
-    check(enlarged(encoded(image, "TIFF")), samples[..., :3], note="1 channels beyond its colors were left out")
+    samples = noise(12, 10, 5)
+    data = tiff(samples, extrasamples=[0, 0])
+    check(enlarged(data), samples[..., :3], note="2 channels beyond its colors were left out")
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

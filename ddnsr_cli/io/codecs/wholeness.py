@@ -1,0 +1,231 @@
+"""Where compressed data end, and whether they are data: what decoders turn into pixels without a word.
+
+Cards, transfers and recoveries leave runs of zeros in the place of data. Every decoder makes pixels of them. Whether a
+long run can be data depends on the code: in some, equal areas are coded by zeros.
+"""
+
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ddnsr_cli.io.image import Pixels
+
+LEAST_ZEROS = 32
+"""Bytes of zeros in a row that are looked at."""
+
+_ZEROS = re.compile(rb"\0{%d,}" % LEAST_ZEROS)
+_BLOCK_BYTES = 512
+_BLOCKS = re.compile(rb"\0{%d,}" % _BLOCK_BYTES)
+_NEXT_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+_END, _SCAN, _TABLES, _STEPS = 0xD9, 0xDA, 0xC4, 0xDB
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_SEGMENTS = frozenset((*range(0xC0, 0xD0), 0xDB, 0xDC, 0xDD, *range(0xE0, 0xF0), 0xFE))
+_COEFFICIENTS, _NOT_SENT = 64, 14  # 13 is the most bits that a scan can leave for later
+_ZERO_RUN_OF_16 = 0xF0
+
+
+def zeros_in(data: bytes, start: int = 0, end: int | None = None) -> re.Match[bytes] | None:
+    """The first long run of zeros between two offsets."""
+    return _ZEROS.search(data, start, len(data) if end is None else end)
+
+
+def check_no_zeros(data: bytes, start: int = 0, end: int | None = None, *, least: int = LEAST_ZEROS) -> None:
+    """Raises ValueError for a run of zeros where the code knows none: in what arithmetic coders make, or LZW."""
+    run = zeros_in(data, start, end)
+    while run and len(run[0]) < least:
+        run = zeros_in(data, run.end(), end)
+    if run:
+        raise ValueError(f"{len(run[0])} bytes of its data are zeros, from byte {run.start()} on")
+
+
+def hole_in(samples: Pixels) -> str:
+    """A word on a hole among samples that stand in a file as they are, (H, W, C), row by row; empty where none is seen.
+
+    Zeros are black, so only what no drawing does counts: a run of black that begins within a row and ends within one,
+    or with the image, while all of a row's length before it and behind it is not black. Of less than a row it must be
+    as long as blocks of a disk are: black lines are many.
+    """
+    height, width, channels = samples.shape
+    pixel = channels * samples.itemsize
+    row, flat = width * pixel, np.ascontiguousarray(samples).reshape(-1, channels)
+    data = flat.data.cast("B")
+    for run in _BLOCKS.finditer(data):
+        start, end = run.span()
+        is_tail, length = end == height * row, end - start
+        if length < row and (is_tail or length % _BLOCK_BYTES > 2 * pixel):
+            continue
+        within = pixel <= start % row <= row - pixel and (is_tail or pixel <= end % row <= row - pixel)
+        first, last = start // pixel, -(-end // pixel)
+        around = np.concatenate((flat[max(0, first - width) : first], flat[last : last + width]))
+        if within and around.any(axis=1).all():
+            return f"{length} bytes of its samples are zeros, from row {start // row} on: look at the result"
+    return ""
+
+
+def inflates(data: bytes) -> bool:
+    """Whether data of zlib inflate to their end, checksum included."""
+    inflate = zlib.decompressobj()
+    try:
+        while data and not inflate.eof:
+            inflate.decompress(data, 1 << 20)
+            data = inflate.unconsumed_tail
+    except zlib.error:
+        return False
+    return inflate.eof
+
+
+@dataclass
+class _Codes:
+    """What is known of a JPEG so far, as its scans need it."""
+
+    dc: dict[int, int] = field(default_factory=dict)
+    """By table: the symbol whose code is nothing but zeros."""
+
+    ac: dict[int, int] = field(default_factory=dict)
+    missing: dict[int, list[int]] = field(default_factory=dict)
+    """By component: bits of each coefficient that are still to come."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JpegStream:
+    """The data of a JPEG, as its markers tell them."""
+
+    end: int
+    """Where the end mark of the first image is; -1: there is none."""
+
+    data_end: int
+    """Where the data of its last scan end."""
+
+    zeros: tuple[int, int] | None
+    """Where zeros stand, from and to, that cannot be data; None: nowhere."""
+
+    tail: int | None
+    """From where on there are only zeros to the end of the data, whether or not they can be data."""
+
+    is_complete: bool
+    """All coefficients of all components are sent, to the last bit."""
+
+    has_null_steps: bool
+    """A quantization table holds zeros: its coefficients are lost."""
+
+
+def look_at_jpeg(data: bytes, tables: bytes = b"") -> JpegStream:
+    """tables: segments that lie elsewhere, as in a TIFF: a JPEG without an image."""
+    codes, null_steps, zeros = _Codes(), False, None
+    for kind, start, stop in _jpeg_segments(tables):
+        null_steps |= kind == _STEPS and _has_null_steps(tables[start:stop])
+        _learn(codes, kind, tables[start:stop])
+    end, data_start, data_end = -1, 0, len(data)
+    for kind, start, stop in _jpeg_segments(data):
+        if kind == _END:
+            end = start
+            break
+        segment = data[start:stop]
+        null_steps |= kind == _STEPS and _has_null_steps(segment)
+        if kind != _SCAN:
+            _learn(codes, kind, segment)
+            continue
+        data_start, data_end = stop, _end_of_scan(data, stop)
+        run = zeros_in(data, data_start, data_end)
+        if run and zeros is None and not _zeros_are_data(segment, codes):
+            zeros = run.span()
+        _send(segment, codes)
+    tail = data_end - (len(data[data_start:data_end]) - len(data[data_start:data_end].rstrip(b"\0")))
+    return JpegStream(
+        end=end,
+        data_end=data_end,
+        zeros=zeros,
+        tail=tail if data_end - tail >= LEAST_ZEROS else None,
+        is_complete=not any(any(bits) for bits in codes.missing.values()),
+        has_null_steps=null_steps,
+    )
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """(marker, start, end) of what follows each marker, its length not included; the data of scans are passed over."""
+    at = 2
+    while 0 <= at < len(data) - 1 and data[at] == 0xFF:
+        kind = data[at + 1]
+        if kind == 0xFF:
+            at += 1
+            continue
+        if kind == _END:
+            yield kind, at, at + 2
+            return
+        if kind not in _SEGMENTS and kind != _SCAN:
+            return
+        stop = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        yield kind, at + 4, stop
+        at = _end_of_scan(data, stop) if kind == _SCAN else stop
+
+
+def _end_of_scan(data: bytes, start: int) -> int:
+    marker = _NEXT_MARKER.search(data, start)
+    return marker.start() if marker else len(data)
+
+
+def _learn(codes: _Codes, kind: int, segment: bytes) -> None:
+    """Code tables, and the components of a frame."""
+    if kind == _TABLES:
+        while len(segment) > 17:
+            symbols = sum(segment[1:17])
+            place = codes.ac if segment[0] >> 4 else codes.dc
+            place[segment[0] & 15] = segment[17]
+            segment = segment[17 + symbols :]
+    elif kind in _FRAMES:
+        components = segment[6::3][: segment[5]] if len(segment) > 5 else b""
+        codes.missing = {component: [_NOT_SENT] * _COEFFICIENTS for component in components}
+
+
+def _scan_parts(segment: bytes) -> tuple[list[tuple[int, int, int]], int, int, int, int]:
+    """Components, each with its tables of DC and AC; first and last coefficient; bits before and after."""
+    count = segment[0]
+    components = [(segment[i], segment[i + 1] >> 4, segment[i + 1] & 15) for i in range(1, 1 + 2 * count, 2)]
+    first, last, bits = segment[1 + 2 * count : 4 + 2 * count]
+    return components, first, last, bits >> 4, bits & 15
+
+
+def _zeros_are_data(segment: bytes, codes: _Codes) -> bool:
+    """Whether blocks like the one before, or coefficients that stay 0, are coded by nothing but zeros in a scan.
+
+    Without tables those of the standard are meant, in which zeros are coefficients of -1.
+    """
+    try:
+        components, first, _, before, _ = _scan_parts(segment)
+    except (IndexError, ValueError):
+        return False
+    is_sequential = first == 0 and segment[-2] == _COEFFICIENTS - 1
+    if first == 0 and not is_sequential and before:
+        return True  # bits as they are
+    dc_stays = all(codes.dc.get(dc, 0) == 0 for _, dc, _ in components)
+    # the end of a block, or of several: the lower half of the symbol is 0
+    symbols = [codes.ac.get(ac, 1) for _, _, ac in components]
+    ac_ends = all(symbol & 15 == 0 and symbol != _ZERO_RUN_OF_16 for symbol in symbols)
+    if is_sequential:
+        return dc_stays and ac_ends
+    return dc_stays if first == 0 else ac_ends
+
+
+def _send(segment: bytes, codes: _Codes) -> None:
+    """Note what a scan sends."""
+    try:
+        components, first, last, _, after = _scan_parts(segment)
+    except (IndexError, ValueError):
+        return
+    for component, _, _ in components:
+        bits = codes.missing.get(component, [])
+        for at in range(first, min(last + 1, len(bits))):
+            bits[at] = min(bits[at], after)
+
+
+def _has_null_steps(segment: bytes) -> bool:
+    while segment:
+        step = 2 if segment[0] >> 4 else 1
+        table = segment[1 : 1 + _COEFFICIENTS * step]
+        if any(not any(table[at : at + step]) for at in range(0, len(table), step)):
+            return True
+        segment = segment[1 + _COEFFICIENTS * step :]
+    return False

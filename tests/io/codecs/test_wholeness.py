@@ -1,0 +1,121 @@
+"""Zeros in the place of data, where they lie and whether they can be data."""
+
+import random
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ddnsr_cli.errors import ImageReadError
+from ddnsr_cli.io.codecs.wholeness import hole_in, inflates, look_at_jpeg
+from tests.fuzz.truth import ENCODERS, scene
+from tests.helpers.image_files import encoded, noise, pillow
+
+CHANCE = random.Random(3)
+SCENE = scene(CHANCE)
+COMPRESSED = [kind for kind in ENCODERS if kind not in {"TIFF none", "JPEG gray", "JPEG CMYK", "JPEG libvips"}]
+
+
+def with_zeros(data, start, length):
+    return data[:start] + bytes(length) + data[start + length :]
+
+
+@pytest.mark.parametrize("kind", COMPRESSED)
+def test_the_last_third_is_zeros(read, kind):
+    data = ENCODERS[kind](SCENE, CHANCE)
+    start, end = len(data) * 2 // 3, len(data) - (2 if kind.startswith("JPEG") else 12)
+    with pytest.raises(ImageReadError):
+        read(with_zeros(data, start, end - start))
+
+
+@pytest.mark.parametrize(
+    "kind", ["JPEG 4:2:0", "JPEG 4:4:4", "JPEG optimized", "JPEG restart", "JPEG gray", "JPEG CMYK"]
+)
+def test_a_block_of_zeros_within_a_jpeg_is_told_with_its_row(read, kind):
+    data = ENCODERS[kind](SCENE, random.Random(1))
+    image = read(with_zeros(data, len(data) // 2, 512))
+    note = next(note for note in image.notes if "damaged" in note or "zeros" in note)
+    if "zeros" in note:
+        row = int(note.split("from row ")[1].split(" ")[0])
+        truth = read(data)
+        wrong = np.flatnonzero((image.pixels != truth.pixels).any(axis=(1, 2)))
+        assert abs(wrong[0] - row) <= 16
+
+
+def test_zeros_of_a_flat_area_are_data(read):
+    white = Image.new("RGB", (2000, 2000), "white")
+    for options in ({"optimize": True}, {"progressive": True}, {}):
+        data = encoded(white, "JPEG", **options)
+        assert look_at_jpeg(data).zeros is None
+        assert read(data).notes == ()
+    assert b"\0" * 32 in encoded(white, "JPEG", progressive=True)[600:]
+
+
+def test_zeros_behind_the_data_are_padding(read):
+    data = ENCODERS["JPEG 4:2:0"](SCENE, random.Random(1))
+    truth = read(data).pixels
+    for padded in (data[:-2] + bytes(3000), data[:-2] + bytes(3000) + data[-2:], data + bytes(3000)):
+        image = read(padded)
+        assert np.array_equal(image.pixels, truth)
+        assert not any("damaged" in note for note in image.notes)
+
+
+def test_a_quantization_table_of_zeros_is_refused(read):
+    data = ENCODERS["JPEG 4:2:0"](SCENE, random.Random(1))
+    at = data.index(b"\xff\xdb")
+    with pytest.raises(ImageReadError, match="quantization table"):
+        read(with_zeros(data, at + 40, 20))
+
+
+def test_a_progressive_jpeg_without_its_last_scans_is_coarse_even_with_its_end_mark(read):
+    data = encoded(SCENE, "JPEG", progressive=True)
+    scans = [at for at in range(len(data)) if data[at : at + 2] == b"\xff\xda"]
+    image = read(data[: data.rindex(b"\xff\xc4", 0, scans[-2])] + b"\xff\xd9")
+    assert (
+        (image.damage,)
+        == image.notes
+        == ("some of its scans are missing: its pixels are there, but not all their detail",)
+    )
+
+
+def test_only_data_that_inflate_to_their_end_do():
+
+    data = zlib.compress(bytes(5000) + b"x")
+    assert inflates(data)
+    assert inflates(data + b"behind")
+    assert not inflates(data[:-1])
+    assert not inflates(b"\0" * 40)
+
+
+def test_a_hole_among_raw_samples_is_seen_and_a_drawing_is_not():
+    samples = np.maximum(noise(60, 300, 3), 1)
+    holed = samples.copy()
+    holed.reshape(-1)[20_100 : 20_100 + 4096] = 0
+    assert hole_in(holed) == "4096 bytes of its samples are zeros, from row 22 on: look at the result"
+    holed = samples.copy()
+    holed.reshape(-1)[30_000:] = 0
+    assert "from row 33 on" in hole_in(holed)
+    drawn = samples.copy()
+    drawn[10:20] = 0  # a band
+    drawn[30, 20:250] = 0  # a line
+    drawn[40:50, 30:280] = 0  # a rectangle
+    drawn[-4:] = 0  # a letterbox
+    assert hole_in(drawn) == ""
+    assert hole_in(np.zeros((60, 300, 3), np.uint8)) == ""
+    assert hole_in(samples) == ""
+
+
+@pytest.mark.parametrize("kind", ["BMP", "PPM", "TIFF"])
+def test_holes_are_told_in_raw_files(read, kind):
+    data = encoded(pillow(np.maximum(noise(60, 300, 3), 1)), kind)
+    assert read(data).notes == ()
+    assert "bytes of its samples are zeros" in read(with_zeros(data, 20_480, 4096)).damage
+
+
+def test_lossless_webp_may_hold_zeros(read):
+    """A flat one is coded by zeros; it is whole all the same."""
+    image = Image.new("RGB", (400, 400), "white")
+    image.paste(SCENE, (100, 100))
+    for method in range(5):
+        assert read(encoded(image, "WEBP", lossless=True, method=method)).notes == ()
