@@ -28,6 +28,10 @@ OUT_OF_MEMORY_TEXTS = (
     "Invalid buffer size",  # MPS, beyond its largest buffer
 )
 
+# Feature maps are many megabytes, each allocated anew: in pages of 2 MB instead of 4 KB they cost a tenth of the page
+# faults. PyTorch asks when it first allocates, on Linux only; what the environment says goes first.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
 _KERNELS, MOST_KERNELS = "ONEDNN_PRIMITIVE_CACHE_CAPACITY", 64
 
 
