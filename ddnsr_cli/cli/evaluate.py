@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table as DrawnTable
 from rich.text import Text
 
-from ddnsr_cli.cli.options import Device, Offline, Quiet, folder_of
+from ddnsr_cli.cli.options import Device, LrSuffix, ModCrop, Offline, Quiet, folder_of
 from ddnsr_cli.cli.stdout import STANDARD, put_text
 from ddnsr_cli.errors import ConfigError, ImageWriteError, printable
 
@@ -72,6 +72,16 @@ def evaluate(
             rich_help_panel=HOW,
         ),
     ] = Reference.HR,
+    lr_suffix: LrSuffix = None,
+    sr_suffix: Annotated[
+        str | None,
+        typer.Option(
+            "--sr-suffix",
+            help="The same of the images of --sr, as _out for 0001_out.png.",
+            rich_help_panel="Pairs",
+        ),
+    ] = None,
+    mod_crop: ModCrop = False,
     degrader: Annotated[
         str | None,
         typer.Option(
@@ -173,6 +183,7 @@ def evaluate(
         return
     from ddnsr_cli.commands.evaluate.options import EvaluateOptions
     from ddnsr_cli.commands.evaluate.options import Reference as Kind
+    from ddnsr_cli.data.pairs import PairRules
 
     options = EvaluateOptions(
         lr=lr,
@@ -181,6 +192,7 @@ def evaluate(
         sr=tuple(sr or ()),
         table3=table3,
         reference=Kind(reference.value),
+        rules=PairRules(lr_suffix=lr_suffix, sr_suffix=sr_suffix, mod_crop=mod_crop),
         degrader=degrader,
         crop_px=crop_border,
         lpips=lpips.value if lpips else None,

@@ -33,6 +33,23 @@ Device = Annotated[
         "--device", "-g", help="Device to compute on: auto, cpu, cuda, cuda:1, mps ... (-1 is cpu, 0 is cuda:0)."
     ),
 ]
+LrSuffix = Annotated[
+    str | None,
+    typer.Option(
+        "--lr-suffix",
+        help="What the names of LR images end in and those of their partners lack, as x4 for 0001x4.png. By default "
+        "it is found where all have it.",
+        rich_help_panel="Pairs",
+    ),
+]
+ModCrop = Annotated[
+    bool,
+    typer.Option(
+        "--mod-crop",
+        help="Cut HR images to whole LR pixels, on the right and below, where sizes are no multiples.",
+        rich_help_panel="Pairs",
+    ),
+]
 NullEnded = Annotated[
     bool,
     typer.Option("-0", "--null", help="End each path on stdout with a NUL instead of a line feed, as for xargs -0."),

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ddnsr_cli.cli.options import Device, Offline, Preset, Quiet, Settings, folder_of, loss_weights, steps_of
+from ddnsr_cli.cli.options import (
+    Device,
+    LrSuffix,
+    ModCrop,
+    Offline,
+    Preset,
+    Quiet,
+    Settings,
+    folder_of,
+    loss_weights,
+    steps_of,
+)
 from ddnsr_cli.cli.stdout import put_path, put_text
 from ddnsr_cli.cli.train_arguments import (
     Discriminator,
@@ -113,6 +124,8 @@ def train(
     val_hr: Annotated[
         Path | None, typer.Option(help="Folder of their HR partners, under the same names.", rich_help_panel=DATA)
     ] = None,
+    lr_suffix: LrSuffix = None,
+    mod_crop: ModCrop = False,
     mix: Annotated[
         list[str] | None,
         typer.Option(
@@ -336,10 +349,12 @@ def train(
     from ddnsr_cli.commands.train.networks import FeatureFiles
     from ddnsr_cli.commands.train.paired import plain_network
     from ddnsr_cli.data.config import StreamConfig
+    from ddnsr_cli.data.pairs import PairRules
     from ddnsr_cli.nets.rrdb import RRDBConfig
     from ddnsr_cli.training.loop import Rhythm
     from ddnsr_cli.training.options import LITE
 
+    rules = PairRules(lr_suffix=lr_suffix, mod_crop=mod_crop)
     stream = StreamConfig(batch=batch, crop_px=crop, seed=seed, workers=workers)
     rhythm = Rhythm(
         log_steps=log_every,
@@ -374,8 +389,9 @@ def train(
         options = with_targets(options, sharpen_targets, (teacher, truth_share))
         rule = (degradation_preset, degradation_ or [])
         options, sources = with_sources(options, (hr, lr), mix or [], rule)
+        sources = tuple(replace(one, rules=rules) for one in sources)
         request = paired_request(sources, output, options, validation)
-        request = replace(request, start_from=start_from, teacher=teacher, extractors=extractors)
+        request = replace(request, rules=rules, start_from=start_from, teacher=teacher, extractors=extractors)
         request = replace(request, rhythm=rhythm, lpips=lpips, device=device)
         _run(request, only_check=check, quiet=quiet)
         return
@@ -397,6 +413,7 @@ def train(
     joint_asked = joint_request((track, target), (hr, lr, data), output, joint, validation)
     joint_asked = replace(
         joint_asked,
+        rules=rules,
         rhythm=rhythm,
         start_from=start_from,
         start_degrader=start_degrader,

@@ -1,8 +1,7 @@
-"""Folders of photos: listed, and two matched by name."""
+"""Folders of photos, listed."""
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ from ddnsr_cli.errors import DataError, shown
 from ddnsr_cli.files import is_folder
 from ddnsr_cli.io.discovery import find_images
 from ddnsr_cli.io.formats import READABLE, READABLE_EXTENSIONS
-from ddnsr_cli.io.read import image_size
 from ddnsr_cli.io.selection import OwnResults
 
 
@@ -58,34 +56,6 @@ def shrunk(photo: NDArray[np.uint8], times: int) -> NDArray[np.uint8]:
     return np.array(image.resize((width, height), Image.Resampling.BICUBIC))  # widens its kernel: antialiased
 
 
-@dataclass(frozen=True, kw_only=True)
-class PhotoPair:
-    """Two files of one scene."""
-
-    name: str
-    """Path below both folders, without the suffix."""
-    lr: Path
-    hr: Path
-
-
-def match_pairs(
-    lr_folder: Path, hr_folder: Path, *, scale: int, note: Callable[[str], None] = lambda _text: None
-) -> list[PhotoPair]:
-    """Pairs by name (suffixes may differ), sorted.
-
-    Raises DataError naming the file when a partner is missing or doubled, or when an HR photo is not exactly
-    `scale` times as large as its LR partner.
-    """
-    lr, hr = photos_by_name(lr_folder, note=note), photos_by_name(hr_folder, note=note)
-    if alone := sorted(lr.keys() ^ hr.keys()):
-        path, other = (lr[alone[0]], hr_folder) if alone[0] in lr else (hr[alone[0]], lr_folder)
-        raise DataError(f"{path} has no partner in {other} ({len(alone)} such). Partners have the same name.")
-    pairs = [PhotoPair(name=name, lr=lr[name], hr=hr[name]) for name in sorted(lr)]
-    for pair in pairs:
-        _check_sizes(pair, scale)
-    return pairs
-
-
 def photos_by_name(folder: Path, *, note: Callable[[str], None] = lambda _text: None) -> dict[str, Path]:
     """The photos of a folder by their path below it, without the suffix, sorted. note: as `list_photos`.
 
@@ -95,16 +65,6 @@ def photos_by_name(folder: Path, *, note: Callable[[str], None] = lambda _text: 
     for path in list_photos(folder, note=note):
         name = path.relative_to(folder).with_suffix("").as_posix()
         if name in names:
-            raise DataError(f"{path} and {names[name]} have the same name. Keep one of them.")
+            raise DataError(f"{shown(path)} and {shown(names[name])} have the same name. Keep one of them.")
         names[name] = path
     return names
-
-
-def _check_sizes(pair: PhotoPair, scale: int) -> None:
-    lr, hr = image_size(pair.lr), image_size(pair.hr)
-    if hr != (lr[0] * scale, lr[1] * scale):
-        times = f"{scale} times " if scale != 1 else ""
-        raise DataError(
-            f"{pair.hr} has {hr[1]}x{hr[0]} pixels; {times}{pair.lr} has {lr[1] * scale}x{lr[0] * scale}."
-            " Crop or remove the pair."
-        )

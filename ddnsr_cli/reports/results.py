@@ -50,6 +50,12 @@ class Sample:
     hr: Path | None
     """The reference; None without ground truth."""
 
+    lr_px: tuple[int, int] | None = None
+    """(height, width) that LR is cut to, and results accordingly; None: nothing is cut."""
+
+    hr_px: tuple[int, int] | None = None
+    """The same of the reference."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
@@ -196,6 +202,8 @@ def read_views(evaluation: Evaluation, sample: Sample) -> list[View]:
         sources.append((None, sample.hr))
     with ThreadPoolExecutor(_DECODERS) as pool:
         images = list(pool.map(read_rgb, (path for _, path in sources)))
+    if sample.hr_px is not None:
+        images[-1] = images[-1][: sample.hr_px[0], : sample.hr_px[1]]
     first = sources[0][1], images[0]
     return [
         View(name=model or REFERENCE, model=model, pixels=_fitted(path, image, *first))

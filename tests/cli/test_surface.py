@@ -26,18 +26,18 @@ SURFACE = {
         "--max-pixels --workers --device/-g --offline --json -0/--null -q/--quiet"
     ),
     "train": (
-        "-o/--output --track --paired --pretrain --hr --lr --data --val --val-lr --val-hr --mix --check --target "
-        "--start-from --start-degrader --l2 --ablation --vgg --perceptual --perceptual-weights --as-authors --loss "
-        "--discriminator --gan --teacher --truth-share --sharpen-targets --discriminator-first-steps "
-        "--discriminator-learning-rate --degrader-pretrain-steps --degrader-only-steps --degradation-preset "
-        "--degradation --lpips --lite --features --blocks --growth --steps --batch --crop --learning-rate "
-        "--warmup-steps --lr-milestones --precision --compile --seed --workers --log-every --save-every --keep-every "
-        "--validate-every --sample-every --device/-g --offline -q/--quiet"
+        "-o/--output --track --paired --pretrain --hr --lr --data --val --val-lr --val-hr --lr-suffix --mod-crop "
+        "--mix --check --target --start-from --start-degrader --l2 --ablation --vgg --perceptual "
+        "--perceptual-weights --as-authors --loss --discriminator --gan --teacher --truth-share --sharpen-targets "
+        "--discriminator-first-steps --discriminator-learning-rate --degrader-pretrain-steps --degrader-only-steps "
+        "--degradation-preset --degradation --lpips --lite --features --blocks --growth --steps --batch --crop "
+        "--learning-rate --warmup-steps --lr-milestones --precision --compile --seed --workers --log-every "
+        "--save-every --keep-every --validate-every --sample-every --device/-g --offline -q/--quiet"
     ),
     "eval": (
-        "ranking_files --lr --hr -m/--models --sr --table3 --reference --degrader --crop-border --lpips "
-        "--lpips-weights --niqe --against --seed --json --csv --markdown --report --keep --ranking --mean-opinion "
-        "--device/-g --offline -q/--quiet"
+        "ranking_files --lr --hr -m/--models --sr --table3 --reference --lr-suffix --sr-suffix --mod-crop --degrader "
+        "--crop-border --lpips --lpips-weights --niqe --against --seed --json --csv --markdown --report --keep "
+        "--ranking --mean-opinion --device/-g --offline -q/--quiet"
     ),
     "weights list": "--json",
     "weights info": "name",

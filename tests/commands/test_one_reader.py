@@ -17,6 +17,7 @@ from ddnsr_cli.data.validation.image_stats import Limits, PhotoFacts, examine_pi
 from ddnsr_cli.data.validation.report import Trouble
 from ddnsr_cli.errors import DataError, DdnsrError, ImageReadError
 from ddnsr_cli.io.image import rgb8
+from ddnsr_cli.io.read import read_rgb
 from ddnsr_cli.reports.results import Sample
 from tests.fuzz.mutations import mutated
 from tests.fuzz.seed_files import images
@@ -48,7 +49,7 @@ def trained_on(path):
 
 
 def validated(path):
-    return np.rint(photo_tensor(path)[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8)
+    return np.rint(photo_tensor(read_rgb(path))[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8)
 
 
 def evaluated(path):

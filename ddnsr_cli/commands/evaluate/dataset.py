@@ -7,16 +7,22 @@ from pathlib import Path
 import numpy as np
 
 from ddnsr_cli.config import SCALE
-from ddnsr_cli.data.images import match_pairs, photos_by_name
+from ddnsr_cli.data.images import photos_by_name
+from ddnsr_cli.data.pairs import PLAIN, PairRules, finished_by_name, match_pairs
 from ddnsr_cli.errors import DataError, shown
 from ddnsr_cli.io.image import RasterImage, rgb8
-from ddnsr_cli.io.read import read_image
+from ddnsr_cli.io.read import image_size, read_image
 from ddnsr_cli.reports.page import Rgb8
 from ddnsr_cli.reports.results import Sample
 
 
 def find_samples(
-    lr: Path | None, hr: Path | None, *, hr_scale: int = SCALE, note: Callable[[str], None] = lambda _text: None
+    lr: Path | None,
+    hr: Path | None,
+    *,
+    hr_scale: int = SCALE,
+    rules: PairRules = PLAIN,
+    note: Callable[[str], None] = lambda _text: None,
 ) -> tuple[Sample, ...]:
     """The images of one folder, or of both matched by name, sorted by name.
 
@@ -25,24 +31,41 @@ def find_samples(
     Raises DataError, naming the file, for a missing or doubled partner and for a wrong size.
     """
     if lr is not None and hr is not None:
-        pairs = match_pairs(lr, hr, scale=hr_scale, note=note)
-        return tuple(Sample(name=pair.name, lr=pair.lr, hr=pair.hr) for pair in pairs)
-    found = {} if lr is None else photos_by_name(lr, note=note)
-    truths = {} if hr is None else photos_by_name(hr, note=note)
-    names = sorted({**found, **truths})
-    return tuple(Sample(name=name, lr=found.get(name), hr=truths.get(name)) for name in names)
+        pairs = match_pairs(lr, hr, scale=hr_scale, rules=rules, note=note)
+        return tuple(
+            Sample(name=pair.name, lr=pair.lr, hr=pair.hr, lr_px=pair.lr_px, hr_px=pair.hr_px) for pair in pairs
+        )
+    if hr is None:
+        found = {} if lr is None else photos_by_name(lr, note=note)
+        return tuple(Sample(name=name, lr=found[name], hr=None) for name in sorted(found))
+    truths = photos_by_name(hr, note=note)
+    return tuple(_truth(name, truths[name], rules) for name in sorted(truths))
 
 
-def find_finished(folder: Path, lr: Path | None, hr: Path | None) -> dict[str, Path]:
+def _truth(name: str, hr: Path, rules: PairRules) -> Sample:
+    """A sample of which there is no LR image."""
+    if not rules.mod_crop:
+        return Sample(name=name, lr=None, hr=hr)
+    height, width = (length // SCALE for length in image_size(hr))
+    return Sample(name=name, lr=None, hr=hr, lr_px=(height, width), hr_px=(height * SCALE, width * SCALE))
+
+
+def find_finished(
+    folder: Path,
+    lr: Path | None,
+    hr: Path | None,
+    *,
+    rules: PairRules = PLAIN,
+    note: Callable[[str], None] = lambda _text: None,
+) -> dict[str, Path]:
     """Finished images by the name of their sample.
 
     lr, hr: the folders of the samples; the images have the size of those in `hr`, or 4 times that of `lr`.
     Raises DataError as `find_samples` does.
     """
-    if hr is not None:
-        return {pair.name: pair.hr for pair in match_pairs(hr, folder, scale=1)}
-    assert lr is not None  # one of the two was asked for
-    return {pair.name: pair.hr for pair in match_pairs(lr, folder, scale=SCALE)}
+    truth = hr or lr
+    assert truth is not None  # one of the two was asked for
+    return finished_by_name(truth, folder, scale=SCALE if hr is None else 1, rules=rules, note=note)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +81,8 @@ class Opened:
 
 def open_sample(sample: Sample) -> Opened:
     """Read a sample's files. Raises ImageReadError; DataError when one has transparency, or their depths differ."""
-    lr = None if sample.lr is None else _opaque(sample.lr)
-    hr = None if sample.hr is None else _opaque(sample.hr)
+    lr = None if sample.lr is None else _opaque(sample.lr, sample.lr_px)
+    hr = None if sample.hr is None else _opaque(sample.hr, sample.hr_px)
     first = lr if lr is not None else hr
     assert first is not None  # a sample is found by a file
     if sample.lr is not None and hr is not None and hr.depth_bits != first.depth_bits:
@@ -69,20 +92,22 @@ def open_sample(sample: Sample) -> Opened:
 
 def open_finished(path: Path, opened: Opened) -> Rgb8:
     """Read a finished image of an opened sample. Raises as `open_sample` does."""
-    image = _opaque(path)
+    cut = opened.sample.lr_px
+    image = _opaque(path, None if cut is None else (cut[0] * SCALE, cut[1] * SCALE))
     if image.depth_bits != opened.depth_bits:
         other = str(opened.sample.hr or opened.sample.lr)
         raise DataError(_other_depth(str(path), image.depth_bits, other, opened.depth_bits))
     return rgb8(image)
 
 
-def _opaque(path: Path) -> RasterImage:
+def _opaque(path: Path, px: tuple[int, int] | None) -> RasterImage:
+    """px: (height, width) that it is cut to."""
     image = read_image(path)
     if image.damage:
         raise DataError(f"{shown(path)} is damaged, so that no metric can judge it ({image.damage}). Get a fresh copy.")
     if image.alpha is not None and image.alpha.min() < np.iinfo(image.alpha.dtype).max:
         raise DataError(f"{shown(path)} is transparent in places, which no metric can judge. Give it a background.")
-    return RasterImage(pixels=image.pixels)
+    return RasterImage(pixels=image.pixels if px is None else image.pixels[: px[0], : px[1]])
 
 
 def _other_depth(path: str, bits: int, other: str, other_bits: int) -> str:

@@ -215,7 +215,7 @@ def load_models(
 
     Raises ConfigError when two are called the same, DataError for folders that do not fit, WeightsError, HubError.
     """
-    finished = [_finished(text, options) for text in options.sr]
+    finished = [_finished(text, options, listener) for text in options.sr]
     weights = _weights(options, read_registry(), listener)
     refuse_doubles([*([BICUBIC] if options.lr else []), *(label for label, _ in weights), *(f.label for f in finished)])
     _note_terms([found for _, found in weights], listener)
@@ -301,10 +301,11 @@ def _note_terms(weights: Iterable[FoundWeights], listener: EvaluateListener) -> 
             listener.note(found.terms)
 
 
-def _finished(text: str, options: EvaluateOptions) -> Finished:
+def _finished(text: str, options: EvaluateOptions, listener: EvaluateListener) -> Finished:
     label, folder = labeled(text)
     at_lr_size = options.reference is Reference.LR_SIZE
-    paths = find_finished(Path(folder), options.lr, None if at_lr_size else options.hr)
+    truth = None if at_lr_size else options.hr
+    paths = find_finished(Path(folder), options.lr, truth, rules=options.rules, note=listener.note)
     return Finished(label=label or short_name(folder), origin="finished images", paths=paths)
 
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from ddnsr_cli.config import SCALE
+from ddnsr_cli.data.pairs import PLAIN, PairRules
 from ddnsr_cli.errors import ConfigError
 
 
@@ -39,6 +40,9 @@ class EvaluateOptions:
     """Add the models of the paper's comparison whose weights are here."""
 
     reference: Reference = Reference.HR
+
+    rules: PairRules = PLAIN
+    """How images of one scene are told."""
 
     degrader: str | None = None
     """Way back to LR for the self-consistency figure; None: antialiased bicubic."""

@@ -52,7 +52,7 @@ def evaluate(options: EvaluateOptions, listener: EvaluateListener) -> Outcome:
     WeightsError, HubError, DeviceError, ImageReadError, ImageWriteError.
     """
     device = choose_device(options.device, note=listener.note)
-    samples = find_samples(options.lr, options.hr, hr_scale=options.hr_scale, note=listener.note)
+    samples = find_samples(options.lr, options.hr, hr_scale=options.hr_scale, rules=options.rules, note=listener.note)
     degrade = load_way_back(options, device, listener)
     models = load_models(options, device, listener)
     check_wishes(options, models)

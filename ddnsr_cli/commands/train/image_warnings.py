@@ -24,7 +24,7 @@ class ImageWarnings:
 
     def __init__(self, note: Callable[[str], None]) -> None:
         """note: takes one sentence for the user."""
-        self._note = note
+        self.note = note
         self._reported: set[Path] = set()
         self._replaced: dict[Path, None] = {}  # in the order in which they were met
 
@@ -36,7 +36,7 @@ class ImageWarnings:
     def findings(self, report: Report, *, most: int | None) -> None:
         """What the doctor found. most: tell so many of a kind, and count the rest. None: all."""
         for sentence in _sentences(report, most):
-            self._note(sentence)
+            self.note(sentence)
         self._reported |= {finding.path for finding in report.findings if finding.trouble in HOPELESS}
 
     def refusals(self, refusals: Iterable[Refusal]) -> None:
@@ -45,14 +45,14 @@ class ImageWarnings:
         for refusal in news[:MOST_FINDINGS]:
             self.refusal(refusal)
         if len(news) > MOST_FINDINGS:
-            self._note(f"{len(news) - MOST_FINDINGS} more photos cannot be used; --check lists them all.")
+            self.note(f"{len(news) - MOST_FINDINGS} more photos cannot be used; --check lists them all.")
         self._reported |= {refusal.path for refusal in news}
 
     def refusal(self, refusal: Refusal) -> None:
         """A photo that turned out to be of no use."""
         if refusal.path not in self._reported:
             self._reported.add(refusal.path)
-            self._note(refusal.reason)
+            self.note(refusal.reason)
 
     def replacement(self, refusal: Refusal) -> None:
         """A photo that training met, could not use, and replaced by another."""

@@ -32,7 +32,7 @@ from ddnsr_cli.commands.train.run_folder import (
     refuse_other_asking,
     refuse_other_photos,
 )
-from ddnsr_cli.data.images import PhotoPair, match_pairs
+from ddnsr_cli.data.pairs import PLAIN, PairRules, PhotoPair, match_pairs
 from ddnsr_cli.data.targets import PhotoSet, TargetOptions
 from ddnsr_cli.data.unpaired_stream import UnpairedVisits, unpaired_batches
 from ddnsr_cli.inference.device import choose_device
@@ -90,6 +90,9 @@ class JointRequest:
 
     val_lr: Path | None = None
     val_hr: Path | None = None
+
+    rules: PairRules = PLAIN
+    """How partners to validate on are told."""
     """Folders of LR photos to validate on and of their HR partners, the same names."""
 
     device: str = "auto"
@@ -283,4 +286,4 @@ def _few_crops(options: JointOptions, hr_sets: Sequence[PhotoSet]) -> list[Tenso
 def _validation_pairs(request: JointRequest) -> list[PhotoPair]:
     if request.val_lr is None or request.val_hr is None:
         return []
-    return match_pairs(request.val_lr, request.val_hr, scale=request.options.sr_net.scale)
+    return match_pairs(request.val_lr, request.val_hr, scale=request.options.sr_net.scale, rules=request.rules)

@@ -12,7 +12,8 @@ from ddnsr_cli.commands.train.networks import describe_weights
 from ddnsr_cli.commands.train.run_folder import photo_list
 from ddnsr_cli.data.config import StreamConfig
 from ddnsr_cli.data.crop_stream import CropVisits, DegradedPairs, MixedVisits, PairVisits, ReadyPairs, least_photo_px
-from ddnsr_cli.data.images import list_photos, match_pairs
+from ddnsr_cli.data.images import list_photos
+from ddnsr_cli.data.pairs import PLAIN, PairRules, match_pairs
 from ddnsr_cli.data.targets import PhotoSet, usable_part
 from ddnsr_cli.errors import DataError
 from ddnsr_cli.nets.degrader import Degrader
@@ -35,6 +36,9 @@ class SourcePaths:
 
     degrader: Path | None = None
     """Weights of a degrader."""
+
+    rules: PairRules = PLAIN
+    """How ready partners are told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +100,7 @@ def _open(
 ) -> tuple[CropVisits, list[Path], list[Path]]:
     """(visits, HR photos, LR photos) of a source."""
     if source.kind is SourceKind.READY and paths.lr is not None:
-        pairs = match_pairs(paths.lr, paths.hr, scale=scale)
+        pairs = match_pairs(paths.lr, paths.hr, scale=scale, rules=paths.rules, note=warnings.note)
         usable = set(_usable([pair.hr for pair in pairs], stream.crop_px, warnings))
         pairs = [pair for pair in pairs if pair.hr in usable]
         return ReadyPairs(pairs, stream, scale), [pair.hr for pair in pairs], [pair.lr for pair in pairs]

@@ -28,7 +28,7 @@ from ddnsr_cli.commands.train.run import SILENT, Trained, TrainListener, drive, 
 from ddnsr_cli.commands.train.run_folder import RunFolder, alone_in, refuse_other_asking, refuse_other_photos
 from ddnsr_cli.config import options_from_json
 from ddnsr_cli.data.crop_stream import CropVisits, batches
-from ddnsr_cli.data.images import PhotoPair, match_pairs
+from ddnsr_cli.data.pairs import PLAIN, PairRules, PhotoPair, match_pairs
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.inference.device import choose_device
 from ddnsr_cli.nets.blocks import SrNet
@@ -83,6 +83,9 @@ class PairedRequest:
     """Folder of LR photos to validate on; with `val_hr`."""
 
     val_hr: Path | None = None
+
+    rules: PairRules = PLAIN
+    """How partners to validate on are told."""
     """Their HR partners, the same names."""
 
     device: str = "auto"
@@ -267,4 +270,4 @@ def _teacher(request: PairedRequest) -> SrNet | None:
 def _validation_pairs(request: PairedRequest) -> list[PhotoPair]:
     if request.val_lr is None or request.val_hr is None:
         return []
-    return match_pairs(request.val_lr, request.val_hr, scale=request.options.network.scale)
+    return match_pairs(request.val_lr, request.val_hr, scale=request.options.network.scale, rules=request.rules)

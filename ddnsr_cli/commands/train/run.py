@@ -10,12 +10,13 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ddnsr_cli import __version__
 from ddnsr_cli.commands.train.run_folder import Resumable, RunFolder
 from ddnsr_cli.config import options_to_json
-from ddnsr_cli.data.images import PhotoPair
+from ddnsr_cli.data.pairs import PhotoPair
 from ddnsr_cli.errors import DataError, NotFiniteError
 from ddnsr_cli.io.read import read_rgb
 from ddnsr_cli.metrics.fidelity import Distance, compare
@@ -148,8 +149,9 @@ def validation_scores(
     """
     rows: dict[str, list[float]] = {}
     for pair in pairs:
-        sr = whole_levels(net(photo_tensor(pair.lr).to(device)).float())
-        scores = compare(sr, photo_tensor(pair.hr).to(device), crop_px=CROP_PX, lpips=lpips)
+        lr, hr = pair.cut(read_rgb(pair.lr), read_rgb(pair.hr))
+        sr = whole_levels(net(photo_tensor(lr).to(device)).float())
+        scores = compare(sr, photo_tensor(hr).to(device), crop_px=CROP_PX, lpips=lpips)
         for name, value in scores.items():
             rows.setdefault(SCORE_NAMES[name], []).append(value.item())
     return {name: float(np.mean(values)) for name, values in rows.items()}
@@ -168,6 +170,6 @@ def whole_levels(sr: Tensor) -> Tensor:
     return sr.clamp(0, 1).mul(255).round() / 255
 
 
-def photo_tensor(path: Path) -> Tensor:
-    """A photo as (1, 3, H, W) in [0, 1]. Raises ImageReadError."""
-    return torch.from_numpy(read_rgb(path)).permute(2, 0, 1)[None].float() / 255
+def photo_tensor(photo: NDArray[np.uint8]) -> Tensor:
+    """A photo (H, W, 3) as (1, 3, H, W) in [0, 1]."""
+    return torch.from_numpy(photo).permute(2, 0, 1)[None].float() / 255
