@@ -1,5 +1,6 @@
 """The image between reading and writing: pixels, alpha, what the file told; other color spaces brought to sRGB."""
 
+import math
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from typing import Any
@@ -22,6 +23,7 @@ _BAND_ROWS = 256
 _INTENT = {"intent": "relative", "black_point_compensation": True}
 _FAILED = "its color profile could not be used; the colors were left as they are"
 
+_SQUARE = 0.01  # resolutions are whole numbers
 
 MAX_PIXELS = 268_435_456
 """2^28: a square of 16,384 pixels a side; decoded to 16-bit RGB it takes 1.5 GiB."""
@@ -122,9 +124,8 @@ class RasterImage:
 
 def rounded(values: NDArray[np.float32] | NDArray[np.float64], like: Pixels) -> Pixels:
     """Values as samples of the type of `like`: clamped to its range, then rounded to the nearest."""
-    if like.dtype == np.uint8:
-        return np.rint(np.clip(values, 0, 255)).astype(np.uint8)
-    return np.rint(np.clip(values, 0, 65535)).astype(np.uint16)
+    levels: NDArray[Any] = np.rint(np.clip(values, 0, 255 if like.dtype == np.uint8 else 65535))
+    return levels.astype(np.uint8) if like.dtype == np.uint8 else levels.astype(np.uint16)
 
 
 def to_8_bits(samples: Pixels) -> NDArray[np.uint8]:
@@ -144,6 +145,13 @@ def rgb8(image: RasterImage) -> NDArray[np.uint8]:
     """
     samples = to_8_bits(image.pixels)
     return np.repeat(samples, 3, axis=2) if image.is_gray else samples
+
+
+def oblong(across: float, down: float) -> tuple[str, ...]:
+    """A note where pixels are not square, by a density without a unit, for which no result has a place; else none."""
+    if not (0 < across < math.inf and 0 < down < math.inf) or abs(across / down - 1) <= _SQUARE:
+        return ()
+    return (f"its pixels are not square ({down / across:.3g} times as wide as high), which was left out",)
 
 
 def profile_fits(icc: bytes, channels: int) -> bool:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ddnsr_cli.files import sha256_of
-from ddnsr_cli.io.formats import format_of
 
 MOST_BYTES = 8192
 """Longer notes are not found again."""
@@ -68,7 +67,7 @@ def add_stamp(path: Path, note: Callable[[int], bytes]) -> None:
         framed = _framed(path, note(before + length))
         if len(framed) != length or length > MOST_BYTES:
             raise ValueError(f"A note must be of one length and at most {MOST_BYTES} bytes, got {length}.")
-        _APPEND.get(format_of(path) or "", _append)(file, framed)
+        _APPEND.get(path.suffix.lower(), _append)(file, framed)
 
 
 def read_stamp(path: Path) -> bytes | None:
@@ -126,7 +125,7 @@ def _is_manifest(path: Path) -> bool:
 
 def _framed(path: Path, note: bytes) -> bytes:
     marked = _MARK + note + _END
-    return _FRAMES.get(format_of(path) or "", bytes)(marked)
+    return _FRAMES.get(path.suffix.lower(), bytes)(marked)
 
 
 def _png_chunk(marked: bytes) -> bytes:
@@ -159,5 +158,5 @@ def _into_riff(file: BinaryIO, framed: bytes) -> None:
     file.write(struct.pack("<I", size))
 
 
-_FRAMES: dict[str, Callable[[bytes], bytes]] = {"PNG": _png_chunk, "WebP": _webp_chunk, "AVIF": _avif_box}
-_APPEND: dict[str, Callable[[BinaryIO, bytes], None]] = {"PNG": _before_png_end, "WebP": _into_riff}
+_FRAMES: dict[str, Callable[[bytes], bytes]] = {".png": _png_chunk, ".webp": _webp_chunk, ".avif": _avif_box}
+_APPEND: dict[str, Callable[[BinaryIO, bytes], None]] = {".png": _before_png_end, ".webp": _into_riff}

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ddnsr_cli.io.codecs.pillow import Decoded, alone_with_pillow, decode_with_pillow, oblong, undeclared_alpha
+from ddnsr_cli.io.codecs.pillow import Decoded, alone_with_pillow, decode_with_pillow, undeclared_alpha
 from ddnsr_cli.io.codecs.wholeness import check_no_zeros, hole_in
-from ddnsr_cli.io.image import COMMENT, Pixels, rounded
+from ddnsr_cli.io.image import COMMENT, Pixels, oblong, rounded
 
 _TGA_FOOTER, _TGA_FOOTER_BYTES = b"TRUEVISION-XFILE.\0", 26
 _TGA_EXTENSION_BYTES, _TGA_ALPHA_TYPE_AT = 495, 494

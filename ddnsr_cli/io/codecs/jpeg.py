@@ -14,7 +14,6 @@ from ddnsr_cli.io.codecs.pillow import (
     check_size,
     decode_with_pillow,
     first_of,
-    oblong,
     pillow_metadata,
 )
 from ddnsr_cli.io.codecs.vips import first_difference, jpeg_complaint, whole_samples

@@ -1,6 +1,5 @@
 """Pixels and metadata of one image file through Pillow, alone with the settings that it has for the whole process."""
 
-import math
 import os
 import sys
 import threading
@@ -19,7 +18,6 @@ from ddnsr_cli.io.image import MAX_PIXELS, Metadata, Pixels, cmyk_to_rgb, lab_to
 from ddnsr_cli.io.metadata.exif import bare_exif, orientation_of
 
 _KEPT_MODES = ("L", "LA", "RGB", "RGBA", "I;16")
-_SQUARE = 0.01  # resolutions are whole numbers
 _STDERR = 2
 _ALONE = threading.RLock()
 
@@ -112,13 +110,6 @@ def undeclared_alpha(decoded: Decoded, channel: Pixels) -> Decoded:
         return decoded
     note = "its last channel, which it does not declare as alpha, was read as alpha"
     return replace(decoded, alpha=channel, notes=(*decoded.notes, note))
-
-
-def oblong(across: float, down: float) -> tuple[str, ...]:
-    """A note where pixels are not square, by a density without a unit, for which no result has a place; else none."""
-    if not (0 < across < math.inf and 0 < down < math.inf) or abs(across / down - 1) <= _SQUARE:
-        return ()
-    return (f"its pixels are not square ({down / across:.3g} times as wide as high), which was left out",)
 
 
 def first_of(frames: int) -> str:

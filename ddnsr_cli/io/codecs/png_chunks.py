@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 from io import BytesIO
 from typing import BinaryIO, NamedTuple
 
-from ddnsr_cli.io.codecs.pillow import oblong
-from ddnsr_cli.io.image import Metadata
+from ddnsr_cli.io.image import Metadata, oblong
 from ddnsr_cli.io.metadata.exif import bare_exif
 from ddnsr_cli.io.metadata.iptc import iptc_of, profile_bytes
 
