@@ -15,8 +15,16 @@ from ddnsr_cli.inference.tiling import Band, Progress, TensorSource, to_pixels, 
 from ddnsr_cli.inference.upscaler import Note, Upscaler
 from ddnsr_cli.io.image import Pixels, RasterImage
 from ddnsr_cli.processing.alpha import fill_transparent, held_near, spread
-from ddnsr_cli.processing.color_fix import MOST_DRIFT_LEVELS, REACH_PX, SQUARE_PX, Consistency, Drift, slow_error
-from ddnsr_cli.processing.grain import add_grain, grain_like
+from ddnsr_cli.processing.look import (
+    MOST_DRIFT_LEVELS,
+    REACH_PX,
+    SQUARE_PX,
+    Consistency,
+    Drift,
+    add_grain,
+    grain_like,
+    slow_error,
+)
 from ddnsr_cli.processing.resize import BILINEAR, Planes, enlarged_rows, resize, shrunk
 
 MOST_GRAIN = 4.0
@@ -76,7 +84,7 @@ class PixelsListener(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Faithfulness:
-    """How a result relates to its input; see `processing.color_fix`."""
+    """How a result relates to its input; see `processing.look`."""
 
     consistency_db: float | None
     drift_levels: float | None

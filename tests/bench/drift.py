@@ -15,7 +15,7 @@ from PIL import Image, ImageFilter
 from ddnsr_cli.inference.tiling import to_tensor
 from ddnsr_cli.io.discovery import find_images
 from ddnsr_cli.io.read import read_image
-from ddnsr_cli.processing.color_fix import MOST_DRIFT_LEVELS, Drift
+from ddnsr_cli.processing.look import MOST_DRIFT_LEVELS, Drift
 from ddnsr_cli.processing.resize import shrunk
 from ddnsr_cli.weights.checkpoint import load_sr_net
 from ddnsr_cli.weights.registry import read_registry

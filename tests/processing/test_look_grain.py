@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ddnsr_cli.processing.grain import STRIP_ROWS, Grain, add_grain, grain_like
+from ddnsr_cli.processing.look import STRIP_ROWS, Grain, add_grain, grain_like
 
 
 def noisy(sigma, *, level=128, side=192, channels=3, seed=0, kind=np.uint8):

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from ddnsr_cli.cli import progress
-from ddnsr_cli.cli.peers import our_name
+from ddnsr_cli.cli.app import our_name
 from ddnsr_cli.errors import FolderWriteError
 from ddnsr_cli.io import formats
 from tests.helpers.terminal import on_a_terminal

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ddnsr_cli.processing.color_fix import MOST_DRIFT_LEVELS, SQUARE_PX, Consistency, Drift
+from ddnsr_cli.processing.look import MOST_DRIFT_LEVELS, SQUARE_PX, Consistency, Drift
 
 LEVEL = np.float32(1 / 255)
 

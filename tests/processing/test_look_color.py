@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ddnsr_cli.processing.color_fix import RADIUS_PX, slow_error
+from ddnsr_cli.processing.look import RADIUS_PX, slow_error
 
 LEVEL = np.float32(1 / 255)
 
