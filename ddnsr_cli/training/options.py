@@ -104,7 +104,7 @@ class LossWeights(ReconstructionWeights):
     where both sets differ in color, or a run is short."""
 
     noise_transfer: float = 0.0
-    """Degrader: simulated noise, carried from one image to another (`training.degrader_pretraining`); not in the paper.
+    """Degrader: simulated noise, carried from one image to another (`data.degradations`); not in the paper.
     Holds on to the noise while the other losses, of which the cycle loss rewards its absence, shape it."""
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ddnsr_cli.config import options_to_json
+from ddnsr_cli.data.degradations import NoiseTransfer, draw_noise_transfer
 from ddnsr_cli.losses import (
     color_loss,
     content_loss,
@@ -29,7 +30,6 @@ from ddnsr_cli.nets.degrader import Degrader, start_as_area, start_with_noise
 from ddnsr_cli.nets.discriminators import Features, VGGStyleConfig, VGGStyleDiscriminator
 from ddnsr_cli.nets.rrdb import RRDBNet, start_as_nearest
 from ddnsr_cli.nets.vgg19 import Tap
-from ddnsr_cli.training.degrader_pretraining import NoiseTransfer, draw_noise_transfer
 from ddnsr_cli.training.distributed import World, share_batch_statistics
 from ddnsr_cli.training.options import JointOptions
 from ddnsr_cli.training.reconstruction import FeatureNets, ReconstructionLoss, belief, frozen, hr_discriminator

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from ddnsr_cli.data.degradations import draw_noise_transfer
 from ddnsr_cli.nets.degrader import DegraderConfig
 from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
-from ddnsr_cli.training.degrader_pretraining import draw_noise_transfer
 from ddnsr_cli.training.options import track_options
 from ddnsr_cli.training.reconstruction import FeatureNets
 from ddnsr_cli.training.trainer import JointTrainer
