@@ -18,7 +18,7 @@ from ddnsr_cli.io.codecs.pillow import (
 )
 from ddnsr_cli.io.codecs.vips import first_difference, jpeg_complaint, whole_samples
 from ddnsr_cli.io.codecs.wholeness import JpegStream, look_at_jpeg
-from ddnsr_cli.io.image import COMMENT, Metadata
+from ddnsr_cli.io.image import COMMENT, Metadata, oblong
 from ddnsr_cli.io.metadata.exif import orientation_of
 from ddnsr_cli.io.metadata.iptc import SEGMENT_PREFIX, iptc_of
 

@@ -21,7 +21,7 @@ from ddnsr_cli.errors import ImageReadError, shown
 from ddnsr_cli.io.codecs.pillow import Decoded, check_size, decode_with_pillow, first_of, undeclared_alpha
 from ddnsr_cli.io.codecs.vips import inks_to_rgb, vips_samples
 from ddnsr_cli.io.codecs.wholeness import hole_in, inflates, look_at_jpeg, zeros_in
-from ddnsr_cli.io.image import Metadata, Pixels, RasterImage
+from ddnsr_cli.io.image import Metadata, Pixels, RasterImage, oblong
 from ddnsr_cli.io.metadata.exif import (
     BYTE,
     EXIF_IFD,
