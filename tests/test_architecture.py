@@ -1,6 +1,7 @@
 """docs/architecture.md says what is so: files, names, floors and rooms."""
 
 import ast
+import functools
 import re
 import tomllib
 from pathlib import Path
@@ -55,6 +56,27 @@ def test_the_image_is_that_of_the_import_contracts():
     (image,) = re.findall(r"```text\n(.*?)```", PAGE, flags=re.DOTALL)
     drawn = [line.strip() for line in image.splitlines() if line.strip() != "|"]
     assert [re.split(r"\s{3,}", line)[0] for line in drawn] == [floor.replace("ddnsr_cli.", "") for floor in floors]
+
+
+def imported_at_the_top(path):
+    """The modules of the package that a module imports when it is imported itself; not those for type checkers."""
+    nodes = ast.parse(path.read_text(encoding="utf-8")).body
+    for node in (node for node in nodes if isinstance(node, ast.ImportFrom) and node.module):
+        for name in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)):
+            place = ROOT / f"{name.replace('.', '/')}.py"
+            if place.is_file():
+                yield place
+
+
+def test_the_rooms_are_few_and_no_chain_of_imports_is_long():
+    modules = [path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"]
+    assert len(modules) <= 135
+
+    @functools.cache
+    def chain(path):
+        return 1 + max((chain(below) for below in imported_at_the_top(path)), default=0)
+
+    assert max(map(chain, modules)) == 9
 
 
 def test_the_page_is_linked():

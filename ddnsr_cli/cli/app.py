@@ -12,7 +12,7 @@ import typer
 from ddnsr_cli import __version__
 from ddnsr_cli.cli.degrade import degrade
 from ddnsr_cli.cli.evaluate import evaluate
-from ddnsr_cli.cli.exits import DEBUG, debugging, leaving_in_order, line_of, without_debug
+from ddnsr_cli.cli.terminal import DEBUG, debugging, leaving_in_order, line_of, without_debug
 from ddnsr_cli.cli.train import train
 from ddnsr_cli.cli.upscale import upscale
 from ddnsr_cli.cli.weights import weights

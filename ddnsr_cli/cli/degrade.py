@@ -24,7 +24,7 @@ from ddnsr_cli.cli.options import (
     path_of,
     selected,
 )
-from ddnsr_cli.cli.stdout import put_line, put_path
+from ddnsr_cli.cli.terminal import put_line, put_path
 
 if TYPE_CHECKING:
     from ddnsr_cli.commands.degrade.worker import WrittenPair

@@ -12,7 +12,7 @@ from rich.table import Table as DrawnTable
 from rich.text import Text
 
 from ddnsr_cli.cli.options import Device, LrSuffix, ModCrop, Offline, Quiet, folder_of
-from ddnsr_cli.cli.stdout import STANDARD, put_text
+from ddnsr_cli.cli.terminal import STANDARD, put_text
 from ddnsr_cli.errors import ConfigError, ImageWriteError, printable
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def evaluate(
         return
     from ddnsr_cli.commands.evaluate.options import EvaluateOptions
     from ddnsr_cli.commands.evaluate.options import Reference as Kind
-    from ddnsr_cli.data.pairs import PairRules
+    from ddnsr_cli.data.images import PairRules
 
     options = EvaluateOptions(
         lr=lr,

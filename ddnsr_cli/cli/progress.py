@@ -23,7 +23,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from ddnsr_cli.cli.exits import line_of
+from ddnsr_cli.cli.terminal import line_of
 from ddnsr_cli.commands.degrade.options import DegradeListener
 from ddnsr_cli.commands.evaluate.options import EvaluateListener
 from ddnsr_cli.commands.train.run import TrainListener

@@ -20,7 +20,7 @@ from ddnsr_cli.cli.options import (
     loss_weights,
     steps_of,
 )
-from ddnsr_cli.cli.stdout import put_path, put_text
+from ddnsr_cli.cli.terminal import put_path, put_text
 from ddnsr_cli.cli.train_arguments import (
     Discriminator,
     GanKind,
@@ -349,7 +349,7 @@ def train(
     from ddnsr_cli.commands.train.networks import FeatureFiles
     from ddnsr_cli.commands.train.paired import plain_network
     from ddnsr_cli.data.config import StreamConfig
-    from ddnsr_cli.data.pairs import PairRules
+    from ddnsr_cli.data.images import PairRules
     from ddnsr_cli.nets.rrdb import RRDBConfig
     from ddnsr_cli.training.loop import Rhythm
     from ddnsr_cli.training.options import LITE

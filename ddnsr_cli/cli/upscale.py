@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ddnsr_cli.cli.options import Again, Device, ImageList, Model, NullEnded, Offline, Quiet, ShardOf, selected
-from ddnsr_cli.cli.stdout import STANDARD, file_for_stdout, file_of_stdin, path_or_standard, put_line, put_path
+from ddnsr_cli.cli.terminal import STANDARD, file_for_stdout, file_of_stdin, path_or_standard, put_line, put_path
 from ddnsr_cli.errors import ConfigError, ImageWriteError, shown
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ddnsr_cli.cli.options import Offline, Quiet, folder_of
-from ddnsr_cli.cli.stdout import put_path
+from ddnsr_cli.cli.terminal import put_path
 
 if TYPE_CHECKING:
     from ddnsr_cli.commands.weights.push import PushPlan

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from ddnsr_cli.data.config import CYCLE, DegradationConfig, Shares, StreamConfig
 from ddnsr_cli.data.degradations import degrade
-from ddnsr_cli.data.pairs import PhotoPair
+from ddnsr_cli.data.images import PhotoPair
 from ddnsr_cli.data.sampler import ENDLESS, Photo, first_usable, no_batch_of_one_photo, random_crop, report_new, rounds
 from ddnsr_cli.data.targets import Refusal, read_or_refuse
 from ddnsr_cli.errors import ConfigError

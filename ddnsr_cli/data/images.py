@@ -1,17 +1,22 @@
-"""Folders of photos, listed."""
+"""Folders of photos: listed; and two of one scene each, matched by name, as the field writes names, and cut to fit."""
 
 import os
-from collections.abc import Callable
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ddnsr_cli.config import SCALE
 from ddnsr_cli.errors import DataError, shown
 from ddnsr_cli.files import is_folder
 from ddnsr_cli.io.discovery import find_images
 from ddnsr_cli.io.formats import READABLE, READABLE_EXTENSIONS
+from ddnsr_cli.io.read import image_size
 from ddnsr_cli.io.selection import OwnResults
 
 
@@ -68,3 +73,211 @@ def photos_by_name(folder: Path, *, note: Callable[[str], None] = lambda _text: 
             raise DataError(f"{shown(path)} and {shown(names[name])} have the same name. Keep one of them.")
         names[name] = path
     return names
+
+
+Note = Callable[[str], None]
+
+_TAG = r"(?:[_\-. ]?x[1-9](?:[a-z]\d?)?|[_\-. ](?:lr|hr|sr|gt|lq|hq|out|rlt|result|output|ref|input|target)\d?)"
+_BOTH = re.compile(rf"(?:{_TAG})+$", re.IGNORECASE)
+"""What the field puts after names of both folders: DRealSR's `_x1` and `_x4`, RealSR's `_HR` and `_LR4`."""
+
+_REST = re.compile(r"(?:[_\-. ](?=.*[A-Za-z])|x[1-9])", re.IGNORECASE)
+"""How what only one of two names has begins: DIV2K's `x4`, the `_out` of Real-ESRGAN. Numbers alone tell images."""
+
+_SAME_FORM = ("", " but for the Unicode form", " but for Unicode form and case")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairRules:
+    """How partners are told by name and size."""
+
+    lr_suffix: str | None = None
+    """What the names of LR images end in and those of their partners lack; LR images without it are left out. None:
+    what all of one folder have, where all find a partner so."""
+
+    sr_suffix: str | None = None
+    """The same of finished images."""
+
+    mod_crop: bool = False
+    """Cut what lies beyond whole LR pixels off, on the right and below, where HR is no multiple of LR."""
+
+
+PLAIN = PairRules()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoPair:
+    """Two files of one scene."""
+
+    name: str
+    """Path below both folders, without the suffix."""
+    lr: Path
+    hr: Path
+
+    lr_px: tuple[int, int] | None = None
+    """(height, width) that LR is cut to; None: both are taken whole."""
+
+    hr_px: tuple[int, int] | None = None
+    """The same of HR."""
+
+    def cut(self, lr: NDArray[np.uint8], hr: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """(lr, hr), of pixels (H, W, 3), as they are to be used."""
+        if self.lr_px is None or self.hr_px is None:
+            return lr, hr
+        return lr[: self.lr_px[0], : self.lr_px[1]], hr[: self.hr_px[0], : self.hr_px[1]]
+
+
+def match_pairs(
+    lr_folder: Path,
+    hr_folder: Path,
+    *,
+    scale: int,
+    rules: PairRules = PLAIN,
+    note: Note = lambda _text: None,
+) -> list[PhotoPair]:
+    """Pairs by name (extensions may differ), sorted.
+
+    Names may be told by what the field puts behind them, by their Unicode form or by case, where that is unique for
+    all: it is noted.
+    Raises DataError naming the file when a partner is missing or doubled, or when an HR photo is not exactly
+    `scale` times as large as its LR partner: less than one LR pixel more or less with `mod_crop`.
+    """
+    lr, hr = photos_by_name(lr_folder, note=note), photos_by_name(hr_folder, note=note)
+    if rules.lr_suffix:
+        lr = _ending(lr, rules.lr_suffix, lr_folder)
+    matched = _matched(lr, hr, rules.lr_suffix, lr_folder, note)
+    if matched is None:
+        raise _alone(lr, hr, (lr_folder, hr_folder))
+    return [_pair(name, lr[left], hr[name], scale, rules) for name, left in sorted(matched.items())]
+
+
+def _pair(name: str, lr: Path, hr: Path, scale: int, rules: PairRules) -> PhotoPair:
+    lr_px = _common_px(lr, hr, scale, rules)
+    hr_px = None if lr_px is None else (lr_px[0] * scale, lr_px[1] * scale)
+    return PhotoPair(name=name, lr=lr, hr=hr, lr_px=lr_px, hr_px=hr_px)
+
+
+def finished_by_name(
+    truth_folder: Path, folder: Path, *, scale: int, rules: PairRules, note: Note = lambda _text: None
+) -> dict[str, Path]:
+    """Finished images by the name of the image in `truth_folder`. Raises as `match_pairs`."""
+    truth, finished = photos_by_name(truth_folder), photos_by_name(folder)
+    if rules.sr_suffix:
+        finished = _ending(finished, rules.sr_suffix, folder)
+    matched = _matched(finished, truth, rules.sr_suffix, folder, note)
+    if matched is None:
+        raise _alone(finished, truth, (folder, truth_folder))
+    for name, other in matched.items():
+        _common_px(truth[name], finished[other], scale, rules)
+    return {name: finished[other] for name, other in matched.items()}
+
+
+def _ending(names: Mapping[str, Path], suffix: str, folder: Path) -> dict[str, Path]:
+    """Those whose names end in a suffix. Raises DataError where none do."""
+    found = {name: path for name, path in names.items() if name.endswith(suffix)}
+    if not found:
+        raise DataError(f"No name in {shown(folder)} ends in {suffix!r}, as {shown(next(iter(names.values())))} shows.")
+    return found
+
+
+def _matched(
+    left: Mapping[str, Path], right: Mapping[str, Path], suffix: str | None, folder: Path, note: Note
+) -> dict[str, str] | None:
+    """Name on the right -> name on the left, of all on both sides; None where some have no partner."""
+    for level, same in enumerate(_SAME_FORM):
+        for strip, what in _ways(left, right, suffix, level):
+            one, other = _by_form(left, strip[0], level), _by_form(right, strip[1], level)
+            if one is not None and other is not None and one.keys() == other.keys():
+                if what or (same and left.keys() != right.keys()):
+                    first = sorted(other)[0]
+                    note(
+                        f"{shown(folder)}: {shown(left[one[first]])} is taken for the partner of "
+                        f"{shown(right[other[first]])}, and so on for all {len(one)}: names are the same"
+                        f"{what}{same}"
+                    )
+                return {name: one[key] for key, name in other.items()}
+    return None
+
+
+Strip = tuple[str, str]
+"""What to take off the end of names on the left and on the right."""
+
+
+def _ways(
+    left: Mapping[str, Path], right: Mapping[str, Path], suffix: str | None, level: int
+) -> list[tuple[Strip, str]]:
+    """Endings to take off, the likeliest first, each with what is said of it."""
+    if suffix is not None:
+        return [((suffix, ""), "")]
+    found: list[tuple[Strip, str]] = [(("", ""), "")]
+    for rest, strip in ((_rest(left, right, level), 0), (_rest(right, left, level), 1)):
+        if rest:
+            found.append((("", rest) if strip else (rest, ""), f" but for {rest!r}"))
+    both = _shared_tag(left), _shared_tag(right)
+    if all(both):
+        found.append((both, f" but for {both[0]!r} and {both[1]!r}"))
+    return found
+
+
+def _rest(names: Mapping[str, Path], others: Mapping[str, Path], level: int) -> str:
+    """What the first name has more than one of the others, if it is such as the field puts there; else empty."""
+    first, known = next(iter(names)), {_form(other, level) for other in others}
+    rests = (first[end:] for end in range(len(first) - 1, 0, -1) if _form(first[:end], level) in known)
+    return next((rest for rest in rests if _REST.match(rest)), "")
+
+
+def _shared_tag(names: Mapping[str, Path]) -> str:
+    """The ending, such as `_LR4`, that all names of a folder have; empty: there is none."""
+    tags = {match[0] if (match := _BOTH.search(name)) else "" for name in names}
+    return tags.pop() if len(tags) == 1 else ""
+
+
+def _by_form(names: Mapping[str, Path], suffix: str, level: int) -> dict[str, str] | None:
+    """Form of each name, without the suffix -> the name; None where one lacks it, or two are of one form."""
+    if not all(name.endswith(suffix) for name in names):
+        return None
+    found = {_form(name.removesuffix(suffix), level): name for name in names}
+    return found if len(found) == len(names) else None
+
+
+def _form(name: str, level: int) -> str:
+    if level == 0:
+        return name
+    composed = unicodedata.normalize("NFC", name)
+    return composed if level == 1 else unicodedata.normalize("NFC", composed.casefold())
+
+
+def _alone(lr: Mapping[str, Path], hr: Mapping[str, Path], folders: tuple[Path, Path]) -> DataError:
+    """What has no partner, or too many, and what can be done."""
+    for names, folder in ((lr, folders[0]), (hr, folders[1])):
+        forms: dict[str, str] = {}
+        for name in names:
+            if (twin := forms.setdefault(_form(name, 2), name)) != name and not (name in lr and name in hr):
+                return DataError(
+                    f"{shown(names[name])} and {shown(names[twin])} differ in case or Unicode form alone, so partners "
+                    f"in {shown(folders[0] if folder == folders[1] else folders[1])} cannot be told. Rename one."
+                )
+    missing = sorted(lr.keys() ^ hr.keys())
+    first = missing[0]
+    path, other = (lr[first], folders[1]) if first in lr else (hr[first], folders[0])
+    return DataError(
+        f"{shown(path)} has no partner in {shown(other)} ({len(missing)} such). Partners have the same name; where one "
+        "side has more behind it, as in 0001x4, give --lr-suffix x4."
+    )
+
+
+def _common_px(lr_path: Path, hr_path: Path, scale: int, rules: PairRules) -> tuple[int, int] | None:
+    """What to cut LR to; None: nothing. Raises DataError where sizes do not fit."""
+    lr, hr = image_size(lr_path), image_size(hr_path)
+    if hr == (lr[0] * scale, lr[1] * scale):
+        return None
+    slack = max(scale, SCALE)
+    near = all(abs(large - small * scale) < slack for small, large in zip(lr, hr, strict=True))
+    if near and rules.mod_crop:
+        return min(lr[0], hr[0] // scale), min(lr[1], hr[1] // scale)
+    times = f"{scale} times " if scale != 1 else ""
+    way_out = " --mod-crop cuts such pairs to whole LR pixels." if near else " Crop or remove the pair."
+    raise DataError(
+        f"{shown(hr_path)} has {hr[1]}x{hr[0]} pixels; {times}{shown(lr_path)} has {lr[1] * scale}x{lr[0] * scale}."
+        + way_out
+    )

@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from ddnsr_cli.errors import ImageReadError, shown
-from ddnsr_cli.io.codecs.bitmaps import decode_bmp, decode_gif, decode_ico, decode_qoi, decode_tga
+from ddnsr_cli.io.codecs.bitmaps import decode_bmp, decode_gif, decode_ico, decode_pnm, decode_qoi, decode_tga
 from ddnsr_cli.io.codecs.heif import decode_avif, decode_heic
 from ddnsr_cli.io.codecs.jpeg import decode_jpeg
 from ddnsr_cli.io.codecs.jpeg2000 import decode_jp2
 from ddnsr_cli.io.codecs.pillow import Decoded, pillow_size
 from ddnsr_cli.io.codecs.png import decode_png, png_size, stored_png_size
-from ddnsr_cli.io.codecs.pnm import decode_pnm
 from ddnsr_cli.io.codecs.tiff import decode_tiff, tiff_size
 from ddnsr_cli.io.codecs.webp import decode_webp
 from ddnsr_cli.io.formats import READABLE, foreign_kind, is_tga, sniff

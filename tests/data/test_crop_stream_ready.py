@@ -8,7 +8,7 @@ from PIL import Image
 
 from ddnsr_cli.data.config import StreamConfig
 from ddnsr_cli.data.crop_stream import ReadyPairs, batches
-from ddnsr_cli.data.pairs import PhotoPair, match_pairs
+from ddnsr_cli.data.images import PhotoPair, match_pairs
 from ddnsr_cli.errors import DataError
 
 TINY = {"batch": 8, "crop_px": 16, "crops_per_photo": 6, "photos_per_round": 4, "workers": 0}

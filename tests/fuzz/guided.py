@@ -20,9 +20,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a script,
 
 with atheris.instrument_imports(include=["ddnsr_cli.io"]):
     from ddnsr_cli.errors import ImageReadError
+    from ddnsr_cli.io.codecs.bitmaps import decode_pnm
     from ddnsr_cli.io.codecs.jpeg2000 import component_bits, metadata_of_boxes
     from ddnsr_cli.io.codecs.png_chunks import check_rows, orientation_chunks, read_chunks, take_apart
-    from ddnsr_cli.io.codecs.pnm import decode_pnm
     from ddnsr_cli.io.codecs.tiff import read_tiff_header
     from ddnsr_cli.io.formats import foreign_kind, is_tga, sniff
     from ddnsr_cli.io.metadata.exif import mend_exif, mend_xmp, orientation_of, without_orientation

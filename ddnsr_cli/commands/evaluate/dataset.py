@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ddnsr_cli.config import SCALE
-from ddnsr_cli.data.images import photos_by_name
-from ddnsr_cli.data.pairs import PLAIN, PairRules, finished_by_name, match_pairs
+from ddnsr_cli.data.images import PLAIN, PairRules, finished_by_name, match_pairs, photos_by_name
 from ddnsr_cli.errors import DataError, shown
 from ddnsr_cli.io.image import RasterImage, rgb8
 from ddnsr_cli.io.read import image_size, read_image

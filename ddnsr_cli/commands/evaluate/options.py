@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from ddnsr_cli.config import SCALE
-from ddnsr_cli.data.pairs import PLAIN, PairRules
+from ddnsr_cli.data.images import PLAIN, PairRules
 from ddnsr_cli.errors import ConfigError
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ddnsr_cli.commands.train.run import RunTrainer, TrainListener, export_metadata, validation_scores
 from ddnsr_cli.commands.train.run_folder import RunFolder, told_when_full
-from ddnsr_cli.data.pairs import PhotoPair
+from ddnsr_cli.data.images import PhotoPair
 from ddnsr_cli.files import atomic_path
 from ddnsr_cli.io.provenance import mark_as
 from ddnsr_cli.nets.degrader import Degrader

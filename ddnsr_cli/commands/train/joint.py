@@ -32,7 +32,7 @@ from ddnsr_cli.commands.train.run_folder import (
     refuse_other_asking,
     refuse_other_photos,
 )
-from ddnsr_cli.data.pairs import PLAIN, PairRules, PhotoPair, match_pairs
+from ddnsr_cli.data.images import PLAIN, PairRules, PhotoPair, match_pairs
 from ddnsr_cli.data.targets import PhotoSet, TargetOptions
 from ddnsr_cli.data.unpaired_stream import UnpairedVisits, unpaired_batches
 from ddnsr_cli.inference.device import choose_device

@@ -12,8 +12,7 @@ from ddnsr_cli.commands.train.networks import describe_weights
 from ddnsr_cli.commands.train.run_folder import photo_list
 from ddnsr_cli.data.config import StreamConfig
 from ddnsr_cli.data.crop_stream import CropVisits, DegradedPairs, MixedVisits, PairVisits, ReadyPairs, least_photo_px
-from ddnsr_cli.data.images import list_photos
-from ddnsr_cli.data.pairs import PLAIN, PairRules, match_pairs
+from ddnsr_cli.data.images import PLAIN, PairRules, list_photos, match_pairs
 from ddnsr_cli.data.targets import PhotoSet, usable_part
 from ddnsr_cli.errors import DataError
 from ddnsr_cli.nets.degrader import Degrader

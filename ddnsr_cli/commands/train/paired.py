@@ -28,7 +28,7 @@ from ddnsr_cli.commands.train.run import SILENT, Trained, TrainListener, drive, 
 from ddnsr_cli.commands.train.run_folder import RunFolder, alone_in, refuse_other_asking, refuse_other_photos
 from ddnsr_cli.config import options_from_json
 from ddnsr_cli.data.crop_stream import CropVisits, batches
-from ddnsr_cli.data.pairs import PLAIN, PairRules, PhotoPair, match_pairs
+from ddnsr_cli.data.images import PLAIN, PairRules, PhotoPair, match_pairs
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.inference.device import choose_device
 from ddnsr_cli.nets.blocks import SrNet

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ddnsr_cli import __version__
 from ddnsr_cli.commands.train.run_folder import Resumable, RunFolder
 from ddnsr_cli.config import options_to_json
-from ddnsr_cli.data.pairs import PhotoPair
+from ddnsr_cli.data.images import PhotoPair
 from ddnsr_cli.errors import DataError, NotFiniteError
 from ddnsr_cli.io.read import read_rgb
 from ddnsr_cli.metrics.fidelity import Distance, compare

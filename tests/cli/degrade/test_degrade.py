@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ddnsr_cli.commands.degrade import methods
-from ddnsr_cli.data.pairs import match_pairs
+from ddnsr_cli.data.images import match_pairs
 from ddnsr_cli.files import sha256_of
 from ddnsr_cli.inference import degrader as inference_degrader
 from ddnsr_cli.inference import memory

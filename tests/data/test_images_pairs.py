@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddnsr_cli.data.pairs import PairRules, finished_by_name, match_pairs
+from ddnsr_cli.data.images import PairRules, finished_by_name, match_pairs
 from ddnsr_cli.errors import DataError
 
 NFC, NFD = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))

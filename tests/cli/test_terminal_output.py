@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddnsr_cli.cli import stdout
+from ddnsr_cli.cli import terminal
 from ddnsr_cli.errors import printable
 from tests.helpers.terminal import on_a_terminal
 
@@ -84,11 +84,11 @@ def test_programs_get_the_bytes_of_names(ddnsr, evil, quick_model, tmp_path):
 @pytest.mark.parametrize("put", ["put_path", "put_line", "put_text"])
 def test_what_is_printed_on_a_terminal(monkeypatch, capsys, put):
     text = "name\x1b[31m\tsize\n" if put == "put_text" else "name\x1b[31m\tsize"
-    given = {"put_path": stdout.Path, "put_line": str.encode, "put_text": str}[put](text)
-    getattr(stdout, put)(given)
+    given = {"put_path": terminal.Path, "put_line": str.encode, "put_text": str}[put](text)
+    getattr(terminal, put)(given)
     assert capsys.readouterr().out == text.rstrip("\n") + "\n"
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    getattr(stdout, put)(given)
+    getattr(terminal, put)(given)
     assert capsys.readouterr().out == "name?[31m\tsize\n"
 
 
@@ -136,7 +136,7 @@ class TestImagesThroughPipes:
         assert part in done.err
 
     def test_a_terminal_gets_no_image(self, ddnsr, photo, monkeypatch):
-        monkeypatch.setattr(stdout, "_on_terminal", lambda: True)
+        monkeypatch.setattr(terminal, "_on_terminal", lambda: True)
         done = ddnsr("upscale", photo(), "-o", "-")
         assert (done.code, done.out) == (2, "")
         assert "is a terminal" in done.err

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from ddnsr_cli.cli.exits import leaving_in_order
+from ddnsr_cli.cli.terminal import leaving_in_order
 
 NUMBERS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
