@@ -58,6 +58,9 @@ class Metadata:
     png_color: tuple[tuple[bytes, bytes], ...] = ()
     """Chunks of a PNG that say what its colors mean, such as gAMA, byte for byte: (kind, data)."""
 
+    size: tuple[int, int] | None = field(default=None, compare=False)
+    """Width and height of the image in whose pixels EXIF and XMP tell places; None: that of the image they are with."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)  # arrays have no single answer to ==
 class RasterImage:

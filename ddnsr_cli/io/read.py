@@ -16,17 +16,25 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from ddnsr_cli.errors import ImageReadError, shown
-from ddnsr_cli.io.codecs.bitmaps import decode_bmp, decode_gif, decode_ico, decode_pnm, decode_qoi, decode_tga
+from ddnsr_cli.io.codecs.bitmaps import (
+    decode_bmp,
+    decode_gif,
+    decode_ico,
+    decode_pnm,
+    decode_qoi,
+    decode_tga,
+    decode_webp,
+)
 from ddnsr_cli.io.codecs.heif import decode_avif, decode_heic
 from ddnsr_cli.io.codecs.jpeg import decode_jpeg
 from ddnsr_cli.io.codecs.jpeg2000 import decode_jp2
 from ddnsr_cli.io.codecs.pillow import Decoded, pillow_size
 from ddnsr_cli.io.codecs.png import decode_png, png_size, stored_png_size
 from ddnsr_cli.io.codecs.tiff import decode_tiff, tiff_size
-from ddnsr_cli.io.codecs.webp import decode_webp
 from ddnsr_cli.io.formats import READABLE, foreign_kind, is_tga, sniff
 from ddnsr_cli.io.image import MAX_PIXELS, Metadata, Pixels, RasterImage, profile_fits, rgb8
-from ddnsr_cli.io.metadata.exif import mend_exif, mend_xmp
+from ddnsr_cli.io.metadata.exif import mend_exif
+from ddnsr_cli.io.metadata.places import Change, mend_xmp, move_places
 
 MAX_FILE_BYTES = 1 << 31
 """Of files that their decoder takes into memory whole. Images do not come near; files with holes cost nothing."""
@@ -151,7 +159,9 @@ def upright(decoded: Decoded) -> RasterImage:
     """The image turned as its orientation says, with metadata that say so."""
     pixels = _turned(decoded.pixels, decoded.orientation)
     alpha = None if decoded.alpha is None else _turned(decoded.alpha, decoded.orientation)
-    metadata, notes = _mended(decoded.metadata, pixels)
+    height, width = decoded.pixels.shape[:2]
+    change = Change(width=width, height=height, orientation=decoded.orientation)
+    metadata, notes = _mended(decoded.metadata, pixels, change)
     clear = () if alpha is None or alpha.any() else (_ALL_CLEAR,)
     told = (*filter(None, (decoded.damage,)), *decoded.notes, *notes, *clear)
     return RasterImage(pixels=pixels, alpha=alpha, metadata=metadata, notes=told, damage=decoded.damage)
@@ -169,7 +179,7 @@ def _turned(samples: Pixels, orientation: int) -> Pixels:
     return np.ascontiguousarray(view)
 
 
-def _mended(metadata: Metadata, pixels: Pixels) -> tuple[Metadata, tuple[str, ...]]:
+def _mended(metadata: Metadata, pixels: Pixels, change: Change) -> tuple[Metadata, tuple[str, ...]]:
     """Metadata true of the upright pixels, and what had to be left out."""
     height, width, channels = pixels.shape
     notes: list[str] = []
@@ -182,7 +192,9 @@ def _mended(metadata: Metadata, pixels: Pixels) -> tuple[Metadata, tuple[str, ..
         if exif is None:
             notes.append("its EXIF data are damaged and were left out")
     xmp = None if metadata.xmp is None else mend_xmp(metadata.xmp, width=width, height=height)
-    return replace(metadata, icc=icc, exif=exif, xmp=xmp, dpi=sane_dpi(metadata.dpi)), tuple(notes)
+    mended = replace(metadata, icc=icc, exif=exif, xmp=xmp, dpi=sane_dpi(metadata.dpi), size=(width, height))
+    moved, lost = move_places(mended, change)
+    return moved, (*notes, *lost)
 
 
 def sane_dpi(dpi: tuple[float, float] | None) -> tuple[float, float] | None:

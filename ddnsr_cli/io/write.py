@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,8 +16,9 @@ from ddnsr_cli.io.codecs.png import write_png
 from ddnsr_cli.io.codecs.tiff import write_tiff
 from ddnsr_cli.io.formats import check_format, format_of, holds_alpha
 from ddnsr_cli.io.image import COMMENT, Metadata, RasterImage, gray_to_rgb, profile_fits, to_8_bits
-from ddnsr_cli.io.metadata.exif import mend_exif, mend_xmp, without_orientation
+from ddnsr_cli.io.metadata.exif import mend_exif, without_orientation
 from ddnsr_cli.io.metadata.iptc import SEGMENT_PREFIX, resource_block
+from ddnsr_cli.io.metadata.places import Change, mend_xmp, move_places
 
 _JPEG_MARKER_BYTES = 65_533
 _JPEG_EXIF_BYTES = _JPEG_MARKER_BYTES - 6
@@ -33,7 +35,8 @@ def fitting_metadata(image: RasterImage, file_format: str) -> tuple[Metadata, tu
 
     file_format: a value of `formats.WRITABLE`.
     """
-    metadata, size = image.metadata, {"width": image.width, "height": image.height}
+    size = {"width": image.width, "height": image.height}
+    metadata, lost = move_places(image.metadata, _change(image))
     fitting = replace(
         metadata,
         icc=metadata.icc if metadata.icc and profile_fits(metadata.icc, image.pixels.shape[2]) else None,
@@ -41,7 +44,7 @@ def fitting_metadata(image: RasterImage, file_format: str) -> tuple[Metadata, tu
         xmp=mend_xmp(metadata.xmp, **size) if metadata.xmp else None,
         iptc=metadata.iptc if file_format in _HOLD_IPTC else None,
     )
-    notes = _without_place(fitting, file_format)
+    notes = [*lost, *_without_place(fitting, file_format)]
     if file_format == "WebP" and image.is_gray and fitting.icc:
         notes.append("WebP holds no gray: it was converted to sRGB by its profile, which was left out")
     if metadata.iptc and not fitting.iptc:
@@ -50,6 +53,12 @@ def fitting_metadata(image: RasterImage, file_format: str) -> tuple[Metadata, tu
         fitting, too_long = _fitting_jpeg(fitting)
         notes += too_long
     return fitting, tuple(notes)
+
+
+def _change(image: RasterImage) -> Change:
+    width, height = image.metadata.size or (image.width, image.height)
+    across, down = Fraction(image.width, width), Fraction(image.height, height)
+    return Change(width=width, height=height, across=across, down=down)
 
 
 def _without_place(metadata: Metadata, file_format: str) -> list[str]:

@@ -20,7 +20,15 @@ from ddnsr_cli.io.codecs.pillow import (
     with_samples,
 )
 from ddnsr_cli.io.codecs.vips import stretched, vips_samples
-from ddnsr_cli.io.codecs.wholeness import check_no_zeros
+from ddnsr_cli.io.codecs.wholeness import (
+    DEPTH_MAP,
+    GAIN_MAP,
+    GAIN_MAP_SIGNS,
+    HEAD_BYTES,
+    VIDEO,
+    check_no_zeros,
+    left_out,
+)
 from ddnsr_cli.io.formats import READABLE
 from ddnsr_cli.io.image import Metadata, coded_colors
 from ddnsr_cli.io.metadata.exif import bare_exif
@@ -115,6 +123,7 @@ class _Numbers:
         return number
 
 
+_DEPTH_SIGNS = (b"auxid:2", b"aux:depth", b"aux:disparity")
 _CODED_COLORS = b"colrnclx"
 _CONFIG, _HIGH_BIT_DEPTH, _GRAY = b"av1C", 0x40, 0x10
 _HEADER_BYTES = 1 << 16
@@ -134,6 +143,7 @@ def decode_avif(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
         samples, _ = vips_samples(file, "AVIF")
         # libvips has turned the image already, as the format wants it
         decoded = replace(with_samples(decoded, samples), orientation=1)
+    decoded = replace(decoded, notes=(*decoded.notes, *left_out(in_boxes(data))))
     if coded and all(flags & _GRAY for flags in coded):  # gray with alpha comes as three equal channels
         decoded = replace(decoded, pixels=decoded.pixels[..., :1])
     if decoded.metadata.icc is None:
@@ -146,6 +156,14 @@ def _check_items(data: bytes, kind: bytes) -> None:
     for item in items(data):
         for start, end in item.places if item.kind == kind else ():
             check_no_zeros(data, start, end)
+
+
+def in_boxes(data: bytes) -> list[str]:
+    """What an AVIF or HEIC holds beside its main image."""
+    head, kinds = data[:HEAD_BYTES], {item.kind for item in items(data)}
+    things = [GAIN_MAP] if b"tmap" in kinds or any(sign in head for sign in GAIN_MAP_SIGNS) else []
+    things += [DEPTH_MAP] if any(sign in head for sign in _DEPTH_SIGNS) else []
+    return things + ([VIDEO] if any(kind == b"mpvd" for kind, _, _ in boxes(data)) else [])
 
 
 def _colors(head: bytes) -> tuple[tuple[bytes, bytes], ...]:
@@ -167,7 +185,8 @@ def decode_heic(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
         raise ImageReadError(
             f"{shown(path)} is a HEIC image. To read those: pip install pillow-heif. Or save it as: {READABLE}."
         ) from error
-    _check_items(file.read(), b"hvc1")
+    data = file.read()
+    _check_items(data, b"hvc1")
     file.seek(0)
     with alone_with_pillow(max_pixels):  # it warns as Pillow does
         heif = pillow_heif.open_heif(file, convert_hdr_to_8bit=False)
@@ -189,5 +208,5 @@ def decode_heic(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
         alpha=samples[..., -1] if has_alpha else None,
         # it lies upright already
         metadata=Metadata(icc=icc, exif=bare_exif(exif) if exif else None, xmp=xmp, png_color=colors),
-        notes=(first_of(len(heif)),) if len(heif) > 1 else (),
+        notes=(*((first_of(len(heif)),) if len(heif) > 1 else ()), *left_out(in_boxes(data))),
     )

@@ -17,10 +17,10 @@ from ddnsr_cli.io.codecs.pillow import (
     pillow_metadata,
 )
 from ddnsr_cli.io.codecs.vips import first_difference, jpeg_complaint, whole_samples
-from ddnsr_cli.io.codecs.wholeness import JpegStream, look_at_jpeg
+from ddnsr_cli.io.codecs.wholeness import JpegStream, behind, left_out, look_at_jpeg
 from ddnsr_cli.io.image import COMMENT, Metadata, oblong
 from ddnsr_cli.io.metadata.exif import orientation_of
-from ddnsr_cli.io.metadata.iptc import SEGMENT_PREFIX, iptc_of
+from ddnsr_cli.io.metadata.iptc import SEGMENT_PREFIX, iptc_of, places_note
 
 MAX_SCANS = 500
 """Every scan of a progressive file goes over the whole image; usual ones have ten, crafted ones thousands."""
@@ -47,6 +47,7 @@ def decode_jpeg(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     _check_kind(data)
     header = _read_header(path, data, max_pixels)
     stream = look_at_jpeg(data)
+    frames, others = _behind(data, stream)
     data, mended = _without_padding(data, stream)
     decoded, damage = _whole(data, header), ""
     if decoded is None:
@@ -57,7 +58,14 @@ def decode_jpeg(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
         damage = _zeros_note(data, stream.zeros)
     end = (_END_IS_MISSING,) if stream.end < 0 and not damage else ()
     metadata = replace(decoded.metadata, text=header.metadata.text, iptc=header.metadata.iptc)
-    return replace(decoded, metadata=metadata, damage=damage, notes=(*end, *decoded.notes, *header.left_out))
+    notes = (*frames, *end, *decoded.notes, *others, *header.left_out)
+    return replace(decoded, metadata=metadata, damage=damage, notes=notes)
+
+
+def _behind(data: bytes, stream: JpegStream) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Notes on images, and on other things, that lie behind the first image."""
+    things, images = behind(data, stream.data_end if stream.end < 0 else stream.end + len(_END))
+    return (first_of(1 + images),) if images else (), left_out(things)
 
 
 def _without_padding(data: bytes, stream: JpegStream) -> tuple[bytes, bool]:
@@ -94,9 +102,6 @@ class _Header(NamedTuple):
     mode: str
     """How Pillow would decode them."""
 
-    frames: int
-    """Images in the file."""
-
     metadata: Metadata
 
     left_out: tuple[str, ...]
@@ -110,8 +115,7 @@ def _read_header(path: Path, data: bytes, max_pixels: int) -> _Header:
         metadata, left_out = _segments(list(image.applist), pillow_metadata(image))
         density = image.info.get("jfif_density", (0, 0)) if image.info.get("jfif_unit") == 0 else (0, 0)
         left_out = (*left_out, *oblong(*density))
-        frames = int(getattr(image, "n_frames", 1))
-        return _Header(mode=image.mode, frames=frames, metadata=metadata, left_out=left_out)
+        return _Header(mode=image.mode, metadata=metadata, left_out=left_out)
 
 
 def _whole(data: bytes, header: _Header) -> Decoded | None:
@@ -120,8 +124,7 @@ def _whole(data: bytes, header: _Header) -> Decoded | None:
     if samples is None or samples.shape[2] != _PLAIN_MODES[header.mode]:
         return None
     orientation = orientation_of(header.metadata.exif, header.metadata.xmp)
-    notes = (first_of(header.frames),) if header.frames > 1 else ()
-    return Decoded(pixels=samples, alpha=None, metadata=header.metadata, orientation=orientation, notes=notes)
+    return Decoded(pixels=samples, alpha=None, metadata=header.metadata, orientation=orientation)
 
 
 def _in_part(path: Path, data: bytes, max_pixels: int) -> tuple[Decoded, str]:
@@ -160,8 +163,10 @@ def _segments(segments: list[tuple[str, bytes]], metadata: Metadata) -> tuple[Me
     blocks = [data.removeprefix(SEGMENT_PREFIX) for name, data in segments if data.startswith(SEGMENT_PREFIX)]
     extended = any(data.startswith(_EXTENDED_XMP) for _, data in segments)
     text = {COMMENT: "\n".join(comments)} if any(comments) else {}
-    found = replace(metadata, text={**metadata.text, **text}, iptc=iptc_of(b"".join(blocks)))
-    return found, ("the part of its XMP beyond 64 kB was left out",) if extended else ()
+    resources = b"".join(blocks)
+    found = replace(metadata, text={**metadata.text, **text}, iptc=iptc_of(resources))
+    notes = ("the part of its XMP beyond 64 kB was left out",) if extended else ()
+    return found, (*notes, *places_note(resources))
 
 
 def _decoded_text(data: bytes) -> str:

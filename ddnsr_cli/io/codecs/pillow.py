@@ -134,8 +134,8 @@ def decode_with_pillow(
     """
     with alone_with_pillow(max_pixels), Image.open(file, formats=[file_format]) as image:
         check_size(path, *image.size, max_pixels)
-        # counting pages takes Pillow time by their square; `decode_tiff` does it itself
-        frames = 1 if file_format == "TIFF" else int(getattr(image, "n_frames", 1))
+        # counting pages takes Pillow time by their square, and of a JPEG it believes the header: their decoders count
+        frames = 1 if file_format in {"TIFF", "JPEG"} else int(getattr(image, "n_frames", 1))
         decoded = decode_image(image, metadata=metadata)
     notes = (first_of(frames),) if frames > 1 else ()
     return replace(decoded, notes=notes + decoded.notes)

@@ -21,6 +21,7 @@ from ddnsr_cli.io.codecs.png_chunks import (
     write_chunk,
 )
 from ddnsr_cli.io.codecs.vips import save_png, whole_samples
+from ddnsr_cli.io.codecs.wholeness import behind, left_out
 from ddnsr_cli.io.image import Metadata, RasterImage
 from ddnsr_cli.io.metadata.exif import orientation_of
 from ddnsr_cli.io.metadata.iptc import raw_profile, resource_block
@@ -43,7 +44,8 @@ def decode_png(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
             raise ValueError("its pixels are damaged")
         decoded = decode_with_pillow(path, parts.pixels, file_format="PNG", max_pixels=max_pixels, metadata=metadata)
     frames = (first_of(parts.frames),) if parts.frames > 1 else ()
-    return replace(decoded, notes=(*frames, *parts.notes, *notes, *decoded.notes))
+    things, _ = behind(file.read(), 0)
+    return replace(decoded, notes=(*frames, *parts.notes, *notes, *decoded.notes, *left_out(things)))
 
 
 def _whole(parts: PngParts, metadata: Metadata) -> Decoded | None:

@@ -1,6 +1,7 @@
 """TIFF of any depth, with all its metadata; written deflated, as BigTIFF where it may pass 4 GiB."""
 
 import itertools
+import math
 import os
 import re
 import struct
@@ -41,7 +42,7 @@ from ddnsr_cli.io.metadata.exif import (
     parse_header,
     read_fields,
 )
-from ddnsr_cli.io.metadata.iptc import iptc_of
+from ddnsr_cli.io.metadata.iptc import iptc_of, places_note
 
 SUBFILE_TYPE, WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
 STRIP_OFFSETS, ORIENTATION, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES = 273, 274, 277, 278, 279
@@ -136,6 +137,9 @@ class TiffHeader:
     pages: int
     """Pages of full size; those behind `MAX_PAGES` are not counted."""
 
+    largest_page: tuple[int, int]
+    """Width and height of the page with the most pixels, smaller copies not looked at."""
+
     is_map: bool
     """It tells places on the ground by pixel."""
 
@@ -144,6 +148,9 @@ class TiffHeader:
 
     xmp: bytes | None
     """The XMP packet."""
+
+    photoshop: bytes
+    """Resource blocks of Photoshop; empty: there are none."""
 
     iptc: bytes | None
     """What it calls IPTC: records, or resource blocks of Photoshop that may hold them."""
@@ -171,20 +178,27 @@ def read_tiff_header(file: BinaryIO) -> TiffHeader:
     layout, first = parse_header(head)
     fields = {field.tag: field for field in read_fields(read_at, layout, first)}
     tables = itertools.islice(directories(read_at, layout, first), MAX_PAGES)
-    pages = sum(not _is_reduced(table, layout) for table in tables)
+    pages = [
+        (_number_in(table, layout, WIDTH), _number_in(table, layout, LENGTH))
+        for table in tables
+        if not _number_in(table, layout, SUBFILE_TYPE) & _REDUCED_OR_MASK
+    ]
     return _header(fields, layout, is_cr2=head[8:10] == b"CR", pages=pages)
 
 
-def _is_reduced(table: bytes, layout: Layout) -> bool:
-    """Whether a directory is that of a smaller copy, or of a mask, of another page."""
-    size = struct.calcsize(layout.field_code) + struct.calcsize(layout.offset_code)
-    tag = struct.pack(layout.order + "H", SUBFILE_TYPE)
-    field = next((table[at : at + size] for at in range(0, len(table), size) if table.startswith(tag, at)), b"")
-    value = field[struct.calcsize(layout.field_code) :][:4]
-    return len(value) == 4 and bool(struct.unpack(layout.order + "I", value)[0] & _REDUCED_OR_MASK)
+def _number_in(table: bytes, layout: Layout, tag: int) -> int:
+    """The first value of a field in the table of a directory; 0: it is not there."""
+    start = struct.calcsize(layout.field_code)
+    size = start + struct.calcsize(layout.offset_code)
+    sign = struct.pack(layout.order + "H", tag)
+    field = next((table[at : at + size] for at in range(0, len(table), size) if table.startswith(sign, at)), b"")
+    if len(field) < size:
+        return 0
+    kind = struct.unpack_from(layout.order + "HH", field)[1]
+    return int(struct.unpack_from(layout.order + ("H" if kind == SHORT else "I"), field, start)[0])
 
 
-def _header(fields: dict[int, Field], layout: Layout, *, is_cr2: bool, pages: int) -> TiffHeader:
+def _header(fields: dict[int, Field], layout: Layout, *, is_cr2: bool, pages: list[tuple[int, int]]) -> TiffHeader:
     def numbers(tag: int, *default: int) -> tuple[int, ...]:
         return (fields[tag].numbers(layout) if tag in fields else ()) or default
 
@@ -210,11 +224,13 @@ def _header(fields: dict[int, Field], layout: Layout, *, is_cr2: bool, pages: in
         jpeg_tables=fields[JPEG_TABLES].data if JPEG_TABLES in fields else b"",
         orientation=orientation if 1 <= orientation <= 8 else 1,
         is_camera_raw=is_cr2 or thumbnail_first or photometric in _SENSOR_DATA or DNG_VERSION in fields,
-        pages=pages,
+        pages=len(pages),
+        largest_page=max(pages, key=math.prod, default=(0, 0)),
         is_map=not _MAP_TAGS.isdisjoint(fields),
         icc=fields[ICC].data if ICC in fields else None,
         xmp=xmp,
         iptc=next((fields[tag].data for tag in (IPTC, PHOTOSHOP) if tag in fields), None),
+        photoshop=fields[PHOTOSHOP].data if PHOTOSHOP in fields else b"",
         dpi=_dpi(fields, layout, unit=numbers(RESOLUTION_UNIT, 2)[0]),
         density=_resolution(fields, layout) if numbers(RESOLUTION_UNIT, 2)[0] == _NO_UNIT else None,
         exif=_exif(fields, layout),
@@ -258,11 +274,21 @@ def decode_tiff(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
             if header.alpha_channel is None:  # Pillow takes a fourth channel for alpha
                 decoded = replace(decoded, alpha=None)
     decoded = decoded or _decode_with_vips(file, header, metadata)
-    pages = (first_of(header.pages),) if header.pages > 1 else ()
+    pages = (_pages_note(header),) if header.pages > 1 else ()
     hole = hole_in(decoded.pixels) if header.is_raw and decoded.alpha is None else ""
     shape = oblong(*header.density) if header.density else ()
     place = ("its place on the map (GeoTIFF) was left out",) if header.is_map else ()
-    return replace(decoded, notes=(*pages, *decoded.notes, *_left_out(header, decoded), *shape, *place), damage=hole)
+    return replace(
+        decoded,
+        notes=(*pages, *decoded.notes, *_left_out(header, decoded), *shape, *place, *places_note(header.photoshop)),
+        damage=hole,
+    )
+
+
+def _pages_note(header: TiffHeader) -> str:
+    width, height = header.largest_page
+    larger = f"; another is larger ({width} x {height})" if width * height > header.width * header.height else ""
+    return first_of(header.pages) + larger
 
 
 def _has_undeclared_channel(header: TiffHeader) -> bool:

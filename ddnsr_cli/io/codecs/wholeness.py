@@ -1,4 +1,4 @@
-"""Where compressed data end, and whether they are data: what decoders turn into pixels without a word.
+"""Where compressed data end, whether they are data, and what else is behind: what decoders pass over without a word.
 
 Cards, transfers and recoveries leave runs of zeros in the place of data. Every decoder makes pixels of them. Whether a
 long run can be data depends on the code: in some, equal areas are coded by zeros.
@@ -229,3 +229,58 @@ def _has_null_steps(segment: bytes) -> bool:
             return True
         segment = segment[1 + _COEFFICIENTS * step :]
     return False
+
+
+_IMAGE_START = b"\xff\xd8\xff"
+_MOST_IMAGES = 50
+GAIN_MAP_SIGNS = (b"hdr-gain-map", b"HDRGainMap", b"aux:hdrgainmap", b"urn:iso:std:iso:ts:21496")
+_PROMISES = (b"GainMap", *GAIN_MAP_SIGNS)
+HEAD_BYTES = 1 << 16
+"""Where what an image says of itself is looked for."""
+
+_VIDEO = re.compile(rb"....ftyp[a-zA-Z0-9 ]{4}", re.DOTALL)
+_STILL_BRANDS = (b"avif", b"heic", b"heix", b"mif1")
+_SOUND = re.compile(rb"RIFF....WAVE", re.DOTALL)
+_ARCHIVE = b"PK\x03\x04"
+
+GAIN_MAP, DEPTH_MAP, VIDEO, SOUND, ARCHIVE = "a gain map for HDR", "a depth map", "a video", "a sound", "an archive"
+
+
+def left_out(things: list[str]) -> tuple[str, ...]:
+    """A note on what else a file holds; none where there is nothing."""
+    named = list(dict.fromkeys(things))
+    if not named:
+        return ()
+    listed = ", ".join(named[:-1]) + " and " + named[-1] if len(named) > 1 else named[0]
+    return (f"the file also holds {listed}, which {'were' if len(named) > 1 else 'was'} left out",)
+
+
+def behind(data: bytes, end: int) -> tuple[list[str], int]:
+    """What lies behind the end of an image, and how many whole images are among it, gain maps not counted."""
+    rest = data[end:]
+    things, images = [], 0
+    for image in _images(rest):
+        is_gain_map = any(sign in image[:HEAD_BYTES] for sign in GAIN_MAP_SIGNS)
+        things += [GAIN_MAP] if is_gain_map else []
+        images += not is_gain_map
+    if images and not things and any(sign in data[: min(end, HEAD_BYTES)] for sign in _PROMISES):
+        things, images = [GAIN_MAP], images - 1  # the map itself need not say what it is
+    video = _VIDEO.search(rest)
+    things += [VIDEO] if video and video[0][8:] not in _STILL_BRANDS else []
+    things += [SOUND] if _SOUND.search(rest) else []
+    things += [ARCHIVE] if rest.startswith(_ARCHIVE) else []
+    return things, images
+
+
+def _images(rest: bytes) -> list[bytes]:
+    """The JPEGs in some bytes, one behind the other."""
+    found: list[bytes] = []
+    at, tries = rest.find(_IMAGE_START), 0
+    while at >= 0 and (tries := tries + 1) <= _MOST_IMAGES:
+        stream = look_at_jpeg(rest[at:])
+        if stream.end > 0 and stream.data_end < stream.end + 1:
+            found.append(rest[at : at + stream.end])
+            at = rest.find(_IMAGE_START, at + stream.end)
+        else:
+            at = rest.find(_IMAGE_START, at + len(_IMAGE_START))
+    return found

@@ -228,7 +228,7 @@ THUMBNAIL_TAGS = ((0x0201, 0x0202), (0x0111, 0x0117))  # where it is, how long i
 _PREFIX = b"Exif\0\0"
 
 
-class _Block(NamedTuple):
+class Block(NamedTuple):
     """EXIF to be changed in place."""
 
     data: bytearray
@@ -244,6 +244,16 @@ class _Block(NamedTuple):
     def entries(self, directory: int) -> Iterator[Entry]:
         """Raises struct.error where the directory runs out of the block, ValueError for too many."""
         return entries(self.read_at, self.layout, directory)
+
+    def drop(self, directory: int, tag: int) -> None:
+        """Take an entry out of a directory; every byte outside it stays where it is. Raises as `entries`."""
+        entry = next((one for one in self.entries(directory) if one.tag == tag), None)
+        if entry is None:
+            return
+        (count,) = struct.unpack_from(self.layout.order + "H", self.data, directory)
+        end = directory + 2 + 12 * count + 4  # behind the link to the next directory
+        self.data[entry.at : end] = self.data[entry.at + 12 : end] + bytes(12)
+        struct.pack_into(self.layout.order + "H", self.data, directory, count - 1)
 
 
 def bare_exif(exif: bytes) -> bytes:
@@ -267,7 +277,7 @@ def mend_exif(exif: bytes, *, width: int, height: int) -> bytes | None:
     exif: as `bare_exif` gives it. The length stays the same; no tag is added that was not there.
     """
     try:
-        block = _block(exif)
+        block = parse_block(exif)
         _mend_directories(block, width, height)
         _drop_thumbnail(block)
     except (struct.error, ValueError):
@@ -278,64 +288,31 @@ def mend_exif(exif: bytes, *, width: int, height: int) -> bytes | None:
 def without_orientation(exif: bytes) -> bytes:
     """EXIF without an orientation tag; every other byte stays where it is. Damaged EXIF stays as it is."""
     try:
-        block = _block(exif)
-        first, order = block.first, block.layout.order
-        (count,) = struct.unpack_from(order + "H", block.data, first)
-        entry = next((one for one in block.entries(first) if one.tag == ORIENTATION), None)
-        if entry is None:
-            return exif
-        end = first + 2 + 12 * count + 4  # behind the link to the second directory
-        block.data[entry.at : end] = block.data[entry.at + 12 : end] + bytes(12)
-        struct.pack_into(order + "H", block.data, first, count - 1)
+        block = parse_block(exif)
+        block.drop(block.first, ORIENTATION)
     except (struct.error, ValueError):
         return exif
     return bytes(block.data)
 
 
-def mend_xmp(xmp: bytes, *, width: int, height: int) -> bytes:
-    """XMP that says upright, `width` by `height` pixels, without thumbnails and without word of a second packet.
-
-    A packet that is not UTF-8 stays as it is.
-    """
-    for name, value in (
-        (b"tiff:Orientation", 1),
-        (b"tiff:ImageWidth", width),
-        (b"tiff:ImageLength", height),
-        (b"exif:PixelXDimension", width),
-        (b"exif:PixelYDimension", height),
-    ):
-        xmp = re.sub(rb"(" + name + rb"(?:=[\"']|>)\s*)\d+", rb"\g<1>%d" % value, xmp)
-    return _without_thumbnails(re.sub(rb"\s?xmpNote:HasExtendedXMP=(\"[^\"<]*\"|'[^'<]*')", b"", xmp))
-
-
-def _without_thumbnails(xmp: bytes) -> bytes:
-    for prefix in (b"xmp", b"xap"):
-        start, end = b"<%b:Thumbnails>" % prefix, b"</%b:Thumbnails>" % prefix
-        kept, behind = [], 0
-        while (at := xmp.find(start, behind)) >= 0 and (stop := xmp.find(end, at)) >= 0:
-            kept.append(xmp[behind:at])
-            behind = stop + len(end)
-        xmp = b"".join((*kept, xmp[behind:]))
-    return xmp
-
-
 def _exif_orientation(exif: bytes) -> int | None:
     try:
-        block = _block(exif)
+        block = parse_block(exif)
         values = (entry.number(block.layout) for entry in block.entries(block.first) if entry.tag == ORIENTATION)
         return next((value for value in values if 1 <= value <= 8), None)
     except (struct.error, ValueError):
         return None  # damaged EXIF tells nothing
 
 
-def _block(exif: bytes) -> _Block:
+def parse_block(exif: bytes) -> Block:
+    """EXIF to be changed in place. Raises ValueError or struct.error where it is damaged."""
     layout, first = parse_header(exif)
     if layout.big:
         raise ValueError("no EXIF is a BigTIFF")
-    return _Block(bytearray(exif), layout, first)
+    return Block(bytearray(exif), layout, first)
 
 
-def _mend_directories(block: _Block, width: int, height: int) -> None:
+def _mend_directories(block: Block, width: int, height: int) -> None:
     sizes = {IMAGE_WIDTH: width, IMAGE_LENGTH: height, PIXEL_X_DIMENSION: width, PIXEL_Y_DIMENSION: height}
     first = list(block.entries(block.first))
     # One such entry is what the standard has; thousands, all to one long directory, would take hours.
@@ -347,7 +324,7 @@ def _mend_directories(block: _Block, width: int, height: int) -> None:
             struct.pack_into(block.layout.order + "HII", block.data, entry.at + 2, LONG, 1, sizes[entry.tag])
 
 
-def _drop_thumbnail(block: _Block) -> None:
+def _drop_thumbnail(block: Block) -> None:
     """Unlink the second directory, which describes the thumbnail, and blank the thumbnail's bytes."""
     order = block.layout.order
     link = block.first + 2 + 12 * struct.unpack_from(order + "H", block.data, block.first)[0]

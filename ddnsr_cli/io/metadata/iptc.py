@@ -8,6 +8,8 @@ IPTC_RESOURCE = 0x0404
 SEGMENT_PREFIX = b"Photoshop 3.0\0"
 """What an APP13 segment of a JPEG with resource blocks starts with."""
 
+_PLACES = {0x0408: "guides", 0x041A: "slices", 0x0435: "layer selections", 0x0BB7: "a clipping path"}
+_FIRST_PATH, _LAST_PATH = 0x07D0, 0x0BB6
 _BLOCK, _RECORD = b"8BIM", b"\x1c"
 _HEX_PER_LINE = 72
 
@@ -37,6 +39,14 @@ def profile_bytes(text: str) -> bytes | None:
         return binascii.unhexlify("".join(text.split("\n")[3:]))
     except ValueError:
         return None
+
+
+def places_note(block: bytes) -> tuple[str, ...]:
+    """A note on what the resource blocks of Photoshop tell of places in the image, which is left out; or none."""
+    kinds = {kind for kind, _ in _resources(block)}
+    named = [name for kind, name in _PLACES.items() if kind in kinds]
+    named += ["paths"] if any(_FIRST_PATH <= kind <= _LAST_PATH for kind in kinds) else []
+    return (f"Photoshop's {', '.join(named)} were left out",) if named else ()
 
 
 def _resources(block: bytes) -> Iterator[tuple[int, bytes]]:

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
-from ddnsr_cli.io.metadata.exif import bare_exif, mend_exif, mend_xmp, orientation_of, without_orientation
+from ddnsr_cli.io.metadata.exif import bare_exif, mend_exif, orientation_of, without_orientation
+from ddnsr_cli.io.metadata.places import mend_xmp
 from tests.helpers.image_files import encoded, exif_block
 
 

@@ -1,0 +1,92 @@
+"""What else is in a file is told once, by what it is."""
+
+import struct
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from ddnsr_cli.io.codecs.heif import in_boxes
+from tests.helpers.image_files import encoded, noise, pillow
+
+JPEG = encoded(pillow(noise(24, 32, 3)), "JPEG")
+VIDEO = b"\0\0\0\x18ftypmp42\0\0\0\0isommp42" + bytes(2000)
+GAIN_MAP = encoded(pillow(noise(6, 8, 1)), "JPEG", xmp=b'<x xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/"/>')
+OTHER = encoded(pillow(noise(6, 8, 3)), "JPEG")
+
+
+@pytest.mark.parametrize(
+    ("behind", "notes"),
+    [
+        (VIDEO, ("the file also holds a video, which was left out",)),
+        (GAIN_MAP, ("the file also holds a gain map for HDR, which was left out",)),
+        (GAIN_MAP + VIDEO, ("the file also holds a gain map for HDR and a video, which were left out",)),
+        (OTHER, ("only the first of 2 frames was read",)),
+        (
+            OTHER + OTHER + GAIN_MAP,
+            ("only the first of 3 frames was read", "the file also holds a gain map for HDR, which was left out"),
+        ),
+        (b"\0\0\x01\x0a\x0e\0\0\0Image_UTC_Data16SEFH" + bytes(30) + b"SEFT", ()),
+        (b"RIFF\x10\0\0\0WAVEfmt ", ("the file also holds a sound, which was left out",)),
+        (bytes(4096), ()),
+        (b"\xff\xd8\xff\xe0 no image", ()),
+    ],
+)
+def test_behind_a_jpeg(read, behind, notes):
+    assert read(JPEG + behind).notes == notes
+
+
+def test_a_gain_map_that_only_the_main_image_names(read):
+    xmp = b'<x xmlns:Item="http://ns.google.com/photos/1.0/container/item/" Item:Semantic="GainMap"/>'
+    data = encoded(pillow(noise(24, 32, 3)), "JPEG", xmp=xmp)
+    assert read(data + OTHER).notes == ("the file also holds a gain map for HDR, which was left out",)
+    assert read(data).notes == ()  # promised, and not there
+
+
+def test_frames_that_a_header_promises_and_that_are_not_there_are_not_told(read, tmp_path):
+    first, second = (Image.fromarray(noise(24, 32, 3, seed=seed)) for seed in (1, 2))
+    first.save(tmp_path / "a.mpo", "MPO", save_all=True, append_images=[second])
+    data = (tmp_path / "a.mpo").read_bytes()
+    assert read(data).notes == ("only the first of 2 frames was read",)
+    assert read(data[: data.index(b"\xff\xd9") + 2]).notes == ()
+    frames = [Image.fromarray(noise(24, 32, 3, seed=seed)) for seed in range(3)]
+    animated = encoded(frames[0], "PNG", save_all=True, append_images=frames[1:])
+    assert read(animated).notes == ("only the first of 3 frames was read",)
+    at = animated.index(b"fcTL", animated.index(b"IDAT")) - 4
+    assert read(animated[:at] + animated[-12:]).notes == ()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_a_video_behind_others(read, kind):
+    data = encoded(pillow(noise(24, 32, 3)), kind)
+    assert read(data + VIDEO).notes == ("the file also holds a video, which was left out",)
+
+
+def test_a_larger_page_of_a_tiff(read, tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(noise(10, 12, 3), photometric="rgb")
+        file.write(noise(40, 50, 3), photometric="rgb")
+    note = "only the first of 2 frames was read; another is larger (50 x 40)"
+    assert read((tmp_path / "a.tif").read_bytes()).notes == (note,)
+
+
+def test_what_an_avif_or_heic_holds():
+    def box(kind, data):
+        return struct.pack(">I", 8 + len(data)) + kind + data
+
+    infe = box(b"infe", b"\2\0\0\0" + struct.pack(">HH", 1, 0) + b"tmap\0")
+    iloc = box(b"iloc", b"\0\0\0\0\x44\0" + struct.pack(">HHHHII", 1, 1, 0, 1, 30, 5))
+    meta = box(b"meta", bytes(4) + box(b"iinf", bytes(4) + struct.pack(">H", 1) + infe) + iloc)
+    assert in_boxes(meta) == ["a gain map for HDR"]
+    assert in_boxes(box(b"ftyp", b"heic") + box(b"mpvd", b"")) == ["a video"]
+    assert in_boxes(b"urn:mpeg:hevc:2015:auxid:2") == ["a depth map"]
+    assert in_boxes(meta.replace(b"tmap", b"av01")) == []
+
+
+def test_guides_and_paths_of_photoshop_are_told(read):
+    block = b"".join(b"8BIM" + struct.pack(">HHI", kind, 0, 4) + bytes(4) for kind in (0x0408, 0x07D1, 0x03ED))
+    segment = b"Photoshop 3.0\0" + block
+    data = JPEG[:2] + b"\xff\xed" + struct.pack(">H", len(segment) + 2) + segment + JPEG[2:]
+    assert read(data).notes == ("Photoshop's guides, paths were left out",)
+    assert np.array_equal(read(data).pixels, read(JPEG).pixels)
