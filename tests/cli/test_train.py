@@ -47,27 +47,23 @@ def test_a_run_trains_and_its_folder_is_a_model(ddnsr, photos, photo, tmp_path):
 def test_twenty_steps_are_ten_a_stop_and_ten_more_to_the_last_bit(photos, tmp_path, number):
     """All in processes of their own: the order of sums, and with it the last bit, follows the number of threads."""
     pytest.importorskip("resource", reason="signals of Unix")
+    from tests.helpers.joint_run import saved_step
     from tests.helpers.processes import Processes, slow_disk
 
     words = ["train", "--pretrain", "--hr", photos, "--steps", 20, "--save-every", 1, *SMALL, "-o"]
-    state = tmp_path / "parts/state/last.safetensors"
     processes = Processes(tmp_path)
     try:
         whole = processes.start(*words, tmp_path / "whole")
         first = processes.start(*words, tmp_path / "parts", first=[(slow_disk, (0.05,))])
-        first.until(lambda: state.exists() and steps_saved(state) >= 10)
+        first.until(lambda: saved_step(tmp_path / "parts") >= 10)
         first.send(getattr(signal, number))
         assert first.ended() in {-signal.SIGKILL, 128 + signal.SIGTERM}
-        assert 10 <= steps_saved(state) < 20
+        assert 10 <= load_train_state(tmp_path / "parts/state/last.safetensors").step < 20
         second = processes.start(*words, tmp_path / "parts")
         assert (whole.ended(), second.ended()) == (0, 0), second.err
         assert last_state(tmp_path / "whole") == last_state(tmp_path / "parts")
     finally:
         processes.stop()
-
-
-def steps_saved(state):
-    return load_train_state(state).step
 
 
 def test_a_warm_up_begins_with_weights_that_grow_and_that_it_knows_again(ddnsr, photos, tmp_path):

@@ -9,6 +9,9 @@ import time
 from contextlib import suppress
 
 import pytest
+from PIL import Image
+
+Image.init()  # all formats, which each process would else take in anew
 
 MODULES = (
     "torch._dynamo",
@@ -17,6 +20,8 @@ MODULES = (
     "ddnsr_cli.commands.train.paired",
     "ddnsr_cli.commands.degrade.run",
     "ddnsr_cli.commands.upscale.run",
+    "ddnsr_cli.cli.app",
+    "ddnsr_cli.cli.progress",
 )
 PATIENCE_S = 120
 
@@ -63,7 +68,7 @@ class Running:
         while not sight():
             assert time.monotonic() < end, "in vain"
             assert self.process.is_alive(), f"ended before: {self.err}"
-            time.sleep(0.001)
+            time.sleep(0.003)
 
 
 def ready_processes():
