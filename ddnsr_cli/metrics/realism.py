@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddnsr_cli.metrics.noise import BRIGHTNESS_BINS, LUMA, Noise, RasterImage, measure_noise
+from ddnsr_cli.metrics.noise_transfer import NoiseTransfer
 
 TILE_PX = 32
 LEAST_PX = TILE_PX
@@ -22,6 +23,9 @@ LEVEL_STEP = 0.5  # levels; a factor means little where there is hardly any nois
 NEIGHBORS_STEP = 0.1
 CHANNELS_STEP = 0.15
 COURSE_FACTOR = 1.25
+
+LEAST_CARRIED = 0.9
+MOST_LEAKED = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,8 +188,8 @@ class Verdict:
     """Those that could be made."""
 
 
-def compare(real: Realism, fake: Realism) -> Verdict:
-    """Hold the fake noise against the real.
+def compare(real: Realism, fake: Realism, transfer: NoiseTransfer | None = None) -> Verdict:
+    """Hold the fake noise against the real, and what a degrader makes of its noise input against what it is to make.
 
     Close means that its level, its correlation with the next pixel and between channels, and its course over
     brightness lie within the limits. Color and contrast are the subjects' and are not judged: in unpaired sets they
@@ -198,6 +202,7 @@ def compare(real: Realism, fake: Realism) -> Verdict:
         _correlation("Neighbors correlate", (real.neighbors, fake.neighbors), NEIGHBORS_STEP, "fine coarse"),
         _correlation("Channels correlate", (real.channels, fake.channels), CHANNELS_STEP, "colorful gray"),
         _course(real.by_brightness, fake.by_brightness),
+        *(_transfer(transfer) if transfer is not None else ()),
     )
     checks = tuple(check for check in found if check is not None)
     faults = [check.fault for check in checks if check.fault]
@@ -248,6 +253,22 @@ def _course(real: Sequence[float | None], fake: Sequence[float | None]) -> Check
         allowed=f"a factor of {COURSE_FACTOR}",
         fault=None if factor <= COURSE_FACTOR else "spread differently between dark and bright",
     )
+
+
+def _transfer(transfer: NoiseTransfer) -> tuple[Check, ...]:
+    """Noise taken over from the noise input where the HR image is flat and where it is textured, and structure."""
+    least, most = f"at least {LEAST_CARRIED}", f"at most {MOST_LEAKED}"
+    flat, textured, leaked = transfer.carried_flat, transfer.carried_textured, transfer.leaked
+    printed = f"mixed with {leaked:.0%} of the noise photo's own detail"
+    return (
+        _share("Noise carried, flat parts", flat, least, "lost in flat parts" if flat < LEAST_CARRIED else None),
+        _share("Noise carried, textured", textured, least, "lost in texture" if textured < LEAST_CARRIED else None),
+        _share("Structure leaked", leaked, most, printed if leaked > MOST_LEAKED else None),
+    )
+
+
+def _share(name: str, share: float, allowed: str, fault: str | None) -> Check:
+    return Check(name=name, real=None, fake=share, apart=f"{share - 1:+.2f}", allowed=allowed, fault=fault)
 
 
 def _figures(real: Realism, fake: Realism) -> str:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from ddnsr_cli.errors import DataError, ImageReadError
 from ddnsr_cli.io.read import read_rgb
+from ddnsr_cli.metrics.noise_transfer import NoiseTransfer
 from ddnsr_cli.metrics.realism import LEAST_PX, ImageFigures, Realism, Verdict, compare, gather, measure_image
 from ddnsr_cli.reports.page import PageKind, data_uri, page_html, words, write_page
 from ddnsr_cli.reports.realism_charts import plots, plots_html
@@ -196,15 +197,22 @@ def measure_realism(paths: Sequence[Path], *, seed: int = 0) -> Realism:
     return _side(paths, seed).realism
 
 
-def realism_report(real: Sequence[Path], fake: Sequence[Path], page: Path, *, seed: int = 0) -> str:
+def realism_report(
+    real: Sequence[Path],
+    fake: Sequence[Path],
+    page: Path,
+    *,
+    seed: int = 0,
+    transfer: NoiseTransfer | None = None,
+) -> str:
     """Compare made LR images with real ones on an HTML page, and return its verdict: one sentence.
 
-    Measures both as `measure_realism` does. The page is one file that needs no network, and is written whole or not at
-    all; the same images, seed and file names give the same page. Raises DataError when a set has no image that can
-    be measured, ImageWriteError when the page cannot be written.
+    Measures both as `measure_realism` does. transfer: of the degrader that made the LR images. The page is one file
+    that needs no network, and is written whole or not at all; the same arguments give the same page. Raises DataError
+    when a set has no image that can be measured, ImageWriteError when the page cannot be written.
     """
     ours, made = _side(real, seed), _side(fake, seed)
-    verdict = compare(ours.realism, made.realism)
+    verdict = compare(ours.realism, made.realism, transfer)
     write_page(realism_page(ours, made, verdict), page)
     return verdict.sentence
 

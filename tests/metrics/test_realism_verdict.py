@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from ddnsr_cli.metrics.noise_transfer import NoiseTransfer
 from ddnsr_cli.metrics.realism import Realism, compare
 
 REAL = Realism(
@@ -87,3 +88,22 @@ def test_without_figures_there_is_no_verdict():
     assert verdict.close is None
     assert "20 of 20 real and 0 of 20 fake" in verdict.sentence
     assert verdict.checks == ()
+
+
+@pytest.mark.parametrize(
+    ("shares", "fault"),
+    [
+        ((0.95, 0.93, 0.05), None),
+        ((0.6, 0.95, 0.05), "lost in flat parts"),
+        ((0.95, 0.6, 0.05), "lost in texture"),
+        ((0.95, 0.95, 0.3), "mixed with 30% of the noise photo's own detail"),
+    ],
+)
+def test_what_a_degrader_makes_of_its_noise_input_counts(shares, fault):
+    flat, textured, leaked = shares
+    transfer = NoiseTransfer(carried_flat=flat, carried_textured=textured, leaked=leaked)
+    verdict = compare(REAL, REAL, transfer)
+    assert verdict.close is (fault is None)
+    assert len(verdict.checks) == 7
+    assert [check.fault for check in verdict.checks if check.fault] == [fault] * (fault is not None)
+    assert verdict.sentence.endswith(f"the noise of the fake LR is {fault}." if fault else "close to the real.")

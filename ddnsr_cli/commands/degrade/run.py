@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import TypeVar
 
 from ddnsr_cli.commands.degrade.manifest import HR, LR, MANIFEST, Manifest, PairSettings, PlannedPair, manifests_in
-from ddnsr_cli.commands.degrade.methods import NoisePhotos, Way, choose_way, size_of
+from ddnsr_cli.commands.degrade.methods import Learned, NoisePhotos, Way, choose_way, size_of
 from ddnsr_cli.commands.degrade.options import DegradeListener, DegradeOptions
+from ddnsr_cli.commands.degrade.transfer import transfer_of
 from ddnsr_cli.commands.degrade.worker import Job, Outcome, PairMaker, WrittenPair
 from ddnsr_cli.errors import BatchError, DdnsrError, ImageReadError, ImageWriteError, UnexpectedError, shown
 from ddnsr_cli.files import is_disk_full, is_folder, is_there
 from ddnsr_cli.inference.degrader import default_workers, one_thread_each
 from ddnsr_cli.io.discovery import Found, OutputNames
 from ddnsr_cli.io.selection import OwnResults, Selection
+from ddnsr_cli.metrics.noise_transfer import NoiseTransfer
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -62,7 +64,8 @@ def degrade_images(
     manifest.rewrite()
     bad = _note_bad_photos(way.photos, listener)
     if options.report is not None:
-        _report(options.report, noisy, [output / LR / record.name for record in manifest.records.values()], listener)
+        fake = sorted(output / LR / record.name for record in manifest.records.values())
+        _report(options.report, [one.source for one in noisy], fake, _transfer(way, wanted, options), listener)
     if failed or bad:
         raise worst(_failures(failed, len(wanted), bad))
 
@@ -187,11 +190,26 @@ def _note_bad_photos(photos: NoisePhotos | None, listener: DegradeListener) -> l
     return list(bad)
 
 
-def _report(page: Path, real: Sequence[Found], fake: Sequence[Path], listener: DegradeListener) -> None:
+def _report(
+    page: Path,
+    real: Sequence[Path],
+    fake: Sequence[Path],
+    transfer: NoiseTransfer | None,
+    listener: DegradeListener,
+) -> None:
     from ddnsr_cli.reports.realism import realism_report
 
-    verdict = realism_report([one.source for one in real], sorted(fake), page)
+    verdict = realism_report(real, fake, page, transfer=transfer)
     listener.note(f"{shown(page)}: {verdict}")
+
+
+def _transfer(way: Way, wanted: Sequence[Job], options: DegradeOptions) -> NoiseTransfer | None:
+    """What the degrader of a run makes of its noise input; None for the other methods."""
+    if not isinstance(way.method, Learned):
+        return None
+    with one_thread_each():
+        sources = (job.source for job in wanted)
+        return transfer_of(way.method, sources, seed=options.seed, max_pixels=options.max_pixels)
 
 
 def _failures(failed: Sequence[Path], total: int, bad: Sequence[Path]) -> str:

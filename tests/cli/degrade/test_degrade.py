@@ -264,6 +264,20 @@ def test_a_report_compares_fake_with_real(make, scene, photo):
     assert "levels" in verdict
 
 
+def test_a_report_of_a_degrader_says_what_it_makes_of_its_noise_input(make, scene, photo):
+    """Windows of 64 LR pixels are tried: there is one only once an image is large enough."""
+    photo("hr/large.png", 240, 200)
+    assert make("small", "--realism-report", scene / "small.html").code == 0
+    assert "Structure leaked" not in (scene / "small.html").read_text()
+    photo("hr/large.png", 400, 300)
+    assert make("pairs", "--realism-report", scene / "report.html").code == 0
+    page = (scene / "report.html").read_text()
+    assert all(name in page for name in ("Noise carried, flat parts", "Noise carried, textured", "Structure leaked"))
+    assert make("again", "--realism-report", scene / "again.html").code == 0
+    again = (scene / "again.html").read_text()
+    assert again.replace("/again/", "/pairs/") == page
+
+
 def test_json_tells_each_pair(make, scene):
     rows = [json.loads(line) for line in make("pairs", "--json").out.splitlines()]
     assert [row["event"] for row in rows] == ["written"] * 3
