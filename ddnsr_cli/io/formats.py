@@ -1,5 +1,6 @@
 """Image formats: told by the first bytes when reading, by the name when writing; and what each can hold."""
 
+import re
 import struct
 import tempfile
 from collections.abc import Callable
@@ -41,16 +42,44 @@ CAMERA_RAW_EXTENSIONS = frozenset(
 
 _BMP_HEADER_SIZES = (12, 16, 40, 52, 56, 64, 108, 124)
 _TGA_KINDS, _TGA_BITS = (1, 2, 3, 9, 10, 11), (8, 15, 16, 24, 32)
-_FOREIGN = {
-    "a JPEG XL image": (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"),
-    "a Photoshop document": (b"8BPS",),
-    "an OpenEXR image": (b"v/1\x01",),
-    "a Radiance image": (b"#?RADIANCE", b"#?RGBE"),
-    "a DDS texture": (b"DDS ",),
-    "a camera raw file": (b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FOVb", b"\0\0\0\x18ftypcrx "),
-    "a PDF document": (b"%PDF",),
-    "a PostScript document": (b"%!PS", b"\xc5\xd0\xd3\xc6"),
-}
+_SAVE_AS = f"Save it as one of: {READABLE}."
+_FRAME = "Take a frame out of it first."
+_UNPACK, _DEVELOP = "Unpack it first.", "Develop it first, to TIFF or PNG."
+_FETCH = "Fetch the image itself: what came was not it."
+_FOREIGN: tuple[tuple[str, tuple[bytes, ...], str], ...] = (  # what it is, how it begins, the way out
+    ("a JPEG XL image", (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"), _SAVE_AS),
+    ("a JPEG XR image", (b"II\xbc",), _SAVE_AS),
+    ("a Photoshop document", (b"8BPS",), _SAVE_AS),
+    ("a GIMP document", (b"gimp xcf",), _SAVE_AS),
+    ("an OpenEXR image", (b"v/1\x01",), _SAVE_AS),
+    ("a Radiance image", (b"#?RADIANCE", b"#?RGBE"), _SAVE_AS),
+    ("a FITS image", (b"SIMPLE  =",), _SAVE_AS),
+    ("a DDS texture", (b"DDS ",), _SAVE_AS),
+    ("a KTX texture", (b"\xabKTX ",), _SAVE_AS),
+    ("an icon of macOS", (b"icns",), _SAVE_AS),
+    ("a DjVu document", (b"AT&TFORM",), _SAVE_AS),
+    ("a Windows metafile", (b"\xd7\xcd\xc6\x9a", b"\x01\0\x09\0\0\x03"), _SAVE_AS),
+    ("a Windows cursor", (b"\0\0\2\0",), _SAVE_AS),
+    ("an MNG animation", (b"\x8aMNG", b"\x8bJNG"), _SAVE_AS),
+    ("a camera raw file of Fujifilm", (b"FUJIFILMCCD-RAW",), _DEVELOP),
+    ("a camera raw file of Panasonic", (b"IIU\0",), _DEVELOP),
+    ("a camera raw file of Olympus", (b"IIRO", b"IIRS", b"MMOR"), _DEVELOP),
+    ("a camera raw file of Sigma", (b"FOVb",), _DEVELOP),
+    ("a camera raw file of Minolta", (b"\0MRM",), _DEVELOP),
+    ("a camera raw file of Canon", (b"\0\0\0\x18ftypcrx ", b"II\x1a\0\0\0HEAPCCDR"), _DEVELOP),
+    ("a PostScript document", (b"%!PS", b"\x04%!PS", b"\xc5\xd0\xd3\xc6"), _SAVE_AS),
+    ("a Git LFS pointer", (b"version https://git-lfs.github.com/spec/",), "Fetch the image behind it: git lfs pull."),
+    ("a git-annex pointer", (b"/annex/objects/",), "Fetch the image behind it: git annex get."),
+    ("a ZIP archive", (b"PK\3\4", b"PK\5\6"), _UNPACK),
+    ("an archive", (b"\x1f\x8b", b"\xfd7zXZ\0", b"7z\xbc\xaf", b"Rar!\x1a", b"BZh", b"\x28\xb5\x2f\xfd"), _UNPACK),
+    ("a video", (b"\x1a\x45\xdf\xa3", b"FLV\1", b"\0\0\1\xba", b"\0\0\1\xb3", b"\x30\x26\xb2\x75"), _FRAME),
+    ("a sound or video", (b"OggS", b"ID3", b"fLaC"), "It holds no image."),
+    ("a companion file of macOS (AppleDouble)", (b"\0\5\x16\7", b"\0\5\x16\0"), "The image has no `._` in its name."),
+)
+_PAGE_STARTS = (b"<!doctype html", b"<html", b"<head", b"<body", b"<script", b"<title")
+_JSON = re.compile(rb"[\[{]\s*(?:[\"\]}\[{]|-?\d|true|false|null)")
+_MEDIA_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"skip", b"pnot")
+_CRUSHED_PNG = b"\x89PNG\r\n\x1a\n\0\0\0\4CgBI"
 _HEIC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
 
 
@@ -71,13 +100,39 @@ def is_tga(path: Path, head: bytes) -> bool:
     return palette in (0, 1) and kind in _TGA_KINDS and min(width, height) > 0 and bits in _TGA_BITS
 
 
-def foreign_kind(head: bytes) -> str | None:
-    """What a file is that is known but cannot be read, in words; None: nothing we know."""
-    if b"<svg" in head:
-        return "an SVG drawing"
-    if head[4:8] == b"ftyp" and head[8:12] != b"crx ":
-        return "a video, or another kind of media"
-    return next((name for name, starts in _FOREIGN.items() if head.startswith(starts)), None)
+def foreign_kind(head: bytes) -> tuple[str, str] | None:
+    """What a file is that is known but cannot be read, in words, and the way out; None: nothing we know.
+
+    head: its first bytes, a thousand or so.
+    """
+    if head.startswith(_CRUSHED_PNG):
+        return "a PNG crushed for iOS (CgBI)", "Restore it with: pngcrush -revert-iphone-optimizations."
+    known = next(((name, way) for name, starts, way in _FOREIGN if head.startswith(starts)), None)
+    return known or _media_kind(head) or _text_kind(head)
+
+
+def _media_kind(head: bytes) -> tuple[str, str] | None:
+    if head[4:8] in _MEDIA_BOXES or (head.startswith(b"RIFF") and head[8:12] == b"AVI "):
+        return "a video, or another kind of media", _FRAME
+    if head.startswith(b"RIFF") and head[8:12] == b"WAVE":
+        return "a sound", "It holds no image."
+    if b"%PDF-" in head:
+        return "a PDF document", f"Take its images out, or render its pages, as one of: {READABLE}."
+    return ("a DICOM image", _SAVE_AS) if head[128:132] == b"DICM" else None
+
+
+def _text_kind(head: bytes) -> tuple[str, str] | None:
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16, as Windows writes texts
+        head = head.replace(b"\0", b"")[2:]
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    lowered = text.lower()
+    if b"<svg" in lowered:
+        return "an SVG drawing", _SAVE_AS
+    if lowered.startswith(_PAGE_STARTS) or b"<html" in lowered or b"<!doctype html" in lowered:
+        return "a web page (HTML)", _FETCH
+    if lowered.startswith(b"<?xml"):
+        return "an XML text", _FETCH
+    return ("a JSON text", _FETCH) if _JSON.match(text) else None
 
 
 def format_of(path: Path) -> str | None:
@@ -125,7 +180,7 @@ def _is_pnm(head: bytes) -> bool:
 
 
 _TESTS: dict[str, Callable[[bytes], bool]] = {
-    "PNG": lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"),
+    "PNG": lambda head: head.startswith(b"\x89PNG\r\n\x1a\n") and not head.startswith(_CRUSHED_PNG),
     "JPEG": lambda head: head.startswith(b"\xff\xd8\xff"),
     "WEBP": lambda head: head.startswith(b"RIFF") and head[8:12] == b"WEBP",
     "TIFF": lambda head: head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),

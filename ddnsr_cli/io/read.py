@@ -145,9 +145,10 @@ def _format_of(path: Path) -> str:
         raise ImageReadError(f"{name} is empty (0 bytes). Get a fresh copy.")
     file_format = sniff(head) or ("TGA" if is_tga(path, head) else None)
     if file_format is None:
-        kind = foreign_kind(head)
-        what = f"is {kind}, which cannot be read" if kind else "is not an image we can read"
-        raise ImageReadError(f"{name} {what}. Save it as one of: {READABLE}.")
+        stranger = foreign_kind(head)
+        if stranger is None:
+            raise ImageReadError(f"{name} is not an image we can read. Save it as one of: {READABLE}.")
+        raise ImageReadError(f"{name} is {stranger[0]}, which cannot be read. {stranger[1]}")
     if file_format in _TAKEN_WHOLE and status.st_size > MAX_FILE_BYTES:
         raise ImageReadError(
             f"{name} has {status.st_size / 1e9:.1f} GB; no {file_format} image is that large. Save it as TIFF."

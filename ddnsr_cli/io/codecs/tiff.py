@@ -59,6 +59,7 @@ DESCRIPTIVE_TAGS = frozenset(
 
 TILE_OFFSETS, TILE_BYTES, JPEG_TABLES = 324, 325, 347
 _PLACES = (STRIP_OFFSETS, TILE_OFFSETS), (STRIP_BYTES, TILE_BYTES)
+MAKE, _MOST_MAKER = 271, 60
 _ALPHA_KINDS = (1, 2)  # multiplied into the colors, straight; both decoders divide the former out
 
 _PALETTE, _LAB = 3, 8
@@ -130,6 +131,9 @@ class TiffHeader:
 
     orientation: int
     """1 to 8."""
+
+    maker: str
+    """Who made the camera; empty: it does not tell."""
 
     is_camera_raw: bool
     """Sensor data, or a thumbnail before them: nothing that a TIFF reader should show."""
@@ -223,6 +227,7 @@ def _header(fields: dict[int, Field], layout: Layout, *, is_cr2: bool, pages: li
         places=tuple(zip(*(numbers(tag) or numbers(other) for tag, other in _PLACES), strict=False)),
         jpeg_tables=fields[JPEG_TABLES].data if JPEG_TABLES in fields else b"",
         orientation=orientation if 1 <= orientation <= 8 else 1,
+        maker=_maker(fields[MAKE].data) if MAKE in fields else "",
         is_camera_raw=is_cr2 or thumbnail_first or photometric in _SENSOR_DATA or DNG_VERSION in fields,
         pages=len(pages),
         largest_page=max(pages, key=math.prod, default=(0, 0)),
@@ -240,6 +245,11 @@ def _header(fields: dict[int, Field], layout: Layout, *, is_cr2: bool, pages: li
 def _dpi(fields: dict[int, Field], layout: Layout, *, unit: int) -> tuple[float, float] | None:
     per_inch, resolution = {2: 1.0, 3: 2.54}.get(unit), _resolution(fields, layout)
     return None if per_inch is None or resolution is None else (resolution[0] * per_inch, resolution[1] * per_inch)
+
+
+def _maker(data: bytes) -> str:
+    text = data.split(b"\0")[0].decode("latin-1").strip()
+    return text if text.isprintable() and len(text) <= _MOST_MAKER else ""
 
 
 def _resolution(fields: dict[int, Field], layout: Layout) -> tuple[float, float] | None:
@@ -260,7 +270,10 @@ def decode_tiff(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     """The first page of a TIFF; camera raw is refused. Damage raises whatever the decoders raise."""
     header = read_tiff_header(file)
     if header.is_camera_raw:
-        raise ImageReadError(f"{shown(path)} is a camera raw file. Develop it first, to TIFF or PNG.")
+        maker = f" of {header.maker}" if header.maker else ""
+        raise ImageReadError(
+            f"{shown(path)} is a camera raw file{maker}, which cannot be read. Develop it first, to TIFF or PNG."
+        )
     check_size(path, header.width, header.height, max_pixels)
     _check_kind(header)
     _check_strips(file, header)

@@ -180,19 +180,37 @@ def test_heic(enlarged, mode):
 
 
 @pytest.mark.parametrize(
-    ("start", "kind"),
+    ("start", "kind", "way"),
     [
-        (b"8BPS\0\1", "a Photoshop document"),
-        (b"\xff\x0a\xfa\x1f", "a JPEG XL image"),
-        (b"%PDF-1.7\n", "a PDF document"),
-        (b"FUJIFILMCCD-RAW 0201", "a camera raw file"),
-        (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", "a camera raw file"),
-        (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "a video, or another kind of media"),
-        (b'<?xml version="1.0"?><svg xmlns="x">', "an SVG drawing"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "a PostScript document"),
+        (b"8BPS\0\1", "a Photoshop document", "Save it as one of: PNG"),
+        (b"\xff\x0a\xfa\x1f", "a JPEG XL image", "Save it as one of: PNG"),
+        (b"%PDF-1.7\n", "a PDF document", "render its pages"),
+        (b"\n\n%PDF-1.7\n", "a PDF document", "render its pages"),
+        (b"FUJIFILMCCD-RAW 0201", "a camera raw file of Fujifilm", "Develop it first"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", "a camera raw file of Canon", "Develop it first"),
+        (b"IIU\0\x18\0", "a camera raw file of Panasonic", "Develop it first"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "a video, or another kind of media", "Take a frame"),
+        (b"\0\0\0\x08wide\0\0\1\0mdat", "a video, or another kind of media", "Take a frame"),
+        (b"RIFF\0\1\0\0AVI LIST", "a video, or another kind of media", "Take a frame"),
+        (b"\x1a\x45\xdf\xa3\x9f", "a video", "Take a frame"),
+        (b'<?xml version="1.0"?><svg xmlns="x">', "an SVG drawing", "Save it as one of: PNG"),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied', "an XML text", "Fetch the image itself"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "a PostScript document", "Save it as one of: PNG"),
+        (b"\xef\xbb\xbf\n  <!DOCTYPE HTML PUBLIC>", "a web page (HTML)", "Fetch the image itself"),
+        (b"<!-- saved -->\n<HTML><body>", "a web page (HTML)", "Fetch the image itself"),
+        (b'{"error": "rate limit"}', "a JSON text", "Fetch the image itself"),
+        (b"[\n]", "a JSON text", "Fetch the image itself"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:", "a Git LFS pointer", "git lfs pull"),
+        (b"/annex/objects/SHA256E-s3--ab.png\n", "a git-annex pointer", "git annex get"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\4CgBI\x50\0\x20\6", "a PNG crushed for iOS (CgBI)", "pngcrush"),
+        (b"PK\3\4\x14\0", "a ZIP archive", "Unpack it first"),
+        (b"\x1f\x8b\x08", "an archive", "Unpack it first"),
+        (bytes(128) + b"DICM", "a DICOM image", "Save it as one of: PNG"),
+        (b"\0\5\x16\7\0\2\0\0Mac OS X", "a companion file of macOS (AppleDouble)", "`._`"),
     ],
 )
-def test_what_cannot_be_read_is_called_by_its_name(enlarged, start, kind):
+def test_what_cannot_be_read_is_called_by_its_name(enlarged, start, kind, way):
     result = enlarged(start + bytes(100), "odd.png")
     assert (result.code, result.err.count("\n")) == (3, 1)
-    assert f"odd.png is {kind}, which cannot be read. Save it as one of: PNG" in result.err
+    assert f"odd.png is {kind}, which cannot be read. " in result.err
+    assert way in result.err
