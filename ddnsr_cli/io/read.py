@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,12 +29,12 @@ from ddnsr_cli.io.codecs.bitmaps import (
 from ddnsr_cli.io.codecs.heif import decode_avif, decode_heic
 from ddnsr_cli.io.codecs.jpeg import decode_jpeg
 from ddnsr_cli.io.codecs.jpeg2000 import decode_jp2
-from ddnsr_cli.io.codecs.pillow import Decoded, pillow_size
+from ddnsr_cli.io.codecs.pillow import Decoded, alone_with_pillow, pillow_size
 from ddnsr_cli.io.codecs.png import decode_png, png_size, stored_png_size
 from ddnsr_cli.io.codecs.tiff import decode_tiff, tiff_size
 from ddnsr_cli.io.formats import READABLE, foreign_kind, is_tga, sniff
-from ddnsr_cli.io.image import MAX_PIXELS, Metadata, Pixels, RasterImage, profile_fits, rgb8
-from ddnsr_cli.io.metadata.exif import mend_exif
+from ddnsr_cli.io.image import MAX_PIXELS, Metadata, Pixels, RasterImage, profile_fits, rgb8, to_8_bits
+from ddnsr_cli.io.metadata.exif import mend_exif, thumbnail_of
 from ddnsr_cli.io.metadata.places import Change, mend_xmp, move_places
 
 MAX_FILE_BYTES = 1 << 31
@@ -62,6 +63,8 @@ _MEASURES: dict[str, Callable[[BinaryIO], tuple[int, int, int]]] = {  # the othe
 }
 
 _ALL_CLEAR = "its alpha channel is clear everywhere, and so is the result"
+_OTHER_THUMBNAIL = "its thumbnail shows another image, and was left out"
+_LEAST_LIKENESS, _LEAST_CONTRAST, _COMPARED_PX = 0.6, 8, 24
 _FOREIGN_HEAD_BYTES = 1024  # an SVG may begin with a long comment
 _LIBRARY_PLACE = re.compile(r"^\w*(vips|VIPS|Vips)\w*: ")  # libvips says first which of its functions speaks
 
@@ -163,9 +166,44 @@ def upright(decoded: Decoded) -> RasterImage:
     height, width = decoded.pixels.shape[:2]
     change = Change(width=width, height=height, orientation=decoded.orientation)
     metadata, notes = _mended(decoded.metadata, pixels, change)
+    if decoded.metadata.exif and _thumbnail_is_another(decoded.metadata.exif, decoded.pixels):
+        notes = (*notes, _OTHER_THUMBNAIL)
     clear = () if alpha is None or alpha.any() else (_ALL_CLEAR,)
     told = (*filter(None, (decoded.damage,)), *decoded.notes, *notes, *clear)
     return RasterImage(pixels=pixels, alpha=alpha, metadata=metadata, notes=told, damage=decoded.damage)
+
+
+def _thumbnail_is_another(exif: bytes, pixels: Pixels) -> bool:
+    """Whether a thumbnail is like the stored pixels in none of the eight turns: what was cropped away, or covered, can
+    still be seen in such. Black bars, which many cameras put around it, are cut off."""
+    thumbnail = thumbnail_of(exif)
+    if thumbnail is None:
+        return False
+    step = max(1, min(pixels.shape[:2]) // (8 * _COMPARED_PX))
+    image = Image.fromarray(to_8_bits(pixels[::step, ::step]).mean(axis=2).astype(np.uint8))
+    try:
+        with alone_with_pillow(MAX_PIXELS), Image.open(BytesIO(thumbnail), formats=["JPEG"]) as opened:
+            small = opened.convert("L")
+    except Exception:  # noqa: BLE001 - a damaged thumbnail raises anything, and shows nothing
+        return False
+    whole = _compared(image)
+    aspect = image.width / image.height
+    views = [_compared(view) for view in (small, *(_without_bars(small, ratio) for ratio in (aspect, 1 / aspect)))]
+    if min(view.std() for view in (whole, *views)) < _LEAST_CONTRAST:
+        return False
+    turns = (np.rot90(each, count) for view in views for each in (view, view.T) for count in range(4))
+    return bool(max(np.corrcoef(whole.ravel(), turn.ravel())[0, 1] for turn in turns) < _LEAST_LIKENESS)
+
+
+def _compared(image: Image.Image) -> NDArray[np.float64]:
+    return np.asarray(image.resize((_COMPARED_PX, _COMPARED_PX), Image.Resampling.BOX), np.float64)
+
+
+def _without_bars(image: Image.Image, aspect: float) -> Image.Image:
+    """The middle of an image, of another ratio of width to height."""
+    width, height = min(image.width, round(image.height * aspect)), min(image.height, round(image.width / aspect))
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + max(1, width), top + max(1, height)))
 
 
 def _turned(samples: Pixels, orientation: int) -> Pixels:

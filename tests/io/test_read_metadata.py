@@ -8,7 +8,7 @@ from ddnsr_cli.io.image import Metadata, RasterImage
 from ddnsr_cli.io.metadata.exif import orientation_of
 from ddnsr_cli.io.read import read_image
 from ddnsr_cli.io.write import write_image
-from tests.helpers.image_files import GRAY, SRGB, exif_block, noise
+from tests.helpers.image_files import GRAY, SRGB, encoded, exif_block, noise
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/" tiff:Orientation="6">caption</x:xmpmeta>'
 
@@ -93,3 +93,24 @@ def test_long_profiles_are_kept(tmp_path):
     for extension in (".jpg", ".png", ".tif", ".webp"):
         write_image(drawn_image(icc=profile), tmp_path / f"a{extension}")
         assert read_image(tmp_path / f"a{extension}").metadata.icc == profile
+
+
+def shapes(seed):
+    """(H, W, 3): some rectangles, so that two of them are unlike."""
+    rng = np.random.default_rng(seed)
+    image = np.full((120, 160, 3), 128, np.uint8)
+    for _ in range(12):
+        top, left = rng.integers(0, 100), rng.integers(0, 130)
+        image[top : top + 40, left : left + 50] = rng.integers(0, 255, 3)
+    return image
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2])
+@pytest.mark.parametrize("bars", [0, 12])
+def test_a_thumbnail_of_another_image_is_told(tmp_path, turns, bars):
+    for seed, notes in ((1, ()), (2, ("its thumbnail shows another image, and was left out",))):
+        small = np.pad(shapes(seed)[::2, ::2], ((bars, bars), (0, 0), (0, 0)))
+        thumbnail = encoded(Image.fromarray(np.ascontiguousarray(np.rot90(small, turns))), "JPEG")
+        block = exif_block(orientation=1, thumbnail=thumbnail)
+        (tmp_path / "a.jpg").write_bytes(encoded(Image.fromarray(shapes(1)), "JPEG", exif=b"Exif\0\0" + block))
+        assert read_image(tmp_path / "a.jpg").notes == notes

@@ -324,6 +324,21 @@ def _mend_directories(block: Block, width: int, height: int) -> None:
             struct.pack_into(block.layout.order + "HII", block.data, entry.at + 2, LONG, 1, sizes[entry.tag])
 
 
+def thumbnail_of(exif: bytes) -> bytes | None:
+    """The thumbnail in EXIF, where it is a JPEG; None: there is none, or the block is damaged."""
+    try:
+        block = parse_block(exif)
+        order = block.layout.order
+        link = block.first + 2 + 12 * struct.unpack_from(order + "H", block.data, block.first)[0]
+        (second,) = struct.unpack_from(order + "I", block.data, link)
+        values = {entry.tag: entry.number(block.layout) for entry in block.entries(second)} if second else {}
+    except (struct.error, ValueError):
+        return None
+    start, length = (values.get(tag, 0) for tag in THUMBNAIL_TAGS[0])
+    data = block.read_at(start, length)
+    return data if data.startswith(b"\xff\xd8\xff") else None
+
+
 def _drop_thumbnail(block: Block) -> None:
     """Unlink the second directory, which describes the thumbnail, and blank the thumbnail's bytes."""
     order = block.layout.order
