@@ -1,5 +1,6 @@
 """Pairs under names and of sizes of the field, in figures and in training."""
 
+import numpy as np
 from PIL import Image
 
 from tests.helpers.drawn_images import drawn_image, resized
@@ -29,3 +30,21 @@ def test_figures_and_training_take_such_pairs(ddnsr, tmp_path, monkeypatch):
     check = ddnsr(*words, "--check", "--mod-crop")
     assert check.code == 0, check.err
     assert "taken for the partner" in check.err
+
+
+def test_pairs_are_looked_at_before_the_first_step_and_before_the_figures(ddnsr, tmp_path, monkeypatch):
+    scenes = [drawn_image(seed, 128) for seed in range(4)]
+    partners = [scenes[0], scenes[1][:, ::-1], scenes[3], scenes[3][..., ::-1]]
+    for number, (scene, partner) in enumerate(zip(scenes, partners, strict=True)):
+        for side, pixels in (("hr", scene), ("lr", resized(np.ascontiguousarray(partner), 1 / 4)), ("sr", partner)):
+            (tmp_path / side).mkdir(exist_ok=True)
+            Image.fromarray(np.ascontiguousarray(pixels)).save(tmp_path / side / f"{number}.png")
+    monkeypatch.chdir(tmp_path)
+    train = ddnsr("train", "--pretrain", "--lite", "--hr", "hr", "--lr", "lr", "--crop", "64", "-o", "run", "--check")
+    figures = ddnsr("eval", "--hr", "hr", "--lr", "lr", "-m", "bicubic", "--sr", "sr", "--lpips", "none")
+    for done, partner in ((train, "lr"), (figures, "lr"), (figures, "sr")):
+        assert done.code == 0, done.err
+        assert f"hr/1.png is mirrored against {partner}/1.png" in done.err
+        assert f"hr/2.png does not show what {partner}/2.png shows" in done.err
+        assert f"hr/3.png has red and blue exchanged against {partner}/3.png" in done.err
+        assert "hr/0.png is" not in done.err

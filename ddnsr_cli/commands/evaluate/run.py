@@ -1,6 +1,7 @@
 """`ddnsr eval`: models, or finished images, in figures."""
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from ddnsr_cli.commands.evaluate.dataset import find_samples, open_sample
 from ddnsr_cli.commands.evaluate.measures import Measure, Shot
 from ddnsr_cli.commands.evaluate.models import (
     EvaluatedModel,
+    Finished,
     check_wishes,
     choose_measures,
     labeled,
@@ -22,6 +24,8 @@ from ddnsr_cli.commands.evaluate.models import (
 )
 from ddnsr_cli.commands.evaluate.options import EvaluateListener, EvaluateOptions
 from ddnsr_cli.commands.evaluate.tables import describe_methodology
+from ddnsr_cli.data.images import PhotoPair
+from ddnsr_cli.data.validation.pair_checks import check_pairs
 from ddnsr_cli.errors import ImageWriteError, shown
 from ddnsr_cli.inference.device import choose_device
 from ddnsr_cli.io.image import RasterImage, rgb8
@@ -32,6 +36,7 @@ from ddnsr_cli.reports.page import Rgb8
 from ddnsr_cli.reports.ranking_page import write_ranking_page
 from ddnsr_cli.reports.results import Evaluation, Sample, Summary, summarize
 
+MOST_FINDINGS = 4  # of a kind and set
 QUICK = WriteOptions(compression=1)  # images that are deleted again, or packed into a page
 
 
@@ -57,6 +62,7 @@ def evaluate(options: EvaluateOptions, listener: EvaluateListener) -> Outcome:
     models = load_models(options, device, listener)
     check_wishes(options, models)
     _refuse_to_lose(options, models)
+    _look_at_pairs(samples, models, listener)
     judging_device = torch.device("cpu") if device.type == "mps" else device  # metrics are in float64
     lpips = load_lpips_metric(options, judging_device, listener)
     measures = choose_measures(options, judging_device, lpips, degrade)
@@ -73,6 +79,28 @@ def evaluate(options: EvaluateOptions, listener: EvaluateListener) -> Outcome:
         summary = summarize(evaluation, against=options.against)
         _write_pages(evaluation, options)
     return Outcome(evaluation=evaluation, summary=summary)
+
+
+def _look_at_pairs(samples: Sequence[Sample], models: Sequence[EvaluatedModel], listener: EvaluateListener) -> None:
+    """Tell what is wrong with references and their LR images, and with references and finished images."""
+    finished = [one.paths for one in models if isinstance(one, Finished)]
+    whole = [sample for sample in samples if sample.hr is not None]
+    sets = [[_pair(sample, sample.lr, sample.lr_px) for sample in whole if sample.lr is not None]]
+    sets += [[_pair(sample, paths[sample.name], sample.hr_px) for sample in whole] for paths in finished]
+    for pairs in sets:
+        counts: Counter[str] = Counter()
+        for finding in check_pairs(pairs):
+            counts[finding.trouble] += 1
+            if counts[finding.trouble] <= MOST_FINDINGS:
+                listener.note(f"warning: {finding.sentence}")
+        for trouble, count in counts.items():
+            if count > MOST_FINDINGS:
+                listener.note(f"{count - MOST_FINDINGS} more pairs with the same trouble ({trouble})")
+
+
+def _pair(sample: Sample, other: Path, px: tuple[int, int] | None) -> PhotoPair:
+    assert sample.hr is not None  # those without were left out
+    return PhotoPair(name=sample.name, lr=other, hr=sample.hr, lr_px=px, hr_px=sample.hr_px)
 
 
 class _ImageStore:

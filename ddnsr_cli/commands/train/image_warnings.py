@@ -8,7 +8,7 @@ from ddnsr_cli.data.config import StreamConfig
 from ddnsr_cli.data.images import list_photos
 from ddnsr_cli.data.targets import CLEANUP_SHRINK, PhotoSet, Refusal, TargetOptions, target_sets, usable_part
 from ddnsr_cli.data.validation.checks import DoctorOptions, check_photos
-from ddnsr_cli.data.validation.report import Report, Severity, Trouble
+from ddnsr_cli.data.validation.report import Finding, Report, Severity, Trouble
 from ddnsr_cli.errors import DataError
 from ddnsr_cli.training.options import JointOptions
 
@@ -35,9 +35,13 @@ class ImageWarnings:
 
     def findings(self, report: Report, *, most: int | None) -> None:
         """What the doctor found. most: tell so many of a kind, and count the rest. None: all."""
-        for sentence in _sentences(report, most):
-            self.note(sentence)
+        self.all_of(report.findings, most=most)
         self._reported |= {finding.path for finding in report.findings if finding.trouble in HOPELESS}
+
+    def all_of(self, findings: Iterable[Finding], *, most: int | None) -> None:
+        """Findings of any kind. most: as `findings`."""
+        for sentence in _sentences(findings, most):
+            self.note(sentence)
 
     def refusals(self, refusals: Iterable[Refusal]) -> None:
         """Photos that were sorted out; no more than a few by name."""
@@ -60,9 +64,9 @@ class ImageWarnings:
         self.refusal(refusal)
 
 
-def _sentences(report: Report, most: int | None) -> Iterator[str]:
+def _sentences(findings: Iterable[Finding], most: int | None) -> Iterator[str]:
     counts: Counter[Trouble] = Counter()
-    for finding in report.findings:
+    for finding in findings:
         counts[finding.trouble] += 1
         if most is None or counts[finding.trouble] <= most:
             yield f"{TOLD_AS[finding.severity]}: {finding.sentence}"

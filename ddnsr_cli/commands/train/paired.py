@@ -29,6 +29,7 @@ from ddnsr_cli.commands.train.run_folder import RunFolder, alone_in, refuse_othe
 from ddnsr_cli.config import options_from_json
 from ddnsr_cli.data.crop_stream import CropVisits, batches
 from ddnsr_cli.data.images import PLAIN, PairRules, PhotoPair, match_pairs
+from ddnsr_cli.data.validation.pair_checks import check_pairs
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.inference.device import choose_device
 from ddnsr_cli.nets.blocks import SrNet
@@ -114,6 +115,7 @@ def check_paired(
         report = examine(folders, options.stream, scale=scale, warnings=warnings, on_photo=listener.photo)
         for line in report.summary():
             on_summary(line)
+    _look_at_pairs(request, warnings, listener.photo, most=None)
     open_pairs(options, request.sources, warnings)
 
 
@@ -183,6 +185,21 @@ def _look_at_photos(
             on_photo=looked,
             most=MOST_FINDINGS,
         )
+    _look_at_pairs(request, warnings, looked, most=MOST_FINDINGS)
+
+
+def _look_at_pairs(
+    request: PairedRequest, warnings: ImageWarnings, on_pair: Callable[[int, int], None], *, most: int | None
+) -> None:
+    """What is wrong with ready pairs, to learn from and to validate on. Raises DataError where they do not match."""
+    scale, seed = request.options.network.scale, request.options.stream.seed
+    sets = [
+        match_pairs(paths.lr, paths.hr, scale=scale, rules=paths.rules)
+        for source, paths in zip(request.options.sources, request.sources, strict=True)
+        if source.kind is SourceKind.READY and paths.lr is not None
+    ]
+    for pairs in (*sets, _validation_pairs(request)):
+        warnings.all_of(check_pairs(pairs, seed=seed, on_pair=on_pair), most=most)
 
 
 def folders_to_examine(request: PairedRequest) -> list[tuple[Path, Path | None]]:

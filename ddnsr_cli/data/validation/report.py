@@ -42,6 +42,12 @@ class Trouble(StrEnum):
     REPEATED = "repeated"
     SWAPPED = "swapped"
     OWN = "made by ddnsr"
+    SHIFTED = "shifted"
+    OTHER = "another image"
+    CHANNELS = "exchanged channels"
+    COLOR = "gray against color"
+    DEPTHS = "unlike depths"
+    TWINS = "twins"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,279 @@
+"""Whether two images are the LR and the HR of one scene: what is wrong with pairs whose names and sizes fit."""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddnsr_cli.data.images import PhotoPair
+from ddnsr_cli.data.validation.duplicates import same_bytes
+from ddnsr_cli.data.validation.image_stats import GRAY_LEVELS
+from ddnsr_cli.data.validation.report import Finding, Role, Severity, Trouble
+from ddnsr_cli.errors import ImageReadError, shown
+from ddnsr_cli.io.image import rgb8
+from ddnsr_cli.io.read import read_image
+
+Plane = NDArray[np.float32]
+Rgb8 = NDArray[np.uint8]
+
+MOST_LR_PX = 128  # of each side, around the middle
+LEAST_LR_PX = 16
+BLUR_PX = 9
+LEAST_DETAIL = 1.0  # levels; below it a part is too flat to tell where it lies
+FARTHEST = 4  # shifts are looked for up to this part of a side
+SAME_DETAIL, SURE_DETAIL = 0.5, 0.7
+OTHER_DETAIL, OTHER_LOOK = 0.35, 0.7
+CLEARER = 1.25
+"""By how much less must be left unexplained with a shift than without."""
+
+LEAST_COLOR = 4.0  # levels
+MOST_PAIRS = 200
+SWAP_SHARE, SWAP_LEVELS = 0.5, 2.0
+COLORS = ("red", "green", "blue")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairFlaw:
+    """One thing that is wrong with a pair."""
+
+    trouble: Trouble
+
+    remark: str
+    """The rest of a sentence that begins with the name of the HR image; `{partner}` stands for that of the other."""
+
+
+def pair_flaws(lr: Rgb8, hr: Rgb8) -> list[PairFlaw]:
+    """What is wrong with LR and HR pixels, (h, w, 3) and (s h, s w, 3) for a whole s from 1 on; empty: nothing is seen.
+
+    Told are: gray against color, another image, a mirrored or turned one, a shift in whole HR pixels, and exchanged
+    color channels. LR may be blurred, noisy and compressed. Of large images the middle is looked at.
+    """
+    scale = max(1, len(hr) // len(lr))
+    lr, hr = _middle(lr, hr, scale)
+    flaws = _gray_against_color(lr, hr)
+    if min(lr.shape[:2]) < LEAST_LR_PX:
+        return flaws
+    small, large = _brightness(lr), _brightness(hr)
+    if min(float(_detail(small).std()), float(_detail(_shrunk(large, scale)).std())) < LEAST_DETAIL:
+        return flaws
+    place = _best_place(small, large, scale)
+    if place.likeness < SAME_DETAIL:
+        other = _other(small, large, scale, place.likeness)
+        return flaws if other is None else [*flaws, other]
+    if (place.down, place.right) != (0, 0) and (1 - place.likeness**2) * CLEARER < 1 - place.unmoved**2:
+        flaws.append(PairFlaw(trouble=Trouble.SHIFTED, remark=f"is shifted against {{partner}}: {_where(place)}"))
+    if not flaws or flaws[0].trouble is not Trouble.COLOR:
+        flaws += _swapped_channels(lr, _moved(hr, place), scale)
+    return flaws
+
+
+def check_pairs(
+    pairs: Sequence[PhotoPair],
+    *,
+    seed: int = 0,
+    most: int = MOST_PAIRS,
+    on_pair: Callable[[int, int], None] = lambda _done, _total: None,
+) -> tuple[Finding, ...]:
+    """What is wrong with pairs: `pair_flaws`, unlike bit depths, and pairs that repeat others.
+
+    most: pairs that are decoded, drawn by the seed. on_pair: (pairs looked at, pairs to look at). A pair that cannot be
+    read is passed over: reading it for its use tells.
+    """
+    drawn = list(range(len(pairs)))
+    if len(pairs) > most:
+        drawn = sorted(np.random.default_rng(seed).choice(len(pairs), most, replace=False).tolist())
+    found: list[Finding] = []
+    for done, place in enumerate(drawn, 1):
+        with suppress(ImageReadError):
+            found += _of_pair(pairs[place])
+        on_pair(done, len(drawn))
+    return (*found, *_twins(pairs))
+
+
+def _of_pair(pair: PhotoPair) -> Iterator[Finding]:
+    lr, hr = read_image(pair.lr), read_image(pair.hr)
+    flaws = pair_flaws(*pair.cut(rgb8(lr), rgb8(hr)))
+    if lr.depth_bits != hr.depth_bits:
+        remark = f"has {hr.depth_bits} bits a sample and {{partner}} {lr.depth_bits}"
+        flaws.append(PairFlaw(trouble=Trouble.DEPTHS, remark=remark))
+    for flaw in flaws:
+        yield _finding(pair, flaw.trouble, flaw.remark.format(partner=shown(pair.lr)))
+
+
+def _twins(pairs: Sequence[PhotoPair]) -> Iterator[Finding]:
+    """Each pair of which an image has the bytes of an earlier pair's, once."""
+    told: set[str] = set()
+    for side in ("hr", "lr"):
+        of_path = {getattr(pair, side): pair for pair in pairs}
+        with suppress(OSError):
+            for later, earlier in same_bytes(list(of_path)):
+                if (pair := of_path[later]).name not in told:
+                    told.add(pair.name)
+                    remark = f"is in a pair whose {side.upper()} image is that of {shown(earlier)}"
+                    yield _finding(pair, Trouble.TWINS, remark)
+
+
+def _finding(pair: PhotoPair, trouble: Trouble, remark: str) -> Finding:
+    sentence = f"{shown(pair.hr)} {remark}."
+    return Finding(severity=Severity.WARNING, trouble=trouble, role=Role.HR, path=pair.hr, sentence=sentence)
+
+
+def _middle(lr: Rgb8, hr: Rgb8, scale: int) -> tuple[Rgb8, Rgb8]:
+    height, width = (min(length, MOST_LR_PX) for length in lr.shape[:2])
+    top, left = (lr.shape[0] - height) // 2, (lr.shape[1] - width) // 2
+    part = hr[top * scale : (top + height) * scale, left * scale : (left + width) * scale]
+    return lr[top : top + height, left : left + width], part
+
+
+def _gray_against_color(lr: Rgb8, hr: Rgb8) -> list[PairFlaw]:
+    gray = [int(np.ptp(pixels.astype(np.int16), axis=2).max()) <= GRAY_LEVELS for pixels in (lr, hr)]
+    if gray[0] == gray[1] or _colorfulness(hr if gray[0] else lr) < LEAST_COLOR:
+        return []
+    large, small = ("in color", "gray") if gray[0] else ("gray", "in color")
+    return [PairFlaw(trouble=Trouble.COLOR, remark=f"is {large} and {{partner}} is {small}")]
+
+
+def _colorfulness(photo: Rgb8) -> float:
+    """Mean spread of the channels in squares, where noise has averaged out, levels."""
+    side = max(1, min(16, *(length // 2 for length in photo.shape[:2])))
+    means = np.stack([_shrunk(photo[..., channel].astype(np.float32), side) for channel in range(3)])
+    return float(np.ptp(means, axis=0).mean())
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """Where in HR the LR image lies best."""
+
+    down: int
+    right: int
+    """HR pixels."""
+
+    likeness: float
+    """Correlation of the details there."""
+
+    unmoved: float
+    """The same without a shift, over the same part."""
+
+
+def _best_place(small: Plane, large: Plane, scale: int) -> _Place:
+    place = _coarse_shift(_detail(small), _detail(_shrunk(large, scale)), scale)
+    likeness = _likeness(small, large, scale, place)
+    for _ in range(2 * scale):  # uphill, a pixel a step
+        around = [(place[0] + down, place[1] + right) for down, right in ((-1, 0), (1, 0), (0, -1), (0, 1))]
+        best, there = max((_likeness(small, large, scale, one), one) for one in around)
+        if best <= likeness:
+            break
+        likeness, place = best, there
+    unmoved = likeness if place == (0, 0) else _likeness(small, large, scale, place, at=(0, 0))
+    return _Place(down=place[0], right=place[1], likeness=likeness, unmoved=unmoved)
+
+
+def _coarse_shift(small: Plane, large: Plane, scale: int) -> tuple[int, int]:
+    """HR pixels, a multiple of the scale: the peak of the cross-correlation of two planes of one size."""
+    height, width = small.shape
+    padded = (2 * height, 2 * width)
+    waves = np.fft.rfft2(large, padded) * np.conj(np.fft.rfft2(small, padded))
+    product = np.fft.irfft2(waves, padded)
+    best, where = -np.inf, (0, 0)
+    for down, right in itertools.product(*(range(-(n // FARTHEST), n // FARTHEST + 1) for n in (height, width))):
+        value = product[down, right] / ((height - abs(down)) * (width - abs(right)))
+        if value > best:
+            best, where = value, (down, right)
+    return where[0] * scale, where[1] * scale
+
+
+def _likeness(
+    small: Plane, large: Plane, scale: int, shift: tuple[int, int], *, at: tuple[int, int] | None = None
+) -> float:
+    """Correlation of details where HR is moved by so many pixels, over what both have. at: moved by these instead."""
+    (top, bottom), (left, right) = (_overlap(n, moved, scale) for n, moved in zip(small.shape, shift, strict=True))
+    down, across = shift if at is None else at
+    part = large[top * scale + down : bottom * scale + down, left * scale + across : right * scale + across]
+    return _correlation(_detail(small[top:bottom, left:right]), _detail(_shrunk(part, scale)))
+
+
+def _overlap(length: int, moved: int, scale: int) -> tuple[int, int]:
+    """First and last LR pixel whose HR pixels are there, moved or not."""
+    return max(0, -(moved // scale)), min(length, length - -(-moved // scale))
+
+
+def _moved(hr: Rgb8, place: _Place) -> Rgb8:
+    """HR as LR shows it; what moves in is its own border."""
+    height, width = hr.shape[:2]
+    rows = np.clip(np.arange(height) + place.down, 0, height - 1)
+    columns = np.clip(np.arange(width) + place.right, 0, width - 1)
+    return hr[rows][:, columns]
+
+
+def _other(small: Plane, large: Plane, scale: int, likeness: float) -> PairFlaw | None:
+    """That HR shows the same in another position, or something else; None: that cannot be told."""
+    square = large.shape[0] == large.shape[1]
+    for turns in range(4) if square else (0, 2):
+        for mirrored in (False, True):
+            turned = np.rot90(large[:, ::-1] if mirrored else large, turns)
+            if _best_place(small, np.ascontiguousarray(turned), scale).likeness >= SURE_DETAIL:
+                how = "mirrored" if mirrored else f"turned by {90 * turns} degrees"
+                return PairFlaw(trouble=Trouble.OTHER, remark=f"is {how} against {{partner}}")
+    if likeness >= OTHER_DETAIL or _correlation(small, _shrunk(large, scale)) >= OTHER_LOOK:
+        return None
+    return PairFlaw(trouble=Trouble.OTHER, remark="does not show what {partner} shows")
+
+
+def _where(place: _Place) -> str:
+    ways = ((place.down, "down", "up"), (place.right, "to the right", "to the left"))
+    parts = [(abs(moved), on if moved > 0 else back) for moved, on, back in ways if moved]
+    return " and ".join(f"{pixels} pixel{'s' if pixels > 1 else ''} {way}" for pixels, way in parts)
+
+
+def _swapped_channels(lr: Rgb8, hr: Rgb8, scale: int) -> list[PairFlaw]:
+    small = np.stack([_shrunk(hr[..., channel].astype(np.float32), scale) for channel in range(3)])
+    given = lr.astype(np.float32).transpose(2, 0, 1)
+    blurred, wanted = (np.stack([_blurred(plane) for plane in planes]) for planes in (small, given))
+    errors = {
+        order: float(np.mean([np.abs(blurred[one] - wanted[other]).mean() for other, one in enumerate(order)]))
+        for order in itertools.permutations(range(3))
+    }
+    plain, best = errors[0, 1, 2], min(errors, key=lambda order: errors[order])
+    if errors[best] > SWAP_SHARE * plain or plain - errors[best] < SWAP_LEVELS:
+        return []
+    changed = [COLORS[channel] for channel, other in enumerate(best) if channel != other]
+    named = f"{', '.join(changed[:-1])} and {changed[-1]}"
+    return [PairFlaw(trouble=Trouble.CHANNELS, remark=f"has {named} exchanged against {{partner}}")]
+
+
+def _brightness(photo: Rgb8) -> Plane:
+    """The mean of the channels, which does not change where these are exchanged."""
+    brightness: Plane = photo.mean(2, dtype=np.float32)
+    return brightness
+
+
+def _shrunk(plane: Plane, scale: int) -> Plane:
+    """Means of squares."""
+    height, width = (length // scale for length in plane.shape)
+    squares = plane[: height * scale, : width * scale].reshape(height, scale, width, scale)
+    means: Plane = squares.mean((1, 3), dtype=np.float32)
+    return means
+
+
+def _blurred(plane: Plane) -> Plane:
+    """Means over `BLUR_PX` pixels in both directions."""
+    reach = BLUR_PX // 2
+    for axis in (0, 1):
+        padding = [(reach + 1, reach) if axis == other else (0, 0) for other in (0, 1)]
+        sums = np.cumsum(np.pad(plane, padding, mode="edge"), axis=axis, dtype=np.float64)
+        high, low = (np.take(sums, np.arange(plane.shape[axis]) + start, axis=axis) for start in (BLUR_PX, 0))
+        plane = ((high - low) / BLUR_PX).astype(np.float32)
+    return plane
+
+
+def _detail(plane: Plane) -> Plane:
+    return plane - _blurred(plane)
+
+
+def _correlation(one: Plane, other: Plane) -> float:
+    one, other = one - one.mean(), other - other.mean()
+    power = float(np.sqrt((one * one).sum() * (other * other).sum()))
+    return float((one * other).sum()) / power if power > 0 else 0.0
