@@ -232,15 +232,13 @@ def _show_mean_opinion(ranking_files: list[Path], files: dict[str, Path | None],
 def _run(options: "EvaluateOptions", files: dict[str, Path | None], *, quiet: bool) -> None:
     from ddnsr_cli.cli.progress import evaluation_view
     from ddnsr_cli.commands.evaluate.run import evaluate as evaluate_all
-    from ddnsr_cli.commands.evaluate.tables import NO_SCIPY, as_csv, as_json, as_markdown, tables
+    from ddnsr_cli.commands.evaluate.tables import as_csv, as_json, as_markdown, tables
 
     for path in (*files.values(), options.report, options.ranking):
         if path is not None and not path.absolute().parent.is_dir():  # else it would fail after the work
             raise ImageWriteError(f"{path} cannot be written: its folder does not exist. Make it first.")
     with evaluation_view(quiet=quiet) as listener:
         outcome = evaluate_all(options, listener)
-        if any(paired.p_value is None for row in outcome.summary.comparisons.values() for paired in row.values()):
-            listener.note(NO_SCIPY)
     texts = {
         "json": as_json(outcome.evaluation, outcome.summary),
         "csv": as_csv(outcome.evaluation),

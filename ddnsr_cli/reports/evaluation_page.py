@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ddnsr_cli.errors import ConfigError
-from ddnsr_cli.metrics.statistics import Interval, Paired
+from ddnsr_cli.metrics.statistics import CLEAR_P, Interval, Paired
 from ddnsr_cli.reports.page import (
     PageKind,
     Window,
@@ -42,8 +42,6 @@ LEAST_SLIDER_PX, MOST_SLIDER_PX = 512, 1024
 MOST_OVERVIEW_PX = 256
 SLIDER_QUALITY, OVERVIEW_QUALITY = 90, 75
 
-CLEAR_P = 0.05
-"""A difference is called clear below."""
 
 PAGE = PageKind(
     package="ddnsr_cli.reports",
@@ -226,20 +224,15 @@ def _mean_html(interval: Interval, metric: Metric, best: float) -> str:
 def _difference_html(paired: Paired, metric: Metric) -> str:
     interval = paired.difference
     plus = "+" if interval.mean > 0 else ""
-    chance = "" if paired.p_value is None else f", p {paired.p_value:.2g}"
     return (
         f"<td>{plus}{figure(interval.mean, metric)}{_range_html(interval, metric)}"
-        f"<small>wins {paired.win_rate:.0%}{chance}</small><small>{_verdict(paired, metric)}</small></td>"
+        f"<small>wins {paired.win_rate:.0%}, p {paired.p_value:.2g}</small><small>{_verdict(paired)}</small></td>"
     )
 
 
-def _verdict(paired: Paired, metric: Metric) -> str:
-    """A word where the interval leaves out 0 and p does not speak against it, as it does for a handful of images."""
-    interval, chance = paired.difference, paired.p_value
-    if not (interval.low > 0 or interval.high < 0) or (chance is not None and chance >= CLEAR_P):
-        return "not clear"
-    word = "better" if (interval.mean > 0) == metric.higher_is_better else "worse"
-    return f'<em class="{word}">{word}</em>'
+def _verdict(paired: Paired) -> str:
+    word = paired.verdict
+    return word if word == "not clear" else f'<em class="{word}">{word}</em>'
 
 
 def _range_html(interval: Interval, metric: Metric) -> str:
@@ -295,7 +288,7 @@ def _comparison_section(evaluation: Evaluation, summary: Summary) -> str:
     name = words(summary.against)
     return (
         f'<h2>Against {name}</h2><p class="note">Each model less {name} on the same image: mean difference with its '
-        "95% bootstrap interval, the share of images on which it wins, and Wilcoxon's p where SciPy is installed; "
+        "95% bootstrap interval, the share of images on which it wins, and Wilcoxon's p; "
         f"better or worse where the interval leaves out 0 and p is below {CLEAR_P}.</p>"
         f'<div class="card">{comparison_html(evaluation, summary)}</div>'
     )

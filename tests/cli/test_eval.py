@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -267,15 +268,24 @@ def test_against_one_model_image_by_image(told, pairs, tmp_path):
     assert found["models"]["poor"]["worst"] == worst
 
 
-def test_without_scipy_only_p_is_missing(ddnsr, pairs, tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "scipy.stats", None)
+def test_the_verdict_is_the_same_in_table_json_and_page_without_scipy(ddnsr, pairs, tmp_path, monkeypatch):
     results = write_results(tmp_path / "sr", pairs[1], 9)
-    done = ddnsr("eval", "--hr", pairs[1], "--sr", results, "--sr", pairs[1], "--against", "hr", "--lpips", "none")
-    assert done.code == 0
-    assert "ddnsr[stats]" in done.err
-    assert "no SciPy" in done.out
-    assert "100%" not in done.out
-    assert " 0% " in done.out
+    words = ("eval", "--hr", pairs[1], "--sr", results, "--sr", pairs[1], "--against", "hr", "--lpips", "none")
+    with_scipy = ddnsr(*words, "--json", tmp_path / "a.json", "--report", tmp_path / "a.html")
+    for name in ("scipy", "scipy.stats"):
+        monkeypatch.setitem(sys.modules, name, None)
+    done = ddnsr(*words, "--json", tmp_path / "b.json", "--report", tmp_path / "b.html")
+    assert (done.code, done.out) == (0, with_scipy.out)
+    for kind in ("json", "html"):
+        assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
+    verdicts = {
+        row["verdict"] for row in json.loads((tmp_path / "b.json").read_text())["models"]["sr"]["against"].values()
+    }
+    assert verdicts == {"not clear"}  # of three images nothing is
+    assert done.out.count("not clear") == len(json.loads((tmp_path / "b.json").read_text())["metrics"])
+    page = (tmp_path / "b.html").read_text()
+    assert "not clear" in page
+    assert '<em class="worse">' not in page
 
 
 def test_sixteen_bits_and_gray_are_judged_as_8_bit_rgb(told, tmp_path):

@@ -1,9 +1,11 @@
+import itertools
 import math
 import sys
 
 import numpy as np
 import pytest
 
+from ddnsr_cli.metrics import statistics
 from ddnsr_cli.metrics.statistics import compare_paired, mean_interval, wilcoxon_p
 
 
@@ -90,18 +92,59 @@ def test_other_lengths_are_refused():
 @pytest.mark.parametrize(("differences", "p"), [([1, 2, 3, 4, 5, 6, 7, 8], 2 / 256), ([-1, 2, 3, 4, 5], 4 / 32)])
 def test_wilcoxons_exact_p_by_hand(differences, p):
     """Of the 2^n ways to sign the ranks, those as far out as this one, on both sides."""
-    pytest.importorskip("scipy")
     assert wilcoxon_p(np.array(differences, float)) == pytest.approx(p)
     assert wilcoxon_p(np.array([*differences, 0, 0], float)) == pytest.approx(p)
 
 
 def test_equal_models_do_not_differ():
-    pytest.importorskip("scipy")
     assert wilcoxon_p(np.zeros(9)) == 1
 
 
-def test_without_scipy_all_but_p_is_there(monkeypatch):
-    monkeypatch.setitem(sys.modules, "scipy.stats", None)
-    paired = compare_paired([2.0, 3.0], [1.0, 1.0], higher_is_better=True)
-    assert paired.p_value is None
-    assert paired.difference.mean == 1.5
+def by_all_signs(differences):
+    """The definition: every way to sign the mean ranks of the sizes, one by one."""
+    sizes = np.abs(differences)
+    ranks = np.array([(sizes < size).sum() + ((sizes == size).sum() + 1) / 2 for size in sizes])
+    sums = np.array([ranks[list(signs)].sum() for signs in itertools.product([False, True], repeat=len(ranks))])
+    outer = min(ranks[differences > 0].sum(), ranks[differences < 0].sum())
+    return min(1.0, 2 * float((sums <= outer + 1e-9).mean()))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_wilcoxons_p_is_exact_with_ties_too(seed):
+    rng = np.random.default_rng(seed)
+    differences = np.round(rng.normal(0.4, 1, 3 + seed % 9), seed % 3)
+    differences = differences[differences != 0]
+    assert wilcoxon_p(differences) == pytest.approx(by_all_signs(differences), abs=1e-12)
+
+
+@pytest.mark.parametrize("count", [1, 6, 20, 50, 120, 200, 201, 2000])
+def test_wilcoxons_p_is_that_of_scipy(count):
+    stats = pytest.importorskip("scipy.stats")
+    differences = np.random.default_rng(count).normal(0.1, 1, count)
+    theirs = stats.wilcoxon(differences, method="exact" if count <= 200 else "asymptotic").pvalue
+    assert wilcoxon_p(differences) == pytest.approx(theirs, rel=1e-9)
+
+
+def test_the_approximation_meets_the_count(monkeypatch):
+    differences = np.round(np.random.default_rng(1).normal(0.15, 1, 200), 1)
+    exact = wilcoxon_p(differences)
+    monkeypatch.setattr(statistics, "MOST_EXACT", 0)
+    assert wilcoxon_p(differences) == pytest.approx(exact, abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("ours", "higher", "verdict"),
+    [
+        ([2.0, 3, 4, 5, 6, 7, 8], True, "better"),
+        ([2.0, 3, 4, 5, 6, 7, 8], False, "worse"),
+        ([2.0, 3], True, "not clear"),  # the interval leaves out 0, and two images say nothing
+        ([2.0, 3, 4, 5, 6], True, "not clear"),
+        ([2.0, -3, 4, -5, 6, -7, 8], True, "not clear"),
+    ],
+)
+def test_the_verdict_is_one_and_needs_no_other_package(monkeypatch, ours, higher, verdict):
+    for absent in (False, True):
+        if absent:
+            monkeypatch.setitem(sys.modules, "scipy", None)
+            monkeypatch.setitem(sys.modules, "scipy.stats", None)
+        assert compare_paired(ours, [1.0] * len(ours), higher_is_better=higher).verdict == verdict

@@ -109,7 +109,6 @@ def compared(folder, samples):
 
 
 def test_the_comparison_tells_differences_wins_and_a_verdict(tmp_path):
-    pytest.importorskip("scipy")
     bicubic, beta = compared(tmp_path, 8)
     assert re.match(r"\+4\.50 [23]\.\d\d to [56]\.\d\d wins 100%, p 0\.0078 better ", beta)
     assert re.search(r" \+0\.1000 0\.1000 to 0\.1000 wins 0%, p 0\.00\d+ worse", beta)
@@ -117,7 +116,6 @@ def test_the_comparison_tells_differences_wins_and_a_verdict(tmp_path):
 
 
 def test_four_images_make_nothing_clear(tmp_path):
-    pytest.importorskip("scipy")
     _, beta = compared(tmp_path, 4)
     assert re.match(r"\+2\.50 1\.\d\d to 3\.\d\d wins 100%, p 0\.12 not clear", beta)
 

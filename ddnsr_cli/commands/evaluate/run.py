@@ -26,6 +26,7 @@ from ddnsr_cli.commands.evaluate.options import EvaluateListener, EvaluateOption
 from ddnsr_cli.commands.evaluate.tables import describe_methodology
 from ddnsr_cli.data.images import PhotoPair
 from ddnsr_cli.data.validation.pair_checks import check_pairs
+from ddnsr_cli.data.validation.report import Trouble
 from ddnsr_cli.errors import ImageWriteError, shown
 from ddnsr_cli.inference.device import choose_device
 from ddnsr_cli.io.image import RasterImage, rgb8
@@ -89,7 +90,11 @@ def _look_at_pairs(samples: Sequence[Sample], models: Sequence[EvaluatedModel], 
     sets += [[_pair(sample, paths[sample.name], sample.hr_px) for sample in whole] for paths in finished]
     for pairs in sets:
         counts: Counter[str] = Counter()
-        for finding in check_pairs(pairs):
+        found = check_pairs(pairs)
+        refused = {finding.path for finding in found if finding.trouble is Trouble.DEPTHS}  # when they are opened
+        for finding in found:
+            if finding.path in refused:
+                continue
             counts[finding.trouble] += 1
             if counts[finding.trouble] <= MOST_FINDINGS:
                 listener.note(f"warning: {finding.sentence}")

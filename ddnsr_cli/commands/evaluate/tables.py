@@ -22,7 +22,6 @@ from ddnsr_cli.metrics.statistics import DRAWS, LEVEL, Interval, Paired
 from ddnsr_cli.reports.results import BICUBIC, Evaluation, Metric, Summary, counted
 
 RANK = Metric(key="rank", title="mean opinion rank", higher_is_better=False, digits=2)
-NO_SCIPY = "Wilcoxon's p needs SciPy: pip install 'ddnsr[stats]'. All other figures are complete."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,13 +146,13 @@ def _comparison(evaluation: Evaluation, summary: Summary) -> list[Table]:
         for model, compared in summary.comparisons.items()
         for metric in evaluation.metrics
     ]
-    header = ("", "difference [95 % interval]", "better on", "Wilcoxon p")
+    header = ("", "difference [95 % interval]", "better on", "Wilcoxon p", "verdict")
     return [Table(title=f"Against {summary.against}, image by image", header=header, rows=tuple(rows))]
 
 
-def _compared(paired: Paired, metric: Metric) -> tuple[str, str, str]:
-    p = "no SciPy" if paired.p_value is None else f"{paired.p_value:.2g}"
-    return interval_text(paired.difference, metric, signed=True), f"{paired.win_rate:.0%}", p
+def _compared(paired: Paired, metric: Metric) -> tuple[str, str, str, str]:
+    difference = interval_text(paired.difference, metric, signed=True)
+    return difference, f"{paired.win_rate:.0%}", f"{paired.p_value:.2g}", paired.verdict
 
 
 def _worst(evaluation: Evaluation, summary: Summary) -> Table:
