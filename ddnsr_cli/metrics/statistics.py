@@ -14,7 +14,7 @@ DRAWS = 10_000
 LEVEL = 0.95
 CLEAR_P = 0.05
 MOST_EXACT = 200
-"""Differences up to which Wilcoxon's test counts: beyond, the normal approximation is off by 0.001, and by 0.0002 where p is small."""
+"""Differences up to which Wilcoxon's test counts; beyond, the normal approximation is off by some 0.001."""
 
 VALUES_AT_ONCE = 1 << 22  # resampled values in memory, 32 MB
 

@@ -25,7 +25,7 @@ from ddnsr_cli.commands.evaluate.models import (
 from ddnsr_cli.commands.evaluate.options import EvaluateListener, EvaluateOptions
 from ddnsr_cli.commands.evaluate.tables import describe_methodology
 from ddnsr_cli.data.images import PhotoPair
-from ddnsr_cli.data.validation.pair_checks import check_pairs
+from ddnsr_cli.data.validation.comparisons import check_pairs
 from ddnsr_cli.data.validation.report import Trouble
 from ddnsr_cli.errors import ImageWriteError, shown
 from ddnsr_cli.inference.device import choose_device

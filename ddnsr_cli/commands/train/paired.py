@@ -29,7 +29,7 @@ from ddnsr_cli.commands.train.run_folder import RunFolder, alone_in, refuse_othe
 from ddnsr_cli.config import options_from_json
 from ddnsr_cli.data.crop_stream import CropVisits, batches
 from ddnsr_cli.data.images import PLAIN, PairRules, PhotoPair, match_pairs
-from ddnsr_cli.data.validation.pair_checks import check_pairs
+from ddnsr_cli.data.validation.comparisons import check_pairs
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.inference.device import choose_device
 from ddnsr_cli.nets.blocks import SrNet

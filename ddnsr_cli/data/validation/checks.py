@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from ddnsr_cli.data.images import list_photos
-from ddnsr_cli.data.validation.duplicates import near_pairs, same_bytes
+from ddnsr_cli.data.validation.comparisons import near_pairs, same_bytes
 from ddnsr_cli.data.validation.image_stats import Limits, PhotoFacts, examine_header, examine_pixels
 from ddnsr_cli.data.validation.report import Checked, Finding, Report, Role, Severity, Trouble
 from ddnsr_cli.errors import ConfigError, DataError

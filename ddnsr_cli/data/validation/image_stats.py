@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ddnsr_cli.data.validation.duplicates import image_hash
+from ddnsr_cli.data.validation.comparisons import GRAY_LEVELS, image_hash
 from ddnsr_cli.data.validation.report import Trouble
 from ddnsr_cli.errors import ImageReadError
 from ddnsr_cli.io.image import RasterImage, rgb8
@@ -22,7 +22,6 @@ MOST_TILES = 64
 ROUNDING_VARIANCE = 1 / 12  # of whole levels
 
 MEASURED_PX = 768  # of each side, around the middle: enough to tell, and quick for a 50-megapixel photo
-GRAY_LEVELS = 2  # channels that differ no more are gray, rounding in a JPEG included
 
 Remark = tuple[Trouble, str]
 """A kind of trouble and the rest of a sentence that begins with the file's name."""

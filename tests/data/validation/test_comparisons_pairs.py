@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from ddnsr_cli.data.images import PhotoPair
-from ddnsr_cli.data.validation.pair_checks import check_pairs, pair_flaws
+from ddnsr_cli.data.validation.comparisons import check_pairs, pair_flaws
 from ddnsr_cli.data.validation.report import Trouble
 from tests.helpers.drawn_images import drawn_image, jpeg, noisy, resized
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ddnsr_cli.data.validation.duplicates import image_hash, near_pairs, same_bytes
+from ddnsr_cli.data.validation.comparisons import image_hash, near_pairs, same_bytes
 from tests.helpers.drawn_images import drawn_image, noisy, resized
 
 
