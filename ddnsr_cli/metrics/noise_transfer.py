@@ -1,7 +1,7 @@
 """What a degrader takes out of its noise input: noise, as it is to, and another photo's structure, as it must not.
 
-A photo is the noise input twice: as it is, and without its finest detail, which is what a mean over 3 x 3 pixels takes
-out. The difference of the two results is what the degrader makes of that detail.
+A photo is the noise input twice: as it is, and smoothed. The finest detail of the difference of the two results, which
+is what a mean over 3 x 3 pixels takes out, is held against the photo's own.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,6 +15,9 @@ from ddnsr_cli.config import SCALE
 
 Degrade = Callable[[Tensor, Tensor], Tensor]
 """HR images (N, 3, 4H, 4W) and noise inputs (N, 3, H, W) to LR images (N, 3, H, W), all near [0, 1]."""
+
+SMOOTHED_PX = 15
+"""Side of the squares whose means are the smoothed photo: of noise hardly anything is left in them."""
 
 WINDOW_PX = 7
 """Side of the windows that tell smooth places from textured ones, LR pixels."""
@@ -30,15 +33,15 @@ class NoiseTransfer:
     """Shares: 1 is all of it."""
 
     carried_flat: float
-    """Level of what becomes of a noisy photo's finest detail, times its level there: where both images are smooth, so
-    that it is noise."""
+    """Level of the finest detail that comes of a noisy photo, times its own level there: where both images are smooth,
+    so that it is noise."""
 
     carried_textured: float
     """The same where the HR image is textured and the noisy photo smooth."""
 
     leaked: float
-    """Level of what becomes of a clean photo's finest detail, times its level there: printed as it is or distorted, it
-    is another photo's structure."""
+    """Level of the finest detail that comes of a clean photo, times its own level: printed as it is or distorted, it is
+    another photo's structure."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,31 +81,33 @@ def measure_noise_transfer(degrade: Degrade, trials: Iterable[Trial]) -> NoiseTr
     for trial in trials:
         texture = _contrast(F.avg_pool2d(trial.hr, SCALE))
         smooth = _below(_contrast(trial.noisy), SHARE)
-        detail, change = _finest(trial.noisy), _difference(degrade, trial.hr, trial.noisy)
+        detail, change = _finest(trial.noisy), _change(degrade, trial.hr, trial.noisy)
         flat.add(detail, change, smooth & _below(texture, SHARE))
         textured.add(detail, change, smooth & ~_below(texture, 1 - SHARE))
-        detail, change = _finest(trial.clean), _difference(degrade, trial.hr, trial.clean)
+        detail, change = _finest(trial.clean), _change(degrade, trial.hr, trial.clean)
         leaked.add(detail, change, torch.ones_like(smooth))
     return NoiseTransfer(carried_flat=flat.share, carried_textured=textured.share, leaked=leaked.share)
 
 
-def _difference(degrade: Degrade, hr: Tensor, photo: Tensor) -> Tensor:
-    return degrade(hr, photo) - degrade(hr, photo - _finest(photo))
+def _change(degrade: Degrade, hr: Tensor, photo: Tensor) -> Tensor:
+    """The finest detail of the LR images that comes of the photo."""
+    return _finest(degrade(hr, photo) - degrade(hr, _mean(photo, SMOOTHED_PX)))
 
 
 def _finest(image: Tensor) -> Tensor:
-    return image - F.avg_pool2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    return image - _mean(image, 3)
+
+
+def _mean(image: Tensor, side: int) -> Tensor:
+    """Over squares around each pixel; beyond the border its pixels are repeated."""
+    return F.avg_pool2d(F.pad(image, (side // 2,) * 4, mode="replicate"), side, stride=1)
 
 
 def _contrast(image: Tensor) -> Tensor:
     """Variance of the brightness in the window around each pixel, (N, 1, H, W), its finest waves left out."""
     weights = torch.tensor(LUMA, dtype=image.dtype, device=image.device).view(1, 3, 1, 1)
     luma = ((image - _finest(image)) * weights).sum(dim=1, keepdim=True)
-    return _window_mean(luma * luma) - _window_mean(luma) ** 2
-
-
-def _window_mean(plane: Tensor) -> Tensor:
-    return F.avg_pool2d(F.pad(plane, (WINDOW_PX // 2,) * 4, mode="replicate"), WINDOW_PX, stride=1)
+    return _mean(luma * luma, WINDOW_PX) - _mean(luma, WINDOW_PX) ** 2
 
 
 def _below(values: Tensor, share: float) -> Tensor:

@@ -34,7 +34,7 @@ def finest(photo):
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
 def test_what_is_printed_as_a_share_is_told_as_that_share(trial, share):
     found = measure_noise_transfer(lambda hr, photo: shrunk(hr) + share * photo, [trial])
-    assert (found.carried_flat, found.carried_textured, found.leaked) == pytest.approx((share,) * 3, abs=1e-5)
+    assert (found.carried_flat, found.carried_textured, found.leaked) == pytest.approx((share,) * 3, abs=0.03)
 
 
 def test_noise_of_its_own_is_neither_carried_nor_leaked(trial):
@@ -46,7 +46,7 @@ def test_noise_of_its_own_is_neither_carried_nor_leaked(trial):
 def test_structure_that_is_distorted_has_leaked_too(trial):
     """Printed upside down in brightness, it is the other photo all the same."""
     found = measure_noise_transfer(lambda hr, photo: shrunk(hr) - 0.4 * photo, [trial])
-    assert found.leaked == pytest.approx(0.4, abs=1e-5)
+    assert found.leaked == pytest.approx(0.4, abs=0.03)
 
 
 def test_noise_dropped_in_textured_places_is_seen(trial):
