@@ -65,6 +65,7 @@ _MEASURES: dict[str, Callable[[BinaryIO], tuple[int, int, int]]] = {  # the othe
 _ALL_CLEAR = "its alpha channel is clear everywhere, and so is the result"
 _OTHER_THUMBNAIL = "its thumbnail shows another image, and was left out"
 _LEAST_LIKENESS, _LEAST_CONTRAST, _COMPARED_PX = 0.6, 8, 24
+_FIRST_SIDEWAYS = 5  # of the orientations
 _FOREIGN_HEAD_BYTES = 1024  # an SVG may begin with a long comment
 _LIBRARY_PLACE = re.compile(r"^\w*(vips|VIPS|Vips)\w*: ")  # libvips says first which of its functions speaks
 
@@ -164,7 +165,10 @@ def upright(decoded: Decoded) -> RasterImage:
     pixels = _turned(decoded.pixels, decoded.orientation)
     alpha = None if decoded.alpha is None else _turned(decoded.alpha, decoded.orientation)
     height, width = decoded.pixels.shape[:2]
-    change = Change(width=width, height=height, orientation=decoded.orientation)
+    if decoded.turned >= _FIRST_SIDEWAYS:
+        height, width = width, height
+    turn = decoded.turned if decoded.turned != 1 else decoded.orientation
+    change = Change(width=width, height=height, orientation=turn)
     metadata, notes = _mended(decoded.metadata, pixels, change)
     if decoded.metadata.exif and _thumbnail_is_another(decoded.metadata.exif, decoded.pixels):
         notes = (*notes, _OTHER_THUMBNAIL)
@@ -209,7 +213,7 @@ def _without_bars(image: Image.Image, aspect: float) -> Image.Image:
 def _turned(samples: Pixels, orientation: int) -> Pixels:
     """Samples (H, W, ...) as they are to be seen; orientation: 1 to 8 as in EXIF."""
     view: NDArray[Any] = samples
-    if orientation >= 5:
+    if orientation >= _FIRST_SIDEWAYS:
         view = view.swapaxes(0, 1)
     if orientation in {2, 3, 6, 7}:
         view = view[:, ::-1]

@@ -31,7 +31,7 @@ from ddnsr_cli.io.codecs.wholeness import (
 )
 from ddnsr_cli.io.formats import READABLE
 from ddnsr_cli.io.image import Metadata, coded_colors
-from ddnsr_cli.io.metadata.exif import bare_exif
+from ddnsr_cli.io.metadata.exif import bare_exif, orientation_of
 
 MAX_ITEMS = 10_000
 """Those behind are not looked at."""
@@ -142,7 +142,7 @@ def decode_avif(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     if any(flags & _HIGH_BIT_DEPTH for flags in coded):
         samples, _ = vips_samples(file, "AVIF")
         # libvips has turned the image already, as the format wants it
-        decoded = replace(with_samples(decoded, samples), orientation=1)
+        decoded = replace(with_samples(decoded, samples), orientation=1, turned=decoded.orientation)
     decoded = replace(decoded, notes=(*decoded.notes, *left_out(in_boxes(data))))
     if coded and all(flags & _GRAY for flags in coded):  # gray with alpha comes as three equal channels
         decoded = replace(decoded, pixels=decoded.pixels[..., :1])
@@ -206,7 +206,7 @@ def decode_heic(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     return Decoded(
         pixels=samples[..., :-1] if has_alpha else samples,
         alpha=samples[..., -1] if has_alpha else None,
-        # it lies upright already
+        turned=orientation_of(bare_exif(exif) if exif else None, xmp),
         metadata=Metadata(icc=icc, exif=bare_exif(exif) if exif else None, xmp=xmp, png_color=colors),
         notes=(*((first_of(len(heif)),) if len(heif) > 1 else ()), *left_out(in_boxes(data))),
     )

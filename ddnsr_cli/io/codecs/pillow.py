@@ -84,6 +84,9 @@ class Decoded:
     orientation: int = 1
     """The turn still to be made, 1 to 8 as in EXIF."""
 
+    turned: int = 1
+    """The turn that the decoder has made, of which EXIF and XMP do not know."""
+
     notes: tuple[str, ...] = ()
     """What had to be changed or left out."""
 
@@ -157,8 +160,9 @@ def decode_image(image: Image.Image, *, metadata: Metadata | None = None) -> Dec
     image.load()
     known = pillow_metadata(image) if metadata is None else metadata
     # Pillow turns a TIFF while it loads it, and only a TIFF
-    orientation = 1 if image.format == "TIFF" else orientation_of(known.exif, known.xmp)
-    return replace(_decoded(image, known, key), orientation=orientation)
+    orientation = orientation_of(known.exif, known.xmp)
+    decoded = _decoded(image, known, key)
+    return replace(decoded, turned=orientation) if image.format == "TIFF" else replace(decoded, orientation=orientation)
 
 
 def _decoded(image: Image.Image, metadata: Metadata, key: tuple[int, ...] | None) -> Decoded:

@@ -284,6 +284,7 @@ def decode_tiff(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
         with suppress(UnidentifiedImageError):  # a layout that it does not know, such as a big-endian BigTIFF
             file.seek(0)
             decoded = decode_with_pillow(path, file, file_format="TIFF", max_pixels=max_pixels, metadata=metadata)
+            decoded = replace(decoded, turned=header.orientation)
             if header.alpha_channel is None:  # Pillow takes a fourth channel for alpha
                 decoded = replace(decoded, alpha=None)
     decoded = decoded or _decode_with_vips(file, header, metadata)
