@@ -26,23 +26,11 @@ def pairs(tmp_path):
     return write_pairs(tmp_path / "pairs")
 
 
-@pytest.fixture
-def told(ddnsr):
-    """`told("--hr", ...)` -> what --json tells."""
-
-    def run(*words):
-        done = ddnsr("eval", *words, "--json", "-")
-        assert done.code == 0, done.err
-        return json.loads(done.out)
-
-    return run
-
-
-def test_the_figures_equal_scikit_image(told, pairs, tmp_path):
+def test_the_figures_equal_scikit_image(eval_json, pairs, tmp_path):
     """To 1e-9: PSNR and SSIM on RGB and on Y, each image, from the files alone."""
     color, metrics = pytest.importorskip("skimage.color"), pytest.importorskip("skimage.metrics")
     results = write_results(tmp_path / "sr", pairs[1], 9)
-    values = told("--hr", pairs[1], "--sr", results)["models"]["sr"]["values"]
+    values = eval_json("--hr", pairs[1], "--sr", results)["models"]["sr"]["values"]
     assert set(values) == {"a", "b", "deep/c"}
     for name, found in values.items():
         sr, hr = (levels(folder / f"{name}.png")[4:-4, 4:-4] for folder in (results, pairs[1]))
@@ -74,16 +62,16 @@ def test_the_kept_images_are_those_of_the_network_and_of_pillow(ddnsr, pairs, qu
         assert np.array_equal(levels(tmp_path / "kept" / "bicubic" / f"{name}.png"), larger)
 
 
-def test_bicubic_is_the_first_row_wherever_there_are_lr_images(told, pairs, quick_model, tmp_path):
+def test_bicubic_is_the_first_row_wherever_there_are_lr_images(eval_json, pairs, quick_model, tmp_path):
     lr, hr = pairs
     results = write_results(tmp_path / "sr", hr, 3)
-    both = told("--lr", lr, "--hr", hr, "-m", f"bicubic,{quick_model}", "--sr", f"theirs={results}")
+    both = eval_json("--lr", lr, "--hr", hr, "-m", f"bicubic,{quick_model}", "--sr", f"theirs={results}")
     assert list(both["models"]) == ["bicubic", "quick", "theirs"]
-    assert list(told("--hr", hr, "--sr", results)["models"]) == ["sr"]
+    assert list(eval_json("--hr", hr, "--sr", results)["models"]) == ["sr"]
 
 
-def test_the_bundled_model_is_the_default(told, pairs):
-    assert list(told("--lr", pairs[0], "--hr", pairs[1], "--offline")["models"]) == ["bicubic", "ddnsr-lite"]
+def test_the_bundled_model_is_the_default(eval_json, pairs):
+    assert list(eval_json("--lr", pairs[0], "--hr", pairs[1], "--offline")["models"]) == ["bicubic", "ddnsr-lite"]
 
 
 def test_of_weights_for_research_only_the_user_is_reported(ddnsr, pairs, monkeypatch):
@@ -95,41 +83,41 @@ def test_of_weights_for_research_only_the_user_is_reported(ddnsr, pairs, monkeyp
     assert done.err.startswith("note: ddnsr-lite is for research only")
 
 
-def test_models_come_from_runs_and_foreign_files_and_may_be_named(told, pairs, small_net, as_layout, tmp_path):
+def test_models_come_from_runs_and_foreign_files_and_may_be_named(eval_json, pairs, small_net, as_layout, tmp_path):
     run = tmp_path / "runs" / "mine"
     run.mkdir(parents=True)
     save_sr_net(run / "sr.safetensors", small_net(), metadata={}, half=False)
     torch.save({"params_ema": as_layout(small_net().state_dict(), 3)}, tmp_path / "theirs.pth")
-    found = told("--lr", pairs[0], "--hr", pairs[1], "-m", f"{run},Old={tmp_path / 'theirs.pth'}")["models"]
+    found = eval_json("--lr", pairs[0], "--hr", pairs[1], "-m", f"{run},Old={tmp_path / 'theirs.pth'}")["models"]
     assert list(found) == ["bicubic", "mine", "Old"]
     assert found["mine"]["values"] == found["Old"]["values"]  # the same network under other names
 
 
-def test_the_border_counts_for_every_metric_and_is_stated(told, pairs, tmp_path):
+def test_the_border_counts_for_every_metric_and_is_stated(eval_json, pairs, tmp_path):
     results = write_results(tmp_path / "sr", pairs[1], 9)
     for name in ("a", "b", "deep/c"):
         framed = levels(results / f"{name}.png").copy()
         framed[:6] = framed[:, -6:] = 0
         save(tmp_path / "framed" / f"{name}.png", framed)
     words = ["--hr", pairs[1], "--sr", results, "--sr", tmp_path / "framed"]
-    inside, outside = told(*words, "--crop-border", 6), told(*words, "--crop-border", 5)
+    inside, outside = eval_json(*words, "--crop-border", 6), eval_json(*words, "--crop-border", 5)
     assert inside["models"]["sr"]["values"] == inside["models"]["framed"]["values"]
     for key in inside["metrics"]:
         assert outside["models"]["sr"]["mean"][key] != outside["models"]["framed"]["mean"][key]
     assert "6 HR pixels of border are cut off" in inside["methodology"]
 
 
-def test_equal_images_have_100_db(told, pairs):
-    mean = told("--hr", pairs[1], "--sr", pairs[1])["models"]["hr"]["mean"]
+def test_equal_images_have_100_db(eval_json, pairs):
+    mean = eval_json("--hr", pairs[1], "--sr", pairs[1])["models"]["hr"]["mean"]
     assert mean["psnr_rgb"]["mean"] == mean["psnr_y"]["mean"] == 100
     assert mean["ssim_rgb"]["mean"] == pytest.approx(1)
 
 
-def test_lpips_is_that_of_the_network_over_the_same_inner_part(told, pairs, tmp_path, monkeypatch):
+def test_lpips_is_that_of_the_network_over_the_same_inner_part(eval_json, pairs, tmp_path, monkeypatch):
     lpips = write_lpips(tmp_path / "weights", "squeeze")
     monkeypatch.setenv("DDNSR_LPIPS", str(tmp_path / "weights"))
     results = write_results(tmp_path / "sr", pairs[1], 9)
-    found = told("--hr", pairs[1], "--sr", results, "--lpips", "squeeze")
+    found = eval_json("--hr", pairs[1], "--sr", results, "--lpips", "squeeze")
     sr, hr = (
         torch.from_numpy(levels(folder / "a.png")[4:-4, 4:-4].copy()).permute(2, 0, 1)[None] / 255
         for folder in (results, pairs[1])
@@ -138,12 +126,12 @@ def test_lpips_is_that_of_the_network_over_the_same_inner_part(told, pairs, tmp_
     assert "LPIPS is v0.1 on SqueezeNet 1.1 (lpips_squeeze_v0.1.safetensors, sha256 " in found["methodology"]
 
 
-def test_lpips_on_alexnet_is_taken_when_it_is_there(told, pairs, tmp_path):
+def test_lpips_on_alexnet_is_taken_when_it_is_there(eval_json, pairs, tmp_path):
     write_lpips(tmp_path, "alex")
     weights = tmp_path / "lpips_alex_v0.1.safetensors"
-    found = told("--hr", pairs[1], "--sr", pairs[1], "--lpips-weights", weights)
+    found = eval_json("--hr", pairs[1], "--sr", pairs[1], "--lpips-weights", weights)
     assert found["models"]["hr"]["mean"]["lpips_alex"]["mean"] == 0
-    assert "lpips_alex" not in told("--hr", pairs[1], "--sr", pairs[1], "--lpips", "none")["metrics"]
+    assert "lpips_alex" not in eval_json("--hr", pairs[1], "--sr", pairs[1], "--lpips", "none")["metrics"]
 
 
 def test_without_its_weights_the_table_goes_without_lpips_and_says_so(ddnsr, pairs):
@@ -251,12 +239,12 @@ def test_the_same_run_gives_the_same_bytes(ddnsr, pairs, quick_model, tmp_path):
     assert texts[0].count("low") > 10
 
 
-def test_against_one_model_image_by_image(told, pairs, tmp_path):
+def test_against_one_model_image_by_image(eval_json, pairs, tmp_path):
     names = [f"{place:02}" for place in range(9)]
     _, hr = write_pairs(tmp_path / "nine", names)
     for model, sigma in {"good": 3, "poor": 12}.items():
         write_results(tmp_path / model, hr, sigma, names=names)
-    found = told("--hr", hr, "--sr", tmp_path / "good", "--sr", tmp_path / "poor", "--against", "poor")
+    found = eval_json("--hr", hr, "--sr", tmp_path / "good", "--sr", tmp_path / "poor", "--against", "poor")
     compared = found["models"]["good"]["against"]["psnr_rgb"]
     means = {model: found["models"][model]["mean"]["psnr_rgb"]["mean"] for model in ("good", "poor")}
     assert compared["difference"]["mean"] == pytest.approx(means["good"] - means["poor"])
@@ -288,17 +276,17 @@ def test_the_verdict_is_the_same_in_table_json_and_page_without_scipy(ddnsr, pai
     assert '<em class="worse">' not in page
 
 
-def test_sixteen_bits_and_gray_are_judged_as_8_bit_rgb(told, tmp_path):
+def test_sixteen_bits_and_gray_are_judged_as_8_bit_rgb(eval_json, tmp_path):
     for name in ("a", "b"):
         image = np.random.default_rng(len(name)).integers(0, 256, (40, 44, 3))
         save(tmp_path / "hr" / f"{name}.png", image, depth=16)
         save(tmp_path / "sr" / f"{name}.png", image + 1, depth=16)
-    values = told("--hr", tmp_path / "hr", "--sr", tmp_path / "sr")["models"]["sr"]["values"]["a"]
+    values = eval_json("--hr", tmp_path / "hr", "--sr", tmp_path / "sr")["models"]["sr"]["values"]["a"]
     assert values["psnr_rgb"] == pytest.approx(48.13, abs=0.1)
 
 
-def test_the_worst_are_ten_at_most(told, tmp_path):
+def test_the_worst_are_ten_at_most(eval_json, tmp_path):
     names = [f"{place:02}" for place in range(12)]
     _, hr = write_pairs(tmp_path, names)
     write_results(tmp_path / "sr", hr, 5, names=names)
-    assert len(told("--hr", hr, "--sr", tmp_path / "sr")["models"]["sr"]["worst"]) == 10
+    assert len(eval_json("--hr", hr, "--sr", tmp_path / "sr")["models"]["sr"]["worst"]) == 10

@@ -20,16 +20,6 @@ def no_lpips(monkeypatch):
     monkeypatch.delenv("DDNSR_LPIPS", raising=False)
 
 
-@pytest.fixture
-def told(ddnsr):
-    def run(*words):
-        done = ddnsr("eval", *words, "--json", "-")
-        assert done.code == 0, done.err
-        return json.loads(done.out)
-
-    return run
-
-
 def psnr(a, b):
     return -10 * np.log10(np.square((a.astype(float) - b) / 255).mean())
 
@@ -42,10 +32,10 @@ def write_enlarged(folder, lr, times=4):
     return folder
 
 
-def test_self_consistency_is_the_psnr_of_the_way_back(told, tmp_path):
+def test_self_consistency_is_the_psnr_of_the_way_back(eval_json, tmp_path):
     lr, _ = write_pairs(tmp_path)
     squares = write_enlarged(tmp_path / "squares", lr)
-    found = told("--lr", lr, "--sr", squares)
+    found = eval_json("--lr", lr, "--sr", squares)
     assert list(found["metrics"]) == ["self_consistency_db"]
     assert list(found["models"]) == ["bicubic", "squares"]
     for name in ("a", "b", "deep/c"):
@@ -55,11 +45,11 @@ def test_self_consistency_is_the_psnr_of_the_way_back(told, tmp_path):
         assert found["models"]["squares"]["values"][name]["self_consistency_db"] == pytest.approx(expected, abs=1e-9)
 
 
-def test_a_result_that_left_the_image_is_less_consistent(told, tmp_path):
+def test_a_result_that_left_the_image_is_less_consistent(eval_json, tmp_path):
     lr, _ = write_pairs(tmp_path)
     for path in write_enlarged(tmp_path / "squares", lr).rglob("*.png"):
         save(tmp_path / "warmer" / path.relative_to(tmp_path / "squares"), levels(path) + np.array([20.0, 0, -20]))
-    means = told("--lr", lr, "--sr", tmp_path / "squares", "--sr", tmp_path / "warmer")["models"]
+    means = eval_json("--lr", lr, "--sr", tmp_path / "squares", "--sr", tmp_path / "warmer")["models"]
     assert (
         means["squares"]["mean"]["self_consistency_db"]["low"] > means["warmer"]["mean"]["self_consistency_db"]["high"]
     )
@@ -75,23 +65,25 @@ def run(tmp_path):
     return tmp_path / "run"
 
 
-def test_the_way_back_may_be_a_learned_degrader(told, run, tmp_path):
+def test_the_way_back_may_be_a_learned_degrader(eval_json, run, tmp_path):
     lr, _ = write_pairs(tmp_path)
     squares = write_enlarged(tmp_path / "squares", lr)
-    found = told("--lr", lr, "--sr", squares, "--degrader", run)
+    found = eval_json("--lr", lr, "--sr", squares, "--degrader", run)
     assert list(found["metrics"]) == ["self_consistency_learned_db"]
     assert found["models"]["squares"]["mean"]["self_consistency_learned_db"]["mean"] == 100
 
 
 @pytest.mark.parametrize("dual_input", [True, False])
-def test_the_degrader_takes_its_noise_from_the_lr_itself(told, tmp_path, dual_input):
+def test_the_degrader_takes_its_noise_from_the_lr_itself(eval_json, tmp_path, dual_input):
     lr, _ = write_pairs(tmp_path)
     squares = write_enlarged(tmp_path / "squares", lr)
     torch.manual_seed(0)
     net = Degrader(DegraderConfig(features=4, blocks=1))
     options = {} if dual_input else {"options": json.dumps({"dual_input": False})}
     save_degrader(tmp_path / "d.safetensors", net, metadata=options, half=False)
-    values = told("--lr", lr, "--sr", squares, "--degrader", tmp_path / "d.safetensors")["models"]["squares"]["values"]
+    values = eval_json("--lr", lr, "--sr", squares, "--degrader", tmp_path / "d.safetensors")["models"]["squares"][
+        "values"
+    ]
     sr, small = (
         torch.from_numpy(levels(folder / "a.png").copy()).permute(2, 0, 1)[None] / 255 for folder in (squares, lr)
     )
@@ -101,16 +93,18 @@ def test_the_degrader_takes_its_noise_from_the_lr_itself(told, tmp_path, dual_in
     assert values["a"]["self_consistency_learned_db"] == pytest.approx(expected, abs=1e-3)
 
 
-def test_with_truth_and_degrader_both_are_reported(told, run, tmp_path):
+def test_with_truth_and_degrader_both_are_reported(eval_json, run, tmp_path):
     lr, hr = write_pairs(tmp_path)
-    found = told("--lr", lr, "--hr", hr, "--degrader", run, "-m", "bicubic")
+    found = eval_json("--lr", lr, "--hr", hr, "--degrader", run, "-m", "bicubic")
     assert list(found["metrics"]) == ["psnr_rgb", "ssim_rgb", "psnr_y", "ssim_y", "self_consistency_learned_db"]
 
 
-def test_clean_references_of_the_lrs_size(told, tmp_path):
+def test_clean_references_of_the_lrs_size(eval_json, tmp_path):
     lr, clean = write_pairs(tmp_path, scale=1, height=64, width=72, sigma=10)
     write_enlarged(tmp_path / "perfect", clean)
-    found = told("--lr", lr, "--hr", clean, "--reference", "lr-size", "--sr", tmp_path / "perfect", "-m", "bicubic")
+    found = eval_json(
+        "--lr", lr, "--hr", clean, "--reference", "lr-size", "--sr", tmp_path / "perfect", "-m", "bicubic"
+    )
     assert list(found["metrics"])[-2:] == ["noise_left", "detail_kept"]
     means = {
         model: {key: row["mean"] for key, row in found["models"][model]["mean"].items()} for model in found["models"]
@@ -141,9 +135,9 @@ def test_table3_has_the_rows_at_hand_and_names_the_others(ddnsr, quick_model, tm
     assert "DDNSR" not in missing
 
 
-def test_a_model_that_the_preset_has_too_is_one_row(told, tmp_path):
+def test_a_model_that_the_preset_has_too_is_one_row(eval_json, tmp_path):
     lr, hr = write_pairs(tmp_path)
-    assert list(told("--lr", lr, "--hr", hr, "--table3", "-m", "ddnsr-lite")["models"]).count("ddnsr-lite") == 1
+    assert list(eval_json("--lr", lr, "--hr", hr, "--table3", "-m", "ddnsr-lite")["models"]).count("ddnsr-lite") == 1
 
 
 def test_the_pages_are_written_and_ranks_are_read(ddnsr, quick_model, tmp_path):
@@ -164,15 +158,15 @@ def test_the_pages_are_written_and_ranks_are_read(ddnsr, quick_model, tmp_path):
     assert lines[2].split()[:2] == ["quick", "1.33"]
     assert lines[3].split()[:2] == ["bicubic", "1.67"]
     assert "Raters: anna, ben, cleo." in out
-    told = json.loads(ddnsr("eval", "--mean-opinion", *files, "--json", "-").out)
-    assert told["rows"][0]["rank"]["mean"] == pytest.approx(4 / 3)
+    ranks = json.loads(ddnsr("eval", "--mean-opinion", *files, "--json", "-").out)
+    assert ranks["rows"][0]["rank"]["mean"] == pytest.approx(4 / 3)
     assert "| quick | 1.33 [" in ddnsr("eval", "--mean-opinion", *files, "--markdown", "-").out
 
 
-def test_niqe_is_of_the_results_themselves(told, tmp_path):
+def test_niqe_is_of_the_results_themselves(eval_json, tmp_path):
     lr, _ = write_pairs(tmp_path, names=("a", "b"), height=26, width=52)
     squares = write_enlarged(tmp_path / "squares", lr)
-    found = told("--lr", lr, "--sr", squares, "--niqe")
+    found = eval_json("--lr", lr, "--sr", squares, "--niqe")
     assert list(found["metrics"]) == ["niqe", "self_consistency_db"]
     assert not found["metrics"]["niqe"]["higher_is_better"]
     for name in ("a", "b"):

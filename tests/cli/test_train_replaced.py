@@ -90,13 +90,13 @@ def assert_told_and_whole(running, scene, steps):
 
 
 def test_a_photo_that_goes_bad_is_replaced_and_the_run_ends_whole_with_an_error(scene):
-    running = scene.start("--steps", 60)
+    running = scene.start("--steps", 40)
     running.until(lambda: len(rows(scene.run)) >= 2)
     whole = spoil(scene.bad)
-    assert_told_and_whole(running, scene, 60)
-    assert_told_and_whole(scene.start("--steps", 80), scene, 80)  # it is met again, and told again
+    assert_told_and_whole(running, scene, 40)
+    assert_told_and_whole(scene.start("--steps", 60), scene, 60)  # it is met again, and told again
     scene.bad.write_bytes(whole)
-    mended = scene.start("--steps", 100)
+    mended = scene.start("--steps", 80)
     assert mended.ended() == 0, mended.err
     assert str(scene.bad) not in mended.err
 

@@ -1,5 +1,6 @@
 """Fixtures to run the command as a user does, exit status included, but inside this process."""
 
+import json
 import sys
 from dataclasses import dataclass
 
@@ -34,6 +35,18 @@ def ddnsr(capfd, monkeypatch):
             code = end.code or 0
         out, err = capfd.readouterr()
         return Outcome(code, out, err)
+
+    return run
+
+
+@pytest.fixture
+def eval_json(ddnsr):
+    """`eval_json("--hr", ...)` -> what `ddnsr eval --json` gives."""
+
+    def run(*words):
+        done = ddnsr("eval", *words, "--json", "-")
+        assert done.code == 0, done.err
+        return json.loads(done.out)
 
     return run
 
