@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ddnsr_cli.errors import ConfigError
-from ddnsr_cli.nets.frozen import Standardize, fill_frozen, full_precision
+from ddnsr_cli.nets.vgg19 import Standardize, fill_frozen, full_precision
 
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # ImageNet's mean and deviation for RGB in [-1, 1]
 EPSILON = 1e-10  # added to a norm before dividing by it, outside the root as in version 0.1

@@ -11,8 +11,7 @@ from typing import TypeVar
 from ddnsr_cli.commands.degrade.manifest import HR, LR, MANIFEST, Manifest, PairSettings, PlannedPair, manifests_in
 from ddnsr_cli.commands.degrade.methods import Learned, NoisePhotos, Way, choose_way, size_of
 from ddnsr_cli.commands.degrade.options import DegradeListener, DegradeOptions
-from ddnsr_cli.commands.degrade.transfer import transfer_of
-from ddnsr_cli.commands.degrade.worker import Job, Outcome, PairMaker, WrittenPair
+from ddnsr_cli.commands.degrade.worker import Job, Outcome, PairMaker, WrittenPair, transfer_of
 from ddnsr_cli.errors import BatchError, DdnsrError, ImageReadError, ImageWriteError, UnexpectedError, shown
 from ddnsr_cli.files import is_disk_full, is_folder, is_there
 from ddnsr_cli.inference.degrader import default_workers, one_thread_each

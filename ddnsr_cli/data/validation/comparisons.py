@@ -7,38 +7,21 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from ddnsr_cli.data.images import PhotoPair
-from ddnsr_cli.data.validation.report import Finding, Role, Severity, Trouble
+from ddnsr_cli.data.validation.report import GRAY_LEVELS, Finding, Role, Severity, Trouble
 from ddnsr_cli.errors import ImageReadError, shown
 from ddnsr_cli.files import sha256_of
 from ddnsr_cli.io.image import rgb8
 from ddnsr_cli.io.read import read_image
 
-GRAY_LEVELS = 2  # channels that differ no more are gray, rounding in a JPEG included
-HASH_SIDE = 8  # 8 x 8 coefficients: 64 bits
-SMALL_PX = 32
-LEAST_CONTRAST = 2.0  # levels; the hash of an empty sky is made of its noise
+if TYPE_CHECKING:
+    from ddnsr_cli.data.images import PhotoPair
+
 SAMPLE_BYTES = 65536
-
-
-def image_hash(photo: NDArray[np.uint8]) -> int | None:
-    """64 bits that survive resizing, compression and noise: signs of the lowest DCT coefficients of the brightness.
-
-    photo: (H, W, 3). None for an image too dull to tell from others.
-    """
-    gray = Image.fromarray(photo).convert("L").resize((SMALL_PX, SMALL_PX), Image.Resampling.BOX)
-    small = np.asarray(gray, dtype=np.float64)
-    if small.std() < LEAST_CONTRAST:
-        return None
-    waves = np.cos(np.pi * np.outer(np.arange(HASH_SIDE), np.arange(SMALL_PX) + 0.5) / SMALL_PX)
-    coefficients = (waves @ small @ waves.T).ravel()
-    bits = coefficients > np.median(coefficients[1:])
-    return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 
 def near_pairs(hashes: Sequence[int], most_bits: int) -> Iterator[tuple[int, int, int]]:
@@ -176,7 +159,7 @@ def pair_flaws(lr: Rgb8, hr: Rgb8) -> list[PairFlaw]:
 
 
 def check_pairs(
-    pairs: Sequence[PhotoPair],
+    pairs: "Sequence[PhotoPair]",
     *,
     seed: int = 0,
     most: int = MOST_PAIRS,
@@ -198,7 +181,7 @@ def check_pairs(
     return (*found, *_twins(pairs))
 
 
-def _of_pair(pair: PhotoPair) -> Iterator[Finding]:
+def _of_pair(pair: "PhotoPair") -> Iterator[Finding]:
     lr, hr = read_image(pair.lr), read_image(pair.hr)
     flaws = pair_flaws(*pair.cut(rgb8(lr), rgb8(hr)))
     if lr.depth_bits != hr.depth_bits:
@@ -208,7 +191,7 @@ def _of_pair(pair: PhotoPair) -> Iterator[Finding]:
         yield _finding(pair, flaw.trouble, flaw.remark.format(partner=shown(pair.lr)))
 
 
-def _twins(pairs: Sequence[PhotoPair]) -> Iterator[Finding]:
+def _twins(pairs: "Sequence[PhotoPair]") -> Iterator[Finding]:
     """Each pair of which an image has the bytes of an earlier pair's, once."""
     told: set[str] = set()
     for side in ("hr", "lr"):
@@ -221,7 +204,7 @@ def _twins(pairs: Sequence[PhotoPair]) -> Iterator[Finding]:
                     yield _finding(pair, Trouble.TWINS, remark)
 
 
-def _finding(pair: PhotoPair, trouble: Trouble, remark: str) -> Finding:
+def _finding(pair: "PhotoPair", trouble: Trouble, remark: str) -> Finding:
     sentence = f"{shown(pair.hr)} {remark}."
     return Finding(severity=Severity.WARNING, trouble=trouble, role=Role.HR, path=pair.hr, sentence=sentence)
 

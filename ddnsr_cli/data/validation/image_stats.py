@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from ddnsr_cli.data.validation.comparisons import GRAY_LEVELS, image_hash
-from ddnsr_cli.data.validation.report import Trouble
+from ddnsr_cli.data.validation.report import GRAY_LEVELS, Trouble
 from ddnsr_cli.errors import ImageReadError
 from ddnsr_cli.io.image import RasterImage, rgb8
 from ddnsr_cli.io.read import read_image, stored_size
@@ -15,6 +15,9 @@ from ddnsr_cli.metrics.noise import LUMA, measure_noise
 
 Plane = NDArray[np.float32]
 
+HASH_SIDE = 8  # 8 x 8 coefficients: 64 bits
+SMALL_PX = 32
+LEAST_CONTRAST = 2.0  # levels; the hash of an empty sky is made of its noise
 BLOCK_PX = 8  # JPEG's own
 JUMP_CLIP = 6.0  # levels; edges of things would outweigh the grid
 TILE_PX = 64
@@ -255,3 +258,18 @@ def _upscaled(photo: NDArray[np.uint8], limits: Limits) -> str | None:
         f"looks up-scaled (or smoothed hard): its finest detail has {share:.2%} of the power of the middle one,"
         f" below {limits.fine_detail:.0%}."
     )
+
+
+def image_hash(photo: NDArray[np.uint8]) -> int | None:
+    """64 bits that survive resizing, compression and noise: signs of the lowest DCT coefficients of the brightness.
+
+    photo: (H, W, 3). None for an image too dull to tell from others.
+    """
+    gray = Image.fromarray(photo).convert("L").resize((SMALL_PX, SMALL_PX), Image.Resampling.BOX)
+    small = np.asarray(gray, dtype=np.float64)
+    if small.std() < LEAST_CONTRAST:
+        return None
+    waves = np.cos(np.pi * np.outer(np.arange(HASH_SIDE), np.arange(SMALL_PX) + 0.5) / SMALL_PX)
+    coefficients = (waves @ small @ waves.T).ravel()
+    bits = coefficients > np.median(coefficients[1:])
+    return int.from_bytes(np.packbits(bits).tobytes(), "big")

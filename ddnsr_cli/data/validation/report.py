@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+GRAY_LEVELS = 2  # channels that differ no more are gray, rounding in a JPEG included
+
 
 class Severity(StrEnum):
     """How bad a finding is."""

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from ddnsr_cli.data.validation.comparisons import image_hash, near_pairs, same_bytes
+from ddnsr_cli.data.validation.comparisons import near_pairs, same_bytes
+from ddnsr_cli.data.validation.image_stats import image_hash
 from tests.helpers.drawn_images import drawn_image, noisy, resized
 
 
