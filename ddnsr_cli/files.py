@@ -4,17 +4,59 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import struct
 import tempfile
+import threading
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 try:
     import fcntl
 except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
+
+
+class Uninterrupted:
+    """Moments of the main thread that a stop signal waits for: a file is made, and not yet known to whoever removes it.
+
+    Used as a context; handlers of signals ask `now` before they raise, and are to come again.
+    """
+
+    def __init__(self) -> None:
+        self._depth = 0
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():  # where handlers run
+            self._depth += 1
+
+    def __exit__(self, *_error: object) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._depth -= 1
+
+    @property
+    def now(self) -> bool:
+        """Whether such a moment is."""
+        return self._depth > 0
+
+
+UNINTERRUPTED = Uninterrupted()
+
+
+@contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """A folder of its own in that of temporary files, which is gone after the block. Raises OSError."""
+    folder: str | None = None
+    try:
+        with UNINTERRUPTED:
+            folder = tempfile.mkdtemp(prefix=prefix)
+        yield Path(folder)
+    finally:
+        with UNINTERRUPTED:
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -26,19 +68,23 @@ def atomic_path(target: Path) -> Iterator[Path]:
     process leaves under that name is taken over by the next that writes the same target.
     Raises OSError as the file system does.
     """
-    handle, temporary = _temporary(target)
+    handle: int | None = None
+    temporary: Path | None = None
     try:
+        with UNINTERRUPTED:
+            handle, temporary = _temporary(target)
         yield temporary
         _sync(temporary)
         temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files; results are ordinary ones
-        temporary.replace(target)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
-        raise
+        with UNINTERRUPTED:
+            temporary.replace(target)
+            temporary = None  # by now another process may have one of that name
     finally:
-        if handle is not None:
-            os.close(handle)
+        with UNINTERRUPTED:
+            if temporary is not None:
+                temporary.unlink(missing_ok=True)
+            if handle is not None:
+                os.close(handle)
 
 
 def _temporary(target: Path) -> tuple[int | None, Path]:

@@ -21,6 +21,7 @@ import typer
 from ddnsr_cli import __version__
 from ddnsr_cli.cli.options import path_of
 from ddnsr_cli.errors import ConfigError, DdnsrError, ImageReadError, ImageWriteError, UnexpectedError, printable
+from ddnsr_cli.files import UNINTERRUPTED, temporary_folder
 
 STANDARD = Path("-")
 """Standard input or output, where a path is asked for; `./-` is a path like it, but not this one."""
@@ -66,8 +67,8 @@ def file_of_stdin() -> Iterator[Path]:
     """A temporary file of all that comes on standard input. Raises ImageReadError, ConfigError for a terminal."""
     if sys.stdin is None or sys.stdin.isatty():
         raise ConfigError("- reads an image from standard input, which is a terminal. Pipe one in, or name a file.")
-    with tempfile.TemporaryDirectory(prefix="ddnsr-") as folder:
-        path = Path(folder) / "stdin"
+    with temporary_folder("ddnsr-") as folder:
+        path = folder / "stdin"
         try:
             with path.open("wb") as file:
                 while chunk := sys.stdin.buffer.read(1 << 20):
@@ -85,8 +86,8 @@ def file_for_stdout(extension: str) -> Iterator[Path]:
     """
     if _on_terminal():
         raise ConfigError("-o - writes an image to standard output, which is a terminal. Add > large.png, or name it.")
-    with tempfile.TemporaryDirectory(prefix="ddnsr-") as folder:
-        path = Path(folder) / f"stdout.{extension}"
+    with temporary_folder("ddnsr-") as folder:
+        path = folder / f"stdout.{extension}"
         yield path
         try:
             with path.open("rb") as file:
@@ -151,7 +152,7 @@ class _Leave:
             self._number = number
             sys.unraisablehook = lambda _dropped: None  # of what is dropped on the way out nobody wants to hear
             threading.Thread(target=self._insist, daemon=True).start()
-        if not isinstance(sys.exc_info()[1], SystemExit):
+        if not UNINTERRUPTED.now and not isinstance(sys.exc_info()[1], SystemExit):
             raise SystemExit(128 + self._number)
 
     def end(self) -> None:

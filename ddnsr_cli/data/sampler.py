@@ -5,6 +5,7 @@ state: whatever a visit or a round holds follows from its number and the seed. A
 of a run is replaced by the next one of its epoch, in every run and every worker alike, and is reported.
 """
 
+import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from ddnsr_cli.data.targets import Refusal
 from ddnsr_cli.errors import DataError, DdnsrError
 
+BUSY_SHARE = 0.02  # of a processor: a parent that waits takes less
 LINGER_S = 60  # of a worker after SIGTERM: enough for the trainer to finish a step and save
 ENDLESS = 2**62
 
@@ -146,9 +148,40 @@ def _leave_stopping_to_the_trainer(_worker: int) -> None:
     if hasattr(signal, "SIGALRM"):  # Windows has neither groups nor these signals
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, _linger)
+        lingering = Lingering(LINGER_S, _parent_cpu_s)
+        signal.signal(signal.SIGTERM, lingering.asked)
+        signal.signal(signal.SIGALRM, lingering.late)
 
 
-def _linger(_number: int, _frame: FrameType | None) -> None:
-    """Go on serving, but not for ever: it may be the parent at its own end, which waits for us."""
-    signal.alarm(LINGER_S)
+class Lingering:
+    """What a worker does about SIGTERM: it goes on serving as long as the parent works, and not for ever.
+
+    The parent may be at a step that takes minutes, or at its own end, where it waits for us and computes nothing.
+    """
+
+    def __init__(self, patience_s: int, parent_cpu_s: Callable[[], float | None]) -> None:
+        """parent_cpu_s: what the parent has computed so far, seconds; None where the system does not tell."""
+        self._patience_s = patience_s
+        self._parent_cpu_s = parent_cpu_s
+        self._before = parent_cpu_s()
+
+    def asked(self, _number: int, _frame: FrameType | None) -> None:
+        """Handler of SIGTERM."""
+        self._before = self._parent_cpu_s()
+        signal.alarm(self._patience_s)
+
+    def late(self, _number: int, _frame: FrameType | None) -> None:
+        """Handler of SIGALRM: patience is over."""
+        now = self._parent_cpu_s()
+        if now is None or self._before is None or now - self._before < BUSY_SHARE * self._patience_s:
+            os._exit(0)
+        self._before = now
+        signal.alarm(self._patience_s)
+
+
+def _parent_cpu_s() -> float | None:
+    try:
+        fields = Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return None

@@ -1,6 +1,5 @@
 """`ddnsr eval`: models, or finished images, in figures."""
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from ddnsr_cli.data.images import PhotoPair
 from ddnsr_cli.data.validation.comparisons import check_pairs
 from ddnsr_cli.data.validation.report import Trouble
 from ddnsr_cli.errors import ImageWriteError, shown
+from ddnsr_cli.files import temporary_folder
 from ddnsr_cli.inference.device import choose_device
 from ddnsr_cli.io.image import RasterImage, rgb8
 from ddnsr_cli.io.provenance import mark_as
@@ -148,8 +148,8 @@ def _image_store(options: EvaluateOptions) -> Iterator[_ImageStore]:
     elif options.report is None and options.ranking is None:
         yield _ImageStore(None, QUICK)
     else:
-        with tempfile.TemporaryDirectory(prefix="ddnsr-eval-") as folder:
-            yield _ImageStore(Path(folder), QUICK)
+        with temporary_folder("ddnsr-eval-") as folder:
+            yield _ImageStore(folder, QUICK)
 
 
 def folder_name(label: str) -> str:

@@ -1,7 +1,6 @@
 """One image from its file to the result, by a network that is loaded once."""
 
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,6 +13,7 @@ import torch
 from ddnsr_cli.commands.upscale.jobs import Job, Settings, mark_result, mark_sheet, sheet_of
 from ddnsr_cli.commands.upscale.options import UpscaleListener, UpscaleOptions, Written
 from ddnsr_cli.errors import ImageReadError, ImageWriteError, shown
+from ddnsr_cli.files import temporary_folder
 from ddnsr_cli.inference.device import choose_device, choose_dtype
 from ddnsr_cli.inference.memory import give_back_freed
 from ddnsr_cli.inference.pipeline import Faithfulness, upscale_image
@@ -120,9 +120,9 @@ def measure_tile(image: RasterImage, engine: Engine, target: Path, options: Upsc
 
 
 def _writing_seconds(image: RasterImage, target: Path, options: WriteOptions) -> float:
-    with suppress(OSError, ImageWriteError), tempfile.TemporaryDirectory() as folder:
+    with suppress(OSError, ImageWriteError), temporary_folder("ddnsr-") as folder:
         start = time.perf_counter()
-        write_image(image, Path(folder) / f"tile{target.suffix}", options)
+        write_image(image, folder / f"tile{target.suffix}", options)
         return time.perf_counter() - start
     return 0.0
 

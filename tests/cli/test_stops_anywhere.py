@@ -1,0 +1,125 @@
+"""SIGTERM at each call to the system that touches a result: nothing unfinished is left behind."""
+
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from ddnsr_cli import files
+from ddnsr_cli.data import sampler
+from tests.helpers.pair_folders import tree
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
+
+CALLS = {
+    os: ("open", "close", "ftruncate", "fchmod", "fsync", "unlink", "replace", "link"),
+    files.fcntl: ("flock",),
+    tempfile: ("mkstemp", "mkdtemp"),
+    Path: ("replace", "chmod", "unlink", "mkdir"),
+}
+
+
+@pytest.fixture
+def stop_after(monkeypatch):
+    """`stop_after(n)`: SIGTERM comes with the n-th call; `.count` is how many there were."""
+
+    class Stop:
+        count = 0
+        at = -1
+
+        def __call__(self, number):
+            self.count, self.at = 0, number
+
+    stop = Stop()
+
+    def stopping(real):
+        def call(*words, **named):
+            try:
+                return real(*words, **named)
+            finally:
+                stop.count += 1
+                if stop.count == stop.at:
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+        return call
+
+    for owner, names in CALLS.items():
+        for name in names:
+            monkeypatch.setattr(owner, name, stopping(getattr(owner, name)))
+    return stop
+
+
+def leftovers(*folders):
+    return [path for folder in folders for path in folder.rglob("*") if ".part" in path.name or "ddnsr-" in path.name]
+
+
+@pytest.mark.parametrize("command", ["upscale", "degrade"])
+def test_a_stop_at_any_call_leaves_nothing_unfinished(
+    ddnsr, photo, quick_model, tmp_path, monkeypatch, stop_after, command
+):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    photo("in/a.png", width=36, height=32)
+    way = ("-m", quick_model, "--compare") if command == "upscale" else ("--method", "bicubic", "--workers", "1")
+    words = (command, tmp_path / "in", *way)
+    assert ddnsr(*words, "-o", tmp_path / "whole").code == 0
+    calls, whole = stop_after.count, tree(tmp_path / "whole")
+    assert calls > 10
+    ends = set()
+    for number in range(1, calls + 1, max(1, calls // 8)):
+        place = tmp_path / f"out{number}"
+        stop_after(number)
+        done = ddnsr(*words, "-o", place)
+        ends.add(done.code)
+        assert done.code in (0, 128 + signal.SIGTERM), done.err
+        assert leftovers(tmp_path) == [], number
+        assert tree(place).items() <= whole.items() or command == "degrade", number  # its manifest may be short
+    assert 128 + signal.SIGTERM in ends
+
+
+def test_a_file_in_the_making_is_removed(tmp_path, stop_after):
+    """With a handler that raises wherever it is called, as that of the command, but for the moments that are kept."""
+
+    class Ended(BaseException):
+        pass
+
+    def raising(_number, _frame):
+        if not files.UNINTERRUPTED.now:
+            raise Ended
+
+    before = signal.signal(signal.SIGTERM, raising)
+    try:
+        stop_after(-1)
+        with files.atomic_path(tmp_path / "a.txt") as temporary:
+            temporary.write_text("whole")
+        calls = stop_after.count
+        for number in range(1, calls + 1):
+            stop_after(number)
+            with contextlib.suppress(Ended), files.atomic_path(tmp_path / f"{number}.txt") as temporary:
+                temporary.write_text("whole")
+            assert leftovers(tmp_path) == []
+            stop_after(1)
+            with contextlib.suppress(Ended), files.temporary_folder("stopped-") as folder:
+                assert folder.is_dir()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert all(path.read_text() == "whole" for path in tmp_path.glob("*.txt"))
+    assert list(Path(tempfile.gettempdir()).glob("stopped-*")) == []
+
+
+def test_a_worker_serves_as_long_as_its_trainer_works(monkeypatch):
+    used, alarms, ends = iter([0.0, 10.0, 40.0, 41.0]), [], []
+    monkeypatch.setattr(signal, "alarm", alarms.append)
+    monkeypatch.setattr(os, "_exit", ends.append)
+    lingering = sampler.Lingering(60, lambda: next(used))
+    lingering.asked(signal.SIGTERM, None)
+    lingering.late(signal.SIGALRM, None)  # half a minute was computed: a step
+    assert (alarms, ends) == ([60, 60], [])
+    lingering.late(signal.SIGALRM, None)  # a second: it waits
+    assert ends == [0]
+    assert sampler._parent_cpu_s() is None or sampler._parent_cpu_s() >= 0
