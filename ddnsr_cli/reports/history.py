@@ -140,6 +140,17 @@ PANELS = (
         hint="Lower is better.",
     ),
     Panel(
+        section="Validation",
+        title="Degrader: taken from the noise input",
+        smooth=False,
+        hint="Shares: noise should be carried whole, structure of the photo not at all.",
+        figures={
+            "noise_carried_flat": "noise, flat parts",
+            "noise_carried_textured": "noise, texture",
+            "structure_leaked": "structure leaked",
+        },
+    ),
+    Panel(
         section="Losses",
         title="Reconstruction network",
         scale=Scale.DECADES,

@@ -121,6 +121,24 @@ def test_validation_keeps_the_best(train, tmp_path, photo):
     )
 
 
+def rows_of(run):
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def test_validation_follows_what_the_degrader_takes_from_its_noise_input(train, tmp_path, photo):
+    """A degrader of a single input takes nothing."""
+    photo("val/lr/a.png", width=24, height=24), photo("val/hr/a.png", width=96, height=96)
+    words = ("--val", tmp_path / "val", "--steps", 1)
+    assert train(tmp_path / "dual", *words).code == 0
+    (row,) = [row for row in rows_of(tmp_path / "dual") if "structure_leaked" in row]
+    assert "psnr_db" in row
+    assert 0 < row["structure_leaked"] < 2
+    assert all(0 < row[f"noise_carried_{where}"] < 2 for where in ("flat", "textured"))
+    assert train(tmp_path / "single", *words, "--ablation", "D").code == 0
+    (row,) = [row for row in rows_of(tmp_path / "single") if "psnr_db" in row]
+    assert "structure_leaked" not in row
+
+
 def test_validation_pairs_are_given_in_one_way(train, tmp_path):
     one, two = ("--val", tmp_path), ("--val-lr", tmp_path, "--val-hr", tmp_path)
     refused(train(tmp_path / "run", *two[:2]), 2, "--val-lr and --val-hr")

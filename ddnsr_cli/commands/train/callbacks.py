@@ -6,15 +6,18 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from ddnsr_cli.commands.train.run import RunTrainer, TrainListener, export_metadata, validation_scores
 from ddnsr_cli.commands.train.run_folder import RunFolder, told_when_full
+from ddnsr_cli.config import SCALE
 from ddnsr_cli.data.images import PhotoPair
 from ddnsr_cli.files import atomic_path
 from ddnsr_cli.io.provenance import mark_as
+from ddnsr_cli.metrics.noise_transfer import Trial, measure_noise_transfer
 from ddnsr_cli.nets.degrader import Degrader
 from ddnsr_cli.nets.lpips import LPIPS
 from ddnsr_cli.nets.rrdb import RRDBNet
@@ -48,6 +51,9 @@ class ShownRun:
 
     phase: str
     """What exported weights say of it: `joint` or `paired`."""
+
+    dual_input: bool = False
+    """Whether there is a degrader that takes noise from a second input."""
 
     card: Callable[[int, Mapping[str, Any]], str]
     """(steps done, record) -> the model card."""
@@ -90,7 +96,7 @@ class RunShow:
             if pairs:
                 net = self.trainer.averages["sr_net"]
                 scores = validation_scores(net, pairs, self.trainer.device, lpips=lpips)
-                self._note_scores(step, scores)
+                self._note_scores(step, {**scores, **self._transfer()})
                 record["latest"] = {"step": step, "pairs": len(pairs), **scores}
                 if _is_better(scores, record.get("best")):
                     record["best"] = record["latest"]
@@ -146,6 +152,23 @@ class RunShow:
             mark_as(temporary, "sample")
         self.tensorboard.image(step, pixels)
         write_run_report(self.folder.path)
+
+    def _transfer(self) -> dict[str, float]:
+        """What the degrader makes of its noise input, on the crops that samples are made of; empty without one.
+
+        The clean photos are the crops of the other images, shrunk.
+        """
+        degrader = self.trainer.averages.get("degrader")
+        if degrader is None or not self.kind.dual_input:
+            return {}
+        lr, hr = self.crops
+        trial = Trial(hr=hr, noisy=lr, clean=F.avg_pool2d(hr, SCALE).roll(1, dims=0))
+        found = measure_noise_transfer(degrader, [trial])
+        return {
+            "noise_carried_flat": found.carried_flat,
+            "noise_carried_textured": found.carried_textured,
+            "structure_leaked": found.leaked,
+        }
 
     def _note_scores(self, step: int, scores: dict[str, float]) -> None:
         self.folder.log({"step": step, **scores})

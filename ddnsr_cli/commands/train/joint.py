@@ -212,7 +212,8 @@ def _hooks(
         return
     folder.prepare(trainer)
     with TensorBoardLogger(request.run / "tensorboard", listener.note, start=trainer.step) as board:
-        kind = ShownRun(phase="joint", card=partial(joint_card, folder.path, trainer.options))
+        card = partial(joint_card, folder.path, trainer.options)
+        kind = ShownRun(phase="joint", dual_input=trainer.options.dual_input, card=card)
         show = RunShow(trainer, folder, board, listener, _sample_crops(visits, trainer.device), kind)
         steps = request.options.schedule.steps
         yield show.hooks(helpers.pairs, helpers.lpips, record, request.rhythm, steps=steps)
