@@ -16,3 +16,8 @@ def test_what_is_damaged_is_told_and_what_is_sound_is_not_refused(tmp_path):
 def test_sound_files_that_compress_to_nothing_are_read_in_silence(tmp_path):
     kinds = [kind for kind in truth.ENCODERS if kind not in {"AVIF", "JPEG libvips"}]  # these are slow
     assert [find for kind in kinds for find in truth.check_sound(kind, 1, 1, tmp_path / "image")] == []
+
+
+def test_drawings_that_were_once_called_damaged(tmp_path):
+    for kind, numbers in (("JPEG libvips", (71, 385)), ("WebP lossy", (118, 131, 322))):
+        assert [find for number in numbers for find in truth.check_sound(kind, number, 1, tmp_path / "image")] == []

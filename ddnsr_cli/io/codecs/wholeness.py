@@ -22,6 +22,8 @@ _BLOCKS = re.compile(rb"\0{%d,}" % _BLOCK_BYTES)
 _NEXT_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 _END, _SCAN, _TABLES, _STEPS = 0xD9, 0xDA, 0xC4, 0xDB
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_FEW_CODES = (1, 2, 3, 4)
+_PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _SEGMENTS = frozenset((*range(0xC0, 0xD0), 0xDB, 0xDC, 0xDD, *range(0xE0, 0xF0), 0xFE))
 _COEFFICIENTS, _NOT_SENT = 64, 14  # 13 is the most bits that a scan can leave for later
 _ZERO_RUN_OF_16 = 0xF0
@@ -85,6 +87,7 @@ class _Codes:
     """By table: the symbol whose code is nothing but zeros."""
 
     ac: dict[int, int] = field(default_factory=dict)
+    is_progressive: bool = False
     missing: dict[int, list[int]] = field(default_factory=dict)
     """By component: bits of each coefficient that are still to come."""
 
@@ -177,14 +180,17 @@ def _learn(codes: _Codes, kind: int, segment: bytes) -> None:
             segment = segment[17 + symbols :]
     elif kind in _FRAMES:
         components = segment[6::3][: segment[5]] if len(segment) > 5 else b""
+        codes.is_progressive = kind in _PROGRESSIVE
         codes.missing = {component: [_NOT_SENT] * _COEFFICIENTS for component in components}
 
 
-def _scan_parts(segment: bytes) -> tuple[list[tuple[int, int, int]], int, int, int, int]:
+def _scan_parts(segment: bytes, codes: _Codes) -> tuple[list[tuple[int, int, int]], int, int, int, int]:
     """Components, each with its tables of DC and AC; first and last coefficient; bits before and after."""
     count = segment[0]
     components = [(segment[i], segment[i + 1] >> 4, segment[i + 1] & 15) for i in range(1, 1 + 2 * count, 2)]
     first, last, bits = segment[1 + 2 * count : 4 + 2 * count]
+    if not codes.is_progressive:  # what some cameras write there means nothing
+        return components, 0, _COEFFICIENTS - 1, 0, 0
     return components, first, last, bits >> 4, bits & 15
 
 
@@ -194,10 +200,10 @@ def _zeros_are_data(segment: bytes, codes: _Codes) -> bool:
     Without tables those of the standard are meant, in which zeros are coefficients of -1.
     """
     try:
-        components, first, _, before, _ = _scan_parts(segment)
+        components, first, last, before, _ = _scan_parts(segment, codes)
     except (IndexError, ValueError):
         return False
-    is_sequential = first == 0 and segment[-2] == _COEFFICIENTS - 1
+    is_sequential = first == 0 and last == _COEFFICIENTS - 1
     if first == 0 and not is_sequential and before:
         return True  # bits as they are
     dc_stays = all(codes.dc.get(dc, 0) == 0 for _, dc, _ in components)
@@ -206,13 +212,17 @@ def _zeros_are_data(segment: bytes, codes: _Codes) -> bool:
     ac_ends = all(symbol & 15 == 0 and symbol != _ZERO_RUN_OF_16 for symbol in symbols)
     if is_sequential:
         return dc_stays and ac_ends
-    return dc_stays if first == 0 else ac_ends
+    if first == 0:
+        return dc_stays
+    # gradients and patterns: the same few coefficients in every block, which fill the band and need no end
+    codes_of_block = [(last - first + 1) / ((symbol >> 4) + 1) for symbol in symbols]
+    return ac_ends or all(count in _FEW_CODES for count in codes_of_block)
 
 
 def _send(segment: bytes, codes: _Codes) -> None:
     """Note what a scan sends."""
     try:
-        components, first, last, _, after = _scan_parts(segment)
+        components, first, last, _, after = _scan_parts(segment, codes)
     except (IndexError, ValueError):
         return
     for component, _, _ in components:

@@ -119,3 +119,11 @@ def test_lossless_webp_may_hold_zeros(read):
     image.paste(SCENE, (100, 100))
     for method in range(5):
         assert read(encoded(image, "WEBP", lossless=True, method=method)).notes == ()
+
+
+def test_what_a_camera_writes_beside_the_scan_of_a_baseline_file_means_nothing():
+    data = encoded(SCENE, "JPEG")
+    at = data.index(b"\xff\xda")
+    odd = data[: at + 11] + bytes(3) + data[at + 14 :]
+    assert data[at + 11 : at + 14] == b"\0\x3f\0"
+    assert look_at_jpeg(odd).is_complete
