@@ -38,7 +38,7 @@ SHOWN_PX = 96  # side of the part of a photo that is shown, LR pixels
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions:
+class Judging:
     """What the runs are judged on."""
 
     lr: Path
@@ -59,7 +59,7 @@ def train_all(out: Path, words: Sequence[str]) -> dict[str, Path]:
     return runs
 
 
-def scores(runs: dict[str, Path], judged: TrainOptions, out: Path) -> dict[str, dict[str, float]]:
+def scores(runs: dict[str, Path], judged: Judging, out: Path) -> dict[str, dict[str, float]]:
     """Mean figures of each run and of bicubic on the validation pairs."""
     found = out / "scores.json"
     models = ",".join(f"{letter}={run}" for letter, run in runs.items())
@@ -69,7 +69,7 @@ def scores(runs: dict[str, Path], judged: TrainOptions, out: Path) -> dict[str, 
     return {model: {name: row["mean"][name]["mean"] for name in FIGURES} for model, row in told["models"].items()}
 
 
-def realism(run: Path, judged: TrainOptions, pairs: Path) -> Realism:
+def realism(run: Path, judged: Judging, pairs: Path) -> Realism:
     """How the noise looks that the run's degrader puts on the clean validation images."""
     noise = ["--noise-source", str(judged.noise), "-m", str(run)]
     _ddnsr("degrade", str(judged.hr), *noise, "-o", str(pairs), "--overwrite", "--quiet")
@@ -133,7 +133,7 @@ def main(given: list[str]) -> None:
     parser.add_argument("words", nargs="+", metavar="-- WORDS", help="options of ddnsr train, without -o")
     options = parser.parse_args(given)
     options.out.mkdir(parents=True, exist_ok=True)
-    judged = TrainOptions(lr=options.val_lr, hr=options.val_hr, noise=options.noise, lpips=options.lpips)
+    judged = Judging(lr=options.val_lr, hr=options.val_hr, noise=options.noise, lpips=options.lpips)
     runs = train_all(options.out, options.words)
     means = scores(runs, judged, options.out)
     fake = {letter: realism(run, judged, options.out / f"pairs_{letter}") for letter, run in runs.items()}

@@ -36,7 +36,7 @@ class Lpips(StrEnum):
     NONE = "none"
 
 
-WHAT, HOW, RESULTS, PEOPLE = "What is compared", "How", "Results (files; - is stdout)", "TrainOptions by people"
+WHAT, HOW, RESULTS, PEOPLE = "What is compared", "How", "Results (files; - is stdout)", "Opinions of people"
 
 
 def evaluate(
@@ -48,6 +48,16 @@ def evaluate(
         Path | None,
         typer.Option("--hr", help="Folder of the ground truth, under the same names.", rich_help_panel=WHAT),
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that holds the validation images of the NTIRE 2020 challenge, instead of --lr and --hr.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    track: Annotated[
+        int, typer.Option(help="Track of the challenge whose images of --data are meant.", rich_help_panel=WHAT)
+    ] = 1,
     models: Annotated[
         list[str] | None,
         typer.Option(
@@ -175,7 +185,7 @@ def evaluate(
     files = {"json": json_, "csv": csv, "markdown": markdown}
     _check(files, ranking_files or [], mean_opinion=mean_opinion)
     if mean_opinion:
-        if any((lr, hr, models, sr, table3, csv, report, ranking)):
+        if any((lr, hr, data, models, sr, table3, csv, report, ranking)):
             raise ConfigError(
                 "--mean-opinion reads files and compares no images. Only --json, --markdown and --seed go with it."
             )
@@ -185,6 +195,8 @@ def evaluate(
     from ddnsr_cli.commands.evaluate.options import Reference as Kind
     from ddnsr_cli.data.images import PairRules
 
+    if data is not None:
+        lr, hr = _challenge_folders(data, track, given=lr or hr)
     options = EvaluateOptions(
         lr=lr,
         hr=hr,
@@ -207,6 +219,14 @@ def evaluate(
         offline=offline,
     )
     _run(options, files, quiet=quiet)
+
+
+def _challenge_folders(data: Path, track: int, *, given: Path | None) -> tuple[Path, Path | None]:
+    from ddnsr_cli.data.targets import find_validation_folders
+
+    if given is not None:
+        raise ConfigError("--data finds the folders of --lr and --hr itself. Leave these out, or leave out --data.")
+    return find_validation_folders(data, track)
 
 
 def _check(files: dict[str, Path | None], ranking_files: list[Path], *, mean_opinion: bool) -> None:

@@ -1,6 +1,6 @@
 """Which images the HR crops of joint training come from, and the folders of pairs and tracks by their names."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,10 +152,7 @@ def find_track_folders(data: Path, track: int, target: TargetOptions) -> TrackFo
 
     Raises ConfigError for a track other than 1 and 2, DataError that says what is missing and where to put it.
     """
-    if track not in SOURCE:
-        raise ConfigError(f"There is no track {track}. Give 1 or 2.")
-    if not data.is_dir():
-        raise DataError(f"{data} is not a folder. Give the folder that holds {SOURCE[track][0]} with --data.")
+    _check_place(data, track, SOURCE)
     hr_names = CANON if target.kind is TargetType.CANON else CLEAN[track]
     lr, hr = _find(data, SOURCE[track]), _find(data, hr_names) if target.needs_hr_folder else None
     if lr is None or (hr is None and target.needs_hr_folder):
@@ -167,6 +164,26 @@ def find_track_folders(data: Path, track: int, target: TargetOptions) -> TrackFo
         )
     val_lr = _find(data, VALIDATION_LR[track])
     return TrackFolders(hr=hr, lr=lr, val_lr=val_lr, val_hr=_partner(val_lr))
+
+
+def find_validation_folders(data: Path, track: int) -> tuple[Path, Path | None]:
+    """The LR validation images of a track and, where the challenge gave one, their ground truth.
+
+    Looked for in `data` and one folder below it. Raises ConfigError for a track other than 1 and 2, DataError.
+    """
+    _check_place(data, track, VALIDATION_LR)
+    lr = _find(data, VALIDATION_LR[track])
+    if lr is None:
+        names = " or ".join(VALIDATION_LR[track])
+        raise DataError(f"{data} lacks {names}, the LR validation images of track {track}. Give them with --lr.")
+    return lr, _partner(lr)
+
+
+def _check_place(data: Path, track: int, names: Mapping[int, Sequence[str]]) -> None:
+    if track not in names:
+        raise ConfigError(f"There is no track {track}. Give 1 or 2.")
+    if not data.is_dir():
+        raise DataError(f"{data} is not a folder. Give the folder that holds {names[track][0]} with --data.")
 
 
 def find_pair_folders(folder: Path) -> tuple[Path, Path]:

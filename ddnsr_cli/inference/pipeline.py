@@ -162,7 +162,8 @@ def _enlarged(
     canvas: Pixels = np.empty((height * engine.scale, width * engine.scale, channels), pixels.dtype)
     drift, consistency = Drift(planes), Consistency()
     if look.strength > 0:
-        bands = engine.bands(TensorSource(lr), on_tile=listener.tile, on_note=listener.note)
+        deep = pixels.dtype == np.uint16
+        bands = engine.bands(TensorSource(lr), deep=deep, on_tile=listener.tile, on_note=listener.note)
         strips = _looking_right(_measured(_cut(bands, engine.scale, channels), drift), planes, engine.scale, look)
     else:
         strips = _plain(planes, engine.scale)

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,9 @@ from ddnsr_cli.nets.blocks import VIEWS, SrNet, SrTraits, as_view, undone_view
 
 Note = Callable[[str], None]
 """Takes one line to tell the user."""
+
+RunWindow = Callable[[Tensor], Tensor]
+"""From an LR window to its SR window, as `WindowRunner.run`."""
 
 LEAST_TILE_PX = 32  # below it the halo costs many times the core
 MOST_TILE_PX_CPU = 256  # measured by tests/bench/tiling.py: larger tiles take memory and win nothing
@@ -70,15 +74,17 @@ class WindowRunner:
         self.held_dtype = held_dtype(self._quick)
         """Of what takes most of the memory: the feature maps of HR size."""
 
-    def run(self, lr: Tensor, on_note: Note) -> Tensor:
+    def run(self, lr: Tensor, on_note: Note, *, deep: bool = False) -> Tensor:
         """LR window to SR window on the CPU: (3, h, w) in [0, 1] -> (3, scale * h, scale * w), fp32 or wider.
 
-        Raises WeightsError when the result is not finite even in fp32, ImageReadError when the image is not.
+        deep: the result is to have more than 8 bits, which bf16 has not. Raises WeightsError when the result is not
+        finite even in fp32, ImageReadError when the image is not.
         """
         if self._wrong_half:
             self._say_once(self._wrong_half, on_note)
-        sr = self._forward(self._quick, lr)
-        if sr is None and self._quick is not self._full:
+        net = self._full if deep and self.dtype == torch.bfloat16 else self._quick
+        sr = self._forward(net, lr)
+        if sr is None and net is not self._full:
             message = f"{_short(self.dtype)} overflows in {self._name}: tiles where it does are computed in fp32."
             self._say_once(message, on_note)
             sr = self._forward(self._full, lr)
@@ -196,17 +202,23 @@ class Upscaler:
         return torch.cat(bands, dim=1).unsqueeze(0)
 
     def bands(
-        self, source: LrSource, *, on_tile: Progress | None = None, on_note: Note | None = None
+        self,
+        source: LrSource,
+        *,
+        deep: bool = False,
+        on_tile: Progress | None = None,
+        on_note: Note | None = None,
     ) -> Iterator[Band]:
         """The SR image as bands of rows from top to bottom, each finished; together they are the image.
 
         Held at a time: one row of tiles, and the rows in which it fades into the next. When memory runs out the
-        tile is halved, and work goes on below the rows already given.
+        tile is halved, and work goes on below the rows already given. deep: see `WindowRunner.run`.
         Raises OutOfMemoryError when the least tile does not fit, and what `WindowRunner.run` raises.
         """
         meter = _Meter(on_tile)
         note = on_note if on_note is not None else _ignore
-        tiles = self._sized(source.height, source.width)
+        run = partial(self._runner.run, on_note=note, deep=deep)
+        tiles = self._sized(source.height, source.width, deep=deep)
         done, tail = 0, torch.empty(3, 0, source.width * self.scale)
         while done < source.height:
             plan = plan_tiles(
@@ -219,7 +231,7 @@ class Upscaler:
             )
             meter.expect(plan.tiles)
             for row, until in _rows(plan, source.height):
-                sr = self._row(source, plan, row, tail, meter, note)
+                sr = self._row(run, source, plan, row, tail, meter)
                 if isinstance(sr, _NoMemory):
                     tiles = self._halved(tiles, plan, sr.reason, note)
                     break
@@ -231,12 +243,12 @@ class Upscaler:
                 del band  # else it lives on while the next row is made
 
     def _row(
-        self, source: LrSource, plan: TilePlan, row: Span, tail: Tensor, meter: "_Meter", note: Note
+        self, run: RunWindow, source: LrSource, plan: TilePlan, row: Span, tail: Tensor, meter: "_Meter"
     ) -> Tensor | _NoMemory:
         """The SR rows that the tiles of one row keep, faded with `tail`, or word that memory ran out."""
         meter.start_row()
         try:
-            return self._joined(self._windows(source, plan, row, meter, note), plan, row, tail)
+            return self._joined(_windows(run, source, plan, row, meter), plan, row, tail)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -251,26 +263,19 @@ class Upscaler:
         sr[:, :shared] = fade(tail, sr[:, :shared], 1)
         return sr
 
-    def _windows(
-        self, source: LrSource, plan: TilePlan, row: Span, meter: "_Meter", note: Note
-    ) -> Iterator[tuple[Span, Tensor]]:
-        for col in plan.cols.spans:
-            lr = source.read(row.start, col.start, plan.rows.size, plan.cols.size)
-            yield col, self._runner.run(lr, note)
-            meter.tick()
-
-    def _sized(self, height: int, width: int) -> TileConfig:
+    def _sized(self, height: int, width: int, *, deep: bool = False) -> TileConfig:
         """The tile options with a size in pixels."""
         side = self._tiles.tile_px
         if side is None:
             side = max(height, width)
         elif side == 0:
-            side = self._side_that_fits(height, width)
+            side = self._side_that_fits(height, width, deep=deep)
         return replace(self._tiles, tile_px=min(side, self._largest_px))
 
-    def _side_that_fits(self, height: int, width: int) -> int:
+    def _side_that_fits(self, height: int, width: int, *, deep: bool) -> int:
         device = self._runner.device
-        per_px = network_bytes_per_px(self._traits, self._runner.held_dtype)
+        held = torch.promote_types(self._runner.held_dtype, torch.float32) if deep else self._runner.held_dtype
+        per_px = network_bytes_per_px(self._traits, held)
         budget = MEMORY_SHARE * free_bytes(device)
         most = MOST_TILE_PX_CPU if device.type == "cpu" else MOST_TILE_PX_GPU
         for side in range(most, LEAST_TILE_PX, -16):
@@ -297,6 +302,15 @@ class Upscaler:
         self._largest_px = half
         note(f"Out of memory with tiles of {side} px: going on with {half} px.")
         return replace(tiles, tile_px=half)
+
+
+def _windows(
+    run: RunWindow, source: LrSource, plan: TilePlan, row: Span, meter: "_Meter"
+) -> Iterator[tuple[Span, Tensor]]:
+    for col in plan.cols.spans:
+        lr = source.read(row.start, col.start, plan.rows.size, plan.cols.size)
+        yield col, run(lr)
+        meter.tick()
 
 
 class _Meter:

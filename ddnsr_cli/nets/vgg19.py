@@ -142,7 +142,7 @@ class VGG19Features(nn.Module):
         self.scales = _checked_scales(self.taps, scales)
         self.autocast = autocast
         deepest = max((tap.layer for tap in self.taps), key=LAYERS.__getitem__)
-        _check_depth(state, deepest, source)
+        check_depth(state, deepest, source)
         with torch.device("meta"):  # a random start would be thrown away, and move the random state of a run
             self.features = nn.ModuleDict(_convolutions(deepest))
         fill_frozen(self, state, source)
@@ -199,8 +199,8 @@ def _convolutions(deepest: str) -> dict[str, nn.Module]:
     return convolutions
 
 
-def _check_depth(state: Mapping[str, Tensor], deepest: str, source: str) -> None:
-    """Raises WeightsError when the convolutions of `state` are not VGG19's, or end before `deepest`."""
+def check_depth(state: Mapping[str, Tensor], deepest: str, source: str) -> None:
+    """Raises WeightsError when the convolutions of `state` are not VGG19's, or end before the layer `deepest`."""
     held = {int(match[1]) for key in state if (match := _CONV_WEIGHT.fullmatch(key))}
     if 0 not in held or not held <= set(LAYERS.values()):
         raise WeightsError(
@@ -211,8 +211,8 @@ def _check_depth(state: Mapping[str, Tensor], deepest: str, source: str) -> None
     if lacking is not None and LAYERS[lacking] <= LAYERS[deepest]:
         names = list(LAYERS)
         raise WeightsError(
-            f"{source} ends at {names[names.index(lacking) - 1]}, but {deepest} is asked for. Give the weights of a "
-            f"deeper VGG19, or choose a layer that the file holds."
+            f"{source} ends at {names[names.index(lacking) - 1]}, but {deepest} is asked for. Give a deeper VGG19 "
+            f"with --vgg, or choose a layer that the file holds, as with --perceptual conv3_4."
         )
 
 

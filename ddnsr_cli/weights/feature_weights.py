@@ -16,7 +16,7 @@ from ddnsr_cli.errors import ConfigError, HubError, WeightsError
 from ddnsr_cli.files import atomic_path, sha256_of
 from ddnsr_cli.metrics.niqe import PristineModel
 from ddnsr_cli.nets.lpips import TRUNKS, trunk_shapes
-from ddnsr_cli.nets.vgg19 import BLOCK_CHANNELS, LAYERS, Tap
+from ddnsr_cli.nets.vgg19 import BLOCK_CHANNELS, LAYERS, Tap, check_depth
 from ddnsr_cli.weights.checkpoint import file_kind, read_pickle, read_safetensors
 from ddnsr_cli.weights.hub.client import settings
 from ddnsr_cli.weights.hub.download import HubAccess, HubFile, Progress
@@ -185,10 +185,12 @@ def load_vgg19(
     in the cache; what is checked and what cannot be, `hub.prefix` tells. offline, on_progress, hub: as in `hub.fetch`.
     Raises WeightsError or HubError, saying which file to give instead; ValueError without taps.
     """
-    deepest = max(LAYERS[tap.layer] for tap in taps)
+    layer = max((tap.layer for tap in taps), key=LAYERS.__getitem__)
+    deepest = LAYERS[layer]
     if file is not None:
         state = _read(file, f"Give --vgg FILE: {_VGG19_FILES}.")
         wanted = {name: tensor for name, tensor in state.items() if _is_vgg19_up_to(deepest, name)}
+        check_depth(wanted, layer, file.name)
         return FeatureWeights(state=wanted, source=file.name, sha256=sha256_of(file))
     try:
         path = fetch_tensors(VGG19_ON_HUB, vgg19_shapes(deepest), offline=offline, on_progress=on_progress, hub=hub)

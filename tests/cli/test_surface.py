@@ -35,9 +35,9 @@ SURFACE = {
         "--save-every --keep-every --validate-every --sample-every --device/-g --offline -q/--quiet"
     ),
     "eval": (
-        "ranking_files --lr --hr -m/--models --sr --table3 --reference --lr-suffix --sr-suffix --mod-crop --degrader "
-        "--crop-border --lpips --lpips-weights --niqe --against --seed --json --csv --markdown --report --keep "
-        "--ranking --mean-opinion --device/-g --offline -q/--quiet"
+        "ranking_files --lr --hr --data --track -m/--models --sr --table3 --reference --lr-suffix --sr-suffix "
+        "--mod-crop --degrader --crop-border --lpips --lpips-weights --niqe --against --seed --json --csv --markdown "
+        "--report --keep --ranking --mean-opinion --device/-g --offline -q/--quiet"
     ),
     "weights list": "--json",
     "weights info": "name",

@@ -1,7 +1,7 @@
 import pytest
 
 from ddnsr_cli.config import TargetType
-from ddnsr_cli.data.targets import TargetOptions, find_pair_folders, find_track_folders
+from ddnsr_cli.data.targets import TargetOptions, find_pair_folders, find_track_folders, find_validation_folders
 from ddnsr_cli.errors import ConfigError, DataError
 
 DIV2K, CLEANUP, MIXED, CANON = (TargetOptions(kind=kind) for kind in TargetType)
@@ -29,6 +29,22 @@ def test_validation_photos_without_ground_truth_have_no_partner(tmp_path):
     make(tmp_path, "Corrupted-tr-x", "train-target", "Corrupted-va-x", "other/Corrupted-va-y")
     found = find_track_folders(tmp_path, 1, DIV2K)
     assert (found.val_lr, found.val_hr) == (tmp_path / "Corrupted-va-x", None)
+
+
+def test_validation_folders_need_no_photos_to_train_on(tmp_path):
+    make(tmp_path, "below/Corrupted-va-x", "below/Corrupted-va-y", "DPEDiphone-va")
+    below = tmp_path / "below"
+    assert find_validation_folders(tmp_path, 1) == (below / "Corrupted-va-x", below / "Corrupted-va-y")
+    assert find_validation_folders(tmp_path, 2) == (tmp_path / "DPEDiphone-va", None)
+
+
+def test_what_validation_lacks_is_named(tmp_path):
+    with pytest.raises(DataError, match="lacks Corrupted-va-x or Corrupted-te-x"):
+        find_validation_folders(tmp_path, 1)
+    with pytest.raises(DataError, match="is not a folder"):
+        find_validation_folders(tmp_path / "gone", 2)
+    with pytest.raises(ConfigError, match="no track 3"):
+        find_validation_folders(tmp_path, 3)
 
 
 def test_track_2_finds_each_target_one_folder_below_too(tmp_path):

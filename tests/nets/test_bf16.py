@@ -138,6 +138,13 @@ def test_a_stage_does_not_change_the_network_it_was_made_of():
     assert all(torch.equal(weight, before[name]) for name, weight in net.state_dict().items())
 
 
+def test_more_than_8_bits_are_computed_in_fp32():
+    ready, lr = WindowRunner(started(), device=CPU, dtype=torch.bfloat16, tta=False, name="x"), random_lr()
+    exact = WindowRunner(started(), device=CPU, dtype=torch.float32, tta=False, name="x").run(lr, lambda note: None)
+    assert torch.equal(ready.run(lr, lambda note: None, deep=True), exact)
+    assert not torch.equal(ready.run(lr, lambda note: None), exact)
+
+
 def test_averages_over_flips_work_too():
     ready = WindowRunner(started(), device=CPU, dtype=torch.bfloat16, tta=True, name="x")
     exact = WindowRunner(started(), device=CPU, dtype=torch.float32, tta=True, name="x")

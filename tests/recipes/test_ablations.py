@@ -54,7 +54,7 @@ def test_scores_are_those_of_the_command(monkeypatch, tmp_path):
         Path(words[words.index("--json") + 1]).write_text(json.dumps({"models": {"bicubic": row}}))
 
     monkeypatch.setattr(ablations, "_ddnsr", evaluates)
-    judged = ablations.TrainOptions(lr=tmp_path, hr=tmp_path, noise=tmp_path, lpips=tmp_path)
+    judged = ablations.Judging(lr=tmp_path, hr=tmp_path, noise=tmp_path, lpips=tmp_path)
     assert ablations.scores({}, judged, tmp_path) == {"bicubic": {"psnr_rgb": 0.0, "ssim_rgb": 1.0, "lpips_alex": 2.0}}
 
 

@@ -142,12 +142,11 @@ def test_torchvisions_pth_serves(tmp_path, vgg, zipped):
     assert_is_up_to_conv2_2(load_vgg19(file, taps=CONV2_2).state, vgg)
 
 
-def test_a_shallow_file_is_refused_where_it_is_used(tmp_path, vgg):
+def test_a_shallow_file_is_refused_when_it_is_read(tmp_path, vgg):
     file = tmp_path / "shallow.safetensors"
     save_file(vgg, file)
     deep = [Tap(layer="conv3_4")]
-    found = load_vgg19(file, taps=deep)
-    told(WeightsError, lambda: VGG19Features(found.state, deep, source=found.source), "shallow", "ends at conv3_1")
+    told(WeightsError, lambda: load_vgg19(file, taps=deep), "shallow", "ends at conv3_1", "--perceptual conv3_4")
 
 
 class Harmful:

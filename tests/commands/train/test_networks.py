@@ -83,9 +83,8 @@ def test_weights_that_are_not_there_are_reported_never_made_up(vgg, tmp_path, mo
         load_feature_extractors(CONV34, NOTHING, silent)
     with pytest.raises(WeightsError, match="--perceptual-weights FILE"):
         load_feature_extractors(WITH_LPIPS, FeatureFiles(vgg=vgg, lpips=None), silent)
-    shallow = load_feature_extractors(JointOptions(), FeatureFiles(vgg=vgg, lpips=None), silent)
     with pytest.raises(WeightsError, match="ends at conv3_4"):
-        measured_scales(JointOptions(), shallow, crops())
+        load_feature_extractors(JointOptions(), FeatureFiles(vgg=vgg, lpips=None), silent)
 
 
 def test_the_record_names_the_file_and_its_digest(vgg):
