@@ -44,6 +44,7 @@ def _by_number(wanted: str, note: Callable[[str], None]) -> str:
     first, comma, _ = wanted.partition(",")
     if first == "-1":
         return first
+    _numbered("cuda", first)  # no machine has a device of a number that is out of bounds
     if _first_kind("cpu") == "cpu":
         note(f"no GPU that PyTorch can use is here: --device {wanted} goes on with the CPU")
         return "cpu"
