@@ -1,6 +1,6 @@
 """`python -m ddnsr_cli` is `ddnsr`."""
 
-from ddnsr_cli.cli.app import main
+from ddnsr_cli.cli.app import command
 
 if __name__ == "__main__":
-    main()
+    command()

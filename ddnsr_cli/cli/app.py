@@ -12,7 +12,7 @@ import typer
 from ddnsr_cli import __version__
 from ddnsr_cli.cli.degrade import degrade
 from ddnsr_cli.cli.evaluate import evaluate
-from ddnsr_cli.cli.terminal import DEBUG, debugging, leaving_in_order, line_of, without_debug
+from ddnsr_cli.cli.terminal import DEBUG, debugging, ending_at_once, leaving_in_order, line_of, without_debug
 from ddnsr_cli.cli.train import train
 from ddnsr_cli.cli.upscale import upscale
 from ddnsr_cli.cli.weights import weights
@@ -139,9 +139,15 @@ def _root(
     pass
 
 
+@ending_at_once()
+def command() -> None:
+    """What the installed script runs."""
+    main()
+
+
 @leaving_in_order()
 def main() -> None:
-    """Entry point of the command."""
+    """The command, in a process that goes on after it."""
     _fill_closed_streams()
     words, debug = without_debug(sys.argv[1:])
     debugging.set(debug)

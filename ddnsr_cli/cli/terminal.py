@@ -4,6 +4,7 @@ Standard output has names as they are for programs, without control characters f
 On a signal nothing half done is left behind; on an error there is one line about it.
 """
 
+import atexit
 import os
 import signal
 import sys
@@ -134,6 +135,30 @@ def leaving_in_order() -> Iterator[None]:
                 signal.signal(number, handler)
         sys.unraisablehook = hook
         leave.end()
+
+
+@contextmanager
+def ending_at_once() -> Iterator[None]:
+    """Once the block is left and the program ends, Python does not take PyTorch apart first: half a second of CPU.
+
+    What was registered to be done at the end is done, and where standard output cannot be flushed Python ends as usual
+    and says so.
+    """
+    status = 0
+
+    def end() -> None:
+        if "torch" in sys.modules:
+            with suppress(OSError, ValueError, AttributeError):
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(status)
+
+    atexit.register(end)  # the first to be registered is the last to be called
+    try:
+        yield
+    except SystemExit as leaving:
+        status = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+        raise
 
 
 class _Leave:

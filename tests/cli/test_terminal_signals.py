@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -97,3 +100,42 @@ def test_without_a_signal_nothing_happens(capfd):
     with leaving_in_order():
         pass
     assert capfd.readouterr() == ("", "")
+
+
+ENDS = """
+import atexit, sys, types
+from ddnsr_cli.cli.terminal import ending_at_once
+
+class Last:
+    def __del__(self):
+        print("taken apart")
+
+last = Last()
+if sys.argv[1] == "torch":
+    sys.modules["torch"] = types.ModuleType("torch")
+
+@ending_at_once()
+def command():
+    atexit.register(print, "at the end")
+    sys.exit(7)
+
+command()
+"""
+
+
+@pytest.mark.parametrize(("library", "said"), [("torch", "at the end\n"), ("none", "at the end\ntaken apart\n")])
+def test_a_command_with_pytorch_ends_at_once_with_its_status(library, said):
+    ended = subprocess.run([sys.executable, "-c", ENDS, library], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (7, said, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_what_cannot_be_flushed_is_told_as_python_tells_it():
+    found = []
+    for library in ("torch", "none"):
+        with Path("/dev/full").open("w") as full:
+            words = [sys.executable, "-c", ENDS.replace("atexit.register(print, ", "print("), library]
+            buffered = {**os.environ, "PYTHONUNBUFFERED": ""}
+            ended = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=buffered)
+        found.append((ended.returncode, "No space left" in ended.stderr))
+    assert found == [(120, True)] * 2
