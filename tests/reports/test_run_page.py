@@ -119,7 +119,7 @@ def test_every_figure_of_a_joint_run_has_its_place(tmp_path):
     assert all(title in text for title in titles)
     assert "Other" not in text
     assert len(page.all("svg")) == len(titles)
-    assert len(page.all("li")) == 3 + 3 + 4 + 2 + 4 + 1 + 4 + 2 + 2
+    assert len(page.all("li")) == 3 + 3 + 3 + 4 + 2 + 4 + 1 + 4 + 2 + 2
     assert len(drawn(page)) == len(titles)
 
 

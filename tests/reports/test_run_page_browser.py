@@ -40,7 +40,7 @@ def test_it_draws_without_complaint_and_without_network(browser, page, width, da
     assert browser.requests == [page.resolve().as_uri()]
     assert browser.evaluate("document.title") == 'a <b>&"run"'
     sizes = browser.evaluate("[...document.querySelectorAll('.line')].map(p => p.getBoundingClientRect().width)")
-    assert len(sizes) == 25
+    assert len(sizes) == 28
     assert min(sizes) > 200
     strokes = browser.evaluate("[...document.querySelectorAll('.line')].map(p => getComputedStyle(p).stroke)")
     assert "none" not in strokes
@@ -87,7 +87,7 @@ def test_without_scripts_the_curves_and_the_latest_values_are_there(browser, pag
         browser.open(page)
         browser.point_at(*center(browser, 3))
         assert set(browser.evaluate("[...document.querySelectorAll('.at')].map(o => o.textContent)")) == {"latest"}
-        assert browser.evaluate("document.querySelectorAll('.line').length") == 25
+        assert browser.evaluate("document.querySelectorAll('.line').length") == 28
     finally:
         browser.tab("Emulation.setScriptExecutionDisabled", value=False)
 

@@ -183,7 +183,10 @@ def check_pairs(
 
 def _of_pair(pair: "PhotoPair") -> Iterator[Finding]:
     lr, hr = read_image(pair.lr), read_image(pair.hr)
-    flaws = pair_flaws(*pair.cut(rgb8(lr), rgb8(hr)))
+    small, large = pair.cut(rgb8(lr), rgb8(hr))
+    if len(small) > len(large):  # a finished image beside a reference of the LR image's size
+        small, large = large, small
+    flaws = pair_flaws(small, large)
     if lr.depth_bits != hr.depth_bits:
         remark = f"has {hr.depth_bits} bits a sample and {{partner}} {lr.depth_bits}"
         flaws.append(PairFlaw(trouble=Trouble.DEPTHS, remark=remark))
