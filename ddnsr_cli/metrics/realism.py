@@ -263,12 +263,12 @@ def _transfer(transfer: NoiseTransfer) -> tuple[Check, ...]:
     return (
         _share("Noise carried, flat parts", flat, least, "lost in flat parts" if flat < LEAST_CARRIED else None),
         _share("Noise carried, textured", textured, least, "lost in texture" if textured < LEAST_CARRIED else None),
-        _share("Structure leaked", leaked, most, printed if leaked > MOST_LEAKED else None),
+        _share("Structure leaked", leaked, most, printed if leaked > MOST_LEAKED else None, ideal=0.0),
     )
 
 
-def _share(name: str, share: float, allowed: str, fault: str | None) -> Check:
-    return Check(name=name, real=None, fake=share, apart=f"{share - 1:+.2f}", allowed=allowed, fault=fault)
+def _share(name: str, share: float, allowed: str, fault: str | None, *, ideal: float = 1.0) -> Check:
+    return Check(name=name, real=None, fake=share, apart=f"{share - ideal:+.2f}", allowed=allowed, fault=fault)
 
 
 def _figures(real: Realism, fake: Realism) -> str:

@@ -105,5 +105,10 @@ def test_what_a_degrader_makes_of_its_noise_input_counts(shares, fault):
     verdict = compare(REAL, REAL, transfer)
     assert verdict.close is (fault is None)
     assert len(verdict.checks) == 7
+    assert [check.apart for check in verdict.checks[-3:]] == [
+        f"{flat - 1:+.2f}",
+        f"{textured - 1:+.2f}",
+        f"{leaked:+.2f}",
+    ]
     assert [check.fault for check in verdict.checks if check.fault] == [fault] * (fault is not None)
     assert verdict.sentence.endswith(f"the noise of the fake LR is {fault}." if fault else "close to the real.")
