@@ -1,4 +1,4 @@
-"""What bfloat16 in the dense blocks saves on this processor, and by how much results differ. Run by hand:
+"""What bfloat16 saves on this processor, and by how much results differ. Run by hand:
 
     python tests/bench/precision.py examples/coffee.png ddnsr-lite ddnsr-track1
 
