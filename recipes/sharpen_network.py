@@ -24,7 +24,8 @@ from ddnsr_cli.errors import DataError
 from ddnsr_cli.io.read import read_rgb
 from ddnsr_cli.nets.blocks import lrelu
 from ddnsr_cli.nets.rrdb import RRDBNet
-from ddnsr_cli.training.paired_targets import SharpenConfig, sharpened
+from ddnsr_cli.training.paired import sharpened
+from ddnsr_cli.training.paired_options import SharpenConfig
 from ddnsr_cli.weights.checkpoint import load_rrdb_net, save_sr_net
 
 BATCH, CROP_PX = 4, 56

@@ -141,8 +141,7 @@ def with_targets(
 
     taught: (weights of the teacher, share of the truth), as far as given. Raises ConfigError.
     """
-    from ddnsr_cli.training.paired_options import TeacherConfig
-    from ddnsr_cli.training.paired_targets import SharpenConfig
+    from ddnsr_cli.training.paired_options import SharpenConfig, TeacherConfig
 
     if sharpen is not None:
         try:

@@ -16,8 +16,7 @@ from ddnsr_cli.io.codecs.png import write_png
 from ddnsr_cli.io.codecs.tiff import write_tiff
 from ddnsr_cli.io.formats import check_format, format_of, holds_alpha
 from ddnsr_cli.io.image import COMMENT, Metadata, RasterImage, gray_to_rgb, profile_fits, to_8_bits
-from ddnsr_cli.io.metadata.exif import mend_exif, without_orientation
-from ddnsr_cli.io.metadata.iptc import SEGMENT_PREFIX, resource_block
+from ddnsr_cli.io.metadata.exif import SEGMENT_PREFIX, mend_exif, resource_block, without_orientation
 from ddnsr_cli.io.metadata.places import Change, mend_xmp, move_places
 
 _JPEG_MARKER_BYTES = 65_533

@@ -9,7 +9,6 @@ from ddnsr_cli.data.config import DegradationConfig, Shares, StreamConfig
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.training.options import LITE, ScheduleConfig
-from ddnsr_cli.training.paired_targets import SharpenConfig
 from ddnsr_cli.training.reconstruction_options import (
     Discriminator,
     GanKind,
@@ -33,6 +32,27 @@ class SourceKind(StrEnum):
 
     LEARNED = "learned"
     """Degraded on the way, by a degrader, with the noise of real LR photos."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharpenConfig:
+    """An unsharp mask; the defaults are those of Real-ESRGAN (Wang et al. 2021)."""
+
+    amount: float = 0.5
+    """Factor of the difference from the blurred image that is added."""
+
+    sigma_px: float = 8.0
+    """Of the Gaussian blur. Large ones raise the contrast around things, small ones (1 to 2) the finest detail."""
+
+    threshold: float = 10.0
+    """Differences from the blurred image up to so many levels of 255 are left alone."""
+
+    def __post_init__(self) -> None:
+        if not (0 < self.amount < math.inf and 0 < self.sigma_px < math.inf and 0 <= self.threshold < 255):
+            raise ConfigError(
+                f"Sharpening takes an amount and a sigma above 0 and a threshold of 0 to 255 levels, got "
+                f"{self.amount:g}, {self.sigma_px:g} and {self.threshold:g}."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,16 @@ from PIL import Image
 
 from ddnsr_cli.data import degradations
 from ddnsr_cli.data.config import PRESETS, DegradationConfig
-from ddnsr_cli.data.degradation_steps import Compression, bell, filtered, generalized_gaussian, plateau
-from ddnsr_cli.data.degradations import RESIZERS, degrade, draw_noise
+from ddnsr_cli.data.degradations import (
+    RESIZERS,
+    Compression,
+    bell,
+    degrade,
+    draw_noise,
+    filtered,
+    generalized_gaussian,
+    plateau,
+)
 from ddnsr_cli.errors import ConfigError
 
 NOTHING = {"blur_chance": 0.0, "bicubic_chance": 1.0, "noise_sigma": (0.0, 0.0), "jpeg_chance": 0.0}

@@ -25,8 +25,7 @@ with atheris.instrument_imports(include=["ddnsr_cli.io"]):
     from ddnsr_cli.io.codecs.png_chunks import check_rows, orientation_chunks, read_chunks, take_apart
     from ddnsr_cli.io.codecs.tiff import read_tiff_header
     from ddnsr_cli.io.formats import foreign_kind, is_tga, sniff
-    from ddnsr_cli.io.metadata.exif import mend_exif, orientation_of, without_orientation
-    from ddnsr_cli.io.metadata.iptc import iptc_of
+    from ddnsr_cli.io.metadata.exif import iptc_of, mend_exif, orientation_of, without_orientation
     from ddnsr_cli.io.metadata.places import mend_xmp
     from tests.fuzz import seed_files
 

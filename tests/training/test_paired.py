@@ -20,15 +20,15 @@ from ddnsr_cli.nets.discriminators import PROJECTED_TAPS
 from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
 from ddnsr_cli.training.options import ScheduleConfig
-from ddnsr_cli.training.paired import PairedTrainer
+from ddnsr_cli.training.paired import PairedTrainer, Teacher, sharpened
 from ddnsr_cli.training.paired_options import (
     PairedOptions,
     PairSource,
+    SharpenConfig,
     SourceKind,
     TeacherConfig,
     with_equation_2,
 )
-from ddnsr_cli.training.paired_targets import SharpenConfig, Teacher, sharpened
 from ddnsr_cli.training.reconstruction import NO_FEATURE_NETS, FeatureNets, VggDifference
 from ddnsr_cli.training.reconstruction_options import (
     Discriminator,

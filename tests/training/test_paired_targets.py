@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ddnsr_cli.nets.blocks import VIEWS, SrNet, SrTraits, as_view, undone_view
-from ddnsr_cli.training.paired_targets import Teacher, with_colors_of
+from ddnsr_cli.training.paired import Teacher, with_colors_of
 
 
 class Sloped(SrNet):

@@ -7,7 +7,8 @@ from scipy.ndimage import gaussian_filter
 from skimage.data import astronaut
 
 from ddnsr_cli.errors import ConfigError
-from ddnsr_cli.training.paired_targets import SharpenConfig, sharpened
+from ddnsr_cli.training.paired import sharpened
+from ddnsr_cli.training.paired_options import SharpenConfig
 
 PLAIN = SharpenConfig()
 

@@ -19,8 +19,7 @@ from ddnsr_cli.io.codecs.pillow import (
 from ddnsr_cli.io.codecs.vips import first_difference, jpeg_complaint, whole_samples
 from ddnsr_cli.io.codecs.wholeness import JpegStream, behind, left_out, look_at_jpeg
 from ddnsr_cli.io.image import COMMENT, Metadata, oblong
-from ddnsr_cli.io.metadata.exif import orientation_of
-from ddnsr_cli.io.metadata.iptc import SEGMENT_PREFIX, iptc_of, places_note
+from ddnsr_cli.io.metadata.exif import SEGMENT_PREFIX, iptc_of, orientation_of, places_note
 
 MAX_SCANS = 500
 """Every scan of a progressive file goes over the whole image; usual ones have ten, crafted ones thousands."""

@@ -23,8 +23,7 @@ from ddnsr_cli.io.codecs.png_chunks import (
 from ddnsr_cli.io.codecs.vips import save_png, whole_samples
 from ddnsr_cli.io.codecs.wholeness import behind, left_out
 from ddnsr_cli.io.image import Metadata, RasterImage
-from ddnsr_cli.io.metadata.exif import orientation_of
-from ddnsr_cli.io.metadata.iptc import raw_profile, resource_block
+from ddnsr_cli.io.metadata.exif import orientation_of, raw_profile, resource_block
 
 _DEEP_COLOR = (2, 4, 6)  # RGB, gray with alpha, RGB with alpha; Pillow is exact for plain gray
 _PALETTE = 3

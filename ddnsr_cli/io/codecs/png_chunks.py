@@ -8,8 +8,7 @@ from io import BytesIO
 from typing import BinaryIO, NamedTuple
 
 from ddnsr_cli.io.image import Metadata, oblong
-from ddnsr_cli.io.metadata.exif import bare_exif
-from ddnsr_cli.io.metadata.iptc import iptc_of, profile_bytes
+from ddnsr_cli.io.metadata.exif import bare_exif, iptc_of, profile_bytes
 
 MAX_CHUNK_BYTES = 64 << 20
 """A chunk beside the pixels that is longer is left out."""

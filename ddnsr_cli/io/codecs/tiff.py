@@ -35,14 +35,15 @@ from ddnsr_cli.io.metadata.exif import (
     Field,
     Layout,
     directories,
+    iptc_of,
     numbers_field,
     orientation_of,
     pack_fields,
     pack_header,
     parse_header,
+    places_note,
     read_fields,
 )
-from ddnsr_cli.io.metadata.iptc import iptc_of, places_note
 
 SUBFILE_TYPE, WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
 STRIP_OFFSETS, ORIENTATION, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES = 273, 274, 277, 278, 279

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddnsr_cli.io.metadata.iptc import iptc_of, profile_bytes, raw_profile, resource_block
+from ddnsr_cli.io.metadata.exif import iptc_of, profile_bytes, raw_profile, resource_block
 
 RECORDS = b"\x1c\x02\x78\x00\x05hello"
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ddnsr_cli.data import degradation_steps
-from ddnsr_cli.data.degradation_steps import REACH, bell, circular_low_pass, filtered, generalized_gaussian, plateau
+from ddnsr_cli.data import degradations
+from ddnsr_cli.data.degradations import REACH, bell, circular_low_pass, filtered, generalized_gaussian, plateau
 
 AXIS = np.arange(-REACH, REACH + 1)
 
@@ -15,7 +15,7 @@ def image(height=70, width=45, seed=0):
 @pytest.mark.parametrize("shape", [(70, 45), (21, 300), (6, 5), (1, 1)])
 @pytest.mark.parametrize("band", [512, 16])
 def test_filtering_is_scipys_convolution(monkeypatch, shape, band):
-    monkeypatch.setattr(degradation_steps, "BAND_ROWS", band)
+    monkeypatch.setattr(degradations, "BAND_ROWS", band)
     given, kernel = image(*shape), generalized_gaussian(bell((2.5, 0.8), 0.7), 0.8)
     expected = [ndimage.convolve(plane.astype(float), kernel.astype(float), mode="mirror") for plane in given]
     assert np.abs(filtered(given, kernel) - np.stack(expected)).max() < 1e-5
