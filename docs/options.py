@@ -19,7 +19,7 @@ HEAD = """# Options
 
 Every command, argument and option, as `--help` shows them. This page is made by `python docs/options.py`.
 What the options do together is in [upscale.md](upscale.md), [degrade.md](degrade.md), [training.md](training.md) and
-[eval.md](eval.md).
+[eval.md](eval.md); the page of `ddnsr studio` is in [studio.md](studio.md).
 """
 
 

@@ -12,6 +12,7 @@ import typer
 from ddnsr_cli import __version__
 from ddnsr_cli.cli.degrade import degrade
 from ddnsr_cli.cli.evaluate import evaluate
+from ddnsr_cli.cli.studio import studio
 from ddnsr_cli.cli.terminal import DEBUG, debugging, ending_at_once, leaving_in_order, line_of, without_debug
 from ddnsr_cli.cli.train import train
 from ddnsr_cli.cli.upscale import upscale
@@ -118,6 +119,7 @@ app.command()(upscale)
 app.command()(degrade)
 app.command()(train)
 app.command("eval")(evaluate)
+app.command()(studio)
 app.add_typer(weights, name="weights")
 
 

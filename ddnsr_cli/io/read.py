@@ -105,9 +105,9 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
     return np.require(rgb8(read_image(path)), requirements="W")  # PyTorch wants no array that is not to be written
 
 
-def image_size(path: Path) -> tuple[int, int]:
+def image_size(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """(height, width) of the upright image; of the usual formats nothing is decoded. Raises as `read_image`."""
-    return _measured(path, _MEASURES)
+    return _measured(path, _MEASURES, max_pixels)
 
 
 def stored_size(path: Path) -> tuple[int, int]:
@@ -115,17 +115,19 @@ def stored_size(path: Path) -> tuple[int, int]:
 
     Raises as `read_image`.
     """
-    return _measured(path, _MEASURES | {"PNG": stored_png_size})
+    return _measured(path, _MEASURES | {"PNG": stored_png_size}, MAX_PIXELS)
 
 
-def _measured(path: Path, measures: dict[str, Callable[[BinaryIO], tuple[int, int, int]]]) -> tuple[int, int]:
+def _measured(
+    path: Path, measures: dict[str, Callable[[BinaryIO], tuple[int, int, int]]], max_pixels: int
+) -> tuple[int, int]:
     measure = measures.get(_format_of(path))
     if measure is not None:
         with suppress(Exception), path.open("rb") as file:  # what is wrong with a file, reading it tells
             width, height, orientation = measure(file)
-            if 0 < width * height <= MAX_PIXELS:
+            if 0 < width * height <= max_pixels:
                 return (width, height) if orientation >= 5 else (height, width)
-    image = read_image(path)
+    image = read_image(path, max_pixels=max_pixels)
     return image.height, image.width
 
 

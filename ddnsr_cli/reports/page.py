@@ -19,6 +19,9 @@ from ddnsr_cli.files import atomic_path
 
 OWN = "ddnsr_cli.reports"
 
+_ALONE = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+_SERVED = "default-src 'none'; img-src 'self'; connect-src 'self'; style-src 'unsafe-inline'; base-uri 'none'"
+
 Rgb8 = NDArray[np.uint8]
 
 GRID_PX = 4
@@ -42,14 +45,17 @@ class PageKind:
 
     script: str | None = None
 
+    served: bool = False
+    """A server stands behind it, which the page may ask."""
+
 
 def page_html(kind: PageKind, parts: Mapping[str, str], *, title: str) -> str:
     """The page, its blanks filled from `parts`. The same arguments give the same text.
 
-    The page's policy lets nothing run but its script, and nothing be loaded but `data:`. Title and parts are HTML: what
-    is to be read as words must have been through `words`.
+    The page's policy lets nothing run but its script, and nothing be loaded but `data:`, or from its own server. Title
+    and parts are HTML: what is to be read as words must have been through `words`.
     """
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    policy = _SERVED if kind.served else _ALONE
     script = ""
     if kind.script is not None:
         script = _text(kind.package, kind.script)

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -62,15 +63,15 @@ class Browser:
         self.answers.close()
         self.process.wait(timeout=30)
 
-    def open(self, page: Path, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
-        """Load a file, in a window of that many CSS pixels, and forget what earlier pages did."""
+    def open(self, page: Path | str, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
+        """Load a file or an address, in a window of that many CSS pixels, and forget what earlier pages did."""
         self.tab("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.tab("Emulation.setEmulatedMedia", features=[scheme])
         self.requests.clear()
         self.complaints.clear()
         self.events.clear()
-        self.tab("Page.navigate", url=page.resolve().as_uri())
+        self.tab("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
         while "Page.loadEventFired" not in self.events:
             self._take(self._message())
 
@@ -80,6 +81,20 @@ class Browser:
         if "exceptionDetails" in answer:
             raise AssertionError(json.dumps(answer["exceptionDetails"])[:2000])
         return answer["result"].get("value")
+
+    def wait_for(self, expression: str, seconds: float = 20.0) -> Any:
+        """The value of a JavaScript expression, as soon as it is a true one."""
+        until = time.monotonic() + seconds
+        while not (value := self.evaluate(expression)):
+            assert time.monotonic() < until, f"{expression} stays {value!r}"
+            time.sleep(0.02)
+        return value
+
+    def give_files(self, selector: str, *files: Path) -> None:
+        """Choose files in a field for them."""
+        root = self.tab("DOM.getDocument")["root"]["nodeId"]
+        node = self.tab("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.tab("DOM.setFileInputFiles", nodeId=node, files=[str(file) for file in files])
 
     def point_at(self, x: float, y: float) -> None:
         """Move the mouse there; CSS pixels of the window."""

@@ -2,6 +2,7 @@
 
 CODES = {
     "Tab": 9,
+    "Escape": 27,
     "Enter": 13,
     "Backspace": 8,
     " ": 32,

@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -52,8 +52,17 @@ from ddnsr_cli.io.selection import OwnResults
 __all__ = ["UpscaleListener", "UpscaleOptions", "upscale_images"]
 
 
+StartEngine = Callable[[UpscaleOptions, UpscaleListener], Engine]
+"""As `start_engine`."""
+
+
 def upscale_images(
-    inputs: Sequence[Path], output: Path | None, options: UpscaleOptions, listener: UpscaleListener
+    inputs: Sequence[Path],
+    output: Path | None,
+    options: UpscaleOptions,
+    listener: UpscaleListener,
+    *,
+    start: StartEngine | None = None,
 ) -> Iterator[Event]:
     """Up-scale files and folders one by one in the order found, and tell what happens. The last event is a Summary.
 
@@ -61,6 +70,7 @@ def upscale_images(
     go on, unless `fail_fast` or the disk is full; at the end BatchError names them. Several images go on where an
     earlier run was ended: what is finished is skipped, what was made otherwise is remade, what is not ours is left
     alone and fails.
+    start: gives the network; None loads it.
     """
     single, own = is_single(inputs, options), OwnResults(again=options.selection.again)
     if single:
@@ -69,7 +79,7 @@ def upscale_images(
         jobs: Iterable[Job] = [job]
     else:
         jobs = folder_jobs(inputs, output, options, own)
-    engine = start_engine(options, listener)
+    engine = (start or start_engine)(options, listener)
     run = _Run(engine, options, listener, own=own, resumes=not single)
     if not single and listener.images is not None:
         run.count(inputs, output)

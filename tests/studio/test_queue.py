@@ -1,0 +1,165 @@
+"""The queue: order, stopping, removing, failures, and what stays."""
+
+import threading
+
+import pytest
+
+from ddnsr_cli.commands.upscale import worker
+from ddnsr_cli.studio.queue import MOST_NAME_BYTES, free_path, safe_name
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """Lets every tile wait until `held.set()`: images stay in work."""
+    from ddnsr_cli.studio.queue import Queue
+
+    gate, before = threading.Event(), Queue._listener
+
+    def slow(self, number):
+        listener = before(self, number)
+        tell = listener.tile
+
+        def tile(done, total):
+            gate.wait(20)
+            tell(done, total)
+
+        object.__setattr__(listener, "tile", tile)
+        return listener
+
+    monkeypatch.setattr(Queue, "_listener", slow)
+    yield gate
+    gate.set()
+
+
+def started(asked, quick_model, drawn, count=3):
+    for number in range(count):
+        asked.put(f"{number}.png", drawn("a.png").read_bytes())
+    asked.enlarge(quick_model, *range(1, count + 1))
+    while asked.images()[0]["state"] != "working":
+        pass
+
+
+def states(asked):
+    return [image["state"] for image in asked.images()]
+
+
+def test_one_is_in_work_and_the_others_wait_in_their_order(studio, held, quick_model, drawn):
+    with studio() as asked:
+        started(asked, quick_model, drawn)
+        assert states(asked) == ["working", "waiting", "waiting"]
+        assert asked.enlarge(quick_model, 1, 2, 3) == (200, {"waiting": 0})  # they are at it already
+        held.set()
+        assert {image["name"] for image in asked.wait("done")} == {"0.png", "1.png", "2.png"}
+
+
+def test_what_is_stopped_is_as_it_was_and_can_be_enlarged_anew(studio, held, quick_model, drawn):
+    with studio() as asked:
+        started(asked, quick_model, drawn)
+        for number in (2, 1):
+            asked.send("POST", f"images/{number}/stop")
+        assert states(asked) == ["stopping", "ready", "waiting"]
+        held.set()
+        assert [image["state"] for image in asked.wait("ready", "done")] == ["ready", "ready", "done"]
+        assert list(asked.folder.glob("1/result*/*")) == []
+        asked.enlarge(quick_model, 1, 2)
+        asked.wait("done")
+
+
+def test_what_is_removed_is_gone_with_its_files_in_work_or_not(studio, held, quick_model, drawn):
+    with studio() as asked:
+        started(asked, quick_model, drawn)
+        for number in (1, 2):
+            asked.send("DELETE", f"images/{number}")
+        assert states(asked) == ["waiting"]
+        held.set()
+        asked.wait("done")
+        assert sorted(path.name for path in asked.folder.iterdir()) == ["3"]
+
+
+def test_the_end_comes_after_the_tile_and_tells_what_is_left(studio, held, quick_model, drawn, tmp_path):
+    with studio(results=tmp_path / "kept") as asked:
+        started(asked, quick_model, drawn)
+        assert asked.queue.last_words() == f"The studio has ended: 0 results, kept in {tmp_path}/kept; 3 not done."
+        threading.Timer(0.05, held.set).start()
+    assert list((tmp_path / "kept").iterdir()) == []
+    assert not asked.queue._thread.is_alive()
+
+
+def test_a_failure_is_told_of_its_image_alone_in_words_of_the_user(studio, quick_model, drawn):
+    content = drawn("a.png", 200, 150).read_bytes()
+    with studio() as asked:
+        asked.put("half.png", content[: len(content) // 2])
+        asked.put("whole.png", drawn("b.png").read_bytes())
+        asked.enlarge(quick_model, 1, 2)
+        half, whole = asked.wait("done", "failed")
+    assert (half["state"], whole["state"]) == ("failed", "done")
+    assert half["error"].startswith("half.png ")
+
+
+def test_a_model_that_cannot_be_loaded_fails_the_image_and_not_the_studio(studio, quick_model, drawn, monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(worker, "start_engine", refuse)
+    with studio() as asked:
+        asked.put("a.png", drawn("a.png").read_bytes())
+        asked.enlarge(quick_model, 1)
+        assert asked.wait("failed")[0]["error"] == "unexpected RuntimeError: no"
+        monkeypatch.undo()
+        asked.enlarge(quick_model, 1)
+        asked.wait("done")
+
+
+def test_the_network_is_loaded_once(studio, quick_model, drawn, monkeypatch):
+    loads, load = [], worker.start_engine
+    monkeypatch.setattr(worker, "start_engine", lambda *words: loads.append(1) or load(*words))
+    with studio() as asked:
+        for name in "ab":
+            asked.put(f"{name}.png", drawn("a.png").read_bytes())
+        asked.enlarge(quick_model, 1, 2)
+        asked.wait("done")
+        asked.enlarge(quick_model, 1, scale=2)
+        (first, _) = asked.wait("done")
+        assert [path.name for path in asked.folder.glob("1/result*")] == ["result2"]
+    assert (first["result"]["version"], first["result"]["name"]) == (2, "a_x2.png")
+    assert loads == [1]
+
+
+def test_a_folder_for_results_that_cannot_be_made_fails_the_image_in_a_sentence(studio, quick_model, drawn, tmp_path):
+    (tmp_path / "file").write_text("")
+    with studio(results=tmp_path / "file" / "inside") as asked:
+        asked.put("a.png", drawn("a.png").read_bytes())
+        asked.enlarge(quick_model, 1)
+        assert "cannot be made" in asked.wait("failed")[0]["error"]
+
+
+@pytest.mark.parametrize(
+    ("given", "made"),
+    [
+        ("photo.jpg", "photo.jpg"),
+        ("C:\\fotos\\Grüße.jpg", "Grüße.jpg"),
+        ("../../a b.png", "a b.png"),
+        ("..", "image"),
+        ("", "image"),
+        (".hidden", "hidden"),
+        ("a\n\x1b[31mb.png", "a[31mb.png"),
+        ("x/", "image"),
+        ("\ud800.png", "png"),
+    ],
+)
+def test_names_of_browsers_become_names_of_files(given, made):
+    assert safe_name(given) == made
+
+
+@pytest.mark.parametrize("name", ["ü" * 300 + ".jpeg", "a." + "b" * 300, "写真" * 200])
+def test_long_names_are_cut_where_a_letter_ends(name):
+    made = safe_name(name)
+    assert MOST_NAME_BYTES - 3 <= len(made.encode()) <= MOST_NAME_BYTES
+    assert made.endswith(".jpeg") == name.endswith(".jpeg")
+
+
+def test_a_name_that_is_taken_is_numbered(tmp_path):
+    for name in ("a.png", "a_2.png"):
+        (tmp_path / name).write_text("")
+    assert free_path(tmp_path / "a.png") == tmp_path / "a_3.png"
+    assert free_path(tmp_path / "b.png") == tmp_path / "b.png"

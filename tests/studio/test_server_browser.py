@@ -1,0 +1,136 @@
+"""The page in a real browser: dropped, enlarged, compared and saved, by hand, by keys, on a phone, in two at once."""
+
+import pytest
+
+from tests.helpers.browser import CHROMIUM, Browser
+from tests.helpers.hands import click, drag, middle, press
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with Browser(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+def count(browser, state):
+    return browser.evaluate(f"document.querySelectorAll('.item.{state}').length")
+
+
+def text(browser, selector):
+    return browser.evaluate(f"document.querySelector({selector!r}).textContent")
+
+
+def given(browser, asked, *files, **window):
+    browser.open(asked.address, **window)
+    browser.give_files("#files", *files)
+    browser.wait_for(f"document.querySelectorAll('.item.ready').length == {len(files)}")
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True), (320, False)])
+def test_from_the_drop_to_the_comparison(browser, studio, drawn, width, dark):
+    files = [drawn("Grüße aus Köln.png", 240, 160), drawn("clear <b>&.png", 60, 90, "RGBA")]
+    with studio() as asked:
+        given(browser, asked, *files, width=width, dark=dark)
+        assert text(browser, "#enlarge") == "Enlarge 2 images"
+        assert text(browser, ".item .told") == "240 × 160 → 960 × 640"
+        click(browser, "#enlarge")
+        browser.wait_for("document.querySelectorAll('.item.done').length == 2")
+        assert text(browser, "#status") == "2 done"
+        assert text(browser, ".item:nth-child(2) h3") == "clear <b>&.png"
+        assert browser.evaluate("document.documentElement.scrollWidth") <= width
+        sizes = browser.evaluate("[...document.querySelectorAll('button, .button, select')].map(e => e.offsetHeight)")
+        assert min(size for size in sizes if size) >= 40
+        browser.wait_for("[...document.querySelectorAll('.thumb img')].every(i => i.complete && i.naturalWidth)")
+        click(browser, ".thumb")
+        browser.wait_for("document.querySelector('#after').naturalWidth == 960")
+        browser.wait_for("document.querySelector('#before').naturalWidth == 240")
+        assert browser.evaluate("document.querySelector('dialog').scrollWidth") <= width
+        box = browser.evaluate("(b => [b.width / b.height, b.bottom])(frame.getBoundingClientRect())")
+        assert box[0] == pytest.approx(1.5, abs=0.02)
+        assert box[1] <= 900
+        drag(browser, middle(browser, "#at"), middle(browser, ".tag-left"))
+        assert browser.evaluate("Number(at.value)") < 400
+        assert "before" in browser.evaluate("at.getAttribute('aria-valuetext')")
+        click(browser, "#zoom")
+        assert browser.evaluate("frame.offsetWidth") == 960
+        click(browser, "#close")
+        assert not browser.evaluate("document.querySelector('dialog').open")
+        assert browser.complaints == []
+        assert all(
+            address.startswith(asked.address) or address.endswith("/favicon.ico") for address in browser.requests
+        )
+
+
+def test_it_can_be_used_by_keys_alone(browser, studio, drawn):
+    with studio() as asked:
+        given(browser, asked, drawn("a.png", 30, 20))
+        browser.evaluate("document.activeElement.blur()")
+        for _ in range(12):
+            press(browser, "Tab")
+            if browser.evaluate("document.activeElement.id") == "enlarge":
+                break
+        press(browser, "Enter")
+        browser.wait_for("document.querySelectorAll('.item.done').length == 1")
+        for _ in range(12):
+            press(browser, "Tab")
+            if browser.evaluate("document.activeElement.className") == "thumb":
+                break
+        press(browser, "Enter")
+        browser.wait_for("document.querySelector('dialog').open")
+        assert browser.evaluate("document.activeElement.id") == "at"
+        press(browser, "ArrowLeft", "ArrowLeft")
+        assert browser.evaluate("at.value") == "460"
+        assert (
+            browser.evaluate("getComputedStyle(document.querySelector('.handle'), '::after').outlineStyle") == "solid"
+        )
+        press(browser, "Escape")
+        browser.wait_for("!document.querySelector('dialog').open")
+        assert browser.evaluate("document.activeElement.className") == "thumb"
+
+
+def test_settings_are_those_of_the_command_and_the_form_says_what_is_wrong(browser, studio, drawn):
+    with studio() as asked:
+        given(browser, asked, drawn("a.png", 30, 20))
+        browser.evaluate("size.value = 'side'; side.value = 75; format.value = 'webp'; quality.value = 0;")
+        browser.evaluate("settings.dispatchEvent(new Event('input'))")
+        assert text(browser, ".item .told") == "30 × 20 → 75 × 50"
+        click(browser, "#enlarge")
+        assert not browser.evaluate("settings.checkValidity()")
+        assert count(browser, "ready") == 1
+        browser.evaluate("quality.value = 80")
+        click(browser, "#enlarge")
+        browser.wait_for("document.querySelectorAll('.item.done').length == 1")
+        (image,) = asked.images()
+        assert image["result"]["name"] == "a_75px.webp"
+        assert (image["result"]["width"], image["result"]["height"]) == (75, 50)
+
+
+def test_what_is_refused_is_told_and_the_rest_goes_on(browser, studio, drawn, tmp_path):
+    (tmp_path / "notes.txt").write_text("hello")
+    with studio() as asked:
+        browser.open(asked.address)
+        browser.give_files("#files", tmp_path / "notes.txt", drawn("a.png"))
+        browser.wait_for("document.querySelectorAll('.item.ready').length == 1")
+        browser.wait_for("!document.querySelector('#alert').hidden")
+        assert text(browser, "#alert").startswith("notes.txt is not an image we can read.")
+
+
+def test_two_browsers_see_one_queue_and_the_second_goes_on_where_the_first_is_closed(browser, studio, drawn, tmp_path):
+    with studio() as asked:
+        with Browser(tmp_path / "profile") as first:
+            given(first, asked, drawn("a.png", 30, 20), drawn("b.png", 30, 20))
+            browser.open(asked.address)
+            browser.wait_for("document.querySelectorAll('.item').length == 2")
+            click(first, "#enlarge")
+        browser.wait_for("document.querySelectorAll('.item.done').length == 2")
+        click(browser, "#clear")
+        browser.wait_for("document.querySelectorAll('.item').length == 0")
+        assert asked.images() == []
+
+
+def test_the_end_of_the_studio_is_told_on_the_page(browser, studio):
+    with studio() as asked:
+        browser.open(asked.address)
+    browser.wait_for("document.querySelector('#alert').textContent.startsWith('The studio has ended.')")
