@@ -24,7 +24,7 @@ from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
 from ddnsr_cli.nets.rrdb import RRDBNet
 from ddnsr_cli.weights.foreign import load_foreign
 from ddnsr_cli.weights.layouts import LOADS, Config, OtherNetworkError, OwnNet, build, read_layout
-from ddnsr_cli.weights.ncnn import MAGIC, read_ncnn
+from ddnsr_cli.weights.ncnn import HALF, MAGIC, SINGLE, SINGLE_TAGGED, read_ncnn
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -41,6 +41,10 @@ FOR_OTHERS = {
     ".gguf": "a GGUF file",
 }
 """What files of these suffixes are that other programs run."""
+
+NCNN_TAGS = tuple(tag.to_bytes(4, "little") for tag in (SINGLE, HALF, SINGLE_TAGGED))
+"""What the weights of an ncnn pair begin with."""
+
 MOST_TEXT_BYTES = 8 << 20  # of the layers of an ncnn file; the field's largest have 0.1 MB
 MAX_FILE_BYTES = 2 << 30  # the field's largest, with optimizer states, are some 300 MB
 NETWORK_KEY, DEGRADER_KEY, VERSION_KEY = "ddnsr_network", "ddnsr_degrader", "ddnsr_version"
@@ -199,6 +203,11 @@ def file_kind(path: Path) -> str:
         raise WeightsError(
             f"{path.name} is a pickle (a .pth file) under another name. Only files named {', '.join(PICKLES)} are read "
             f"so: rename it when you trust where it comes from."
+        )
+    if path.suffix.lower() == ".bin" and head[:4] in NCNN_TAGS:
+        text = path.with_suffix(".param").name
+        raise WeightsError(
+            f"{path.name} holds the weights of {text}, which is not beside it. Put the two side by side."
         )
     raise WeightsError(f"{path.name} is not a weights file: {_strange(head)}. {_LOADS_AS}")
 

@@ -21,6 +21,11 @@ NCNN = ".param"
 HERE = (*SUFFIXES, NCNN)
 """Suffixes of files on this machine; on the Hub the two files of an ncnn pair would not come together."""
 
+_NCNN_SCALE = f"-x4{NCNN}"
+"""What realesrgan-ncnn-vulkan itself puts behind a name, by its -s; only files of that scale load."""
+
+_MOST_LISTED = 8
+
 _ON_HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^:@\s]+))?(?::(?P<file>.+))?")
 
 
@@ -83,7 +88,7 @@ def find_weights(
     if (local := _local(name, RUN_WEIGHTS[kind])) is not None:
         return FoundWeights(path=local, name=name, entry=registry.research_entry(local))
     meant = _ON_HUB.fullmatch(name)
-    if meant is None or _is_meant_as_path(name):
+    if meant is None or _is_meant_as_path(name) or _beside(name) is not None:
         raise WeightsError(unknown_name(name, registry))
     return _on_hub(meant, RUN_WEIGHTS[kind], offline=offline, on_progress=on_progress, hub=hub)
 
@@ -140,19 +145,24 @@ def _local(name: str, of_run: str) -> Path | None:
         return None
     inside = path / of_run
     if not inside.is_file():
-        files = sorted(one for one in path.glob("*") if one.suffix.lower() in HERE)
-        example = f", such as -m {files[0]}" if files else ""
-        raise WeightsError(
-            f"The folder {name} holds no {of_run}: it is not that of a run that saved. Name a file{example}."
-        )
+        if models := _models_in(path):
+            raise WeightsError(f"The folder {name} holds no {of_run} of a run. Name a model in it: {models}.")
+        raise WeightsError(f"The folder {name} holds no {of_run}: it is not that of a run that saved. Name a file.")
     return inside
+
+
+def _models_in(folder: Path) -> str:
+    """What the models of a folder are called, as `-m` takes them, for a message; empty: there are none."""
+    names = sorted({one.stem for one in folder.glob("*") if one.suffix.lower() in HERE})
+    listed = [f"-m {folder / name}" for name in names[:1]] + names[1:_MOST_LISTED]
+    return ", ".join(listed) + (", ..." if len(names) > _MOST_LISTED else "")
 
 
 def _file(path: Path) -> Path | None:
     """The file at a path, of which the suffix may be missing; of an ncnn pair, its text."""
     if path.suffix.lower() == ".bin" and path.is_file() and path.with_suffix(NCNN).is_file():
         return path.with_suffix(NCNN)
-    nearby = (path.with_name(path.name + suffix) for suffix in HERE if path.name)
+    nearby = (path.with_name(path.name + suffix) for suffix in (*HERE, _NCNN_SCALE) if path.name)
     return next((file for file in (path, *nearby) if file.is_file()), None)
 
 
@@ -163,6 +173,8 @@ def _is_meant_as_path(name: str) -> bool:
 def unknown_name(name: str, registry: Registry) -> str:
     """What to tell a user whose name means nothing: released names that are close, and all that there are."""
     shown = repr(name if len(name) <= 80 else f"{name[:77]}...")
+    if (models := _beside(name)) is not None:
+        return f"There is no model {shown}. The folder has: {models}."
     if _is_meant_as_path(name):
         close = registry.near(Path(name).stem)
         hint = f"-m {close[0]}" if close else "see: ddnsr weights list"
@@ -170,6 +182,15 @@ def unknown_name(name: str, registry: Registry) -> str:
     close, every = registry.near(name), ", ".join(registry.names)
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
     return f"{shown} is no released name, no file and no Hub id.{hint} Released (ddnsr weights list): {every}."
+
+
+def _beside(name: str) -> str | None:
+    """What models the folder has in which a path was looked for; None: no path, no such folder, or none in it."""
+    try:
+        folder = Path(name).expanduser().parent
+        return _models_in(folder) or None if folder != Path() and folder.is_dir() else None
+    except (OSError, RuntimeError, ValueError):
+        return None
 
 
 def _on_hub(

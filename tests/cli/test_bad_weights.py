@@ -56,6 +56,14 @@ def test_values_that_are_not_finite(refused):
     refused("nan.safetensors", save(state), "not finite", "conv_last.bias")
 
 
+@pytest.mark.parametrize("tag", ["00000000", "476b3001", "56c00200"])
+def test_half_of_an_ncnn_pair_names_the_other(ddnsr, photo, tmp_path, tag):
+    (tmp_path / "x4.bin").write_bytes(bytes.fromhex(tag) + bytes(50))
+    done = ddnsr("upscale", photo(), "-m", tmp_path / "x4.bin")
+    assert (done.code, done.err.count("\n")) == (5, 1)
+    assert "x4.bin holds the weights of x4.param, which is not beside it." in done.err
+
+
 def test_the_weights_of_something_else(refused, tmp_path):
     refused("vgg.safetensors", save({"features.0.weight": torch.zeros(64, 3, 3, 3)}), "VGG")
     degrader = Degrader(DegraderConfig(features=4, blocks=1))

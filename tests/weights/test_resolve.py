@@ -176,7 +176,7 @@ def test_a_suffix_may_be_left_out(registry, here):
     (here / "nets/b.bin").write_bytes(b"weights")
     for name, path in (("nets/a", "nets/a.pth"), ("nets/b", "nets/b.param"), ("nets/b.bin", "nets/b.param")):
         assert find_weights(name, registry=registry).path == Path(path)
-    refused(WeightsError, "./nets/c", registry, "no weights file")
+    refused(WeightsError, "./nets/c", registry, "The folder has: -m nets/a, b.")
     refused(WeightsError, "c.param", registry, "no weights file")
 
 
@@ -378,12 +378,31 @@ def test_a_name_of_nothing_is_refused(registry, access, fake_hub, here, name):
     assert fake_hub.requests == []
 
 
-def test_a_folder_that_is_no_runs_is_reported_with_a_file_that_is_in_it(registry, tmp_path):
+@pytest.mark.parametrize(
+    ("inside", "told"),
+    [
+        ("", r"The folder .*models holds no sr\.safetensors of a run\. Name a model in it: -m .*models/a, b-4x\.$"),
+        ("/c", r"There is no model '.*models/c'\. The folder has: -m .*models/a, b-4x\.$"),
+    ],
+)
+def test_a_folder_of_models_is_told_by_what_is_in_it(registry, tmp_path, inside, told, monkeypatch):
     (tmp_path / "models").mkdir()
-    for name in ("b-4x.param", "b-4x.bin", "notes.txt"):
+    for name in ("b-4x.param", "b-4x.bin", "a.pth", "notes.txt"):
         (tmp_path / "models" / name).touch()
-    with pytest.raises(WeightsError, match=r"Name a file, such as -m .*models/b-4x\.param\.$"):
-        find_weights(str(tmp_path / "models"), registry=registry, network=None, offline=True)
-    (tmp_path / "models/b-4x.param").unlink()
+    monkeypatch.chdir(tmp_path)
+    for folder in (tmp_path / "models", "models"):
+        with pytest.raises(WeightsError, match=told):
+            find_weights(f"{folder}{inside}", registry=registry, network=None, offline=True)
+
+
+def test_a_name_of_the_ncnn_programs_is_the_file_of_four_times(registry, tmp_path):
+    for name in ("anime-x2.param", "anime-x4.param", "anime-x4.bin"):
+        (tmp_path / name).touch()
+    found = find_weights(str(tmp_path / "anime"), registry=registry, network=None, offline=True)
+    assert found.path.name == "anime-x4.param"
+
+
+def test_a_folder_that_is_no_runs_and_has_no_model_is_reported(registry, tmp_path):
+    (tmp_path / "models").mkdir()
     with pytest.raises(WeightsError, match=r"Name a file\.$"):
         find_weights(str(tmp_path / "models"), registry=registry, network=None, offline=True)
