@@ -7,6 +7,8 @@ import tempfile
 import pytest
 from hypothesis import settings
 
+from tests.helpers.command_tree import build_parser_once
+
 # The same examples each time, and however long they take: neither chance nor other work on the machine fails a test.
 # `--hypothesis-profile=default` looks for new ones.
 settings.register_profile("ddnsr", derandomize=True, deadline=None)
@@ -29,6 +31,9 @@ for _name in ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "HF_HUB_DOWNLOAD_TIM
 for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, _usual)
+
+
+build_parser_once()
 
 
 def pytest_unconfigure():

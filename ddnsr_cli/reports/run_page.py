@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from io import BytesIO
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def samples_html(run: Path) -> str:
     sheets = newest_sheets(run / "samples")
     if not sheets:
         return ""
-    first, *older = (_sheet_html(step, path) for step, path in sheets)
+    first, *older = (_sheet_html(step, path, _version_of(path)) for step, path in sheets)
     folded = f"<details><summary>Earlier samples</summary>{''.join(older)}</details>" if older else ""
     return f'<h2>Samples</h2><div class="card">{first}{folded}</div>\n'
 
@@ -45,7 +46,17 @@ def newest_sheets(folder: Path) -> list[tuple[int, Path]]:
     return sorted(((int(match[1]), path) for match, path in found if match), reverse=True)[:MOST_SHEETS]
 
 
-def _sheet_html(step: int, path: Path) -> str:
+def _version_of(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another that takes its place: a page is made again and again, of the same sheets."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+@lru_cache(maxsize=MOST_SHEETS)
+def _sheet_html(step: int, path: Path, _version: tuple[int, int] | None) -> str:
     link = f'<a href="samples/{words(path.name)}">{words(path.name)}</a>'
     try:
         image = Image.fromarray(read_rgb(path))

@@ -45,7 +45,7 @@ def test_a_narrow_terminal_loses_no_figure():
 @pytest.fixture(scope="module")
 def words(tmp_path_factory):
     place = tmp_path_factory.mktemp("live")
-    folders, vgg = write_photos(place / "photos"), vgg_file(place / "vgg.safetensors")
+    folders, vgg = write_photos(place / "photos"), vgg_file(place / "vgg.safetensors", widths=None)
     return lambda run, *more: joint_words(folders, vgg, run, "--l2", *more, track=2)
 
 

@@ -29,6 +29,7 @@ def test_the_recorder_records(calls):
     assert "gs " in calls.read_text()
 
 
+@pytest.mark.usefixtures("small_runs")
 @pytest.mark.parametrize("name", ["x.tif", "x.eps"])
 def test_no_command_hands_postscript_to_ghostscript(ddnsr, quick_model, photo, tmp_path, calls, name):
     hr, lr = write_photos(tmp_path / "photos")

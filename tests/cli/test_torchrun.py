@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +22,7 @@ import ddnsr_cli
 from ddnsr_cli.training.train_state import load_train_state
 from tests.helpers.joint_run import joint_words, vgg_file, write_photos
 from tests.helpers.processes import PATIENCE_S, Processes, as_one_of, no_larger_files, telling_opens
+from tests.helpers.small_training import small_training
 
 LOSSES = 1e-5  # relative: sums of float32 in another order, and what three steps make of it; seen: 2e-7
 NORMS = 1e-3  # batch norm over few samples magnifies rounding in gradients; seen: 1e-6
@@ -31,10 +33,10 @@ QUICK = ("--ablation", "B", "--l2", *BATCH)
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
     place = tmp_path_factory.mktemp("torchrun")
-    processes = Processes(place)
+    processes = Processes(place, before=[(small_training, ())])
     folders, vgg = write_photos(place / "photos"), vgg_file(place / "vgg.safetensors")
 
-    def words(run, *more):
+    def words(run, *more, vgg=vgg, folders=folders):
         return joint_words(folders, vgg, run, *more, track=2)
 
     yield SimpleNamespace(processes=processes, words=words, meeting_places=[])
@@ -70,12 +72,12 @@ def assert_same_curve(ours, theirs):
 class Launcher:
     """torchrun with two processes, whose output it keeps apart: `log/.../RANK/stdout.log`."""
 
-    def __init__(self, words, folder):
+    def __init__(self, words, folder, *, program="tests.helpers.small_ddnsr"):
         self.folder = folder
         command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--redirects", "3"]
         command += ["--master-port", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
         self.process = subprocess.Popen(
-            [*command, "--log-dir", str(folder / "log"), "-m", "ddnsr_cli", *words],
+            [*command, "--log-dir", str(folder / "log"), "-m", program, *words],
             env=os.environ | {"PYTHONPATH": str(Path(ddnsr_cli.__file__).parents[1]), "OMP_NUM_THREADS": "1"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -97,8 +99,9 @@ class Launcher:
 
 
 def test_torchrun_gives_the_curve_of_one_process_and_only_the_first_talks(scene, tmp_path):
-    launcher = Launcher(scene.words(tmp_path / "two", *BATCH, "--steps", 3), tmp_path)
-    alone = scene.processes.start(*scene.words(tmp_path / "one", *BATCH, "--steps", 3))
+    words = partial(scene.words, vgg=vgg_file(tmp_path / "vgg.safetensors", widths=None))
+    launcher = Launcher(words(tmp_path / "two", *BATCH, "--steps", 3), tmp_path, program="ddnsr_cli")
+    alone = Processes(tmp_path).start(*words(tmp_path / "one", *BATCH, "--steps", 3))
     assert launcher.ended() == 0, launcher.own
     assert alone.ended() == 0, alone.err
     assert_same_curve(rows(tmp_path / "one"), rows(tmp_path / "two"))
@@ -169,7 +172,7 @@ def test_what_is_wrong_for_all_is_reported_once(scene, tmp_path):
 
 
 def test_what_ends_the_first_process_ends_all_and_is_reported_once(scene, tmp_path):
-    full = [(no_larger_files, (1_000_000,))]
+    full = [(no_larger_files, (150_000,))]
     processes = pair(scene, tmp_path / "run", *QUICK, "--save-every", 1, of_rank=(full, ()))
     assert [running.ended() for running in processes] == [10, 10]
     (line,) = errors(processes)
@@ -204,11 +207,8 @@ def test_bad_photos_are_told_by_the_first_process_and_all_end_alike(scene, tmp_p
     hr, lr = write_photos(tmp_path)
     whole = (hr / "1.png").read_bytes()
     (hr / "1.png").write_bytes(whole[: len(whole) // 2])
-    (vgg,) = scene.processes.folder.glob("*.safetensors")
     own = SimpleNamespace(
-        processes=scene.processes,
-        meeting_places=scene.meeting_places,
-        words=lambda run, *more: joint_words((hr, lr), vgg, run, *more, track=2),
+        processes=scene.processes, meeting_places=scene.meeting_places, words=partial(scene.words, folders=(hr, lr))
     )
     processes = pair(own, tmp_path / "run", *QUICK, "--steps", 3)
     assert [running.ended() for running in processes] == [8, 8]

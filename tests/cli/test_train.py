@@ -16,6 +16,7 @@ from ddnsr_cli.config import options_to_json
 from ddnsr_cli.data.config import PRESETS
 from ddnsr_cli.training.train_state import load_train_state
 
+pytestmark = pytest.mark.usefixtures("small_runs")
 SIZES = {"--features": 4, "--blocks": 1, "--growth": 2, "--batch": 4, "--crop": 32, "--workers": 0}
 SMALL = [word for option in SIZES.items() for word in option] + ["--device", "cpu"]
 
@@ -49,9 +50,10 @@ def test_twenty_steps_are_ten_a_stop_and_ten_more_to_the_last_bit(photos, tmp_pa
     pytest.importorskip("resource", reason="signals of Unix")
     from tests.helpers.joint_run import saved_step
     from tests.helpers.processes import Processes, slow_disk
+    from tests.helpers.small_training import small_training
 
     words = ["train", "--pretrain", "--hr", photos, "--steps", 20, "--save-every", 1, *SMALL, "-o"]
-    processes = Processes(tmp_path)
+    processes = Processes(tmp_path, before=[(small_training, ())])
     try:
         whole = processes.start(*words, tmp_path / "whole")
         first = processes.start(*words, tmp_path / "parts", first=[(slow_disk, (0.05,))])

@@ -12,7 +12,8 @@ pytest.importorskip("resource", reason="signals and limits of Unix")
 
 from ddnsr_cli.training.train_state import load_train_state
 from tests.helpers.joint_run import joint_words, saved_step, vgg_file, write_photos
-from tests.helpers.processes import Processes, no_larger_files, short_rounds, slow_disk, telling_opens
+from tests.helpers.processes import Processes, no_larger_files, slow_disk, telling_opens
+from tests.helpers.small_training import small_training
 
 ENDLESS = ("--steps", 1_000_000, "--log-every", 1)
 QUICK = ("--ablation", "B", "--l2")  # no discriminators: the state has 16 MB
@@ -22,7 +23,7 @@ QUICK = ("--ablation", "B", "--l2")  # no discriminators: the state has 16 MB
 def scene(tmp_path_factory):
     """Photos, a VGG19, a run of two steps, and `start` for more."""
     place = tmp_path_factory.mktemp("faults")
-    processes = Processes(place)
+    processes = Processes(place, before=[(small_training, ())])
     vgg = vgg_file(place / "vgg.safetensors")
     folders = write_photos(place / "photos")
 
@@ -107,7 +108,7 @@ def test_kills_at_any_moment_change_no_byte_of_what_is_learned(scene, tmp_path, 
 
 @pytest.mark.parametrize(
     ("most_bytes", "name"),
-    [(1_400, "tensorboard"), (6_000, "log.jsonl"), (20_000, "report.html"), (1_000_000, "state/last.safetensors")],
+    [(1_400, "tensorboard"), (6_000, "log.jsonl"), (20_000, "report.html"), (150_000, "state/last.safetensors")],
 )
 def test_a_full_disk_is_one_line_and_the_last_save_stays(scene, begun, most_bytes, name):
     before = state_of(begun).read_bytes()
@@ -129,7 +130,7 @@ def test_photos_that_go_bad_in_the_middle_are_reported_once_and_the_last_one_end
     hr, lr = write_photos(tmp_path)
     run = tmp_path / "run"
     words = (*ENDLESS, *QUICK, "--save-every", 2)
-    running = scene.start(run, *words, first=[(short_rounds, ())], folders=(hr, lr))
+    running = scene.start(run, *words, folders=(hr, lr))
     running.until(lambda: len(rows(run)) >= 2)
     whole = (hr / "1.png").read_bytes()
     (hr / "1.png").write_bytes(whole[: len(whole) // 2])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ddnsr_cli.nets.degrader import DegraderConfig
 from ddnsr_cli.reports.history import panels_for
 from ddnsr_cli.weights.checkpoint import load_degrader, load_sr_net
 from tests.helpers.joint_run import SMALL, vgg_file, write_photos
@@ -24,7 +25,7 @@ def folders(tmp_path):
 
 
 @pytest.fixture
-def train(ddnsr, folders, vgg):
+def train(ddnsr, folders, vgg, small_runs):
     hr, lr = folders
 
     def run(output, *words, hr=hr, lr=lr, vgg=vgg, track=1):
@@ -53,7 +54,7 @@ def test_a_run_leaves_models_card_samples_and_report(train, ddnsr, tmp_path):
     for figure in ("content", "cycle", "lr_adversarial", "perceptual", "hr_adversarial", "pixel", "disc_hr", "disc_lr"):
         assert np.isfinite(rows[-1][figure])
     degrader, metadata = load_degrader(run / "degrader.safetensors")
-    assert degrader.config.features == 32
+    assert degrader.config == DegraderConfig(features=4, blocks=1)  # --lite: half of what small_training makes plain
     assert json.loads(metadata["training"])["vgg"]["source"]
     _, metadata = load_sr_net(run / "sr.safetensors")
     training = json.loads(metadata["training"])
@@ -191,6 +192,7 @@ def test_check_fails_where_a_run_would(train, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("small_runs")
 def test_ntire_folders_are_found(ddnsr, folders, tmp_path, vgg):
     data = tmp_path / "data"
     data.mkdir()

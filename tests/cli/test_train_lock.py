@@ -10,6 +10,7 @@ pytest.importorskip("fcntl", reason="locks of Unix")
 
 from tests.helpers.joint_run import SIZES, joint_words, vgg_file, write_photos
 from tests.helpers.processes import Processes, forked_workers, telling_opens
+from tests.helpers.small_training import small_training
 
 WARM = [str(word) for option in SIZES.items() for word in option] + ["--device", "cpu"]
 ENDLESS = ("--steps", 1_000_000, "--log-every", 1)
@@ -26,7 +27,7 @@ def place(tmp_path_factory):
 @pytest.fixture(params=["joint", "warm"])
 def scene(request, place):
     """`start(run, *words)`: a process that trains, by each of the two ways."""
-    processes = Processes(place)
+    processes = Processes(place, before=[(small_training, ())])
     folders = (place / "photos/hr", place / "photos/lr")
 
     def start(run, *more, first=()):

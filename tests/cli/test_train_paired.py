@@ -16,6 +16,7 @@ from ddnsr_cli.reports.history import panels_for
 from ddnsr_cli.weights.checkpoint import load_rrdb_net, save_degrader, save_sr_net
 from tests.helpers.joint_run import SIZES, last_state, vgg_file, write_photos
 
+pytestmark = pytest.mark.usefixtures("small_runs")
 RUN = [word for option in SIZES.items() for word in option if option[0] not in {"--features", "--blocks", "--growth"}]
 RUN += ["--device", "cpu", "--offline"]
 TINY = RRDBConfig(features=4, blocks=1, growth=2)

@@ -13,14 +13,15 @@ from ddnsr_cli.commands.train.run import Trained, refuse_replaced
 from ddnsr_cli.training.train_state import load_train_state
 from ddnsr_cli.weights.checkpoint import load_sr_net
 from tests.helpers.joint_run import SIZES, joint_words, vgg_file, write_photos
-from tests.helpers.processes import Processes, short_rounds
+from tests.helpers.processes import Processes
+from tests.helpers.small_training import small_training
 
 WARM = [str(word) for option in SIZES.items() for word in option] + ["--device", "cpu"]
 
 
 @pytest.fixture(scope="module")
 def processes(tmp_path_factory):
-    started = Processes(tmp_path_factory.mktemp("replaced"))
+    started = Processes(tmp_path_factory.mktemp("replaced"), before=[(small_training, ())])
     yield started
     started.stop()
 
@@ -39,7 +40,7 @@ def scene(request, tmp_path, processes):
         words += ["--lr", partners(hr, tmp_path / "small")]
 
     def start(*more):
-        return processes.start(*words, "--log-every", 1, *more, first=[(short_rounds, ())])
+        return processes.start(*words, "--log-every", 1, *more)
 
     bad = {"pairs-hr": hr / "1.jpg", "pairs-lr": tmp_path / "small/1.jpg"}.get(kind, hr / "1.png")
     return SimpleNamespace(start=start, run=run, bad=bad)

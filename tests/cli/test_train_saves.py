@@ -11,6 +11,7 @@ from ddnsr_cli.training.train_state import load_numbers, load_train_state
 from ddnsr_cli.training.trainer import JointTrainer
 from tests.helpers.joint_run import joint_words, vgg_file, write_photos
 
+pytestmark = pytest.mark.usefixtures("small_runs")
 QUICK = ("--ablation", "B", "--l2", "--log-every", 1)
 
 

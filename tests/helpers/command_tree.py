@@ -1,5 +1,9 @@
 """The commands of the program, as Typer knows them."""
 
+from functools import cache
+
+import typer.main
+
 
 def commands(group, prefix=""):
     """(name, command) of each, groups gone through."""
@@ -8,3 +12,8 @@ def commands(group, prefix=""):
             yield from commands(command, f"{prefix}{name} ")
         else:
             yield f"{prefix}{name}", command
+
+
+def build_parser_once():
+    """For each call Typer builds the parser of all commands anew, which takes a tenth of a second and gives the same."""
+    typer.main.get_command = cache(typer.main.get_command)

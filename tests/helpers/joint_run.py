@@ -9,14 +9,15 @@ from safetensors.torch import save_file
 
 from ddnsr_cli.training.train_state import HEADER_KEY
 from tests.helpers.random_vgg import random_vgg19
+from tests.helpers.small_training import NARROW_CHANNELS
 
 SIZES = {"--features": 4, "--blocks": 1, "--growth": 2, "--batch": 2, "--crop": 32, "--workers": 0}
 SMALL = [str(word) for option in SIZES.items() for word in option] + ["--lite", "--device", "cpu", "--offline"]
 
 
-def vgg_file(path, seed=1):
-    """VGG19 up to conv3_4, as a file."""
-    state = random_vgg19("conv3_4", seed=seed)
+def vgg_file(path, seed=1, *, widths=NARROW_CHANNELS):
+    """VGG19 up to conv3_4, as a file; narrow, as `small_training` makes the network, unless `widths` is None."""
+    state = random_vgg19("conv3_4", seed=seed, widths=widths)
     save_file({name: tensor.half() for name, tensor in state.items()}, path)
     return path
 

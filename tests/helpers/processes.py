@@ -22,6 +22,8 @@ MODULES = (
     "ddnsr_cli.commands.upscale.run",
     "ddnsr_cli.cli.app",
     "ddnsr_cli.cli.progress",
+    "pyvips",
+    "typer._adapters",  # where Typer has it: with pydantic, a quarter of a second
 )
 PATIENCE_S = 120
 
@@ -68,21 +70,23 @@ class Running:
         while not sight():
             assert time.monotonic() < end, "in vain"
             assert self.process.is_alive(), f"ended before: {self.err}"
-            time.sleep(0.003)
+            time.sleep(0.01)
 
 
 def ready_processes():
     """The server, as a context of multiprocessing; one for all tests of a run."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, *MODULES])
+    context.set_forkserver_preload([__name__, *MODULES, "tests.helpers.ready_command"])
     return context
 
 
 class Processes:
     """`start("train", ...)`, each a process group of its own; `stop()` ends what is left."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, before=()):
+        """before: what each process does first of all, as `first` of `start`."""
         self.folder = folder
+        self.before = before
         self.context = ready_processes()
         self.started = []
 
@@ -94,7 +98,7 @@ class Processes:
         out, err = place.with_suffix(".out"), err or place.with_suffix(".err")
         for path in (out, err):
             path.touch()
-        process = self.context.Process(target=_main, args=([str(word) for word in words], out, err, first))
+        process = self.context.Process(target=_main, args=([str(word) for word in words], out, err, (*self.before, *first)))
         process.start()
         self.started.append(Running(process, out, err))
         return self.started[-1]
@@ -126,13 +130,6 @@ def slow_disk(seconds):
         plain(file)
 
     os.fsync = fsync
-
-
-def short_rounds():
-    """Crops are mixed in rounds of 16, so that photos are read again every few steps."""
-    from ddnsr_cli.data.config import StreamConfig
-
-    StreamConfig.__init__.__kwdefaults__.update(crops_per_photo=4, photos_per_round=4)
 
 
 def forked_workers():

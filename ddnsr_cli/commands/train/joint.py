@@ -281,7 +281,7 @@ def _target_list(request: JointRequest, hr_sets: Sequence[PhotoSet]) -> str:
 
 def _few_crops(options: JointOptions, hr_sets: Sequence[PhotoSet]) -> list[Tensor]:
     few = UnpairedVisits(lr=hr_sets[0], hr=hr_sets, stream=options.stream)
-    return [few[visit].hr.crops[:1].float() / 255 for visit in range(MEASURED_PHOTOS)]
+    return [few.hr.visit(visit).crops[:1].float() / 255 for visit in range(MEASURED_PHOTOS)]
 
 
 def _validation_pairs(request: JointRequest) -> list[PhotoPair]:
