@@ -73,3 +73,11 @@ def small_compact():
     from tests.helpers.foreign import small_compact
 
     return small_compact
+
+
+@pytest.fixture
+def small_runs(monkeypatch):
+    """What trains in this process is small; see tests/helpers/small_training.py."""
+    from tests.helpers.small_training import small_training
+
+    small_training(monkeypatch.setitem)

@@ -2,6 +2,5 @@
 
 from tests.helpers.command import ddnsr, eval_json, photo, quick_model
 from tests.helpers.processes import processes
-from tests.helpers.small_training import small_runs
 
-__all__ = ["ddnsr", "eval_json", "photo", "processes", "quick_model", "small_runs"]
+__all__ = ["ddnsr", "eval_json", "photo", "processes", "quick_model"]

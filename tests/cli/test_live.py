@@ -45,12 +45,13 @@ def test_a_narrow_terminal_loses_no_figure():
 @pytest.fixture(scope="module")
 def words(tmp_path_factory):
     place = tmp_path_factory.mktemp("live")
-    folders, vgg = write_photos(place / "photos"), vgg_file(place / "vgg.safetensors", widths=None)
+    folders, vgg = write_photos(place / "photos"), vgg_file(place / "vgg.safetensors")
     return lambda run, *more: joint_words(folders, vgg, run, "--l2", *more, track=2)
 
 
 def test_a_terminal_shows_the_figures_in_place_and_keeps_the_last(words, tmp_path):
-    seen = on_a_terminal(*words(tmp_path / "run", "--steps", 5, "--log-every", 1), columns=200)
+    given = words(tmp_path / "run", "--steps", 5, "--log-every", 1)
+    seen = on_a_terminal(*given, columns=200, program="tests.helpers.small_ddnsr")
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen)
     for part in ("content ", "LR discriminator: D(real) and D(fake)", "images/s", "waiting for data", "/5 steps"):
         assert part in text
@@ -74,6 +75,7 @@ def test_photos_and_steps_have_clocks_of_their_own():
     assert task.time_remaining
 
 
+@pytest.mark.usefixtures("small_runs")
 def test_elsewhere_there_is_a_line_a_report_and_nothing_else(ddnsr, words, tmp_path):
     done = ddnsr(*words(tmp_path / "run", "--steps", 4, "--log-every", 2))
     assert done.code == 0

@@ -98,7 +98,9 @@ class Processes:
         out, err = place.with_suffix(".out"), err or place.with_suffix(".err")
         for path in (out, err):
             path.touch()
-        process = self.context.Process(target=_main, args=([str(word) for word in words], out, err, (*self.before, *first)))
+        process = self.context.Process(
+            target=_main, args=([str(word) for word in words], out, err, (*self.before, *first))
+        )
         process.start()
         self.started.append(Running(process, out, err))
         return self.started[-1]

@@ -3,8 +3,6 @@
 What a run does is the same; that it does so at full size is for the tests of the networks and of the stream.
 """
 
-import pytest
-
 from ddnsr_cli.data.config import StreamConfig
 from ddnsr_cli.nets.degrader import DegraderConfig
 from ddnsr_cli.nets.discriminators import PROJECTED_TAPS
@@ -35,9 +33,3 @@ def small_training(set_item=dict.__setitem__):
     ):
         for name, value in changes.items():
             set_item(of, name, value)
-
-
-@pytest.fixture
-def small_runs(monkeypatch):
-    """In this process, for one test."""
-    small_training(monkeypatch.setitem)

@@ -138,6 +138,7 @@ def test_an_unknown_form_is_a_mistake_of_ours():
         in_form({}, "tiny")
 
 
+@pytest.mark.usefixtures("small_runs")
 @pytest.mark.parametrize("kind", ["--pretrain", "--paired --loss perceptual=0 --discriminator patchgan"])
 def test_a_run_on_pairs_travels_in_every_form(data, tmp_path, kind):
     given = [*kind.split(), "--hr", data / "hr", *SMALL, "--steps"]

@@ -20,6 +20,7 @@ from ddnsr_cli.training.options import (
     HalvingSchedule,
     LossWeights,
     ablated,
+    small_helpers,
     track_options,
     without_discriminator,
 )
@@ -75,6 +76,12 @@ def moved(trainer, before):
     now = trainer.train_state({}).tensors
     names = {name for name in now if name not in before or not torch.equal(now[name], before[name])}
     return {".".join(name.split(".")[:2]) for name in names}
+
+
+def test_lite_is_half_as_wide_beside_the_reconstruction_network():
+    lite = small_helpers(track_options(2))
+    assert lite.degrader == DegraderConfig(features=32, blocks=4)
+    assert (lite.discriminator_features, lite.lr_discriminator_features) == (32, 64)
 
 
 SR_FIGURES = {"pixel", "perceptual", "hr_adversarial", "disc_hr", "disc_hr_real", "disc_hr_fake", "color_drift"}
