@@ -15,5 +15,5 @@ def commands(group, prefix=""):
 
 
 def build_parser_once():
-    """For each call Typer builds the parser of all commands anew, which takes a tenth of a second and gives the same."""
+    """For each call Typer builds the parser of all commands anew, in a tenth of a second, and it is the same."""
     typer.main.get_command = cache(typer.main.get_command)
