@@ -67,7 +67,7 @@ def find_weights(
 ) -> FoundWeights:
     """The weights that `name` means: a released name first, then a path, then a Hub id. None means the default.
 
-    An alias of a released name is one, where no file is called so. A path is a file, with or without its suffix, or the
+    An alias of a released name is one, with the suffix of a file or without, where no file is called so. A path is a file, with or without its suffix, or the
     folder of a training run, of which the file of the network's kind is taken; of an ncnn pair either file may be
     named. A Hub id is `owner/name`, with `@revision` and `:file` when wanted; without a file, the repository must hold
     that of a run, or exactly one `.safetensors`.
@@ -78,7 +78,7 @@ def find_weights(
     released one; HubError as `hub.fetch`.
     """
     kind: Network = network or "rrdb"
-    entry = registry.default_of(kind, on_gpu=on_gpu) if name is None else registry.get(name)
+    entry = registry.default_of(kind, on_gpu=on_gpu) if name is None else _entry(name, registry)
     if entry is not None and (name in (None, entry.name) or _file(Path(str(name))) is None):
         if network not in (None, entry.network):
             raise WeightsError(f"{entry.name} is {_WHAT_IT_IS[entry.network]}. Name another: ddnsr weights list.")
@@ -91,6 +91,12 @@ def find_weights(
     if meant is None or _is_meant_as_path(name) or _beside(name) is not None:
         raise WeightsError(unknown_name(name, registry))
     return _on_hub(meant, RUN_WEIGHTS[kind], offline=offline, on_progress=on_progress, hub=hub)
+
+
+def _entry(name: str, registry: Registry) -> WeightsEntry | None:
+    """The entry of a name, an alias, or either as the name of a file, as people have it from other programs."""
+    stem, dot, suffix = name.rpartition(".")
+    return registry.get(name) or (registry.get(stem) if dot + suffix.lower() in HERE else None)
 
 
 def _released(

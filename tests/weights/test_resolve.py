@@ -241,7 +241,7 @@ def with_aliases(registry):
     return Registry(entries=(registry.entries[0], far), folder=registry.folder)
 
 
-@pytest.mark.parametrize("name", ["RealESRGAN_x4plus", "realesrgan_X4PLUS", "rrdb-x4", "RRDB_X4"])
+@pytest.mark.parametrize("name", ["RealESRGAN_x4plus", "realesrgan_X4PLUS", "rrdb-x4", "RRDB_X4", "RRDB_X4.pth"])
 def test_names_of_the_field_mean_released_weights(with_aliases, access, fake_hub, name):
     fake_hub.add(REPO, "x4.safetensors", DATA[::-1])
     found = find_weights(name, registry=with_aliases, hub=access)
