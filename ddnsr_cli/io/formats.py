@@ -40,6 +40,9 @@ CAMERA_RAW_EXTENSIONS = frozenset(
 )
 """Camera raw files that look like TIFF from outside; what a TIFF reader finds in them is a thumbnail."""
 
+MODEL_EXTENSIONS = frozenset((".safetensors", ".pth", ".pt", ".ckpt", ".param", ".bin", ".onnx", ".pt2"))
+"""Names that promise the weights of a network, given where an image is asked for."""
+
 _BMP_HEADER_SIZES = (12, 16, 40, 52, 56, 64, 108, 124)
 _TGA_KINDS, _TGA_BITS = (1, 2, 3, 9, 10, 11), (8, 15, 16, 24, 32)
 _SAVE_AS = f"Save it as one of: {READABLE}."

@@ -32,7 +32,7 @@ from ddnsr_cli.io.codecs.jpeg2000 import decode_jp2
 from ddnsr_cli.io.codecs.pillow import Decoded, alone_with_pillow, pillow_size
 from ddnsr_cli.io.codecs.png import decode_png, png_size, stored_png_size
 from ddnsr_cli.io.codecs.tiff import decode_tiff, tiff_size
-from ddnsr_cli.io.formats import READABLE, foreign_kind, is_tga, sniff
+from ddnsr_cli.io.formats import MODEL_EXTENSIONS, READABLE, foreign_kind, is_tga, sniff
 from ddnsr_cli.io.image import MAX_PIXELS, Metadata, Pixels, RasterImage, profile_fits, rgb8, to_8_bits
 from ddnsr_cli.io.metadata.exif import mend_exif, thumbnail_of
 from ddnsr_cli.io.metadata.places import Change, mend_xmp, move_places
@@ -151,6 +151,8 @@ def _format_of(path: Path) -> str:
         raise ImageReadError(f"{name} is empty (0 bytes). Get a fresh copy.")
     file_format = sniff(head) or ("TGA" if is_tga(path, head) else None)
     if file_format is None:
+        if path.suffix.lower() in MODEL_EXTENSIONS:
+            raise ImageReadError(f"{name} is the file of a model, not an image. Name an image, and the model with -m.")
         stranger = foreign_kind(head)
         if stranger is None:
             raise ImageReadError(f"{name} is not an image we can read. Save it as one of: {READABLE}.")

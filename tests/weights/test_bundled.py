@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from PIL import Image
 
 from ddnsr_cli.inference.tiling import TileConfig
@@ -18,6 +19,7 @@ from ddnsr_cli.weights.registry import read_registry
 from ddnsr_cli.weights.resolve import find_weights
 
 COFFEE = Path(__file__).parents[2] / "examples" / "coffee.png"
+CARDS = Path(__file__).parents[2] / "docs" / "models"
 CPU = torch.device("cpu")
 
 
@@ -87,6 +89,17 @@ def test_all_of_ours_is_reported_how_made():
         assert all((entry.steps, entry.command, entry.scores)), entry.name
         card = Path(__file__).parents[2] / re.search(r"docs/models/[\w-]+\.md", entry.description).group()
         assert entry.name in card.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("card", sorted(CARDS.glob("*.md")), ids=lambda path: path.stem)
+def test_cards_can_be_pushed_to_the_hub_as_they_are(card):
+    text, entry = card.read_text(encoding="utf-8"), REGISTRY.get(card.stem)
+    facts = ModelCard(text).data
+    named = facts.license_name if facts.license == "other" else facts.license
+    assert named == entry.license.lower().replace(" ", "-")
+    assert (facts.library_name, facts.pipeline_tag) == ("ddnsr", "image-to-image")
+    assert "ddnsr" in facts.tags
+    assert re.findall(r"\]\((?!https://|#)", text) == []  # the Hub has none of our other files
 
 
 @pytest.mark.parametrize("name", ENLARGERS)
