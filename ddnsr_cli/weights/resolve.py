@@ -67,10 +67,10 @@ def find_weights(
 ) -> FoundWeights:
     """The weights that `name` means: a released name first, then a path, then a Hub id. None means the default.
 
-    An alias of a released name is one, with the suffix of a file or without, where no file is called so. A path is a file, with or without its suffix, or the
-    folder of a training run, of which the file of the network's kind is taken; of an ncnn pair either file may be
-    named. A Hub id is `owner/name`, with `@revision` and `:file` when wanted; without a file, the repository must hold
-    that of a run, or exactly one `.safetensors`.
+    An alias of a released name is one, with the suffix of a file or without, where no file is called so. A path is a
+    file, with or without its suffix, or the folder of a training run, of which the file of the network's kind is taken;
+    of an ncnn pair either file may be named. A Hub id is `owner/name`, with `@revision` and `:file` when wanted;
+    without a file, the repository must hold that of a run, or exactly one `.safetensors`.
     network: the kind wanted; None takes a released name of any kind, else as `rrdb`. on_gpu: whether it will run on
     one, which decides the default. offline: only what is here, or in the cache. on_progress: bytes done and in all,
     while a file is fetched.

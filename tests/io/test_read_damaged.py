@@ -110,7 +110,12 @@ def test_what_is_no_image_is_refused_whatever_its_name(tmp_path, data, words):
 
 @pytest.mark.parametrize(
     ("name", "data"),
-    [("x.onnx", b"\x08\x07\x12\x07pytorch"), ("x.pth", b"PK\3\4"), ("x.PARAM", b"7767517\n"), ("x.pt2", b"PK\3\4")],
+    [
+        ("x.onnx", b"\x08\x07\x12\x07pytorch"),
+        ("x.pth", b"PK\3\4"),
+        ("x.PARAM", b"7767517\n"),
+        ("x.pt2", b"PK\3\4"),
+    ],
 )
 def test_the_file_of_a_model_is_named_as_one(tmp_path, name, data):
     (tmp_path / name).write_bytes(data + bytes(50))
