@@ -68,6 +68,19 @@ def images(page):
     return [Image.open(BytesIO(base64.b64decode(source.partition(",")[2]))) for source in sources]
 
 
+def test_a_sheet_that_takes_the_place_of_another_is_shown(tmp_path):
+    """Pages are made again and again, and encode a sheet once."""
+    run = write_run(tmp_path / "run", [{"step": 100, "l1": 0.5}])
+    path = write_sample(run, 100)
+    (before,), (same,) = images(page_of(run)), images(page_of(run))
+    assert before.tobytes() == same.tobytes()
+    Image.new("RGB", (600, 60), (250, 0, 0)).save(path)
+    (now,) = images(page_of(run))
+    assert now.size == (600, 60)
+    path.unlink()
+    assert images(page_of(run)) == []
+
+
 def test_a_curve_lies_where_its_values_are(tmp_path):
     rows = [{"step": step, "waiting": value} for step, value in [(0, 0.0), (25, 1.0), (50, 0.25), (100, 0.5)]]
     (line,) = drawn(page_of(write_run(tmp_path / "run", rows)))
