@@ -29,7 +29,7 @@ def gan_disc_loss(real: Tensor, fake: Tensor) -> Tensor:
 
     real, fake: logits, any shapes, of a real image and of a *detached* made one. Returns a scalar.
     """
-    return _judged_real(real) + _judged_fake(fake)
+    return _loss_as_real(real) + _loss_as_fake(fake)
 
 
 def gan_gen_loss(fake: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ def gan_gen_loss(fake: Tensor) -> Tensor:
 
     fake: logits of made images, any shape, with their gradient. Returns a scalar.
     """
-    return _judged_real(fake)
+    return _loss_as_real(fake)
 
 
 def relativistic_disc_loss(real: Tensor, fake: Tensor, *, average: Average = torch.mean) -> Tensor:
@@ -50,7 +50,7 @@ def relativistic_disc_loss(real: Tensor, fake: Tensor, *, average: Average = tor
     real, fake: logits, any shapes, of real images and of *detached* made ones. average: takes the inner means.
     Returns a scalar.
     """
-    return _judged_real(real - average(fake)) + _judged_fake(fake - average(real))
+    return _loss_as_real(real - average(fake)) + _loss_as_fake(fake - average(real))
 
 
 def relativistic_gen_loss(real: Tensor, fake: Tensor, *, average: Average = torch.mean) -> Tensor:
@@ -62,15 +62,15 @@ def relativistic_gen_loss(real: Tensor, fake: Tensor, *, average: Average = torc
     fake: logits of made images with their gradient. average: takes the inner means. Returns a scalar.
     """
     constant = real.detach()
-    return _judged_fake(constant - average(fake)) + _judged_real(fake - average(constant))
+    return _loss_as_fake(constant - average(fake)) + _loss_as_real(fake - average(constant))
 
 
-def _judged_real(logits: Tensor) -> Tensor:
+def _loss_as_real(logits: Tensor) -> Tensor:
     """-E log sigmoid(logits): 0 when all are surely called real."""
     return F.softplus(-logits.float()).mean()
 
 
-def _judged_fake(logits: Tensor) -> Tensor:
+def _loss_as_fake(logits: Tensor) -> Tensor:
     """-E log(1 - sigmoid(logits)): 0 when all are surely called made."""
     return F.softplus(logits.float()).mean()
 

@@ -198,8 +198,8 @@ PRESETS: Mapping[str, DegradationConfig] = MappingProxyType(
 )
 """What `--degradation-preset` names.
 
-classic: one pass, as in the warm-up of the bundled models. photo: photos of phones and of the web, many of them mild.
-mild: one light pass. track1: bicubic and noise, as Track 1 of NTIRE 2020.
+classic: one pass, as in the pretraining of the bundled models. photo: photos of phones and of the web, many of them
+mild. mild: one light pass. track1: bicubic and noise, as Track 1 of NTIRE 2020.
 """
 
 

@@ -60,7 +60,7 @@ def first_usable(
 
 
 def report_new(refusals: Iterable[Refusal], reported: set[Path], on_refused: Callable[[Refusal], None]) -> None:
-    """Tell of each photo that is not in `told`, and put it there."""
+    """Tell of each photo that is not in `reported`, and put it there."""
     for refusal in refusals:
         if refusal.path not in reported:
             reported.add(refusal.path)

@@ -155,7 +155,7 @@ class JointOptions:
 
     degrader_only_steps: int = 0
     """Steps after that in which the degrader and its discriminator learn alone: a reconstruction network that comes
-    from a warm-up is not to follow a degrader that knows nothing yet."""
+    from a pretraining is not to follow a degrader that knows nothing yet."""
 
     precision: Precision = Precision.AUTO
 

@@ -5,7 +5,7 @@
     sr_fake  = sr_net(lr_fake.detach())                     perceptual, adversarial and pixel loss
 
 Li et al. 2023, section 3. All losses of a step are computed from the same weights; then each network takes its step.
-Before that, where asked for: the degrader rehearses, then it leads, with its discriminator.
+Before that, where asked for: the degrader is pretrained, then it learns alone, with its discriminator.
 """
 
 from collections.abc import Callable

@@ -46,7 +46,9 @@ _WRAPPERS = re.compile(r"\b_(orig_mod|checkpoint_wrapped_module|fsdp_wrapped_mod
 """What PyTorch and Lightning put into names for a module that they wrap."""
 
 _AVERAGED = frozenset(("ema", "average", "averaged", "avg", "swa"))
-_JUDGES = frozenset(("d", "netd", "disc", "discriminator", "critic", "vgg", "perceptual", "criterion", "loss", "lpips"))
+_OF_LOSSES = frozenset(
+    ("d", "netd", "disc", "discriminator", "critic", "vgg", "perceptual", "criterion", "loss", "lpips")
+)
 _COUNT = "n_averaged"  # beside the weights, where `torch.optim.swa_utils` keeps an average
 _SECOND = {"trunk_conv": "conv_body", "upconv1": "conv_up1", "upconv2": "conv_up2", "HRconv": "conv_hr"}
 _FIRST = {"0": "conv_first", "3": "conv_up1", "6": "conv_up2", "8": "conv_hr", "10": "conv_last"}
@@ -169,7 +171,7 @@ def _meant(names: Iterable[str], source: str, averaged: Iterable[str] = ()) -> s
 def _rank(name: str) -> int:
     """How likely a network of that name is meant, 0 the most."""
     parts = {part.lower() for part in re.split(r"[._-]", name)}
-    if not _JUDGES.isdisjoint(parts):
+    if not _OF_LOSSES.isdisjoint(parts):
         return len(NESTS) + 2
     if not _AVERAGED.isdisjoint(parts):
         return 0

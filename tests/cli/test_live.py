@@ -10,6 +10,7 @@ from rich.progress import Progress
 from ddnsr_cli.cli.progress import LiveFigures, _Stages
 from ddnsr_cli.training.loop import StepReport
 from tests.helpers.joint_run import joint_words, vgg_file, write_photos
+from tests.helpers.small_training import small_training
 from tests.helpers.terminal import on_a_terminal
 
 FIGURES = {"content": 0.0123456, "disc_hr_real": 0.75, "disc_hr_fake": 0.25, "news": 3.0}
@@ -51,7 +52,7 @@ def words(tmp_path_factory):
 
 def test_a_terminal_shows_the_figures_in_place_and_keeps_the_last(words, tmp_path):
     given = words(tmp_path / "run", "--steps", 5, "--log-every", 1)
-    seen = on_a_terminal(*given, columns=200, program="tests.helpers.small_ddnsr")
+    seen = on_a_terminal(*given, columns=200, first=[(small_training, ())])
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen)
     for part in ("content ", "LR discriminator: D(real) and D(fake)", "images/s", "waiting for data", "/5 steps"):
         assert part in text

@@ -57,7 +57,7 @@ def joint(tmp_path):
 
 @pytest.fixture
 def pretraining(tmp_path):
-    run = tmp_path / "warm-up"
+    run = tmp_path / "pretraining"
     write_state(run)
     source = {"kind": "rule", "share": 1.0, "hr": "clean", "lr": None, "degrader": None, "photos": 9}
     record = {"data": {"sources": [source, {**source, "kind": "ready", "lr": "noisy"}]}}

@@ -68,7 +68,7 @@ def test_twenty_steps_are_ten_a_stop_and_ten_more_to_the_last_bit(photos, tmp_pa
         processes.stop()
 
 
-def test_a_warm_up_begins_with_weights_that_grow_and_that_it_knows_again(ddnsr, photos, tmp_path):
+def test_a_pretraining_begins_with_weights_that_grow_and_that_it_knows_again(ddnsr, photos, tmp_path):
     words = ["train", "--pretrain", "--hr", photos, *SMALL]
     small, large = tmp_path / "small/sr.safetensors", tmp_path / "large"
     assert ddnsr(*words, "--steps", 1, "-o", small.parent).code == 0
@@ -99,7 +99,7 @@ def test_weights_of_no_use_to_begin_with_are_reported(ddnsr, photos, tmp_path):
     assert not (tmp_path / "run/state").exists()
 
 
-def test_the_degradations_of_a_warm_up_can_be_chosen(ddnsr, photos, tmp_path):
+def test_the_degradations_of_a_pretraining_can_be_chosen(ddnsr, photos, tmp_path):
     words = ["train", "--pretrain", "--hr", photos, *SMALL, "--steps", 1, "-o"]
     asked = [
         "--degradation",

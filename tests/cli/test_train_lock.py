@@ -12,7 +12,7 @@ from tests.helpers.joint_run import SIZES, joint_words, vgg_file, write_photos
 from tests.helpers.processes import Processes, forked_workers, telling_opens
 from tests.helpers.small_training import small_training
 
-WARM = [str(word) for option in SIZES.items() for word in option] + ["--device", "cpu"]
+PRETRAIN = [str(word) for option in SIZES.items() for word in option] + ["--device", "cpu"]
 ENDLESS = ("--steps", 1_000_000, "--log-every", 1)
 
 
@@ -24,7 +24,7 @@ def place(tmp_path_factory):
     return place
 
 
-@pytest.fixture(params=["joint", "warm"])
+@pytest.fixture(params=["joint", "pretrain"])
 def scene(request, place):
     """`start(run, *words)`: a process that trains, by each of the two ways."""
     processes = Processes(place, before=[(small_training, ())])
@@ -35,7 +35,7 @@ def scene(request, place):
             return processes.start(
                 *joint_words(folders, place / "vgg.safetensors", run, "--ablation", "B", "--l2", *more), first=first
             )
-        return processes.start("train", "--pretrain", "--hr", folders[0], "-o", run, *WARM, *more, first=first)
+        return processes.start("train", "--pretrain", "--hr", folders[0], "-o", run, *PRETRAIN, *more, first=first)
 
     yield SimpleNamespace(start=start, photos=place / "photos")
     processes.stop()

@@ -108,11 +108,11 @@ def test_options_that_do_not_matter_may_change(train, begun):
 
 
 def test_a_run_of_another_kind_is_reported(ddnsr, train, scene, tmp_path, begun):
-    warm_words = [word for word in SMALL if word not in {"--lite", "--offline"}]
-    warm = ("train", "--pretrain", "--hr", scene[0][0], *warm_words, "--steps", 1, "-o")
-    assert ddnsr(*warm, tmp_path / "warm").code == 0
-    refused(train(tmp_path / "warm", "--steps", 2), 10, "another kind", "-o")
-    refused(ddnsr(*warm, begun), 10, "another kind", "-o")
+    pretrain_words = [word for word in SMALL if word not in {"--lite", "--offline"}]
+    pretrain = ("train", "--pretrain", "--hr", scene[0][0], *pretrain_words, "--steps", 1, "-o")
+    assert ddnsr(*pretrain, tmp_path / "pretrained").code == 0
+    refused(train(tmp_path / "pretrained", "--steps", 2), 10, "another kind", "-o")
+    refused(ddnsr(*pretrain, begun), 10, "another kind", "-o")
 
 
 def test_other_photos_and_other_judges_are_reported(train, scene, tmp_path, begun):
@@ -291,7 +291,7 @@ def test_the_schedule_is_the_one_asked_for(train, tmp_path):
     assert rates == [0.0005, 0.001, 0.001, 0.0005, 0.00025]
 
 
-def test_the_doctor_names_four_photos_of_a_kind_and_check_all(train, scene, tmp_path):
+def test_the_checks_name_four_photos_of_a_kind_and_check_all(train, scene, tmp_path):
     hr, lr = write_photos(tmp_path)
     for number in range(6):
         (lr / f"bad{number}.png").write_bytes(b"no image")
@@ -299,7 +299,7 @@ def test_the_doctor_names_four_photos_of_a_kind_and_check_all(train, scene, tmp_
     assert done.code == 0, done.err
     assert sum("bad" in line for line in done.err.splitlines()) == 4
     assert "2 more photos with the same trouble (unreadable)" in done.err
-    again = train(tmp_path / "run", "--steps", 2, folders=(hr, lr))  # the doctor does not come again
+    again = train(tmp_path / "run", "--steps", 2, folders=(hr, lr))  # the checks are not made again
     assert sum("bad" in line for line in again.err.splitlines()) == 4
     assert "2 more photos cannot be used" in again.err
     checked = train(tmp_path / "other", "--check", folders=(hr, lr))

@@ -16,7 +16,7 @@ from tests.helpers.joint_run import SIZES, joint_words, vgg_file, write_photos
 from tests.helpers.processes import Processes
 from tests.helpers.small_training import small_training
 
-WARM = [str(word) for option in SIZES.items() for word in option] + ["--device", "cpu"]
+PRETRAIN = [str(word) for option in SIZES.items() for word in option] + ["--device", "cpu"]
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +26,12 @@ def processes(tmp_path_factory):
     started.stop()
 
 
-@pytest.fixture(params=["joint", "warm", "pairs-hr", "pairs-lr"])
+@pytest.fixture(params=["joint", "pretrain", "pairs-hr", "pairs-lr"])
 def scene(request, tmp_path, processes):
     """`start("--steps", 5)`, a kind of training in `run`, and the photo that is to go bad."""
     hr, lr = write_photos(tmp_path)
     run, kind = tmp_path / "run", request.param
-    words = ["train", "--pretrain", "--hr", hr, "-o", run, *WARM]
+    words = ["train", "--pretrain", "--hr", hr, "-o", run, *PRETRAIN]
     if kind == "joint":
         vgg = vgg_file(tmp_path / "vgg.safetensors")
         words = joint_words((hr, lr), vgg, run, "--ablation", "B", "--l2", track=2)

@@ -1,4 +1,4 @@
-"""What `upscale`, `train`, its data doctor, `degrade` and `eval` read from a file is the same, and so is a refusal."""
+"""What `upscale`, `train`, its checks, `degrade` and `eval` read from a file is the same, and so is a refusal."""
 
 import random
 
@@ -65,7 +65,7 @@ def examined(path):
         raise ImageReadError(facts.damage)
 
 
-READERS = {"train": trained_on, "validation": validated, "eval": evaluated, "doctor": examined}
+READERS = {"train": trained_on, "validation": validated, "eval": evaluated, "checks": examined}
 
 
 def outcome(read, path):

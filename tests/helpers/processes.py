@@ -162,6 +162,11 @@ def _main(words, out, err, first):
     os.setsid()
     for number, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_NOCTTY), number)
+    run_command(words, first)
+
+
+def run_command(words, first):
+    """In a process of its own; what each of `first` does comes before."""
     from torch import set_num_threads
 
     set_num_threads(1)  # sums in one order: the same bytes in every process

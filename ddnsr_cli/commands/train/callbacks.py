@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from ddnsr_cli.commands.train.run import RunTrainer, TrainListener, export_metadata, validation_scores
-from ddnsr_cli.commands.train.run_folder import RunFolder, told_when_full
+from ddnsr_cli.commands.train.run_folder import RunFolder, wrap_write_errors
 from ddnsr_cli.config import SCALE
 from ddnsr_cli.data.images import PhotoPair
 from ddnsr_cli.files import atomic_path
@@ -66,7 +66,7 @@ class RunShow:
         self,
         trainer: ShownTrainer,
         folder: RunFolder,
-        board: TensorBoardLogger,
+        logger: TensorBoardLogger,
         listener: TrainListener,
         crops: tuple[Tensor, Tensor],
         kind: ShownRun,
@@ -74,7 +74,7 @@ class RunShow:
         """crops: (lr, hr) in [0, 1] that samples are made of."""
         self.trainer = trainer
         self.folder = folder
-        self.tensorboard = board
+        self.tensorboard = logger
         self.listener = listener
         self.crops = crops
         self.kind = kind
@@ -127,7 +127,7 @@ class RunShow:
         write_run_report(self.folder.path)
 
     def report(self, row: StepReport) -> None:
-        """A line in the log and on the board, and a warning when colors drift."""
+        """A line in the log and in TensorBoard, and a warning when colors drift."""
         speed = {"images_per_s": row.images_per_s, "waiting": row.waiting_share}
         self.folder.log({"step": row.step, **row.figures, **speed})
         self.tensorboard.scalars(row.step, {**row.figures, **speed}, group="train")
@@ -147,7 +147,7 @@ class RunShow:
         rows = [[_rgb8(column[row]) for column in columns.values()] for row in range(len(hr))]
         pixels = sheet(rows, list(columns))
         path = self.folder.sample_path(step)
-        with told_when_full(path), atomic_path(path) as temporary:
+        with wrap_write_errors(path), atomic_path(path) as temporary:
             Image.fromarray(pixels).save(temporary, "PNG")
             mark_as(temporary, "sample")
         self.tensorboard.image(step, pixels)

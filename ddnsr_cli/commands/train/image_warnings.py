@@ -7,7 +7,7 @@ from pathlib import Path
 from ddnsr_cli.data.config import StreamConfig
 from ddnsr_cli.data.images import list_photos
 from ddnsr_cli.data.targets import CLEANUP_SHRINK, PhotoSet, Refusal, TargetOptions, target_sets, usable_part
-from ddnsr_cli.data.validation.checks import DoctorOptions, check_photos
+from ddnsr_cli.data.validation.checks import CheckOptions, check_photos
 from ddnsr_cli.data.validation.report import Finding, Report, Severity, Trouble
 from ddnsr_cli.errors import DataError
 from ddnsr_cli.training.options import JointOptions
@@ -34,7 +34,7 @@ class ImageWarnings:
         return tuple(self._replaced)
 
     def findings(self, report: Report, *, most: int | None) -> None:
-        """What the doctor found. most: tell so many of a kind, and count the rest. None: all."""
+        """What the checks found. most: tell so many of a kind, and count the rest. None: all."""
         self.all_of(report.findings, most=most)
         self._reported |= {finding.path for finding in report.findings if finding.trouble in HOPELESS}
 
@@ -84,7 +84,7 @@ def examine(
     on_photo: Callable[[int, int], None],
     most: int | None = None,
 ) -> Report:
-    """What the data doctor finds in the photos of (hr, lr); each finding is reported.
+    """What the checks find in the photos of (hr, lr); each finding is reported.
 
     Either folder may be None: its images are then made from the other's. scale: HR pixels per LR pixel along a side.
     on_photo: (photos measured, photos to measure). most: as `ImageWarnings.findings`.
@@ -92,8 +92,8 @@ def examine(
     """
     hr, lr = folders
     lr_px = CLEANUP_SHRINK * stream.crop_px if hr is None else stream.crop_px // scale
-    doctor = DoctorOptions(least_hr_px=stream.crop_px, least_lr_px=lr_px, seed=stream.seed)
-    report = check_photos(hr, lr, options=doctor, on_photo=on_photo)
+    checks = CheckOptions(least_hr_px=stream.crop_px, least_lr_px=lr_px, seed=stream.seed)
+    report = check_photos(hr, lr, options=checks, on_photo=on_photo)
     for finding in report.errors:
         if finding.trouble is Trouble.FOLDERS:
             raise DataError(finding.sentence)

@@ -77,7 +77,7 @@ class JointRequest:
     rhythm: Rhythm = field(default_factory=Rhythm)
 
     start_from: Path | None = None
-    """Weights that the reconstruction network begins with, of its sizes or smaller: those of a fidelity warm-up."""
+    """Weights that the reconstruction network begins with, of its sizes or smaller: those of a pretraining."""
 
     start_degrader: Path | None = None
     """Weights that the degrader begins with, of its sizes or smaller: those of a pretraining, or of another camera."""
@@ -182,11 +182,11 @@ class _Helpers:
 
 def _helpers(request: JointRequest, device: torch.device, *, fresh: bool) -> _Helpers:
     lpips = validation_lpips(request.lpips, device)
-    begun = _beginnings(request) if fresh else {}
+    begun = _initial_networks(request) if fresh else {}
     return _Helpers(pairs=_validation_pairs(request), lpips=lpips, begun=begun)
 
 
-def _beginnings(request: JointRequest) -> dict[str, nn.Module]:
+def _initial_networks(request: JointRequest) -> dict[str, nn.Module]:
     options, seed = request.options, request.options.stream.seed
     begun: dict[str, nn.Module] = {}
     if request.start_from is not None:
@@ -211,10 +211,10 @@ def _hooks(
         yield LoopHooks(validate=nothing, save=nothing, report=lambda _row: None, tick=nothing)
         return
     folder.prepare(trainer)
-    with TensorBoardLogger(request.run / "tensorboard", listener.note, start=trainer.step) as board:
+    with TensorBoardLogger(request.run / "tensorboard", listener.note, start=trainer.step) as logger:
         card = partial(joint_card, folder.path, trainer.options)
         kind = ShownRun(phase="joint", dual_input=trainer.options.dual_input, card=card)
-        show = RunShow(trainer, folder, board, listener, _sample_crops(visits, trainer.device), kind)
+        show = RunShow(trainer, folder, logger, listener, _sample_crops(visits, trainer.device), kind)
         steps = request.options.schedule.steps
         yield show.hooks(helpers.pairs, helpers.lpips, record, request.rhythm, steps=steps)
 

@@ -169,7 +169,7 @@ def _train(request: PairedRequest, listener: TrainListener, stop: StopRequest, w
 def _look_at_photos(
     request: PairedRequest, warnings: ImageWarnings, listener: TrainListener, stop: StopRequest | None
 ) -> None:
-    """The data doctor's findings in each folder of clean photos. stop: ends it, where this process is the only one."""
+    """What the checks find in each folder of clean photos. stop: ends it, where this process is the only one."""
 
     def looked(done: int, total: int) -> None:
         listener.photo(done, total)
@@ -227,8 +227,8 @@ def _hooks(
         return
     folder.prepare(trainer)
     kind = ShownRun(phase="paired", card=partial(paired_card, folder.path, trainer.options))
-    with TensorBoardLogger(request.run / "tensorboard", listener.note, start=trainer.step) as board:
-        show = RunShow(trainer, folder, board, listener, _sample_crops(visits, trainer.device), kind)
+    with TensorBoardLogger(request.run / "tensorboard", listener.note, start=trainer.step) as logger:
+        show = RunShow(trainer, folder, logger, listener, _sample_crops(visits, trainer.device), kind)
         yield show.hooks(*validation, record, request.rhythm, steps=request.options.schedule.steps)
 
 

@@ -130,7 +130,7 @@ def drive(
 
 
 def export_metadata(trainer: RunTrainer, phase: str, facts: Mapping[str, Any]) -> dict[str, str]:
-    """What exported weights say of where they come from. phase: kind of training; told: data and whatever else."""
+    """What exported weights say of where they come from. phase: kind of training; facts: data and whatever else."""
     versions = {"ddnsr": __version__, "python": platform.python_version(), "torch": torch.__version__}
     return {
         "training": json.dumps({"phase": phase, "step": trainer.step, **facts}, sort_keys=True),

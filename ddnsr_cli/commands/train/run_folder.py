@@ -182,14 +182,14 @@ class RunFolder:
     def log(self, row: Mapping[str, Any]) -> None:
         """Append one line to `log.jsonl`; a line that a kill cut short is ended first. Raises as `save`."""
         path = self.path / "log.jsonl"
-        with told_when_full(path), path.open("ab+") as log:
+        with wrap_write_errors(path), path.open("ab+") as log:
             if log.tell() and not _ends_in_newline(log.name):
                 log.write(b"\n")
             log.write(json.dumps(dict(row)).encode() + b"\n")
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file of the folder, whole or not at all. Raises as `save`."""
-        with told_when_full(self.path / name), atomic_path(self.path / name) as temporary:
+        with wrap_write_errors(self.path / name), atomic_path(self.path / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
     def sample_path(self, step: int) -> Path:
@@ -200,7 +200,7 @@ class RunFolder:
 
 
 @contextmanager
-def told_when_full(path: Path) -> Iterator[None]:
+def wrap_write_errors(path: Path) -> Iterator[None]:
     """What cannot be written in the block is reported as a TrainingError that names `path`."""
     try:
         yield

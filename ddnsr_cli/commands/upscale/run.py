@@ -91,7 +91,7 @@ def _all(jobs: Iterable[Job], run: "_Run", output: Path | None, *, stop_at_first
     closed: set[str] = set()
     worst: type[DdnsrError] = BatchError
     for job in jobs:
-        run.tell_progress()
+        run.show_progress()
         try:
             for event in run.work(job):
                 run.counts[type(event)] += 1
@@ -180,7 +180,7 @@ class _Run:
 
         threading.Thread(target=run, daemon=True).start()
 
-    def tell_progress(self) -> None:
+    def show_progress(self) -> None:
         """So many images are done of so many, those that were finished before not counted."""
         if self.listener.images is not None:
             skipped = self.counts[Skipped]

@@ -1,4 +1,4 @@
-"""The data doctor: looks at the photos of both sets before a run spends days on them."""
+"""Checks of training data: they look at the photos of both sets before a run spends days on them."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +22,7 @@ Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DoctorOptions:
+class CheckOptions:
     """How thoroughly photos are looked at."""
 
     least_hr_px: int = 128
@@ -61,7 +61,7 @@ def check_photos(
     hr: Path | None,
     lr: Path | None,
     *,
-    options: DoctorOptions | None = None,
+    options: CheckOptions | None = None,
     on_photo: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Report:
     """Everything that is wrong with two folders of photos, or with one.
@@ -70,7 +70,7 @@ def check_photos(
     on_photo: (photos measured, photos to
     measure), called from this thread. Raises DataError when a folder is missing or holds no photos.
     """
-    chosen = options or DoctorOptions()
+    chosen = options or CheckOptions()
     folders = {role: folder for role, folder in ((Role.HR, hr), (Role.LR, lr)) if folder is not None}
     own: list[Finding] = []
     photos = {role: list_photos(folder, note=_own_to(own, role, folder)) for role, folder in folders.items()}
@@ -110,7 +110,7 @@ def _same_folder(hr: Path, lr: Path) -> Finding | None:
 
 
 def _all_facts(
-    photos: dict[Role, list[Path]], options: DoctorOptions, on_photo: Callable[[int, int], None]
+    photos: dict[Role, list[Path]], options: CheckOptions, on_photo: Callable[[int, int], None]
 ) -> dict[Role, list[PhotoFacts]]:
     """Facts of every photo, in order; with measures for those of the sample."""
     facts = {role: list(_side_by_side(examine_header, paths, options.threads)) for role, paths in photos.items()}
@@ -126,7 +126,7 @@ def _all_facts(
     return facts
 
 
-def _sample(rows: Sequence[PhotoFacts], options: DoctorOptions) -> list[int]:
+def _sample(rows: Sequence[PhotoFacts], options: CheckOptions) -> list[int]:
     readable = [place for place, row in enumerate(rows) if row.damage is None]
     if len(readable) <= options.sample:
         return readable
@@ -143,7 +143,7 @@ def _side_by_side(work: Callable[[Given], Found], items: Sequence[Given], thread
         pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for thousands of photos
 
 
-def _of_photo(row: PhotoFacts, role: Role, options: DoctorOptions) -> Iterator[Finding]:
+def _of_photo(row: PhotoFacts, role: Role, options: CheckOptions) -> Iterator[Finding]:
     if row.damage is not None:
         yield _finding(row, role, Trouble.UNREADABLE, row.damage)
         return

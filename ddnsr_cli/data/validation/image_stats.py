@@ -1,4 +1,4 @@
-"""What the data doctor learns from one photo: its past, as its header and its pixels tell."""
+"""What the checks learn from one photo: its past, as its header and its pixels tell."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the data doctor says."""
+"""What the checks of training data found."""
 
 from collections import Counter
 from dataclasses import dataclass

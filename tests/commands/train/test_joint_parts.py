@@ -41,23 +41,23 @@ def told(*calls):
     return notes
 
 
-def doctor(*findings, most=MOST_FINDINGS):
+def checked(*findings, most=MOST_FINDINGS):
     return lambda warnings: warnings.findings(Report(findings=tuple(findings), checked={}), most=most)
 
 
 def test_four_of_a_kind_are_named_and_the_others_counted():
     found = [finding(n) for n in range(6)] + [finding(n, Trouble.NOISY) for n in range(4)]
-    notes = told(doctor(*found))
+    notes = told(checked(*found))
     assert sum("is of no use" in note for note in notes) == 8
     assert [note for note in notes if "more photos" in note] == [
         "2 more photos with the same trouble (too small); --check lists them all."
     ]
-    assert len(told(doctor(*found, most=None))) == 10
+    assert len(told(checked(*found, most=None))) == 10
 
 
-def test_what_the_doctor_told_is_not_told_again():
+def test_what_the_checks_reported_is_not_reported_again():
     notes = told(
-        doctor(*[finding(n) for n in range(6)]),
+        checked(*[finding(n) for n in range(6)]),
         lambda warnings: warnings.refusals([refusal(n) for n in range(7)]),  # 6 is new: of another side, say
         lambda warnings: warnings.refusal(refusal(0)),
         lambda warnings: warnings.refusal(refusal(9)),
@@ -68,11 +68,11 @@ def test_what_the_doctor_told_is_not_told_again():
 
 
 def test_a_noisy_photo_that_later_breaks_is_reported():
-    notes = told(doctor(finding(1, Trouble.NOISY)), lambda warnings: warnings.refusal(refusal(1)))
+    notes = told(checked(finding(1, Trouble.NOISY)), lambda warnings: warnings.refusal(refusal(1)))
     assert len(notes) == 2
 
 
-def test_many_that_are_sorted_out_without_the_doctor_are_counted():
+def test_many_that_are_sorted_out_without_the_checks_are_counted():
     notes = told(lambda warnings: warnings.refusals([refusal(n) for n in range(9)]))
     assert len(notes) == MOST_FINDINGS + 1
     assert notes[-1] == "5 more photos cannot be used; --check lists them all."

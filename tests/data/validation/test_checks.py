@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddnsr_cli.data.validation.checks import DoctorOptions, check_photos
+from ddnsr_cli.data.validation.checks import CheckOptions, check_photos
 from ddnsr_cli.data.validation.report import Role, Severity, Trouble
 from ddnsr_cli.errors import ConfigError, DataError
 from tests.helpers.drawn_images import drawn_image, jpeg, noisy, resized
 
-ONE_THREAD = DoctorOptions(threads=1)
+ONE_THREAD = CheckOptions(threads=1)
 
 
 def png_of_16_bits(path, photo):
@@ -181,7 +181,7 @@ def test_a_sample_is_decoded_and_the_rest_told_by_header(ten_each):
     report = check_photos(
         hr,
         lr,
-        options=DoctorOptions(threads=1, sample=4, least_hr_px=300),
+        options=CheckOptions(threads=1, sample=4, least_hr_px=300),
         on_photo=lambda done, total: ticks.append((done, total)),
     )
     assert ticks == [(number, 8) for number in range(1, 9)]
@@ -192,7 +192,7 @@ def test_a_sample_is_decoded_and_the_rest_told_by_header(ten_each):
 def test_threads_do_not_change_the_report(ten_each):
     noisy_folder, clean_folder = ten_each[::-1]
     reports = [
-        check_photos(noisy_folder, clean_folder, options=DoctorOptions(threads=threads, sample=7)) for threads in (1, 4)
+        check_photos(noisy_folder, clean_folder, options=CheckOptions(threads=threads, sample=7)) for threads in (1, 4)
     ]
     assert reports[0] == reports[1]
     assert reports[0].findings
@@ -208,4 +208,4 @@ def test_a_missing_folder_and_odd_options_are_refused(folders, tmp_path):
     with pytest.raises(DataError, match="not a folder"):
         check_photos(tmp_path / "none", folders[1])
     with pytest.raises(ConfigError, match="sample is at least 1"):
-        DoctorOptions(sample=0)
+        CheckOptions(sample=0)
