@@ -1,14 +1,14 @@
 """Whatever is wrong: one line on stderr that names it, an exit status that is not 0, and no partial file."""
 
 import os
-import subprocess
-import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from ddnsr_cli.inference import pipeline
+from tests.helpers.processes import no_larger_files
 
 
 def assert_one_line_error(done, *parts):
@@ -133,27 +133,15 @@ def test_a_bomb_is_refused_by_its_header(ddnsr, quick_model, tmp_path):
     assert_one_line_error(done, "bomb.png", "--max-pixels")
 
 
-def test_a_full_disk_leaves_nothing(photo, quick_model, tmp_path):
+def test_a_full_disk_leaves_nothing(processes, photo, quick_model, tmp_path):
     source = photo(width=200, height=200)
-    script = (
-        "import resource, signal, sys\n"
-        "from ddnsr_cli.cli.app import main\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
-        "main()\n"
-    )
     out = tmp_path / "results"
     out.mkdir()
-    done = subprocess.run(
-        [sys.executable, "-c", script, "upscale", source, "-o", out / "out.png", "-m", quick_model],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 4, done.stderr
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
+    words = ("upscale", source, "-o", out / "out.png", "-m", quick_model)
+    running = processes.start(*words, first=[(no_larger_files, (2000,))])
+    assert running.ended() == 4, running.err
+    assert running.err.startswith("error: ")
+    assert running.err.count("\n") == 1
     assert list(out.iterdir()) == []
 
 
@@ -197,19 +185,12 @@ def test_a_header_without_sense_is_reported_in_words(ddnsr, photo, quick_model, 
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")  # noqa: PTH110
-def test_a_stdout_that_takes_nothing(photo, quick_model, tmp_path):
-    with open("/dev/full", "wb") as full:  # noqa: PTH123
-        done = subprocess.run(
-            [sys.executable, "-m", "ddnsr_cli", "upscale", photo(), "-o", tmp_path / "o.png", "-m", quick_model],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-    assert done.returncode == 4, done.stderr
-    assert done.stderr.count("\n") == 1
-    assert str(tmp_path / "o.png") in done.stderr
+def test_a_stdout_that_takes_nothing(processes, photo, quick_model, tmp_path):
+    words = ("upscale", photo(), "-o", tmp_path / "o.png", "-m", quick_model)
+    running = processes.start(*words, out=Path("/dev/full"))
+    assert running.ended() == 4, running.err
+    assert running.err.count("\n") == 1
+    assert str(tmp_path / "o.png") in running.err
 
 
 @pytest.mark.parametrize(

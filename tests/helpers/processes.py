@@ -90,12 +90,12 @@ class Processes:
         self.context = ready_processes()
         self.started = []
 
-    def start(self, *words, first=(), err=None):
+    def start(self, *words, first=(), out=None, err=None):
         """first: (function of a module, arguments) called in the new process before the command.
-        err: where standard error goes, instead of a file of its own.
+        out, err: where the standard streams go, instead of files of their own.
         """
         place = self.folder / str(len(self.started))
-        out, err = place.with_suffix(".out"), err or place.with_suffix(".err")
+        out, err = out or place.with_suffix(".out"), err or place.with_suffix(".err")
         for path in (out, err):
             path.touch()
         process = self.context.Process(
