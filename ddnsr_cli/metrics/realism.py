@@ -187,27 +187,48 @@ class Verdict:
     checks: tuple[Check, ...]
     """Those that could be made."""
 
+    advice: str = ""
+    """What to try next, in a sentence; empty where the sets are close."""
 
-def compare(real: Realism, fake: Realism, transfer: NoiseTransfer | None = None) -> Verdict:
+
+_LEARN = "train a degrader on these photos (ddnsr train --track 2) and name it with -m"
+_ADVICE = {
+    "learned": f"Try --method patches, which lays on the photos' own noise, or {_LEARN}.",
+    "patches": f"Give noisy photos with larger flat parts, or {_LEARN}.",
+    "gaussian": f"Try another --sigma, --method patches, which lays on the photos' own noise, or {_LEARN}.",
+    "bicubic": f"It lays on no noise: try --method patches, or {_LEARN}.",
+    "classical": f"Change --degradation noise_sigma, try --method patches, or {_LEARN}.",
+}
+"""What to try next, by the method that made the fake set."""
+
+_TRANSFER_ADVICE = "Train the degrader longer, with a larger --loss noise_transfer, or try --method patches."
+_BLIND_ADVICE = "Give photos with parts that are neither black nor white."
+
+
+def compare(real: Realism, fake: Realism, transfer: NoiseTransfer | None = None, *, method: str = "learned") -> Verdict:
     """Hold the fake noise against the real, and what a degrader makes of its noise input against what it is to make.
 
     Close means that its level, its correlation with the next pixel and between channels, and its course over
     brightness lie within the limits. Color and contrast are the subjects' and are not judged: in unpaired sets they
-    differ.
+    differ. method: of `ddnsr degrade`, by which the fake set was made; the advice follows it.
     """
     if real.noise is None or fake.noise is None:
-        return Verdict(sentence=_too_little(real, fake), close=None, checks=())
+        return Verdict(sentence=_too_little(real, fake), close=None, checks=(), advice=_BLIND_ADVICE)
+    transferred = _transfer(transfer) if transfer is not None else ()
     found = (
         _level(real.noise, fake.noise),
         _correlation("Neighbors correlate", (real.neighbors, fake.neighbors), NEIGHBORS_STEP, "fine coarse"),
         _correlation("Channels correlate", (real.channels, fake.channels), CHANNELS_STEP, "colorful gray"),
         _course(real.by_brightness, fake.by_brightness),
-        *(_transfer(transfer) if transfer is not None else ()),
+        *transferred,
     )
     checks = tuple(check for check in found if check is not None)
     faults = [check.fault for check in checks if check.fault]
     said = f"the noise of the fake LR is {_listed(faults)}" if faults else "the fake LR is close to the real"
-    return Verdict(sentence=f"{_figures(real, fake)}: {said}.", close=not faults, checks=checks)
+    advice = _TRANSFER_ADVICE if any(check.fault for check in transferred) else _ADVICE[method]
+    return Verdict(
+        sentence=f"{_figures(real, fake)}: {said}.", close=not faults, checks=checks, advice=advice if faults else ""
+    )
 
 
 def _level(real: float, fake: float) -> Check:

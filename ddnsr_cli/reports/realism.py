@@ -74,7 +74,7 @@ def realism_page(real: Side, fake: Side, verdict: Verdict) -> str:
     )
     parts = {
         "close": VERDICT_CLASS[verdict.close],
-        "verdict": words(verdict.sentence),
+        "verdict": words(_told(verdict)),
         "body": "".join(body),
     }
     return page_html(PAGE, parts, title="Fake LR against real LR")
@@ -204,17 +204,23 @@ def realism_report(
     *,
     seed: int = 0,
     transfer: NoiseTransfer | None = None,
+    method: str = "learned",
 ) -> str:
-    """Compare made LR images with real ones on an HTML page, and return its verdict: one sentence.
+    """Compare made LR images with real ones on an HTML page, and return its verdict, and what to try next.
 
-    Measures both as `measure_realism` does. transfer: of the degrader that made the LR images. The page is one file
+    Measures both as `measure_realism` does. transfer: of the degrader that made the LR images.
+    method: by which `ddnsr degrade` made them. The page is one file
     that needs no network, and is written whole or not at all; the same arguments give the same page. Raises DataError
     when a set has no image that can be measured, ImageWriteError when the page cannot be written.
     """
     ours, made = _side(real, seed), _side(fake, seed)
-    verdict = compare(ours.realism, made.realism, transfer)
+    verdict = compare(ours.realism, made.realism, transfer, method=method)
     write_page(realism_page(ours, made, verdict), page)
-    return verdict.sentence
+    return _told(verdict)
+
+
+def _told(verdict: Verdict) -> str:
+    return f"{verdict.sentence} {verdict.advice}".strip()
 
 
 def _side(paths: Sequence[Path], seed: int) -> Side:

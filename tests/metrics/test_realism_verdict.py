@@ -33,6 +33,19 @@ def test_a_close_set_is_reported_in_one_sentence():
     assert len(verdict.checks) == 4
 
 
+@pytest.mark.parametrize("method", ["learned", "patches", "gaussian", "bicubic", "classical"])
+def test_what_to_try_next_follows_the_method_and_is_another(method):
+    verdict = compare(REAL, replace(REAL, noise=1.0), method=method)
+    assert verdict.advice.endswith("train a degrader on these photos (ddnsr train --track 2) and name it with -m.")
+    assert ("--method patches" in verdict.advice) == (method != "patches")
+    assert compare(REAL, REAL, method=method).advice == ""
+
+
+def test_a_degrader_that_loses_noise_is_to_be_trained_on():
+    transfer = NoiseTransfer(carried_flat=0.5, carried_textured=0.9, leaked=0.0)
+    assert "--loss noise_transfer" in compare(REAL, REAL, transfer).advice
+
+
 @pytest.mark.parametrize(
     ("change", "fault"),
     [

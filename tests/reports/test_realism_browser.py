@@ -116,3 +116,14 @@ def press(browser, key, *, text=""):
     code = {"Tab": 9, "Enter": 13}[key]
     for kind in ("keyDown", "keyUp"):
         browser.tab("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, text=text)
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+def test_a_table_that_goes_beyond_the_screen_says_so_and_no_other(browser, page, width):
+    browser.open(page, width=width)
+    told = browser.evaluate(
+        "[...document.querySelectorAll('.wide')].map(e => [e.scrollWidth > e.clientWidth, "
+        "parseFloat(getComputedStyle(e, '::before').height) > 10])"
+    )
+    assert all(beyond == hint for beyond, hint in told)
+    assert any(beyond for beyond, _ in told) == (width == 320)

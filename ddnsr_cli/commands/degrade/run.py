@@ -64,7 +64,8 @@ def degrade_images(
     bad = _note_bad_photos(way.photos, listener)
     if options.report is not None:
         fake = sorted(output / LR / record.name for record in manifest.records.values())
-        _report(options.report, [one.source for one in noisy], fake, _transfer(way, wanted, options), listener)
+        made_by = (_transfer(way, wanted, options), options.method)
+        _report(options.report, [one.source for one in noisy], fake, made_by, listener)
     if failed or bad:
         raise worst(_failures(failed, len(wanted), bad))
 
@@ -193,12 +194,13 @@ def _report(
     page: Path,
     real: Sequence[Path],
     fake: Sequence[Path],
-    transfer: NoiseTransfer | None,
+    made_by: tuple[NoiseTransfer | None, str],
     listener: DegradeListener,
 ) -> None:
+    """made_by: what its degrader makes of a noise input, and the method."""
     from ddnsr_cli.reports.realism import realism_report
 
-    verdict = realism_report(real, fake, page, transfer=transfer)
+    verdict = realism_report(real, fake, page, transfer=made_by[0], method=made_by[1])
     listener.note(f"{shown(page)}: {verdict}")
 
 

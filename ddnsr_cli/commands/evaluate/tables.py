@@ -4,8 +4,10 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +78,7 @@ def as_markdown(evaluation: Evaluation, summary: Summary) -> str:
 
 def markdown(parts: Sequence[Table], *, closing: str) -> str:
     """Tables one below the other, then a paragraph."""
-    return "\n".join([*map(_markdown_table, parts), closing, ""])
+    return "\n".join([*map(_markdown_table, parts), _as_words(closing), ""])
 
 
 def rank_tables(ranks: RankTable) -> list[Table]:
@@ -175,8 +177,13 @@ def _worst(evaluation: Evaluation, summary: Summary) -> Table:
 
 def _markdown_table(table: Table) -> str:
     lines = [table.header, tuple("---" for _ in table.header), *table.rows]
-    body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-    return f"**{table.title}**\n\n{body}\n"
+    body = "\n".join("| " + " | ".join(map(_as_words, line)) + " |" for line in lines)
+    return f"**{_as_words(table.title)}**\n\n{body}\n"
+
+
+def _as_words(text: str) -> str:
+    """Text, a file's name too, that neither Markdown nor HTML takes for more than words."""
+    return re.sub(r"[\\|`*]|\](?=\()|(?<!\w)_|_(?!\w)", r"\\\g<0>", escape(text, quote=False))
 
 
 def _without_key(metric: Metric) -> dict[str, Any]:

@@ -60,6 +60,18 @@ def test_names_with_strange_letters_break_no_table(tmp_path):
     assert json.loads(as_json(evaluation, summary))["images"] == names
 
 
+def test_names_are_words_in_markdown_and_no_html(tmp_path):
+    names = ["<img src=x onerror=alert(1)>&amp;", "[a](b)", "`*c*` _d_ e_f \\|"]
+    evaluation = write_evaluation(tmp_path, names=names, models=("<b>x", "y"))
+    text = as_markdown(evaluation, summarize(evaluation))
+    assert "&lt;img src=x onerror=alert(1)&gt;&amp;amp;" in text
+    assert "[a\\](b)" in text
+    assert "\\`\\*c\\*\\` \\_d\\_ e_f \\\\\\|" in text
+    assert "| &lt;b&gt;x | " in text
+    assert "<" not in text
+    assert "dB [" in text or " [" in text  # intervals are as they were
+
+
 def test_csv_keeps_all_digits(evaluation):
     line = as_csv(evaluation).splitlines()[1].split(",")
     assert float(line[2]) == evaluation.values["bicubic", "scene_0"]["psnr_rgb"]
