@@ -12,6 +12,7 @@ from ddnsr_cli.training.options import ablated, track_options
 from ddnsr_cli.training.reconstruction import FeatureNets
 from ddnsr_cli.training.trainer import JointTrainer
 from tests.helpers.random_vgg import random_vgg19
+from tests.helpers.small_training import NARROW_CHANNELS, small_training
 
 SIGMA = 8 / 255
 STEPS = 40
@@ -32,6 +33,13 @@ def noisy(count, side, generator):
     return clean + SIGMA * torch.randn(clean.shape, generator=generator)
 
 
+def narrow_vgg():
+    with pytest.MonkeyPatch.context() as patch:
+        small_training(patch.setitem)
+        state = random_vgg19("conv3_4", widths=NARROW_CHANNELS)
+        return VGG19Features(state, (Tap(layer="conv3_4"), Tap(layer="conv2_2")))
+
+
 def trained(letter):
     plain = ablated(track_options(1), letter)
     options = replace(
@@ -44,10 +52,7 @@ def trained(letter):
         stream=replace(plain.stream, batch=4, crop_px=64),
         losses=replace(plain.losses, color=20.0),
     )
-    taps = (Tap(layer="conv3_4"), Tap(layer="conv2_2"))
-    trainer = JointTrainer(
-        options, FeatureNets(lr=VGG19Features(random_vgg19("conv3_4"), taps), hr=None), torch.device("cpu")
-    )
+    trainer = JointTrainer(options, FeatureNets(lr=narrow_vgg(), hr=None), torch.device("cpu"))
     generator = torch.Generator().manual_seed(5)
     for _ in range(STEPS):
         trainer.train_step(levels(noisy(4, 16, generator)), levels(smooth(4, 64, generator)))
