@@ -12,6 +12,10 @@
   const LOSSY = ["jpg", "webp", "avif"], BUSY = ["waiting", "working", "stopping"], FRESH = ["ready", "failed"];
   const BUSY_MS = 400, IDLE_MS = 1500, PATIENCE = 4;
 
+  const endings = byId("files").accept.split(",").filter((kind) => kind.startsWith("."));
+  const isImage = (name) => endings.some((ending) => name.toLowerCase().endsWith(ending));
+  const names = new Intl.Collator("en", { numeric: true });
+
   const cards = new Map(); // number -> the parts of its card
   let images = [], mark = "", failures = 0, sending = 0, toSend = 0, compared = null, timer = 0;
 
@@ -171,6 +175,7 @@
     put(byId("clear"), "hidden", !count("done"));
     const words = [];
     if (toSend) words.push(`taking image ${sending} of ${toSend}`);
+    if (count("ready")) words.push(`${count("ready")} ready`);
     if (busy) words.push(`${busy} to do`);
     if (count("done")) words.push(`${count("done")} done`);
     if (count("failed")) words.push(`${count("failed")} failed`);
@@ -208,9 +213,12 @@
     if (entry.isFile) return [await new Promise((resolve, reject) => entry.file(resolve, reject))];
     const found = [], reader = entry.createReader();
     for (let some = await entries(reader); some.length; some = await entries(reader)) {
-      for (const one of some) if (!one.name.startsWith(".")) found.push(...await filesOf(one));
+      found.push(...some);
     }
-    return found;
+    // As the command walks a folder: by name, and what does not even claim to be an image is left out without a word.
+    const inside = found.filter((one) => !one.name.startsWith(".") && (one.isDirectory || isImage(one.name)));
+    inside.sort((one, other) => names.compare(one.name, other.name));
+    return (await Promise.all(inside.map(filesOf))).flat();
   }
   async function dropped(transfer) {
     const all = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean), files = [...transfer.files];

@@ -26,6 +26,7 @@ from ddnsr_cli.commands.upscale.options import UpscaleOptions
 from ddnsr_cli.errors import ConfigError, DdnsrError, ImageReadError, ImageWriteError
 from ddnsr_cli.files import is_disk_full
 from ddnsr_cli.inference.pipeline import LookOptions
+from ddnsr_cli.io.formats import FOREIGN_EXTENSIONS, READABLE_EXTENSIONS
 from ddnsr_cli.io.image import MAX_PIXELS, rgb8, to_8_bits, to_srgb
 from ddnsr_cli.io.read import read_image
 from ddnsr_cli.io.write import WriteOptions
@@ -240,7 +241,9 @@ def page_of(options: StudioOptions) -> str:
         for one in options.choices
     )
     kept = "" if options.results is None else f"Results are also kept in {words(str(options.results))}. "
-    parts = {"models": models, "kept": kept, "formats": "".join(f"<option>{name}</option>" for name in FORMATS)}
+    accept = ",".join(("image/*", *sorted(READABLE_EXTENSIONS | FOREIGN_EXTENSIONS)))
+    formats = "".join(f"<option>{name}</option>" for name in FORMATS)
+    parts = {"models": models, "kept": kept, "formats": formats, "accept": accept}
     return page_html(_PAGE, parts, title="ddnsr studio")
 
 

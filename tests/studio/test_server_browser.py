@@ -117,6 +117,21 @@ def test_what_is_refused_is_told_and_the_rest_goes_on(browser, studio, drawn, tm
         assert text(browser, "#alert").startswith("notes.txt is not an image we can read.")
 
 
+def test_a_dropped_folder_is_walked_as_the_command_does(browser, studio, drawn, tmp_path):
+    folder = tmp_path / "holiday ü"
+    (folder / "sub").mkdir(parents=True)
+    for name in ("10.png", "9.PNG", "sub/1.png", ".hidden.png", "notes.txt"):
+        (folder / name).write_bytes(drawn("a.png").read_bytes())
+    data = {"items": [], "files": [str(folder), str(drawn("b.png"))], "dragOperationsMask": 1}
+    with studio() as asked:
+        browser.open(asked.address)
+        for kind in ("dragEnter", "dragOver", "drop"):
+            browser.tab("Input.dispatchDragEvent", type=kind, x=300, y=300, data=data)
+        browser.wait_for("document.querySelectorAll('.item.ready').length == 4")
+        assert [image["name"] for image in asked.images()] == ["9.PNG", "10.png", "1.png", "b.png"]
+        assert browser.evaluate("document.querySelector('#alert').hidden")
+
+
 def test_two_browsers_see_one_queue_and_the_second_goes_on_where_the_first_is_closed(browser, studio, drawn, tmp_path):
     with studio() as asked:
         with Browser(tmp_path / "profile") as first:
