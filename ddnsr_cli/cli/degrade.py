@@ -91,7 +91,7 @@ def degrade(
     patch_variance: Annotated[
         float | None,
         typer.Option(
-            help="Largest variance of a smooth patch. By default it is chosen for each photo.", rich_help_panel=HOW
+            help="Largest variance of a smooth patch. By default it is chosen for each image.", rich_help_panel=HOW
         ),
     ] = None,
     degradation_preset: Preset = None,

@@ -136,7 +136,7 @@ def train(
     ] = None,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Only look at the photos and say what is wrong with them.", rich_help_panel=DATA),
+        typer.Option("--check", help="Only look at the images and say what is wrong with them.", rich_help_panel=DATA),
     ] = False,
     target: Annotated[
         TargetType,
@@ -306,7 +306,7 @@ def train(
         ),
     ] = 0,
     workers: Annotated[
-        int, typer.Option(min=0, help="Number of processes that decode photos.", rich_help_panel=SCHEDULE)
+        int, typer.Option(min=0, help="Number of processes that decode images.", rich_help_panel=SCHEDULE)
     ] = 1,
     log_every: Annotated[
         int, typer.Option(min=1, help="Number of steps between lines of the log.", rich_help_panel=LOG)

@@ -96,9 +96,9 @@
       stop: made("button", { type: "button", textContent: "Stop", onclick: () => order(`${at}/stop`, { method: "POST" }) }),
       remove: made("button", { type: "button", textContent: "Remove", onclick: () => order(at, { method: "DELETE" }) }),
     };
-    const picture = made("img", { src: `${at}/thumbnail`, alt: "", loading: "lazy" });
-    picture.onerror = () => picture.remove();
-    parts.thumb.append(picture);
+    const thumbnail = made("img", { src: `${at}/thumbnail`, alt: "", loading: "lazy" });
+    thumbnail.onerror = () => thumbnail.remove();
+    parts.thumb.append(thumbnail);
     parts.name.textContent = image.name;
     parts.box = made("li", { className: "card item" }, parts.thumb,
       made("div", {}, parts.name, parts.told, parts.error, parts.bar),
