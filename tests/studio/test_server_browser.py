@@ -23,6 +23,7 @@ def text(browser, selector):
 
 
 def given(browser, asked, *files, **window):
+    browser.open("about:blank")  # the page of another test asks for the last time, and is forgotten
     browser.open(asked.address, **window)
     browser.give_files("#files", *files)
     browser.wait_for(f"document.querySelectorAll('.item.ready').length == {len(files)}")
