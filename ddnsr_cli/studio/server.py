@@ -266,7 +266,7 @@ def item_json(item: Item) -> dict[str, Any]:
         "width": item.width,
         "height": item.height,
         "state": item.state.value,
-        "model": item.options.model if item.options else None,
+        "model": Path(item.options.model or "").name if item.options else None,
         "tiles": item.tiles,
         "fetched": item.fetched,
         "notes": item.notes,

@@ -31,6 +31,7 @@ def test_the_result_is_that_of_the_command_in_every_pixel(studio, drawn, quick_m
         assert asked.put(source.name, source.read_bytes())[0] == 201
         assert asked.enlarge(quick_model, 1) == (200, {"waiting": 1})
         (image,) = asked.wait("done")
+        assert image["model"] == quick_model.name  # not where it lies
         status, headers, content = asked.send("GET", "images/1/result")
     assert (status, image["result"]["width"], image["result"]["height"]) == (200, 96, 64)
     assert "filename*=utf-8''Gr%C3%BC%C3%9Fe%20aus%20K%C3%B6ln_x4.png" in headers["content-disposition"]
