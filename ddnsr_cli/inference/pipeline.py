@@ -1,39 +1,60 @@
 """One image enlarged: the network and all that is done around it, a strip of rows at a time."""
 
+import queue
+import threading
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
-import torch
 
 from ddnsr_cli.errors import ConfigError, OutOfMemoryError
+from ddnsr_cli.files import UNINTERRUPTED
 from ddnsr_cli.inference.memory import free_host_bytes
-from ddnsr_cli.inference.tiling import Band, Progress, TensorSource, to_pixels, to_tensor
+from ddnsr_cli.inference.tiling import Band, PixelSource, Progress, as_pixels
 from ddnsr_cli.inference.upscaler import Note, Upscaler
-from ddnsr_cli.io.image import Pixels, RasterImage
-from ddnsr_cli.processing.alpha import fill_transparent, held_near, spread
+from ddnsr_cli.io.image import ImageRows, Pixels, RasterImage
 from ddnsr_cli.processing.look import (
     MOST_DRIFT_LEVELS,
     REACH_PX,
     SQUARE_PX,
     Consistency,
     Drift,
-    add_grain,
+    GrainLayer,
     grain_like,
     slow_error,
 )
-from ddnsr_cli.processing.resize import BILINEAR, Planes, enlarged_rows, resize, shrunk
+from ddnsr_cli.processing.resize import (
+    BILINEAR,
+    KERNEL_REACH_PX,
+    Planes,
+    enlarged_rows,
+    fill_transparent,
+    held_near,
+    resize,
+    shrunk,
+    spread,
+)
 
 MOST_GRAIN = 4.0
 CANVAS_SHARE = 0.8  # of free memory: what a result may take before we refuse to begin
 RESIZE_BYTES = 18  # a sample of a resized result while it is made: four times float32, once or twice itself
-PLANE_BYTES = 16  # a sample of the input as float: for the network, and what each step of the result shrinks to
+_STRIPS_HELD = 8  # two waiting for each time that colors are followed, one in work with what it is made from
 
 STRIP_ROWS = 32
 """LR rows of a strip."""
+
+_SEEN_ROWS = REACH_PX + 1
+"""How many LR rows above and below a strip its colors follow."""
+
+_PATIENCE_SECONDS = 0.1  # after which a thread that waits for another looks whether that has failed
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 FOLLOWED_TIMES = 2
 """How often slow errors of color are taken away. The first time leaves some at the borders of an image, and makes
@@ -125,14 +146,66 @@ def upscale_image(
 ) -> Upscaled:
     """The image enlarged by the network, brought to `size`, (width, height) in pixels, and with grain if wanted."""
     larger, faithfulness = enlarge_image(image, engine, look, listener)
-    notes = []
-    if (faithfulness.drift_levels or 0) > MOST_DRIFT_LEVELS:
-        notes.append(_has_left(faithfulness.drift_levels or 0, engine.name))
     if (larger.width, larger.height) != size:
         larger = resize(larger, *size)
-    if look.grain and not _add_grain(larger, image, look):
-        notes.append(NO_NOISE)
-    return Upscaled(image=larger, faithfulness=faithfulness, notes=tuple(notes))
+    grain = _grain(image, larger.width, look)
+    if grain is not None:
+        for top in range(0, larger.height, STRIP_ROWS):
+            larger.pixels[top : top + STRIP_ROWS] = grain.over(larger.pixels[top : top + STRIP_ROWS])
+    return Upscaled(image=larger, faithfulness=faithfulness, notes=_notes(faithfulness, engine, look, grain))
+
+
+def upscale_rows(
+    image: RasterImage,
+    engine: Upscaler,
+    look: LookOptions,
+    listener: PixelsListener,
+    use: Callable[[ImageRows], Result],
+) -> tuple[Result, Faithfulness, tuple[str, ...]]:
+    """The same at the network's own scale for an image without alpha, its rows given to `use` as they are finished.
+
+    The result is never whole in memory. `use` runs in another thread, beside the network, and its own result is given
+    back with how the image relates to its input and what the user should hear. What it raises is raised here.
+    """
+    grain = _grain(image, image.width * engine.scale, look)
+
+    def use_rows(bands: Iterator[Pixels]) -> Result:
+        rows = ImageRows(
+            width=image.width * engine.scale,
+            height=image.height * engine.scale,
+            channels=image.channels,
+            depth_bits=image.depth_bits,
+            bands=_told_apart(bands if grain is None else map(grain.over, bands)),
+            metadata=image.metadata,
+        )
+        return use(rows)
+
+    try:
+        result, faithfulness = _enlarged(image.pixels, engine, look, listener, use_rows)
+    except _RowsError as error:
+        raise error.reason from error.reason.__cause__
+    return result, faithfulness, _notes(faithfulness, engine, look, grain)
+
+
+class _RowsError(Exception):
+    """An error in the making of rows, which is none of their writing."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+def _told_apart(bands: Iterator[Pixels]) -> Iterator[Pixels]:
+    try:
+        yield from bands
+    except Exception as error:
+        raise _RowsError(error) from error
+
+
+def _notes(faith: Faithfulness, engine: Upscaler, look: LookOptions, grain: GrainLayer | None) -> tuple[str, ...]:
+    drift = faith.drift_levels or 0
+    notes = [_has_left(drift, engine.name)] if drift > MOST_DRIFT_LEVELS else []
+    return (*notes, NO_NOISE) if look.grain and grain is None else tuple(notes)
 
 
 def enlarge_image(
@@ -140,7 +213,7 @@ def enlarge_image(
 ) -> tuple[RasterImage, Faithfulness]:
     """The image enlarged by the network's scale: same depth, gray stays gray, alpha and metadata kept."""
     pixels = image.pixels if image.alpha is None else fill_transparent(image.pixels, image.alpha)
-    larger, faithfulness = _enlarged(pixels, engine, look, listener)
+    larger, faithfulness = _whole(pixels, engine, look, listener)
     alpha = None if image.alpha is None else _larger_alpha(image.alpha, engine, look, listener)
     return replace(image, pixels=larger, alpha=alpha), faithfulness
 
@@ -149,40 +222,93 @@ def _larger_alpha(alpha: Pixels, engine: Upscaler, look: LookOptions, listener: 
     """The alpha channel by the same network: edges as sharp as the image's, flat areas as they were."""
     if alpha.min() == alpha.max():
         return spread(alpha, engine.scale)
-    larger, _ = _enlarged(alpha[..., None], engine, replace(look, color_fix=False), listener)
+    larger, _ = _whole(alpha[..., None], engine, replace(look, color_fix=False), listener)
     return held_near(larger[..., 0], alpha, engine.scale)
 
 
-def _enlarged(
+def _whole(
     pixels: Pixels, engine: Upscaler, look: LookOptions, listener: PixelsListener
 ) -> tuple[Pixels, Faithfulness]:
     height, width, channels = pixels.shape
-    lr = to_tensor(pixels)
-    planes: Planes = lr[0, :channels].numpy()
     canvas: Pixels = np.empty((height * engine.scale, width * engine.scale, channels), pixels.dtype)
-    drift, consistency = Drift(planes), Consistency()
-    if look.strength > 0:
-        deep = pixels.dtype == np.uint16
-        bands = engine.bands(TensorSource(lr), deep=deep, on_tile=listener.tile, on_note=listener.note)
-        strips = _looking_right(_measured(_cut(bands, engine.scale, channels), drift), planes, engine.scale, look)
-    else:
-        strips = _plain(planes, engine.scale)
-    for strip in strips:
-        consistency.add(strip.small, planes[:, strip.top : strip.bottom])
-        rows = to_pixels(torch.from_numpy(strip.sr), dtype=pixels.dtype, gray=False)
-        canvas[strip.top * engine.scale : strip.bottom * engine.scale] = rows
-    return canvas, Faithfulness(consistency_db=consistency.db, drift_levels=drift.levels if look.strength > 0 else None)
+
+    def fill(bands: Iterator[Pixels]) -> None:
+        top = 0
+        for band in bands:
+            canvas[top : top + len(band)] = band
+            top += len(band)
+
+    _, faithfulness = _enlarged(pixels, engine, look, listener, fill)
+    return canvas, faithfulness
+
+
+def _enlarged(
+    pixels: Pixels,
+    engine: Upscaler,
+    look: LookOptions,
+    listener: PixelsListener,
+    use: Callable[[Iterator[Pixels]], Result],
+) -> tuple[Result, Faithfulness]:
+    """The network over the pixels in this thread, and its result, finished and in bands, given to `use` in another."""
+    finish = _Finish(pixels, engine.scale, look)
+    if look.strength == 0:
+        return use(finish.plain()), finish.faithfulness
+    deep = pixels.dtype == np.uint16
+    bands = engine.bands(PixelSource(pixels), deep=deep, on_tile=listener.tile, on_note=listener.note)
+    return handed_over(bands, lambda made: use(finish.finished(made))), finish.faithfulness
+
+
+class _Finish:
+    """From what a network made to the pixels of the result, from top to bottom."""
+
+    def __init__(self, pixels: Pixels, scale: int, look: LookOptions) -> None:
+        self._lr = PixelSource(pixels)
+        self._dtype = pixels.dtype
+        self._scale = scale
+        self._look = look
+        self._drift = Drift(*pixels.shape)
+        self._consistency = Consistency()
+
+    @property
+    def faithfulness(self) -> Faithfulness:
+        """Of the rows so far."""
+        return Faithfulness(
+            consistency_db=self._consistency.db, drift_levels=self._drift.levels if self._look.strength > 0 else None
+        )
+
+    def finished(self, bands: Iterator[Band]) -> Iterator[Pixels]:
+        """The bands of a network over the whole image as bands of pixels."""
+        strips = self._measured(_cut(bands, self._scale, self._lr.channels))
+        for _ in range(FOLLOWED_TIMES if self._look.color_fix else 0):
+            strips = _following(strips, self._lr, self._scale)
+        if self._look.strength < 1:
+            strips = _mixed(strips, self._lr, self._scale, self._look.strength)
+        return self._in_pixels(strips)
+
+    def plain(self) -> Iterator[Pixels]:
+        """The plain enlargement alone, for which no network need run."""
+        return self._in_pixels(_plain(self._lr, self._scale))
+
+    def _measured(self, strips: Iterator[Strip]) -> Iterator[Strip]:
+        for strip in strips:
+            self._drift.add(strip.top, strip.small, self._lr.rows(strip.top, strip.bottom))
+            yield strip
+
+    def _in_pixels(self, strips: Iterator[Strip]) -> Iterator[Pixels]:
+        for strip in strips:
+            self._consistency.add(strip.small, self._lr.rows(strip.top, strip.bottom))
+            yield as_pixels(strip.sr, self._dtype)
 
 
 def _cut(bands: Iterator[Band], scale: int, channels: int) -> Iterator[Strip]:
     """The bands of a network as strips of their own, so that no band outlives its turn."""
     for band in bands:
-        rows = band.rows.to(torch.float32)
+        rows = band.rows.numpy()
         for start in range(0, rows.shape[1], STRIP_ROWS * scale):
-            part = rows[:, start : start + STRIP_ROWS * scale]
-            # the channels of a gray image are three estimates of one quantity, see `to_pixels`
-            sr = part.clone() if channels == 3 else part.mean(dim=0, keepdim=True)
-            yield _strip((band.top + start) // scale, sr.numpy(), scale)
+            part = rows[:, start : start + STRIP_ROWS * scale].astype(np.float32)
+            # the channels of a gray image are three estimates of one quantity, see `as_pixels`
+            sr = part if channels == 3 else part.mean(axis=0, keepdims=True)
+            yield _strip((band.top + start) // scale, sr, scale)
         del band, rows, part
 
 
@@ -190,60 +316,66 @@ def _strip(top: int, sr: Planes, scale: int) -> Strip:
     return Strip(top=top, sr=sr, small=shrunk(sr, scale))
 
 
-def _measured(strips: Iterator[Strip], drift: Drift) -> Iterator[Strip]:
-    for strip in strips:
-        drift.add(strip.top, strip.small)
-        yield strip
-
-
-def _looking_right(strips: Iterator[Strip], lr: Planes, scale: int, look: LookOptions) -> Iterator[Strip]:
-    for _ in range(FOLLOWED_TIMES if look.color_fix else 0):
-        strips = _following(strips, lr, scale)
-    return _mixed(strips, lr, scale, look.strength) if look.strength < 1 else strips
-
-
-def _following(strips: Iterator[Strip], lr: Planes, scale: int) -> Iterator[Strip]:
+def _following(strips: Iterator[Strip], lr: PixelSource, scale: int) -> Iterator[Strip]:
     """Strips whose slow errors of color are taken away; each waits until what it looks at below is there."""
-    result = np.empty_like(lr)
     waiting: deque[Strip] = deque()
+    above: Planes = np.empty((lr.channels, 0, lr.width), np.float32)
     for strip in strips:
-        result[:, strip.top : strip.bottom] = strip.small
         waiting.append(strip)
-        while waiting and waiting[0].bottom + 1 + REACH_PX <= strip.bottom:
-            yield _corrected(waiting.popleft(), result, lr, scale)
+        while waiting and waiting[0].bottom + _SEEN_ROWS <= strip.bottom:
+            yield _corrected(waiting, above, lr, scale)
+            above = _last_rows(above, waiting.popleft().small)
     while waiting:
-        yield _corrected(waiting.popleft(), result, lr, scale)
+        yield _corrected(waiting, above, lr, scale)
+        above = _last_rows(above, waiting.popleft().small)
 
 
-def _corrected(strip: Strip, result: Planes, lr: Planes, scale: int) -> Strip:
-    first, last = max(0, strip.top - 1), min(lr.shape[1], strip.bottom + 1)  # neighbors for the enlargement
-    error = slow_error(result, lr, first, last)
+def _last_rows(above: Planes, small: Planes) -> Planes:
+    rows: Planes = np.concatenate((above, small), axis=1)[:, -_SEEN_ROWS:]
+    return rows
+
+
+def _corrected(waiting: Sequence[Strip], above: Planes, lr: PixelSource, scale: int) -> Strip:
+    """The first of the waiting strips. above: what those before it shrink to, as far as it looks."""
+    strip = waiting[0]
+    result: Planes = np.concatenate((above, *(below.small for below in waiting)), axis=1)
+    start = strip.top - above.shape[1]
+    planes = lr.rows(start, start + result.shape[1])
+    first, last = max(0, strip.top - 1), min(lr.height, strip.bottom + 1)  # neighbors for the enlargement
+    error = slow_error(result, planes, first - start, last - start)
     larger = enlarged_rows(error, strip.top - first, strip.bottom - first, scale=scale, how=BILINEAR)
     return _strip(strip.top, strip.sr - larger, scale)
 
 
-def _mixed(strips: Iterator[Strip], lr: Planes, scale: int, strength: float) -> Iterator[Strip]:
+def _mixed(strips: Iterator[Strip], lr: PixelSource, scale: int, strength: float) -> Iterator[Strip]:
     """The plain enlargement, moved by `strength` of the way toward the network's."""
     for strip in strips:
-        plain = enlarged_rows(lr, strip.top, strip.bottom, scale=scale)
+        plain = _plain_rows(lr, strip.top, strip.bottom, scale)
         yield _strip(strip.top, plain + np.float32(strength) * (strip.sr - plain), scale)
 
 
-def _plain(lr: Planes, scale: int) -> Iterator[Strip]:
-    """The plain enlargement alone, for which no network need run."""
-    for top in range(0, lr.shape[1], STRIP_ROWS):
-        bottom = min(lr.shape[1], top + STRIP_ROWS)
-        yield _strip(top, enlarged_rows(lr, top, bottom, scale=scale), scale)
+def _plain(lr: PixelSource, scale: int) -> Iterator[Strip]:
+    for top in range(0, lr.height, STRIP_ROWS):
+        yield _strip(top, _plain_rows(lr, top, min(lr.height, top + STRIP_ROWS), scale), scale)
 
 
-def _add_grain(larger: RasterImage, image: RasterImage, look: LookOptions) -> bool:
-    """Grain as the input's noise asks for; another image gets another grain. False: its noise is not known."""
-    grain = grain_like(image.pixels)
-    if grain is None:
-        return False
+def _plain_rows(lr: PixelSource, top: int, bottom: int, scale: int) -> Planes:
+    first, last = max(0, top - KERNEL_REACH_PX), min(lr.height, bottom + KERNEL_REACH_PX)
+    return enlarged_rows(lr.rows(first, last), top - first, bottom - first, scale=scale)
+
+
+def _grain(image: RasterImage, width: int, look: LookOptions) -> GrainLayer | None:
+    """Grain as the input's noise asks for; another image gets another grain. None: none is wanted, or its noise is not
+    known.
+
+    width: of the result, pixels.
+    """
+    like = grain_like(image.pixels) if look.grain else None
+    if like is None:
+        return None
     content = zlib.crc32(np.ascontiguousarray(image.pixels).data)
-    add_grain(larger.pixels, grain, amount=look.grain, seed=(look.seed, content))
-    return True
+    white = np.iinfo(image.pixels.dtype).max
+    return GrainLayer(like, width, white=white, amount=look.grain, seed=(look.seed, content))
 
 
 def _has_left(drift_levels: float, model: str) -> str:
@@ -253,29 +385,91 @@ def _has_left(drift_levels: float, model: str) -> str:
     )
 
 
-def result_bytes(image: RasterImage, size: tuple[int, int], scale: int) -> int:
+def result_bytes(image: RasterImage, size: tuple[int, int], scale: int, *, in_rows: bool = False) -> int:
     """Bytes for the result of an image, (width, height) in pixels, and all that is as long-lived as it.
 
-    Not counted: the network's tiles and the bands they make, which follow what is free.
+    in_rows: it is written as it is made, and never whole in memory. Not counted: the network's tiles and the bands
+    they make, which follow what is free.
     """
-    channels = image.pixels.shape[2] + image.has_alpha
+    channels = image.channels + image.has_alpha
+    if in_rows:
+        return 4 * channels * image.width * STRIP_ROWS * scale**2 * _STRIPS_HELD
     width, height = size
     need = image.pixels.itemsize * channels * image.width * image.height * scale**2
-    need += PLANE_BYTES * channels * image.width * image.height
     if size != (image.width * scale, image.height * scale):
         need += channels * (RESIZE_BYTES * width * height + 4 * width * image.height * scale)  # the pass across
     return int(need)
 
 
-def check_memory(image: RasterImage, size: tuple[int, int], scale: int, *, name: str) -> None:
+def check_memory(image: RasterImage, size: tuple[int, int], scale: int, *, name: str, in_rows: bool = False) -> None:
     """Refuse a result that memory cannot hold: the system would end this program, or others, half-way.
 
-    size: (width, height) of the result, pixels. scale: the network's. name: of the image, for the message. Raises
-    OutOfMemoryError.
+    size: (width, height) of the result, pixels. scale: the network's. name: of the image, for the message. in_rows:
+    see `result_bytes`. Raises OutOfMemoryError.
     """
-    need = result_bytes(image, size, scale)
+    need = result_bytes(image, size, scale, in_rows=in_rows)
     if need > CANVAS_SHARE * free_host_bytes():
         raise OutOfMemoryError(
             f"{name}: a result of {size[0]} x {size[1]} pixels needs {need / 1e9:.1f} GB of memory, more than is free. "
             "Ask for a smaller one, crop the image, or use a machine with more."
         )
+
+
+class _BrokenOffError(Exception):
+    """The thread that makes the items has met an error: no more will come."""
+
+
+@dataclass(frozen=True)
+class _End:
+    """Behind the last item."""
+
+    error: _BrokenOffError | None
+
+
+def handed_over(items: Iterator[Item], use: Callable[[Iterator[Item]], Result]) -> Result:
+    """Make items in this thread while `use` takes them in another, one waiting at most; gives what `use` gives.
+
+    An error on either side ends both and is raised here, and so is a stop signal. The other thread has always ended
+    when this returns.
+    """
+    waiting: queue.Queue[Item | _End] = queue.Queue(maxsize=1)
+    outcome: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(use(_taken(waiting)))
+        except BaseException as error:  # noqa: BLE001 - it is raised in the thread that asks for the outcome
+            outcome.set_exception(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    end = _End(_BrokenOffError())
+    try:
+        thread.start()
+        for item in items:
+            if not _put(item, waiting, outcome):
+                break
+            del item  # else it lives on while the next one is made
+        end = _End(None)
+    finally:
+        with UNINTERRUPTED:
+            if thread.is_alive():
+                _put(end, waiting, outcome)
+                thread.join()
+    return outcome.result()
+
+
+def _put(item: Item | _End, waiting: "queue.Queue[Item | _End]", outcome: Future[Result]) -> bool:
+    """Wait for room; False when the other side has ended and takes no more."""
+    while not outcome.done():
+        with suppress(queue.Full):
+            waiting.put(item, timeout=_PATIENCE_SECONDS)
+            return True
+    return False
+
+
+def _taken(waiting: "queue.Queue[Item | _End]") -> Iterator[Item]:
+    while not isinstance(item := waiting.get(), _End):
+        yield item
+        del item
+    if item.error is not None:
+        raise item.error

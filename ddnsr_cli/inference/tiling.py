@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -152,11 +152,20 @@ def to_pixels(sr: Tensor, *, dtype: DTypeLike, gray: bool) -> Pixels:
     errors average out; a luma would weigh them as colors.
     """
     values = sr.detach().to(torch.float32)
-    if gray:
-        values = values.mean(dim=0, keepdim=True)
-    white = np.iinfo(np.dtype(dtype)).max
-    levels: NDArray[Any] = values.clamp(0, 1).mul(white).round().cpu().numpy()
-    return np.ascontiguousarray(levels.transpose(1, 2, 0)).astype(dtype)
+    return as_pixels((values.mean(dim=0, keepdim=True) if gray else values).cpu().numpy(), dtype)
+
+
+def as_pixels(planes: NDArray[np.float32], dtype: DTypeLike) -> Pixels:
+    """(C, h, w), nominally in [0, 1], as pixels (h, w, C) of `dtype`, uint8 or uint16: clamped, then rounded.
+
+    By NumPy in this thread alone: threads of PyTorch are the network's.
+    """
+    levels = np.clip(planes, 0, 1)
+    levels *= np.float32(np.iinfo(np.dtype(dtype)).max)
+    np.rint(levels, out=levels)
+    pixels: Pixels = np.empty((*planes.shape[1:], planes.shape[0]), dtype)
+    np.copyto(pixels, levels.transpose(1, 2, 0), casting="unsafe")
+    return pixels
 
 
 class LrSource(Protocol):
@@ -193,6 +202,24 @@ class TensorSource:
     def read(self, top: int, left: int, height: int, width: int) -> Tensor:
         """The window (3, height, width) of the image in memory, in [0, 1]."""
         return self._lr[:, top : top + height, left : left + width]
+
+
+class PixelSource:
+    """Pixels as an `LrSource`: they become floats in windows, when these are asked for."""
+
+    def __init__(self, pixels: Pixels) -> None:
+        """pixels: (H, W, C), C = 1 or 3, uint8 or uint16; not copied."""
+        self._pixels = pixels
+        self.height, self.width, self.channels = pixels.shape
+
+    def read(self, top: int, left: int, height: int, width: int) -> Tensor:
+        """The window (3, height, width) in [0, 1]; gray is repeated."""
+        return to_tensor(self._pixels[top : top + height, left : left + width])[0]
+
+    def rows(self, top: int, bottom: int) -> NDArray[np.float32]:
+        """Whole rows from `top` to `bottom`: (C, bottom - top, W) in [0, 1]."""
+        planes: NDArray[np.float32] = self.read(top, 0, bottom - top, self.width)[: self.channels].numpy()
+        return planes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """The image between reading and writing: pixels, alpha, what the file told; other color spaces brought to sRGB."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from typing import Any
@@ -110,6 +111,11 @@ class RasterImage:
         return int(self.pixels.shape[0])
 
     @property
+    def channels(self) -> int:
+        """1 for gray, 3 for RGB; alpha is not counted."""
+        return int(self.pixels.shape[2])
+
+    @property
     def depth_bits(self) -> int:
         """Bits of a sample: 8 or 16."""
         return self.pixels.dtype.itemsize * 8
@@ -117,12 +123,74 @@ class RasterImage:
     @property
     def is_gray(self) -> bool:
         """One channel; a color file whose values happen to be gray is not gray."""
-        return int(self.pixels.shape[2]) == 1
+        return self.channels == 1
 
     @property
     def has_alpha(self) -> bool:
         """There is an alpha channel, even if it is opaque everywhere."""
         return self.alpha is not None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageRows:
+    """An upright still image without alpha that comes once, from top to bottom, and is never whole in memory."""
+
+    width: int
+    """Pixels across."""
+
+    height: int
+    """Pixels down."""
+
+    channels: int
+    """1 for gray, 3 for RGB."""
+
+    depth_bits: int
+    """Bits of a sample: 8 or 16."""
+
+    bands: Iterator[Pixels]
+    """(h, W, C), uint8 or uint16, of any height each; together they are the image."""
+
+    metadata: Metadata = field(default_factory=Metadata)
+    """Profile, EXIF, XMP, resolution, text."""
+
+    @property
+    def is_gray(self) -> bool:
+        """One channel."""
+        return self.channels == 1
+
+    @property
+    def has_alpha(self) -> bool:
+        """Never: the alpha channel of a result is made after its colors."""
+        return False
+
+
+Writable = RasterImage | ImageRows
+"""What encoders take that go from top to bottom."""
+
+
+def bands_of(image: Writable, rows: int) -> Iterator[NDArray[Any]]:
+    """An image in bands (rows, W, C or C + 1) from top to bottom, alpha behind the colors; the last one may be less."""
+    if isinstance(image, ImageRows):
+        yield from _cut_anew(image.bands, rows)
+        return
+    for top in range(0, image.height, rows):
+        band = image.pixels[top : top + rows]
+        yield band if image.alpha is None else np.concatenate((band, image.alpha[top : top + rows, :, None]), axis=2)
+
+
+def _cut_anew(bands: Iterator[Pixels], rows: int) -> Iterator[NDArray[Any]]:
+    """The same rows in bands of `rows`."""
+    held: list[Pixels] = []
+    missing = rows
+    for band in bands:
+        rest: Pixels = band
+        while len(rest) >= missing:
+            yield np.concatenate((*held, rest[:missing]))
+            held, rest, missing = [], rest[missing:], rows
+        held.append(rest)
+        missing -= len(rest)
+    if missing < rows:
+        yield np.concatenate(held)
 
 
 def rounded(values: NDArray[np.float32] | NDArray[np.float64], like: Pixels) -> Pixels:

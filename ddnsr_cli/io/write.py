@@ -12,10 +12,11 @@ from PIL import Image
 
 from ddnsr_cli.errors import ConfigError, ImageWriteError, shown
 from ddnsr_cli.files import atomic_path
+from ddnsr_cli.io.codecs.jpeg import write_jpeg
 from ddnsr_cli.io.codecs.png import write_png
 from ddnsr_cli.io.codecs.tiff import write_tiff
 from ddnsr_cli.io.formats import check_format, format_of, holds_alpha
-from ddnsr_cli.io.image import COMMENT, Metadata, RasterImage, gray_to_rgb, profile_fits, to_8_bits
+from ddnsr_cli.io.image import COMMENT, Metadata, RasterImage, Writable, gray_to_rgb, profile_fits, to_8_bits
 from ddnsr_cli.io.metadata.exif import SEGMENT_PREFIX, mend_exif, resource_block, without_orientation
 from ddnsr_cli.io.metadata.places import Change, mend_xmp, move_places
 
@@ -29,7 +30,7 @@ _NO_RESOLUTION, _SQUARE = ("WebP", "AVIF"), 0.01
 _SRGB_GAMMA, _SRGB_CICP = range(45_000, 46_001), b"\x01\x0d\x00\x01"
 
 
-def fitting_metadata(image: RasterImage, file_format: str) -> tuple[Metadata, tuple[str, ...]]:
+def fitting_metadata(image: Writable, file_format: str) -> tuple[Metadata, tuple[str, ...]]:
     """The metadata of an image as they are to be written, mended for its size, and notes on what has no room.
 
     file_format: a value of `formats.WRITABLE`.
@@ -38,7 +39,7 @@ def fitting_metadata(image: RasterImage, file_format: str) -> tuple[Metadata, tu
     metadata, lost = move_places(image.metadata, _change(image))
     fitting = replace(
         metadata,
-        icc=metadata.icc if metadata.icc and profile_fits(metadata.icc, image.pixels.shape[2]) else None,
+        icc=metadata.icc if metadata.icc and profile_fits(metadata.icc, image.channels) else None,
         exif=mend_exif(metadata.exif, **size) if metadata.exif else None,
         xmp=mend_xmp(metadata.xmp, **size) if metadata.xmp else None,
         iptc=metadata.iptc if file_format in _HOLD_IPTC else None,
@@ -54,7 +55,7 @@ def fitting_metadata(image: RasterImage, file_format: str) -> tuple[Metadata, tu
     return fitting, tuple(notes)
 
 
-def _change(image: RasterImage) -> Change:
+def _change(image: Writable) -> Change:
     width, height = image.metadata.size or (image.width, image.height)
     across, down = Fraction(image.width, width), Fraction(image.height, height)
     return Change(width=width, height=height, across=across, down=down)
@@ -114,10 +115,6 @@ def _fitting_jpeg(metadata: Metadata) -> tuple[Metadata, list[str]]:
     return replace(metadata, exif=exif, xmp=xmp, iptc=iptc, text=text), notes
 
 
-EXIF_PREFIX = b"Exif\0\0"
-_APP13 = b"\xff\xed"
-
-
 @dataclass(frozen=True, kw_only=True)
 class WriteOptions:
     """How results are compressed."""
@@ -135,11 +132,17 @@ class WriteOptions:
             raise ConfigError(f"compression must be 0 to 9, got {self.compression}.")
 
 
+def takes_rows(path: Path) -> bool:
+    """Whether the format of the extension is one that `write_image` writes from top to bottom."""
+    return format_of(path) in _FROM_ROWS
+
+
 def write_image(
-    image: RasterImage, path: Path, options: WriteOptions | None = None, *, finish: Callable[[Path], None] | None = None
+    image: Writable, path: Path, options: WriteOptions | None = None, *, finish: Callable[[Path], None] | None = None
 ) -> tuple[str, ...]:
     """Write an image in the format of the extension; the file appears whole or not at all.
 
+    An image that comes in rows is written as they come, where `takes_rows` says so.
     Profile, EXIF, XMP, resolution and text go along where the format has a place for them, mended for the size.
     Gives notes about what was left out. The folder must exist; see `check_writable` for what to ask before the
     work. finish: called with the written file before it takes its place, to add what comes behind the image.
@@ -153,7 +156,10 @@ def write_image(
     try:
         with atomic_path(path) as part:
             with part.open("wb") as file:
-                _WRITERS[file_format](replace(image, metadata=metadata), file, options)
+                if isinstance(image, RasterImage):
+                    _WRITERS[file_format](replace(image, metadata=metadata), file, options)
+                else:
+                    _FROM_ROWS[file_format](replace(image, metadata=metadata), file, options)
             if finish is not None:
                 finish(part)
     except OSError as error:
@@ -173,27 +179,16 @@ def without_idle_alpha(image: RasterImage, target: Path) -> RasterImage:
     return replace(image, alpha=None)
 
 
-def _write_png(image: RasterImage, file: BinaryIO, options: WriteOptions) -> None:
+def _write_png(image: Writable, file: BinaryIO, options: WriteOptions) -> None:
     write_png(image, file, level=options.compression)
 
 
-def _write_tiff(image: RasterImage, file: BinaryIO, options: WriteOptions) -> None:
+def _write_tiff(image: Writable, file: BinaryIO, options: WriteOptions) -> None:
     write_tiff(image, file, level=options.compression)
 
 
-def _write_jpeg(image: RasterImage, file: BinaryIO, options: WriteOptions) -> None:
-    # 4:4:4: the usual halving of the colors would take away what the network made
-    settings: dict[str, Any] = {"quality": options.quality, "subsampling": "4:4:4"}
-    if image.metadata.dpi:
-        settings["dpi"] = image.metadata.dpi
-    if comment := image.metadata.text.get(COMMENT):
-        settings["comment"] = comment.encode("utf-8", "replace")
-    if iptc := image.metadata.iptc:
-        segment = SEGMENT_PREFIX + resource_block(iptc)
-        settings["extra"] = _APP13 + (len(segment) + 2).to_bytes(2, "big") + segment
-    exif = image.metadata.exif
-    metadata = replace(image.metadata, exif=EXIF_PREFIX + exif if exif else None)
-    _save(to_pillow(image), file, "JPEG", metadata, settings)
+def _write_jpeg(image: Writable, file: BinaryIO, options: WriteOptions) -> None:
+    write_jpeg(image, file, quality=options.quality)
 
 
 def _write_webp(raster: RasterImage, file: BinaryIO, options: WriteOptions) -> None:
@@ -238,10 +233,14 @@ def _save(image: Image.Image, file: BinaryIO, file_format: str, metadata: Metada
     file.write(encoded.getbuffer())
 
 
-_WRITERS: dict[str, Callable[[RasterImage, BinaryIO, WriteOptions], None]] = {
+_FROM_ROWS: dict[str, Callable[[Writable, BinaryIO, WriteOptions], None]] = {
     "PNG": _write_png,
     "TIFF": _write_tiff,
     "JPEG": _write_jpeg,
+}
+
+_WRITERS: dict[str, Callable[[RasterImage, BinaryIO, WriteOptions], None]] = {
+    **_FROM_ROWS,
     "WebP": _write_webp,
     "AVIF": _write_avif,
     "BMP": _write_bmp,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ddnsr_cli.io.image import Metadata, RasterImage, to_8_bits
-from ddnsr_cli.processing.alpha import spread
+from ddnsr_cli.processing.resize import spread
 
 Rgb8 = NDArray[np.uint8]
 

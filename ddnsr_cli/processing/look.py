@@ -10,7 +10,6 @@ Grain laid over a result is as strong as the noise of the image that it was made
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,8 +36,9 @@ DOUBT = 15.0
 def slow_error(result: Planes, lr: Planes, top: int, bottom: int) -> Planes:
     """The slow part of `result - lr` in rows `top` to `bottom`: (C, bottom - top, W).
 
-    result: the shrunk SR image, (C, H, W) like `lr`; rows below `bottom + REACH_PX` need not be filled in yet.
-    Each row is computed for itself: in whatever portions they are asked for, the values are the same bit for bit.
+    result: the shrunk SR image, (C, H, W) like `lr`. Both may be parts of an image that go `REACH_PX` rows beyond
+    `top` and `bottom`, or to the image's border. Each row is computed for itself: in whatever portions they are asked
+    for, the values are the same bit for bit.
     """
     height = result.shape[1]
     first, last = max(0, top - RADIUS_PX), min(height, bottom + RADIUS_PX)
@@ -68,19 +68,37 @@ def _with_rows_around(planes: Planes, top: int, bottom: int) -> Planes:
 def _window_means(planes: Planes) -> NDArray[np.float32]:
     """Means over squares of 2 * RADIUS_PX + 1: (C, h + 2 * RADIUS_PX, W) -> (C, h, W); columns are repeated outwards.
 
-    Added one by one in a fixed order, not as running sums, whose rounding depends on where they start.
+    Added in a fixed order, not as running sums, whose rounding depends on where they start.
     """
-    side = 2 * RADIUS_PX + 1
-    height, width = planes.shape[1] - 2 * RADIUS_PX, planes.shape[2]
-    rows = planes[:, :height].copy()
-    for shift in range(1, side):
-        rows += planes[:, shift : shift + height]
-    wide = np.pad(rows, ((0, 0), (0, 0), (RADIUS_PX, RADIUS_PX)), mode="edge")
-    total = wide[..., :width].copy()
-    for shift in range(1, side):
-        total += wide[..., shift : shift + width]
-    total /= np.float32(side**2)
-    return total
+    wide = np.pad(_sums_of_neighbors(planes, 1), ((0, 0), (0, 0), (RADIUS_PX, RADIUS_PX)), mode="edge")
+    means = _sums_of_neighbors(wide, 2)
+    means /= np.float32((2 * RADIUS_PX + 1) ** 2)
+    return means
+
+
+def _sums_of_neighbors(planes: Planes, axis: int) -> NDArray[np.float32]:
+    """Sums of 2 * RADIUS_PX + 1 neighbors along an axis, 1 or 2, which becomes shorter by 2 * RADIUS_PX.
+
+    Put together from sums of 8, 4, 2 and 1: five additions instead of twelve.
+    """
+    left = 2 * RADIUS_PX + 1
+    length = planes.shape[axis] - 2 * RADIUS_PX
+    whole: NDArray[np.float32] | None = None
+    sums, many, start = planes, 1, 0
+    while True:
+        if left & many:
+            part = _along(sums, axis, start, start + length)
+            whole = part.copy() if whole is None else np.add(whole, part, out=whole)
+            start += many
+            left -= many
+        if not left:
+            return whole if whole is not None else sums
+        sums = _along(sums, axis, 0, sums.shape[axis] - many) + _along(sums, axis, many, sums.shape[axis])
+        many *= 2
+
+
+def _along(planes: Planes, axis: int, start: int, end: int) -> Planes:
+    return planes[:, start:end] if axis == 1 else planes[..., start:end]
 
 
 SQUARE_PX = 8
@@ -111,18 +129,16 @@ class Consistency:
 class Drift:
     """By how much squares of the image changed their mean color: what a model must not do, whatever it cleans."""
 
-    def __init__(self, lr: Planes) -> None:
-        """lr: the whole input, (C, H, W) in [0, 1]; kept, not copied."""
-        channels, height, width = lr.shape
-        self._lr = lr
+    def __init__(self, height: int, width: int, channels: int) -> None:
+        """The size of the input, LR pixels."""
+        self._size = height, width
         self._sums: NDArray[np.float64] = np.zeros((channels, -(-height // SQUARE_PX), -(-width // SQUARE_PX)))
 
-    def add(self, top: int, result: Planes) -> None:
-        """Rows of the shrunk result from LR row `top` on, each row once."""
-        rows = np.arange(top, top + result.shape[1])
-        across = np.add.reduceat(result - self._lr[:, rows], _starts(self._lr.shape[2]), axis=2)
-        for index, row in enumerate(rows // SQUARE_PX):
-            self._sums[:, row] += across[:, index]
+    def add(self, top: int, result: Planes, lr: Planes) -> None:
+        """Rows of the shrunk result from LR row `top` on, each row once, and the same of the input: (C, h, W)."""
+        across = np.add.reduceat(result - lr, _starts(self._size[1]), axis=2)
+        for index in range(result.shape[1]):
+            self._sums[:, (top + index) // SQUARE_PX] += across[:, index]
 
     @property
     def levels(self) -> float | None:
@@ -130,8 +146,7 @@ class Drift:
 
         Squares cut by the border count if half of them is there; None where there is not even one such.
         """
-        height, width = self._lr.shape[1:]
-        down, across = (np.diff([*_starts(length), length]) for length in (height, width))
+        down, across = (np.diff([*_starts(length), length]) for length in self._size)
         pixels = np.outer(down, across)
         counted = pixels >= SQUARE_PX**2 // 2
         if not counted.any():
@@ -144,7 +159,7 @@ def _starts(length: int) -> NDArray[np.int64]:
     return np.arange(0, length, SQUARE_PX)
 
 
-STRIP_ROWS = 64
+_BAND_ROWS = 64
 _TABLE = 256  # steps of brightness in which the strength is looked up
 _HEART, _SIDE = np.float32(0.5), np.float32(0.25)  # softens single pixels, which look like digital snow, into grain
 
@@ -188,34 +203,45 @@ def _mixing(covariance: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def add_grain(pixels: Pixels, like: Grain, *, amount: float, seed: tuple[int, ...]) -> None:
-    """Lay grain over an image in place: (H, W, C), the channels those of `like`.
+    """Lay grain over an image in place, (H, W, C), the channels those of `like`; see `GrainLayer`."""
+    layer = GrainLayer(like, pixels.shape[1], white=np.iinfo(pixels.dtype).max, amount=amount, seed=seed)
+    for top in range(0, len(pixels), _BAND_ROWS):
+        pixels[top : top + _BAND_ROWS] = layer.over(pixels[top : top + _BAND_ROWS])
+
+
+class GrainLayer:
+    """Grain laid over an image that comes in bands; the bands may have any heights.
 
     Its standard deviation is `amount` times that of the noise at each brightness, and at most half of what a sample is
     away from black and white; its size is about one and a half pixels, whatever size the noise had. Same seed, same
     grain.
     """
-    white = float(np.iinfo(pixels.dtype).max)
-    steps = (np.arange(_TABLE, dtype=np.float32) + 0.5) / _TABLE
-    table = (amount * white * np.interp(steps, like.brightness, like.strength)).astype(np.float32)
-    grain = _grain_rows(pixels.shape, np.random.default_rng(seed))
-    for top in range(0, len(pixels), STRIP_ROWS):
-        strip = pixels[top : top + STRIP_ROWS].astype(np.float32)
-        bright = np.minimum(brightness_of(strip) * (_TABLE / white), _TABLE - 1).astype(np.intp)
+
+    def __init__(self, like: Grain, width: int, *, white: int, amount: float, seed: tuple[int, ...]) -> None:
+        """width: of the image, pixels. white: the largest sample of its type."""
+        steps = (np.arange(_TABLE, dtype=np.float32) + 0.5) / _TABLE
+        self._like = like
+        self._white = np.float32(white)
+        self._table = (amount * white * np.interp(steps, like.brightness, like.strength)).astype(np.float32)
+        self._random = np.random.default_rng(seed)
+        self._above = self._drawn(2, width)
+
+    def _drawn(self, rows: int, width: int) -> NDArray[np.float32]:
+        return self._random.standard_normal((rows, width + 2, len(self._like.mixing)), np.float32)
+
+    def over(self, band: Pixels) -> Pixels:
+        """The next rows, (h, W, C), with grain."""
+        values = band.astype(np.float32)
+        bright = np.minimum(brightness_of(values) * (_TABLE / self._white), _TABLE - 1).astype(np.intp)
         # near black and white less, else what is cut off there would shift the colors
-        strength = np.minimum(table[bright][..., None], np.minimum(strip, white - strip) / 2)
-        strip += strength * (next(grain) @ like.mixing.T)
-        pixels[top : top + STRIP_ROWS] = rounded(strip, pixels)
+        strength = np.minimum(self._table[bright][..., None], np.minimum(values, self._white - values) / 2)
+        values += strength * (self._soft_noise(*band.shape[:2]) @ self._like.mixing.T)
+        return rounded(values, band)
 
-
-def _grain_rows(shape: tuple[int, ...], random: np.random.Generator) -> Iterator[NDArray[np.float32]]:
-    """Strips of soft white noise of deviation 1, (rows, W, C); together they have no seams."""
-    height, width, channels = shape
-    gain = 1 / (_HEART**2 + 2 * _SIDE**2)  # the softening takes that much of the deviation away
-    held = random.standard_normal((2, width + 2, channels), np.float32)
-    for top in range(0, height, STRIP_ROWS):
-        rows = min(STRIP_ROWS, height - top)
-        fresh = random.standard_normal((rows, width + 2, channels), np.float32)
-        block = np.concatenate((held, fresh))
-        held = block[-2:]
+    def _soft_noise(self, height: int, width: int) -> NDArray[np.float32]:
+        """The next rows of soft white noise of deviation 1, (height, width, C); whole, they have no seams."""
+        gain = 1 / (_HEART**2 + 2 * _SIDE**2)  # the softening takes that much of the deviation away
+        block = np.concatenate((self._above, self._drawn(height, width)))
+        self._above = block[-2:].copy()
         down: NDArray[np.float32] = block[1:-1] * _HEART + (block[:-2] + block[2:]) * _SIDE
-        yield (down[:, 1:-1] * _HEART + (down[:, :-2] + down[:, 2:]) * _SIDE) * gain
+        return (down[:, 1:-1] * _HEART + (down[:, :-2] + down[:, 2:]) * _SIDE) * gain

@@ -53,8 +53,8 @@ def middle(path):
 
 
 def drift(sr, lr, scale):
-    measured = Drift(lr)
-    measured.add(0, shrunk(sr, scale))
+    measured = Drift(*lr.shape[1:], lr.shape[0])
+    measured.add(0, shrunk(sr, scale), lr)
     return measured.levels
 
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import uniform_filter
 
-from ddnsr_cli.processing.look import RADIUS_PX, slow_error
+from ddnsr_cli.processing.look import DOUBT, FLAT, RADIUS_PX, REACH_PX, slow_error
 
 LEVEL = np.float32(1 / 255)
 
@@ -84,6 +85,30 @@ def test_rows_further_down_are_not_looked_at():
     early = result.copy()
     early[:, 10 + 2 * RADIUS_PX :] = np.nan
     assert np.array_equal(slow_error(early, lr, 0, 10), slow_error(result, lr, 0, 10))
+
+
+@pytest.mark.parametrize(("top", "bottom"), [(0, 5), (30, 41), (56, 61)])
+def test_a_part_of_the_image_is_enough(top, bottom):
+    rng = np.random.default_rng(6)
+    result, lr = rng.random((2, 3, 61, 33), dtype=np.float32)
+    first, last = max(0, top - REACH_PX), min(61, bottom + REACH_PX)
+    part = slow_error(result[:, first:last], lr[:, first:last], top - first, bottom - first)
+    assert np.array_equal(part, slow_error(result, lr, top, bottom))
+
+
+def test_the_slow_error_of_white_noise_is_that_of_the_guided_filter():
+    rng = np.random.default_rng(7)
+    result, lr = rng.random((2, 1, 31, 29))
+    padded = [np.pad(planes[0], RADIUS_PX, mode="edge") for planes in (result, result - lr)]
+    windows = [np.lib.stride_tricks.sliding_window_view(plane, (2 * RADIUS_PX + 1,) * 2) for plane in padded]
+    bright, error = (window.reshape(31, 29, -1) for window in windows)
+    covariance = (bright * error).mean(2) - bright.mean(2) * error.mean(2)
+    slope = covariance / (bright.var(2) + DOUBT * error.var(2) + FLAT)
+    offset = error.mean(2) - slope * bright.mean(2)
+    means = [uniform_filter(fit, 2 * RADIUS_PX + 1, mode="nearest") for fit in (slope, offset)]
+    expected = means[0] * result[0] + means[1]
+    found = slow_error(result.astype(np.float32), lr.astype(np.float32), 0, 31)[0]
+    assert np.abs(found - expected).max() < 1e-4
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (3, 5)])

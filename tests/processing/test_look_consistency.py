@@ -16,9 +16,9 @@ def lr():
 
 
 def drift_of(result, lr, step=100):
-    drift = Drift(lr)
+    drift = Drift(*lr.shape[1:], lr.shape[0])
     for top in range(0, lr.shape[1], step):
-        drift.add(top, result[:, top : top + step])
+        drift.add(top, result[:, top : top + step], lr[:, top : top + step])
     return drift.levels
 
 

@@ -33,7 +33,16 @@ from ddnsr_cli.commands.upscale.options import (
     UpscaleOptions,
     Written,
 )
-from ddnsr_cli.commands.upscale.worker import Engine, Prepared, TileCost, make, measure_tile, prepare, start_engine
+from ddnsr_cli.commands.upscale.worker import (
+    Engine,
+    Prepared,
+    TileCost,
+    in_rows,
+    make,
+    measure_tile,
+    prepare,
+    start_engine,
+)
 from ddnsr_cli.errors import (
     BatchError,
     DdnsrError,
@@ -198,8 +207,12 @@ class _Run:
         if not self._options.dry_run:
             yield Started(input=job.source, output=job.target, remade=why)
         prepared = prepare(job, self._options, self._engine.upscaler.scale)
-        check_memory(prepared.image, prepared.size, self._engine.upscaler.scale, name=shown(job.source))
+        scale, rows = self._engine.upscaler.scale, self._is_in_rows(prepared)
+        check_memory(prepared.image, prepared.size, scale, name=shown(job.source), in_rows=rows)
         yield self._planned(prepared, why) if self._options.dry_run else self._made(prepared, settings)
+
+    def _is_in_rows(self, prepared: Prepared) -> bool:
+        return in_rows(prepared, self._options, self._engine.upscaler.scale)
 
     def _found(self, job: Job, settings: Settings) -> tuple[State, str | None]:
         """What an earlier run left of this job. Raises ImageWriteError where that is not ours to replace."""
@@ -253,7 +266,8 @@ class _Run:
             height=height,
             tiles=plan.tiles,
             seconds=seconds,
-            memory_bytes=result_bytes(image, prepared.size, upscaler.scale) + self._tile.tile_bytes,
+            memory_bytes=result_bytes(image, prepared.size, upscaler.scale, in_rows=self._is_in_rows(prepared))
+            + self._tile.tile_bytes,
         )
 
     def note_totals(self) -> None:

@@ -16,13 +16,13 @@ from ddnsr_cli.errors import ImageReadError, ImageWriteError, shown
 from ddnsr_cli.files import temporary_folder
 from ddnsr_cli.inference.device import choose_device, choose_dtype
 from ddnsr_cli.inference.memory import give_back_freed
-from ddnsr_cli.inference.pipeline import Faithfulness, upscale_image
+from ddnsr_cli.inference.pipeline import Faithfulness, upscale_image, upscale_rows
 from ddnsr_cli.inference.tiling import TensorSource, TilePlan, to_tensor
 from ddnsr_cli.inference.upscaler import Upscaler
 from ddnsr_cli.io.image import RasterImage, to_srgb
 from ddnsr_cli.io.provenance import Source, source_of
 from ddnsr_cli.io.read import read_image
-from ddnsr_cli.io.write import WriteOptions, without_idle_alpha, write_image
+from ddnsr_cli.io.write import WriteOptions, takes_rows, without_idle_alpha, write_image
 from ddnsr_cli.processing.contact_sheet import comparison
 from ddnsr_cli.weights.checkpoint import load_sr_net
 from ddnsr_cli.weights.registry import read_registry
@@ -180,24 +180,41 @@ def prepare(job: Job, options: UpscaleOptions, scale: int) -> Prepared:
     return Prepared(job=job, source=source, image=image, size=size, notes=image.notes, since=since)
 
 
+def in_rows(prepared: Prepared, options: UpscaleOptions, scale: int) -> bool:
+    """Whether a result is written while it is made: nothing in it needs the whole image, which then is never in memory.
+
+    A result of another size or with alpha does, and so do the sheet beside it and formats that are written at once.
+    """
+    image = prepared.image
+    native = prepared.size == (image.width * scale, image.height * scale)
+    return native and not image.has_alpha and not options.compare and takes_rows(prepared.job.target)
+
+
 def make(
     prepared: Prepared, engine: Engine, options: UpscaleOptions, settings: Settings, listener: UpscaleListener
 ) -> Written:
     """Enlarge an image and write the result, and its sheet if one is wanted. Raises ImageWriteError and others."""
     job, notes = prepared.job, _Notes(prepared.job.source, listener)
     notes.say(*prepared.notes)
-    upscaled = upscale_image(prepared.image, engine.upscaler, options.look, prepared.size, listener)
-    larger, faithfulness = upscaled.image, upscaled.faithfulness
-    listener.detail(f"{shown(job.source)}: {_in_words(faithfulness)}")
-    notes.say(*upscaled.notes)
-    sheet = _write_sheet(prepared, larger, engine.model, settings) if options.compare else None
     mark = partial(mark_result, source=prepared.source, settings=settings)
-    notes.say(*write_image(larger, job.target, options.write, finish=mark))
+    write = partial(write_image, path=job.target, options=options.write, finish=mark)
+    sheet = None
+    if in_rows(prepared, options, engine.upscaler.scale):
+        lost, faithfulness, told = upscale_rows(prepared.image, engine.upscaler, options.look, listener, write)
+        notes.say(*told)
+    else:
+        upscaled = upscale_image(prepared.image, engine.upscaler, options.look, prepared.size, listener)
+        faithfulness = upscaled.faithfulness
+        notes.say(*upscaled.notes)
+        sheet = _write_sheet(prepared, upscaled.image, engine.model, settings) if options.compare else None
+        lost = write(upscaled.image)
+    notes.say(*lost)
+    listener.detail(f"{shown(job.source)}: {_in_words(faithfulness)}")
     return Written(
         input=job.source,
         output=job.target,
-        width=larger.width,
-        height=larger.height,
+        width=prepared.size[0],
+        height=prepared.size[1],
         seconds=time.perf_counter() - prepared.since,
         consistency_db=faithfulness.consistency_db,
         drift_levels=faithfulness.drift_levels,

@@ -1,5 +1,7 @@
 """JPEG, with its comment and IPTC data, and a word on damage that decoders pass over in silence."""
 
+import struct
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from io import BytesIO
@@ -8,6 +10,7 @@ from typing import BinaryIO, NamedTuple
 
 from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
+from ddnsr_cli.io.codecs.encoders import save_jpeg
 from ddnsr_cli.io.codecs.pillow import (
     Decoded,
     alone_with_pillow,
@@ -18,13 +21,18 @@ from ddnsr_cli.io.codecs.pillow import (
 )
 from ddnsr_cli.io.codecs.vips import first_difference, jpeg_complaint, whole_samples
 from ddnsr_cli.io.codecs.wholeness import JpegStream, behind, left_out, look_at_jpeg
-from ddnsr_cli.io.image import COMMENT, Metadata, oblong
-from ddnsr_cli.io.metadata.exif import SEGMENT_PREFIX, iptc_of, orientation_of, places_note
+from ddnsr_cli.io.image import COMMENT, ImageRows, Metadata, Writable, oblong, to_8_bits
+from ddnsr_cli.io.metadata.exif import SEGMENT_PREFIX, iptc_of, orientation_of, places_note, resource_block
 
 MAX_SCANS = 500
 """Every scan of a progressive file goes over the whole image; usual ones have ten, crafted ones thousands."""
 
-_END, _SCAN = b"\xff\xd9", b"\xff\xda"
+EXIF_PREFIX = b"Exif\0\0"
+
+_START, _END, _SCAN = b"\xff\xd8", b"\xff\xd9", b"\xff\xda"
+_APP0, _APP1, _APP2, _APP13, _COM = 0xE0, 0xE1, 0xE2, 0xED, 0xFE
+_ICC_BYTES = 65_519  # of a part: the length of a segment has 16 bits
+_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _CODINGS = frozenset((*range(0xC0, 0xD0), 0xF7)) - {0xC4, 0xC8, 0xCC}
 _PLAIN_MODES = {"L": 1, "RGB": 3}
 _UNREADABLE = dict.fromkeys((195, 199, 203, 207), "a lossless JPEG")
@@ -174,3 +182,51 @@ def _decoded_text(data: bytes) -> str:
         return data.rstrip(b"\0").decode()
     except UnicodeDecodeError:
         return data.decode("latin-1")
+
+
+def write_jpeg(image: Writable, file: BinaryIO, *, quality: int) -> None:
+    """Write an image at 8 bits; quality: 1 to 100. Its metadata must fit. Raises OSError as the file does."""
+    file.write(_START + b"".join(_segment(marker, data) for marker, data in _front(image.metadata)))
+    save_jpeg(_of_8_bits(image), _WithoutStart(file), quality=quality)
+
+
+def _of_8_bits(image: Writable) -> Writable:
+    if isinstance(image, ImageRows):
+        return replace(image, depth_bits=8, bands=(to_8_bits(band) for band in image.bands))
+    return replace(image, pixels=to_8_bits(image.pixels))
+
+
+class _WithoutStart:
+    """A file for the encoder whose start is there already."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._missing = len(_START)
+
+    def write(self, data: bytes) -> int:
+        """Takes the next bytes of the encoder's file."""
+        self._file.write(data[self._missing :])
+        self._missing -= min(self._missing, len(data))
+        return len(data)
+
+
+def _front(metadata: Metadata) -> Iterator[tuple[int, bytes]]:
+    """What stands before the tables and pixels of a JPEG: (marker, data)."""
+    unit, dpi = (1, metadata.dpi) if metadata.dpi else (0, (1, 1))
+    yield _APP0, b"JFIF\0" + struct.pack(">BBBHHBB", 1, 1, unit, *(min(round(dots), 65_535) for dots in dpi), 0, 0)
+    if metadata.exif:
+        yield _APP1, EXIF_PREFIX + metadata.exif
+    if metadata.xmp:
+        yield _APP1, _XMP + metadata.xmp
+    if metadata.icc:
+        parts = [metadata.icc[at : at + _ICC_BYTES] for at in range(0, len(metadata.icc), _ICC_BYTES)]
+        for number, part in enumerate(parts, 1):
+            yield _APP2, b"ICC_PROFILE\0" + bytes((number, len(parts))) + part
+    if metadata.iptc:
+        yield _APP13, SEGMENT_PREFIX + resource_block(metadata.iptc)
+    if comment := metadata.text.get(COMMENT):
+        yield _COM, comment.encode("utf-8", "replace")
+
+
+def _segment(marker: int, data: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data

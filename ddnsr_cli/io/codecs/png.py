@@ -8,6 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
+from ddnsr_cli.io.codecs.encoders import save_png
 from ddnsr_cli.io.codecs.pillow import Decoded, check_size, decode_with_pillow, first_of, with_samples
 from ddnsr_cli.io.codecs.png_chunks import (
     IPTC_KEYWORD,
@@ -20,9 +21,9 @@ from ddnsr_cli.io.codecs.png_chunks import (
     take_apart,
     write_chunk,
 )
-from ddnsr_cli.io.codecs.vips import save_png, whole_samples
+from ddnsr_cli.io.codecs.vips import whole_samples
 from ddnsr_cli.io.codecs.wholeness import behind, left_out
-from ddnsr_cli.io.image import Metadata, RasterImage
+from ddnsr_cli.io.image import Metadata, Writable
 from ddnsr_cli.io.metadata.exif import orientation_of, raw_profile, resource_block
 
 _DEEP_COLOR = (2, 4, 6)  # RGB, gray with alpha, RGB with alpha; Pillow is exact for plain gray
@@ -74,7 +75,7 @@ def stored_png_size(file: BinaryIO) -> tuple[int, int, int]:
     return header.width, header.height, 1
 
 
-def write_png(image: RasterImage, file: BinaryIO, *, level: int) -> None:
+def write_png(image: Writable, file: BinaryIO, *, level: int) -> None:
     """Write an image; level: 0 (stored) to 9 (smallest). Raises OSError as the file does."""
     about = BytesIO()
     for kind, data in _metadata_chunks(image.metadata):

@@ -22,7 +22,7 @@ from ddnsr_cli.errors import ImageReadError, shown
 from ddnsr_cli.io.codecs.pillow import Decoded, check_size, decode_with_pillow, first_of, undeclared_alpha
 from ddnsr_cli.io.codecs.vips import inks_to_rgb, vips_samples
 from ddnsr_cli.io.codecs.wholeness import hole_in, inflates, look_at_jpeg, zeros_in
-from ddnsr_cli.io.image import Metadata, Pixels, RasterImage, oblong
+from ddnsr_cli.io.image import Metadata, Pixels, Writable, bands_of, oblong
 from ddnsr_cli.io.metadata.exif import (
     BYTE,
     EXIF_IFD,
@@ -386,7 +386,7 @@ def _decode_with_vips(file: BinaryIO, header: TiffHeader, metadata: Metadata) ->
     return decoded
 
 
-def write_tiff(image: RasterImage, file: BinaryIO, *, level: int) -> None:
+def write_tiff(image: Writable, file: BinaryIO, *, level: int) -> None:
     """Write an image; level: 0 (stored) to 9 (smallest). Raises OSError as the file does.
 
     The directory stands in front. Its length does not depend on its values, so it is written twice: first to take
@@ -406,20 +406,10 @@ def write_tiff(image: RasterImage, file: BinaryIO, *, level: int) -> None:
     file.write(_front(image, layout, described, offsets, sizes))
 
 
-def _rows_per_band(image: RasterImage) -> int:
+def _rows_per_band(image: Writable) -> int:
     """How many rows make a band of about `BAND_BYTES`."""
-    samples = image.width * (int(image.pixels.shape[2]) + image.has_alpha)
+    samples = image.width * (image.channels + image.has_alpha)
     return max(1, BAND_BYTES // (samples * image.depth_bits // 8))
-
-
-def _sample_bands(image: RasterImage) -> Iterator[NDArray[Any]]:
-    """Bands (rows, W, C or C + 1) from top to bottom, alpha behind the colors."""
-    rows = _rows_per_band(image)
-    for top in range(0, image.height, rows):
-        band: NDArray[Any] = image.pixels[top : top + rows]
-        if image.alpha is not None:
-            band = np.concatenate((band, image.alpha[top : top + rows, :, None]), axis=2)
-        yield band
 
 
 def in_parallel(work: Callable[[bytes], bytes], parts: Iterable[bytes]) -> Iterator[bytes]:
@@ -442,23 +432,23 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _sample_bytes(image: RasterImage) -> int:
-    return image.pixels.nbytes + (0 if image.alpha is None else image.alpha.nbytes)
+def _sample_bytes(image: Writable) -> int:
+    return image.height * image.width * (image.channels + image.has_alpha) * image.depth_bits // 8
 
 
-def _predicted_bands(image: RasterImage, order: Literal["<", ">"]) -> Iterator[bytes]:
+def _predicted_bands(image: Writable, order: Literal["<", ">"]) -> Iterator[bytes]:
     """Strips of samples, each less the one to its left."""
-    for samples in _sample_bands(image):
+    for samples in bands_of(image, _rows_per_band(image)):
         predicted: NDArray[Any] = samples.copy()
         predicted[:, 1:] -= samples[:, :-1]
         yield predicted.astype(predicted.dtype.newbyteorder(order), copy=False).tobytes()
 
 
 def _front(
-    image: RasterImage, layout: Layout, described: tuple[Field, ...], offsets: list[int], sizes: list[int]
+    image: Writable, layout: Layout, described: tuple[Field, ...], offsets: list[int], sizes: list[int]
 ) -> bytes:
     """Header and directory, with all they point to except the strips."""
-    channels = image.pixels.shape[2] + image.has_alpha
+    channels = image.channels + image.has_alpha
     place = LONG8 if layout.big else LONG
 
     def field(tag: int, kind: int, *values: int) -> Field:

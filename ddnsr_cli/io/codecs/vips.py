@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from types import ModuleType
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ddnsr_cli.io.image import Pixels, RasterImage, as_vips, is_for_cmyk, to_8_bits
+from ddnsr_cli.io.image import Pixels, is_for_cmyk, to_8_bits
 
 WHITE = 65535
 """The largest sample of 16 bits."""
@@ -34,13 +34,6 @@ _TYPES = {
 _INTENT = {"intent": "relative", "black_point_compensation": True}
 _LOADERS = {"TIFF": "tiffload_source", "AVIF": "heifload_source"}
 _STRICT = {"PNG": "error", "JPEG": "warning"}
-
-
-class Writable(Protocol):
-    """What an image is written to."""
-
-    def write(self, data: bytes, /) -> int:
-        """Takes all of the bytes, and says how many these were."""
 
 
 def vips_samples(file: BinaryIO, file_format: str) -> tuple[Pixels, tuple[str, ...]]:
@@ -105,31 +98,6 @@ def first_difference(data: bytes, other: bytes) -> int | None:
 def _damage(heard: list[str]) -> str | None:
     said = re.findall(r"(?:Corrupt JPEG data|Premature end)[^\n]*", "\n".join(heard))
     return said[-1] if said else None
-
-
-def save_png(raster: RasterImage, file: Writable, *, level: int) -> None:
-    """Pixels and alpha as a PNG with no word of metadata. Raises OSError as the file does, ValueError for the rest.
-
-    level: 0 (stored) to 9 (smallest).
-    """
-    vips, failures = _vips(), list[OSError]()
-    image = as_vips(raster.pixels)
-    if raster.alpha is not None:
-        image = image.bandjoin(as_vips(raster.alpha[..., None]))
-
-    def write(data: bytes) -> int:
-        try:
-            return file.write(data)
-        except OSError as error:  # it must not go through the library, which knows no Python
-            failures.append(error)
-            return -1
-
-    target = vips.TargetCustom()
-    target.on_write(write)
-    try:
-        image.pngsave_target(target, compression=level, filter="up", keep="none")
-    except vips.Error as error:
-        raise failures[0] if failures else ValueError(str(error)) from error
 
 
 def inks_to_rgb(inks: Pixels, icc: bytes | None) -> tuple[Pixels, str]:

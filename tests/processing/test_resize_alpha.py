@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from ddnsr_cli.io.image import RasterImage
-from ddnsr_cli.processing.alpha import fill_transparent
-from ddnsr_cli.processing.resize import resize_samples
+from ddnsr_cli.processing.resize import fill_transparent, resize_samples
 from tests.helpers.image_files import noise
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ddnsr_cli.processing.alpha import held_near, spread
+from ddnsr_cli.processing.resize import held_near, spread
 
 
 def test_flat_areas_are_exact_and_ringing_is_cut():
