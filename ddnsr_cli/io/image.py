@@ -169,9 +169,17 @@ Writable = RasterImage | ImageRows
 
 
 def bands_of(image: Writable, rows: int) -> Iterator[NDArray[Any]]:
-    """An image in bands (rows, W, C or C + 1) from top to bottom, alpha behind the colors; the last one may be less."""
+    """An image in bands (rows, W, C or C + 1) from top to bottom, alpha behind the colors; the last one may be less.
+
+    Raises ValueError where the bands of an image end too early.
+    """
     if isinstance(image, ImageRows):
-        yield from _cut_anew(image.bands, rows)
+        height = 0
+        for band in _cut_anew(image.bands, rows):
+            height += len(band)
+            yield band
+        if height != image.height:
+            raise ValueError(f"its rows are {height} instead of {image.height}")
         return
     for top in range(0, image.height, rows):
         band = image.pixels[top : top + rows]

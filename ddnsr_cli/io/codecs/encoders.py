@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from io import SEEK_CUR, SEEK_END, SEEK_SET
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from numpy.typing import NDArray
 
 from ddnsr_cli.io.image import ImageRows, RasterImage, Writable, as_vips, bands_of
 from ddnsr_cli.io.metadata.exif import LONG, LONG8, SHORT, Layout, numbers_field, pack_fields, pack_header
+
+Given = TypeVar("Given")
+Answer = TypeVar("Answer")
 
 _LAYOUT = Layout("<", big=True)
 _WIDTH, _LENGTH, _BITS, _PHOTOMETRIC, _OFFSETS, _SAMPLES, _ROWS, _BYTES = 256, 257, 258, 262, 273, 277, 278, 279
@@ -41,7 +44,7 @@ def _save(image: Writable, file: Sink, encoder: str, **options: str | int) -> No
 
     failures = list[BaseException]()
     target = pyvips.TargetCustom()
-    target.on_write(_guarded(file.write, failures))
+    target.on_write(_guarded(file.write, failures, instead=-1))
     source = None
     try:
         if isinstance(image, ImageRows):
@@ -62,15 +65,17 @@ def _in_memory(image: RasterImage) -> Any:  # noqa: ANN401 - pyvips has no types
     return pixels if image.alpha is None else pixels.bandjoin(as_vips(image.alpha[..., None]))
 
 
-def _guarded(work: Callable[[Any], Any], failures: list[BaseException]) -> Callable[[Any], Any]:
-    """`work` for the library, which knows no Python: an error becomes -1, and waits in `failures`."""
+def _guarded(
+    work: Callable[[Given], Answer], failures: list[BaseException], *, instead: Answer
+) -> Callable[[Given], Answer]:
+    """`work` for the library, which knows no Python: an error waits in `failures`, and `instead` is the answer."""
 
-    def run(data: Any) -> Any:  # noqa: ANN401 - bytes to a number, or a number to bytes
+    def run(given: Given) -> Answer:
         try:
-            return work(data)
+            return work(given)
         except BaseException as error:  # noqa: BLE001 - it is raised again when the library has ended
             failures.append(error)
-            return -1
+            return instead
 
     return run
 
@@ -79,7 +84,7 @@ def _source(rows: "_RowsAsTiff", failures: list[BaseException]) -> Any:  # noqa:
     import pyvips
 
     source = pyvips.SourceCustom()
-    source.on_read(_guarded(rows.read, failures))
+    source.on_read(_guarded(rows.read, failures, instead=b""))
     source.on_seek(rows.seek)
     return source
 
