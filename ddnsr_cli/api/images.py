@@ -158,7 +158,7 @@ def read_image(path: PathText, *, max_pixels: int = MAX_PIXELS) -> RasterImage:
     return read.read_image(Path(path), max_pixels=max_pixels)
 
 
-def write_image(image: AnyImage, path: PathText, *, quality: int = 95, compression: int = 6) -> tuple[str, ...]:
+def write_image(image: AnyImage, path: PathText, *, quality: int = 95, compression: int = 4) -> tuple[str, ...]:
     """Write one image in the format of the extension, whole or not at all; a file of that name is replaced.
 
     An alpha channel that is opaque everywhere is left out where the format holds none.

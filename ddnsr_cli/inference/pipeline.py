@@ -6,7 +6,6 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
@@ -46,12 +45,12 @@ RESIZE_BYTES = 18  # a sample of a resized result while it is made: four times f
 _STRIPS_HELD = 8  # two waiting for each time that colors are followed, one in work with what it is made from
 
 STRIP_ROWS = 32
-"""LR rows of a strip."""
+"""LR rows of a strip, half as many of a wide image: some eight strips are held at a time."""
+
+_WIDE_PX = 4096
 
 _SEEN_ROWS = REACH_PX + 1
 """How many LR rows above and below a strip its colors follow."""
-
-_PATIENCE_SECONDS = 0.1  # after which a thread that waits for another looks whether that has failed
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -304,8 +303,9 @@ def _cut(bands: Iterator[Band], scale: int, channels: int) -> Iterator[Strip]:
     """The bands of a network as strips of their own, so that no band outlives its turn."""
     for band in bands:
         rows = band.rows.numpy()
-        for start in range(0, rows.shape[1], STRIP_ROWS * scale):
-            part = rows[:, start : start + STRIP_ROWS * scale].astype(np.float32)
+        step = scale * (STRIP_ROWS if rows.shape[2] <= _WIDE_PX * scale else STRIP_ROWS // 2)
+        for start in range(0, rows.shape[1], step):
+            part = rows[:, start : start + step].astype(np.float32)
             # the channels of a gray image are three estimates of one quantity, see `as_pixels`
             sr = part if channels == 3 else part.mean(axis=0, keepdims=True)
             yield _strip((band.top + start) // scale, sr, scale)
@@ -427,48 +427,47 @@ class _End:
 
 
 def handed_over(items: Iterator[Item], use: Callable[[Iterator[Item]], Result]) -> Result:
-    """Make items in this thread while `use` takes them in another, one waiting at most; gives what `use` gives.
+    """Make items in this thread while `use` takes them in another; gives what `use` gives.
 
-    An error on either side ends both and is raised here, and so is a stop signal. The other thread has always ended
-    when this returns.
+    There are two items at most at a time: one in use, the other waiting or in the making. An error on either side ends
+    both and is raised here, and so is a stop signal. The other thread has always ended when this returns.
     """
-    waiting: queue.Queue[Item | _End] = queue.Queue(maxsize=1)
+    waiting: queue.SimpleQueue[Item | _End] = queue.SimpleQueue()
+    asked = threading.Semaphore(0)
     outcome: Future[Result] = Future()
 
     def run() -> None:
         try:
-            outcome.set_result(use(_taken(waiting)))
+            outcome.set_result(use(_taken(waiting, asked)))
         except BaseException as error:  # noqa: BLE001 - it is raised in the thread that asks for the outcome
             outcome.set_exception(error)
+        asked.release()  # else the other thread would wait for ever
 
     thread = threading.Thread(target=run, daemon=True)
     end = _End(_BrokenOffError())
     try:
         thread.start()
         for item in items:
-            if not _put(item, waiting, outcome):
+            asked.acquire()
+            if outcome.done():
                 break
+            waiting.put(item)
             del item  # else it lives on while the next one is made
         end = _End(None)
     finally:
         with UNINTERRUPTED:
             if thread.is_alive():
-                _put(end, waiting, outcome)
+                waiting.put(end)
                 thread.join()
     return outcome.result()
 
 
-def _put(item: Item | _End, waiting: "queue.Queue[Item | _End]", outcome: Future[Result]) -> bool:
-    """Wait for room; False when the other side has ended and takes no more."""
-    while not outcome.done():
-        with suppress(queue.Full):
-            waiting.put(item, timeout=_PATIENCE_SECONDS)
-            return True
-    return False
-
-
-def _taken(waiting: "queue.Queue[Item | _End]") -> Iterator[Item]:
-    while not isinstance(item := waiting.get(), _End):
+def _taken(waiting: "queue.SimpleQueue[Item | _End]", asked: threading.Semaphore) -> Iterator[Item]:
+    while True:
+        asked.release()
+        item = waiting.get()
+        if isinstance(item, _End):
+            break
         yield item
         del item
     if item.error is not None:

@@ -22,6 +22,9 @@ class TileConfig:
     tile_px: int | None = 0
     """Side of a tile's core, the part between seams; 0: chosen from free memory; None: the whole image at once."""
 
+    rows_px: int | None = None
+    """Height of a core where it is to be less than its side: a row of tiles across a wide image takes much memory."""
+
     halo_px: int | None = None
     """Context around a core that the network reads: a seam is at least this far from the border of both windows; None:
     what the network needs, see `nets.sr_net`."""
@@ -87,7 +90,8 @@ def plan_tiles(height: int, width: int, tiles: TileConfig, *, align: int = 1, do
     side = tiles.tile_px if tiles.tile_px is not None else max(height, width)
     if side < 1 or tiles.halo_px is None:
         raise ValueError("tile_px = 0 and halo_px = None must be replaced by lengths before planning.")
-    rows = cut_axis(height, side, halo_px=tiles.halo_px, blend_px=tiles.blend_px, align=align, done=done, tail=tail)
+    down = side if tiles.rows_px is None else min(side, tiles.rows_px)
+    rows = cut_axis(height, down, halo_px=tiles.halo_px, blend_px=tiles.blend_px, align=align, done=done, tail=tail)
     cols = cut_axis(width, side, halo_px=tiles.halo_px, blend_px=tiles.blend_px, align=align)
     return TilePlan(rows, cols)
 

@@ -37,6 +37,7 @@ RunWindow = Callable[[Tensor], Tensor]
 LEAST_TILE_PX = 32  # below it the halo costs many times the core
 MOST_TILE_PX_CPU = 256  # measured by tests/bench/tiling.py: larger tiles take memory and win nothing
 MOST_TILE_PX_GPU = 512  # from here on the halo costs less than a seventh
+MOST_BAND_BYTES = 192 << 20  # of SR rows as wide as the image, of which two are in memory: one in work, one handed out
 MEMORY_SHARE = 0.6  # of what is free: the rest is for cuDNN's workspaces, fragments and other programs
 
 
@@ -265,24 +266,29 @@ class Upscaler:
 
     def _sized(self, height: int, width: int, *, deep: bool = False) -> TileConfig:
         """The tile options with a size in pixels."""
-        side = self._tiles.tile_px
+        side, rows = self._tiles.tile_px, None
         if side is None:
             side = max(height, width)
         elif side == 0:
-            side = self._side_that_fits(height, width, deep=deep)
-        return replace(self._tiles, tile_px=min(side, self._largest_px))
+            rows = max(LEAST_TILE_PX, MOST_BAND_BYTES // self._row_bytes(width))
+            side = self._side_that_fits(height, width, rows, deep=deep)
+        return replace(self._tiles, tile_px=min(side, self._largest_px), rows_px=rows)
 
-    def _side_that_fits(self, height: int, width: int, *, deep: bool) -> int:
+    def _row_bytes(self, width: int) -> int:
+        """Of what an LR row becomes."""
+        return 4 * 3 * self.scale**2 * width
+
+    def _side_that_fits(self, height: int, width: int, rows: int, *, deep: bool) -> int:
         device = self._runner.device
         held = torch.promote_types(self._runner.held_dtype, torch.float32) if deep else self._runner.held_dtype
         per_px = network_bytes_per_px(self._traits, held)
         budget = MEMORY_SHARE * free_bytes(device)
         most = MOST_TILE_PX_CPU if device.type == "cpu" else MOST_TILE_PX_GPU
         for side in range(most, LEAST_TILE_PX, -16):
-            window = side + 2 * self._halo_px
-            need = per_px * min(window, height) * min(window, width)
-            if device.type == "cpu":  # the network shares the memory with two bands: one in work, one handed out
-                need += 2 * 4 * 3 * self.scale**2 * min(window, height) * width
+            wide, high = side + 2 * self._halo_px, min(side, rows) + 2 * self._halo_px
+            need = per_px * min(high, height) * min(wide, width)
+            if device.type == "cpu":  # the network shares the memory with two bands
+                need += 2 * min(high, height) * self._row_bytes(width)
             if need <= budget:
                 return side
         return LEAST_TILE_PX

@@ -122,7 +122,7 @@ class WriteOptions:
     quality: int = 95
     """1 (smallest) to 100 (best), of JPEG, WebP and AVIF."""
 
-    compression: int = 6
+    compression: int = 4
     """0 (none) to 9 (smallest, slowest), of PNG and TIFF, which lose nothing."""
 
     def __post_init__(self) -> None:
