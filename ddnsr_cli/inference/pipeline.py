@@ -44,10 +44,10 @@ CANVAS_SHARE = 0.8  # of free memory: what a result may take before we refuse to
 RESIZE_BYTES = 18  # a sample of a resized result while it is made: four times float32, once or twice itself
 _STRIPS_HELD = 8  # two waiting for each time that colors are followed, one in work with what it is made from
 
-STRIP_ROWS = 32
-"""LR rows of a strip, half as many of a wide image: some eight strips are held at a time."""
+STRIP_PX = 1 << 16
+"""LR pixels of a strip, about: high ones cost less, as each looks at rows beyond its own, low ones take less memory."""
 
-_WIDE_PX = 4096
+LEAST_STRIP_ROWS, MOST_STRIP_ROWS = 16, 128
 
 _SEEN_ROWS = REACH_PX + 1
 """How many LR rows above and below a strip its colors follow."""
@@ -149,8 +149,8 @@ def upscale_image(
         larger = resize(larger, *size)
     grain = _grain(image, larger.width, look)
     if grain is not None:
-        for top in range(0, larger.height, STRIP_ROWS):
-            larger.pixels[top : top + STRIP_ROWS] = grain.over(larger.pixels[top : top + STRIP_ROWS])
+        for top in range(0, larger.height, MOST_STRIP_ROWS):
+            larger.pixels[top : top + MOST_STRIP_ROWS] = grain.over(larger.pixels[top : top + MOST_STRIP_ROWS])
     return Upscaled(image=larger, faithfulness=faithfulness, notes=_notes(faithfulness, engine, look, grain))
 
 
@@ -303,13 +303,17 @@ def _cut(bands: Iterator[Band], scale: int, channels: int) -> Iterator[Strip]:
     """The bands of a network as strips of their own, so that no band outlives its turn."""
     for band in bands:
         rows = band.rows.numpy()
-        step = scale * (STRIP_ROWS if rows.shape[2] <= _WIDE_PX * scale else STRIP_ROWS // 2)
+        step = scale * _strip_rows(rows.shape[2] // scale)
         for start in range(0, rows.shape[1], step):
             part = rows[:, start : start + step].astype(np.float32)
             # the channels of a gray image are three estimates of one quantity, see `as_pixels`
             sr = part if channels == 3 else part.mean(axis=0, keepdims=True)
             yield _strip((band.top + start) // scale, sr, scale)
         del band, rows, part
+
+
+def _strip_rows(width: int) -> int:
+    return min(MOST_STRIP_ROWS, max(LEAST_STRIP_ROWS, STRIP_PX // width))
 
 
 def _strip(top: int, sr: Planes, scale: int) -> Strip:
@@ -355,8 +359,9 @@ def _mixed(strips: Iterator[Strip], lr: PixelSource, scale: int, strength: float
 
 
 def _plain(lr: PixelSource, scale: int) -> Iterator[Strip]:
-    for top in range(0, lr.height, STRIP_ROWS):
-        yield _strip(top, _plain_rows(lr, top, min(lr.height, top + STRIP_ROWS), scale), scale)
+    step = _strip_rows(lr.width)
+    for top in range(0, lr.height, step):
+        yield _strip(top, _plain_rows(lr, top, min(lr.height, top + step), scale), scale)
 
 
 def _plain_rows(lr: PixelSource, top: int, bottom: int, scale: int) -> Planes:
@@ -393,7 +398,7 @@ def result_bytes(image: RasterImage, size: tuple[int, int], scale: int, *, in_ro
     """
     channels = image.channels + image.has_alpha
     if in_rows:
-        return 4 * channels * image.width * STRIP_ROWS * scale**2 * _STRIPS_HELD
+        return 4 * channels * image.width * _strip_rows(image.width) * scale**2 * _STRIPS_HELD
     width, height = size
     need = image.pixels.itemsize * channels * image.width * image.height * scale**2
     if size != (image.width * scale, image.height * scale):

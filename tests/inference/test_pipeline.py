@@ -62,7 +62,8 @@ def test_color_fix_takes_the_shift_of_a_network_away(image, engine, listener):
 def test_strips_and_tiles_change_nothing(image, engine, listener, monkeypatch, look):
     whole, _ = enlarge_image(image, engine(tile_px=None), look, listener)
     for rows, tile_px in ((1, None), (7, 32), (500, 40)):
-        monkeypatch.setattr(pipeline, "STRIP_ROWS", rows)
+        monkeypatch.setattr(pipeline, "LEAST_STRIP_ROWS", rows)
+        monkeypatch.setattr(pipeline, "MOST_STRIP_ROWS", rows)
         strips, _ = enlarge_image(image, engine(tile_px=tile_px), look, listener)
         assert np.array_equal(strips.pixels, whole.pixels)
 
