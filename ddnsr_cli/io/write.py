@@ -156,10 +156,7 @@ def write_image(
     try:
         with atomic_path(path) as part:
             with part.open("wb") as file:
-                if isinstance(image, RasterImage):
-                    _WRITERS[file_format](replace(image, metadata=metadata), file, options)
-                else:
-                    _FROM_ROWS[file_format](replace(image, metadata=metadata), file, options)
+                _WRITERS[file_format](replace(image, metadata=metadata), file, options)
             if finish is not None:
                 finish(part)
     except OSError as error:
@@ -233,14 +230,12 @@ def _save(image: Image.Image, file: BinaryIO, file_format: str, metadata: Metada
     file.write(encoded.getbuffer())
 
 
-_FROM_ROWS: dict[str, Callable[[Writable, BinaryIO, WriteOptions], None]] = {
+_FROM_ROWS = ("PNG", "TIFF", "JPEG")  # the others take a `RasterImage` alone
+
+_WRITERS: dict[str, Callable[[Any, BinaryIO, WriteOptions], None]] = {
     "PNG": _write_png,
     "TIFF": _write_tiff,
     "JPEG": _write_jpeg,
-}
-
-_WRITERS: dict[str, Callable[[RasterImage, BinaryIO, WriteOptions], None]] = {
-    **_FROM_ROWS,
     "WebP": _write_webp,
     "AVIF": _write_avif,
     "BMP": _write_bmp,

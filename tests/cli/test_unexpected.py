@@ -24,14 +24,14 @@ def broken(monkeypatch):
     """`broken(error)`: images 21 pixels wide raise that error."""
 
     def install(error):
-        enlarge = worker.upscale_image
+        enlarge = worker.upscale_rows
 
         def broken(image, *rest):
             if image.width == 21:
                 raise error
             return enlarge(image, *rest)
 
-        monkeypatch.setattr(worker, "upscale_image", broken)
+        monkeypatch.setattr(worker, "upscale_rows", broken)
 
     return install
 
