@@ -275,12 +275,33 @@ def bare_exif(exif: bytes) -> bytes:
     return exif
 
 
+_XMP_STARTS = (
+    (b"\xff\xfe\0\0", "utf-32-le"),
+    (b"\0\0\xfe\xff", "utf-32-be"),
+    (b"<\0\0\0", "utf-32-le"),
+    (b"\0\0\0<", "utf-32-be"),
+    (b"\xff\xfe", "utf-16-le"),
+    (b"\xfe\xff", "utf-16-be"),
+    (b"<\0", "utf-16-le"),
+    (b"\0<", "utf-16-be"),
+)
+"""A byte order mark, or the first bracket, and what follows is in; the longer first."""
+
+
 def orientation_of(exif: bytes | None, xmp: bytes | None) -> int:
     """The orientation, 1 to 8; EXIF goes before XMP, as in Pillow; 1 where none is reported or it makes no sense."""
     found = _exif_orientation(exif) if exif else None
-    if found is None and xmp and (match := re.search(rb"tiff:Orientation(?:=[\"']|>)\s*([1-8])\b", xmp)):
+    if found is None and xmp and (match := re.search(rb"tiff:Orientation(?:=[\"']|>)\s*([1-8])\b", utf8_xmp(xmp))):
         found = int(match[1])
     return found or 1
+
+
+def utf8_xmp(xmp: bytes) -> bytes:
+    """XMP in UTF-8, whichever of the Unicode forms that its specification allows it comes in."""
+    for start, encoding in _XMP_STARTS:
+        if xmp.startswith(start):
+            return xmp.decode(encoding, "replace").removeprefix("\ufeff").encode("utf-8", "replace")
+    return xmp
 
 
 def mend_exif(exif: bytes, *, width: int, height: int) -> bytes | None:

@@ -8,11 +8,13 @@ it by namespace, and what a listed namespace says beyond is dropped. Sizes and t
 
 import re
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from fractions import Fraction
 
 from ddnsr_cli.io.image import Metadata
-from ddnsr_cli.io.metadata.exif import EXIF_IFD, INTEROP_IFD, RATIONAL, SHORT, Block, Entry, parse_block
+from ddnsr_cli.io.metadata.exif import EXIF_IFD, INTEROP_IFD, RATIONAL, SHORT, Block, Entry, parse_block, utf8_xmp
 
 SUBJECT_AREA, SUBJECT_LOCATION = 0x9214, 0xA214
 FOCAL_PLANE = ((0xA20E, 0xA20F), (0x920E, 0x920F))
@@ -22,6 +24,7 @@ STALE_TAGS = (0x0111, 0x0117, 0x0144, 0x0145, 0x014A, 0x0201, 0x0202, 0x1001, 0x
 """Where pixels lie in the original file, and sizes of an image that this one was made from."""
 
 _MOST_SHORT, _MOST_LONG = (1 << 16) - 1, (1 << 32) - 1
+_FLIPPED_ACROSS, _FLIPPED_DOWN = frozenset((2, 3, 7, 8)), frozenset((3, 4, 6, 7))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +53,9 @@ class Change:
 
     def point(self, x: float, y: float) -> tuple[int, int]:
         """Where a pixel of the original is in the result."""
-        if self.orientation in {2, 3, 7, 8}:
+        if self.orientation in _FLIPPED_ACROSS:
             x = self.width - 1 - x
-        if self.orientation in {3, 4, 6, 7}:
+        if self.orientation in _FLIPPED_DOWN:
             y = self.height - 1 - y
         if self.swaps_axes:
             x, y = y, x
@@ -63,6 +66,14 @@ class Change:
         if self.swaps_axes:
             width, height = height, width
         return round(width * self.across), round(height * self.down)
+
+    def box(self, x: Decimal, y: Decimal, width: Decimal, height: Decimal) -> tuple[Decimal, Decimal, Decimal, Decimal]:
+        """Where a rectangle lies in the turned image: upper left corner and size, all in parts of the whole."""
+        if self.orientation in _FLIPPED_ACROSS:
+            x = 1 - x - width
+        if self.orientation in _FLIPPED_DOWN:
+            y = 1 - y - height
+        return (y, x, height, width) if self.swaps_axes else (x, y, width, height)
 
 
 def move_exif(exif: bytes, change: Change) -> tuple[bytes, tuple[str, ...]]:
@@ -154,10 +165,8 @@ def _move_resolution(block: Block, both: list[Entry], change: Change) -> bool:
 
 
 def mend_xmp(xmp: bytes, *, width: int, height: int) -> bytes:
-    """XMP that says upright, `width` by `height` pixels, without thumbnails and without word of a second packet.
-
-    A packet that is not UTF-8 stays as it is.
-    """
+    """XMP in UTF-8 that says upright, `width` by `height` pixels, without thumbnails and word of a second packet."""
+    xmp = utf8_xmp(xmp)
     for name, value in (
         (b"tiff:Orientation", 1),
         (b"tiff:ImageWidth", width),
@@ -180,6 +189,144 @@ def _without_thumbnails(xmp: bytes) -> bytes:
     return xmp
 
 
+_NUMBER = rb"(\d{1,12}(?:\.\d{1,9}|/\d{1,12})?)(?=\s*[\"'<])"
+_SIGNED = rb"([+-]?\d{1,12}(?:\.\d{1,20})?(?:[eE][+-]?\d{1,2})?)"
+_IS = rb"(?:\s*=\s*[\"']|>)\s*"
+_APPLIED = re.compile(
+    rb"<[\w.-]+:AppliedToDimensions\b[^<>]*(?:/>|>[^<>]{0,99}(?:<[^<>]{0,999}>[^<>]{0,99}){0,9}?</[\w.-]+:AppliedToDimensions>)"
+)
+_SIDE = re.compile(rb"(\b[\w.-]+:([wh])" + _IS + rb")" + _NUMBER)
+_AREA_NUMBER = re.compile(rb"(\b[\w.-]+:([xywhd])" + _IS + rb")" + _SIGNED + rb"(?=\s*[\"'<])")
+_RECTANGLE = re.compile(rb"(:Rectangle" + _IS + rb")" + rb"\s*,\s*".join([_SIGNED] * 4) + rb"(?=\s*[\"'<])")
+_SAME_ASPECT = 0.02
+_NOTHING = "(?!)"
+
+Turn = Callable[[bytes, bytes, Change], tuple[bytes, list[str]] | None]
+"""(XMP, prefix, change) to XMP that is turned, and names of what had to go; None: it cannot be turned, and all goes."""
+
+
+def _plain(number: Decimal) -> bytes:
+    return f"{number:f}".encode()
+
+
+def _inside(xmp: bytes, name: bytes, turn: Callable[[bytes], bytes | None]) -> bytes | None:
+    """XMP whose elements of a name are changed each; None: one has no end, or cannot be changed."""
+    starts = re.compile(rb"<" + re.escape(name) + rb"(?=[\s/>])")
+    parts, behind = [], 0
+    while found := starts.search(xmp, behind):
+        end = _end_of_element(xmp, found.start(), name)
+        turned = None if end is None else turn(xmp[found.start() : end])
+        if end is None or turned is None:
+            return None
+        parts += [xmp[behind : found.start()], turned]
+        behind = end
+    return b"".join((*parts, xmp[behind:]))
+
+
+def _turn_regions(xmp: bytes, prefix: bytes, change: Change) -> tuple[bytes, list[str]] | None:
+    """Regions of the Metadata Working Group: a center and a size. They are of the stored image, unless the dimensions
+    that they apply to are those of the upright one alone."""
+    if prefix + b":Rotation" in xmp:
+        return None
+    sides = [
+        {side[2]: float(Fraction(side[3].decode())) for side in _SIDE.finditer(dimensions) if b"/" not in side[3]}
+        for dimensions in _APPLIED.findall(xmp)
+    ]
+    aspects = [side[b"w"] / side[b"h"] for side in sides if side.get(b"w") and side.get(b"h")]
+    stored, upright = (
+        all(abs(aspect / ratio - 1) < _SAME_ASPECT for aspect in aspects)
+        for ratio in (change.width / change.height, change.height / change.width)
+    )
+    if not stored:
+        return (xmp, []) if upright and change.swaps_axes else None
+    turned = _inside(xmp, prefix + b":Area", lambda area: _turned_area(area, change))
+    if turned is not None and change.swaps_axes:
+        turned = _APPLIED.sub(lambda found: _exchanged(found[0], _SIDE, b"w", b"h"), turned)
+    return None if turned is None else (turned, [])
+
+
+def _turned_area(area: bytes, change: Change) -> bytes | None:
+    numbers = _AREA_NUMBER.findall(area)
+    values = {letter: Decimal(number.decode()) for _, letter, number in numbers}
+    # what a diameter of 1 means once the sides are exchanged, programs do not agree on
+    if len(values) != len(numbers) or not {b"x", b"y"} <= values.keys() or (b"d" in values and change.swaps_axes):
+        return None
+    x, y, *_ = change.box(values[b"x"], values[b"y"], Decimal(0), Decimal(0))
+    moved = {**values, b"x": x, b"y": y}
+    area = _AREA_NUMBER.sub(lambda found: found[1] + _plain(moved[found[2]]), area)
+    return _exchanged(area, _AREA_NUMBER, b"w", b"h") if change.swaps_axes else area
+
+
+def _exchanged(text: bytes, pattern: re.Pattern[bytes], one: bytes, other: bytes) -> bytes:
+    """Two values (group 3) each in the place of the other, by their names (group 2)."""
+    values = {found[2]: found[3] for found in pattern.finditer(text)}
+    partner = {one: other, other: one}
+    return pattern.sub(lambda found: found[1] + values.get(partner.get(found[2], found[2]), found[3]), text)
+
+
+def _turn_rectangles(xmp: bytes, prefix: bytes, change: Change) -> tuple[bytes, list[str]] | None:
+    """Microsoft's regions: an upper left corner and a size."""
+    turned = _inside(xmp, prefix + b":RegionInfo", lambda info: _turned_rectangles(info, change))
+    return None if turned is None else (turned, [])
+
+
+def _turned_rectangles(info: bytes, change: Change) -> bytes | None:
+    turned, count = _RECTANGLE.subn(
+        lambda found: (
+            found[1] + b", ".join(map(_plain, change.box(*(Decimal(found[at].decode()) for at in range(2, 6)))))
+        ),
+        info,
+    )
+    return turned if count == len(re.findall(rb"(?<!/)\b[\w.-]+:Rectangle" + _IS, info)) else None
+
+
+_PLACES_OF_PANORAMA = (
+    (_FLIPPED_ACROSS, b"CroppedAreaLeftPixels", b"CroppedAreaImageWidthPixels", b"FullPanoWidthPixels"),
+    (_FLIPPED_DOWN, b"CroppedAreaTopPixels", b"CroppedAreaImageHeightPixels", b"FullPanoHeightPixels"),
+    (
+        _FLIPPED_ACROSS,
+        b"LargestValidInteriorRectLeft",
+        b"LargestValidInteriorRectWidth",
+        b"CroppedAreaImageWidthPixels",
+    ),
+    (_FLIPPED_DOWN, b"LargestValidInteriorRectTop", b"LargestValidInteriorRectHeight", b"CroppedAreaImageHeightPixels"),
+)
+_ROLL = b"PoseRollDegrees"
+
+
+def _turn_panorama(xmp: bytes, prefix: bytes, change: Change) -> tuple[bytes, list[str]] | None:
+    """Mirrored or upside down a sphere stays one, about the same center. On its side it is in no projection that has a
+    name: such a panorama stays only if its size says that it was told of the upright image."""
+    field = re.compile(rb"(\b" + re.escape(prefix) + rb":([\w.-]+)" + _IS + rb")" + _SIGNED + rb"(?=\s*[\"'<])")
+    values = {found[2]: Decimal(found[3].decode()) for found in field.finditer(xmp)}
+    size = values.get(b"CroppedAreaImageWidthPixels"), values.get(b"CroppedAreaImageHeightPixels")
+    if change.swaps_axes:
+        told = size == (Decimal(change.height), Decimal(change.width)) and change.height != change.width
+        return (xmp, []) if told else None
+    moved = {}
+    for orientations, start, length, whole in _PLACES_OF_PANORAMA:
+        if start in values and change.orientation in orientations:
+            if length not in values or whole not in values:
+                return None
+            moved[start] = values[whole] - values[start] - values[length]
+    if _ROLL in values:
+        roll = values[_ROLL] if change.orientation == 3 else -values[_ROLL]
+        roll += 180 if change.orientation in _FLIPPED_DOWN else 0
+        moved[_ROLL] = roll - 360 if roll > 180 else roll
+    if b"StereoMode" in xmp or any(value < 0 for name, value in moved.items() if name != _ROLL):
+        return None
+    xmp = field.sub(lambda found: found[1] + _plain(moved[found[2]]) if found[2] in moved else found[0], xmp)
+    return _without(xmp, prefix, dropped="InitialView\\w+", kept=_NOTHING)
+
+
+def _turn_focal_plane(xmp: bytes, prefix: bytes, change: Change) -> tuple[bytes, list[str]] | None:
+    """Across becomes down, and down across."""
+    field = re.compile(rb"(\b" + re.escape(prefix) + rb":FocalPlane([XY])Resolution" + _IS + rb")" + _NUMBER)
+    if change.swaps_axes and len({found[2] for found in field.finditer(xmp)}) == 1:
+        return None
+    return (_exchanged(xmp, field, b"X", b"Y") if change.swaps_axes else xmp), []
+
+
 @dataclass(frozen=True, kw_only=True)
 class Namespace:
     """What becomes of the properties of one namespace; of those it does not list: dropped."""
@@ -196,7 +343,10 @@ class Namespace:
     """Pixels down: scaled."""
 
     kept: str = ""
-    """A pattern of names that stay, because they are true of any size; of an image that is turned they go as well."""
+    """A pattern of names that stay, because they are true of any size; where they cannot be turned they go as well."""
+
+    turn: Turn | None = None
+    """How they are turned with the image; None: they cannot be."""
 
     kept_turned: str = ""
     """A pattern of names that stay even then."""
@@ -227,6 +377,7 @@ FATES = (
             "LargestValidInteriorRectHeight",
         ),
         kept="ProjectionType|UsePanoramaViewer|Pose(?:Heading|Pitch|Roll)Degrees|Initial\\w+|StereoMode",
+        turn=_turn_panorama,
         kept_turned="StitchingSoftware|CaptureSoftware|FirstPhotoDate|LastPhotoDate|SourcePhotosCount|ExposureLockUsed",
     ),
     # in parts of the whole, and true of any size; `AppliedToDimensions` is scaled with them
@@ -234,9 +385,10 @@ FATES = (
         prefix="mwg-rs",
         uri="http://www.metadataworkinggroup.com/schemas/regions/",
         kept="Regions",
+        turn=_turn_regions,
         unless=r"stArea:unit(?:=[\"']|>)\s*pixel",
     ),
-    Namespace(prefix="MP", uri="http://ns.microsoft.com/photo/1.2/", kept="RegionInfo"),
+    Namespace(prefix="MP", uri="http://ns.microsoft.com/photo/1.2/", kept="RegionInfo", turn=_turn_rectangles),
     Namespace(prefix="acdsee-rs", uri="http://ns.acdsee.com/regions/", kept="Regions"),
     Namespace(
         prefix="Iptc4xmpExt",
@@ -282,6 +434,7 @@ FATES = (
         uri="http://ns.adobe.com/exif/1.0/",
         across=("FocalPlaneXResolution",),
         down=("FocalPlaneYResolution",),
+        turn=_turn_focal_plane,
         dropped="SubjectArea|SubjectLocation|FocalPlane[XY]Resolution|NativeDigest",
     ),
     Namespace(prefix="tiff", uri="http://ns.adobe.com/tiff/1.0/", dropped="NativeDigest"),
@@ -294,11 +447,6 @@ _LIKELY = (
     r"\w*(?:Pixels|MicroVideo|MotionPhoto|GainMap|DepthMap|FaceRegion|SubjectArea|CropRect|RegionList|RegionInfo)\w*"
 )
 _UNSAID = frozenset(("NativeDigest",))
-_APPLIED = re.compile(
-    rb"<[\w.-]+:AppliedToDimensions\b[^<>]*(?:/>|>[^<>]{0,99}(?:<[^<>]{0,999}>[^<>]{0,99}){0,9}?</[\w.-]+:AppliedToDimensions>)"
-)
-_NUMBER = rb"(\d{1,12}(?:\.\d{1,9}|/\d{1,12})?)(?=\s*[\"'<])"
-_NOTHING = "(?!)"
 _MOST_NAMED = 6
 _MOST_OPEN = 8  # elements without an end: each is looked for to the end of the packet
 
@@ -307,13 +455,12 @@ def move_xmp(xmp: bytes, change: Change) -> tuple[bytes, tuple[str, ...]]:
     """XMP whose places are those of the result, and the names of what had to go."""
     dropped: list[str] = []
     known: set[bytes] = set()
-    if change.orientation == 1:
-        xmp = _APPLIED.sub(lambda found: _scaled_dimensions(found[0], change), xmp)
     for space in FATES:
         for prefix in sorted(_prefixes(xmp, space)):
             known.add(prefix)
             xmp, gone = _move_namespace(xmp, prefix, space, change) if prefix + b":" in xmp else (xmp, [])
             dropped += gone
+    xmp = _APPLIED.sub(lambda found: _scaled_dimensions(found[0], change), xmp)
     for prefix in sorted(set(re.findall(rb"xmlns:([\w.-]+)\s*=", xmp)) - known):
         xmp, gone = _without(xmp, prefix, dropped=_LIKELY, kept=_NOTHING)
         dropped += gone
@@ -326,8 +473,12 @@ def _prefixes(xmp: bytes, space: Namespace) -> set[bytes]:
 
 
 def _move_namespace(xmp: bytes, prefix: bytes, space: Namespace, change: Change) -> tuple[bytes, list[str]]:
-    if change.orientation != 1:  # what stands in a turned image is not worked out
-        return _without(xmp, prefix, dropped=space.dropped, kept=space.kept_turned or _NOTHING)
+    before: list[str] = []
+    if change.orientation != 1:
+        turned = space.turn(xmp, prefix, change) if space.turn else None
+        if turned is None:
+            return _without(xmp, prefix, dropped=space.dropped, kept=space.kept_turned or _NOTHING)
+        xmp, before = turned
     for names, factor in ((space.across, change.across), (space.down, change.down)):
         for name in names if factor != 1 else ():
             head = rb"(\b" + re.escape(prefix) + b":" + name.encode() + rb"(?:\s*=\s*[\"']|>)\s*)"
@@ -335,7 +486,8 @@ def _move_namespace(xmp: bytes, prefix: bytes, space: Namespace, change: Change)
     kept = (*space.across, *space.down, space.kept_turned)
     if not re.search(space.unless.encode(), xmp):
         kept = (*kept, space.kept)
-    return _without(xmp, prefix, dropped=space.dropped, kept="|".join(filter(None, kept)) or _NOTHING)
+    xmp, gone = _without(xmp, prefix, dropped=space.dropped, kept="|".join(filter(None, kept)) or _NOTHING)
+    return xmp, before + gone
 
 
 def _times(number: bytes, factor: Fraction) -> bytes:
@@ -349,10 +501,8 @@ def _times(number: bytes, factor: Fraction) -> bytes:
 
 
 def _scaled_dimensions(element: bytes, change: Change) -> bytes:
-    for letter, factor in ((b"w", change.across), (b"h", change.down)):
-        head = rb"(\b[\w.-]+:" + letter + rb"(?:\s*=\s*[\"']|>)\s*)"
-        element = re.sub(head + _NUMBER, lambda found: found[1] + _times(found[2], factor), element)  # noqa: B023
-    return element
+    factors = {b"w": change.across, b"h": change.down}
+    return _SIDE.sub(lambda found: found[1] + _times(found[3], factors[found[2]]), element)
 
 
 def _without(xmp: bytes, prefix: bytes, *, dropped: str, kept: str) -> tuple[bytes, list[str]]:

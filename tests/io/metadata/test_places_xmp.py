@@ -1,11 +1,15 @@
 """XMP: scaled, kept because it stays true, or dropped with a note."""
 
+import re
 import time
 from fractions import Fraction
 
+import numpy as np
 import pytest
 
 from ddnsr_cli.io.metadata.places import FATES, Change, move_xmp
+from ddnsr_cli.io.read import read_image
+from tests.helpers.image_files import UNDO_TURN, encoded, noise, pillow, png_chunk
 
 LARGER = Change(width=64, height=48, across=Fraction(4), down=Fraction(2))
 TURNED = Change(width=64, height=48, orientation=6)
@@ -66,11 +70,110 @@ def test_regions_in_parts_stay_and_their_dimensions_are_scaled():
     assert b"<stDim:w>256</stDim:w><stDim:h>96</stDim:h>" in move_xmp(packet(elements=spelled), LARGER)[0]
 
 
-def test_regions_in_pixels_and_of_turned_images_go():
-    for regions, change in ((REGIONS.replace(b'"normalized"', b'"pixel"'), LARGER), (REGIONS, TURNED)):
-        moved, dropped = move_xmp(packet(elements=regions), change)
-        assert dropped == ("mwg-rs:Regions",)
-        assert moved == packet()
+@pytest.mark.parametrize(
+    ("regions", "change"),
+    [
+        (REGIONS.replace(b'"normalized"', b'"pixel"'), LARGER),
+        (REGIONS.replace(b'stDim:w="64"', b'stDim:w="99"'), TURNED),
+        (REGIONS.replace(b'stArea:x="0.25"', b'stArea:x="0.25" stArea:y="0.5" stArea:d="0.1"'), TURNED),
+        (REGIONS.replace(b'Name="A"', b'Rotation="1"'), TURNED),
+        (REGIONS, TURNED),
+    ],
+    ids=["pixels", "another shape", "a circle on its side", "a turned region", "half a center"],
+)
+def test_regions_that_cannot_be_told_go(regions, change):
+    moved, dropped = move_xmp(packet(elements=regions), change)
+    assert dropped == ("mwg-rs:Regions",)
+    assert moved == packet()
+
+
+def marked(orientation):
+    """Where a rectangle that is upright the same in every orientation is in stored pixels (48, 64): left, top, width and
+    height in parts."""
+    seen = np.zeros((48, 64) if orientation < 5 else (64, 48), np.uint8)
+    seen[12:16, 8:16] = 255
+    stored = UNDO_TURN[orientation](seen)
+    y, x = np.nonzero(stored)
+    return x.min() / 64, y.min() / 48, (np.ptp(x) + 1) / 64, (np.ptp(y) + 1) / 48
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_regions_are_turned_with_the_image(orientation):
+    x, y, width, height = marked(orientation)
+    area = f'stArea:x="{x + width / 2}" stArea:y="{y + height / 2}" stArea:w="{width}" stArea:h="{height}"'
+    faces = REGIONS.replace(b'stArea:x="0.25"', area.encode())
+    corner = f"<MPReg:Rectangle>{x}, {y}, {width}, {height}</MPReg:Rectangle>"
+    people = b"<MP:RegionInfo><rdf:li>" + corner.encode() + b"</rdf:li></MP:RegionInfo>"
+    change = Change(width=64, height=48, orientation=orientation)
+    moved, dropped = move_xmp(packet(elements=faces + people), change)
+    across, down = (64, 48) if orientation < 5 else (48, 64)
+    center = [float(number) for number in re.findall(rb"stArea:[xywh]=\"([0-9.]+)", moved)]
+    rectangle = [float(number) for number in re.findall(rb"Rectangle>([^<]+)", moved)[0].split(b",")]
+    assert dropped == ()
+    assert center == pytest.approx([12 / across, 14 / down, 8 / across, 4 / down])
+    assert rectangle == pytest.approx([8 / across, 12 / down, 8 / across, 4 / down])
+    assert f'stDim:w="{across}" stDim:h="{down}"'.encode() in moved
+
+
+def test_regions_told_of_the_upright_image_stay():
+    upright = packet(elements=REGIONS.replace(b'stDim:w="64" stDim:h="48"', b'stDim:w="48" stDim:h="64"'))
+    assert move_xmp(upright, TURNED) == (upright, ())
+
+
+def panorama(width=64, height=48, extra=b""):
+    return packet(
+        b'GPano:ProjectionType="equirectangular" GPano:FullPanoWidthPixels="128" GPano:FullPanoHeightPixels="64"'
+        + f' GPano:CroppedAreaImageWidthPixels="{width}" GPano:CroppedAreaImageHeightPixels="{height}"'.encode()
+        + b' GPano:CroppedAreaLeftPixels="10" GPano:CroppedAreaTopPixels="4" GPano:PoseRollDegrees="-5.5"'
+        + extra
+    )
+
+
+@pytest.mark.parametrize(
+    ("orientation", "left", "top", "roll"), [(2, 54, 4, "5.5"), (3, 54, 12, "174.5"), (4, 10, 12, "-174.5")]
+)
+def test_panoramas_are_turned_upside_down_and_mirrored(orientation, left, top, roll):
+    change = Change(width=64, height=48, orientation=orientation)
+    moved, dropped = move_xmp(panorama(extra=b' GPano:InitialViewPitchDegrees="3"'), change)
+    assert dropped == ("GPano:InitialViewPitchDegrees",)
+    for name, value in (("CroppedAreaLeftPixels", left), ("CroppedAreaTopPixels", top), ("FullPanoWidthPixels", 128)):
+        assert f'GPano:{name}="{value}"'.encode() in moved
+    assert f'PoseRollDegrees="{roll}"'.encode() in moved
+    assert b"equirectangular" in moved
+
+
+def test_a_panorama_on_its_side_stays_only_if_told_of_the_upright_image():
+    assert move_xmp(panorama(48, 64), TURNED) == (panorama(48, 64), ())
+    moved, dropped = move_xmp(panorama(64, 48), TURNED)
+    assert "GPano:FullPanoWidthPixels" in dropped
+    assert b"GPano:" not in moved.replace(b"xmlns:GPano", b"")
+
+
+def test_the_focal_plane_of_xmp_is_turned():
+    both = b'exif:FocalPlaneXResolution="5000/1" exif:FocalPlaneYResolution="4000/1"'
+    turned = b'exif:FocalPlaneXResolution="4000/1" exif:FocalPlaneYResolution="5000/1"'
+    assert move_xmp(packet(both), TURNED) == (packet(turned), ())
+    assert move_xmp(packet(both[:37]), TURNED)[1] == ("exif:FocalPlaneXResolution",)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-32-be", "utf-16", "utf-32"])
+def test_other_forms_of_unicode_become_utf8(tmp_path, kind, encoding):
+    text = packet(
+        b'tiff:Orientation="6" dc:title="\xc3\xa9"', REGIONS.replace(b"0.25", b'0.25" stArea:y="0.5')
+    ).decode()
+    image = pillow(noise(48, 64, 3))
+    if kind == "PNG":
+        data = encoded(image, kind)
+        chunk = png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + text.encode(encoding))
+        data = data[:33] + chunk + data[33:]
+    else:
+        data = encoded(image, kind, xmp=text.encode(encoding))
+    (tmp_path / "a").write_bytes(data)
+    read = read_image(tmp_path / "a")
+    assert (read.width, read.height) == (48, 64)
+    assert 'dc:title="é"'.encode() in read.metadata.xmp
+    assert b'stArea:x="0.5" stArea:y="0.25"' in read.metadata.xmp
 
 
 @pytest.mark.parametrize(
