@@ -88,8 +88,8 @@ def test_regions_that_cannot_be_told_go(regions, change):
 
 
 def marked(orientation):
-    """Where a rectangle that is upright the same in every orientation is in stored pixels (48, 64): left, top, width and
-    height in parts."""
+    """Where a rectangle that is upright the same in every orientation is in stored pixels (48, 64): left, top, width
+    and height in parts."""
     seen = np.zeros((48, 64) if orientation < 5 else (64, 48), np.uint8)
     seen[12:16, 8:16] = 255
     stored = UNDO_TURN[orientation](seen)
