@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -114,11 +115,16 @@ def test_the_same_command_goes_on_to_the_same_bytes(train, tmp_path):
 
 def test_validation_keeps_the_best(train, tmp_path, photo):
     photo("val/lr/a.png", width=24, height=24), photo("val/hr/a.png", width=96, height=96)
-    assert train(tmp_path / "run", "--val", tmp_path / "val", "--steps", 1).code == 0
+    for side in ("lr", "hr"):
+        shutil.copy(tmp_path / f"val/{side}/a.png", tmp_path / f"val/{side}/b.png")
+    for words in (("--check",), ("--steps", 1)):
+        done = train(tmp_path / "run", "--val", tmp_path / "val", *words)
+        assert done.code == 0, done.err
+        assert len(re.findall(r"warning: .*val/hr/b.png is in a pair whose HR image is that of", done.err)) == 1
     assert (tmp_path / "run/state/best.safetensors").exists()
     card = (tmp_path / "run/README.md").read_text()
     assert re.search(
-        r"validation \| latest, of step 1, 1 pairs: psnr_db [\d.]+, ssim [\d.]+; best, of step 1, 1 pairs", card
+        r"validation \| latest, of step 1, 2 pairs: psnr_db [\d.]+, ssim [\d.]+; best, of step 1, 2 pairs", card
     )
 
 

@@ -35,6 +35,7 @@ from ddnsr_cli.commands.train.run_folder import (
 from ddnsr_cli.data.images import PLAIN, PairRules, PhotoPair, match_pairs
 from ddnsr_cli.data.targets import PhotoSet, TargetOptions
 from ddnsr_cli.data.unpaired_stream import UnpairedVisits, unpaired_batches
+from ddnsr_cli.data.validation.comparisons import check_pairs
 from ddnsr_cli.inference.device import choose_device
 from ddnsr_cli.nets.lpips import LPIPS
 from ddnsr_cli.reports.model_card import joint_card
@@ -119,6 +120,8 @@ def check_joint(
     report = examine(folders, options.stream, scale=scale, warnings=warnings, on_photo=listener.photo)
     for line in report.summary():
         on_summary(line)
+    pairs = _validation_pairs(request)
+    warnings.all_of(check_pairs(pairs, seed=options.stream.seed, on_pair=listener.photo), most=None)
     photo_sets(folders, request.target, options, warnings)
 
 
@@ -141,7 +144,9 @@ def _train(request: JointRequest, listener: TrainListener, stop: StopRequest, wo
     folders = request.hr, request.lr
     if saved is None and world.is_first:  # a run that goes on was looked at when it began
         scale = request.options.sr_net.scale
-        examine(folders, request.options.stream, scale=scale, warnings=warnings, on_photo=looked, most=MOST_FINDINGS)
+        stream = request.options.stream
+        examine(folders, stream, scale=scale, warnings=warnings, on_photo=looked, most=MOST_FINDINGS)
+        warnings.all_of(check_pairs(helpers.pairs, seed=stream.seed, on_pair=looked), most=MOST_FINDINGS)
     lr_set, hr_sets = photo_sets(folders, request.target, request.options, warnings)
     photos = {"lr": photo_list(request.lr, lr_set.photos), "hr": _target_list(request, hr_sets)}
     record = _record(request, extractors, saved, (lr_set, hr_sets), photos)

@@ -117,10 +117,17 @@ OTHER_DETAIL, OTHER_LOOK = 0.35, 0.7
 CLEARER = 1.25
 """By how much less must be left unexplained with a shift than without."""
 
+LEAST_COMMON_PAIRS, LEAST_COMMON_PX, SURE_ERRORS = 8, 0.6, 5.0
+"""A shift that all pairs have: how many tell it, HR pixels, and how many standard errors it must be from none."""
+
 LEAST_COLOR = 4.0  # levels
 MOST_PAIRS = 200
 SWAP_SHARE, SWAP_LEVELS = 0.5, 2.0
 COLORS = ("red", "green", "blue")
+
+
+Leaning = tuple[tuple[float, float], tuple[float, float]]
+"""(slope, bend) of the likeness down and to the right, see `leaning`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +172,8 @@ def check_pairs(
     most: int = MOST_PAIRS,
     on_pair: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> tuple[Finding, ...]:
-    """What is wrong with pairs: `pair_flaws`, unlike bit depths, and pairs that repeat others.
+    """What is wrong with pairs: `pair_flaws`, unlike bit depths, pairs that repeat others, and a shift that goes under
+    in the noise of each one but is common to all.
 
     most: pairs that are decoded, drawn by the seed. on_pair: (pairs looked at, pairs to look at). A pair that cannot be
     read is passed over: reading it for its use tells.
@@ -174,24 +182,63 @@ def check_pairs(
     if len(pairs) > most:
         drawn = sorted(np.random.default_rng(seed).choice(len(pairs), most, replace=False).tolist())
     found: list[Finding] = []
+    leanings: list[Leaning] = []
     for done, place in enumerate(drawn, 1):
         with suppress(ImageReadError):
-            found += _of_pair(pairs[place])
+            found += _of_pair(pairs[place], leanings)
         on_pair(done, len(drawn))
-    return (*found, *_twins(pairs))
+    return (*found, *_common_shift(pairs, leanings), *_twins(pairs))
 
 
-def _of_pair(pair: "PhotoPair") -> Iterator[Finding]:
+def _of_pair(pair: "PhotoPair", leanings: list[Leaning]) -> Iterator[Finding]:
+    """leanings: takes that of a pair without flaws."""
     lr, hr = read_image(pair.lr), read_image(pair.hr)
     small, large = pair.cut(rgb8(lr), rgb8(hr))
     if len(small) > len(large):  # a finished image beside a reference of the LR image's size
         small, large = large, small
     flaws = pair_flaws(small, large)
+    if not flaws and (found := leaning(small, large)) is not None:
+        leanings.append(found)
     if lr.depth_bits != hr.depth_bits:
         remark = f"has {hr.depth_bits} bits a sample and {{partner}} {lr.depth_bits}"
         flaws.append(PairFlaw(trouble=Trouble.DEPTHS, remark=remark))
     for flaw in flaws:
         yield _finding(pair, flaw.trouble, flaw.remark.format(partner=shown(pair.lr)))
+
+
+def leaning(lr: Rgb8, hr: Rgb8) -> Leaning | None:
+    """How likeness changes where HR moves by an LR pixel down and to the right: (slope, bend) of a parabola each way.
+
+    Slope over bend is where its peak is, HR pixels. None: the images are too flat or too small. Sizes as `pair_flaws`.
+    """
+    scale = max(1, len(hr) // len(lr))
+    lr, hr = _middle(lr, hr, scale)
+    small, large = _brightness(lr), _brightness(hr)
+    if min(lr.shape[:2]) < LEAST_LR_PX or float(_detail(small).std()) < LEAST_DETAIL:
+        return None
+    here = _likeness(small, large, scale, (0, 0))
+    moves = ((scale, 0), (-scale, 0), (0, scale), (0, -scale))
+    down, up, right, left = (_likeness(small, large, scale, move) for move in moves)
+    down_bend, right_bend = (2 * here - on - back for on, back in ((down, up), (right, left)))
+    return (scale * (down - up) / 2, down_bend), (scale * (right - left) / 2, right_bend)
+
+
+def _common_shift(pairs: "Sequence[PhotoPair]", leanings: Sequence[Leaning]) -> Iterator[Finding]:
+    """One finding for a shift that is told by all pairs together."""
+    if len(leanings) < LEAST_COMMON_PAIRS:
+        return
+    slopes, bends = np.moveaxis(np.array(leanings), 2, 0)  # (pairs, 2) each
+    bend = np.maximum(bends.sum(0), 1e-9)
+    mean = slopes.sum(0) / bend
+    error = np.sqrt(((slopes - mean * bends) ** 2).sum(0)) / bend
+    sure = (np.abs(mean) > LEAST_COMMON_PX) & (np.abs(mean) > SURE_ERRORS * error)
+    if sure.any():
+        down, right = np.where(sure, np.round(mean), 0).astype(int).tolist()
+        where = _where(_Place(down=down, right=right, likeness=1.0, unmoved=1.0))
+        remark = (
+            f"and the other HR images are shifted against LR, all by the same {where} (mean of {len(leanings)} pairs)"
+        )
+        yield _finding(pairs[0], Trouble.SHIFTED, remark)
 
 
 def _twins(pairs: "Sequence[PhotoPair]") -> Iterator[Finding]:

@@ -105,3 +105,24 @@ def test_depths_and_twins_of_files(scenes, tmp_path):
     pairs[0].lr.write_bytes(b"no image")
     assert {finding.trouble for finding in check_pairs(pairs)} == {Trouble.TWINS}
     assert check_pairs(pairs[1:2], most=1) == ()
+
+
+@pytest.mark.parametrize(
+    ("shift", "way"), [((1, 0), "1 pixel down"), ((-1, 1), "1 pixel up and 1 pixel to the right"), ((0, 0), None)]
+)
+def test_a_shift_that_goes_under_in_noise_is_told_where_all_pairs_have_it(scenes, tmp_path, shift, way):
+    pairs = []
+    for number in range(9):
+        scene = np.roll(scenes[number % 3], 40 * number, (0, 1))
+        lr = noisy(resized(blurred(scene), 1 / 4), 22, seed=number)
+        paths = [tmp_path / f"{side}{number}.png" for side in ("lr", "hr")]
+        for path, pixels in zip(paths, (lr, np.roll(scene, shift, (0, 1))), strict=True):
+            Image.fromarray(pixels).save(path)
+        pairs.append(PhotoPair(name=str(number), lr=paths[0], hr=paths[1]))
+    told = [finding.sentence for finding in check_pairs(pairs)]
+    if way is None:
+        assert told == []
+    else:
+        assert len(told) == 1
+        assert f"shifted against LR, all by the same {way} (mean of 9 pairs)" in told[0]
+    assert check_pairs(pairs[:2]) == ()  # too few to tell

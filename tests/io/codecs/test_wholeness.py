@@ -121,6 +121,29 @@ def test_lossless_webp_may_hold_zeros(read):
         assert read(encoded(image, "WEBP", lossless=True, method=method)).notes == ()
 
 
+def test_lossy_webp_may_hold_and_end_in_zeros(read):
+    """Below noise every flat block is some bits, all 0, where nothing says that blocks are left out."""
+    samples = np.full((300, 400, 3), 255, np.uint8)
+    samples[:150] = noise(150, 400, 3)
+    for quality, end in ((20, 300), (90, 300), (20, 270)):
+        samples[end:] = noise(300 - end, 400, 3)
+        data = encoded(pillow(samples), "WEBP", quality=quality, method=0)
+        assert bytes(400) in data
+        assert read(data).notes == ()
+    size, chunk = (int.from_bytes(data[at : at + 4], "little") + 64 for at in (4, 16))
+    padded = b"RIFF" + size.to_bytes(4, "little") + data[8:16] + chunk.to_bytes(4, "little") + data[20:] + bytes(64)
+    assert read(padded).notes == ()
+
+
+@pytest.mark.parametrize("length", [8, 30, 200])
+@pytest.mark.parametrize("is_tail", [False, True])
+def test_few_zeros_in_a_lossy_webp_are_told(read, length, is_tail):
+    data = ENCODERS["WebP lossy"](SCENE, random.Random(3))
+    assert read(data).notes == ()
+    with pytest.raises(ImageReadError, match="zeros"):
+        read(with_zeros(data, len(data) - length if is_tail else len(data) // 2, length))
+
+
 def test_what_a_camera_writes_beside_the_scan_of_a_baseline_file_means_nothing():
     data = encoded(SCENE, "JPEG")
     at = data.index(b"\xff\xda")
