@@ -22,7 +22,9 @@ except ImportError:  # not on Windows
 class Uninterrupted:
     """Moments of the main thread that a stop signal waits for: a file is made, and not yet known to whoever removes it.
 
-    Used as a context; handlers of signals ask `now` before they raise, and are to come again.
+    Used as a context; handlers of signals ask `now` before they raise, and are to come again. A stop may come just
+    before the context is entered; what must be done in any case is done once more behind it, where none is raised, for
+    one is on its way: `try: with UNINTERRUPTED: tidy()`, `finally: tidy()`.
     """
 
     def __init__(self) -> None:
@@ -49,14 +51,23 @@ UNINTERRUPTED = Uninterrupted()
 def temporary_folder(prefix: str) -> Iterator[Path]:
     """A folder of its own in that of temporary files, which is gone after the block. Raises OSError."""
     folder: str | None = None
+
+    def tidy() -> None:
+        nonlocal folder
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder = None
+
     try:
         with UNINTERRUPTED:
             folder = tempfile.mkdtemp(prefix=prefix)
         yield Path(folder)
     finally:
-        with UNINTERRUPTED:
-            if folder is not None:
-                shutil.rmtree(folder, ignore_errors=True)
+        try:
+            with UNINTERRUPTED:
+                tidy()
+        finally:
+            tidy()
 
 
 @contextmanager
@@ -70,6 +81,16 @@ def atomic_path(target: Path) -> Iterator[Path]:
     """
     handle: int | None = None
     temporary: Path | None = None
+
+    def tidy() -> None:
+        nonlocal handle, temporary
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+            temporary = None
+        if handle is not None:
+            os.close(handle)
+            handle = None
+
     try:
         with UNINTERRUPTED:
             handle, temporary = _temporary(target)
@@ -80,11 +101,11 @@ def atomic_path(target: Path) -> Iterator[Path]:
             temporary.replace(target)
             temporary = None  # by now another process may have one of that name
     finally:
-        with UNINTERRUPTED:
-            if temporary is not None:
-                temporary.unlink(missing_ok=True)
-            if handle is not None:
-                os.close(handle)
+        try:
+            with UNINTERRUPTED:
+                tidy()
+        finally:
+            tidy()
 
 
 def _temporary(target: Path) -> tuple[int | None, Path]:

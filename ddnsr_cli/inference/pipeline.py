@@ -450,8 +450,15 @@ def handed_over(items: Iterator[Item], use: Callable[[Iterator[Item]], Result]) 
 
     thread = threading.Thread(target=run, daemon=True)
     end = _End(_BrokenOffError())
+
+    def close() -> None:
+        if thread.is_alive():
+            waiting.put(end)
+            thread.join()
+
     try:
-        thread.start()
+        with UNINTERRUPTED:
+            thread.start()
         for item in items:
             asked.acquire()
             if outcome.done():
@@ -460,10 +467,11 @@ def handed_over(items: Iterator[Item], use: Callable[[Iterator[Item]], Result]) 
             del item  # else it lives on while the next one is made
         end = _End(None)
     finally:
-        with UNINTERRUPTED:
-            if thread.is_alive():
-                waiting.put(end)
-                thread.join()
+        try:
+            with UNINTERRUPTED:
+                close()
+        finally:
+            close()
     return outcome.result()
 
 

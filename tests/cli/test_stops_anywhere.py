@@ -1,16 +1,20 @@
 """SIGTERM at each call to the system that touches a result: nothing unfinished is left behind."""
 
 import contextlib
+import dis
 import os
 import signal
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
 
 from ddnsr_cli import files
+from ddnsr_cli.cli.terminal import leaving_in_order
 from ddnsr_cli.data import sampler
+from ddnsr_cli.inference import pipeline
 from tests.helpers.pair_folders import tree
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
@@ -110,6 +114,79 @@ def test_a_file_in_the_making_is_removed(tmp_path, stop_after):
         signal.signal(signal.SIGTERM, before)
     assert all(path.read_text() == "whole" for path in tmp_path.glob("*.txt"))
     assert list(Path(tempfile.gettempdir()).glob("stopped-*")) == []
+
+
+class StopAtPoint:
+    """A trace function: SIGTERM comes at the n-th point of some modules at which Python looks for signals."""
+
+    LOOKS = ("RESUME", "CALL", "JUMP_BACKWARD")
+
+    def __init__(self, number, modules):
+        self.at = number
+        self.count = 0
+        self._files = {module.__file__ for module in modules}
+
+    def __call__(self, frame, _event, _argument):
+        if frame.f_code.co_filename not in self._files:
+            return None
+        frame.f_trace_opcodes = True
+        return self._step
+
+    def _step(self, frame, event, _argument):
+        if event == "opcode" and dis.opname[frame.f_code.co_code[frame.f_lasti]].startswith(self.LOOKS):
+            self.count += 1
+            if self.count == self.at:
+                os.kill(os.getpid(), signal.SIGTERM)
+        return self._step
+
+
+def whole(place):
+    with files.atomic_path(place / "a.txt") as temporary:
+        temporary.write_text("whole")
+
+
+def broken_off(place):
+    with files.atomic_path(place / "a.txt") as temporary:
+        temporary.write_text("half")
+        raise ValueError
+
+
+def handed_over(place):
+    def use(numbers):
+        with files.atomic_path(place / "a.txt") as temporary:
+            temporary.write_text("whole" if list(numbers) == [0, 1] else "half")
+
+    pipeline.handed_over(iter(range(2)), use)
+
+
+def handed_over_in_vain(place):
+    def use(numbers):
+        with files.atomic_path(place / "a.txt"):
+            next(numbers)
+            raise ValueError
+
+    pipeline.handed_over(iter(range(2)), use)
+
+
+@pytest.mark.parametrize("work", [whole, broken_off, handed_over, handed_over_in_vain])
+def test_a_stop_at_any_point_leaves_no_file_and_no_thread(tmp_path, capfd, work):
+    def run(number):
+        stop, before = StopAtPoint(number, (files, pipeline)), sys.gettrace()
+        with contextlib.suppress(SystemExit, ValueError), leaving_in_order():
+            sys.settrace(stop)
+            try:
+                work(tmp_path)
+            finally:
+                sys.settrace(before)
+        return stop.count
+
+    points = run(-1)
+    assert points > 20
+    for number in range(1, points + 1):
+        run(number)
+        assert leftovers(tmp_path) == [], number
+        assert [thread.name for thread in threading.enumerate() if "(run)" in thread.name] == [], number
+        assert all(path.read_text() == "whole" for path in tmp_path.iterdir()), number
 
 
 def test_a_worker_serves_as_long_as_its_trainer_works(monkeypatch):

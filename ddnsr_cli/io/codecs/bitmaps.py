@@ -231,14 +231,9 @@ def _chunks(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int
 
 
 def _has_hole(payload: bytes, max_pixels: int) -> bool:
-    """Whether zeros in lossy data stand in the place of others.
-
-    The code is arithmetic: flat areas can be any number of zeros, but data that are wrong anywhere end elsewhere, and a
-    decoder that wants fewer than there are says nothing. What no pixel needs at all is filling.
-    """
-    bare = payload.rstrip(b"\0")
-    is_filling = payload.endswith(_FEW_ZEROS) and _is_readable(_LOSSY, bare + bytes(2 + len(bare) % 2), max_pixels)
-    return not is_filling and _is_readable(_LOSSY, payload[: -_SLACK_BYTES - len(payload) % 2], max_pixels)
+    """Whether lossy data are wrong somewhere: the code is arithmetic, so they end elsewhere than their pixels then, and
+    a decoder that wants fewer than there are says nothing. Zeros alone are no sign: flat areas can be any number."""
+    return _is_readable(_LOSSY, payload[: -_SLACK_BYTES - len(payload) % 2], max_pixels)
 
 
 def _is_readable(kind: bytes, payload: bytes, max_pixels: int) -> bool:
