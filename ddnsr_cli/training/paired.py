@@ -21,9 +21,9 @@ from ddnsr_cli.nets.blocks import VIEWS, SrNet, as_view, undone_view
 from ddnsr_cli.nets.discriminators import Features
 from ddnsr_cli.nets.rrdb import RRDBNet, start_as_nearest
 from ddnsr_cli.training.distributed import World, share_batch_statistics
+from ddnsr_cli.training.loop import Ema, mixed_precision, refuse_not_finite, to_floats
 from ddnsr_cli.training.paired_options import PairedOptions, SharpenConfig
 from ddnsr_cli.training.reconstruction import FeatureNets, ReconstructionLoss, frozen, hr_discriminator
-from ddnsr_cli.training.step import Ema, mixed_precision, refuse_not_finite, to_floats
 from ddnsr_cli.training.train_state import TrainState, learned_tensors, restore_learned
 
 ALONE = World()

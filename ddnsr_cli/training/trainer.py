@@ -31,9 +31,9 @@ from ddnsr_cli.nets.discriminators import Features, VGGStyleConfig, VGGStyleDisc
 from ddnsr_cli.nets.rrdb import RRDBNet, start_as_nearest
 from ddnsr_cli.nets.vgg19 import Tap
 from ddnsr_cli.training.distributed import World, share_batch_statistics
+from ddnsr_cli.training.loop import Ema, mixed_precision, refuse_not_finite, to_floats
 from ddnsr_cli.training.options import JointOptions
 from ddnsr_cli.training.reconstruction import FeatureNets, ReconstructionLoss, belief, frozen, hr_discriminator
-from ddnsr_cli.training.step import Ema, mixed_precision, refuse_not_finite, to_floats
 from ddnsr_cli.training.train_state import TrainState, learned_tensors, restore_learned
 
 ALONE = World()

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from ddnsr_cli.training.step import Ema
+from ddnsr_cli.training.loop import Ema
 
 
 def filled(net, value):

@@ -40,9 +40,8 @@ from ddnsr_cli.inference.device import choose_device
 from ddnsr_cli.nets.lpips import LPIPS
 from ddnsr_cli.reports.model_card import joint_card
 from ddnsr_cli.training.distributed import AgreedStop, World, own_device
-from ddnsr_cli.training.loop import LoopHooks, Rhythm, StopAsked, StopRequest
+from ddnsr_cli.training.loop import LoopHooks, Rhythm, StopAsked, StopRequest, refuse_without_compiler
 from ddnsr_cli.training.options import JointOptions
-from ddnsr_cli.training.step import refuse_without_compiler
 from ddnsr_cli.training.tensorboard_logger import TensorBoardLogger
 from ddnsr_cli.training.trainer import ALONE, JointTrainer
 
