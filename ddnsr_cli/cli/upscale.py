@@ -16,7 +16,7 @@ from ddnsr_cli.cli.terminal import STANDARD, file_for_stdout, file_of_stdin, pat
 from ddnsr_cli.errors import ConfigError, ImageWriteError, shown
 
 if TYPE_CHECKING:
-    from ddnsr_cli.commands.upscale.options import Event, Planned, UpscaleOptions
+    from ddnsr_cli.commands.upscale.options import Event, Planned, RayOptions, UpscaleOptions
 
 
 class Format(StrEnum):
@@ -176,6 +176,22 @@ def upscale(
             "-x", "--tta", help="Average over 8 flips and turns, which takes 8 times as long.", rich_help_panel=ENGINE
         ),
     ] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="<auto|address>",
+            help="Work on the Ray cluster at an address; with auto on the one that runs here, or else on this machine.",
+            rich_help_panel=ENGINE,
+        ),
+    ] = None,
+    ray_workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Number of workers on Ray. The default is one a GPU, or one a core without GPUs.",
+            rich_help_panel=ENGINE,
+        ),
+    ] = None,
     offline: Offline = False,
     json_: Annotated[bool, typer.Option("--json", help="Print events as JSON, one a line.")] = False,
     null: NullEnded = False,
@@ -219,6 +235,7 @@ def upscale(
         fail_fast=fail_fast,
         max_pixels=max_pixels,
         offline=offline,
+        ray=_ray(ray, ray_workers, dry_run=dry_run),
     )
     _refuse_streams(named, output, options, as_json=json_)
     with ExitStack() as stack:
@@ -233,9 +250,24 @@ def upscale(
             printer.show(event)
 
 
+def _ray(address: str | None, workers: int | None, *, dry_run: bool) -> "RayOptions | None":
+    """Raises ConfigError for what is of no use together."""
+    from ddnsr_cli.commands.upscale.options import RayOptions
+
+    if address is None:
+        if workers is not None:
+            raise ConfigError("--ray-workers belongs to --ray. Add --ray auto, or leave it out.")
+        return None
+    if dry_run:
+        raise ConfigError("--dry-run is done by this process alone. Leave --ray out.")
+    return RayOptions(address=None if address == "auto" else address, workers=workers)
+
+
 def _refuse_streams(named: list[Path], output: Path | None, options: "UpscaleOptions", *, as_json: bool) -> None:
     """Raises ConfigError where standard input or output is to be used for two things, or for nothing that fits."""
     from_stdin = any(path is STANDARD for path in named)
+    if options.ray is not None and (from_stdin or output is STANDARD):
+        raise ConfigError("Workers on Ray read and write files. Name files instead of -, or leave --ray out.")
     if from_stdin and (len(named) > 1 or output is None):
         raise ConfigError("- reads one image from stdin. Name no others, and say where it goes: -o large.png, or -o -.")
     if output is not STANDARD:

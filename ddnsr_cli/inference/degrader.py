@@ -174,13 +174,14 @@ def window_bytes(config: DegraderConfig) -> int:
 
 def default_workers(bytes_each: int, *, cores: int | None = None, free_bytes: int | None = None) -> int:
     """Threads for images: one a core, if memory has room for them. None: what this process may use, what is free."""
-    cores = _usable_cores() if cores is None else cores
+    cores = usable_cores() if cores is None else cores
     free_bytes = free_host_bytes() if free_bytes is None else free_bytes
     room = int(MEMORY_SHARE * free_bytes / (bytes_each + IMAGE_BYTES))
     return max(1, min(cores, room))
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """How many this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -16,6 +16,18 @@ from ddnsr_cli.processing.resize import OutputSize
 
 
 @dataclass(frozen=True, kw_only=True)
+class RayOptions:
+    """Workers on a Ray cluster, which may be this machine alone."""
+
+    address: str | None = None
+    """Of the cluster, as `ray.init` takes it; None: the one that runs here or that RAY_ADDRESS names, else a new one on
+    this machine, gone at the end."""
+
+    workers: int | None = None
+    """How many, at most; None: one a GPU, or one a core where there are none or the device is the CPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class UpscaleOptions:
     """What to do with every image."""
 
@@ -58,6 +70,9 @@ class UpscaleOptions:
     """Largest input, pixels."""
 
     offline: bool = False
+
+    ray: RayOptions | None = None
+    """None: all is done in this process."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,23 +5,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import replace
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypedDict
+from typing import Protocol
 
-from ddnsr_cli.commands.upscale.jobs import (
-    Job,
-    Settings,
-    State,
-    folder_jobs,
-    is_single,
-    listed,
-    settings_of,
-    sheet_of,
-    single_job,
-    state_of,
-)
+from ddnsr_cli.commands.upscale.jobs import Job, folder_jobs, is_single, listed, sheet_of, single_job
 from ddnsr_cli.commands.upscale.options import (
     Event,
     Failed,
@@ -33,29 +21,9 @@ from ddnsr_cli.commands.upscale.options import (
     UpscaleOptions,
     Written,
 )
-from ddnsr_cli.commands.upscale.worker import (
-    Engine,
-    Prepared,
-    TileCost,
-    in_rows,
-    make,
-    measure_tile,
-    prepare,
-    start_engine,
-)
-from ddnsr_cli.errors import (
-    BatchError,
-    DdnsrError,
-    FolderWriteError,
-    ImageWriteError,
-    OutOfMemoryError,
-    UnexpectedError,
-    shown,
-)
+from ddnsr_cli.commands.upscale.worker import Engine, Outcome, Worker, refuse_in_place, start_engine
+from ddnsr_cli.errors import BatchError, DdnsrError, FolderWriteError, ImageWriteError, UnexpectedError, shown
 from ddnsr_cli.files import is_disk_full, is_folder, is_there
-from ddnsr_cli.inference.memory import is_out_of_memory
-from ddnsr_cli.inference.pipeline import check_memory, result_bytes
-from ddnsr_cli.io.formats import check_format, check_writable
 from ddnsr_cli.io.selection import OwnResults
 
 __all__ = ["UpscaleListener", "UpscaleOptions", "upscale_images"]
@@ -88,38 +56,62 @@ def upscale_images(
         jobs: Iterable[Job] = [job]
     else:
         jobs = folder_jobs(inputs, output, options, own)
-    engine = (start or start_engine)(options, listener)
-    run = _Run(engine, options, listener, own=own, resumes=not single)
-    if not single and listener.images is not None:
-        run.count(inputs, output)
-    yield from _all(jobs, run, output, stop_at_first=single or options.fail_fast)
+    with _workers(options, listener, start, resumes=not single) as workers:
+        run = _Run(workers.model, options, listener, own=own)
+        if not single and listener.images is not None:
+            run.count(inputs, output)
+        outcomes = workers.outcomes(run.shown(jobs))
+        yield from _all(outcomes, run, output, stop_at_first=single or options.fail_fast)
 
 
-def _all(jobs: Iterable[Job], run: "_Run", output: Path | None, *, stop_at_first: bool) -> Iterator[Event]:
+class _Workers(Protocol):
+    """Whoever does the images."""
+
+    @property
+    def model(self) -> tuple[str, str]:
+        """Name and SHA-256 of the weights."""
+
+    def outcomes(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
+        """What happens to the images; each job is taken when there is somebody to do it."""
+
+
+@contextmanager
+def _workers(
+    options: UpscaleOptions, listener: UpscaleListener, start: StartEngine | None, *, resumes: bool
+) -> Iterator[_Workers]:
+    if options.ray is None:
+        yield Worker((start or start_engine)(options, listener), options, listener, resumes=resumes)
+        return
+    from ddnsr_cli.commands.upscale.ray_workers import ray_workers
+
+    with ray_workers(options.ray, options, listener, resumes=resumes) as workers:
+        yield workers
+
+
+def _all(outcomes: Iterable[Outcome], run: "_Run", output: Path | None, *, stop_at_first: bool) -> Iterator[Event]:
     failed: list[Path] = []
     closed: set[str] = set()
     worst: type[DdnsrError] = BatchError
-    for job in jobs:
-        run.show_progress()
-        try:
-            for event in run.work(job):
-                run.counts[type(event)] += 1
-                yield event
-        except Exception as error:  # noqa: BLE001  # a bug that one image meets does not stop the others either
-            failure = _failure(job, error)
-            run.counts[Failed] += 1
-            failed.append(job.source)
-            yield Failed(
-                input=job.source, output=job.target, error=" ".join(str(failure).split()), exit_code=failure.exit_code
-            )
-            if stop_at_first or is_disk_full(failure) or _is_closed(output, job, failure):  # work would come to nothing
-                yield run.summary()
-                raise failure from failure.__cause__
-            if not (isinstance(failure, FolderWriteError) and str(failure) in closed):
-                run.listener.failed(failure)
-            closed.add(str(failure))
-            if isinstance(failure, UnexpectedError):
-                worst = UnexpectedError
+    for job, outcome in outcomes:
+        if not isinstance(outcome, DdnsrError):
+            run.take(outcome)
+            yield outcome
+            continue
+        failure = outcome
+        failed.append(job.source)
+        event = Failed(
+            input=job.source, output=job.target, error=" ".join(str(failure).split()), exit_code=failure.exit_code
+        )
+        run.take(event)
+        yield event
+        if stop_at_first or is_disk_full(failure) or _is_closed(output, job, failure):  # work would come to nothing
+            yield run.summary()
+            raise failure from failure.__cause__
+        if not (isinstance(failure, FolderWriteError) and str(failure) in closed):
+            run.listener.failed(failure)
+        closed.add(str(failure))
+        if isinstance(failure, UnexpectedError):
+            worst = UnexpectedError
     run.note_totals()
     yield run.summary()
     if failed:
@@ -133,44 +125,19 @@ def _is_closed(output: Path | None, job: Job, failure: DdnsrError) -> bool:
     return job.target.parent == output or not is_folder(output) or not os.access(output, os.W_OK)
 
 
-def _failure(job: Job, error: Exception) -> DdnsrError:
-    """An error as what is told of the image that it belongs to."""
-    if isinstance(error, DdnsrError):
-        return error
-    if is_out_of_memory(error):
-        failure: DdnsrError = OutOfMemoryError(
-            f"{shown(job.source)} needs more memory than there is. Ask for a smaller result, or free some."
-        )
-    else:
-        failure = UnexpectedError(f"{shown(job.source)}: unexpected {type(error).__name__}: {error}")
-    failure.__cause__ = error
-    return failure
-
-
-class Asked(TypedDict):
-    """What a format has to hold, as `check_format` takes it."""
-
-    width: int
-    height: int
-    has_alpha: bool
-    depth_bits: int
-
-
 class _Run:
     """The images of one call, and what became of them."""
 
     def __init__(
-        self, engine: Engine, options: UpscaleOptions, listener: UpscaleListener, *, own: OwnResults, resumes: bool
+        self, model: tuple[str, str], options: UpscaleOptions, listener: UpscaleListener, *, own: OwnResults
     ) -> None:
         self.listener = listener
         self.counts: Counter[type[Event]] = Counter()
-        self._engine = engine
+        self._model = model
         self._options = options
         self._own = own
-        self._resumes = resumes
         self._since = time.perf_counter()
         self._remade: Counter[str] = Counter()
-        self._tile: TileCost | None = None
         self._planned_seconds = 0.0
         self._total: int | None = None
 
@@ -189,86 +156,29 @@ class _Run:
 
         threading.Thread(target=run, daemon=True).start()
 
-    def show_progress(self) -> None:
+    def shown(self, jobs: Iterable[Job]) -> Iterator[Job]:
+        """The jobs; before each, it is shown how far the work is."""
+        for job in jobs:
+            self._show_progress()
+            yield job
+
+    def _show_progress(self) -> None:
         """So many images are done of so many, those that were finished before not counted."""
         if self.listener.images is not None:
             skipped = self.counts[Skipped]
             total = None if self._total is None else max(self._total, self.images) - skipped
             self.listener.images(self.images - skipped, total)
 
-    def work(self, job: Job) -> Iterator[Event]:
-        """Do one image. Raises what belongs to it."""
-        _refuse_in_place(job)
-        settings = settings_of(self._options, self._engine.sha256, job.target)
-        state, why = self._found(job, settings)
-        if state is State.FINISHED:
-            yield Skipped(input=job.source, output=job.target)
-            return
-        if not self._options.dry_run:
-            yield Started(input=job.source, output=job.target, remade=why)
-        prepared = prepare(job, self._options, self._engine.upscaler.scale)
-        scale, rows = self._engine.upscaler.scale, self._is_in_rows(prepared)
-        check_memory(prepared.image, prepared.size, scale, name=shown(job.source), in_rows=rows)
-        yield self._planned(prepared, why) if self._options.dry_run else self._made(prepared, settings)
-
-    def _is_in_rows(self, prepared: Prepared) -> bool:
-        return in_rows(prepared, self._options, self._engine.upscaler.scale)
-
-    def _found(self, job: Job, settings: Settings) -> tuple[State, str | None]:
-        """What an earlier run left of this job. Raises ImageWriteError where that is not ours to replace."""
-        if not self._resumes or self._options.overwrite:
-            return State.ABSENT, None
-        states = [(job.target, *state_of(job.source, job.target, settings))]
-        if self._options.compare:
-            sheet = sheet_of(job.target)
-            states.append((sheet, *state_of(job.source, sheet, settings, kind="sheet")))
-        for target, state, _ in states:
-            if state is State.FOREIGN:
-                raise ImageWriteError(
-                    f"{shown(target)} exists and is no result of ddnsr, or was changed since. Move it away, or add "
-                    "--overwrite."
-                )
-        for target, state, why in states:
-            if state is State.OUTDATED:
-                self._remade[why] += 1
-                if self._remade[why] == 1:
-                    self.listener.note(f"{shown(target)} was made {why}: it is remade, and so are others like it")
-                return state, why
-        finished = all(state is State.FINISHED for _, state, _ in states)
-        return (State.FINISHED if finished else State.ABSENT), None
-
-    def _made(self, prepared: Prepared, settings: Settings) -> Event:
-        job, image = prepared.job, prepared.image
-        lost = check_writable(job.target, **_asked(prepared))
-        self.listener.image(shown(Path(job.source.name)))
-        plan = self._engine.upscaler.plan(image.height, image.width)
-        width, height = prepared.size
-        self.listener.detail(
-            f"{shown(job.source)}: {width}x{height} pixels, {plan.tiles} tiles of {plan.window_px} pixels"
-        )
-        noted = replace(prepared, notes=(*prepared.notes, *lost))
-        return make(noted, self._engine, self._options, settings, self.listener)
-
-    def _planned(self, prepared: Prepared, why: str | None) -> Event:
-        image, (width, height), job = prepared.image, prepared.size, prepared.job
-        check_format(job.target, **_asked(prepared))
-        upscaler = self._engine.upscaler
-        if self._tile is None:
-            self._tile = measure_tile(image, self._engine, job.target, self._options)
-        plan = upscaler.plan(image.height, image.width)
-        seconds = self._tile.seconds(plan, width * height) + time.perf_counter() - prepared.since
-        self._planned_seconds += seconds
-        return Planned(
-            input=job.source,
-            output=job.target,
-            remade=why,
-            width=width,
-            height=height,
-            tiles=plan.tiles,
-            seconds=seconds,
-            memory_bytes=result_bytes(image, prepared.size, upscaler.scale, in_rows=self._is_in_rows(prepared))
-            + self._tile.tile_bytes,
-        )
+    def take(self, event: Event) -> None:
+        """Count an event, and say what is worth a note at its first time."""
+        self.counts[type(event)] += 1
+        if isinstance(event, Planned):
+            self._planned_seconds += event.seconds
+        if isinstance(event, Started | Planned) and event.remade is not None:
+            self._remade[event.remade] += 1
+            if self._remade[event.remade] == 1:
+                was = f"{shown(event.output)} was made {event.remade}"
+                self.listener.note(f"{was}: it is remade, and so are others like it")
 
     def note_totals(self) -> None:
         """What a user wants to hear after the last image."""
@@ -294,27 +204,16 @@ class _Run:
             skipped=self.counts[Skipped],
             failed=self.counts[Failed],
             seconds=time.perf_counter() - self._since,
-            model=self._engine.model,
-            model_sha256=self._engine.sha256,
+            model=self._model[0],
+            model_sha256=self._model[1],
         )
 
 
-def _asked(prepared: Prepared) -> Asked:
-    width, height = prepared.size
-    image = prepared.image
-    return {"width": width, "height": height, "has_alpha": image.has_alpha, "depth_bits": image.depth_bits}
-
-
 def _refuse_to_lose(job: Job, options: UpscaleOptions) -> None:
-    _refuse_in_place(job)
+    refuse_in_place(job)
     for target in (job.target, sheet_of(job.target)) if options.compare else (job.target,):
         if is_there(target) and not options.overwrite:
             raise ImageWriteError(f"{shown(target)} exists. Add --overwrite, or give another output with -o.")
-
-
-def _refuse_in_place(job: Job) -> None:
-    if job.is_in_place:
-        raise ImageWriteError(f"{shown(job.target)} is the image to read. Give another output with -o.")
 
 
 def _counted(number: int, what: str) -> str:

@@ -1,24 +1,43 @@
-"""One image from its file to the result, by a network that is loaded once."""
+"""Images from their files to the results, by a network that is loaded once."""
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TypedDict
 
 import torch
 
-from ddnsr_cli.commands.upscale.jobs import Job, Settings, mark_result, mark_sheet, sheet_of
-from ddnsr_cli.commands.upscale.options import UpscaleListener, UpscaleOptions, Written
-from ddnsr_cli.errors import ImageReadError, ImageWriteError, shown
+from ddnsr_cli.commands.upscale.jobs import (
+    Job,
+    Settings,
+    State,
+    mark_result,
+    mark_sheet,
+    settings_of,
+    sheet_of,
+    state_of,
+)
+from ddnsr_cli.commands.upscale.options import (
+    Event,
+    Planned,
+    Skipped,
+    Started,
+    UpscaleListener,
+    UpscaleOptions,
+    Written,
+)
+from ddnsr_cli.errors import DdnsrError, ImageReadError, ImageWriteError, OutOfMemoryError, UnexpectedError, shown
 from ddnsr_cli.files import temporary_folder
 from ddnsr_cli.inference.device import choose_device, choose_dtype
-from ddnsr_cli.inference.memory import give_back_freed
-from ddnsr_cli.inference.pipeline import Faithfulness, upscale_image, upscale_rows
+from ddnsr_cli.inference.memory import give_back_freed, is_out_of_memory
+from ddnsr_cli.inference.pipeline import Faithfulness, check_memory, result_bytes, upscale_image, upscale_rows
 from ddnsr_cli.inference.tiling import TensorSource, TilePlan, to_tensor
 from ddnsr_cli.inference.upscaler import Upscaler
+from ddnsr_cli.io.formats import check_format, check_writable
 from ddnsr_cli.io.image import RasterImage, to_srgb
 from ddnsr_cli.io.provenance import Source, source_of
 from ddnsr_cli.io.read import read_image
@@ -250,3 +269,138 @@ def _in_words(faithfulness: Faithfulness) -> str:
     near, drift = faithfulness.consistency_db, faithfulness.drift_levels
     consistency = "consistency exact" if near is None else f"consistency {near:.1f} dB"
     return consistency if drift is None else f"{consistency}, drift {drift:.1f} levels"
+
+
+Outcome = tuple[Job, Event | DdnsrError]
+"""An image, and one event of it, or the error that it ended with."""
+
+
+class Worker:
+    """Does one image after another by one network."""
+
+    def __init__(self, engine: Engine, options: UpscaleOptions, listener: UpscaleListener, *, resumes: bool) -> None:
+        """resumes: what an earlier run has finished is skipped."""
+        self.engine = engine
+        self._options = options
+        self._listener = listener
+        self._resumes = resumes
+        self._tile: TileCost | None = None
+
+    @property
+    def model(self) -> tuple[str, str]:
+        """Name and SHA-256 of the weights."""
+        return self.engine.model, self.engine.sha256
+
+    def outcomes(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
+        """What happens to each image, in order."""
+        for job in jobs:
+            try:
+                for event in self.work(job):
+                    yield job, event
+            except Exception as error:  # noqa: BLE001  # a bug that one image meets does not stop the others either
+                yield job, failure_of(job, error)
+
+    def work(self, job: Job) -> Iterator[Event]:
+        """Do one image. Raises what belongs to it."""
+        refuse_in_place(job)
+        settings = settings_of(self._options, self.engine.sha256, job.target)
+        state, why = self._found(job, settings)
+        if state is State.FINISHED:
+            yield Skipped(input=job.source, output=job.target)
+            return
+        if not self._options.dry_run:
+            yield Started(input=job.source, output=job.target, remade=why)
+        prepared = prepare(job, self._options, self.engine.upscaler.scale)
+        scale, rows = self.engine.upscaler.scale, self._is_in_rows(prepared)
+        check_memory(prepared.image, prepared.size, scale, name=shown(job.source), in_rows=rows)
+        yield self._planned(prepared, why) if self._options.dry_run else self._made(prepared, settings)
+
+    def _is_in_rows(self, prepared: Prepared) -> bool:
+        return in_rows(prepared, self._options, self.engine.upscaler.scale)
+
+    def _found(self, job: Job, settings: Settings) -> tuple[State, str | None]:
+        """What an earlier run left of this job. Raises ImageWriteError where that is not ours to replace."""
+        if not self._resumes or self._options.overwrite:
+            return State.ABSENT, None
+        states = [(job.target, *state_of(job.source, job.target, settings))]
+        if self._options.compare:
+            sheet = sheet_of(job.target)
+            states.append((sheet, *state_of(job.source, sheet, settings, kind="sheet")))
+        for target, state, _ in states:
+            if state is State.FOREIGN:
+                raise ImageWriteError(
+                    f"{shown(target)} exists and is no result of ddnsr, or was changed since. Move it away, or add "
+                    "--overwrite."
+                )
+        for _, state, why in states:
+            if state is State.OUTDATED:
+                return state, why
+        finished = all(state is State.FINISHED for _, state, _ in states)
+        return (State.FINISHED if finished else State.ABSENT), None
+
+    def _made(self, prepared: Prepared, settings: Settings) -> Event:
+        job, image = prepared.job, prepared.image
+        lost = check_writable(job.target, **_asked(prepared))
+        self._listener.image(shown(Path(job.source.name)))
+        plan = self.engine.upscaler.plan(image.height, image.width)
+        width, height = prepared.size
+        self._listener.detail(
+            f"{shown(job.source)}: {width}x{height} pixels, {plan.tiles} tiles of {plan.window_px} pixels"
+        )
+        noted = replace(prepared, notes=(*prepared.notes, *lost))
+        return make(noted, self.engine, self._options, settings, self._listener)
+
+    def _planned(self, prepared: Prepared, why: str | None) -> Event:
+        image, (width, height), job = prepared.image, prepared.size, prepared.job
+        check_format(job.target, **_asked(prepared))
+        upscaler = self.engine.upscaler
+        if self._tile is None:
+            self._tile = measure_tile(image, self.engine, job.target, self._options)
+        plan = upscaler.plan(image.height, image.width)
+        seconds = self._tile.seconds(plan, width * height) + time.perf_counter() - prepared.since
+        return Planned(
+            input=job.source,
+            output=job.target,
+            remade=why,
+            width=width,
+            height=height,
+            tiles=plan.tiles,
+            seconds=seconds,
+            memory_bytes=result_bytes(image, prepared.size, upscaler.scale, in_rows=self._is_in_rows(prepared))
+            + self._tile.tile_bytes,
+        )
+
+
+def refuse_in_place(job: Job) -> None:
+    """Raises ImageWriteError where the result would take the place of its source."""
+    if job.is_in_place:
+        raise ImageWriteError(f"{shown(job.target)} is the image to read. Give another output with -o.")
+
+
+def failure_of(job: Job, error: Exception) -> DdnsrError:
+    """An error as what is told of the image that it belongs to."""
+    if isinstance(error, DdnsrError):
+        return error
+    if is_out_of_memory(error):
+        failure: DdnsrError = OutOfMemoryError(
+            f"{shown(job.source)} needs more memory than there is. Ask for a smaller result, or free some."
+        )
+    else:
+        failure = UnexpectedError(f"{shown(job.source)}: unexpected {type(error).__name__}: {error}")
+    failure.__cause__ = error
+    return failure
+
+
+class Asked(TypedDict):
+    """What a format has to hold, as `check_format` takes it."""
+
+    width: int
+    height: int
+    has_alpha: bool
+    depth_bits: int
+
+
+def _asked(prepared: Prepared) -> Asked:
+    width, height = prepared.size
+    image = prepared.image
+    return {"width": width, "height": height, "has_alpha": image.has_alpha, "depth_bits": image.depth_bits}

@@ -1,0 +1,379 @@
+"""Images done by workers on a Ray cluster, or on this machine by Ray: one worker a device, one image at a time each.
+
+Nothing of Ray is imported before it is asked for, and nothing but this module knows of it.
+"""
+
+import os
+import pickle
+import platform
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ddnsr_cli.commands.upscale.jobs import Job
+from ddnsr_cli.commands.upscale.options import Event, RayOptions, Started, UpscaleListener, UpscaleOptions
+from ddnsr_cli.commands.upscale.worker import Outcome, Worker, failure_of, start_engine
+from ddnsr_cli.errors import ConfigError, DdnsrError, DeviceError, UnexpectedError, shown
+from ddnsr_cli.inference.degrader import usable_cores
+
+MISSING = "--ray needs Ray, which is not installed. Get it with: pip install 'ddnsr[ray]'"
+MOST_TRIES = 3
+"""An image whose worker dies is done again twice; and so often in a row a worker may die before it is ready."""
+
+WAIT_S = 30.0
+"""So long nothing is said of workers that do not come."""
+
+_STORE_BYTES = 100 << 20  # of a cluster of our own: images go by way of files, so next to nothing lies in it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """A sentence that a worker had for the listener."""
+
+    to: str
+    """A field of `UpscaleListener`: image, note or detail."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """An error on its way between processes, where what it was raised from would be lost."""
+
+    error: DdnsrError
+    cause: Exception | None
+
+    @classmethod
+    def of(cls, error: DdnsrError) -> "Failure":
+        """An error that can be pickled, with the traceback of its cause as a note."""
+        cause = error.__cause__
+        if not isinstance(cause, Exception):
+            return cls(error=error, cause=None)
+        error.add_note("".join(traceback.format_exception(cause)).rstrip())
+        try:
+            pickle.loads(pickle.dumps(cause))
+        except Exception:  # noqa: BLE001  # classes of other packages fail as they like
+            cause = None
+        return cls(error=error, cause=cause)
+
+    def restored(self) -> DdnsrError:
+        """The error as it was raised."""
+        self.error.__cause__ = self.cause
+        return self.error
+
+
+Message = Said | Event | Failure
+
+NewActor = Callable[[], Any]
+"""Makes a worker; Ray starts it where there is room."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """A worker has its network."""
+
+    model: tuple[str, str]
+    """Name and SHA-256 of the weights."""
+
+    pid: int
+    host: str
+    said: tuple[Said, ...]
+
+
+class RemoteWorker:
+    """A worker in a process of its own: what Ray runs as an actor."""
+
+    def __init__(self, options: UpscaleOptions, folder: str, *, resumes: bool) -> None:
+        """folder: that of the driver, which relative paths start from; on another machine it may be missing."""
+        self._options = options
+        self._resumes = resumes
+        self._said: list[Said] = []
+        self._worker: Worker | None = None
+        with suppress(OSError):
+            os.chdir(folder)
+
+    def start(self) -> Ready | Failure:
+        """Load the network."""
+        torch.set_num_threads(1)
+        listener = self._listener()
+        try:
+            engine = start_engine(self._options, listener)
+        except DdnsrError as error:
+            return Failure.of(error)
+        self._worker = Worker(engine, self._options, listener, resumes=self._resumes)
+        return Ready(model=self._worker.model, pid=os.getpid(), host=platform.node(), said=self._taken())
+
+    def work(self, job: Job) -> Iterator[Message]:
+        """Do one image."""
+        for message in self._messages(job):  # noqa: UP028 - Ray sends values into it, which `yield from` would hand on
+            yield message
+
+    def _messages(self, job: Job) -> Iterator[Message]:
+        assert self._worker is not None  # no job is sent before `start` has answered
+        try:
+            for event in self._worker.work(job):
+                yield from self._taken()
+                yield event
+        except Exception as error:  # noqa: BLE001  # a bug that one image meets does not stop the others either
+            yield from self._taken()
+            yield Failure.of(failure_of(job, error))
+
+    def _taken(self) -> tuple[Said, ...]:
+        said = tuple(self._said)
+        self._said.clear()
+        return said
+
+    def _listener(self) -> UpscaleListener:
+        def saying(to: str) -> Any:  # noqa: ANN401 - a function of one text
+            return lambda text: self._said.append(Said(to=to, text=text))
+
+        return UpscaleListener(
+            image=saying("image"),
+            tile=lambda _done, _total: None,  # thousands of messages for a bar
+            note=saying("note"),
+            detail=saying("detail"),
+            failed=lambda _error: None,
+            download=lambda _done, _total: None,
+        )
+
+
+@contextmanager
+def ray_workers(
+    ray_options: RayOptions, options: UpscaleOptions, listener: UpscaleListener, *, resumes: bool
+) -> Iterator["RayWorkers"]:
+    """Workers that have started, one at least; they are gone after the block, and so is a cluster of our own.
+
+    Raises ConfigError where Ray is missing or the device is none that Ray gives out, DeviceError where no cluster
+    answers or no worker starts, and what loading the network raises.
+    """
+    if options.device not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"With --ray, --device is auto, cpu or cuda: Ray gives out the GPUs; got {options.device}.")
+    ray = import_ray()
+    ours = _connect(ray, ray_options)
+    workers = None
+    try:
+        new, count = _actors(ray, ray_options, options, resumes=resumes)
+        workers = RayWorkers(ray, new, listener)
+        workers.begin(count)
+        yield workers
+    finally:
+        if workers is not None:
+            workers.end()
+        if ours:
+            ray.shutdown()
+
+
+def import_ray() -> Any:  # noqa: ANN401 - an optional package
+    """Ray, with nothing to say on stdout, where events go: it would tell of dead workers there, as we do.
+
+    Raises ConfigError where it is missing.
+    """
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")  # read when it is imported
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise ConfigError(MISSING) from error
+    return ray
+
+
+def _connect(ray: Any, options: RayOptions) -> bool:  # noqa: ANN401
+    """Connect to the cluster; whether we did. Raises DeviceError."""
+    if ray.is_initialized():  # by the program that calls us
+        return False
+    quiet = {"log_to_driver": False, "logging_level": "error"}
+    try:
+        ray.init(address=options.address or "auto", **quiet)
+    except (ConnectionError, ValueError, OSError, RuntimeError) as error:
+        if options.address is not None or "RAY_ADDRESS" in os.environ:
+            asked = options.address or os.environ["RAY_ADDRESS"]
+            raise DeviceError(f"No Ray cluster answers at {asked}. Check `ray status`, or say --ray auto.") from error
+        cores = max(usable_cores(), options.workers or 0)
+        ray.init(address="local", num_cpus=cores, object_store_memory=_STORE_BYTES, include_dashboard=False, **quiet)
+    return True
+
+
+def _actors(
+    ray: Any,  # noqa: ANN401
+    ray_options: RayOptions,
+    options: UpscaleOptions,
+    *,
+    resumes: bool,
+) -> tuple[NewActor, int]:
+    """What makes a worker, and how many there are to be: one a GPU, or one a core."""
+    resources = ray.cluster_resources()
+    gpus = 0 if options.device == "cpu" else int(resources.get("GPU", 0))
+    if options.device == "cuda" and not gpus:
+        raise DeviceError("No node of the Ray cluster has a GPU. Say --device cpu, or add one.")
+    actor = ray.remote(num_cpus=1, num_gpus=1 if gpus else 0)(RemoteWorker)
+    here = replace(options, ray=None, device=options.device if gpus else "cpu")
+    new = partial(actor.remote, here, str(Path.cwd()), resumes=resumes)
+    return new, ray_options.workers or gpus or max(1, int(resources.get("CPU", 1)))
+
+
+@dataclass(kw_only=True)
+class _Turn:
+    """What one worker is at."""
+
+    actor: Any
+
+    job: Job | None
+    """None: it starts."""
+
+    tries: int = 1
+    """With this one."""
+
+    messages: Any = field(repr=False)
+    """Of Ray, a generator of references; of a start one reference."""
+
+
+class RayWorkers:
+    """Gives each worker an image when it is free. No more images are on their way than there are workers."""
+
+    def __init__(self, ray: Any, new: NewActor, listener: UpscaleListener) -> None:  # noqa: ANN401
+        self._ray = ray
+        self._new = new
+        self._listener = listener
+        self._turns: list[_Turn] = []
+        self._free: list[Any] = []
+        self._again: deque[tuple[Job, int]] = deque()
+        self._heard: set[Said] = set()
+        self._model: tuple[str, str] | None = None
+
+    def begin(self, count: int) -> None:
+        """Start so many, and wait until one has its network. Raises what that raises."""
+        for _ in range(count):
+            self._start()
+        while self._model is None:
+            self._step()
+
+    @property
+    def model(self) -> tuple[str, str]:
+        """Name and SHA-256 of the weights."""
+        assert self._model is not None
+        return self._model
+
+    def outcomes(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
+        """What happens to the images. One whose worker died is done again by another, MOST_TRIES times in all."""
+        waiting = iter(jobs)
+        while True:
+            self._give_out(waiting)
+            if not any(turn.job for turn in self._turns) and not self._again and self._free:
+                return
+            yield from self._step()
+
+    def end(self) -> None:
+        """Stop all workers, whatever they are at."""
+        for actor in (*self._free, *(turn.actor for turn in self._turns)):
+            self._stop(actor)
+
+    def _stop(self, actor: Any) -> None:  # noqa: ANN401
+        with suppress(self._ray.exceptions.RayError):
+            self._ray.kill(actor)
+
+    def _give_out(self, waiting: Iterator[Job]) -> None:
+        while self._free:
+            job, tries = self._again.popleft() if self._again else (next(waiting, None), 0)
+            if job is None:
+                return
+            actor = self._free.pop()
+            messages = actor.work.options(num_returns="streaming").remote(job)
+            self._turns.append(_Turn(actor=actor, job=job, tries=tries + 1, messages=messages))
+
+    def _start(self, tries: int = 1) -> None:
+        actor = self._new()
+        self._turns.append(_Turn(actor=actor, job=None, tries=tries, messages=actor.start.remote()))
+
+    def _step(self) -> list[Outcome]:
+        """Wait for one message of a worker, and take it."""
+        by_reference = {turn.messages: turn for turn in self._turns}
+        ready: list[Any] = []
+        while not ready:
+            ready, _ = self._ray.wait(list(by_reference), num_returns=1, timeout=WAIT_S)
+            if not ready and not any(turn.job for turn in self._turns):
+                self._hear(Said(to="note", text="no worker has started yet: the cluster has no room, or is slow"))
+        turn = by_reference[ready[0]]
+        try:
+            message = self._received(turn)
+        except self._ray.exceptions.RayTaskError as error:
+            return self._broken(turn, error)
+        except self._ray.exceptions.RayError:
+            return self._died(turn)
+        return self._taken(turn, message)
+
+    def _received(self, turn: _Turn) -> Message | Ready:
+        reference = turn.messages if turn.job is None else next(turn.messages)
+        message: Message | Ready = self._ray.get(reference)
+        return message
+
+    def _taken(self, turn: _Turn, message: Message | Ready) -> list[Outcome]:
+        if isinstance(message, Said):
+            self._say(message)
+            return []
+        if isinstance(message, Ready):
+            for said in message.said:
+                self._hear(said)
+            self._listener.detail(f"a worker is ready: process {message.pid} on {message.host}")
+            self._model = message.model
+            self._release(turn)
+            return []
+        if isinstance(message, Started):
+            return [(turn.job, message)] if turn.job else []
+        outcome = message.restored() if isinstance(message, Failure) else message
+        if turn.job is None:
+            assert isinstance(outcome, DdnsrError)
+            raise outcome
+        self._release(turn)  # by its last message: were it to die now, nothing would be done again
+        return [(turn.job, outcome)]
+
+    def _release(self, turn: _Turn) -> None:
+        self._turns.remove(turn)
+        self._free.append(turn.actor)
+
+    def _broken(self, turn: _Turn, error: Any) -> list[Outcome]:  # noqa: ANN401
+        """What goes between the processes could not be read there: another version, mostly."""
+        reason = " ".join(str(error.cause).split())[:300]
+        failure = UnexpectedError(f"A worker cannot take its work ({reason}). Is the same ddnsr on all nodes?")
+        if turn.job is None:
+            raise failure from error
+        self._release(turn)
+        return [(turn.job, failure)]
+
+    def _died(self, turn: _Turn) -> list[Outcome]:
+        """Another worker takes its place, and its image is done again."""
+        self._turns.remove(turn)
+        self._stop(turn.actor)  # out of reach it may still be at work
+        if turn.job is None:
+            self._died_early(turn)
+            return []
+        self._start()
+        name = shown(turn.job.source)
+        if turn.tries >= MOST_TRIES:
+            died = f"{name}: {MOST_TRIES} workers died of it. Memory may be short: try fewer (--ray-workers)."
+            return [(turn.job, DeviceError(died))]
+        self._listener.note(f"{name}: its worker died; it is done again")
+        self._again.append((turn.job, turn.tries))
+        return []
+
+    def _died_early(self, turn: _Turn) -> None:
+        if turn.tries < MOST_TRIES:
+            self._start(turn.tries + 1)
+        elif not self._turns and not self._free:
+            raise DeviceError("The workers die before they are ready. Memory may be short: try fewer (--ray-workers).")
+
+    def _hear(self, said: Said) -> None:
+        """Say what each worker says when it starts, once."""
+        if said not in self._heard:
+            self._heard.add(said)
+            self._say(said)
+
+    def _say(self, said: Said) -> None:
+        getattr(self._listener, said.to)(said.text)
