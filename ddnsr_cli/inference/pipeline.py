@@ -254,7 +254,14 @@ def _enlarged(
         return use(finish.plain()), finish.faithfulness
     deep = pixels.dtype == np.uint16
     bands = engine.bands(PixelSource(pixels), deep=deep, on_tile=listener.tile, on_note=listener.note)
-    return handed_over(bands, lambda made: use(finish.finished(made))), finish.faithfulness
+    result = handed_over(bands, lambda made, check: use(_checked(finish.finished(made), check)))
+    return result, finish.faithfulness
+
+
+def _checked(bands: Iterator[Pixels], check: Callable[[], None]) -> Iterator[Pixels]:
+    for band in bands:
+        check()
+        yield band
 
 
 class _Finish:
@@ -424,36 +431,43 @@ class _BrokenOffError(Exception):
     """The thread that makes the items has met an error: no more will come."""
 
 
-@dataclass(frozen=True)
 class _End:
     """Behind the last item."""
 
-    error: _BrokenOffError | None
+
+END = _End()
 
 
-def handed_over(items: Iterator[Item], use: Callable[[Iterator[Item]], Result]) -> Result:
+def handed_over(items: Iterator[Item], use: Callable[[Iterator[Item], Callable[[], None]], Result]) -> Result:
     """Make items in this thread while `use` takes them in another; gives what `use` gives.
+
+    use: takes the items, and a function to be called now and then, which raises when this thread has met an error: an
+    item may be long in use, and nobody is to wait for that after a stop signal.
 
     There are two items at most at a time: one in use, the other waiting or in the making. An error on either side ends
     both and is raised here, and so is a stop signal. The other thread has always ended when this returns.
     """
     waiting: queue.SimpleQueue[Item | _End] = queue.SimpleQueue()
     asked = threading.Semaphore(0)
+    broken = threading.Event()
     outcome: Future[Result] = Future()
+
+    def check() -> None:
+        if broken.is_set():
+            raise _BrokenOffError
 
     def run() -> None:
         try:
-            outcome.set_result(use(_taken(waiting, asked)))
+            outcome.set_result(use(_taken(waiting, asked, check), check))
         except BaseException as error:  # noqa: BLE001 - it is raised in the thread that asks for the outcome
             outcome.set_exception(error)
         asked.release()  # else the other thread would wait for ever
 
     thread = threading.Thread(target=run, daemon=True)
-    end = _End(_BrokenOffError())
 
     def close() -> None:
         if thread.is_alive():
-            waiting.put(end)
+            waiting.put(END)
             thread.join()
 
     try:
@@ -465,7 +479,9 @@ def handed_over(items: Iterator[Item], use: Callable[[Iterator[Item]], Result]) 
                 break
             waiting.put(item)
             del item  # else it lives on while the next one is made
-        end = _End(None)
+    except BaseException:
+        broken.set()
+        raise
     finally:
         try:
             with UNINTERRUPTED:
@@ -475,13 +491,14 @@ def handed_over(items: Iterator[Item], use: Callable[[Iterator[Item]], Result]) 
     return outcome.result()
 
 
-def _taken(waiting: "queue.SimpleQueue[Item | _End]", asked: threading.Semaphore) -> Iterator[Item]:
+def _taken(
+    waiting: "queue.SimpleQueue[Item | _End]", asked: threading.Semaphore, check: Callable[[], None]
+) -> Iterator[Item]:
     while True:
         asked.release()
         item = waiting.get()
+        check()
         if isinstance(item, _End):
-            break
+            return
         yield item
         del item
-    if item.error is not None:
-        raise item.error

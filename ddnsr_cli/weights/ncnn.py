@@ -4,14 +4,14 @@ import re
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from ddnsr_cli.errors import WeightsError
 from ddnsr_cli.nets.blocks import LEAKY_SLOPE
-from ddnsr_cli.nets.compact import CompactConfig
+from ddnsr_cli.nets.compact import LARGEST_SCALE, CompactConfig
 from ddnsr_cli.nets.rrdb import RESIDUAL_SCALE, RRDBConfig
 from ddnsr_cli.weights.layouts import Config, read_layout
 
@@ -29,7 +29,8 @@ _VALUE = re.compile(r"(-?\d+)=(\S+)")
 _ARRAYS = -23300  # the key of array K is this minus K
 _PLAIN_CONV = {1: 3.0, 2: 1.0, 3: 1.0, 4: 1.0, 5: 1.0, 8: 0.0, 19: 0.0}  # 3x3, step and gaps of 1, padded, with bias
 _USUAL = {2: 1.0, 3: 1.0}  # of a convolution's parameters, where the file does not tell
-_RESIZES = {1: "nearest", 2: "bilinear", 3: "bicubic"}
+_BICUBIC = 3
+_RESIZES = {1: "nearest", 2: "bilinear", _BICUBIC: "bicubic"}
 
 
 @dataclass(kw_only=True)
@@ -86,9 +87,12 @@ def _compact(graph: _Graph, config: CompactConfig) -> None:
         x = graph.add("PReLU", [x], f"0={features}")
         x = graph.conv(x, (features, features))
     x = graph.add("PReLU", [x], f"0={features}")
-    x = graph.conv(x, (features, 3 * config.scale**2))
-    x = graph.add("PixelShuffle", [x], f"0={config.scale}")
-    graph.add("BinaryOp", [x, graph.enlarged(INPUT, config.scale)])
+    x = graph.conv(x, (features, 3 * config.shuffle**2))
+    x = graph.add("PixelShuffle", [x], f"0={config.shuffle}")
+    x = graph.add("BinaryOp", [x, graph.enlarged(INPUT, config.shuffle)])
+    if config.shuffle != config.scale:
+        times = config.scale / config.shuffle
+        graph.add("Interp", [x], f"0={_BICUBIC} 1={times:e} 2={times:e}")
 
 
 def _rrdb(graph: _Graph, config: RRDBConfig) -> None:
@@ -163,12 +167,22 @@ def read_ncnn(param: bytes, weights: bytes, source: str) -> tuple[Config, dict[s
     layers = _parsed(param, source)
     weighted = [layer for layer in layers if layer.kind in ("Convolution", "PReLU")]
     shapes = list(_shapes(weighted, source))
-    config, state = read_layout(_state(weighted, shapes, weights, source), source)
+    sizes, state = read_layout(_state(weighted, shapes, weights, source), source)
+    config = _with_resize(sizes, layers[-1])
     terms: dict[tuple[object, ...], int] = {}
     ours = _Formula(terms, "ours").of(_parsed(param_text(config).encode(), "ours"))
     if _Formula(terms, source).of(layers) != ours:
         raise WeightsError(f"{source} {_how_else(layers[-1])}.")
     return config, state
+
+
+def _with_resize(config: Config, last: _Layer) -> Config:
+    """The sizes with the bicubic resize that a Compact network may have at its end: its weights do not tell it."""
+    if not (isinstance(config, CompactConfig) and last.kind == "Interp" and last.number(0) == _BICUBIC):
+        return config
+    scale = config.scale * last.number(1)
+    whole = 1 <= scale <= LARGEST_SCALE and scale == int(scale)
+    return replace(config, scale=int(scale), inner_scale=config.scale) if whole else config
 
 
 def _how_else(last: _Layer) -> str:

@@ -16,9 +16,10 @@ def small_net(*, features=8, blocks=2, growth=4, scale=4, seed=0):
     return _filled(RRDBNet(RRDBConfig(features=features, blocks=blocks, growth=growth, scale=scale)), seed)
 
 
-def small_compact(*, features=8, convs=3, scale=4, seed=0):
+def small_compact(*, features=8, convs=3, scale=4, inner_scale=None, seed=0):
     """The same for a Compact network."""
-    return _filled(CompactNet(CompactConfig(features=features, convs=convs, scale=scale)), seed)
+    config = CompactConfig(features=features, convs=convs, scale=scale, inner_scale=inner_scale)
+    return _filled(CompactNet(config), seed)
 
 
 def _filled(net, seed):

@@ -1,6 +1,7 @@
 """Results that are used while they are made."""
 
 import threading
+import time
 import weakref
 
 import numpy as np
@@ -68,7 +69,7 @@ def test_rows_ask_for_little_memory(monkeypatch):
 def test_items_are_used_in_another_thread_in_order():
     names = set()
 
-    def use(items):
+    def use(items, _check):
         names.add(threading.current_thread())
         return [item * 2 for item in items]
 
@@ -86,7 +87,7 @@ def test_an_error_of_the_user_ends_the_making():
             made.append(number)
             yield number
 
-    def use(taken):
+    def use(taken, _check):
         next(taken)
         raise LookupError("enough")
 
@@ -103,7 +104,7 @@ def test_an_error_of_the_maker_ends_the_use(kind):
         yield 1
         raise kind("stop")
 
-    def use(taken):
+    def use(taken, _check):
         try:
             return list(taken)
         finally:
@@ -112,6 +113,25 @@ def test_an_error_of_the_maker_ends_the_use(kind):
     with pytest.raises(kind, match="stop"):
         handed_over(items(), use)
     assert ended == [True]
+
+
+def test_a_long_use_hears_that_the_maker_has_failed():
+    used = []
+
+    def items():
+        yield 1
+        raise KeyboardInterrupt
+
+    def use(taken, check):
+        for item in taken:
+            for _ in range(1000):  # ten seconds
+                check()
+                used.append(item)
+                time.sleep(0.01)
+
+    with pytest.raises(KeyboardInterrupt):
+        handed_over(items(), use)
+    assert len(used) < 100
 
 
 def test_what_was_used_is_let_go():
@@ -127,7 +147,7 @@ def test_what_was_used_is_let_go():
             yield item
             del item
 
-    def use(taken):
+    def use(taken, _check):
         for item in taken:
             del item
             most.append(len(alive))

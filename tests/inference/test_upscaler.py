@@ -103,9 +103,11 @@ def test_an_rrdb_network_with_the_usual_halo_is_within_one_level():
     assert farthest(0, 0) > 1 / 255
 
 
-@pytest.mark.parametrize(("convs", "scale"), [(3, 4), (6, 2), (1, 3), (0, 1)])
-def test_the_halo_of_a_compact_network_is_its_reach(small_compact, convs, scale):
-    net = small_compact(convs=convs, scale=scale).double()
+@pytest.mark.parametrize(
+    ("convs", "scale", "inner_scale"), [(3, 4, None), (6, 2, None), (1, 3, None), (0, 1, None), (3, 2, 4), (2, 3, 4)]
+)
+def test_the_halo_of_a_compact_network_is_its_reach(small_compact, convs, scale, inner_scale):
+    net = small_compact(convs=convs, scale=scale, inner_scale=inner_scale).double()
     lr = torch.rand(1, 3, 41, 67, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
     def farthest(**halo):
@@ -113,7 +115,7 @@ def test_the_halo_of_a_compact_network_is_its_reach(small_compact, convs, scale)
         return (Upscaler(net, device=CPU, dtype=torch.float64, tiles=tiles).whole(lr) - untiled(net, lr)).abs().max()
 
     reach = net.traits.halo_px
-    assert reach == convs + 2
+    assert reach == convs + 2 + (inner_scale is not None)
     assert farthest() < 1e-13
     assert farthest(halo_px=reach) < 1e-13
     assert farthest(halo_px=reach - 1) > 1e-8

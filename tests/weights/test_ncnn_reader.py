@@ -4,11 +4,14 @@ import contextlib
 import random
 import re
 import struct
+from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from ddnsr_cli.errors import WeightsError
+from ddnsr_cli.weights.layouts import build
 from ddnsr_cli.weights.ncnn import param_text, read_ncnn, weight_bytes
 
 
@@ -139,13 +142,39 @@ def test_inputs_of_a_layer_that_change_places_are_refused(pair):
     refused(text.replace(" ".join(concat), " ".join(reversed(concat)), 1), content, "in another way")
 
 
-def test_a_resize_at_the_end_is_reported(pair):
-    _, text, content = pair("compact")
+def resized(text, parameters):
+    """The text with one layer more at its end."""
     lines = text.splitlines()
     lines[1] = f"{len(lines) - 1} 0"
     lines[-1] = lines[-1].replace("output", "large")
-    more = "Interp last 1 1 large output 0=3 1=5.000000e-01 2=5.000000e-01"
-    refused("\n".join([*lines, more]), content, "by 0.5 at its end (bicubic)")
+    return "\n".join([*lines, f"Interp last 1 1 large output {parameters}"])
+
+
+@pytest.mark.parametrize(("times", "scale"), [(0.5, 2), (0.75, 3), (0.25, 1), (2.0, 8)])
+def test_a_bicubic_resize_at_the_end_is_loaded(pair, times, scale):
+    net, text, content = pair("compact", half=False)
+    config, state = read(resized(text, f"0=3 1={times:e} 2={times:e}"), content)
+    assert config == replace(net.config, scale=scale, inner_scale=4)
+    other = build(config)
+    other.load_state_dict(state)
+    lr = torch.rand(1, 3, 9, 7)
+    expected = F.interpolate(net(lr), scale_factor=times, mode="bicubic", align_corners=False)
+    torch.testing.assert_close(other(lr), expected)
+    assert read(param_text(config), content)[0] == config  # what is written is read again
+
+
+@pytest.mark.parametrize(
+    ("parameters", "word"),
+    [
+        ("0=2 1=5.000000e-01 2=5.000000e-01", "by 0.5 at its end (bilinear)"),
+        ("0=3 1=4.000000e-01 2=4.000000e-01", "by 0.4 at its end (bicubic)"),
+        ("0=3 1=5.000000e-01 2=7.500000e-01", "by 0.5 at its end (bicubic)"),
+        ("0=3 1=nan 2=nan", "by nan at its end (bicubic)"),
+    ],
+)
+def test_another_resize_at_the_end_is_reported(pair, parameters, word):
+    _, text, content = pair("compact")
+    refused(resized(text, parameters), content, word)
 
 
 @pytest.mark.parametrize(

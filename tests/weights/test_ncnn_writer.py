@@ -11,6 +11,7 @@ KINDS = [
     ("rrdb", {"scale": 2}),
     ("rrdb", {"scale": 1}),
     *(("compact", {"scale": s}) for s in (1, 2, 3, 4)),
+    *(("compact", {"scale": s, "inner_scale": 4}) for s in (2, 3)),
 ]
 
 

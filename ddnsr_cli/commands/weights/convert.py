@@ -10,6 +10,7 @@ import torch
 from ddnsr_cli import __version__
 from ddnsr_cli.errors import ConfigError, WeightsError
 from ddnsr_cli.files import atomic_path
+from ddnsr_cli.nets.compact import CompactNet
 from ddnsr_cli.nets.net2net import grow_rrdb
 from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
 from ddnsr_cli.weights.checkpoint import (
@@ -97,6 +98,10 @@ def _grown_as_then(net: RRDBNet, sizes: RRDBConfig, trained: Mapping[str, str]) 
 
 
 def _save(output: Path, net: OwnNet, *, metadata: Mapping[str, str], half: bool) -> None:
+    if isinstance(net, CompactNet) and net.config.inner_scale is not None and output.suffix not in (NCNN, ONNX):
+        raise ConfigError(
+            f"The network resizes its image at its end, which {output.suffix} cannot say. Write {NCNN} or {ONNX}."
+        )
     _make_folder(output)
     if output.suffix == NCNN:
         save_ncnn(output, net, half=half)

@@ -5,8 +5,8 @@ import sys
 import pytest
 import torch
 
-from ddnsr_cli.commands.weights.convert import save_ncnn, save_onnx, save_pth
-from ddnsr_cli.errors import WeightsError
+from ddnsr_cli.commands.weights.convert import convert_weights, save_ncnn, save_onnx, save_pth
+from ddnsr_cli.errors import ConfigError, WeightsError
 from ddnsr_cli.weights.checkpoint import load_sr_net
 
 
@@ -108,3 +108,13 @@ def test_a_missing_folder_is_reported(small_compact, tmp_path):
         save_ncnn(tmp_path / "no" / "net.param", small_compact(), half=False)
     with pytest.raises(WeightsError, match="cannot be written"):
         save_onnx(tmp_path / "no" / "net.onnx", small_compact(), metadata={})
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_a_resize_at_the_end_has_no_place_in_files_of_weights_alone(small_compact, tmp_path, suffix):
+    save_ncnn(tmp_path / "x2.param", small_compact(scale=2, inner_scale=4), half=False)
+    with pytest.raises(ConfigError, match="resizes its image at its end"):
+        convert_weights(
+            str(tmp_path / "x2.param"), tmp_path / f"x2{suffix}", half=False, offline=True, on_progress=None
+        )
+    assert not (tmp_path / f"x2{suffix}").exists()
