@@ -24,6 +24,7 @@ from ddnsr_cli.cli.terminal import put_path, put_text
 from ddnsr_cli.cli.train_arguments import (
     Discriminator,
     GanKind,
+    JointPreset,
     ScheduleArguments,
     chosen_discriminator,
     joint_options,
@@ -52,6 +53,8 @@ TRACKS_ONLY = {
     "start_degrader",
     "l2",
     "ablation",
+    "preset",
+    "single_input",
     "degrader_only_steps",
     "degrader_pretrain_steps",
     "compile_",
@@ -165,6 +168,19 @@ def train(
     ablation: Annotated[
         str | None, typer.Option(help="Train a row of the paper's table 2, A to E.", rich_help_panel=METHOD)
     ] = None,
+    preset: Annotated[
+        JointPreset | None,
+        typer.Option(
+            help="Train by a method as it was published: the paper's with nothing of ours, or DNSR, its predecessor.",
+            rich_help_panel=METHOD,
+        ),
+    ] = None,
+    single_input: Annotated[
+        bool,
+        typer.Option(
+            "--single-input", help="Give the degrader zeros instead of a noisy photo.", rich_help_panel=METHOD
+        ),
+    ] = False,
     vgg: Annotated[
         Path | None,
         typer.Option(help="File of VGG19 weights. By default they are fetched from the Hub.", rich_help_panel=METHOD),
@@ -398,7 +414,9 @@ def train(
     from ddnsr_cli.training.options import FeatureLayers
 
     sizes = network_sizes((features, blocks, growth), LITE if lite else RRDBConfig())
-    joint = joint_options(track, sizes, schedule, stream, lite=lite, l2=l2, ablation=ablation)
+    joint = joint_options(
+        track, sizes, schedule, stream, lite=lite, l2=l2, ablation=ablation, preset=preset, single_input=single_input
+    )
     losses = replace(joint.losses, **loss_weights(loss or []))
     joint = replace(
         joint,

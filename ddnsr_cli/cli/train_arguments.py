@@ -43,6 +43,13 @@ class Discriminator(StrEnum):
     PROJECTED = "projected"
 
 
+class JointPreset(StrEnum):
+    """Methods by name."""
+
+    PAPER = "paper"
+    DNSR = "dnsr"
+
+
 class GanKind(StrEnum):
     """How a discriminator compares real and made images."""
 
@@ -197,14 +204,19 @@ def joint_options(
     lite: bool,
     l2: bool,
     ablation: str | None,
+    preset: JointPreset | None,
+    single_input: bool,
 ) -> "JointOptions":
     """What and how a joint run learns. lite: small networks beside the reconstruction one. Raises ConfigError."""
-    from ddnsr_cli.training.options import ablated, small_helpers, track_options, without_discriminator
+    from ddnsr_cli.training import options as kinds
+    from ddnsr_cli.training.options import ablated, small_helpers, track_options, with_preset, without_discriminator
 
     options = replace(track_options(track), sr_net=sizes, stream=stream)
     options = small_helpers(options) if lite else options
     options = without_discriminator(options) if l2 else options
     options = ablated(options, ablation.upper()) if ablation else options
+    options = with_preset(options, kinds.JointPreset(preset.value)) if preset else options
+    options = replace(options, dual_input=options.dual_input and not single_input)
     plain = options.schedule
     planned = replace(
         plain,

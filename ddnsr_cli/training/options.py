@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
 from ddnsr_cli.config import Precision
 from ddnsr_cli.data.config import StreamConfig
@@ -166,7 +167,13 @@ class JointOptions:
     """Decay a step of the averaged weights, which are the ones exported."""
 
     clip_norm: float = 10.0
-    """Largest gradient norm of each network; larger gradients are shortened to it."""
+    """Largest gradient norm of each network; larger gradients are shortened to it. 0: none is."""
+
+    plain_start: bool = False
+    """New networks start from PyTorch's own noise, as in the paper, not as plain resizes that are to be bettered."""
+
+    joint_gradients: bool = False
+    """The degrader learns from the losses of the reconstruction network, too, as in DNSR; the paper's do not."""
 
     def __post_init__(self) -> None:
         if self.sr_net.scale != 4:
@@ -197,6 +204,27 @@ def track_options(track: int) -> JointOptions:
     if track not in (1, 2):
         raise ConfigError(f"There are track 1 (synthetic noise) and track 2 (phone photos), got {track}.")
     return JointOptions(discriminator=Discriminator.VGG_STYLE if track == 1 else Discriminator.PATCH_GAN)
+
+
+class JointPreset(StrEnum):
+    """Methods by name, as `--preset` takes them."""
+
+    PAPER = "paper"
+    DNSR = "dnsr"
+
+
+def with_preset(options: JointOptions, preset: JointPreset) -> JointOptions:
+    """The options as a method has them.
+
+    paper: nothing beyond the paper: no gradient is shortened, weights are not averaged, the rate has no warmup, and
+    networks start from noise. dnsr: its predecessor, a degrader of a single input that learns from the reconstruction
+    network's mean absolute error, too.
+    """
+    if preset is JointPreset.PAPER:
+        schedule = replace(options.schedule, warmup_steps=0)
+        return replace(options, clip_norm=0.0, ema_decay=0.0, plain_start=True, schedule=schedule)
+    losses = replace(options.losses, perceptual=0.0, hr_adversarial=0.0, pixel=1.0, squared=0.0)
+    return replace(options, dual_input=False, joint_gradients=True, losses=losses, discriminator=Discriminator.NONE)
 
 
 def small_helpers(options: JointOptions) -> JointOptions:

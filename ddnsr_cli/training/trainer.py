@@ -8,6 +8,7 @@ Li et al. 2023, section 3. All losses of a step are computed from the same weigh
 Before that, where asked for: the degrader is pretrained, then it learns alone, with its discriminator.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -61,6 +62,8 @@ def fresh_nets(options: JointOptions, see: Features | None = None) -> JointNets:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.stream.seed)
         nets = JointNets(options, see)
+    if options.plain_start:
+        return nets
     start_as_nearest(nets.sr_net, torch.Generator().manual_seed(options.stream.seed))
     start_as_area(nets.degrader, torch.Generator().manual_seed(options.stream.seed))
     start_with_noise(nets.degrader)
@@ -149,13 +152,13 @@ class JointTrainer:
         return figures
 
     def make(self, lr_real: Tensor, hr: Tensor) -> Made:
-        """The forward passes. Images of the other network enter detached."""
+        """The forward passes. Images of the other network enter detached, but for joint gradients."""
         noise = lr_real if self.options.dual_input else torch.zeros_like(lr_real)
         sr_fake = lr_cycle = hr_logits = None
         with self._mixed_precision():
             lr_fake = self.degrade(hr, noise)
             if not self.degrader_only:
-                sr_fake = self.reconstruct(lr_fake.detach())
+                sr_fake = self.reconstruct(lr_fake if self.options.joint_gradients else lr_fake.detach())
                 hr_logits = self.nets.disc_hr(hr) if self.nets.disc_hr is not None else None
             if self.options.losses.cycle:
                 with torch.no_grad():
@@ -302,7 +305,8 @@ class JointTrainer:
         norms = {}
         for name, net in self._learning().items():
             self.world.average_gradients(net)
-            norms[f"norm_{name}"] = nn.utils.clip_grad_norm_(net.parameters(), self.options.clip_norm).item()
+            most = self.options.clip_norm or math.inf
+            norms[f"norm_{name}"] = nn.utils.clip_grad_norm_(net.parameters(), most).item()
         return norms
 
     def _rate(self, name: str) -> float:
@@ -328,7 +332,8 @@ def _forward_of(net: nn.Module, *, compiled: bool) -> Callable[..., Tensor]:
 
 
 def _backward(losses: dict[str, Tensor]) -> dict[str, float]:
-    """Gradients in one pass: what a network learns from ends at detached images, so no loss reaches another."""
+    """Gradients in one pass: what a network learns from ends at detached images, so no loss reaches another, unless
+    that was asked for."""
     torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
     return {name: loss.item() for name, loss in losses.items()}
 

@@ -87,12 +87,37 @@ def test_every_figure_of_a_run_has_its_place_in_the_report(train, tmp_path):
     assert "Other" not in {panel.section for panel in panels_for(figures - {"step"})}
 
 
-@pytest.mark.parametrize("words", [["--track", 2], ["--l2"], ["--ablation", "c"], ["--ablation", "D"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--track", 2],
+        ["--l2"],
+        ["--ablation", "c"],
+        ["--ablation", "D"],
+        ["--single-input"],
+        ["--preset", "paper"],
+        ["--preset", "dnsr"],
+    ],
+)
 def test_every_setting_of_the_paper_trains(train, tmp_path, words):
     track = 2 if words[0] == "--track" else 1
     rest = [] if words[0] == "--track" else words
     done = train(tmp_path / "run", "--steps", 1, *rest, track=track)
     assert done.code == 0, done.err
+
+
+def test_presets_are_in_the_options_of_the_run(train, tmp_path):
+    asked = {"single": ["--single-input"], "dnsr": ["--preset", "dnsr"], "paper": ["--preset", "paper"]}
+    for name, words in asked.items():
+        assert train(tmp_path / name, "--steps", 1, *words).code == 0
+    saved = {name: json.loads((tmp_path / name / "options.json").read_text()) for name in asked}
+    assert {name: options["dual_input"] for name, options in saved.items()} == {
+        "single": False,
+        "dnsr": False,
+        "paper": True,
+    }
+    assert (saved["dnsr"]["discriminator"], saved["dnsr"]["joint_gradients"]) == ("none", True)
+    assert (saved["paper"]["clip_norm"], saved["paper"]["ema_decay"]) == (0, 0)
 
 
 @pytest.mark.parametrize("target", ["cleanup", "mixed"])

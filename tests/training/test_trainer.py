@@ -9,7 +9,14 @@ from ddnsr_cli.errors import TrainingError
 from ddnsr_cli.nets.degrader import DegraderConfig
 from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
-from ddnsr_cli.training.options import JointOptions, ablated, track_options, without_discriminator
+from ddnsr_cli.training.options import (
+    JointOptions,
+    JointPreset,
+    ablated,
+    track_options,
+    with_preset,
+    without_discriminator,
+)
 from ddnsr_cli.training.reconstruction import FeatureNets, VggDifference
 from ddnsr_cli.training.reconstruction_options import Discriminator
 from ddnsr_cli.training.trainer import JointTrainer
@@ -41,6 +48,7 @@ SETTINGS = {
     "track 1": TRACK_1,
     "track 2": TRACK_2,
     "l2": without_discriminator(TRACK_2),
+    "paper": with_preset(TRACK_1, JointPreset.PAPER),
     **{f"ablation {letter}": ablated(TRACK_1, letter) for letter in "ABCDE"},
 }
 
@@ -87,6 +95,46 @@ def test_the_joint_backward_equals_separate_gradients(feature_nets, name):
     assert joint.keys() == separate.keys()
     for parameter, gradient in separate.items():
         torch.testing.assert_close(joint[parameter], gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_dnsr_learns_its_degrader_by_the_loss_of_the_reconstruction_network_too(feature_nets):
+    trainer = JointTrainer(with_preset(TRACK_2, JointPreset.DNSR), feature_nets, CPU)
+    lr, hr = batch()
+    made = trainer.make(lr, hr)
+    assert torch.equal(made.lr_fake, trainer.make(torch.zeros_like(lr), hr).lr_fake)  # a single input
+    terms = trainer.sr_losses(hr, made)
+    assert terms.keys() == {"pixel"}
+    torch.testing.assert_close(terms["pixel"], (made.sr_fake - hr).abs().mean())
+    found = gradients(trainer, terms["pixel"])
+    assert {name.split(".")[0] for name in found} == {"degrader", "sr_net"}
+    assert all(gradient.abs().sum() > 0 for name, gradient in found.items() if name.startswith("degrader.conv_last"))
+
+
+def test_the_paper_shortens_no_gradient_averages_nothing_and_starts_from_noise(feature_nets):
+    paper, ours = with_preset(TRACK_1, JointPreset.PAPER), TRACK_1
+    lr, hr = (levels(image) for image in batch())
+    trainer = JointTrainer(paper, feature_nets, CPU)
+    figures = [trainer.train_step(lr, hr) for _ in range(3)]
+    for name, average in trainer.averages.items():
+        for key, value in trainer.nets.learners()[name].state_dict().items():
+            assert torch.equal(average.state_dict()[key], value)
+    assert [step["rate"] for step in figures] == [1e-4] * 3
+    lr_image = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    nearest = lr_image.repeat_interleave(4, 2).repeat_interleave(4, 3)
+
+    def distance(options):
+        return (JointTrainer(options, feature_nets, CPU).nets.sr_net(lr_image) - nearest).abs().mean()
+
+    assert distance(ours) < 0.1 < distance(paper)
+
+
+@pytest.mark.parametrize(("clip_norm", "shortened"), [(0.0, False), (1e-3, True)])
+def test_gradients_are_shortened_where_that_is_asked_for(feature_nets, clip_norm, shortened):
+    trainer = JointTrainer(replace(TRACK_1, clip_norm=clip_norm), feature_nets, CPU)
+    norm = trainer.train_step(*(levels(image) for image in batch()))["norm_sr_net"]
+    left = torch.stack([p.grad.norm() for p in trainer.nets.sr_net.parameters() if p.grad is not None]).norm()
+    assert norm > 1e-3
+    assert float(left) == pytest.approx(1e-3 if shortened else norm, rel=1e-2)
 
 
 def test_a_missing_detach_would_show(feature_nets):
