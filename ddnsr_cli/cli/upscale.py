@@ -188,7 +188,7 @@ def upscale(
         int | None,
         typer.Option(
             min=1,
-            help="Number of workers on Ray. The default is one a GPU, or one a core without GPUs.",
+            help="Number of workers on Ray; more than GPUs share them. The default is one a GPU, or else one a core.",
             rich_help_panel=ENGINE,
         ),
     ] = None,

@@ -24,7 +24,8 @@ class RayOptions:
     this machine, gone at the end."""
 
     workers: int | None = None
-    """How many, at most; None: one a GPU, or one a core where there are none or the device is the CPU."""
+    """How many, at most; None: one a GPU, or one a core where there are none or the device is the CPU. More than there
+    are GPUs share them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,9 @@
-"""Images done by workers on a Ray cluster, or on this machine by Ray: one worker a device, one image at a time each.
+"""Images done by workers on a Ray cluster, or by Ray on this machine: each holds the network and does one at a time.
 
 Nothing of Ray is imported before it is asked for, and nothing but this module knows of it.
 """
 
+import math
 import os
 import pickle
 import platform
@@ -208,15 +209,16 @@ def _actors(
     *,
     resumes: bool,
 ) -> tuple[NewActor, int]:
-    """What makes a worker, and how many there are to be: one a GPU, or one a core."""
+    """What makes a worker, and how many there are to be: one a GPU, or one a core; more than GPUs share them."""
     resources = ray.cluster_resources()
     gpus = 0 if options.device == "cpu" else int(resources.get("GPU", 0))
     if options.device == "cuda" and not gpus:
         raise DeviceError("No node of the Ray cluster has a GPU. Say --device cpu, or add one.")
-    actor = ray.remote(num_cpus=1, num_gpus=1 if gpus else 0)(RemoteWorker)
+    count = ray_options.workers or gpus or max(1, int(resources.get("CPU", 1)))
+    actor = ray.remote(num_cpus=1, num_gpus=1 / math.ceil(count / gpus) if gpus else 0)(RemoteWorker)
     here = replace(options, ray=None, device=options.device if gpus else "cpu")
     new = partial(actor.remote, here, str(Path.cwd()), resumes=resumes)
-    return new, ray_options.workers or gpus or max(1, int(resources.get("CPU", 1)))
+    return new, count
 
 
 @dataclass(kw_only=True)

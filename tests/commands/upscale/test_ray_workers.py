@@ -8,9 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from ddnsr_cli.commands.upscale import ray_workers as module
 from ddnsr_cli.commands.upscale.jobs import Job
-from ddnsr_cli.commands.upscale.options import Skipped, Started, UpscaleListener
-from ddnsr_cli.commands.upscale.ray_workers import Failure, RayWorkers, Ready, Said
+from ddnsr_cli.commands.upscale.options import RayOptions, Skipped, Started, UpscaleListener, UpscaleOptions
+from ddnsr_cli.commands.upscale.ray_workers import Failure, RayWorkers, Ready, Said, ray_workers
 from ddnsr_cli.errors import DeviceError, ImageReadError, UnexpectedError, WeightsError
 
 READY = Ready(model=("net", "5e"), pid=1, host="here", said=(Said(to="note", text="mind the terms"),))
@@ -188,6 +189,42 @@ def test_workers_that_do_not_come_are_reported_once(workers, notes):
 
     workers(FakeActor(), ray=fake_ray(wait))
     assert notes == ["no worker has started yet: the cluster has no room, or is slow", "mind the terms"]
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "resources", "each", "count"),
+    [
+        ("auto", None, {"CPU": 6.0}, {"num_cpus": 1, "num_gpus": 0}, 6),
+        ("auto", 2, {"CPU": 6.0}, {"num_cpus": 1, "num_gpus": 0}, 2),
+        ("auto", None, {"CPU": 64.0, "GPU": 4.0}, {"num_cpus": 1, "num_gpus": 1}, 4),
+        ("cuda", 12, {"CPU": 64.0, "GPU": 4.0}, {"num_cpus": 1, "num_gpus": 1 / 3}, 12),
+        ("cpu", None, {"CPU": 64.0, "GPU": 4.0}, {"num_cpus": 1, "num_gpus": 0}, 64),
+    ],
+)
+def test_a_worker_has_a_gpu_a_share_of_one_or_a_core(listener, monkeypatch, device, asked, resources, each, count):
+    made, wanted = [], {}
+
+    def remote(**needs):
+        wanted.update(needs)
+        return lambda _: SimpleNamespace(remote=lambda *given, **_: made.append(given) or FakeActor())
+
+    ray = fake_ray()
+    ray.remote, ray.cluster_resources, ray.is_initialized = remote, lambda: resources, lambda: True
+    monkeypatch.setattr(module, "import_ray", lambda: ray)
+    options = UpscaleOptions(device=device, ray=RayOptions(workers=asked))
+    with ray_workers(options.ray, options, listener, resumes=True) as workers:
+        assert len(ended(workers.outcomes(jobs(3)))) == 3
+    assert (wanted, len(made)) == (each, count)
+    assert made[0][0].device == ("cpu" if not each["num_gpus"] else device)
+
+
+def test_a_gpu_that_no_node_has_is_refused(listener, monkeypatch):
+    ray = fake_ray()
+    ray.cluster_resources, ray.is_initialized = lambda: {"CPU": 4.0}, lambda: True
+    monkeypatch.setattr(module, "import_ray", lambda: ray)
+    options = UpscaleOptions(device="cuda")
+    with pytest.raises(DeviceError, match="has a GPU"), ray_workers(RayOptions(), options, listener, resumes=True):
+        pass
 
 
 def test_the_local_path_imports_nothing_of_ray():
