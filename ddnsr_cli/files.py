@@ -10,7 +10,7 @@ import tempfile
 import threading
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 try:
@@ -62,6 +62,33 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
         with UNINTERRUPTED:
             folder = tempfile.mkdtemp(prefix=prefix)
         yield Path(folder)
+    finally:
+        try:
+            with UNINTERRUPTED:
+                tidy()
+        finally:
+            tidy()
+
+
+@contextmanager
+def no_empty_folder(folder: Path, *, alone: bool = False) -> Iterator[None]:
+    """`folder` and those above it that are made in the block, and are empty where a stop ends it, are removed.
+
+    alone: so are they at any other end, an error as well: nobody else is about to write there.
+    """
+    stopped, missing = True, [one for one in (folder, *folder.parents) if not is_there(one)]
+
+    def tidy() -> None:
+        with suppress(OSError):  # not empty, or never made
+            for one in missing if stopped or alone else ():
+                one.rmdir()
+
+    try:
+        yield
+        stopped = False
+    except Exception:
+        stopped = False
+        raise
     finally:
         try:
             with UNINTERRUPTED:

@@ -165,7 +165,8 @@ class _Leave:
     """Signal handler that raises SystemExit, until it has got through.
 
     An exception in a handler may come at a moment when Python drops it (the end of an object's life), so it is raised
-    again until the block is left, but for the time when it is being dealt with: cleaning up is not interrupted.
+    again until the block is left, but for the time when it is being dealt with: cleaning up is not interrupted, nor is
+    that of a generator, which is closed only when the exception has gone by.
     """
 
     def __init__(self) -> None:
@@ -177,7 +178,7 @@ class _Leave:
             self._number = number
             sys.unraisablehook = lambda _dropped: None  # of what is dropped on the way out nobody wants to hear
             threading.Thread(target=self._insist, daemon=True).start()
-        if not UNINTERRUPTED.now and not isinstance(sys.exc_info()[1], SystemExit):
+        if not UNINTERRUPTED.now and not isinstance(sys.exc_info()[1], (SystemExit, GeneratorExit)):
             raise SystemExit(128 + self._number)
 
     def end(self) -> None:

@@ -15,6 +15,7 @@ from ddnsr_cli import files
 from ddnsr_cli.cli.terminal import leaving_in_order
 from ddnsr_cli.data import sampler
 from ddnsr_cli.inference import pipeline
+from tests.helpers.joint_run import joint_words, last_state, vgg_file, write_photos
 from tests.helpers.pair_folders import tree
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
@@ -82,7 +83,39 @@ def test_a_stop_at_any_call_leaves_nothing_unfinished(
         ends.add(done.code)
         assert done.code in (0, 128 + signal.SIGTERM), done.err
         assert leftovers(tmp_path) == [], number
+        assert not place.exists() or any(place.iterdir()), number
         assert tree(place).items() <= whole.items() or command == "degrade", number  # its manifest may be short
+    assert 128 + signal.SIGTERM in ends
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    """(folders of photos, VGG19) of a joint run."""
+    folder = tmp_path_factory.mktemp("scene")
+    return write_photos(folder), vgg_file(folder / "vgg19.safetensors")
+
+
+def test_a_stop_of_a_training_at_any_call_leaves_it_whole(ddnsr, scene, small_runs, tmp_path, stop_after):
+    """Its run goes on from there to the bytes of one that was never stopped, and what was never begun has no folder."""
+
+    def train(run):
+        return ddnsr(*joint_words(*scene, run, "--steps", 2, "--save-every", 1))
+
+    assert train(tmp_path / "whole").code == 0
+    calls, whole = stop_after.count, last_state(tmp_path / "whole")
+    assert calls > 50
+    ends = set()
+    for number in range(1, calls + 1, max(1, calls // 3)):
+        run = tmp_path / f"run{number}"
+        stop_after(number)
+        done = train(run)
+        ends.add(done.code)
+        assert done.code in (0, 128 + signal.SIGTERM), done.err
+        assert leftovers(tmp_path) == [], number
+        assert not run.exists() or any(run.iterdir()), number
+        stop_after(-1)
+        assert train(run).code == 0, number
+        assert last_state(run) == whole, number
     assert 128 + signal.SIGTERM in ends
 
 

@@ -13,7 +13,7 @@ from ddnsr_cli.commands.degrade.methods import Learned, NoisePhotos, Way, choose
 from ddnsr_cli.commands.degrade.options import DegradeListener, DegradeOptions
 from ddnsr_cli.commands.degrade.worker import Job, Outcome, PairMaker, WrittenPair, transfer_of
 from ddnsr_cli.errors import BatchError, DdnsrError, ImageReadError, ImageWriteError, UnexpectedError, shown
-from ddnsr_cli.files import is_disk_full, is_folder, is_there
+from ddnsr_cli.files import UNINTERRUPTED, is_disk_full, is_folder, is_there, no_empty_folder
 from ddnsr_cli.inference.degrader import default_workers, one_thread_each
 from ddnsr_cli.io.discovery import Found, OutputNames
 from ddnsr_cli.io.selection import OwnResults, Selection
@@ -46,28 +46,31 @@ def degrade_images(
     if way.terms:
         listener.note(way.terms)
     wanted = [_planned(one, output, options) for one in found]
-    manifest = _opened(output, [pair for job in wanted for pair in job.pairs], way.settings, options, listener)
-    todo, skipped = _unfinished(wanted, manifest, way.settings)
-    if skipped:
-        listener.note(f"{skipped} pairs were there already and were left as they are (--overwrite makes them again)")
-    failed: list[Path] = []
-    worst: type[DdnsrError] = BatchError
-    for outcome in _outcomes(todo, way, output, options, listener):
-        yield from _recorded(outcome, manifest, listener)
-        if outcome.error is not None:
-            if is_disk_full(outcome.error):
-                raise outcome.error
-            failed.append(outcome.job.source)
-            listener.failed(outcome.error)
-            worst = UnexpectedError if isinstance(outcome.error, UnexpectedError) else worst
-    manifest.rewrite()
-    bad = _note_bad_photos(way.photos, listener)
-    if options.report is not None:
-        fake = sorted(output / LR / record.name for record in manifest.records.values())
-        made_by = (_transfer(way, wanted, options), options.method)
-        _report(options.report, [one.source for one in noisy], fake, made_by, listener)
-    if failed or bad:
-        raise worst(_failures(failed, len(wanted), bad))
+    with no_empty_folder(output):
+        manifest = _opened(output, [pair for job in wanted for pair in job.pairs], way.settings, options, listener)
+        todo, skipped = _unfinished(wanted, manifest, way.settings)
+        if skipped:
+            listener.note(
+                f"{skipped} pairs were there already and were left as they are (--overwrite makes them again)"
+            )
+        failed: list[Path] = []
+        worst: type[DdnsrError] = BatchError
+        for outcome in _outcomes(todo, way, output, options, listener):
+            yield from _recorded(outcome, manifest, listener)
+            if outcome.error is not None:
+                if is_disk_full(outcome.error):
+                    raise outcome.error
+                failed.append(outcome.job.source)
+                listener.failed(outcome.error)
+                worst = UnexpectedError if isinstance(outcome.error, UnexpectedError) else worst
+        manifest.rewrite()
+        bad = _note_bad_photos(way.photos, listener)
+        if options.report is not None:
+            fake = sorted(output / LR / record.name for record in manifest.records.values())
+            made_by = (_transfer(way, wanted, options), options.method)
+            _report(options.report, [one.source for one in noisy], fake, made_by, listener)
+        if failed or bad:
+            raise worst(_failures(failed, len(wanted), bad))
 
 
 def _refuse_to_lose(inputs: Sequence[Path], output: Path, options: DegradeOptions) -> None:
@@ -245,7 +248,8 @@ def in_order(
     with ThreadPoolExecutor(workers) as pool:
         try:
             for item in items:
-                waiting.append(pool.submit(work, item, check))
+                with UNINTERRUPTED:  # or a thread is begun that the pool does not know, and does not wait for
+                    waiting.append(pool.submit(work, item, check))
                 if len(waiting) >= 2 * workers:
                     yield waiting.popleft().result()
             while waiting:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ddnsr_cli.config import changed_options, options_to_json, unlike_names
 from ddnsr_cli.errors import TrainingError
-from ddnsr_cli.files import atomic_path, is_there
+from ddnsr_cli.files import atomic_path, no_empty_folder
 from ddnsr_cli.training.train_state import TrainState, load_numbers, load_train_state, save_train_state
 
 if TYPE_CHECKING:
@@ -48,20 +48,17 @@ def alone_in(run: Path) -> Iterator[None]:
     if fcntl is None:
         yield
         return
-    made = [folder for folder in (run, *run.parents) if not is_there(folder)]
-    try:
-        handle = _locked(run / LOCK)
-    except OSError as cause:
-        raise TrainingError(f"{run} cannot be written ({cause}). Choose another folder with -o.") from cause
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            (run / LOCK).unlink()  # while it is locked: whoever opened it sees that it is gone
-        os.close(handle)
-        with suppress(OSError):  # not empty: a run has begun
-            for folder in made:
-                folder.rmdir()
+    with no_empty_folder(run, alone=True):
+        try:
+            handle = _locked(run / LOCK)
+        except OSError as cause:
+            raise TrainingError(f"{run} cannot be written ({cause}). Choose another folder with -o.") from cause
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                (run / LOCK).unlink()  # while it is locked: whoever opened it sees that it is gone
+            os.close(handle)
 
 
 def _locked(path: Path) -> int:

@@ -31,7 +31,7 @@ from ddnsr_cli.commands.upscale.options import (
     Written,
 )
 from ddnsr_cli.errors import DdnsrError, ImageReadError, ImageWriteError, OutOfMemoryError, UnexpectedError, shown
-from ddnsr_cli.files import temporary_folder
+from ddnsr_cli.files import no_empty_folder, temporary_folder
 from ddnsr_cli.inference.device import choose_device, choose_dtype
 from ddnsr_cli.inference.memory import give_back_freed, is_out_of_memory
 from ddnsr_cli.inference.pipeline import Faithfulness, check_memory, result_bytes, upscale_image, upscale_rows
@@ -313,7 +313,8 @@ class Worker:
         prepared = prepare(job, self._options, self.engine.upscaler.scale)
         scale, rows = self.engine.upscaler.scale, self._is_in_rows(prepared)
         check_memory(prepared.image, prepared.size, scale, name=shown(job.source), in_rows=rows)
-        yield self._planned(prepared, why) if self._options.dry_run else self._made(prepared, settings)
+        with no_empty_folder(job.target.parent):
+            yield self._planned(prepared, why) if self._options.dry_run else self._made(prepared, settings)
 
     def _is_in_rows(self, prepared: Prepared) -> bool:
         return in_rows(prepared, self._options, self.engine.upscaler.scale)
