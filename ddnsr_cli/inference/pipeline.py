@@ -463,10 +463,12 @@ def handed_over(items: Iterator[Item], use: Callable[[Iterator[Item], Callable[[
             outcome.set_exception(error)
         asked.release()  # else the other thread would wait for ever
 
-    thread = threading.Thread(target=run, daemon=True)
+    thread, all_given = threading.Thread(target=run, daemon=True), False
 
     def close() -> None:
         if thread.is_alive():
+            if not all_given:
+                broken.set()
             waiting.put(END)
             thread.join()
 
@@ -479,9 +481,7 @@ def handed_over(items: Iterator[Item], use: Callable[[Iterator[Item], Callable[[
                 break
             waiting.put(item)
             del item  # else it lives on while the next one is made
-    except BaseException:
-        broken.set()
-        raise
+        all_given = True
     finally:
         try:
             with UNINTERRUPTED:

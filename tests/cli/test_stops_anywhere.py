@@ -185,7 +185,7 @@ def broken_off(place):
 
 
 def handed_over(place):
-    def use(numbers):
+    def use(numbers, _check):
         with files.atomic_path(place / "a.txt") as temporary:
             temporary.write_text("whole" if list(numbers) == [0, 1] else "half")
 
@@ -193,7 +193,7 @@ def handed_over(place):
 
 
 def handed_over_in_vain(place):
-    def use(numbers):
+    def use(numbers, _check):
         with files.atomic_path(place / "a.txt"):
             next(numbers)
             raise ValueError
@@ -201,9 +201,21 @@ def handed_over_in_vain(place):
     pipeline.handed_over(iter(range(2)), use)
 
 
+def handed_over_in_part(place):
+    def use(numbers, _check):
+        with files.atomic_path(place / "a.txt") as temporary:
+            temporary.write_text("whole" if list(numbers) == [0, 1] else "half")
+
+    def items():
+        yield 0
+        raise ValueError
+
+    pipeline.handed_over(items(), use)
+
+
 # a file that is opened is closed by its end of life where the stop comes before its block
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("work", [whole, broken_off, handed_over, handed_over_in_vain])
+@pytest.mark.parametrize("work", [whole, broken_off, handed_over, handed_over_in_vain, handed_over_in_part])
 def test_a_stop_at_any_point_leaves_no_file_and_no_thread(tmp_path, capfd, work):
     def run(number):
         stop, before = StopAtPoint(number, (files, pipeline)), sys.gettrace()
