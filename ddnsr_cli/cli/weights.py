@@ -57,10 +57,10 @@ def info(name: Annotated[str, typer.Argument(help="Registry name of a model.")])
     """Show everything the registry says of a model: network, place, hash, license, data, scores."""
     from ddnsr_cli.errors import WeightsError
     from ddnsr_cli.weights.registry import read_registry
-    from ddnsr_cli.weights.resolve import unknown_name
+    from ddnsr_cli.weights.resolve import entry_of, unknown_name
 
     registry = read_registry()
-    entry = registry.get(name)
+    entry = entry_of(name, registry)
     if entry is None:
         raise WeightsError(unknown_name(name, registry))
     for key, value in _facts(entry, registry).items():

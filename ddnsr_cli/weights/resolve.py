@@ -78,7 +78,7 @@ def find_weights(
     released one; HubError as `hub.fetch`.
     """
     kind: Network = network or "rrdb"
-    entry = registry.default_of(kind, on_gpu=on_gpu) if name is None else _entry(name, registry)
+    entry = registry.default_of(kind, on_gpu=on_gpu) if name is None else entry_of(name, registry)
     if entry is not None and (name in (None, entry.name) or _file(Path(str(name))) is None):
         if network not in (None, entry.network):
             raise WeightsError(f"{entry.name} is {_WHAT_IT_IS[entry.network]}. Name another: ddnsr weights list.")
@@ -93,7 +93,7 @@ def find_weights(
     return _on_hub(meant, RUN_WEIGHTS[kind], offline=offline, on_progress=on_progress, hub=hub)
 
 
-def _entry(name: str, registry: Registry) -> WeightsEntry | None:
+def entry_of(name: str, registry: Registry) -> WeightsEntry | None:
     """The entry of a name, an alias, or either as the name of a file, as people have it from other programs."""
     stem, dot, suffix = name.rpartition(".")
     return registry.get(name) or (registry.get(stem) if dot + suffix.lower() in HERE else None)

@@ -35,6 +35,12 @@ def test_info_tells_place_and_hash(ddnsr):
         assert fact in told
 
 
+@pytest.mark.parametrize("name", ["RealESRGAN_x4plus", "RealESRGAN_x4plus.pth", "realesrgan-x4plus.safetensors"])
+def test_info_knows_the_names_of_the_field(ddnsr, name):
+    done = ddnsr("weights", "info", name)
+    assert (done.code, done.out.splitlines()[0]) == (0, "name: realesrgan-x4plus")
+
+
 def test_the_models_of_the_papers_table_are_listed_as_the_work_of_others():
     others = {entry.name for entry in read_registry().entries if not entry.own}
     assert {"realesrgan-x4plus", "esrgan", "rrdb-psnr", "realsr-dped", "bsrgan"} <= others
