@@ -5,13 +5,15 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from ddnsr_cli.commands.upscale import ray_workers
 from ddnsr_cli.commands.upscale.options import RayOptions, Started, Summary, UpscaleListener, UpscaleOptions
-from ddnsr_cli.commands.upscale.ray_workers import import_ray
 from ddnsr_cli.commands.upscale.run import upscale_images
 from tests.helpers.pair_folders import refused, tree
 
@@ -21,7 +23,7 @@ def cluster():
     """Ray with room for two workers; they find the package where this process does."""
     if importlib.util.find_spec("ray") is None:
         pytest.skip("Ray is not installed, or not for this Python")
-    ray = import_ray()
+    ray = ray_workers.import_ray()
     root = str(Path(__file__).parents[2])
     ray.init(
         address="local", num_cpus=2, object_store_memory=100 << 20, include_dashboard=False, log_to_driver=False,
@@ -93,6 +95,18 @@ def test_a_killed_worker_loses_nothing_and_repeats_its_image_alone(ddnsr, cluste
     assert capfd.readouterr().out == ""  # a place for events
     assert ddnsr("upscale", "in", "-o", "here", "-m", quick_model).code == 0
     assert tree(folder / "here") == tree(folder / "out")
+
+
+def test_an_address_where_nobody_listens_is_told_at_once(ddnsr, folder, quick_model, monkeypatch):
+    monkeypatch.setattr(ray_workers, "import_ray", lambda: SimpleNamespace(is_initialized=lambda: False))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        words = ("upscale", "in", "-o", "out", "-m", quick_model, "--ray")
+        for place in (address, f"ray://{address}"):
+            refused(ddnsr(*words, place), 7, f"Ray at {place} cannot be used (", "Connection refused")
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        refused(ddnsr(*words, "auto"), 7, f"Ray at {address} cannot be used (", "Connection refused")
 
 
 def test_without_ray_one_line_says_how_to_get_it(ddnsr, folder, quick_model, monkeypatch):

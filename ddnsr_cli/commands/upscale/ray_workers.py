@@ -7,6 +7,7 @@ import math
 import os
 import pickle
 import platform
+import socket
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +22,7 @@ import torch
 from ddnsr_cli.commands.upscale.jobs import Job
 from ddnsr_cli.commands.upscale.options import Event, RayOptions, Started, UpscaleListener, UpscaleOptions
 from ddnsr_cli.commands.upscale.worker import Outcome, Worker, failure_of, start_engine
-from ddnsr_cli.errors import ConfigError, DdnsrError, DeviceError, UnexpectedError, shown
+from ddnsr_cli.errors import ConfigError, DdnsrError, DeviceError, UnexpectedError, printable, shown
 from ddnsr_cli.inference.degrader import usable_cores
 
 MISSING = "--ray needs Ray, which is not installed. Get it with: pip install 'ddnsr[ray]'"
@@ -31,6 +32,7 @@ MOST_TRIES = 3
 WAIT_S = 30.0
 """So long nothing is said of workers that do not come."""
 
+KNOCK_S = 10.0
 _STORE_BYTES = 100 << 20  # of a cluster of our own: images go by way of files, so next to nothing lies in it
 
 
@@ -191,15 +193,26 @@ def _connect(ray: Any, options: RayOptions) -> bool:  # noqa: ANN401
     if ray.is_initialized():  # by the program that calls us
         return False
     quiet = {"log_to_driver": False, "logging_level": "error"}
+    asked = options.address or os.environ.get("RAY_ADDRESS")
     try:
+        _knock(asked)
         ray.init(address=options.address or "auto", **quiet)
     except (ConnectionError, ValueError, OSError, RuntimeError) as error:
-        if options.address is not None or "RAY_ADDRESS" in os.environ:
-            asked = options.address or os.environ["RAY_ADDRESS"]
-            raise DeviceError(f"No Ray cluster answers at {asked}. Check `ray status`, or say --ray auto.") from error
+        if asked is not None:
+            reason = printable(" ".join(str(error).split())[:200])
+            raise DeviceError(
+                f"Ray at {asked} cannot be used ({reason}). Give host:port as `ray start` shows it, or auto."
+            ) from error
         cores = max(usable_cores(), options.workers or 0)
         ray.init(address="local", num_cpus=cores, object_store_memory=_STORE_BYTES, include_dashboard=False, **quiet)
     return True
+
+
+def _knock(address: str | None) -> None:
+    """Raises OSError where nobody listens at an address: Ray itself would try for a minute and a half."""
+    host, _, port = (address or "").rpartition("://")[2].rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=KNOCK_S).close()
 
 
 def _actors(
