@@ -5,12 +5,14 @@ import gc
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import cast
 
 import torch
 
+_M_ARENA_MAX = -8  # of glibc's malloc.h
 UNKNOWN_FREE_BYTES = 2 << 30  # where the system does not tell, a desktop of today has at least this to spare
 
 # What allocators say; all but torch.OutOfMemoryError and MemoryError come as bare RuntimeErrors. Two are vague and
@@ -53,6 +55,14 @@ def give_back_freed() -> None:
     trim = _heap_trimmer()
     if trim is not None:
         trim(0)
+
+
+def save_addresses(*, proc: Path = Path("/proc")) -> None:
+    """Where `ulimit -v` limits addresses, let all threads allocate from one pool: the C library of most Linux systems
+    would reserve 64 MB and more of them for each thread that writes, and a library that gets none ends the program."""
+    if sys.platform == "linux" and _address_space(proc) is not None:
+        with suppress(OSError, AttributeError):  # another library of C, such as musl's
+            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 @cache

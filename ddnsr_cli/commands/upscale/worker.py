@@ -33,7 +33,7 @@ from ddnsr_cli.commands.upscale.options import (
 from ddnsr_cli.errors import DdnsrError, ImageReadError, ImageWriteError, OutOfMemoryError, UnexpectedError, shown
 from ddnsr_cli.files import no_empty_folder, temporary_folder
 from ddnsr_cli.inference.device import choose_device, choose_dtype
-from ddnsr_cli.inference.memory import give_back_freed, is_out_of_memory
+from ddnsr_cli.inference.memory import give_back_freed, is_out_of_memory, save_addresses
 from ddnsr_cli.inference.pipeline import Faithfulness, check_memory, result_bytes, upscale_image, upscale_rows
 from ddnsr_cli.inference.tiling import TensorSource, TilePlan, to_tensor
 from ddnsr_cli.inference.upscaler import Upscaler
@@ -69,6 +69,7 @@ def start_engine(options: UpscaleOptions, listener: UpscaleListener) -> Engine:
 
     Raises WeightsError, HubError and DeviceError as the parts do.
     """
+    save_addresses()
     device = choose_device(options.device, note=listener.note)
     registry, on_gpu = read_registry(), device.type != "cpu"
     weights = find_weights(
