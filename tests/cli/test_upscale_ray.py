@@ -15,6 +15,7 @@ import pytest
 from ddnsr_cli.commands.upscale import ray_workers
 from ddnsr_cli.commands.upscale.options import RayOptions, Started, Summary, UpscaleListener, UpscaleOptions
 from ddnsr_cli.commands.upscale.run import upscale_images
+from ddnsr_cli.errors import DeviceError
 from tests.helpers.pair_folders import refused, tree
 
 
@@ -107,6 +108,26 @@ def test_an_address_where_nobody_listens_is_told_at_once(ddnsr, folder, quick_mo
             refused(ddnsr(*words, place), 7, f"Ray at {place} cannot be used (", "Connection refused")
         monkeypatch.setenv("RAY_ADDRESS", address)
         refused(ddnsr(*words, "auto"), 7, f"Ray at {address} cannot be used (", "Connection refused")
+
+
+def test_a_cluster_that_was_killed_is_not_waited_for(ddnsr, folder, monkeypatch):
+    began = []
+
+    def init(address, **_):
+        began.append(address)
+        raise DeviceError("enough is known")
+
+    monkeypatch.setattr(ray_workers, "import_ray", lambda: SimpleNamespace(is_initialized=lambda: False, init=init))
+    monkeypatch.setenv("RAY_TMPDIR", str(folder))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    (folder / "ray").mkdir()
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        (folder / "ray" / "ray_current_cluster").write_text(f"127.0.0.1:{place.getsockname()[1]}")
+        refused(ddnsr("upscale", "in", "-o", "out", "--ray", "auto"), 7, "enough is known")
+        place.listen()
+        refused(ddnsr("upscale", "in", "-o", "out", "--ray", "auto"), 7, "enough is known")
+    assert began == ["local", "auto"]
 
 
 def test_without_ray_one_line_says_how_to_get_it(ddnsr, folder, quick_model, monkeypatch):

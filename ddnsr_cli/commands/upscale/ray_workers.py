@@ -195,7 +195,7 @@ def _connect(ray: Any, options: RayOptions) -> bool:  # noqa: ANN401
     quiet = {"log_to_driver": False, "logging_level": "error"}
     asked = options.address or os.environ.get("RAY_ADDRESS")
     try:
-        _knock(asked)
+        _knock(asked or _noted_address())
         ray.init(address=options.address or "auto", **quiet)
     except (ConnectionError, ValueError, OSError, RuntimeError) as error:
         if asked is not None:
@@ -213,6 +213,13 @@ def _knock(address: str | None) -> None:
     host, _, port = (address or "").rpartition("://")[2].rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host, int(port)), timeout=KNOCK_S).close()
+
+
+def _noted_address() -> str | None:
+    """Where the cluster of this machine was started; if it was killed since, the note of it is still there."""
+    with suppress(OSError, ValueError):
+        return Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster").read_text().strip()
+    return None
 
 
 def _actors(
