@@ -160,7 +160,8 @@ def check_finite(path: Path, state: Mapping[str, Tensor]) -> None:
 
 
 def _sizes(config: "DataclassInstance") -> str:
-    return json.dumps(options_to_json(config), sort_keys=True)
+    told = {name: value for name, value in options_to_json(config).items() if value is not None}
+    return json.dumps(told, sort_keys=True)
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, half: bool) -> None:
