@@ -149,8 +149,7 @@ def upscale_image(
         larger = resize(larger, *size)
     grain = _grain(image, larger.width, look)
     if grain is not None:
-        for top in range(0, larger.height, MOST_STRIP_ROWS):
-            larger.pixels[top : top + MOST_STRIP_ROWS] = grain.over(larger.pixels[top : top + MOST_STRIP_ROWS])
+        grain.lay_on(larger.pixels)
     return Upscaled(image=larger, faithfulness=faithfulness, notes=_notes(faithfulness, engine, look, grain))
 
 

@@ -202,13 +202,6 @@ def _mixing(covariance: NDArray[np.float64]) -> NDArray[np.float32]:
     return root.astype(np.float32)
 
 
-def add_grain(pixels: Pixels, like: Grain, *, amount: float, seed: tuple[int, ...]) -> None:
-    """Lay grain over an image in place, (H, W, C), the channels those of `like`; see `GrainLayer`."""
-    layer = GrainLayer(like, pixels.shape[1], white=np.iinfo(pixels.dtype).max, amount=amount, seed=seed)
-    for top in range(0, len(pixels), _BAND_ROWS):
-        pixels[top : top + _BAND_ROWS] = layer.over(pixels[top : top + _BAND_ROWS])
-
-
 class GrainLayer:
     """Grain laid over an image that comes in bands; the bands may have any heights.
 
@@ -225,6 +218,11 @@ class GrainLayer:
         self._table = (amount * white * np.interp(steps, like.brightness, like.strength)).astype(np.float32)
         self._random = np.random.default_rng(seed)
         self._above = self._drawn(2, width)
+
+    def lay_on(self, pixels: Pixels) -> None:
+        """Lay the grain over a whole image, (H, W, C), in place."""
+        for top in range(0, len(pixels), _BAND_ROWS):
+            pixels[top : top + _BAND_ROWS] = self.over(pixels[top : top + _BAND_ROWS])
 
     def _drawn(self, rows: int, width: int) -> NDArray[np.float32]:
         return self._random.standard_normal((rows, width + 2, len(self._like.mixing)), np.float32)

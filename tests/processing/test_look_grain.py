@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ddnsr_cli.processing.look import Grain, GrainLayer, add_grain, grain_like
+from ddnsr_cli.processing.look import Grain, GrainLayer, grain_like
 
 
 def noisy(sigma, *, level=128, side=192, channels=3, seed=0, kind=np.uint8):
@@ -18,6 +18,10 @@ def constant(strength, channels=3):
         strength=np.array([strength], np.float32),
         mixing=np.eye(channels, dtype=np.float32),
     )
+
+
+def add_grain(pixels, like, *, amount, seed):
+    GrainLayer(like, pixels.shape[1], white=np.iinfo(pixels.dtype).max, amount=amount, seed=seed).lay_on(pixels)
 
 
 def levels(grain):
