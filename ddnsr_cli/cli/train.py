@@ -289,6 +289,14 @@ def train(
         int | None, typer.Option(min=1, help="Number of batches in all.", rich_help_panel=SCHEDULE)
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Number of crops in a batch.", rich_help_panel=SCHEDULE)] = 16,
+    micro_batch: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Number of crops that the networks take at once. By default it is all that a process has of a batch.",
+            rich_help_panel=SCHEDULE,
+        ),
+    ] = None,
     crop: Annotated[int, typer.Option(min=16, help="Side of a crop, in HR pixels.", rich_help_panel=SCHEDULE)] = 128,
     learning_rate: Annotated[
         float | None, typer.Option(help="Highest learning rate.", rich_help_panel=SCHEDULE)
@@ -409,7 +417,7 @@ def train(
         request = paired_request(sources, output, options, validation)
         request = replace(request, rules=rules, start_from=start_from, teacher=teacher, extractors=extractors)
         request = replace(request, rhythm=rhythm, lpips=lpips, device=device)
-        _run(request, only_check=check, quiet=quiet)
+        _run(request, micro_batch=micro_batch, only_check=check, quiet=quiet)
         return
     from ddnsr_cli.training.options import FeatureLayers
 
@@ -439,7 +447,7 @@ def train(
         lpips=lpips,
         device=device,
     )
-    _run(joint_asked, only_check=check, quiet=quiet)
+    _run(joint_asked, micro_batch=micro_batch, only_check=check, quiet=quiet)
 
 
 def _refuse_given(ctx: typer.Context, names: set[str], why: str) -> None:
@@ -450,7 +458,7 @@ def _refuse_given(ctx: typer.Context, names: set[str], why: str) -> None:
             raise ConfigError(f"{parameter.opts[0]} {why}. Leave it out.")
 
 
-def _run(request: "PairedRequest | JointRequest", *, only_check: bool, quiet: bool) -> None:
+def _run(request: "PairedRequest | JointRequest", *, micro_batch: int | None, only_check: bool, quiet: bool) -> None:
     from ddnsr_cli.cli.progress import training_view
     from ddnsr_cli.commands.train.joint import JointRequest, train_joint
     from ddnsr_cli.commands.train.paired import train_paired
@@ -463,7 +471,7 @@ def _run(request: "PairedRequest | JointRequest", *, only_check: bool, quiet: bo
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     try:
         with (
-            joined_world() as world,
+            joined_world(micro_batch=micro_batch) as world,
             training_view(quiet=quiet or not world.is_first) as listener,
             stop_on_signals(copies_s=COPIES_S if several else 0.0) as stop,
         ):

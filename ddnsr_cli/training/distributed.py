@@ -2,7 +2,12 @@
 
 Every process holds all networks and takes its share of each batch. Gradients are averaged, and whatever looks at the
 whole batch (batch norm, the means of the relativistic discriminator) sees the global one: a run gives the same curve
-on one process and on many, to rounding.
+on one process and on many, to rounding. What a batch holds follows from seed and step alone, so the number of processes
+may change from one save to the next, as when `torchrun` goes on without a node that died.
+
+A process may be given too large a share for its memory, then the networks take it a micro-batch at a time. What they
+compute on the way is thrown away and made again for the gradient, so that the discriminators still see whole shares:
+batch norm by micro-batches would be another training.
 """
 
 import os
@@ -14,6 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
+from torch.utils.checkpoint import checkpoint
 
 from ddnsr_cli.errors import ConfigError, DdnsrError, DeviceError, OtherProcessError, TrainingError
 from ddnsr_cli.training.loop import StopRequest
@@ -29,37 +35,79 @@ class World:
     size: int = 1
     """Number of processes."""
 
+    batch: int | None = None
+    """Crops in a batch of all processes; None: shares are equal."""
+
+    micro_batch: int | None = None
+    """Most crops that a network takes at once; None: the whole share."""
+
+    def __post_init__(self) -> None:
+        if self.batch is not None and self.batch < self.size:
+            raise ConfigError(
+                f"A batch of {self.batch} cannot be shared by {self.size} processes. Choose at least {self.size}."
+            )
+
     @property
     def is_first(self) -> bool:
         """Whether this process writes and talks."""
         return self.rank == 0
 
     def share(self, batch: Tensor) -> Tensor:
-        """This process's part of a global batch: (N, ...) -> (N / size, ...).
-
-        Raises ConfigError when it does not divide.
+        """This process's part of a global batch: (N, ...) -> (n, ...). The first ones get one more where N / size is
+        not whole.
         """
-        if len(batch) % self.size:
-            raise ConfigError(f"A batch of {len(batch)} cannot be shared by {self.size} processes. Choose a multiple.")
-        part = len(batch) // self.size
-        return batch[self.rank * part : (self.rank + 1) * part]
+        part, more = divmod(len(batch), self.size)
+        first = self.rank * part + min(self.rank, more)
+        return batch[first : first + part + (self.rank < more)]
+
+    @property
+    def weight(self) -> float:
+        """How much larger this process's share is than the mean one."""
+        if self.batch is None or self.size == 1:
+            return 1.0
+        part, more = divmod(self.batch, self.size)
+        return (part + (self.rank < more)) * self.size / self.batch
+
+    def in_parts(self, function: Callable[..., Tensor], *shares: Tensor) -> Tensor:
+        """function(*shares), all (n, ...), by micro-batches where shares are larger: nothing may look at all of one."""
+        most = self.micro_batch or len(shares[0])
+        if len(shares[0]) <= most:
+            return function(*shares)
+        parts = zip(*(torch.split(share, most) for share in shares), strict=True)
+        made = [checkpoint(function, *part, use_reentrant=False, preserve_rng_state=False) for part in parts]
+        return torch.cat(made)
+
+    def mean_in_parts(self, difference: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+        """The same mean over a share, by micro-batches where it is larger."""
+
+        def in_parts(made: Tensor, truth: Tensor) -> Tensor:
+            if len(made) <= (self.micro_batch or len(made)):
+                return difference(made, truth)
+            sums = self.in_parts(lambda one, other: (len(one) * difference(one, other)).reshape(1), made, truth)
+            return sums.sum() / len(made)
+
+        return in_parts
+
+    def backward(self, losses: Mapping[str, Tensor]) -> None:
+        """Gradients of the sum of all, each a mean over this process's share, in one pass."""
+        (self.weight * torch.stack(list(losses.values())).sum()).backward()  # type: ignore[no-untyped-call]
 
     def mean(self, value: Tensor) -> Tensor:
-        """The mean of a tensor over the processes; gradients flow back to all of them."""
+        """The mean over all processes of what is a mean over each one's share; gradients flow back to all of them."""
         if self.size == 1:
             return value
-        total: Tensor = _Sum.apply(value)  # type: ignore[no-untyped-call]
+        total: Tensor = _Sum.apply(self.weight * value)  # type: ignore[no-untyped-call]
         return total / self.size
 
     def average(self, values: Tensor) -> Tensor:
-        """The mean of all values of all processes, a scalar; for equal shares. Gradients flow."""
+        """The mean of all values of all processes, a scalar. Gradients flow."""
         return self.mean(values.mean())
 
     def mean_of(self, figures: Mapping[str, float], device: torch.device) -> dict[str, float]:
-        """Each figure's mean over the processes."""
+        """Each figure's mean over the global batch."""
         if self.size == 1:
             return dict(figures)
-        values = torch.tensor(list(figures.values()), dtype=torch.float64, device=device)
+        values = self.weight * torch.tensor(list(figures.values()), dtype=torch.float64, device=device)
         _add_up(values)
         return dict(zip(figures, (values / self.size).tolist(), strict=True))
 
@@ -151,24 +199,31 @@ def own_device(world: World, chosen: torch.device) -> torch.device:
 
 
 @contextmanager
-def joined_world() -> Iterator[World]:
+def joined_world(*, micro_batch: int | None = None) -> Iterator[World]:
     """The processes that `torchrun` started, or this one alone; leaves them at the end.
+
+    micro_batch: as `World` takes it.
 
     Tensors on GPUs are exchanged by nccl, those on the CPU by gloo. When the processes fail, the first to fail raises
     its error, and the others, which mostly fail for want of it, OtherProcessError.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield World()
+        yield World(micro_batch=micro_batch)
         return
     # It keeps the group that is there when it is first imported (by an optimizer's step, too) as a default argument,
     # and a group that is kept is not taken down: its threads live into the end of Python, which now and then aborts.
     import torch.distributed.nn.functional
 
     store, rank, size = next(rendezvous("env://"))
+    if os.environ.get("GROUP_WORLD_SIZE", "1") == "1":
+        # A launcher that starts its processes again gives them the store of those before, where they would read what
+        # those wrote. Launchers of several nodes do not count alike.
+        start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        store = dist.PrefixStore(f"start {start}", store)  # type: ignore[attr-defined]
     backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backends, store=store, rank=rank, world_size=size)
     try:
-        yield World(rank=rank, size=size)
+        yield World(rank=rank, size=size, micro_batch=micro_batch)
     except DdnsrError as error:
         if not _fails_first(store.add):
             raise OtherProcessError("Another process of the run failed; it tells why.") from error
@@ -203,7 +258,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         mean = self._world.mean(values.mean(dim=(0, 2, 3)))
         centered = values - mean[:, None, None]
         variance = self._world.mean(centered.square().mean(dim=(0, 2, 3)))
-        self._remember(mean, variance, x.numel() // x.shape[1] * self._world.size)
+        self._remember(mean, variance, round(x.numel() / x.shape[1] * self._world.size / self._world.weight))
         normed = centered * torch.rsqrt(variance + self.eps)[:, None, None]
         return (normed * self.weight[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 

@@ -9,6 +9,7 @@ one when the input is turned. What its eight views agree on is in the input, the
 learner one view, drawn from the seed: by absolute differences it learns their median, at the cost of one view a step.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -121,12 +122,15 @@ class PairedTrainer:
         """feature_nets: for losses and discriminator. teacher: with `options.teacher`, what teaches."""
         self.options = options
         self.device = device
-        self.world = world
+        self.world = world = replace(world, batch=options.stream.batch)
         self.nets = _fresh_nets(options, feature_nets.disc).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         share_batch_statistics(self.nets, world)
         self.ema = Ema(self.nets.sr_net, options.ema_decay)
         self.reconstruction = ReconstructionLoss(
-            weights=options.losses, perceptual=feature_nets.hr, gan=options.gan, average=world.average
+            weights=options.losses,
+            perceptual=None if feature_nets.hr is None else world.mean_in_parts(feature_nets.hr),
+            gan=options.gan,
+            average=world.average,
         )
         self.teacher = None if teacher is None else Teacher(teacher.to(device), seed=options.stream.seed)
         self.optimizers = {
@@ -203,14 +207,13 @@ class PairedTrainer:
             scores = self.reconstruction.scores(real, fake)
             losses["disc_hr"] = scores.loss
             beliefs = {"disc_hr_real": scores.real_belief, "disc_hr_fake": scores.fake_belief}
-        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+        self.world.backward(losses)
         drift = self.world.mean((sr.detach() - hr).mean(dim=(0, 2, 3))).abs().max()
         return {name: value.item() for name, value in (losses | beliefs | {"color_drift": drift}).items()}
 
     def _reconstructed(self, lr: Tensor) -> Tensor:
         with torch.set_grad_enabled(not self.waiting), self._mixed_precision():
-            sr: Tensor = self.nets.sr_net(lr)
-        return sr.float()
+            return self.world.in_parts(self.nets.sr_net, lr).float()
 
     def _terms(self, lr: Tensor, sr: Tensor, hr: Tensor) -> dict[str, Tensor]:
         """The terms against each target, weighted by its share and added by name."""

@@ -10,7 +10,8 @@ Before that, where asked for: the degrader is pretrained, then it learns alone, 
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -101,7 +102,7 @@ class JointTrainer:
         self.options = options
         self.device = device
         self.feature_nets = feature_nets
-        self.world = world
+        self.world = world = replace(world, batch=options.stream.batch)
         self.nets = fresh_nets(options, feature_nets.disc).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         share_batch_statistics(self.nets, world)
         self.emas: dict[str, Ema[RRDBNet] | Ema[Degrader]] = {
@@ -109,14 +110,18 @@ class JointTrainer:
             "degrader": Ema(self.nets.degrader, options.ema_decay),
         }
         self.reconstruction = ReconstructionLoss(
-            weights=options.losses, perceptual=feature_nets.hr, gan=options.gan, average=world.average
+            weights=options.losses,
+            perceptual=None if feature_nets.hr is None else world.mean_in_parts(feature_nets.hr),
+            gan=options.gan,
+            average=world.average,
         )
         self.optimizers = {
             name: torch.optim.Adam(net.parameters(), lr=options.schedule.learning_rate, betas=(0.9, 0.999), fused=True)
             for name, net in self.nets.learners().items()
         }
-        self.degrade = _forward_of(self.nets.degrader, compiled=options.compiled)
-        self.reconstruct = _forward_of(self.nets.sr_net, compiled=options.compiled)
+        compiled = options.compiled
+        self.degrade = partial(world.in_parts, _forward_of(self.nets.degrader, compiled=compiled))
+        self.reconstruct = partial(world.in_parts, _forward_of(self.nets.sr_net, compiled=compiled))
         self.step = 0
         self.rate_factor = 1.0
         """Times the schedule's rate; lowered when a run has to roll back."""
@@ -142,7 +147,7 @@ class JointTrainer:
         known = self._noise_transfer(hr)
         self.nets.zero_grad(set_to_none=True)
         if self.pretraining and known is not None:
-            figures = _backward({"noise_transfer": self.noise_transfer_loss(truth, known)})
+            figures = self._backward({"noise_transfer": self.noise_transfer_loss(truth, known)})
         else:
             figures = self._learn(real, truth, known)
         figures = self.world.mean_of(figures, self.device) | self._clipped_norms()
@@ -280,11 +285,18 @@ class JointTrainer:
         if known is not None:
             terms["noise_transfer"] = self.noise_transfer_loss(truth, known)
         losses, beliefs = self.discriminator_losses(real, made)
-        figures = _backward(terms | losses)
+        figures = self._backward(terms | losses)
         drifts = {"lr_color_drift": self._drift(made.lr_fake, content_reference(truth))}
         if made.sr_fake is not None:
             drifts["color_drift"] = self._drift(made.sr_fake, truth)
         return figures | {name: value.item() for name, value in (beliefs | drifts).items()}
+
+    def _backward(self, losses: dict[str, Tensor]) -> dict[str, float]:
+        """Gradients in one pass: what a network learns from ends at detached images, so no loss reaches another,
+        unless that was asked for.
+        """
+        self.world.backward(losses)
+        return {name: loss.item() for name, loss in losses.items()}
 
     def _drift(self, made: Tensor, truth: Tensor) -> Tensor:
         """How far the mean color of a batch is from the truth's: the largest of R, G and B."""
@@ -329,13 +341,6 @@ def _forward_of(net: nn.Module, *, compiled: bool) -> Callable[..., Tensor]:
     """The network as a function, compiled when its first batch comes if that was asked for."""
     run: Callable[..., Tensor] = torch.compile(net) if compiled else net
     return run
-
-
-def _backward(losses: dict[str, Tensor]) -> dict[str, float]:
-    """Gradients in one pass: what a network learns from ends at detached images, so no loss reaches another, unless
-    that was asked for."""
-    torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
-    return {name: loss.item() for name, loss in losses.items()}
 
 
 def _float_or_none(image: Tensor | None) -> Tensor | None:

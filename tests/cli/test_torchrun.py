@@ -24,6 +24,7 @@ from tests.helpers.joint_run import joint_words, vgg_file, write_photos
 from tests.helpers.processes import PATIENCE_S, Processes, as_one_of, no_larger_files, telling_opens
 from tests.helpers.small_training import small_training
 
+ROOT = Path(ddnsr_cli.__file__).parents[1]
 LOSSES = 1e-5  # relative: sums of float32 in another order, and what three steps make of it; seen: 2e-7
 NORMS = 1e-3  # batch norm over few samples magnifies rounding in gradients; seen: 1e-6
 BATCH = ("--batch", 4, "--log-every", 1)
@@ -70,15 +71,16 @@ def assert_same_curve(ours, theirs):
 
 
 class Launcher:
-    """torchrun with two processes, whose output it keeps apart: `log/.../RANK/stdout.log`."""
+    """torchrun with two processes, whose output it keeps apart: `log/.../attempt_START/RANK/stdout.log`."""
 
-    def __init__(self, words, folder, *, program="tests.helpers.small_ddnsr"):
+    def __init__(self, words, folder, *, restarts=0, **environment):
         self.folder = folder
         command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--redirects", "3"]
         command += ["--master-port", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
+        command += ["--max-restarts", str(restarts), "--log-dir", str(folder / "log")]
         self.process = subprocess.Popen(
-            [*command, "--log-dir", str(folder / "log"), "-m", program, *words],
-            env=os.environ | {"PYTHONPATH": str(Path(ddnsr_cli.__file__).parents[1]), "OMP_NUM_THREADS": "1"},
+            [*command, "-m", "tests.helpers.small_ddnsr", *words],
+            env=os.environ | environment | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -93,22 +95,25 @@ class Launcher:
                 os.killpg(self.process.pid, signal.SIGKILL)
         return self.process.returncode
 
-    def said(self, rank, stream):
-        (file,) = self.folder.glob(f"log/*/attempt_0/{rank}/{stream}.log")
+    def said(self, rank, stream, *, start=0):
+        (file,) = self.folder.glob(f"log/*/attempt_{start}/{rank}/{stream}.log")
         return file.read_text()
 
 
-def test_torchrun_gives_the_curve_of_one_process_and_only_the_first_talks(scene, tmp_path):
-    words = partial(scene.words, vgg=vgg_file(tmp_path / "vgg.safetensors", widths=None))
-    launcher = Launcher(words(tmp_path / "two", *BATCH, "--steps", 3), tmp_path, program="ddnsr_cli")
-    alone = Processes(tmp_path).start(*words(tmp_path / "one", *BATCH, "--steps", 3))
+def test_torchrun_gives_the_curve_of_one_process_though_one_of_two_is_killed(scene, tmp_path):
+    """They start again from the last save; only the first process talks."""
+    more = (*BATCH, "--steps", 4, "--save-every", 2)
+    words = scene.words(tmp_path / "two", *more)
+    launcher = Launcher(words, tmp_path, restarts=1, KILLED_AT_STEP="3")
     assert launcher.ended() == 0, launcher.own
+    alone = scene.processes.start(*scene.words(tmp_path / "one", *more))
     assert alone.ended() == 0, alone.err
-    assert_same_curve(rows(tmp_path / "one"), rows(tmp_path / "two"))
-    assert len(rows(tmp_path / "two")) == 3
-    assert launcher.said(0, "stdout").strip() == str(tmp_path / "two/sr.safetensors")
-    assert launcher.said(0, "stderr").count("step ") == 3
-    assert (launcher.said(1, "stdout"), launcher.said(1, "stderr")) == ("", "")
+    resumed = rows(tmp_path / "two")[-2:]
+    assert_same_curve(rows(tmp_path / "one"), [*rows(tmp_path / "two")[:2], *resumed])
+    assert launcher.said(0, "stderr", start=1).startswith(f"note: resumed {tmp_path / 'two'} at step 2")
+    assert launcher.said(0, "stderr", start=1).count("step ") == 1 + len(resumed)
+    assert launcher.said(0, "stdout", start=1).strip() == str(tmp_path / "two/sr.safetensors")
+    assert [launcher.said(1, stream, start=1) for stream in ("stdout", "stderr")] == ["", ""]
 
 
 @pytest.mark.parametrize(("number", "to_all"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
@@ -168,7 +173,7 @@ def test_what_is_wrong_for_all_is_reported_once(scene, tmp_path):
     processes = pair(scene, tmp_path / "run", *QUICK, "--batch", 1, "--steps", 1)
     assert {running.ended() for running in processes} <= {2, 10}
     (line,) = errors(processes)
-    assert line == "error: A batch of 1 cannot be shared by 2 processes. Choose a multiple."
+    assert line == "error: A batch of 1 cannot be shared by 2 processes. Choose at least 2."
 
 
 def test_what_ends_the_first_process_ends_all_and_is_reported_once(scene, tmp_path):

@@ -1,5 +1,7 @@
 """`python -m tests.helpers.small_ddnsr train ...`: the command with the defaults of small_training."""
 
+import os
+import signal
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -18,7 +20,24 @@ def without_compiler():
     torch._dynamo = sys.modules["torch._dynamo"] = stand_in
 
 
+def killed_once(step):
+    """As by a machine that dies: the second process that the launcher started, when it has done so many steps."""
+    from ddnsr_cli.training.trainer import JointTrainer
+
+    train_step = JointTrainer.train_step
+
+    def killed(trainer, *batch):
+        if trainer.step == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return train_step(trainer, *batch)
+
+    if (os.environ["RANK"], os.environ["TORCHELASTIC_RESTART_COUNT"]) == ("1", "0"):
+        JointTrainer.train_step = killed
+
+
 if __name__ == "__main__":
     without_compiler()
     small_training()
+    if "KILLED_AT_STEP" in os.environ:
+        killed_once(int(os.environ["KILLED_AT_STEP"]))
     main()

@@ -19,6 +19,7 @@ from ddnsr_cli.training.trainer import JointTrainer
 from tests.helpers.random_vgg import random_vgg19
 
 CPU = torch.device("cpu")
+BATCH = 5  # two processes take three and two
 SR_NET = RRDBConfig(features=4, blocks=1, growth=2)
 
 
@@ -28,7 +29,7 @@ def perceptual():
 
 def paired_trainer(gan, world):
     options = with_equation_2(PairedOptions(network=SR_NET, discriminator_features=4, gan=gan))
-    options = replace(options, stream=replace(options.stream, batch=4, crop_px=32))
+    options = replace(options, stream=replace(options.stream, batch=BATCH, crops_per_photo=BATCH, crop_px=32))
     return PairedTrainer(options, FeatureNets(lr=None, hr=perceptual()), CPU, world)
 
 
@@ -41,7 +42,7 @@ def joint_trainer(track, world):
         discriminator_features=4,
         lr_discriminator_features=4,
         layers=replace(options.layers, content="conv2_2", perceptual="conv2_2"),
-        stream=replace(options.stream, batch=4, crop_px=32),
+        stream=replace(options.stream, batch=BATCH, crops_per_photo=BATCH, crop_px=32),
     )
     feature_nets = FeatureNets(lr=perceptual().vgg, hr=perceptual())
     return JointTrainer(options, feature_nets, CPU, world)
@@ -56,19 +57,19 @@ def figures_of(setting, world):
     generator = torch.Generator().manual_seed(0)
     steps = []
     for _ in range(3):
-        lr = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8, generator=generator)
-        hr = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8, generator=generator)
+        lr = torch.randint(0, 256, (BATCH, 3, 8, 8), dtype=torch.uint8, generator=generator)
+        hr = torch.randint(0, 256, (BATCH, 3, 32, 32), dtype=torch.uint8, generator=generator)
         figures = [trainer.train_step(lr, hr) for trainer in trainers]
         steps += [{name: round(value, 9) for name, value in row.items()} for row in figures]
     return steps
 
 
-def train(rank, count, folder, settings):
+def train(rank, count, folder, settings, micro_batch):
     """Process `rank` of `count`, which meet in `folder` and leave the figures of each setting there, as JSON."""
     torch.set_num_threads(1)
     if count > 1:
         dist.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=count)
-    world = World(rank=rank, size=count)
+    world = World(rank=rank, size=count, micro_batch=micro_batch)
     figures = json.dumps({setting: figures_of(setting, world) for setting in settings})
     (folder / f"{rank}.json").write_text(figures)
     if count > 1:

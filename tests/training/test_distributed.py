@@ -1,4 +1,4 @@
-"""Two processes with half of each batch each give what one gives with the whole batch."""
+"""Two processes with uneven shares of each batch, taken in micro-batches, give what one gives with it whole."""
 
 import json
 import os
@@ -19,11 +19,13 @@ from tests.helpers.two_processes import train
 SETTINGS = ("track 1", "track 2", "paired")
 
 
-def run_processes(count, folder):
+def run_processes(count, folder, micro_batch):
     """The figures of every step in each setting, as the processes agree on them, in float64."""
     folder.mkdir()
     context = ready_processes()
-    processes = [context.Process(target=train, args=(rank, count, folder, SETTINGS)) for rank in range(count)]
+    processes = [
+        context.Process(target=train, args=(rank, count, folder, SETTINGS, micro_batch)) for rank in range(count)
+    ]
     for process in processes:
         process.start()
     for process in processes:
@@ -38,7 +40,7 @@ def run_processes(count, folder):
 def one_and_two(tmp_path_factory):
     """What one process gives, and what two give."""
     folder = tmp_path_factory.mktemp("processes")
-    return run_processes(1, folder / "one"), run_processes(2, folder / "two")
+    return run_processes(1, folder / "one", None), run_processes(2, folder / "two", 2)
 
 
 LEAVE = """
@@ -111,10 +113,14 @@ def test_global_batch_norm_equals_plain_batch_norm_when_alone():
 
 
 def test_a_batch_that_cannot_be_shared_is_refused():
-    with pytest.raises(ConfigError, match="5 cannot be shared by 2"):
-        World(rank=1, size=2).share(torch.zeros(5, 3))
+    with pytest.raises(ConfigError, match="1 cannot be shared by 2"):
+        World(rank=1, size=2, batch=1)
 
 
-def test_shares_are_in_order_and_make_the_batch():
-    batch = torch.arange(6)
-    assert torch.equal(torch.cat([World(rank=rank, size=3).share(batch) for rank in range(3)]), batch)
+@pytest.mark.parametrize("count", [6, 7, 8])
+def test_shares_are_in_order_and_make_the_batch(count):
+    batch, worlds = torch.arange(count), [World(rank=rank, size=3, batch=count) for rank in range(3)]
+    shares = [world.share(batch) for world in worlds]
+    assert torch.equal(torch.cat(shares), batch)
+    assert {len(share) for share in shares} <= {2, 3}
+    assert [len(share) for share in shares] == pytest.approx([world.weight * count / 3 for world in worlds])
