@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ddnsr_cli.cli.options import (
+    ENGINE,
     Again,
     DegradationPreset,
     Device,
@@ -17,11 +18,14 @@ from ddnsr_cli.cli.options import (
     Offline,
     Preset,
     Quiet,
+    RayAddress,
+    RayWorkers,
     Settings,
     ShardOf,
     degradation,
     folder_of,
     path_of,
+    ray_options,
     selected,
 )
 from ddnsr_cli.cli.terminal import put_line, put_path
@@ -119,8 +123,13 @@ def degrade(
         ),
     ] = 2**28,
     workers: Annotated[
-        int, typer.Option(min=0, help="Number of images in work at a time. 0 chooses by cores and memory.")
+        int,
+        typer.Option(
+            min=0, help="Number of images in work at a time. 0 chooses by cores and memory.", rich_help_panel=ENGINE
+        ),
     ] = 0,
+    ray: RayAddress = None,
+    ray_workers: RayWorkers = None,
     device: Device = "auto",
     offline: Offline = False,
     json_: Annotated[bool, typer.Option("--json", help="Print pairs as JSON, one a line.")] = False,
@@ -159,6 +168,7 @@ def degrade(
         overwrite=overwrite,
         max_pixels=max_pixels,
         offline=offline,
+        ray=ray_options(ray, ray_workers),
     )
     with degrade_view(quiet=quiet) as view:
         for written in degrade_images(inputs, output, options, view.listener):

@@ -12,6 +12,7 @@ import typer
 from ddnsr_cli.errors import ConfigError, ImageReadError
 
 if TYPE_CHECKING:
+    from ddnsr_cli.commands.ray_workers import RayOptions
     from ddnsr_cli.io.selection import Selection, Shard
 
 if TYPE_CHECKING:
@@ -295,3 +296,35 @@ def _degrader(name: str) -> Path:
     from ddnsr_cli.weights.resolve import find_weights
 
     return find_weights(name, registry=read_registry(), network="degrader", offline=True).path
+
+
+ENGINE = "Speed and memory"
+
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="<auto|address>",
+        help="Work on the Ray cluster at an address; with auto on the one that runs here, or else on this machine.",
+        rich_help_panel=ENGINE,
+    ),
+]
+RayWorkers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Number of workers on Ray; more than GPUs share them. The default is one a GPU, or else one a core.",
+        rich_help_panel=ENGINE,
+    ),
+]
+
+
+def ray_options(address: str | None, workers: int | None) -> "RayOptions | None":
+    """Raises ConfigError for workers of no use."""
+    from ddnsr_cli.commands.ray_workers import RayOptions
+
+    if address is None:
+        if workers is not None:
+            raise ConfigError("--ray-workers belongs to --ray. Add --ray auto, or leave it out.")
+        return None
+    return RayOptions(address=None if address == "auto" else address, workers=workers)

@@ -11,12 +11,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ddnsr_cli.cli.options import Again, Device, ImageList, Model, NullEnded, Offline, Quiet, ShardOf, selected
+from ddnsr_cli.cli.options import (
+    ENGINE,
+    Again,
+    Device,
+    ImageList,
+    Model,
+    NullEnded,
+    Offline,
+    Quiet,
+    RayAddress,
+    RayWorkers,
+    ShardOf,
+    ray_options,
+    selected,
+)
 from ddnsr_cli.cli.terminal import STANDARD, file_for_stdout, file_of_stdin, path_or_standard, put_line, put_path
 from ddnsr_cli.errors import ConfigError, ImageWriteError, shown
 
 if TYPE_CHECKING:
-    from ddnsr_cli.commands.upscale.options import Event, Planned, RayOptions, UpscaleOptions
+    from ddnsr_cli.commands.upscale.options import Event, Planned, UpscaleOptions
 
 
 class Format(StrEnum):
@@ -40,7 +54,7 @@ class Dtype(StrEnum):
     BF16 = "bf16"
 
 
-SIZE, LOOK, FILES, ENGINE = "Size of the result", "Look of the result", "Files", "Speed and memory"
+SIZE, LOOK, FILES = "Size of the result", "Look of the result", "Files"
 
 
 def upscale(
@@ -176,22 +190,8 @@ def upscale(
             "-x", "--tta", help="Average over 8 flips and turns, which takes 8 times as long.", rich_help_panel=ENGINE
         ),
     ] = False,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            metavar="<auto|address>",
-            help="Work on the Ray cluster at an address; with auto on the one that runs here, or else on this machine.",
-            rich_help_panel=ENGINE,
-        ),
-    ] = None,
-    ray_workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Number of workers on Ray; more than GPUs share them. The default is one a GPU, or else one a core.",
-            rich_help_panel=ENGINE,
-        ),
-    ] = None,
+    ray: RayAddress = None,
+    ray_workers: RayWorkers = None,
     offline: Offline = False,
     json_: Annotated[bool, typer.Option("--json", help="Print events as JSON, one a line.")] = False,
     null: NullEnded = False,
@@ -235,8 +235,10 @@ def upscale(
         fail_fast=fail_fast,
         max_pixels=max_pixels,
         offline=offline,
-        ray=_ray(ray, ray_workers, dry_run=dry_run),
+        ray=ray_options(ray, ray_workers),
     )
+    if options.ray is not None and dry_run:
+        raise ConfigError("--dry-run is done by this process alone. Leave --ray out.")
     _refuse_streams(named, output, options, as_json=json_)
     with ExitStack() as stack:
         if named and named[0] is STANDARD:
@@ -248,19 +250,6 @@ def upscale(
         printer = EventPrinter(as_json=json_, silent=to_stdout, end=b"\0" if null else b"\n", clear=view.clear)
         for event in upscale_images(inputs, output, options, view.listener):
             printer.show(event)
-
-
-def _ray(address: str | None, workers: int | None, *, dry_run: bool) -> "RayOptions | None":
-    """Raises ConfigError for what is of no use together."""
-    from ddnsr_cli.commands.upscale.options import RayOptions
-
-    if address is None:
-        if workers is not None:
-            raise ConfigError("--ray-workers belongs to --ray. Add --ray auto, or leave it out.")
-        return None
-    if dry_run:
-        raise ConfigError("--dry-run is done by this process alone. Leave --ray out.")
-    return RayOptions(address=None if address == "auto" else address, workers=workers)
 
 
 def _refuse_streams(named: list[Path], output: Path | None, options: "UpscaleOptions", *, as_json: bool) -> None:

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ddnsr_cli.commands.upscale.options import RayOptions, UpscaleListener, UpscaleOptions, Written
-from ddnsr_cli.commands.upscale.ray_workers import import_ray
+from ddnsr_cli.commands.ray_workers import RayOptions, import_ray
+from ddnsr_cli.commands.upscale.options import UpscaleListener, UpscaleOptions, Written
 from ddnsr_cli.commands.upscale.run import upscale_images
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from ddnsr_cli.commands.ray_workers import RayOptions
 from ddnsr_cli.data.config import DegradationConfig
 from ddnsr_cli.errors import ConfigError, DdnsrError
 from ddnsr_cli.io.image import MAX_PIXELS
@@ -73,12 +74,17 @@ class DegradeOptions:
 
     offline: bool = False
 
+    ray: RayOptions | None = None
+    """None: all is done in this process."""
+
     def __post_init__(self) -> None:
         if min(self.per_image, self.cleanup) < 1 or min(self.seed, self.workers) < 0:
             raise ConfigError(
                 "--per-image and --cleanup are at least 1, --seed and --workers at least 0; got "
                 f"{self.per_image}, {self.cleanup}, {self.seed} and {self.workers}."
             )
+        if self.ray is not None and self.workers:
+            raise ConfigError("--workers are threads of this process. With --ray, say --ray-workers.")
         if self.sigma is not None and not 0 <= self.sigma <= 255:
             raise ConfigError(f"--sigma lies in 0..255, got {self.sigma}.")
         own: dict[str, tuple[str, object]] = {"learned": ("--model", self.model), "gaussian": ("--sigma", self.sigma)}

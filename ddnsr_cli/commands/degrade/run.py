@@ -5,13 +5,16 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from ddnsr_cli.commands.degrade.manifest import HR, LR, MANIFEST, Manifest, PairSettings, PlannedPair, manifests_in
 from ddnsr_cli.commands.degrade.methods import Learned, NoisePhotos, Way, choose_way, size_of
 from ddnsr_cli.commands.degrade.options import DegradeListener, DegradeOptions
-from ddnsr_cli.commands.degrade.worker import Job, Outcome, PairMaker, WrittenPair, transfer_of
+from ddnsr_cli.commands.degrade.worker import Job, Outcome, PairMaker, RemotePairMaker, WrittenPair, transfer_of
+from ddnsr_cli.commands.ray_workers import RayOptions, ray_workers
 from ddnsr_cli.errors import BatchError, DdnsrError, ImageReadError, ImageWriteError, UnexpectedError, shown
 from ddnsr_cli.files import UNINTERRUPTED, is_disk_full, is_folder, is_there, no_empty_folder
 from ddnsr_cli.inference.degrader import default_workers, one_thread_each
@@ -30,9 +33,10 @@ def degrade_images(
 ) -> Iterator[WrittenPair]:
     """Make `output/hr`, `output/lr` and `output/manifest.jsonl` of the images in `inputs`.
 
-    Pairs come in the order of the images. What depends on nothing but names, files and options: every byte. Pairs
-    that the manifest holds and that are there are skipped. A failure is reported to the listener and the rest go on; at
-    the end BatchError names the images, or UnexpectedError where nobody foresaw one. A full disk ends it at once.
+    Pairs come in the order of the images; by workers on Ray, as they are finished. What depends on nothing but names,
+    files and options: every byte. Pairs that the manifest holds and that are there are skipped. A failure is reported
+    to the listener and the rest go on; at the end BatchError names the images, or UnexpectedError where nobody foresaw
+    one. A full disk ends it at once.
     Raises ConfigError, before any work, when pairs that are wanted were made under other settings.
     """
     _refuse_to_lose([*inputs, *([options.noise_source] if options.noise_source else [])], output, options)
@@ -42,7 +46,8 @@ def degrade_images(
     if own.note:
         listener.note(own.note)
     photos = NoisePhotos(noisy, max_pixels=options.max_pixels) if noisy else None
-    way = choose_way(photos, options, listener.download, listener.note)
+    ours = options if options.ray is None else replace(options, device="cpu")  # it only tells what workers will make
+    way = choose_way(photos, ours, listener.download, listener.note)
     if way.terms:
         listener.note(way.terms)
     wanted = [_planned(one, output, options) for one in found]
@@ -55,7 +60,8 @@ def degrade_images(
             )
         failed: list[Path] = []
         worst: type[DdnsrError] = BatchError
-        for outcome in _outcomes(todo, way, output, options, listener):
+        outcomes = _outcomes if options.ray is None else partial(_ray_outcomes, options.ray, noisy)
+        for outcome in outcomes(todo, way, output, options, listener):
             yield from _recorded(outcome, manifest, listener)
             if outcome.error is not None:
                 if is_disk_full(outcome.error):
@@ -175,6 +181,35 @@ def _outcomes(
     workers = min(options.workers or default_workers(way.bytes_each), max(1, len(jobs)))
     with one_thread_each():
         yield from in_order(lambda job, check: maker.make(job, check, tally.add), jobs, workers=workers)
+
+
+def _ray_outcomes(
+    ray: RayOptions,
+    noisy: Sequence[Found],
+    jobs: Sequence[Job],
+    way: Way,
+    output: Path,
+    options: DegradeOptions,
+    listener: DegradeListener,
+) -> Iterator[Outcome]:
+    """The same by workers on Ray, in the order in which they are finished."""
+    if not jobs:
+        return
+    tally = Tally(len(jobs), listener.progress)
+
+    def say(to: str, text: str) -> None:
+        if to == "note":
+            listener.note(text)
+
+    with ray_workers(ray, options, partial(RemotePairMaker, noisy=noisy, folder=output), say) as workers:
+        for job, made in workers.outcomes(jobs):
+            tally.add(1.0)
+            if isinstance(made, DdnsrError):
+                yield Outcome(job=job, error=made)
+                continue
+            if way.photos is not None:
+                way.photos.bad.update((path, failure.restored()) for path, failure in made.bad)
+            yield made.restored(job)
 
 
 def _recorded(outcome: Outcome, manifest: Manifest, listener: DegradeListener) -> Iterator[WrittenPair]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -13,7 +14,9 @@ import numpy as np
 from torch import Tensor
 
 from ddnsr_cli.commands.degrade.manifest import HR, LR, PairRecord, PairSettings, PlannedPair
-from ddnsr_cli.commands.degrade.methods import Learned, Made, Method
+from ddnsr_cli.commands.degrade.methods import Learned, Made, Method, NoisePhotos, choose_way
+from ddnsr_cli.commands.degrade.options import DegradeOptions
+from ddnsr_cli.commands.ray_workers import Failure, Say
 from ddnsr_cli.config import SCALE, options_to_json
 from ddnsr_cli.data.degradations import shrink_bicubic, whole_levels
 from ddnsr_cli.data.images import shrunk
@@ -23,6 +26,7 @@ from ddnsr_cli.files import atomic_path, sha256_of
 from ddnsr_cli.inference.degrader import Levels, LevelsInMemory
 from ddnsr_cli.inference.memory import is_out_of_memory
 from ddnsr_cli.inference.tiling import to_pixels, to_tensor
+from ddnsr_cli.io.discovery import Found
 from ddnsr_cli.io.formats import check_writable
 from ddnsr_cli.io.image import Metadata, RasterImage, rgb8
 from ddnsr_cli.io.read import read_image
@@ -169,6 +173,50 @@ class PairMaker:
             hr_sha256=results[0],
             lr_sha256=results[1],
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteOutcome:
+    """An outcome on its way between processes."""
+
+    written: tuple[WrittenPair, ...]
+    notes: tuple[str, ...]
+    failure: Failure | None
+
+    bad: tuple[tuple[Path, Failure], ...]
+    """Noisy photos that the worker could not use so far."""
+
+    def restored(self, job: Job) -> Outcome:
+        """As it was where it was made."""
+        error = self.failure.restored() if self.failure else None
+        return Outcome(job=job, written=self.written, notes=self.notes, error=error)
+
+
+class RemotePairMaker:
+    """Makes pairs in a process of its own."""
+
+    def __init__(self, options: DegradeOptions, say: Say, *, noisy: Sequence[Found], folder: Path) -> None:
+        """noisy: the photos to draw from. folder: of the pairs. Raises as `choose_way`."""
+        self._photos = NoisePhotos(noisy, max_pixels=options.max_pixels) if noisy else None
+        way = choose_way(self._photos, options, lambda _done, _total: None, partial(say, "note"))
+        self.model = way.model or options.method, way.settings.model_sha256 or ""
+        self._maker = PairMaker(way.method, way.settings, folder=folder, model=way.model, max_pixels=options.max_pixels)
+
+    def work(self, job: Job) -> Iterator[RemoteOutcome]:
+        """All pairs of a job: one event."""
+        outcome = self._maker.make(job, lambda: None, lambda _share: None)
+        bad = self._photos.bad.items() if self._photos else ()
+        yield RemoteOutcome(
+            written=outcome.written,
+            notes=outcome.notes,
+            failure=Failure.of(outcome.error) if outcome.error else None,
+            bad=tuple((path, Failure.of(error)) for path, error in bad),
+        )
+
+    @staticmethod
+    def failure(job: Job, error: Exception) -> DdnsrError:
+        """What is wrong with an image is part of its outcome; this is what nobody foresaw."""
+        return _as_error(job.source, error)
 
 
 def _as_error(source: Path, failure: Exception) -> DdnsrError:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from ddnsr_cli.commands.ray_workers import RayOptions
 from ddnsr_cli.errors import DdnsrError
 from ddnsr_cli.inference.device import DtypeName
 from ddnsr_cli.inference.pipeline import LookOptions
@@ -13,19 +14,6 @@ from ddnsr_cli.io.image import MAX_PIXELS
 from ddnsr_cli.io.selection import Selection
 from ddnsr_cli.io.write import WriteOptions
 from ddnsr_cli.processing.resize import OutputSize
-
-
-@dataclass(frozen=True, kw_only=True)
-class RayOptions:
-    """Workers on a Ray cluster, which may be this machine alone."""
-
-    address: str | None = None
-    """Of the cluster, as `ray.init` takes it; None: the one that runs here or that RAY_ADDRESS names, else a new one on
-    this machine, gone at the end."""
-
-    workers: int | None = None
-    """How many, at most; None: one a GPU, or one a core where there are none or the device is the CPU. More than there
-    are GPUs share them."""
 
 
 @dataclass(frozen=True, kw_only=True)

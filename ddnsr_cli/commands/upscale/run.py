@@ -6,9 +6,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from ddnsr_cli.commands.ray_workers import ray_workers
 from ddnsr_cli.commands.upscale.jobs import Job, folder_jobs, is_single, listed, sheet_of, single_job
 from ddnsr_cli.commands.upscale.options import (
     Event,
@@ -21,7 +23,7 @@ from ddnsr_cli.commands.upscale.options import (
     UpscaleOptions,
     Written,
 )
-from ddnsr_cli.commands.upscale.worker import Engine, Outcome, Worker, refuse_in_place, start_engine
+from ddnsr_cli.commands.upscale.worker import Engine, Outcome, Worker, open_worker, refuse_in_place, start_engine
 from ddnsr_cli.errors import BatchError, DdnsrError, FolderWriteError, ImageWriteError, UnexpectedError, shown
 from ddnsr_cli.files import is_disk_full, is_folder, is_there
 from ddnsr_cli.io.selection import OwnResults
@@ -82,9 +84,11 @@ def _workers(
     if options.ray is None:
         yield Worker((start or start_engine)(options, listener), options, listener, resumes=resumes)
         return
-    from ddnsr_cli.commands.upscale.ray_workers import ray_workers
 
-    with ray_workers(options.ray, options, listener, resumes=resumes) as workers:
+    def say(to: str, text: str) -> None:
+        getattr(listener, to)(text)
+
+    with ray_workers(options.ray, options, partial(open_worker, resumes=resumes), say, begins=Started) as workers:
         yield workers
 
 

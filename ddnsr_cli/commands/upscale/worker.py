@@ -11,6 +11,7 @@ from typing import TypedDict
 
 import torch
 
+from ddnsr_cli.commands.ray_workers import Say
 from ddnsr_cli.commands.upscale.jobs import (
     Job,
     Settings,
@@ -299,7 +300,7 @@ class Worker:
                 for event in self.work(job):
                     yield job, event
             except Exception as error:  # noqa: BLE001  # a bug that one image meets does not stop the others either
-                yield job, failure_of(job, error)
+                yield job, self.failure(job, error)
 
     def work(self, job: Job) -> Iterator[Event]:
         """Do one image. Raises what belongs to it."""
@@ -316,6 +317,20 @@ class Worker:
         check_memory(prepared.image, prepared.size, scale, name=shown(job.source), in_rows=rows)
         with no_empty_folder(job.target.parent):
             yield self._planned(prepared, why) if self._options.dry_run else self._made(prepared, settings)
+
+    @staticmethod
+    def failure(job: Job, error: Exception) -> DdnsrError:
+        """An error as what is told of the image that it belongs to."""
+        if isinstance(error, DdnsrError):
+            return error
+        if is_out_of_memory(error):
+            failure: DdnsrError = OutOfMemoryError(
+                f"{shown(job.source)} needs more memory than there is. Ask for a smaller result, or free some."
+            )
+        else:
+            failure = UnexpectedError(f"{shown(job.source)}: unexpected {type(error).__name__}: {error}")
+        failure.__cause__ = error
+        return failure
 
     def _is_in_rows(self, prepared: Prepared) -> bool:
         return in_rows(prepared, self._options, self.engine.upscaler.scale)
@@ -379,18 +394,17 @@ def refuse_in_place(job: Job) -> None:
         raise ImageWriteError(f"{shown(job.target)} is the image to read. Give another output with -o.")
 
 
-def failure_of(job: Job, error: Exception) -> DdnsrError:
-    """An error as what is told of the image that it belongs to."""
-    if isinstance(error, DdnsrError):
-        return error
-    if is_out_of_memory(error):
-        failure: DdnsrError = OutOfMemoryError(
-            f"{shown(job.source)} needs more memory than there is. Ask for a smaller result, or free some."
-        )
-    else:
-        failure = UnexpectedError(f"{shown(job.source)}: unexpected {type(error).__name__}: {error}")
-    failure.__cause__ = error
-    return failure
+def open_worker(options: UpscaleOptions, say: Say, *, resumes: bool) -> Worker:
+    """A worker with its network, in a process of its own. say: for image, note and detail. Raises as `start_engine`."""
+    listener = UpscaleListener(
+        image=partial(say, "image"),
+        tile=lambda _done, _total: None,  # thousands of messages for a bar
+        note=partial(say, "note"),
+        detail=partial(say, "detail"),
+        failed=lambda _error: None,
+        download=lambda _done, _total: None,
+    )
+    return Worker(start_engine(options, listener), options, listener, resumes=resumes)
 
 
 class Asked(TypedDict):

@@ -1,6 +1,7 @@
-"""Images done by workers on a Ray cluster, or by Ray on this machine: each holds the network and does one at a time.
+"""Images done by workers on a Ray cluster, or by Ray on this machine: each holds its network and does one at a time.
 
-Nothing of Ray is imported before it is asked for, and nothing but this module knows of it.
+What a worker does, a command says by a function that makes a `Work`. Nothing of Ray is imported before it is asked for,
+and nothing but this module knows of it.
 """
 
 import math
@@ -15,13 +16,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import torch
 
-from ddnsr_cli.commands.upscale.jobs import Job
-from ddnsr_cli.commands.upscale.options import Event, RayOptions, Started, UpscaleListener, UpscaleOptions
-from ddnsr_cli.commands.upscale.worker import Outcome, Worker, failure_of, start_engine
 from ddnsr_cli.errors import ConfigError, DdnsrError, DeviceError, UnexpectedError, printable, shown
 from ddnsr_cli.inference.degrader import usable_cores
 
@@ -37,11 +35,66 @@ _STORE_BYTES = 100 << 20  # of a cluster of our own: images go by way of files, 
 
 
 @dataclass(frozen=True, kw_only=True)
+class RayOptions:
+    """Workers on a Ray cluster, which may be this machine alone."""
+
+    address: str | None = None
+    """Of the cluster, as `ray.init` takes it; None: the one that runs here or that RAY_ADDRESS names, else a new one on
+    this machine, gone at the end."""
+
+    workers: int | None = None
+    """How many, at most; None: one a GPU, or one a core where there are none or the device is the CPU. More than there
+    are GPUs share them."""
+
+
+Say = Callable[[str, str], None]
+"""(to, text): a sentence for the user as `note`, for the curious as `detail`, or for whoever else a command has."""
+
+
+class HasSource(Protocol):
+    """An image to do."""
+
+    @property
+    def source(self) -> Path:
+        """Its file."""
+
+
+Job = TypeVar("Job", bound=HasSource)
+Event = TypeVar("Event")
+
+
+class Work(Protocol):
+    """What a worker does, once it has its network."""
+
+    @property
+    def model(self) -> tuple[str, str]:
+        """Name and SHA-256 of the weights."""
+
+    def work(self, job: Any) -> Iterator[Any]:  # noqa: ANN401 - each command has its own
+        """Do one image; the events of it."""
+
+    def failure(self, job: Any, error: Exception) -> DdnsrError:  # noqa: ANN401
+        """What `work` raised, as what is told of the image."""
+
+
+class Options(Protocol):
+    """Those of a command: a dataclass with `ray`, too."""
+
+    @property
+    def device(self) -> str:
+        """As `choose_device` takes it."""
+
+
+OpenWork = Callable[[Any, Say], Work]
+"""(options, say): load the network. A function of a module, or a partial of one: it goes from process to process."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Said:
-    """A sentence that a worker had for the listener."""
+    """A sentence that a worker had."""
 
     to: str
-    """A field of `UpscaleListener`: image, note or detail."""
+    """As `Say` takes it."""
 
     text: str
 
@@ -72,8 +125,6 @@ class Failure:
         return self.error
 
 
-Message = Said | Event | Failure
-
 NewActor = Callable[[], Any]
 """Makes a worker; Ray starts it where there is room."""
 
@@ -93,65 +144,51 @@ class Ready:
 class RemoteWorker:
     """A worker in a process of its own: what Ray runs as an actor."""
 
-    def __init__(self, options: UpscaleOptions, folder: str, *, resumes: bool) -> None:
+    def __init__(self, open_work: Callable[[Say], Work], folder: str) -> None:
         """folder: that of the driver, which relative paths start from; on another machine it may be missing."""
-        self._options = options
-        self._resumes = resumes
+        self._open_work = open_work
         self._said: list[Said] = []
-        self._worker: Worker | None = None
+        self._work: Work | None = None
         with suppress(OSError):
             os.chdir(folder)
 
     def start(self) -> Ready | Failure:
         """Load the network."""
         torch.set_num_threads(1)
-        listener = self._listener()
         try:
-            engine = start_engine(self._options, listener)
+            self._work = self._open_work(lambda to, text: self._said.append(Said(to=to, text=text)))
         except DdnsrError as error:
             return Failure.of(error)
-        self._worker = Worker(engine, self._options, listener, resumes=self._resumes)
-        return Ready(model=self._worker.model, pid=os.getpid(), host=platform.node(), said=self._taken())
+        return Ready(model=self._work.model, pid=os.getpid(), host=platform.node(), said=self._taken())
 
-    def work(self, job: Job) -> Iterator[Message]:
+    def work(self, job: HasSource) -> Iterator[Any]:
         """Do one image."""
         for message in self._messages(job):  # noqa: UP028 - Ray sends values into it, which `yield from` would hand on
             yield message
 
-    def _messages(self, job: Job) -> Iterator[Message]:
-        assert self._worker is not None  # no job is sent before `start` has answered
+    def _messages(self, job: HasSource) -> Iterator[Any]:
+        assert self._work is not None  # no job is sent before `start` has answered
         try:
-            for event in self._worker.work(job):
+            for event in self._work.work(job):
                 yield from self._taken()
                 yield event
         except Exception as error:  # noqa: BLE001  # a bug that one image meets does not stop the others either
             yield from self._taken()
-            yield Failure.of(failure_of(job, error))
+            yield Failure.of(self._work.failure(job, error))
 
     def _taken(self) -> tuple[Said, ...]:
         said = tuple(self._said)
         self._said.clear()
         return said
 
-    def _listener(self) -> UpscaleListener:
-        def saying(to: str) -> Any:  # noqa: ANN401 - a function of one text
-            return lambda text: self._said.append(Said(to=to, text=text))
-
-        return UpscaleListener(
-            image=saying("image"),
-            tile=lambda _done, _total: None,  # thousands of messages for a bar
-            note=saying("note"),
-            detail=saying("detail"),
-            failed=lambda _error: None,
-            download=lambda _done, _total: None,
-        )
-
 
 @contextmanager
 def ray_workers(
-    ray_options: RayOptions, options: UpscaleOptions, listener: UpscaleListener, *, resumes: bool
-) -> Iterator["RayWorkers"]:
+    ray_options: RayOptions, options: Options, open_work: OpenWork, say: Say, *, begins: type | None = None
+) -> Iterator["RayWorkers[Any, Any]"]:
     """Workers that have started, one at least; they are gone after the block, and so is a cluster of our own.
+
+    begins: the event that is not the last of its image.
 
     Raises ConfigError where Ray is missing or the device is none that Ray gives out, DeviceError where no cluster
     answers or no worker starts, and what loading the network raises.
@@ -160,10 +197,10 @@ def ray_workers(
         raise ConfigError(f"With --ray, --device is auto, cpu or cuda: Ray gives out the GPUs; got {options.device}.")
     ray = import_ray()
     ours = _connect(ray, ray_options)
-    workers = None
+    workers: RayWorkers[Any, Any] | None = None
     try:
-        new, count = _actors(ray, ray_options, options, resumes=resumes)
-        workers = RayWorkers(ray, new, listener)
+        new, count = _actors(ray, ray_options, options, open_work)
+        workers = RayWorkers(ray, new, say, begins=begins)
         workers.begin(count)
         yield workers
     finally:
@@ -225,9 +262,8 @@ def _noted_address() -> str | None:
 def _actors(
     ray: Any,  # noqa: ANN401
     ray_options: RayOptions,
-    options: UpscaleOptions,
-    *,
-    resumes: bool,
+    options: Any,  # noqa: ANN401 - `Options`, and a dataclass
+    open_work: OpenWork,
 ) -> tuple[NewActor, int]:
     """What makes a worker, and how many there are to be: one a GPU, or one a core; more than GPUs share them."""
     resources = ray.cluster_resources()
@@ -237,12 +273,11 @@ def _actors(
     count = ray_options.workers or gpus or max(1, int(resources.get("CPU", 1)))
     actor = ray.remote(num_cpus=1, num_gpus=1 / math.ceil(count / gpus) if gpus else 0)(RemoteWorker)
     here = replace(options, ray=None, device=options.device if gpus else "cpu")
-    new = partial(actor.remote, here, str(Path.cwd()), resumes=resumes)
-    return new, count
+    return partial(actor.remote, partial(open_work, here), str(Path.cwd())), count
 
 
 @dataclass(kw_only=True)
-class _Turn:
+class _Turn(Generic[Job]):
     """What one worker is at."""
 
     actor: Any
@@ -257,14 +292,15 @@ class _Turn:
     """Of Ray, a generator of references; of a start one reference."""
 
 
-class RayWorkers:
+class RayWorkers(Generic[Job, Event]):
     """Gives each worker an image when it is free. No more images are on their way than there are workers."""
 
-    def __init__(self, ray: Any, new: NewActor, listener: UpscaleListener) -> None:  # noqa: ANN401
+    def __init__(self, ray: Any, new: NewActor, say: Say, *, begins: type | None) -> None:  # noqa: ANN401
         self._ray = ray
         self._new = new
-        self._listener = listener
-        self._turns: list[_Turn] = []
+        self._say = say
+        self._begins = begins
+        self._turns: list[_Turn[Job]] = []
         self._free: list[Any] = []
         self._again: deque[tuple[Job, int]] = deque()
         self._heard: set[Said] = set()
@@ -283,7 +319,7 @@ class RayWorkers:
         assert self._model is not None
         return self._model
 
-    def outcomes(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
+    def outcomes(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Event | DdnsrError]]:
         """What happens to the images. One whose worker died is done again by another, MOST_TRIES times in all."""
         waiting = iter(jobs)
         while True:
@@ -314,7 +350,7 @@ class RayWorkers:
         actor = self._new()
         self._turns.append(_Turn(actor=actor, job=None, tries=tries, messages=actor.start.remote()))
 
-    def _step(self) -> list[Outcome]:
+    def _step(self) -> list[tuple[Job, Event | DdnsrError]]:
         """Wait for one message of a worker, and take it."""
         by_reference = {turn.messages: turn for turn in self._turns}
         ready: list[Any] = []
@@ -331,36 +367,35 @@ class RayWorkers:
             return self._died(turn)
         return self._taken(turn, message)
 
-    def _received(self, turn: _Turn) -> Message | Ready:
+    def _received(self, turn: _Turn[Job]) -> Any:  # noqa: ANN401 - an event of a command, or one of ours
         reference = turn.messages if turn.job is None else next(turn.messages)
-        message: Message | Ready = self._ray.get(reference)
-        return message
+        return self._ray.get(reference)
 
-    def _taken(self, turn: _Turn, message: Message | Ready) -> list[Outcome]:
+    def _taken(self, turn: _Turn[Job], message: Any) -> list[tuple[Job, Event | DdnsrError]]:  # noqa: ANN401
         if isinstance(message, Said):
-            self._say(message)
+            self._say(message.to, message.text)
             return []
         if isinstance(message, Ready):
             for said in message.said:
                 self._hear(said)
-            self._listener.detail(f"a worker is ready: process {message.pid} on {message.host}")
+            self._say("detail", f"a worker is ready: process {message.pid} on {message.host}")
             self._model = message.model
             self._release(turn)
             return []
-        if isinstance(message, Started):
-            return [(turn.job, message)] if turn.job else []
-        outcome = message.restored() if isinstance(message, Failure) else message
+        if turn.job is not None and self._begins is not None and isinstance(message, self._begins):
+            return [(turn.job, cast("Event", message))]
+        outcome: Any = message.restored() if isinstance(message, Failure) else message
         if turn.job is None:
             assert isinstance(outcome, DdnsrError)
             raise outcome
         self._release(turn)  # by its last message: were it to die now, nothing would be done again
         return [(turn.job, outcome)]
 
-    def _release(self, turn: _Turn) -> None:
+    def _release(self, turn: _Turn[Job]) -> None:
         self._turns.remove(turn)
         self._free.append(turn.actor)
 
-    def _broken(self, turn: _Turn, error: Any) -> list[Outcome]:  # noqa: ANN401
+    def _broken(self, turn: _Turn[Job], error: Any) -> list[tuple[Job, Event | DdnsrError]]:  # noqa: ANN401
         """What goes between the processes could not be read there: another version, mostly."""
         reason = " ".join(str(error.cause).split())[:300]
         failure = UnexpectedError(f"A worker cannot take its work ({reason}). Is the same ddnsr on all nodes?")
@@ -369,7 +404,7 @@ class RayWorkers:
         self._release(turn)
         return [(turn.job, failure)]
 
-    def _died(self, turn: _Turn) -> list[Outcome]:
+    def _died(self, turn: _Turn[Job]) -> list[tuple[Job, Event | DdnsrError]]:
         """Another worker takes its place, and its image is done again."""
         self._turns.remove(turn)
         self._stop(turn.actor)  # out of reach it may still be at work
@@ -381,11 +416,11 @@ class RayWorkers:
         if turn.tries >= MOST_TRIES:
             died = f"{name}: {MOST_TRIES} workers died of it. Memory may be short: try fewer (--ray-workers)."
             return [(turn.job, DeviceError(died))]
-        self._listener.note(f"{name}: its worker died; it is done again")
+        self._say("note", f"{name}: its worker died; it is done again")
         self._again.append((turn.job, turn.tries))
         return []
 
-    def _died_early(self, turn: _Turn) -> None:
+    def _died_early(self, turn: _Turn[Job]) -> None:
         if turn.tries < MOST_TRIES:
             self._start(turn.tries + 1)
         elif not self._turns and not self._free:
@@ -395,7 +430,4 @@ class RayWorkers:
         """Say what each worker says when it starts, once."""
         if said not in self._heard:
             self._heard.add(said)
-            self._say(said)
-
-    def _say(self, said: Said) -> None:
-        getattr(self._listener, said.to)(said.text)
+            self._say(said.to, said.text)

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from ddnsr_cli.commands.upscale import ray_workers as module
+from ddnsr_cli.commands import ray_workers as module
+from ddnsr_cli.commands.ray_workers import Failure, RayOptions, RayWorkers, Ready, Said, ray_workers
 from ddnsr_cli.commands.upscale.jobs import Job
-from ddnsr_cli.commands.upscale.options import RayOptions, Skipped, Started, UpscaleListener, UpscaleOptions
-from ddnsr_cli.commands.upscale.ray_workers import Failure, RayWorkers, Ready, Said, ray_workers
+from ddnsr_cli.commands.upscale.options import Skipped, Started, UpscaleOptions
 from ddnsr_cli.errors import DeviceError, ImageReadError, UnexpectedError, WeightsError
 
 READY = Ready(model=("net", "5e"), pid=1, host="here", said=(Said(to="note", text="mind the terms"),))
@@ -67,18 +67,19 @@ def notes():
 
 
 @pytest.fixture
-def listener(notes):
-    silent = lambda *_: None  # noqa: E731
-    return UpscaleListener(image=silent, tile=silent, note=notes.append, detail=silent, failed=silent, download=silent)
+def say(notes):
+    return lambda to, text: notes.append(text) if to == "note" else None
 
 
 @pytest.fixture
-def workers(listener):
+def workers(say):
     """`workers(*actors)`: those, begun; who dies is replaced by a copy of the last."""
 
     def begin(*actors, ray=None):
         coming = list(actors)
-        begun = RayWorkers(ray or fake_ray(), lambda: coming.pop(0) if coming else copy(actors[-1]), listener)
+        begun = RayWorkers(
+            ray or fake_ray(), lambda: coming.pop(0) if coming else copy(actors[-1]), say, begins=Started
+        )
         begun.begin(len(actors))
         return begun
 
@@ -201,7 +202,7 @@ def test_workers_that_do_not_come_are_reported_once(workers, notes):
         ("cpu", None, {"CPU": 64.0, "GPU": 4.0}, {"num_cpus": 1, "num_gpus": 0}, 64),
     ],
 )
-def test_a_worker_has_a_gpu_a_share_of_one_or_a_core(listener, monkeypatch, device, asked, resources, each, count):
+def test_a_worker_has_a_gpu_a_share_of_one_or_a_core(say, monkeypatch, device, asked, resources, each, count):
     made, wanted = [], {}
 
     def remote(**needs):
@@ -212,25 +213,25 @@ def test_a_worker_has_a_gpu_a_share_of_one_or_a_core(listener, monkeypatch, devi
     ray.remote, ray.cluster_resources, ray.is_initialized = remote, lambda: resources, lambda: True
     monkeypatch.setattr(module, "import_ray", lambda: ray)
     options = UpscaleOptions(device=device, ray=RayOptions(workers=asked))
-    with ray_workers(options.ray, options, listener, resumes=True) as workers:
+    with ray_workers(options.ray, options, tuple, say, begins=Started) as workers:
         assert len(ended(workers.outcomes(jobs(3)))) == 3
     assert (wanted, len(made)) == (each, count)
-    assert made[0][0].device == ("cpu" if not each["num_gpus"] else device)
+    assert made[0][0].args[0].device == ("cpu" if not each["num_gpus"] else device)
 
 
-def test_a_gpu_that_no_node_has_is_refused(listener, monkeypatch):
+def test_a_gpu_that_no_node_has_is_refused(say, monkeypatch):
     ray = fake_ray()
     ray.cluster_resources, ray.is_initialized = lambda: {"CPU": 4.0}, lambda: True
     monkeypatch.setattr(module, "import_ray", lambda: ray)
     options = UpscaleOptions(device="cuda")
-    with pytest.raises(DeviceError, match="has a GPU"), ray_workers(RayOptions(), options, listener, resumes=True):
+    with pytest.raises(DeviceError, match="has a GPU"), ray_workers(RayOptions(), options, tuple, say):
         pass
 
 
 def test_the_local_path_imports_nothing_of_ray():
-    package = Path(__file__).parents[3] / "ddnsr_cli"
-    (home,) = package.rglob("ray_workers.py")
-    imports = r"^( *)(?:import ray\b|from ray\b|from ddnsr_cli\.commands\.upscale\.ray_workers\b)"
-    found = {(path, depth) for path in package.rglob("*.py") for depth in re.findall(imports, path.read_text(), re.M)}
-    assert {path for path, _ in found} == {home, home.with_name("run.py")}
-    assert all(depth for _, depth in found)  # within a function, when it is asked for
+    package = Path(__file__).parents[2] / "ddnsr_cli"
+    imports = r"^( *)(?:import ray\b|from ray\b)"
+    found = [(path, depth) for path in package.rglob("*.py") for depth in re.findall(imports, path.read_text(), re.M)]
+    ((path, depth),) = found
+    assert path == package / "commands" / "ray_workers.py"
+    assert depth  # within a function, when it is asked for
