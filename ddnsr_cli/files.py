@@ -1,22 +1,106 @@
-"""Files that appear whole or not at all, their hashes, and the head of one that holds tensors."""
+"""Files that appear whole or not at all, objects in stores, hashes, and the head of a file that holds tensors."""
 
 import errno
 import hashlib
 import json
 import os
+import re
 import shutil
+import stat
 import struct
 import tempfile
 import threading
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
+from typing import Any
+
+from ddnsr_cli.errors import ConfigError
 
 try:
     import fcntl
 except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
+
+
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://.")
+
+
+class StorePath(type(Path())):  # type: ignore[misc]  # PosixPath, on this system
+    """An object in a store, or what the names of several begin with, by its address: s3://bucket/folder/image.png.
+
+    It is asked for its status and opened as a file is, by fsspec, whose errors are OSError here. What else files can do
+    it cannot: objects are fetched and put whole.
+    """
+
+    def __str__(self) -> str:
+        return str(super().__str__()).replace(":/", "://", 1)
+
+    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:  # noqa: ARG002 - a store has no links
+        """Kind, bytes and time of writing. Raises OSError."""
+        with _store_of(self) as store:
+            info = store.info(str(self))
+        kind = stat.S_IFDIR if info["type"] == "directory" else stat.S_IFREG
+        written = info.get("LastModified") or info.get("mtime") or info.get("created")
+        seconds = written.timestamp() if isinstance(written, datetime) else float(written or 0)
+        whole, exact = int(seconds), int(seconds * 1e9)
+        size = int(info["size"] or 0)
+        return os.stat_result((kind, 0, 0, 1, 0, 0, size, *(whole,) * 3, *(seconds,) * 3, *(exact,) * 3))
+
+    def open(self, mode: str = "r", *_: object, **__: object) -> Any:  # noqa: ANN401
+        """Its bytes, which are fetched as they are read. Raises OSError."""
+        with _store_of(self) as store:
+            return store.open(str(self), mode)
+
+    def fetch(self, target: Path) -> None:
+        """The object as a local file. Raises OSError."""
+        with _store_of(self) as store:
+            store.get_file(str(self), str(target))
+
+    def put(self, source: Path) -> None:
+        """A local file as the object: stores show it when all of it is there. Raises OSError."""
+        with _store_of(self) as store:
+            store.put_file(str(source), str(self))
+
+    def names(self) -> tuple[list[str], list[str]]:
+        """(folders, objects) of what lies one step below, sorted. Raises OSError, also for an empty part of a name."""
+        with _store_of(self) as store:
+            top = store._strip_protocol(str(self)).rstrip("/")
+            found = store.ls(str(self), detail=True)
+        if any(entry["name"].endswith("//") for entry in found):
+            raise OSError(errno.EINVAL, "it holds a name with an empty part (//)")
+        names: tuple[list[str], list[str]] = [], []
+        for entry in found:
+            if entry["name"].rstrip("/") != top:  # an empty object that stands for the folder itself
+                names[entry["type"] != "directory"].append(entry["name"].rstrip("/").rpartition("/")[2])
+        return sorted(names[0]), sorted(names[1])
+
+
+def path_at(text: str) -> Path:
+    """A path, or the address of a store."""
+    return StorePath(text) if _ADDRESS.match(text) else Path(text)
+
+
+@contextmanager
+def _store_of(path: StorePath) -> Iterator[Any]:
+    """The store that an address is of, as fsspec gives it. Raises ConfigError where a package for it is missing."""
+    protocol = path.parts[0].rstrip(":")
+    try:
+        import fsspec
+
+        yield fsspec.filesystem(protocol, use_listings_cache=False)
+    except ImportError as error:
+        package = "pip install 'ddnsr[s3]'" if protocol == "s3" else "its package of fsspec"
+        raise ConfigError(f"{protocol}:// needs a package that is not installed. Get it with: {package}") from error
+    except OSError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"{path} cannot be used ({error}). Check the address.") from error
+    except Exception as error:  # each store has classes of its own
+        reason = " ".join(str(error).split())[:200]
+        raise OSError(errno.EIO, f"{type(error).__name__}: {reason}") from error
 
 
 class Uninterrupted:
@@ -173,12 +257,24 @@ def is_there(path: Path) -> bool:
 
     `Path.exists` raises OSError there.
     """
+    if isinstance(path, StorePath):
+        return _mode(path) != 0
     return os.path.exists(path)  # noqa: PTH110
 
 
 def is_folder(path: Path) -> bool:
     """Whether a folder is at `path`; False where the system will not say, as in `is_there`."""
+    if isinstance(path, StorePath):
+        return stat.S_ISDIR(_mode(path))
     return os.path.isdir(path)  # noqa: PTH112
+
+
+def _mode(path: StorePath) -> int:
+    """0 where there is nothing, or the store will not say."""
+    try:
+        return path.stat().st_mode
+    except OSError:
+        return 0
 
 
 def is_disk_full(error: BaseException | None) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ddnsr_cli.errors import ConfigError, ImageReadError
+from ddnsr_cli.files import StorePath, path_at
 
 if TYPE_CHECKING:
     from ddnsr_cli.commands.ray_workers import RayOptions
@@ -76,6 +77,8 @@ def path_of(text: str) -> Path:
     """A path as it was given. Raises ConfigError where nothing was: `Path` makes the whole current folder of that."""
     if not text:
         raise ConfigError("A path on the command line is empty: was a variable not set? For this folder say '.'.")
+    if isinstance(path_at(text), StorePath):
+        raise ConfigError(f"{text} is the address of a store, which only ddnsr upscale knows. Copy it to a folder.")
     return Path(text)
 
 

@@ -22,15 +22,16 @@ import typer
 from ddnsr_cli import __version__
 from ddnsr_cli.cli.options import path_of
 from ddnsr_cli.errors import ConfigError, DdnsrError, ImageReadError, ImageWriteError, UnexpectedError, printable
-from ddnsr_cli.files import UNINTERRUPTED, temporary_folder
+from ddnsr_cli.files import UNINTERRUPTED, StorePath, path_at, temporary_folder
 
 STANDARD = Path("-")
 """Standard input or output, where a path is asked for; `./-` is a path like it, but not this one."""
 
 
 def path_or_standard(text: str) -> Path:
-    """A path as it was given; `STANDARD` itself for `-`. Raises ConfigError as `path_of`."""
-    return STANDARD if text == "-" else path_of(text)
+    """A path or an address as it was given; `STANDARD` itself for `-`. Raises ConfigError as `path_of`."""
+    path = path_at(text)
+    return STANDARD if text == "-" else path if isinstance(path, StorePath) else path_of(text)
 
 
 def put_path(path: Path, more: str = "", *, end: bytes = b"\n") -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ddnsr_cli.errors import ConfigError, ImageReadError, shown
-from ddnsr_cli.files import is_folder, is_there
+from ddnsr_cli.files import StorePath, is_folder, is_there
 from ddnsr_cli.io.formats import (
     CAMERA_RAW_EXTENSIONS,
     FOREIGN_EXTENSIONS,
@@ -184,7 +184,9 @@ def _found(
     files = _named_files([path for path in inputs if path not in prefixes])
     given: set[str] = set()
     for path in inputs:
-        if path in prefixes:
+        if path in prefixes and isinstance(path, StorePath):
+            found = _walk_store(path, prefixes[path], results=results)
+        elif path in prefixes:
             found = _walk(path, prefixes[path], recursive=recursive, results=results, on_own=on_own)
         else:
             found = iter([files[path]])
@@ -254,6 +256,27 @@ def _walk(
             waiting += [(folder / name, relative / name) for name in reversed(below)]
 
 
+def _walk_store(top: StorePath, prefix: Path, *, results: OutputNames | None) -> Iterator[Found]:
+    """The images below an address, as `_walk` gives those of folders; here the extension tells what is one."""
+    waiting = [(top, prefix)]
+    while waiting:
+        folder, relative = waiting.pop()
+        if folder != top and results is not None and str(folder) == str(results.folder):
+            continue
+        try:
+            folders, objects = folder.names()
+        except OSError:
+            yield Found(source=folder, relative=relative, stem=folder.name)  # fetching it will tell why
+            continue
+        names = [name for name in objects if extension_of(name) in _IMAGE_EXTENSIONS and not name.startswith(".")]
+        stems = distinct_stems(names)
+        made = _results_in(folder, relative, stems, results)
+        for name in names:
+            if name not in made:
+                yield Found(source=folder / name, relative=relative / name, stem=stems[name])
+        waiting += [(folder / name, relative / name) for name in reversed(folders) if not _is_junk_folder(name)]
+
+
 def _images(
     folder: Path,
     relative: Path,
@@ -297,10 +320,12 @@ def _results_in(folder: Path, relative: Path, stems: dict[str, str], results: Ou
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    name = entry.name.lower()
-    if name.startswith(".") or name in _JUNK_FOLDERS or name.endswith(_JUNK_FOLDER_EXTENSIONS):
-        return False
-    return _is_folder_or_link(entry)
+    return not _is_junk_folder(entry.name) and _is_folder_or_link(entry)
+
+
+def _is_junk_folder(name: str) -> bool:
+    small = name.lower()
+    return small.startswith(".") or small in _JUNK_FOLDERS or small.endswith(_JUNK_FOLDER_EXTENSIONS)
 
 
 def _may_be_image(entry: os.DirEntry[str]) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ddnsr_cli.errors import ConfigError, ImageReadError, shown
+from ddnsr_cli.files import StorePath, path_at
 from ddnsr_cli.io.discovery import Found, OutputNames, distinct_stems, find_images
 from ddnsr_cli.io.provenance import made_as
 
@@ -110,7 +111,7 @@ def read_list(content: bytes, name: str) -> list[Path]:
     Raises ImageReadError where there is no path. name: what the list is called in a message.
     """
     lines = [line.rstrip(b"\r") for line in content.split(b"\n")]
-    paths = [Path(os.fsdecode(line)) for line in lines if line.strip()]
+    paths = [path_at(os.fsdecode(line)) for line in lines if line.strip()]
     if not paths:
         raise ImageReadError(f"The list {name} is empty. Give a file with one path a line.")
     return paths
@@ -142,6 +143,8 @@ def listed_images(paths: Sequence[Path]) -> Iterator[Found]:
 def _below(path: Path) -> tuple[str, ...]:
     """The parts of a path below the root. Raises ImageReadError for a path without a name, such as `..`."""
     parts = tuple(part for part in path.parts if part not in (path.anchor, ".."))
+    if isinstance(path, StorePath):
+        parts = parts[1:]
     if not parts or path.name == "..":
         raise ImageReadError(f"The list names {shown(path)}, which is a folder. Name files, one a line.")
     return parts

@@ -12,7 +12,7 @@ from ddnsr_cli import __version__
 from ddnsr_cli.commands.upscale.options import UpscaleOptions
 from ddnsr_cli.config import changed_options
 from ddnsr_cli.errors import ConfigError, ImageWriteError, shown
-from ddnsr_cli.files import is_folder, is_there
+from ddnsr_cli.files import StorePath, is_folder, is_there
 from ddnsr_cli.io.discovery import Found, OutputNames, find_images
 from ddnsr_cli.io.formats import format_of
 from ddnsr_cli.io.provenance import Source, add_stamp, is_unchanged, read_stamp
@@ -142,8 +142,15 @@ class Job:
     target: Path
 
     @property
+    def is_in_store(self) -> bool:
+        """Whether the image or its result is an object in a store."""
+        return isinstance(self.source, StorePath) or isinstance(self.target, StorePath)
+
+    @property
     def is_in_place(self) -> bool:
         """Whether the result would take the place of the image that it is made from."""
+        if self.is_in_store:
+            return str(self.target) == str(self.source)
         return is_there(self.target) and is_there(self.source) and self.target.samefile(self.source)
 
 

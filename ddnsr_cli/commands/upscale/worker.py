@@ -1,9 +1,10 @@
 """Images from their files to the results, by a network that is loaded once."""
 
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -31,8 +32,16 @@ from ddnsr_cli.commands.upscale.options import (
     UpscaleOptions,
     Written,
 )
-from ddnsr_cli.errors import DdnsrError, ImageReadError, ImageWriteError, OutOfMemoryError, UnexpectedError, shown
-from ddnsr_cli.files import no_empty_folder, temporary_folder
+from ddnsr_cli.errors import (
+    DdnsrError,
+    ImageReadError,
+    ImageWriteError,
+    OutOfMemoryError,
+    UnexpectedError,
+    printable,
+    shown,
+)
+from ddnsr_cli.files import StorePath, no_empty_folder, temporary_folder
 from ddnsr_cli.inference.device import choose_device, choose_dtype
 from ddnsr_cli.inference.memory import give_back_freed, is_out_of_memory, save_addresses
 from ddnsr_cli.inference.pipeline import Faithfulness, check_memory, result_bytes, upscale_image, upscale_rows
@@ -284,7 +293,12 @@ class Worker:
         """resumes: what an earlier run has finished is skipped."""
         self.engine = engine
         self._options = options
-        self._listener = listener
+        self._addresses: dict[str, str] = {}
+        self._listener = replace(
+            listener,
+            note=lambda text: listener.note(self._addressed(text)),
+            detail=lambda text: listener.detail(self._addressed(text)),
+        )
         self._resumes = resumes
         self._tile: TileCost | None = None
 
@@ -312,11 +326,46 @@ class Worker:
             return
         if not self._options.dry_run:
             yield Started(input=job.source, output=job.target, remade=why)
+        if not job.is_in_store:
+            yield self._done(job, settings, why)
+            return
+        with self._brought_here(job) as here:
+            yield self._brought_back(self._done(here, settings, why), here, job)
+
+    def _done(self, job: Job, settings: Settings, why: str | None) -> Planned | Written:
         prepared = prepare(job, self._options, self.engine.upscaler.scale)
         scale, rows = self.engine.upscaler.scale, self._is_in_rows(prepared)
         check_memory(prepared.image, prepared.size, scale, name=shown(job.source), in_rows=rows)
         with no_empty_folder(job.target.parent):
-            yield self._planned(prepared, why) if self._options.dry_run else self._made(prepared, settings)
+            return self._planned(prepared, why) if self._options.dry_run else self._made(prepared, settings)
+
+    @contextmanager
+    def _brought_here(self, job: Job) -> Iterator[Job]:
+        """The job with files of a temporary folder in place of objects. What is said of those is said of these."""
+        with temporary_folder("ddnsr-") as folder:
+            here = Job(source=_fetched(job.source, folder), target=_local(job.target, folder / "result"))
+            self._addresses = {str(folder / "result"): str(job.target.parent), str(folder): str(job.source.parent)}
+            try:
+                yield here
+            except DdnsrError as error:
+                raise type(error)(self._addressed(str(error))) from error.__cause__
+            finally:
+                self._addresses = {}
+
+    def _addressed(self, text: str) -> str:
+        for place, address in self._addresses.items():
+            text = text.replace(place, address)
+        return text
+
+    def _brought_back(self, event: Planned | Written, here: Job, job: Job) -> Planned | Written:
+        """The event of the objects, once they are there; the sheet before the result, as `_write_sheet` has it."""
+        if isinstance(event, Planned) or not isinstance(job.target, StorePath):
+            return replace(event, input=job.source, output=job.target)
+        sheet = None if event.sheet is None else sheet_of(job.target)
+        for file, target in ((event.sheet, sheet), (here.target, job.target)):
+            if file is not None and isinstance(target, StorePath):
+                _put(file, target)
+        return replace(event, input=job.source, output=job.target, sheet=sheet)
 
     @staticmethod
     def failure(job: Job, error: Exception) -> DdnsrError:
@@ -355,7 +404,7 @@ class Worker:
         finished = all(state is State.FINISHED for _, state, _ in states)
         return (State.FINISHED if finished else State.ABSENT), None
 
-    def _made(self, prepared: Prepared, settings: Settings) -> Event:
+    def _made(self, prepared: Prepared, settings: Settings) -> Written:
         job, image = prepared.job, prepared.image
         lost = check_writable(job.target, **_asked(prepared))
         self._listener.image(shown(Path(job.source.name)))
@@ -367,7 +416,7 @@ class Worker:
         noted = replace(prepared, notes=(*prepared.notes, *lost))
         return make(noted, self.engine, self._options, settings, self._listener)
 
-    def _planned(self, prepared: Prepared, why: str | None) -> Event:
+    def _planned(self, prepared: Prepared, why: str | None) -> Planned:
         image, (width, height), job = prepared.image, prepared.size, prepared.job
         check_format(job.target, **_asked(prepared))
         upscaler = self.engine.upscaler
@@ -392,6 +441,38 @@ def refuse_in_place(job: Job) -> None:
     """Raises ImageWriteError where the result would take the place of its source."""
     if job.is_in_place:
         raise ImageWriteError(f"{shown(job.target)} is the image to read. Give another output with -o.")
+
+
+def _fetched(source: Path, folder: Path) -> Path:
+    """An object as a file of the folder; a file as it is. Raises ImageReadError."""
+    file = folder / source.name
+    if not isinstance(source, StorePath):
+        return source
+    try:
+        size, free = source.stat().st_size, shutil.disk_usage(folder).free
+        if size > free:
+            place = shown(folder.parent)
+            raise ImageReadError(
+                f"{shown(source)} has {size} bytes and {place} room for {free}. Set TMPDIR to another."
+            )
+        source.fetch(file)
+    except OSError as error:
+        reason = printable(error.strerror or str(error))
+        raise ImageReadError(f"{shown(source)} cannot be fetched ({reason}). Check address and permissions.") from error
+    return file
+
+
+def _local(target: Path, folder: Path) -> Path:
+    return folder / target.name if isinstance(target, StorePath) else target
+
+
+def _put(file: Path, target: StorePath) -> None:
+    """Raises ImageWriteError."""
+    try:
+        target.put(file)
+    except OSError as error:
+        reason = printable(error.strerror or str(error))
+        raise ImageWriteError(f"{shown(target)} cannot be put ({reason}). Check address and permissions.") from error
 
 
 def open_worker(options: UpscaleOptions, say: Say, *, resumes: bool) -> Worker:

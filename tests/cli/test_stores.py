@@ -1,0 +1,174 @@
+"""`ddnsr upscale` from and to object stores: S3's protocol on a server in this process, other things in memory."""
+
+import io
+import json
+import logging
+import pickle
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from ddnsr_cli.files import StorePath, is_folder, is_there, path_at, sha256_of
+from tests.helpers.pair_folders import refused, tree
+
+fsspec = pytest.importorskip("fsspec")
+
+
+@pytest.fixture(scope="module")
+def server():
+    pytest.importorskip("s3fs")
+    moto = pytest.importorskip("moto.server")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    running = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    yield "http://{}:{}".format(*running.get_host_and_port())
+    running.stop()
+
+
+@pytest.fixture
+def bucket(server, monkeypatch):
+    """An empty bucket of S3, as fsspec gives it, with its address."""
+    settings = {"ACCESS_KEY_ID": "x", "SECRET_ACCESS_KEY": "x", "DEFAULT_REGION": "us-east-1", "ENDPOINT_URL": server}
+    for name, value in settings.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    store = fsspec.filesystem("s3", use_listings_cache=False)
+    store.mkdir("photos")
+    yield store
+    store.rm("photos", recursive=True)
+
+
+@pytest.fixture
+def memory():
+    store = fsspec.filesystem("memory")
+    yield store
+    store.store.clear()
+    store.pseudo_dirs[:] = [""]
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    """The folder of temporary files, which is empty when a run has ended."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    yield folder
+    assert list(folder.iterdir()) == []
+
+
+def events(done):
+    return [json.loads(line) for line in done.out.splitlines()]
+
+
+def objects(store, top):
+    return {name.removeprefix(top): store.cat_file(name) for name in store.find(top)}
+
+
+def test_results_are_those_of_files_and_a_run_goes_on(ddnsr, photo, tmp_path, quick_model, bucket, temporary):
+    for name in ("0.png", "1.jpg", "deep/2.png"):
+        photo(f"in/{name}")
+    (tmp_path / "in/3.png").write_bytes(b"\x89PNG\r\n\x1a\nno header")
+    bucket.put(f"{tmp_path / 'in'}/", "photos/in/", recursive=True)
+    here = ddnsr("upscale", tmp_path / "in", "-o", tmp_path / "out", "-m", quick_model, "--compare", "--json")
+    words = ("upscale", "s3://photos/in", "-o", "s3://photos/in/out", "-m", quick_model, "--compare")
+    there = ddnsr(*words, "--json")
+    assert (here.code, there.code) == (9, 9)
+    assert there.err == here.err.replace(str(tmp_path / "in"), "s3://photos/in")
+    assert objects(bucket, "photos/in/out/") == tree(tmp_path / "out")
+    told = here.out.replace(str(tmp_path / "out"), "s3://photos/in/out").replace(str(tmp_path / "in"), "s3://photos/in")
+    assert without_times(events(there)) == without_times(map(json.loads, told.splitlines()))
+
+    photo("in/0.png", width=23)
+    bucket.put_file(str(tmp_path / "in/0.png"), "photos/in/0.png")
+    bucket.pipe("photos/in/out/1.png", b"of another program")
+    again = ddnsr(*words, "--json")
+    assert again.code == 9
+    by_name = {Path(event["input"]).name: event for event in events(again) if "input" in event}
+    assert {name: event["event"] for name, event in by_name.items()} == {
+        "0.png": "written", "1.jpg": "failed", "2.png": "skipped", "3.png": "failed",
+    }  # fmt: skip
+    assert "s3://photos/in/out/1.png exists and is no result of ddnsr" in by_name["1.jpg"]["error"]
+    with Image.open(io.BytesIO(bucket.cat("photos/in/out/0.png"))) as image:
+        assert image.size[0] == 4 * 23
+
+
+def without_times(told):
+    return [{**event, "seconds": 0} for event in told]
+
+
+def test_files_to_a_store_and_back_and_by_a_list(ddnsr, photo, tmp_path, quick_model, bucket, temporary):
+    source = photo("one.png")
+    assert ddnsr("upscale", source, "-o", "s3://photos/large.png", "-m", quick_model).out == "s3://photos/large.png\n"
+    (tmp_path / "list").write_text(f"s3://photos/large.png\n{source}\n")
+    done = ddnsr("upscale", "--list", tmp_path / "list", "-o", tmp_path / "out", "-m", quick_model)
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[0] == str(tmp_path / "out/photos/large.png")
+    again = ddnsr("upscale", "--list", tmp_path / "list", "-o", tmp_path / "out", "-m", quick_model)
+    assert (again.code, again.out) == (0, "")
+    refused(ddnsr("upscale", source, "-o", "s3://photos/large.png"), 4, "s3://photos/large.png exists")
+    refused(ddnsr("upscale", source, "-o", "s3://nowhere/x.png", "-m", quick_model), 4, "s3://nowhere/x.png cannot be")
+    refused(ddnsr("upscale", "s3://photos/none", "-o", tmp_path / "out"), 3, "s3://photos/none does not exist")
+
+
+def test_an_object_is_put_once_and_whole(ddnsr, photo, quick_model, memory, temporary, monkeypatch):
+    puts = []
+
+    def put_file(store, source, target, **_):
+        puts.append((target, Path(source).read_bytes(), is_there(StorePath(target))))
+        raise ConnectionError("the line is cut")
+
+    monkeypatch.setattr(type(memory), "put_file", put_file)
+    refused(ddnsr("upscale", photo("a.png"), "-o", "memory://out/a.png", "-m", quick_model), 4, "the line is cut")
+    ((target, content, was_there),) = puts
+    assert (target, was_there) == ("memory://out/a.png", False)
+    with Image.open(io.BytesIO(content)) as image:
+        image.load()
+
+
+def test_what_is_no_image_and_results_of_ours_are_left_out(ddnsr, photo, quick_model, memory, temporary, tmp_path):
+    names = ("a.png", "a.jpg", "deep/b.png", "deep/.hidden.png", "notes.txt", "a.png.xmp", "@eaDir/a.png")
+    for name in names:
+        memory.pipe(f"/in/{name}", photo(name.replace("txt", "png").replace("xmp", "png")).read_bytes())
+    ddnsr("upscale", photo("c.png"), "-o", "memory://in/large.png", "-m", quick_model)
+    done = ddnsr("upscale", "memory://in", "-o", tmp_path / "out", "-m", quick_model)
+    assert done.code == 0, done.err
+    assert set(tree(tmp_path / "out")) == {"a_png.png", "a_jpg.png", "deep/b.png"}
+    assert "memory://in/large.png was made by ddnsr and left out" in done.err
+    shards = [
+        ddnsr("upscale", "memory://in", "-o", tmp_path / "parts", "-m", quick_model, "--shard", f"{i}/2")
+        for i in (1, 2)
+    ]
+    assert sorted(line for part in shards for line in part.out.splitlines()) == sorted(
+        str(tmp_path / "parts" / name) for name in tree(tmp_path / "out")
+    )
+    done = ddnsr("upscale", "memory://in", "-o", tmp_path / "dry", "-m", quick_model, "--dry-run", "--json")
+    assert [event["event"] for event in events(done)] == ["planned"] * 3 + ["summary"]
+
+
+def test_an_address_is_a_path_that_goes_between_processes(memory):
+    address = path_at("memory://in/deep/a.png")
+    assert isinstance(address, StorePath)
+    assert isinstance(path_at("C:/in"), StorePath) is isinstance(path_at("a:b://c"), StorePath) is False
+    assert str(pickle.loads(pickle.dumps(address))) == str(address) == "memory://in/deep/a.png"
+    assert str(address.with_name("b.jpg")) == "memory://in/deep/b.jpg"
+    memory.pipe("/in/deep/a.png", b"12345")
+    assert (address.stat().st_size, is_there(address), is_folder(address)) == (5, True, False)
+    assert (is_folder(address.parent), is_there(address.parent / "none")) == (True, False)
+    assert len(sha256_of(address)) == 64
+
+
+def test_without_the_package_one_line_says_how_to_get_it(ddnsr, photo, monkeypatch):
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
+    done = ddnsr("upscale", "s3://photos/in", "-o", "out")
+    assert (done.code, done.err) == (
+        2,
+        "error: s3:// needs a package that is not installed. Get it with: pip install 'ddnsr[s3]'\n",
+    )
+    refused(ddnsr("upscale", "no-such://photos/in", "-o", "out"), 2, "no-such://photos/in cannot be used")
+
+
+def test_other_commands_say_that_they_read_files(ddnsr):
+    refused(ddnsr("degrade", "s3://photos/in", "-o", "pairs"), 2, "s3://photos/in is the address of a store")
