@@ -17,8 +17,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ddnsr_cli.errors import ConfigError
-
 try:
     import fcntl
 except ImportError:  # not on Windows
@@ -86,6 +84,8 @@ def path_at(text: str) -> Path:
 @contextmanager
 def _store_of(path: StorePath) -> Iterator[Any]:
     """The store that an address is of, as fsspec gives it. Raises ConfigError where a package for it is missing."""
+    from ddnsr_cli.errors import ConfigError
+
     protocol = path.parts[0].rstrip(":")
     try:
         import fsspec

@@ -61,7 +61,9 @@ def upscale(
     images: Annotated[
         list[Path] | None,
         typer.Argument(
-            parser=path_or_standard, metavar="images", help="Images or folders of images, or s3:// addresses. - reads one from stdin."
+            parser=path_or_standard,
+            metavar="images",
+            help="Images or folders of images, or s3:// addresses. - reads one from stdin.",
         ),
     ] = None,
     input_: Annotated[
