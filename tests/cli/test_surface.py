@@ -30,10 +30,10 @@ SURFACE = {
         "--mix --check --target --start-from --start-degrader --l2 --ablation --preset --single-input --vgg "
         "--perceptual --perceptual-weights --as-authors --loss --discriminator --gan --teacher --truth-share "
         "--sharpen-targets --discriminator-first-steps --discriminator-learning-rate --degrader-pretrain-steps "
-        "--degrader-only-steps --degradation-preset --degradation --lpips --lite --features --blocks --growth "
-        "--steps --batch --micro-batch --crop --learning-rate --warmup-steps --lr-milestones --precision --compile --seed "
-        "--workers --log-every --save-every --keep-every --validate-every --sample-every --device/-g --offline "
-        "-q/--quiet"
+        "--degrader-only-steps --degradation-preset --degradation --lpips --lite --features --blocks "
+        "--growth --steps --batch --micro-batch --crop --learning-rate --warmup-steps --lr-milestones --precision "
+        "--compile --seed --workers --log-every --save-every --keep-every --validate-every --sample-every --device/-g "
+        "--offline -q/--quiet"
     ),
     "eval": (
         "ranking_files --lr --hr --data --track -m/--models --sr --table3 --reference --lr-suffix --sr-suffix "
