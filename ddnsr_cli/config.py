@@ -35,16 +35,16 @@ class TargetType(StrEnum):
     """What a clean HR image is."""
 
     DIV2K = "div2k"
-    """The photos of the HR folder, as they are."""
+    """The images of the HR folder, as they are."""
 
     CLEANUP = "cleanup"
-    """The noisy source photos, shrunk twice by antialiased bicubic: near the source in content and color."""
+    """The noisy source images, shrunk twice by antialiased bicubic: near the source in content and color."""
 
     MIXED = "mixed"
     """Both of the above, half the crops each."""
 
     CANON = "canon"
-    """Photos of another, better camera: the HR folder, as it is."""
+    """Images of another, better camera: the HR folder, as it is."""
 
 
 def options_to_json(options: "DataclassInstance") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Make docs/before_after.png from the example photo: `python docs/before_after.py` with ddnsr installed."""
+"""Make docs/before_after.png from the example image: `python docs/before_after.py` with ddnsr installed."""
 
 import subprocess
 import tempfile
@@ -18,8 +18,8 @@ def main() -> None:
         result = Path(folder) / "x4.png"
         subprocess.run(["ddnsr", "upscale", SOURCE, "-o", result], check=True)
         ours = Image.open(result).crop(tuple(SCALE * side for side in CUT))
-    photo = Image.open(SOURCE)
-    enlarged = photo.resize((SCALE * photo.width, SCALE * photo.height), Image.Resampling.BICUBIC)
+    image = Image.open(SOURCE)
+    enlarged = image.resize((SCALE * image.width, SCALE * image.height), Image.Resampling.BICUBIC)
     bicubic = enlarged.crop(tuple(SCALE * side for side in CUT))
     sheet = Image.new("RGB", (2 * ours.width + 8, ours.height), "white")
     sheet.paste(bicubic, (0, 0))

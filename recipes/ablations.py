@@ -1,10 +1,10 @@
 """The paper's table 2 at a size of one's own: ablations A to E, trained alike, judged alike.
 
     python recipes/ablations.py --out runs/ablations --noise sets/source_track1 --val-lr LR --val-hr HR \\
-        --lpips lpips_alex.safetensors --show photo.png -- --track 1 --lite --hr sets/target --lr sets/source_track1
+        --lpips lpips_alex.safetensors --show image.png -- --track 1 --lite --hr sets/target --lr sets/source_track1
 
 What stands after `--` goes to each `ddnsr train`. A run that is finished is not trained again. Writes `table.md`, and
-with --show `sheet.png`: the middle of that photo, up-scaled by each. Columns of the table: PSNR, SSIM and LPIPS of
+with --show `sheet.png`: the middle of that image, up-scaled by each. Columns of the table: PSNR, SSIM and LPIPS of
 `ddnsr eval` on the validation pairs, and the noise that each degrader puts on the clean validation images beside
 that of its source, as `docs/realism.md` measures it.
 """
@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from photo_files import run_script
+from image_files import run_script
 from PIL import Image, ImageDraw
 
-from ddnsr_cli.data.images import list_photos
+from ddnsr_cli.data.images import list_images
 from ddnsr_cli.errors import TrainingError
 from ddnsr_cli.files import atomic_path
 from ddnsr_cli.metrics.realism import Realism
@@ -34,7 +34,7 @@ WITHOUT = {
     "E": "the whole method",
 }
 FIGURES = ("psnr_rgb", "ssim_rgb", "lpips_alex")
-SHOWN_PX = 96  # side of the part of a photo that is shown, LR pixels
+SHOWN_PX = 96  # side of the part of an image that is shown, LR pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ def realism(run: Path, judged: Judging, pairs: Path) -> Realism:
     """How the noise looks that the run's degrader puts on the clean validation images."""
     noise = ["--noise-source", str(judged.noise), "-m", str(run)]
     _ddnsr("degrade", str(judged.hr), *noise, "-o", str(pairs), "--overwrite", "--quiet")
-    return measure_realism(list_photos(pairs / "lr"))
+    return measure_realism(list_images(pairs / "lr"))
 
 
 def table(means: dict[str, dict[str, float]], fake: dict[str, Realism], real: Realism) -> str:
@@ -87,26 +87,26 @@ def table(means: dict[str, dict[str, float]], fake: dict[str, Realism], real: Re
     return "\n".join(lines) + "\n"
 
 
-def sheet(photo: Path, runs: dict[str, Path], out: Path) -> Image.Image:
-    """The middle of a photo, up-scaled by each run, bicubic first."""
-    models: dict[str, Image.Image] = {"bicubic": _enlarged(photo)}
+def sheet(image: Path, runs: dict[str, Path], out: Path) -> Image.Image:
+    """The middle of an image, up-scaled by each run, bicubic first."""
+    models: dict[str, Image.Image] = {"bicubic": _enlarged(image)}
     for letter, run in runs.items():
         made = out / f"shown_{letter}.png"
-        _ddnsr("upscale", str(photo), "-m", str(run), "-o", str(made), "--overwrite", "--quiet")
+        _ddnsr("upscale", str(image), "-m", str(run), "-o", str(made), "--overwrite", "--quiet")
         models[f"{letter}: {WITHOUT[letter]}"] = Image.open(made).convert("RGB")
     side, head = 4 * SHOWN_PX, 24
     drawn = Image.new("RGB", (3 * side, (len(models) + 2) // 3 * (side + head)), "white")
     pen = ImageDraw.Draw(drawn)
-    for place, (name, image) in enumerate(models.items()):
+    for place, (name, shown) in enumerate(models.items()):
         x, y = place % 3 * side, place // 3 * (side + head)
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        drawn.paste(image.crop((left, top, left + side, top + side)), (x, y + head))
+        left, top = (shown.width - side) // 2, (shown.height - side) // 2
+        drawn.paste(shown.crop((left, top, left + side, top + side)), (x, y + head))
         pen.text((x + 4, y + 4), name, fill="black", font_size=14)
     return drawn
 
 
-def _enlarged(photo: Path) -> Image.Image:
-    small = Image.open(photo).convert("RGB")
+def _enlarged(image: Path) -> Image.Image:
+    small = Image.open(image).convert("RGB")
     return small.resize((4 * small.width, 4 * small.height), Image.Resampling.BICUBIC)
 
 
@@ -125,11 +125,11 @@ def main(given: list[str]) -> None:
     """Run the script."""
     parser = argparse.ArgumentParser(description="Train and judge the paper's ablations A to E.")
     parser.add_argument("--out", type=Path, required=True, help="folder for the runs and what they show")
-    parser.add_argument("--noise", type=Path, required=True, help="the noisy photos, to compare the made noise with")
+    parser.add_argument("--noise", type=Path, required=True, help="the noisy images, to compare the made noise with")
     parser.add_argument("--val-lr", type=Path, required=True, help="LR images of the validation pairs")
     parser.add_argument("--val-hr", type=Path, required=True, help="their HR partners")
     parser.add_argument("--lpips", type=Path, required=True, help="LPIPS (AlexNet) weights")
-    parser.add_argument("--show", type=Path, help="photo whose middle is shown")
+    parser.add_argument("--show", type=Path, help="image whose middle is shown")
     parser.add_argument("words", nargs="+", metavar="-- WORDS", help="options of ddnsr train, without -o")
     options = parser.parse_args(given)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -138,7 +138,7 @@ def main(given: list[str]) -> None:
     means = scores(runs, judged, options.out)
     fake = {letter: realism(run, judged, options.out / f"pairs_{letter}") for letter, run in runs.items()}
     with atomic_path(options.out / "table.md") as temporary:
-        temporary.write_text(table(means, fake, measure_realism(list_photos(judged.noise))), encoding="utf-8")
+        temporary.write_text(table(means, fake, measure_realism(list_images(judged.noise))), encoding="utf-8")
     if options.show is not None:
         with atomic_path(options.out / "sheet.png") as temporary:
             sheet(options.show, runs, options.out).save(temporary, "PNG")

@@ -26,10 +26,10 @@ from math import comb, log
 from pathlib import Path
 
 import numpy as np
-from photo_files import run_script
+from image_files import run_script
 from PIL import Image
 from quality import Model, Store, bicubic, chosen_cases, models_of
-from quality_sets import SCALE, SEED, SETS, Case, Photo, find_cases
+from quality_sets import SCALE, SEED, SETS, Case, Rgb8, find_cases
 
 from ddnsr_cli.commands.evaluate.mean_opinion import FORMAT, Ranking, read_ranking
 from ddnsr_cli.errors import ConfigError, DataError
@@ -74,7 +74,7 @@ def _result(model: Model, case: Case, store: Store) -> Path:
     return store.result(model, case, case.make())
 
 
-def _write(number: str, before: Photo, results: Sequence[Photo], out: Path) -> None:
+def _write(number: str, before: Rgb8, results: Sequence[Rgb8], out: Path) -> None:
     side = min(SIDE_PX, (WIDTH_PX - GAP_PX) // (len(results) + 1) - GAP_PX) // SCALE * SCALE
     window = _busiest(before, side)
     labels = ["input", *(chr(ord("A") + place) for place in range(len(results)))]
@@ -83,7 +83,7 @@ def _write(number: str, before: Photo, results: Sequence[Photo], out: Path) -> N
         Image.fromarray(drawn).save(temporary, "PNG")
 
 
-def _busiest(before: Photo, side: int) -> tuple[slice, slice]:
+def _busiest(before: Rgb8, side: int) -> tuple[slice, slice]:
     """The window in which the input has the steepest gradients; chosen by the input alone."""
     height, width = min(side, before.shape[0]), min(side, before.shape[1])
     down, across = np.gradient(before.mean(axis=2))

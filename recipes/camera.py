@@ -1,8 +1,8 @@
-"""A simulated phone camera: clean photos in, noisy small images out, as one phone would have taken them.
+"""A simulated phone camera: clean images in, noisy small ones out, as one phone would have taken them.
 
-    python recipes/camera.py --photos sets/source --out sets/source_camera --seed 0 --shots 3
+    python recipes/camera.py --images sets/source --out sets/source_camera --seed 0 --shots 3
 
-Each image is the scene of a clean photo seen by a sensor with 3 to 4 times fewer pixels a side: tone curve undone,
+Each image is the scene of a clean image seen by a sensor with 3 to 4 times fewer pixels a side: tone curve undone,
 blurred by the lens (each color a little differently), sampled by a Bayer sensor with photon and read noise,
 filled in, white-balanced, color-corrected, lightly denoised and sharpened, tone curve, JPEG. Stored as PNG.
 Nothing that is trained on such images is told any of these numbers.
@@ -12,9 +12,9 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
+from image_files import Rgb8, arguments, listed_images, run_script, write_shots
 from mosaic import bayer, demosaic
 from numpy.typing import NDArray
-from photo_files import Photo, arguments, listed_photos, run_script, write_shots
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
@@ -30,7 +30,7 @@ class Camera:
     """One phone. A pair is a range, drawn uniformly for each image; the rest is the same in all."""
 
     shrink: tuple[float, float] = (3.0, 4.0)
-    """Pixels of the clean photo per sensor pixel, along a side."""
+    """Pixels of the clean image per sensor pixel, along a side."""
 
     blur: tuple[float, float] = (0.35, 0.65)
     """Standard deviation of the lens's blur for green, sensor pixels."""
@@ -70,13 +70,13 @@ class Camera:
     """Pillow's JPEG quality, both ends included."""
 
 
-def take_image(photo: Photo, camera: Camera, rng: np.random.Generator) -> Photo:
-    """The scene of a clean photo (H, W, 3) as the camera stores it: (h, w, 3), h and w even."""
-    scene = through_the_lens(linear_from_srgb(photo / 255), camera, rng)
+def take_image(image: Rgb8, camera: Camera, rng: np.random.Generator) -> Rgb8:
+    """The scene of a clean image (H, W, 3) as the camera stores it: (h, w, 3), h and w even."""
+    scene = through_the_lens(linear_from_srgb(image / 255), camera, rng)
     seen = sensor(scene @ np.linalg.inv(camera.color_matrix).T / camera.white_balance, camera, rng)
     colors = demosaic(seen) * camera.white_balance @ np.array(camera.color_matrix).T
-    image = finish(srgb_from_linear(colors), camera, rng)
-    return jpeg(image, quality=int(rng.integers(camera.jpeg_quality[0], camera.jpeg_quality[1] + 1)))
+    finished = finish(srgb_from_linear(colors), camera, rng)
+    return jpeg(finished, quality=int(rng.integers(camera.jpeg_quality[0], camera.jpeg_quality[1] + 1)))
 
 
 def linear_from_srgb(srgb: Pixels) -> Pixels:
@@ -115,7 +115,7 @@ def sensor(light: Pixels, camera: Camera, rng: np.random.Generator) -> Pixels:
     return levels / camera.levels
 
 
-def finish(image: Pixels, camera: Camera, rng: np.random.Generator) -> Photo:
+def finish(image: Pixels, camera: Camera, rng: np.random.Generator) -> Rgb8:
     """The camera's own noise reduction and sharpening, then whole levels: (h, w, 3) in [0, 1] to uint8."""
     luma = image @ LUMA
     color = image - luma[..., None]
@@ -127,7 +127,7 @@ def finish(image: Pixels, camera: Camera, rng: np.random.Generator) -> Photo:
     return levels.clip(0, 255).astype(np.uint8)
 
 
-def jpeg(image: Photo, *, quality: int) -> Photo:
+def jpeg(image: Rgb8, *, quality: int) -> Rgb8:
     """The image after JPEG with color at half resolution, as phones store it."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
@@ -136,7 +136,7 @@ def jpeg(image: Photo, *, quality: int) -> Photo:
 
 def main(given: list[str]) -> None:
     """Run the script."""
-    parser = arguments("Take images of clean photos with a simulated phone camera.")
+    parser = arguments("Shoot clean images with a simulated phone camera.")
     parser.add_argument(
         "--electrons",
         type=float,
@@ -146,17 +146,17 @@ def main(given: list[str]) -> None:
         help="of a white green pixel: the fewer, the more noise",
     )
     options = parser.parse_args(given)
-    photos = listed_photos(options.photos, options.root)
+    images = listed_images(options.images, options.root)
     low, high = options.electrons
     if not 0 < low <= high < np.inf:
         raise ConfigError(f"--electrons takes two numbers above 0, the lower first; got {low:g} and {high:g}.")
     camera = Camera(electrons=(low, high))
     write_shots(
-        photos,
+        images,
         options.out,
         seed=options.seed,
         shots=options.shots,
-        make=lambda photo, rng: take_image(photo, camera, rng),
+        make=lambda image, rng: take_image(image, camera, rng),
     )
 
 

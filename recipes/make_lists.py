@@ -2,7 +2,7 @@
 
     python recipes/make_lists.py --data data --out recipes/lists
 
-About a third goes to the source, chosen by a hash of the series a photo belongs to: photos of one author, or with
+About a third goes to the source, chosen by a hash of the series an image belongs to: images of one author, or with
 neighboring numbers on the same site, stay together, so that no scene is on both sides.
 """
 
@@ -12,13 +12,13 @@ import hashlib
 import re
 from pathlib import Path
 
-from photo_files import run_script
+from image_files import run_script
 
 from ddnsr_cli.errors import DataError
 from ddnsr_cli.files import atomic_path, sha256_of
 
 FREE = ("CC0", "CC BY", "Public domain", "Public Domain", "Unsplash License", "Pexels License")
-NEAR = 1000  # photos of one upload have numbers this close
+NEAR = 1000  # images of one upload have numbers this close
 CREDITS = (
     "file",
     "source_repository",
@@ -33,8 +33,8 @@ CREDITS = (
 FOLDER = "train_hr/"
 
 
-def free_photos(manifest: Path) -> list[dict[str, str]]:
-    """The rows of the clean photos whose license lets anyone use them. Raises DataError when there is none."""
+def free_images(manifest: Path) -> list[dict[str, str]]:
+    """The rows of the clean images whose license lets anyone use them. Raises DataError when there is none."""
     with manifest.open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["file"].startswith(FOLDER)]
     free = [row for row in rows if row["license_as_stated"].startswith(FREE) and "-NC" not in row["license_as_stated"]]
@@ -72,7 +72,7 @@ def in_source(series: str) -> bool:
 
 def write_lists(data: Path, out: Path) -> None:
     """Write source.txt and target.txt, as `sha256sum` would, and credits.csv, from `data`/MANIFEST.csv."""
-    rows = free_photos(data / "MANIFEST.csv")
+    rows = free_images(data / "MANIFEST.csv")
     series = series_by_file(rows)
     lines: dict[str, list[str]] = {"source": [], "target": []}
     for file in series:

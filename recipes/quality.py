@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from photo_files import run_script
+from image_files import run_script
 from PIL import Image
 from quality_figures import against_truth, by_itself
-from quality_sets import SCALE, SEED, SETS, Case, Photo, Shown, find_cases
+from quality_sets import SCALE, SEED, SETS, Case, Rgb8, Shown, find_cases
 
 from ddnsr_cli import __version__
 from ddnsr_cli.commands.evaluate.measures import Fidelity, LpipsMetric, NoiseAndDetail, Shot
@@ -77,7 +77,7 @@ class Model:
     def _engine(self) -> Engine:
         return start_engine(UpscaleOptions(model=self.name, device="cpu", offline=True), LISTENER)
 
-    def enlarged(self, lr: Photo) -> Photo:
+    def enlarged(self, lr: Rgb8) -> Rgb8:
         """The image four times as large, its colors fixed. Raises ConfigError for a network of another scale."""
         if self.name == BICUBIC:
             return bicubic(lr)
@@ -101,7 +101,7 @@ def models_of(texts: Sequence[str]) -> list[Model]:
     return models
 
 
-def bicubic(lr: Photo) -> Photo:
+def bicubic(lr: Rgb8) -> Rgb8:
     """Pillow's enlargement."""
     return np.array(Image.fromarray(lr).resize((SCALE * lr.shape[1], SCALE * len(lr)), Image.Resampling.BICUBIC))
 
@@ -134,10 +134,10 @@ class Store:
         return self.folder / "figures" / model.digest / f"{name}.json"
 
 
-def _save(photo: Photo, path: Path) -> None:
+def _save(image: Rgb8, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
-        Image.fromarray(photo).save(temporary, "PNG", compress_level=1)
+        Image.fromarray(image).save(temporary, "PNG", compress_level=1)
 
 
 class Meter:
@@ -153,7 +153,7 @@ class Meter:
         self._to_clean = Fidelity(crop_px=BORDER_PX // SCALE, device=device, lpips=lpips_alex, at_lr_size=True)
         self._noise = NoiseAndDetail(crop_px=BORDER_PX // SCALE, device=device)
 
-    def __call__(self, sr: Photo, shown: Shown) -> Figures:
+    def __call__(self, sr: Rgb8, shown: Shown) -> Figures:
         """By name; which ones there are depends on what the case has beside its LR image."""
         found = {"niqe": niqe(sr, self._niqe, crop_px=BORDER_PX), **by_itself(sr, crop_px=BORDER_PX)}
         if shown.truth is not None:

@@ -1,4 +1,4 @@
-"""Test sets of `quality.py`: small images made from photos kept aside, and real ones, in the folders of the data.
+"""Test sets of `quality.py`: small images made from larger ones kept aside, and real ones, in the folders of the data.
 
 The data folder holds `track1_val/HR`, `track1_val/challenge`, `bench` and `track2_val`; sets whose folders are not
 there are refused. Of a larger image the window with the most texture is taken, so that every image costs about alike.
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter, laplace
 
-from ddnsr_cli.data.images import list_photos
+from ddnsr_cli.data.images import list_images
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.io.read import read_rgb
 
-Photo = NDArray[np.uint8]
+Rgb8 = NDArray[np.uint8]
 Levels = NDArray[np.float32]
 """(H, W, 3), levels from 0 to 255, neither rounded nor clipped."""
 
@@ -38,7 +38,7 @@ class Degradation:
     """Standard deviation of the Gaussian, HR pixels."""
 
     noise: float = 0.0
-    """Standard deviation of white Gaussian noise, levels of 255. One photo has the same noise in all sets, but for
+    """Standard deviation of white Gaussian noise, levels of 255. One image has the same noise in all sets, but for
     its strength."""
 
     jpeg: int | None = None
@@ -76,12 +76,12 @@ class Case:
 class Shown:
     """The pixels of a case."""
 
-    lr: Photo
+    lr: Rgb8
 
-    truth: Photo | None = None
+    truth: Rgb8 | None = None
     """Four times as large as `lr`."""
 
-    clean: Photo | None = None
+    clean: Rgb8 | None = None
     """As large as `lr`, without its noise."""
 
 
@@ -103,13 +103,13 @@ def _drawn(cases: list[Case], limit: int | None) -> list[Case]:
 def _cases(data: Path, name: str, seed: int) -> list[Case]:
     if name == REAL:
         parts = ("track1_val/challenge", "track2_val/ntire2020", "track2_val/dped_iphone3gs")
-        paths = [path for part in parts for path in list_photos(data / part)]
+        paths = [path for part in parts for path in list_images(data / part)]
         return [Case(set=name, name=path.stem, make=_real(path)) for path in paths]
     if name == REAL_PAIRS:
         parts = ("track2_val/polyu", "track2_val/cc", "track2_val/renoir")
-        paths = [path for part in parts for path in list_photos(data / part) if path.stem.endswith("_noisy")]
+        paths = [path for part in parts for path in list_images(data / part) if path.stem.endswith("_noisy")]
         return [Case(set=name, name=f"{path.parent.name}_{path.stem}", make=_pair(path)) for path in paths]
-    paths = [*list_photos(data / "track1_val/HR"), *list_photos(data / "bench")]
+    paths = [*list_images(data / "track1_val/HR"), *list_images(data / "bench")]
     return [
         Case(set=name, name=path.stem, make=_made(path, MADE[name], (seed, index))) for index, path in enumerate(paths)
     ]
@@ -117,8 +117,8 @@ def _cases(data: Path, name: str, seed: int) -> list[Case]:
 
 def _made(path: Path, how: Degradation, seed: tuple[int, int]) -> Callable[[], Shown]:
     def make() -> Shown:
-        photo = read_rgb(path)
-        truth = _cut(photo, _most_textured(photo, MOST_HR_PX))
+        image = read_rgb(path)
+        truth = _cut(image, _most_textured(image, MOST_HR_PX))
         return Shown(lr=degraded(truth, how, np.random.default_rng(seed)), truth=truth)
 
     return make
@@ -135,14 +135,14 @@ def _pair(noisy: Path) -> Callable[[], Shown]:
 
 def _real(path: Path) -> Callable[[], Shown]:
     def make() -> Shown:
-        photo = read_rgb(path)
-        return Shown(lr=_cut(photo, _most_textured(photo, MOST_LR_PX)))
+        image = read_rgb(path)
+        return Shown(lr=_cut(image, _most_textured(image, MOST_LR_PX)))
 
     return make
 
 
-def degraded(truth: Photo, how: Degradation, rng: np.random.Generator) -> Photo:
-    """The LR image of a photo: (H, W, 3) to (H/4, W/4, 3)."""
+def degraded(truth: Rgb8, how: Degradation, rng: np.random.Generator) -> Rgb8:
+    """The LR partner of an image: (H, W, 3) to (H/4, W/4, 3)."""
     levels = truth.astype(np.float32)
     if how.blur:
         levels = gaussian_filter(levels, (how.blur, how.blur, 0))
@@ -150,27 +150,27 @@ def degraded(truth: Photo, how: Degradation, rng: np.random.Generator) -> Photo:
     planes = (Image.fromarray(np.ascontiguousarray(levels[..., channel])) for channel in range(3))
     small = np.stack([np.asarray(plane.resize((width, height), Image.Resampling.BICUBIC)) for plane in planes], axis=2)
     noise = rng.normal(size=small.shape)
-    lr: Photo = np.rint(small + how.noise * noise).clip(0, 255).astype(np.uint8)
+    lr: Rgb8 = np.rint(small + how.noise * noise).clip(0, 255).astype(np.uint8)
     return lr if how.jpeg is None else _through_jpeg(lr, how.jpeg)
 
 
-def _through_jpeg(lr: Photo, quality: int) -> Photo:
+def _through_jpeg(lr: Rgb8, quality: int) -> Rgb8:
     buffer = io.BytesIO()
     Image.fromarray(lr).save(buffer, "JPEG", quality=quality)
     return np.array(Image.open(buffer))
 
 
-def _cut(photo: Photo, window: tuple[slice, slice]) -> Photo:
-    return np.ascontiguousarray(photo[window])
+def _cut(image: Rgb8, window: tuple[slice, slice]) -> Rgb8:
+    return np.ascontiguousarray(image[window])
 
 
-def _most_textured(photo: Photo, most_px: int) -> tuple[slice, slice]:
+def _most_textured(image: Rgb8, most_px: int) -> tuple[slice, slice]:
     """The window of at most that many pixels a side, multiples of 4, with the greatest mean absolute Laplacian."""
-    height, width = (min(most_px, length // SCALE * SCALE) for length in photo.shape[:2])
-    rough = np.minimum(np.abs(laplace(photo.mean(axis=2))), MOST_LAPLACIAN)
+    height, width = (min(most_px, length // SCALE * SCALE) for length in image.shape[:2])
+    rough = np.minimum(np.abs(laplace(image.mean(axis=2))), MOST_LAPLACIAN)
     corners = np.pad(rough.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
-    tops = np.arange(0, photo.shape[0] - height + 1, GRID_PX)[:, None]
-    lefts = np.arange(0, photo.shape[1] - width + 1, GRID_PX)[None]
+    tops = np.arange(0, image.shape[0] - height + 1, GRID_PX)[:, None]
+    lefts = np.arange(0, image.shape[1] - width + 1, GRID_PX)[None]
     sums = corners[tops + height, lefts + width] - corners[tops, lefts + width]
     sums = sums - corners[tops + height, lefts] + corners[tops, lefts]
     top, left = (int(place) * GRID_PX for place in np.unravel_index(int(sums.argmax()), sums.shape))

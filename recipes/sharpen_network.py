@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from image_files import run_script
 from numpy.typing import NDArray
-from photo_files import run_script
 from torch import Tensor, nn
 
-from ddnsr_cli.data.images import list_photos
+from ddnsr_cli.data.images import list_images
 from ddnsr_cli.errors import DataError
 from ddnsr_cli.io.read import read_rgb
 from ddnsr_cli.nets.blocks import lrelu
@@ -48,7 +48,7 @@ def main(words: Sequence[str]) -> None:
     mask = SharpenConfig(amount=amount, sigma_px=sigma_px, threshold=threshold)
     torch.manual_seed(given.seed)
     net = load_rrdb_net(given.weights)[0].float().to(memory_format=torch.channels_last)
-    bake(net, crops(list_photos(given.lr), given.seed), mask, steps=given.steps, rate=given.rate)
+    bake(net, crops(list_images(given.lr), given.seed), mask, steps=given.steps, rate=given.rate)
     save_sr_net(given.output, net, metadata={}, half=True)
 
 

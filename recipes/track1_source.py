@@ -1,13 +1,13 @@
-"""A source set like that of NTIRE 2020's track 1: clean photos shrunk by 4, with Gaussian noise that is not white.
+"""A source set like that of NTIRE 2020's track 1: clean images shrunk by 4, with Gaussian noise that is not white.
 
-python recipes/track1_source.py --photos sets/source --out sets/source_track1 --seed 0 --shots 3
+python recipes/track1_source.py --images sets/source --out sets/source_track1 --seed 0 --shots 3
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from image_files import Rgb8, arguments, listed_images, run_script, write_shots
 from numpy.typing import NDArray
-from photo_files import Photo, arguments, listed_photos, run_script, write_shots
 from PIL import Image
 from scipy.ndimage import convolve1d
 
@@ -38,15 +38,15 @@ class Noise:
         return self.sigma * noise
 
 
-def noisy_small(photo: Photo, noise: Noise, rng: np.random.Generator) -> Photo:
-    """The photo shrunk by antialiased bicubic, with noise, rounded and clipped once: (H, W, 3) to (H/4, W/4, 3).
+def noisy_small(image: Rgb8, noise: Noise, rng: np.random.Generator) -> Rgb8:
+    """The image shrunk by antialiased bicubic, with noise, rounded and clipped once: (H, W, 3) to (H/4, W/4, 3).
 
     Cropped by up to 3 pixels at each side first, so that no two images sample alike.
     """
     top, left = rng.integers(0, SCALE, size=2)
-    height, width = ((length - SCALE + 1) // SCALE for length in photo.shape[:2])
+    height, width = ((length - SCALE + 1) // SCALE for length in image.shape[:2])
     box = (left, top, left + width * SCALE, top + height * SCALE)
-    planes = (Image.fromarray(photo[..., channel].astype(np.float32)) for channel in range(3))
+    planes = (Image.fromarray(image[..., channel].astype(np.float32)) for channel in range(3))
     small = [np.asarray(plane.resize((width, height), Image.Resampling.BICUBIC, box=box)) for plane in planes]
     noisy = np.stack(small, axis=2) + noise.draw((height, width), rng)
     return np.rint(noisy).clip(0, 255).astype(np.uint8)
@@ -62,18 +62,18 @@ def _side_tap(correlation: float) -> float:
 
 def main(given: list[str]) -> None:
     """Run the script."""
-    parser = arguments("Shrink clean photos by 4 and add noise.")
+    parser = arguments("Shrink clean images by 4 and add noise.")
     parser.add_argument("--sigma", type=float, default=Noise.sigma, help="levels of 255")
     parser.add_argument("--neighbors", type=float, default=Noise.neighbors, help="correlation; 0 for white noise")
     parser.add_argument("--channels", type=float, default=Noise.channels, help="correlation; 0 for independent colors")
     options = parser.parse_args(given)
     noise = Noise(sigma=options.sigma, neighbors=options.neighbors, channels=options.channels)
     write_shots(
-        listed_photos(options.photos, options.root),
+        listed_images(options.images, options.root),
         options.out,
         seed=options.seed,
         shots=options.shots,
-        make=lambda photo, rng: noisy_small(photo, noise, rng),
+        make=lambda image, rng: noisy_small(image, noise, rng),
     )
 
 

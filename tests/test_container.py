@@ -114,16 +114,16 @@ def docker(*words):
 def test_the_container_enlarges_an_image(tmp_path):
     if reason := docker_missing():
         pytest.skip(reason)
-    Image.fromarray(drawn_image(3, side=40)).save(tmp_path / "photo.png")
+    Image.fromarray(drawn_image(3, side=40)).save(tmp_path / "image.png")
     tag = f"ddnsr-test-{os.getpid()}"
     docker("build", "--quiet", "--tag", tag, str(ROOT))
     try:
         assert docker("run", "--rm", "--entrypoint", "id", tag, "-un").strip() == "ddnsr"
         owner = f"{os.getuid()}:{os.getgid()}"
         shared = ["--user", owner, "--network", "none", "--volume", f"{tmp_path}:/work"]
-        assert docker("run", "--rm", *shared, tag, "upscale", "photo.png").split() == ["photo_x4.png"]
+        assert docker("run", "--rm", *shared, tag, "upscale", "image.png").split() == ["image_x4.png"]
         assert "Usage" in docker("run", "--rm", tag)
     finally:
         docker("rmi", "--force", tag)
-    with Image.open(tmp_path / "photo_x4.png") as large:
+    with Image.open(tmp_path / "image_x4.png") as large:
         assert large.size == (160, 160)

@@ -22,7 +22,7 @@ def test_the_file_appears_whole_when_the_block_ends_well(tmp_path):
 
 
 def test_the_temporary_file_is_hidden_beside_the_target_and_keeps_its_suffix(tmp_path):
-    with atomic_path(tmp_path / "photo.tiff") as temporary:
+    with atomic_path(tmp_path / "image.tiff") as temporary:
         assert temporary.parent == tmp_path
         assert temporary.name.startswith(".")
         assert temporary.suffix == ".tiff"

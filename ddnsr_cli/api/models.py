@@ -120,22 +120,22 @@ class Degrader:
             raise ConfigError(f"{self.name} takes its noise from a real photo. Give a noisy image as `noise`.")
         if seed < 0:
             raise ConfigError(f"seed must be at least 0, got {seed}.")
-        photo = _noise_levels(noise) if self.takes_noise else None
+        noisy = _noise_levels(noise) if self.takes_noise else None
         images, give_back = take_apart(hr)
         with _memory_errors():
-            lr = [self._lr(one, photo, (seed, index), progress) for index, one in enumerate(images)]
+            lr = [self._lr(one, noisy, (seed, index), progress) for index, one in enumerate(images)]
             result: AnyImage = give_back([RasterImage(pixels=levels) for levels in lr])
         return result
 
-    def _lr(self, hr: RasterImage, photo: Levels | None, draw: tuple[int, int], progress: Progress | None) -> Levels:
+    def _lr(self, hr: RasterImage, noisy: Levels | None, draw: tuple[int, int], progress: Progress | None) -> Levels:
         height, width = (length // SCALE * SCALE for length in (hr.height, hr.width))
         if min(height, width) < LEAST_HR_PX:
             raise DataError(f"hr has {hr.width}x{hr.height} pixels; a side needs {LEAST_HR_PX}. Give a larger one.")
         levels = rgb8(hr)[:height, :width]
-        if photo is None:
+        if noisy is None:
             return self._tiled.lr(LevelsInMemory(levels), None, on_tile=progress)
         seed, index = draw
-        return with_noise_of(photo, self._tiled, levels, pair_rng(seed, "", index), progress)[0]
+        return with_noise_of(noisy, self._tiled, levels, pair_rng(seed, "", index), progress)[0]
 
 
 def load_model(

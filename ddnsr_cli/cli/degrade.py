@@ -102,7 +102,7 @@ def degrade(
     degradation_: Settings = None,
     cleanup: Annotated[
         int,
-        typer.Option(min=1, help="Shrink HR images so many times first. 2 cleans noisy photos.", rich_help_panel=HOW),
+        typer.Option(min=1, help="Shrink HR images so many times first. 2 cleans noisy images.", rich_help_panel=HOW),
     ] = 1,
     realism_report: Annotated[
         Path | None,

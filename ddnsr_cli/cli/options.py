@@ -221,7 +221,7 @@ def source_of(folders: Folders, rule: Rule) -> tuple["PairSource", "SourcePaths"
 
     (hr, lr), (preset, settings) = folders, rule
     if hr is None:
-        raise ConfigError("Pairs need clean photos. Give their folder with --hr, or sources with --mix.")
+        raise ConfigError("Pairs need clean images. Give their folder with --hr, or sources with --mix.")
     if lr is None:
         made = degradation(preset, settings)
         return PairSource(degradation=made), SourcePaths(hr=hr)
@@ -275,7 +275,7 @@ def _named_source(
     hr, lr = folders
     if name in set(DegradationPreset):
         if hr is None:
-            raise ConfigError(f"--mix {name} degrades clean photos. Give their folder with --hr.")
+            raise ConfigError(f"--mix {name} degrades clean images. Give their folder with --hr.")
         made = degradation(DegradationPreset(name), settings)
         return PairSource(share=share, degradation=made), SourcePaths(hr=hr)
     path = Path(name)
@@ -287,7 +287,7 @@ def _named_source(
         presets = ", ".join(DegradationPreset)
         raise ConfigError(
             f"--mix takes the presets {presets}, folders of pairs, and degraders, for which --hr gives clean and --lr "
-            f"noisy photos; got {name!r}."
+            f"noisy images; got {name!r}."
         )
     learned = PairSource(kind=SourceKind.LEARNED, share=share, degradation=None)
     return learned, SourcePaths(hr=hr, lr=lr, degrader=_degrader(name))

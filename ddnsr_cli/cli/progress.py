@@ -177,7 +177,7 @@ def training_view(*, quiet: bool) -> Iterator[TrainListener]:
 
     listener = TrainListener(
         note=lambda text: say(console, f"note: {text}"),
-        photo=lambda done, total: bar.move("looking", "photos", done, total),
+        image=lambda done, total: bar.move("looking", "images", done, total),
         tick=lambda done, total: bar.move("training", "steps", done, total),
         report=report,
         scores=lambda step, scores: say(console, f"step {step}  validation  {_named(scores)}"),

@@ -70,7 +70,7 @@ PAIRS_ONLY = {"mix", "degradation_", "degradation_preset", "sharpen_targets", "d
 PAIRS_ONLY |= {"discriminator_learning_rate", "teacher", "truth_share"}
 """Parameters that a track has no use for."""
 
-DATA, METHOD, SIZES, SCHEDULE, LOG = "Photos", "Method", "Network sizes", "Schedule", "Log"
+DATA, METHOD, SIZES, SCHEDULE, LOG = "Images", "Method", "Network sizes", "Schedule", "Log"
 
 
 def train(
@@ -101,7 +101,7 @@ def train(
     ] = False,
     hr: Annotated[
         Path | None,
-        typer.Option("--hr", help="Folder of clean, sharp photos. Sub-folders are read, too.", rich_help_panel=DATA),
+        typer.Option("--hr", help="Folder of clean, sharp images. Sub-folders are read, too.", rich_help_panel=DATA),
     ] = None,
     lr: Annotated[
         Path | None,
@@ -133,7 +133,7 @@ def train(
         list[str] | None,
         typer.Option(
             help="Take this share of the pairs from a source, as in --mix photo=0.6. Repeat it for more. A source is a "
-            "preset, a folder of ready pairs, or a degrader, which takes noise from the photos of --lr.",
+            "preset, a folder of ready pairs, or a degrader, which takes noise from the images of --lr.",
             rich_help_panel=DATA,
         ),
     ] = None,
@@ -144,7 +144,7 @@ def train(
     target: Annotated[
         TargetType,
         typer.Option(
-            help="Where clean HR crops come from: --hr (div2k), the noisy photos shrunk by 2 (cleanup), both (mixed), "
+            help="Where clean HR crops come from: --hr (div2k), the noisy images shrunk by 2 (cleanup), both (mixed), "
             "or the Canon photos of --data (canon).",
             rich_help_panel=METHOD,
         ),
@@ -178,7 +178,7 @@ def train(
     single_input: Annotated[
         bool,
         typer.Option(
-            "--single-input", help="Give the degrader zeros instead of a noisy photo.", rich_help_panel=METHOD
+            "--single-input", help="Give the degrader zeros instead of a noisy image.", rich_help_panel=METHOD
         ),
     ] = False,
     vgg: Annotated[
@@ -368,7 +368,7 @@ def train(
         _refuse_given(ctx, TRACKS_ONLY, "belongs to --track; pairs have no use for it")
         _refuse_given(ctx, NOT_FOR_PRETRAINING if pretrain else set(), "is not for --pretrain, which uses no such loss")
     else:
-        _refuse_given(ctx, PAIRS_ONLY, "is for pairs; a track learns what its photos show")
+        _refuse_given(ctx, PAIRS_ONLY, "is for pairs; a track learns what its images show")
     validation = validation_folders(val, val_lr, val_hr)
     from ddnsr_cli.commands.train.networks import FeatureFiles
     from ddnsr_cli.commands.train.paired import plain_network
@@ -485,7 +485,7 @@ def _run(request: "PairedRequest | JointRequest", *, micro_batch: int | None, on
 
 
 def _end(trained: "Trained", stop: "StopRequest", *, talks: bool = True) -> None:
-    """Give the result, and the status of what was amiss. Raises DataError when photos had to be replaced.
+    """Give the result, and the status of what was amiss. Raises DataError when images had to be replaced.
 
     talks: whether to say something; of several processes one does, and all end alike.
     """

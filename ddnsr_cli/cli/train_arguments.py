@@ -65,7 +65,7 @@ class GanKind(StrEnum):
 
 
 def validation_folders(val: Path | None, lr: Path | None, hr: Path | None) -> tuple[Path | None, Path | None]:
-    """Folders of the (LR, HR) photos to validate on, or two times None. Raises ConfigError or DataError."""
+    """Folders of the (LR, HR) images to validate on, or two times None. Raises ConfigError or DataError."""
     if (lr is None) != (hr is None):
         raise ConfigError("--val-lr and --val-hr belong together. Give both or none.")
     if val is None:
@@ -189,7 +189,7 @@ def paired_request(
     options: "PairedOptions",
     validation: tuple[Path | None, Path | None],
 ) -> "PairedRequest":
-    """A paired run. validation: folders of (LR, HR) photos, or two times None."""
+    """A paired run. validation: folders of (LR, HR) images, or two times None."""
     from ddnsr_cli.commands.train.paired import PairedRequest
 
     return PairedRequest(sources=sources, run=output, options=options, val_lr=validation[0], val_hr=validation[1])

@@ -1,1 +1,1 @@
-"""Training data: photos, crops and classical degradations."""
+"""Training data: images, crops and classical degradations."""

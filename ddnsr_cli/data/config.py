@@ -213,38 +213,38 @@ class StreamConfig:
     crop_px: int = 128
     """Side of an HR crop, HR pixels."""
 
-    crops_per_photo: int = 16
-    """Crops cut from a photo each time it is decoded."""
+    crops_per_image: int = 16
+    """Crops cut from an image each time it is decoded."""
 
-    photos_per_round: int = 32
-    """Visits whose crops are mixed; the buffer holds this times `crops_per_photo` crops."""
+    images_per_round: int = 32
+    """Visits whose crops are mixed; the buffer holds this times `crops_per_image` crops."""
 
     seed: int = 0
-    """Draws photos, crops and degradations."""
+    """Draws images, crops and degradations."""
 
     workers: int = 1
     """Processes that decode; 0 decodes in the training process. Does not change what is drawn."""
 
     def __post_init__(self) -> None:
-        if min(self.batch, self.crop_px, self.crops_per_photo) < 1 or self.workers < 0 or self.seed < 0:
+        if min(self.batch, self.crop_px, self.crops_per_image) < 1 or self.workers < 0 or self.seed < 0:
             raise ConfigError(
-                f"batch, crop_px and crops_per_photo are at least 1, workers and seed at least 0, got {self}."
+                f"batch, crop_px and crops_per_image are at least 1, workers and seed at least 0, got {self}."
             )
         if self.crops_per_round % self.batch:
             fit = [size for size in range(1, self.crops_per_round + 1) if self.crops_per_round % size == 0]
             near = [max(size for size in fit if size < self.batch), *[size for size in fit if size > self.batch][:1]]
             raise ConfigError(
-                f"Crops are mixed {self.crops_per_round} at a time ({self.crops_per_photo} of each of "
-                f"{self.photos_per_round} photos), and a batch of {self.batch} does not divide that. Choose "
+                f"Crops are mixed {self.crops_per_round} at a time ({self.crops_per_image} of each of "
+                f"{self.images_per_round} images), and a batch of {self.batch} does not divide that. Choose "
                 f"{' or '.join(map(str, near))}."
             )
-        if self.photos_per_round < 2:
-            raise ConfigError("photos_per_round must be at least 2: a batch from one photo trains badly.")
+        if self.images_per_round < 2:
+            raise ConfigError("images_per_round must be at least 2: a batch from one image trains badly.")
 
     @property
     def crops_per_round(self) -> int:
         """Size of the shuffle buffer, crops."""
-        return self.crops_per_photo * self.photos_per_round
+        return self.crops_per_image * self.images_per_round
 
     @property
     def batches_per_round(self) -> int:

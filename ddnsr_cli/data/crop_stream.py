@@ -16,8 +16,8 @@ from torch.utils.data import Dataset
 
 from ddnsr_cli.data.config import CYCLE, DegradationConfig, Shares, StreamConfig
 from ddnsr_cli.data.degradations import degrade
-from ddnsr_cli.data.images import PhotoPair
-from ddnsr_cli.data.sampler import ENDLESS, Photo, first_usable, no_batch_of_one_photo, random_crop, report_new, rounds
+from ddnsr_cli.data.images import ImagePair
+from ddnsr_cli.data.sampler import ENDLESS, Usable, first_usable, no_batch_of_one_image, random_crop, report_new, rounds
 from ddnsr_cli.data.targets import Refusal, read_or_refuse
 from ddnsr_cli.errors import ConfigError
 
@@ -26,78 +26,78 @@ MARGIN_LR_PX = 4  # twice this is degraded beside a crop and cut off, at a drawn
 Pair = tuple[Tensor, Tensor]
 """(lr, hr): uint8, (N, 3, h, w) and (N, 3, scale * h, scale * w)."""
 
-Photos = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+Images = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 """(lr, hr)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairVisit:
-    """The crops of one photo, or of one pair."""
+    """The crops of one image, or of one pair."""
 
     crops: Pair
-    """`crops_per_photo` of them."""
+    """`crops_per_image` of them."""
 
-    photo: int
-    """Number of the photo."""
+    image: int
+    """Number of the image."""
 
     refused: tuple[Refusal, ...]
-    """Photos whose turn it was and that could not be used."""
+    """Images whose turn it was and that could not be used."""
 
 
 class CropVisits(Dataset[PairVisit]):
-    """Visit number -> (lr, hr) crops of one photo. Stateless: see the module."""
+    """Visit number -> (lr, hr) crops of one image. Stateless: see the module."""
 
-    def __init__(self, stream: StreamConfig, photos: int) -> None:
-        """photos: how many there are."""
+    def __init__(self, stream: StreamConfig, images: int) -> None:
+        """images: how many there are."""
         self.stream = stream
-        self.photos_in_all = photos
+        self.images_in_all = images
 
     def __len__(self) -> int:
         return ENDLESS  # the loader asks for the visits that it wants
 
     def first_usable(
-        self, visit: int, read: Callable[[int], Photo | Refusal]
-    ) -> tuple[int, Photo, tuple[Refusal, ...]]:
-        """As the function of this name. Raises DataError when no photo can be used."""
-        return first_usable(visit, self.photos_in_all, self.stream.seed, read)
+        self, visit: int, read: Callable[[int], Usable | Refusal]
+    ) -> tuple[int, Usable, tuple[Refusal, ...]]:
+        """As the function of this name. Raises DataError when no image can be used."""
+        return first_usable(visit, self.images_in_all, self.stream.seed, read)
 
 
 class PairVisits(CropVisits):
-    """Visits to clean photos, whose crops are degraded by rule."""
+    """Visits to clean images, whose crops are degraded by rule."""
 
-    def __init__(self, photos: Sequence[Path], stream: StreamConfig, degradation: DegradationConfig) -> None:
-        super().__init__(stream, len(photos))
-        self.photos = list(photos)
+    def __init__(self, images: Sequence[Path], stream: StreamConfig, degradation: DegradationConfig) -> None:
+        super().__init__(stream, len(images))
+        self.images = list(images)
         self.degradation = degradation
 
     def __getitem__(self, visit: int) -> PairVisit:
-        """The crops of one visit. Raises DataError when no photo can be used."""
-        number, photo, refused = self.first_usable(visit, self._read)
+        """The crops of one visit. Raises DataError when no image can be used."""
+        number, image, refused = self.first_usable(visit, self._read)
         rng = np.random.default_rng([self.stream.seed, 1, visit])
-        side = least_photo_px(self.stream, self.degradation.scale)
-        wide = torch.stack([random_crop(photo, side, rng) for _ in range(self.stream.crops_per_photo)])
+        side = least_image_px(self.stream, self.degradation.scale)
+        wide = torch.stack([random_crop(image, side, rng) for _ in range(self.stream.crops_per_image)])
         lr = degrade(wide.float() / 255, self.degradation, rng)
         crops = _cut_margin(lr, wide, self.stream.crop_px, self.degradation.scale, rng)
-        return PairVisit(crops=crops, photo=number, refused=refused)
+        return PairVisit(crops=crops, image=number, refused=refused)
 
     def _read(self, number: int) -> NDArray[np.uint8] | Refusal:
-        return read_or_refuse(self.photos[number], least_photo_px(self.stream, self.degradation.scale))
+        return read_or_refuse(self.images[number], least_image_px(self.stream, self.degradation.scale))
 
 
-def least_photo_px(stream: StreamConfig, scale: int) -> int:
-    """Shorter side that a photo needs, HR pixels."""
+def least_image_px(stream: StreamConfig, scale: int) -> int:
+    """Shorter side that an image needs, HR pixels."""
     return stream.crop_px + 2 * MARGIN_LR_PX * scale
 
 
 def batches(visits: CropVisits, *, start: int, on_refused: Callable[[Refusal], None]) -> Generator[Pair, None, None]:
     """Batches from number `start` on, without end. Raises as the visits do.
 
-    on_refused: told once of each photo that turned out to be of no use.
+    on_refused: told once of each image that turned out to be of no use.
     Close the generator to end its workers at once.
     """
     config = visits.stream
     first_round, skipped = divmod(start, config.batches_per_round)
-    numbered = rounds(visits, first_round=first_round, visits_per_round=config.photos_per_round, workers=config.workers)
+    numbered = rounds(visits, first_round=first_round, visits_per_round=config.images_per_round, workers=config.workers)
     reported: set[Path] = set()
     for number, buffer in numbered:
         report_new((refusal for visit in buffer for refusal in visit.refused), reported, on_refused)
@@ -107,8 +107,8 @@ def batches(visits: CropVisits, *, start: int, on_refused: Callable[[Refusal], N
 def _mixed(buffer: Sequence[PairVisit], number: int, config: StreamConfig, skipped: int) -> Iterator[Pair]:
     lr, hr = (torch.cat(crops) for crops in zip(*(visit.crops for visit in buffer), strict=True))
     order = np.random.default_rng([config.seed, 3, number]).permutation(len(lr))
-    photos = [visit.photo for visit in buffer]
-    order = no_batch_of_one_photo(order, np.repeat(photos, config.crops_per_photo).tolist(), config.batch)
+    images = [visit.image for visit in buffer]
+    order = no_batch_of_one_image(order, np.repeat(images, config.crops_per_image).tolist(), config.batch)
     for first in range(skipped * config.batch, len(order), config.batch):
         chosen = order[first : first + config.batch]
         yield lr[chosen], hr[chosen]
@@ -123,9 +123,9 @@ def _cut_margin(lr: Tensor, hr: Tensor, crop_px: int, scale: int, rng: np.random
 
 
 class ReadyPairs(CropVisits):
-    """Visits to pairs of photos."""
+    """Visits to pairs of images."""
 
-    def __init__(self, pairs: Sequence[PhotoPair], stream: StreamConfig, scale: int) -> None:
+    def __init__(self, pairs: Sequence[ImagePair], stream: StreamConfig, scale: int) -> None:
         """scale: HR pixels per LR pixel along a side."""
         super().__init__(stream, len(pairs))
         self.pairs = list(pairs)
@@ -136,11 +136,11 @@ class ReadyPairs(CropVisits):
         number, (lr, hr), refused = self.first_usable(visit, self._read)
         rng = np.random.default_rng([self.stream.seed, 1, visit])
         side = self.stream.crop_px // self.scale
-        crops = [self._crop(lr, hr, side, rng) for _ in range(self.stream.crops_per_photo)]
+        crops = [self._crop(lr, hr, side, rng) for _ in range(self.stream.crops_per_image)]
         lr_crops, hr_crops = (torch.stack(list(half)) for half in zip(*crops, strict=True))
-        return PairVisit(crops=(lr_crops, hr_crops), photo=number, refused=refused)
+        return PairVisit(crops=(lr_crops, hr_crops), image=number, refused=refused)
 
-    def _read(self, number: int) -> Photos | Refusal:
+    def _read(self, number: int) -> Images | Refusal:
         """A pair, or what is wrong with one of the two."""
         pair, side = self.pairs[number], self.stream.crop_px // self.scale
         lr, hr = read_or_refuse(pair.lr, side), read_or_refuse(pair.hr, side * self.scale)
@@ -161,70 +161,70 @@ class ReadyPairs(CropVisits):
         return _turned(lr, (top, left, side), turns, mirrored), _turned(hr, tuple(large), turns, mirrored)
 
 
-def _turned(photo: NDArray[np.uint8], place: tuple[int, ...], turns: int, mirrored: bool) -> Tensor:
+def _turned(image: NDArray[np.uint8], place: tuple[int, ...], turns: int, mirrored: bool) -> Tensor:
     top, left, side = place
-    crop = torch.from_numpy(photo[top : top + side, left : left + side]).permute(2, 0, 1)
+    crop = torch.from_numpy(image[top : top + side, left : left + side]).permute(2, 0, 1)
     turned = torch.rot90(crop, turns, (1, 2))
     return (turned.flip(2) if mirrored else turned).contiguous()
 
 
 class MixedVisits(CropVisits):
-    """Visit number -> crops of the source whose turn it is. Each goes through its own photos in its own order."""
+    """Visit number -> crops of the source whose turn it is. Each goes through its own images in its own order."""
 
     def __init__(self, sources: Sequence[CropVisits], shares: Shares) -> None:
         """sources: all of one `StreamConfig`, one for each share. Raises ConfigError when their numbers differ."""
         if len(sources) != len(shares.parts):
             raise ConfigError(f"There are {len(sources)} sources of pairs and {len(shares.parts)} shares.")
-        super().__init__(sources[0].stream, sum(source.photos_in_all for source in sources))
+        super().__init__(sources[0].stream, sum(source.images_in_all for source in sources))
         self.sources = list(sources)
         self.order = shares.order
         self.before = [self.order[:place].count(source) for place, source in enumerate(self.order)]
         self.turns = shares.turns
 
     def __getitem__(self, visit: int) -> PairVisit:
-        """The crops of one visit. Raises DataError when no photo of its source can be used."""
+        """The crops of one visit. Raises DataError when no image of its source can be used."""
         cycle, place = divmod(visit, CYCLE)
         source = self.order[place]
         found = self.sources[source][cycle * self.turns[source] + self.before[place]]
-        first = sum(one.photos_in_all for one in self.sources[:source])
-        return PairVisit(crops=found.crops, photo=first + found.photo, refused=found.refused)
+        first = sum(one.images_in_all for one in self.sources[:source])
+        return PairVisit(crops=found.crops, image=first + found.image, refused=found.refused)
 
 
 Degrade = Callable[[Tensor, Tensor], Tensor]
 """(hr (N, 3, scale * h, scale * w), lr_real (N, 3, h, w)) in [0, 1] -> (N, 3, h, w). Workers get a copy."""
 
-NOISE_KEY = 6  # keeps the order of the noisy photos apart from that of the clean ones
+NOISE_KEY = 6  # keeps the order of the noisy images apart from that of the clean ones
 
 
 class DegradedPairs(CropVisits):
-    """Visits to clean photos, whose crops a degrader shrinks with noise from other photos."""
+    """Visits to clean images, whose crops a degrader shrinks with noise from other images."""
 
     def __init__(
-        self, photos: Sequence[Path], noisy: Sequence[Path], stream: StreamConfig, *, scale: int, degrade: Degrade
+        self, images: Sequence[Path], noisy: Sequence[Path], stream: StreamConfig, *, scale: int, degrade: Degrade
     ) -> None:
-        """photos: clean HR ones. noisy: real LR ones. scale: HR pixels per LR pixel along a side."""
-        super().__init__(stream, len(photos))
-        self.photos = list(photos)
+        """images: clean HR ones. noisy: real LR ones. scale: HR pixels per LR pixel along a side."""
+        super().__init__(stream, len(images))
+        self.images = list(images)
         self.noisy = list(noisy)
         self.scale = scale
         self.degrade = degrade
         self.noise_seed = int(np.random.SeedSequence([stream.seed, NOISE_KEY]).generate_state(1)[0])
 
     def __getitem__(self, visit: int) -> PairVisit:
-        """The crops of one visit. Raises DataError when no photo of a side can be used."""
-        number, photo, refused = self.first_usable(visit, self._read_hr)
+        """The crops of one visit. Raises DataError when no image of a side can be used."""
+        number, image, refused = self.first_usable(visit, self._read_hr)
         _, noise, also = first_usable(visit, len(self.noisy), self.noise_seed, self._read_lr)
         rng = np.random.default_rng([self.stream.seed, 1, visit])
-        count, side = self.stream.crops_per_photo, self.stream.crop_px
-        hr = torch.stack([random_crop(photo, side, rng) for _ in range(count)])
+        count, side = self.stream.crops_per_image, self.stream.crop_px
+        hr = torch.stack([random_crop(image, side, rng) for _ in range(count)])
         lr_real = torch.stack([random_crop(noise, side // self.scale, rng) for _ in range(count)])
         with torch.inference_mode():
             lr = self.degrade(hr.float() / 255, lr_real.float() / 255)
         levels = lr.mul(255).round().clamp(0, 255).to(torch.uint8).clone()
-        return PairVisit(crops=(levels, hr), photo=number, refused=(*refused, *also))
+        return PairVisit(crops=(levels, hr), image=number, refused=(*refused, *also))
 
     def _read_hr(self, number: int) -> NDArray[np.uint8] | Refusal:
-        return read_or_refuse(self.photos[number], self.stream.crop_px)
+        return read_or_refuse(self.images[number], self.stream.crop_px)
 
     def _read_lr(self, number: int) -> NDArray[np.uint8] | Refusal:
         return read_or_refuse(self.noisy[number], self.stream.crop_px // self.scale)

@@ -367,7 +367,7 @@ CARRIED_NOISE = DegradationConfig(
     coarse_sigma=(0.3, 2.0),  # the noise of cameras' JPEGs leans on neighbors several pixels away
     gray_share=(0.0, 1.0),
 )
-CARRIED_KEY = 6  # keeps these draws apart from those of the photos
+CARRIED_KEY = 6  # keeps these draws apart from those of the images
 
 
 @dataclass(frozen=True, kw_only=True)

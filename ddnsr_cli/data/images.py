@@ -1,4 +1,4 @@
-"""Folders of photos: listed; and two of one scene each, matched by name, as the field writes names, and cut to fit."""
+"""Folders of images: listed; and two of one scene each, matched by name, as the field writes names, and cut to fit."""
 
 import os
 import re
@@ -20,22 +20,22 @@ from ddnsr_cli.io.read import image_size
 from ddnsr_cli.io.selection import OwnResults
 
 
-def list_photos(folder: Path, *, note: Callable[[str], None] = lambda _text: None) -> list[Path]:
-    """Every photo under `folder` that `upscale` would find, sorted by its path below it: the same on every machine.
+def list_images(folder: Path, *, note: Callable[[str], None] = lambda _text: None) -> list[Path]:
+    """Every image under `folder` that `upscale` would find, sorted by its path below it: the same on every machine.
 
     Links are followed, to folders too. Results of ddnsr itself are left out, which `note` is told, unless there is
     nothing else: then they are meant. Raises DataError when a folder is missing, cannot be looked into, or there is no
-    photo.
+    image.
     """
     if not folder.is_dir():
-        raise DataError(f"{shown(folder)} is not a folder. Give a folder of photos.")
+        raise DataError(f"{shown(folder)} is not a folder. Give a folder of images.")
     own = OwnResults(again=False)
-    photos = list(own.without(find_images([folder], on_own=own.leave_out)))
-    if photos and own.left_out:
+    images = list(own.without(find_images([folder], on_own=own.leave_out)))
+    if images and own.left_out:
         note(f"{own.listed} made by ddnsr and left out; a folder of nothing else is taken as it is")
-    found = {one.relative.as_posix(): one.source for one in photos or find_images([folder])}
+    found = {one.relative.as_posix(): one.source for one in images or find_images([folder])}
     if not found:
-        raise DataError(f"{folder} holds no photos. What can be read: {READABLE}.")
+        raise DataError(f"{folder} holds no images. What can be read: {READABLE}.")
     for path in found.values():
         if path.suffix.lower() not in READABLE_EXTENSIONS and is_folder(path):
             raise _closed(path)
@@ -43,7 +43,7 @@ def list_photos(folder: Path, *, note: Callable[[str], None] = lambda _text: Non
 
 
 def _closed(folder: Path) -> DataError:
-    """Why a folder was found in the place of its photos."""
+    """Why a folder was found in the place of its images."""
     try:
         os.scandir(folder).close()
         reason = "it could not be listed"
@@ -52,22 +52,22 @@ def _closed(folder: Path) -> DataError:
     return DataError(f"{folder} cannot be looked into ({reason}). Allow it, or move it away.")
 
 
-def shrunk(photo: NDArray[np.uint8], times: int) -> NDArray[np.uint8]:
-    """The photo shrunk by antialiased bicubic. Rows and columns beyond a multiple of `times` are cut off first."""
+def shrunk(image: NDArray[np.uint8], times: int) -> NDArray[np.uint8]:
+    """The image shrunk by antialiased bicubic. Rows and columns beyond a multiple of `times` are cut off first."""
     if times == 1:
-        return photo
-    height, width = (length // times for length in photo.shape[:2])
-    image = Image.fromarray(photo[: height * times, : width * times])
-    return np.array(image.resize((width, height), Image.Resampling.BICUBIC))  # widens its kernel: antialiased
+        return image
+    height, width = (length // times for length in image.shape[:2])
+    cut = Image.fromarray(image[: height * times, : width * times])
+    return np.array(cut.resize((width, height), Image.Resampling.BICUBIC))  # widens its kernel: antialiased
 
 
-def photos_by_name(folder: Path, *, note: Callable[[str], None] = lambda _text: None) -> dict[str, Path]:
-    """The photos of a folder by their path below it, without the suffix, sorted. note: as `list_photos`.
+def images_by_name(folder: Path, *, note: Callable[[str], None] = lambda _text: None) -> dict[str, Path]:
+    """The images of a folder by their path below it, without the suffix, sorted. note: as `list_images`.
 
     Raises DataError when two have the same name, or there is none.
     """
     names: dict[str, Path] = {}
-    for path in list_photos(folder, note=note):
+    for path in list_images(folder, note=note):
         name = path.relative_to(folder).with_suffix("").as_posix()
         if name in names:
             raise DataError(f"{shown(path)} and {shown(names[name])} have the same name. Keep one of them.")
@@ -106,7 +106,7 @@ PLAIN = PairRules()
 
 
 @dataclass(frozen=True, kw_only=True)
-class PhotoPair:
+class ImagePair:
     """Two files of one scene."""
 
     name: str
@@ -134,15 +134,15 @@ def match_pairs(
     scale: int,
     rules: PairRules = PLAIN,
     note: Note = lambda _text: None,
-) -> list[PhotoPair]:
+) -> list[ImagePair]:
     """Pairs by name (extensions may differ), sorted.
 
     Names may be told by what the field puts behind them, by their Unicode form or by case, where that is unique for
     all: it is noted.
-    Raises DataError naming the file when a partner is missing or doubled, or when an HR photo is not exactly
+    Raises DataError naming the file when a partner is missing or doubled, or when an HR image is not exactly
     `scale` times as large as its LR partner: less than one LR pixel more or less with `mod_crop`.
     """
-    lr, hr = photos_by_name(lr_folder, note=note), photos_by_name(hr_folder, note=note)
+    lr, hr = images_by_name(lr_folder, note=note), images_by_name(hr_folder, note=note)
     if rules.lr_suffix:
         lr = _ending(lr, rules.lr_suffix, lr_folder)
     matched = _matched(lr, hr, rules.lr_suffix, lr_folder, note)
@@ -151,17 +151,17 @@ def match_pairs(
     return [_pair(name, lr[left], hr[name], scale, rules) for name, left in sorted(matched.items())]
 
 
-def _pair(name: str, lr: Path, hr: Path, scale: int, rules: PairRules) -> PhotoPair:
+def _pair(name: str, lr: Path, hr: Path, scale: int, rules: PairRules) -> ImagePair:
     lr_px = _common_px(lr, hr, scale, rules)
     hr_px = None if lr_px is None else (lr_px[0] * scale, lr_px[1] * scale)
-    return PhotoPair(name=name, lr=lr, hr=hr, lr_px=lr_px, hr_px=hr_px)
+    return ImagePair(name=name, lr=lr, hr=hr, lr_px=lr_px, hr_px=hr_px)
 
 
 def finished_by_name(
     truth_folder: Path, folder: Path, *, scale: int, rules: PairRules, note: Note = lambda _text: None
 ) -> dict[str, Path]:
     """Finished images by the name of the image in `truth_folder`. Raises as `match_pairs`."""
-    truth, finished = photos_by_name(truth_folder), photos_by_name(folder)
+    truth, finished = images_by_name(truth_folder), images_by_name(folder)
     if rules.sr_suffix:
         finished = _ending(finished, rules.sr_suffix, folder)
     matched = _matched(finished, truth, rules.sr_suffix, folder, note)

@@ -1,4 +1,4 @@
-"""Real noise: which part of which noisy photo, and noise cut out of smooth parts, put together to any size."""
+"""Real noise: which part of which noisy image, and noise cut out of smooth parts, put together to any size."""
 
 import hashlib
 from dataclasses import dataclass
@@ -10,27 +10,27 @@ from numpy.typing import NDArray
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.metrics.noise import measure_noise
 
-Photo = NDArray[np.uint8]
+Rgb8 = NDArray[np.uint8]
 """(H, W, 3), RGB."""
 
 LEAST_NOISE_PX = 32
-"""Shorter side of a noisy photo: a smaller one, mirrored again and again, is a pattern."""
+"""Shorter side of a noisy image: a smaller one, mirrored again and again, is a pattern."""
 
 CELL_PX = 4
 CELLS = 4
 PATCH_PX = (
     CELLS * CELL_PX
-)  # of 32 pixels a side, half as many photos have smooth ones, and those hold more of the scene
+)  # of 32 pixels a side, half as many images have smooth ones, and those hold more of the scene
 STEP_CELLS = 2  # between patches that are looked at: they overlap by half
 FADE_PX = 4  # shared by neighbors in a field
-NOISE_FACTOR = 1.5  # a patch within so many times the variance of the photo's noise is smooth
+NOISE_FACTOR = 1.5  # a patch within so many times the variance of the image's noise is smooth
 LEAST_VARIANCE = 0.1  # rounding alone has 1/12: below are drawings and borders
 LEAST_PATCHES = 4  # fewer repeat visibly
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseCrop:
-    """A part of a noisy photo at its native resolution; beyond the photo's border it goes on mirrored."""
+    """A part of a noisy image at its native resolution; beyond the image's border it goes on mirrored."""
 
     top: int
     left: int
@@ -48,25 +48,25 @@ def pair_rng(seed: int, relative: str, variant: int) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(digest, "big"))
 
 
-def draw_crop(rng: np.random.Generator, photo: Photo, *, height: int, width: int) -> NoiseCrop:
-    """A place for `height` x `width` pixels: anywhere inside where the photo is large enough, else anywhere."""
-    top, left = (_start(rng, has, wanted) for has, wanted in zip(photo.shape[:2], (height, width), strict=True))
+def draw_crop(rng: np.random.Generator, image: Rgb8, *, height: int, width: int) -> NoiseCrop:
+    """A place for `height` x `width` pixels: anywhere inside where the image is large enough, else anywhere."""
+    top, left = (_start(rng, has, wanted) for has, wanted in zip(image.shape[:2], (height, width), strict=True))
     return NoiseCrop(top=top, left=left, height=height, width=width)
 
 
 class NoiseImage:
-    """A crop of a noisy photo, read in windows; no pixel of it is copied before."""
+    """A crop of a noisy image, read in windows; no pixel of it is copied before."""
 
-    def __init__(self, photo: Photo, crop: NoiseCrop) -> None:
+    def __init__(self, image: Rgb8, crop: NoiseCrop) -> None:
         self.height, self.width = crop.height, crop.width
-        self._photo = photo
-        self._rows = _mirrored(crop.top, crop.height, photo.shape[0])
-        self._columns = _mirrored(crop.left, crop.width, photo.shape[1])
+        self._image = image
+        self._rows = _mirrored(crop.top, crop.height, image.shape[0])
+        self._columns = _mirrored(crop.left, crop.width, image.shape[1])
 
-    def read(self, top: int, left: int, height: int, width: int) -> Photo:
+    def read(self, top: int, left: int, height: int, width: int) -> Rgb8:
         """The window (height, width, 3); it lies wholly within the crop."""
         rows, columns = self._rows[top : top + height], self._columns[left : left + width]
-        return self._photo[rows[:, None], columns[None, :]]
+        return self._image[rows[:, None], columns[None, :]]
 
 
 def _start(rng: np.random.Generator, has: int, wanted: int) -> int:
@@ -74,7 +74,7 @@ def _start(rng: np.random.Generator, has: int, wanted: int) -> int:
 
 
 def _mirrored(start: int, length: int, side: int) -> NDArray[np.intp]:
-    """Indices into a photo that goes on mirrored, its last pixel not repeated: 0 1 2 1 0 1 2 for a side of 3."""
+    """Indices into an image that goes on mirrored, its last pixel not repeated: 0 1 2 1 0 1 2 for a side of 3."""
     place = np.arange(start, start + length) % _period(side)
     return np.minimum(place, _period(side) - place)
 
@@ -88,7 +88,7 @@ class PatchLimits:
     """Which patches count as smooth. Levels of 255."""
 
     most_variance: float | None = None
-    """Largest variance, mean of the channels. None: 1.5 times that of the photo's noise (`metrics.noise`)."""
+    """Largest variance, mean of the channels. None: 1.5 times that of the image's noise (`metrics.noise`)."""
 
     least_mean: float = 20.0
     """Darkest mean; below it noise is cut off at black."""
@@ -106,21 +106,21 @@ class PatchLimits:
             raise ConfigError(f"Means lie in 0..255 and a share in 0..1, got {self}.")
 
 
-def smooth_patches(photo: NDArray[np.uint8], limits: PatchLimits) -> NDArray[np.intp] | None:
+def smooth_patches(image: NDArray[np.uint8], limits: PatchLimits) -> NDArray[np.intp] | None:
     """(top, left) of every smooth patch of 16 x 16 pixels, as (N, 2). None when there are too few.
 
-    photo: (H, W, 3).
+    image: (H, W, 3).
     """
-    if min(photo.shape[:2]) < PATCH_PX:
+    if min(image.shape[:2]) < PATCH_PX:
         return None
-    mean, variance, structure = _statistics(photo)
+    mean, variance, structure = _statistics(image)
     overall = variance.mean(2)
     fit = (mean.min(2) >= limits.least_mean) & (mean.max(2) <= limits.most_mean) & (overall >= LEAST_VARIANCE)
     if not fit.any():
         return None
     most = limits.most_variance
     if most is None:
-        noise = measure_noise(photo)
+        noise = measure_noise(image)
         most = NOISE_FACTOR * noise.level**2 if noise is not None else 0.0
     smooth = fit & (overall <= most) & (structure.mean(2) <= limits.most_structure * overall)
     places = np.argwhere(smooth) * STEP_CELLS * CELL_PX
@@ -128,7 +128,7 @@ def smooth_patches(photo: NDArray[np.uint8], limits: PatchLimits) -> NDArray[np.
 
 
 def noise_field(
-    photo: NDArray[np.uint8], places: NDArray[np.intp], *, height: int, width: int, rng: np.random.Generator
+    image: NDArray[np.uint8], places: NDArray[np.intp], *, height: int, width: int, rng: np.random.Generator
 ) -> NDArray[np.float32]:
     """Noise of `height` x `width` pixels: patches drawn from `places`, each less its own mean, levels.
 
@@ -141,16 +141,16 @@ def noise_field(
     weight = np.outer(_fade(), _fade())[..., None].astype(np.float32)
     for row, column in np.ndindex(rows, columns):
         top, left = drawn[row, column]
-        patch = photo[top : top + PATCH_PX, left : left + PATCH_PX].astype(np.float32)
+        patch = image[top : top + PATCH_PX, left : left + PATCH_PX].astype(np.float32)
         place = np.s_[row * step :, column * step :]
         field[place][:PATCH_PX, :PATCH_PX] += weight * (patch - patch.mean((0, 1)))
     return field[FADE_PX : FADE_PX + height, FADE_PX : FADE_PX + width]
 
 
-def _statistics(photo: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _statistics(image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Mean, variance, and variance of the cells' means, of every patch: (rows, columns, 3) each."""
-    rows, columns = (length // CELL_PX for length in photo.shape[:2])
-    cells = photo[: rows * CELL_PX, : columns * CELL_PX].reshape(rows, CELL_PX, columns, CELL_PX, 3)
+    rows, columns = (length // CELL_PX for length in image.shape[:2])
+    cells = image[: rows * CELL_PX, : columns * CELL_PX].reshape(rows, CELL_PX, columns, CELL_PX, 3)
     means = cells.sum((1, 3), dtype=np.uint32) / CELL_PX**2
     squares = np.stack([np.einsum("ycxk,ycxk->xk", row, row, dtype=np.uint32) for row in _strips(cells)]) / CELL_PX**2
     mean = _patch_means(means)

@@ -1,8 +1,8 @@
-"""What the paired and the unpaired stream share: visits to photos, made in workers, gathered into rounds.
+"""What the paired and the unpaired stream share: visits to images, made in workers, gathered into rounds.
 
-A *visit* decodes one photo and cuts several crops. A *round* of visits is the shuffle buffer. Nothing here keeps a
-state: whatever a visit or a round holds follows from its number and the seed. A photo that cannot be used in the middle
-of a run is replaced by the next one of its epoch, in every run and every worker alike, and is reported.
+A *visit* decodes one image and cuts several crops. A *round* of visits is the shuffle buffer. Nothing here keeps a
+state: whatever a visit or a round holds follows from its number and the seed. An image that cannot be used in the
+middle of a run is replaced by the next one of its epoch, in every run and every worker alike, and is reported.
 """
 
 import os
@@ -26,64 +26,64 @@ LINGER_S = 60  # of a worker after SIGTERM: enough for the trainer to finish a s
 ENDLESS = 2**62
 
 Visit = TypeVar("Visit")
-Photo = TypeVar("Photo")
+Usable = TypeVar("Usable")
 
 
-def epoch_order(epoch: int, photos: int, seed: int) -> NDArray[np.int64]:
-    """The order in which an epoch goes through its photos, as indices."""
-    return np.random.default_rng([seed, 2, epoch]).permutation(photos)
+def epoch_order(epoch: int, images: int, seed: int) -> NDArray[np.int64]:
+    """The order in which an epoch goes through its images, as indices."""
+    return np.random.default_rng([seed, 2, epoch]).permutation(images)
 
 
-def photos_from_visit(visit: int, photos: int, seed: int) -> NDArray[np.int64]:
-    """Indices of all photos, first that of the visit: it goes on in the epoch's order, and round its end.
+def images_from_visit(visit: int, images: int, seed: int) -> NDArray[np.int64]:
+    """Indices of all images, first that of the visit: it goes on in the epoch's order, and round its end.
 
-    Every photo is the first once an epoch.
+    Every image is the first once an epoch.
     """
-    epoch, place = divmod(visit, photos)
-    return np.roll(epoch_order(epoch, photos, seed), -place)
+    epoch, place = divmod(visit, images)
+    return np.roll(epoch_order(epoch, images, seed), -place)
 
 
 def first_usable(
-    visit: int, photos: int, seed: int, read: Callable[[int], Photo | Refusal]
-) -> tuple[int, Photo, tuple[Refusal, ...]]:
-    """(index, photo, refused): what a visit reads, and the photos whose turn came before and that cannot be used.
+    visit: int, images: int, seed: int, read: Callable[[int], Usable | Refusal]
+) -> tuple[int, Usable, tuple[Refusal, ...]]:
+    """(index, image, refused): what a visit reads, and the images whose turn came before and that cannot be used.
 
-    read: gives the photo of an index. Raises DataError when none can be used.
+    read: gives the image of an index. Raises DataError when none can be used.
     """
     refused: list[Refusal] = []
-    for index in photos_from_visit(visit, photos, seed).tolist():
-        photo = read(index)
-        if not isinstance(photo, Refusal):
-            return index, photo, tuple(refused)
-        refused.append(photo)
-    raise DataError(f"None of the {photos} photos can be used. First: {refused[0].reason}")
+    for index in images_from_visit(visit, images, seed).tolist():
+        image = read(index)
+        if not isinstance(image, Refusal):
+            return index, image, tuple(refused)
+        refused.append(image)
+    raise DataError(f"None of the {images} images can be used. First: {refused[0].reason}")
 
 
 def report_new(refusals: Iterable[Refusal], reported: set[Path], on_refused: Callable[[Refusal], None]) -> None:
-    """Tell of each photo that is not in `reported`, and put it there."""
+    """Tell of each image that is not in `reported`, and put it there."""
     for refusal in refusals:
         if refusal.path not in reported:
             reported.add(refusal.path)
             on_refused(refusal)
 
 
-def random_crop(photo: NDArray[np.uint8], side: int, rng: np.random.Generator) -> Tensor:
+def random_crop(image: NDArray[np.uint8], side: int, rng: np.random.Generator) -> Tensor:
     """A (3, side, side) crop, flipped and turned by one of the eight symmetries of the square."""
-    top, left = (int(rng.integers(0, length - side + 1)) for length in photo.shape[:2])
-    crop = torch.from_numpy(photo[top : top + side, left : left + side]).permute(2, 0, 1)
+    top, left = (int(rng.integers(0, length - side + 1)) for length in image.shape[:2])
+    crop = torch.from_numpy(image[top : top + side, left : left + side]).permute(2, 0, 1)
     turned = torch.rot90(crop, int(rng.integers(4)), (1, 2))
     return turned.flip(2) if rng.random() < 0.5 else turned
 
 
-def no_batch_of_one_photo(order: NDArray[np.int64], photos: Sequence[object], batch: int) -> NDArray[np.int64]:
-    """`order`, a round's crops in the order of their batches, with a crop of each batch that is of one photo alone
-    exchanged for the next of another photo. Nothing changes where no batch is, and where there is but one photo.
+def no_batch_of_one_image(order: NDArray[np.int64], images: Sequence[object], batch: int) -> NDArray[np.int64]:
+    """`order`, a round's crops in the order of their batches, with a crop of each batch that is of one image alone
+    exchanged for the next of another image. Nothing changes where no batch is, and where there is but one image.
 
-    photos: what photo each crop is of, by its number, not by its place in `order`; compared only.
+    images: what image each crop is of, by its number, not by its place in `order`; compared only.
     """
     mixed = order.copy()
-    number = {photo: index for index, photo in enumerate(dict.fromkeys(photos))}
-    of_crop = np.array([number[photo] for photo in photos])
+    number = {image: index for index, image in enumerate(dict.fromkeys(images))}
+    of_crop = np.array([number[image] for image in images])
     for first in range(0, len(mixed), batch):
         own = of_crop[mixed[first]]
         if batch > 1 and (of_crop[mixed[first : first + batch]] == own).all():
@@ -92,7 +92,7 @@ def no_batch_of_one_photo(order: NDArray[np.int64], photos: Sequence[object], ba
 
 
 def _exchange(order: NDArray[np.int64], of_crop: NDArray[np.int64], first: int, batch: int) -> None:
-    """Exchange the crop at place `first` for the next, round the end, whose batch keeps two photos without it."""
+    """Exchange the crop at place `first` for the next, round the end, whose batch keeps two images without it."""
     own = of_crop[order[first]]
     for place in (np.arange(batch, len(order)) + first) % len(order):
         others = np.delete(of_crop[order[place - place % batch :][:batch]], place % batch)

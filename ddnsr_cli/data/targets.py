@@ -12,10 +12,10 @@ from ddnsr_cli.errors import ConfigError, DataError, ImageReadError
 from ddnsr_cli.io.read import read_rgb, stored_size
 
 CLEANUP_SHRINK = 2
-"""A noisy photo shrunk twice is "cleaned up": four pixels are averaged into one (the paper's X_clean)."""
+"""A noisy image shrunk twice is "cleaned up": four pixels are averaged into one (the paper's X_clean)."""
 
 SOURCE = {1: ("Corrupted-tr-x",), 2: ("DPEDiphone-tr-x",)}
-CLEAN = {  # the challenge's own name first, then the other track's and DIV2K's: the same 800 photos
+CLEAN = {  # the challenge's own name first, then the other track's and DIV2K's: the same 800 images
     1: ("train-target", "Corrupted-tr-y", "DIV2K_train_HR"),
     2: ("train-target", "DPEDiphone-tr-y", "Corrupted-tr-y", "DIV2K_train_HR"),
 }
@@ -40,45 +40,45 @@ class TargetOptions:
 
     @property
     def needs_hr_folder(self) -> bool:
-        """Whether the target takes photos other than the source's own."""
+        """Whether the target takes images other than the source's own."""
         return self.kind is not TargetType.CLEANUP
 
 
 @dataclass(frozen=True, kw_only=True)
-class PhotoSet:
-    """Photos that crops are cut from."""
+class ImageSet:
+    """Images that crops are cut from."""
 
-    photos: tuple[Path, ...]
+    images: tuple[Path, ...]
     """Files, in an order that every machine gives."""
 
     shrink: int = 1
-    """Each photo is shrunk this many times, by antialiased bicubic, before it is cut."""
+    """Each image is shrunk this many times, by antialiased bicubic, before it is cut."""
 
     def least_px(self, crop_px: int) -> int:
-        """Shorter side that a photo of the set needs for crops of `crop_px`, pixels of the file."""
+        """Shorter side that an image of the set needs for crops of `crop_px`, pixels of the file."""
         return crop_px * self.shrink
 
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """A photo that cannot be used."""
+    """An image that cannot be used."""
 
     path: Path
     reason: str
     """One sentence that names the file."""
 
 
-def target_sets(target: TargetOptions, *, hr: Sequence[Path], lr: Sequence[Path]) -> tuple[PhotoSet, ...]:
+def target_sets(target: TargetOptions, *, hr: Sequence[Path], lr: Sequence[Path]) -> tuple[ImageSet, ...]:
     """The sets that HR crops come from, in turn and in equal parts.
 
-    `mixed` is half and half, not by photo count: a count depends on how a set was cut into files (a tile of 256 px
-    gives one cleaned-up crop, a 2K photo hundreds), so the larger set would all but hide the other. The paper's
+    `mixed` is half and half, not by image count: a count depends on how a set was cut into files (a tile of 256 px
+    gives one cleaned-up crop, a 2K image hundreds), so the larger set would all but hide the other. The paper's
     authors pool the files.
 
-    hr, lr: all photos of the HR folder (unused by `cleanup`) and of the source folder.
+    hr, lr: all images of the HR folder (unused by `cleanup`) and of the source folder.
     """
-    as_it_is = PhotoSet(photos=tuple(hr))
-    cleaned_up = PhotoSet(photos=tuple(lr), shrink=CLEANUP_SHRINK)
+    as_it_is = ImageSet(images=tuple(hr))
+    cleaned_up = ImageSet(images=tuple(lr), shrink=CLEANUP_SHRINK)
     match target.kind:
         case TargetType.CLEANUP:
             return (cleaned_up,)
@@ -88,19 +88,19 @@ def target_sets(target: TargetOptions, *, hr: Sequence[Path], lr: Sequence[Path]
             return (as_it_is,)
 
 
-def usable_part(photo_set: PhotoSet, *, crop_px: int) -> tuple[PhotoSet, tuple[Refusal, ...]]:
-    """The photos that are large enough by their headers, and the others with the reason.
+def usable_part(image_set: ImageSet, *, crop_px: int) -> tuple[ImageSet, tuple[Refusal, ...]]:
+    """The images that are large enough by their headers, and the others with the reason.
 
     Raises DataError when none is left.
     """
-    least = photo_set.least_px(crop_px)
-    refused = [refusal for path in photo_set.photos if (refusal := _refusal(path, least)) is not None]
+    least = image_set.least_px(crop_px)
+    refused = [refusal for path in image_set.images if (refusal := _refusal(path, least)) is not None]
     out = {refusal.path for refusal in refused}
-    usable = tuple(path for path in photo_set.photos if path not in out)
+    usable = tuple(path for path in image_set.images if path not in out)
     if not usable:
         first = f" First: {refused[0].reason}" if refused else ""
-        raise DataError(f"None of {len(refused)} photos has {least} pixels or more a side.{first}")
-    return PhotoSet(photos=usable, shrink=photo_set.shrink), tuple(refused)
+        raise DataError(f"None of {len(refused)} images has {least} pixels or more a side.{first}")
+    return ImageSet(images=usable, shrink=image_set.shrink), tuple(refused)
 
 
 def _refusal(path: Path, least: int) -> Refusal | None:
@@ -114,34 +114,34 @@ def _refusal(path: Path, least: int) -> Refusal | None:
 
 
 def read_or_refuse(path: Path, least_px: int) -> NDArray[np.uint8] | Refusal:
-    """The photo, or why it is of no use: it cannot be decoded, or its shorter side is below `least_px`."""
+    """The image, or why it is of no use: it cannot be decoded, or its shorter side is below `least_px`."""
     try:
-        photo = read_rgb(path)
+        image = read_rgb(path)
     except ImageReadError as error:
         return Refusal(path=path, reason=str(error))
-    height, width = photo.shape[:2]
+    height, width = image.shape[:2]
     if min(height, width) >= least_px:
-        return photo
+        return image
     return Refusal(path=path, reason=too_small(path, width=width, height=height, least_px=least_px))
 
 
 def too_small(path: Path, *, width: int, height: int, least_px: int) -> str:
-    """The sentence for a photo whose shorter side is below `least_px`."""
+    """The sentence for an image whose shorter side is below `least_px`."""
     return f"{path} has {width}x{height} pixels; a side needs {least_px}. Remove it."
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrackFolders:
-    """Where the photos of a track are."""
+    """Where the images of a track are."""
 
     hr: Path | None
-    """Clean HR photos; None for a target that needs none."""
+    """Clean HR images; None for a target that needs none."""
 
     lr: Path
-    """Noisy LR photos: the source."""
+    """Noisy LR images: the source."""
 
     val_lr: Path | None
-    """LR photos to validate on, when there are any."""
+    """LR images to validate on, when there are any."""
 
     val_hr: Path | None
     """Their HR partners, the same names; only for `Corrupted-va-x`."""
@@ -156,8 +156,8 @@ def find_track_folders(data: Path, track: int, target: TargetOptions) -> TrackFo
     hr_names = CANON if target.kind is TargetType.CANON else CLEAN[track]
     lr, hr = _find(data, SOURCE[track]), _find(data, hr_names) if target.needs_hr_folder else None
     if lr is None or (hr is None and target.needs_hr_folder):
-        lacking = [_lack("noisy LR photos", "--lr", SOURCE[track])] if lr is None else []
-        lacking += [_lack("clean HR photos", "--hr", hr_names)] if hr is None and target.needs_hr_folder else []
+        lacking = [_lack("noisy LR images", "--lr", SOURCE[track])] if lr is None else []
+        lacking += [_lack("clean HR images", "--hr", hr_names)] if hr is None and target.needs_hr_folder else []
         raise DataError(
             f"{data} lacks, for track {track} with target {target.kind}: {'; '.join(lacking)}."
             " Looked there and one folder below."

@@ -1,7 +1,7 @@
 """An endless, exactly resumable stream of unpaired crops: noisy LR ones and clean HR ones of other scenes.
 
 As in the paired stream, everything that batch `i` holds follows from (seed, i) alone. The two sides go through
-their photos in orders of their own.
+their images in orders of their own.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -17,8 +17,8 @@ from torch.utils.data import Dataset
 from ddnsr_cli.data.config import StreamConfig
 from ddnsr_cli.data.crop_stream import Pair
 from ddnsr_cli.data.images import shrunk
-from ddnsr_cli.data.sampler import ENDLESS, first_usable, no_batch_of_one_photo, random_crop, report_new, rounds
-from ddnsr_cli.data.targets import PhotoSet, Refusal, read_or_refuse
+from ddnsr_cli.data.sampler import ENDLESS, first_usable, no_batch_of_one_image, random_crop, report_new, rounds
+from ddnsr_cli.data.targets import ImageSet, Refusal, read_or_refuse
 from ddnsr_cli.errors import ConfigError, DataError
 
 LR_SIDE, HR_SIDE = 1, 2  # keys of the two sides' seeds
@@ -26,16 +26,16 @@ LR_SIDE, HR_SIDE = 1, 2  # keys of the two sides' seeds
 
 @dataclass(frozen=True, kw_only=True)
 class SideVisit:
-    """The crops of one photo."""
+    """The crops of one image."""
 
     crops: Tensor
-    """uint8, (crops_per_photo, 3, side, side)."""
+    """uint8, (crops_per_image, 3, side, side)."""
 
-    photo: Path
+    image: Path
     """Where they are from."""
 
     refused: tuple[Refusal, ...]
-    """Photos whose turn it was and that could not be used."""
+    """Images whose turn it was and that could not be used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,55 +50,55 @@ class UnpairedVisit:
 class Side:
     """Where the crops of one side come from."""
 
-    sets: tuple[PhotoSet, ...]
+    sets: tuple[ImageSet, ...]
     """Visited in turn: each gives an equal share of the crops."""
 
     crop_px: int
     """Side of a crop, pixels."""
 
-    crops_per_photo: int
-    """Crops cut from a photo each time it is decoded."""
+    crops_per_image: int
+    """Crops cut from an image each time it is decoded."""
 
     seed: int
     key: int
     """Keeps the draws of this side apart from the other's."""
 
     def visit(self, visit: int) -> SideVisit:
-        """The crops of a visit. Raises DataError when no photo of the set whose turn it is can be used."""
+        """The crops of a visit. Raises DataError when no image of the set whose turn it is can be used."""
         turn, index = visit % len(self.sets), visit // len(self.sets)
         seed = int(np.random.SeedSequence([self.seed, 4, self.key, turn + 1]).generate_state(1)[0])
-        photos = self.sets[turn]
-        number, photo, refused = first_usable(index, len(photos.photos), seed, lambda one: self._read(photos, one))
+        chosen = self.sets[turn]
+        number, image, refused = first_usable(index, len(chosen.images), seed, lambda one: self._read(chosen, one))
         rng = np.random.default_rng([seed, 1, index])
-        crops = [random_crop(photo, self.crop_px, rng) for _ in range(self.crops_per_photo)]
-        return SideVisit(crops=torch.stack(crops), photo=photos.photos[number], refused=refused)
+        crops = [random_crop(image, self.crop_px, rng) for _ in range(self.crops_per_image)]
+        return SideVisit(crops=torch.stack(crops), image=chosen.images[number], refused=refused)
 
-    def _read(self, photos: PhotoSet, number: int) -> NDArray[np.uint8] | Refusal:
-        photo = read_or_refuse(photos.photos[number], photos.least_px(self.crop_px))
-        return photo if isinstance(photo, Refusal) else shrunk(photo, photos.shrink)
+    def _read(self, chosen: ImageSet, number: int) -> NDArray[np.uint8] | Refusal:
+        image = read_or_refuse(chosen.images[number], chosen.least_px(self.crop_px))
+        return image if isinstance(image, Refusal) else shrunk(image, chosen.shrink)
 
 
 class UnpairedVisits(Dataset[UnpairedVisit]):
-    """Visit number -> crops of one noisy LR photo and of one clean HR photo. Stateless: see the module."""
+    """Visit number -> crops of one noisy LR image and of one clean HR image. Stateless: see the module."""
 
-    def __init__(self, *, lr: PhotoSet, hr: Sequence[PhotoSet], stream: StreamConfig, scale: int = 4) -> None:
+    def __init__(self, *, lr: ImageSet, hr: Sequence[ImageSet], stream: StreamConfig, scale: int = 4) -> None:
         if stream.crop_px % scale:
             raise ConfigError(f"crop_px ({stream.crop_px}) must be a multiple of {scale}.")
-        if not hr or not all(photo_set.photos for photo_set in (lr, *hr)):
-            raise DataError("A set of photos is empty. Give photos for both sides.")
+        if not hr or not all(image_set.images for image_set in (lr, *hr)):
+            raise DataError("A set of images is empty. Give images for both sides.")
         self.stream = stream
         self.lr = self._side((lr,), crop_px=stream.crop_px // scale, key=LR_SIDE)
         self.hr = self._side(tuple(hr), crop_px=stream.crop_px, key=HR_SIDE)
 
-    def _side(self, sets: tuple[PhotoSet, ...], *, crop_px: int, key: int) -> Side:
-        count, seed = self.stream.crops_per_photo, self.stream.seed
-        return Side(sets=sets, crop_px=crop_px, crops_per_photo=count, seed=seed, key=key)
+    def _side(self, sets: tuple[ImageSet, ...], *, crop_px: int, key: int) -> Side:
+        count, seed = self.stream.crops_per_image, self.stream.seed
+        return Side(sets=sets, crop_px=crop_px, crops_per_image=count, seed=seed, key=key)
 
     def __len__(self) -> int:
         return ENDLESS  # the loader asks for the visits that it wants
 
     def __getitem__(self, visit: int) -> UnpairedVisit:
-        """The crops of one visit to each side. Raises DataError when no photo of a set can be used."""
+        """The crops of one visit to each side. Raises DataError when no image of a set can be used."""
         return UnpairedVisit(lr=self.lr.visit(visit), hr=self.hr.visit(visit))
 
 
@@ -108,12 +108,12 @@ def unpaired_batches(
     """Batches (lr_real, hr) from number `start` on, without end. Raises as `UnpairedVisits` does.
 
     lr_real: uint8, (N, 3, h, w); hr: uint8, (N, 3, scale * h, scale * w), of other scenes. on_refused: told once of
-    each photo that turned out to be of no use. Close the generator to end its workers at once.
+    each image that turned out to be of no use. Close the generator to end its workers at once.
     """
     config = visits.stream
     first_round, given = divmod(start, config.batches_per_round)
     reported: set[Path] = set()
-    numbered = rounds(visits, first_round=first_round, visits_per_round=config.photos_per_round, workers=config.workers)
+    numbered = rounds(visits, first_round=first_round, visits_per_round=config.images_per_round, workers=config.workers)
     for number, buffer in numbered:
         refused = (refusal for visit in buffer for refusal in (*visit.lr.refused, *visit.hr.refused))
         report_new(refused, reported, on_refused)
@@ -124,7 +124,7 @@ def _mixed(buffer: Sequence[UnpairedVisit], number: int, config: StreamConfig, g
     sides = {LR_SIDE: [visit.lr for visit in buffer], HR_SIDE: [visit.hr for visit in buffer]}
     lr, hr = (torch.cat([visit.crops for visit in visits]) for visits in sides.values())
     lr_order, hr_order = (
-        no_batch_of_one_photo(_dealt(config, number, key), _photos_of_crops(visits), config.batch)
+        no_batch_of_one_image(_dealt(config, number, key), _images_of_crops(visits), config.batch)
         for key, visits in sides.items()
     )
     for first in range(given * config.batch, len(lr_order), config.batch):
@@ -132,8 +132,8 @@ def _mixed(buffer: Sequence[UnpairedVisit], number: int, config: StreamConfig, g
         yield lr[lr_order[chosen]], hr[hr_order[chosen]]
 
 
-def _photos_of_crops(visits: Sequence[SideVisit]) -> list[Path]:
-    return [visit.photo for visit in visits for _ in visit.crops]
+def _images_of_crops(visits: Sequence[SideVisit]) -> list[Path]:
+    return [visit.image for visit in visits for _ in visit.crops]
 
 
 def _dealt(config: StreamConfig, number: int, key: int) -> NDArray[np.int64]:
@@ -142,5 +142,5 @@ def _dealt(config: StreamConfig, number: int, key: int) -> NDArray[np.int64]:
     A batch no larger than the round's visits so holds hardly two crops of one visit.
     """
     rng = np.random.default_rng([config.seed, 5, number, key])
-    turns = [rng.permutation(config.photos_per_round) for _ in range(config.crops_per_photo)]
-    return np.concatenate([visits * config.crops_per_photo + crop for crop, visits in enumerate(turns)])
+    turns = [rng.permutation(config.images_per_round) for _ in range(config.crops_per_image)]
+    return np.concatenate([visits * config.crops_per_image + crop for crop, visits in enumerate(turns)])

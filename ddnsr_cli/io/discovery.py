@@ -22,7 +22,7 @@ __all__ = ["Found", "OutputNames", "find_images"]
 
 _IMAGE_EXTENSIONS = READABLE_EXTENSIONS | FOREIGN_EXTENSIONS
 _UNFINISHED = {".part", ".partial", ".crdownload", ".download", ".tmp"}
-# What lies beside each photo of many a folder and shares its name: to look into it would double the work of listing.
+# What lies beside each image of many a folder and shares its name: to look into it would double the work of listing.
 _COMPANIONS = {".xmp", ".aae", ".pp3", ".dop", ".json", ".mov", ".mp4"}
 _BACKUPS = {".bak", ".backup", ".old", ".orig", ".sav", ".save", ".swp"}
 _THUMBNAILS = {".thm", ".lrv", ".ithmb"}  # small versions that cameras and phones keep; some are JPEGs inside

@@ -59,14 +59,14 @@ class _Shapes:
 
 
 def niqe(image: NDArray[np.uint8], model: PristineModel, *, crop_px: int) -> float:
-    """NIQE of one image: about 2 to 6 for photos, far above for blurred or noisy ones; 0 would be the pristine mean.
+    """NIQE of one image: about 2 to 6 for images, far above for blurred or noisy ones; 0 would be the pristine mean.
 
     On the rounded luma (BT.601, 16 to 235), as super-resolution papers report it. Rows and columns that do not fill a
     block are left out at the bottom and on the right. Half the size by antialiased bicubic, borders mirrored.
     Blocks without contrast are left out; of nothing but such blocks the figure is not a number.
 
     image: (H, W, 3), RGB. crop_px: pixels ignored on each side. Raises ValueError when not one block is left. Few
-    blocks make an unsure figure: 192 x 192 pixels hold four, the authors' photos a hundred.
+    blocks make an unsure figure: 192 x 192 pixels hold four, the authors' images a hundred.
     """
     inner = image[crop_px : image.shape[0] - crop_px, crop_px : image.shape[1] - crop_px]
     rows, columns = (length // BLOCK_PX for length in inner.shape[:2])

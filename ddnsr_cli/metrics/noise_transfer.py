@@ -1,7 +1,7 @@
-"""What a degrader takes out of its noise input: noise, as it is to, and another photo's structure, as it must not.
+"""What a degrader takes out of its noise input: noise, as it is to, and another image's structure, as it must not.
 
-A photo is the noise input twice: as it is, and smoothed. The finest detail of the difference of the two results, which
-is what a mean over 3 x 3 pixels takes out, is held against the photo's own.
+An image is the noise input twice: as it is, and smoothed. The finest detail of the difference of the two results, which
+is what a mean over 3 x 3 pixels takes out, is held against the image's own.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,7 +17,7 @@ Degrade = Callable[[Tensor, Tensor], Tensor]
 """HR images (N, 3, 4H, 4W) and noise inputs (N, 3, H, W) to LR images (N, 3, H, W), all near [0, 1]."""
 
 SMOOTHED_PX = 15
-"""Side of the squares whose means are the smoothed photo: of noise hardly anything is left in them."""
+"""Side of the squares whose means are the smoothed image: of noise hardly anything is left in them."""
 
 WINDOW_PX = 7
 """Side of the windows that tell smooth places from textured ones, LR pixels."""
@@ -33,15 +33,15 @@ class NoiseTransfer:
     """Shares: 1 is all of it."""
 
     carried_flat: float
-    """Level of the finest detail that comes of a noisy photo, times its own level there: where both images are smooth,
+    """Level of the finest detail that comes of a noisy image, times its own level there: where both images are smooth,
     so that it is noise."""
 
     carried_textured: float
-    """The same where the HR image is textured and the noisy photo smooth."""
+    """The same where the HR image is textured and the noisy image smooth."""
 
     leaked: float
-    """Level of the finest detail that comes of a clean photo, times its own level: printed as it is or distorted, it is
-    another photo's structure."""
+    """Level of the finest detail that comes of a clean image, times its own level: printed as it is or distorted, it is
+    another image's structure."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +52,10 @@ class Trial:
     """(N, 3, 4H, 4W)"""
 
     noisy: Tensor
-    """(N, 3, H, W), photos with the noise to carry."""
+    """(N, 3, H, W), images with the noise to carry."""
 
     clean: Tensor
-    """(N, 3, H, W), photos without noise, of other subjects than `hr`."""
+    """(N, 3, H, W), images without noise, of other subjects than `hr`."""
 
 
 class _Levels:
@@ -89,9 +89,9 @@ def measure_noise_transfer(degrade: Degrade, trials: Iterable[Trial]) -> NoiseTr
     return NoiseTransfer(carried_flat=flat.share, carried_textured=textured.share, leaked=leaked.share)
 
 
-def _change(degrade: Degrade, hr: Tensor, photo: Tensor) -> Tensor:
-    """The finest detail of the LR images that comes of the photo."""
-    return _finest(degrade(hr, photo) - degrade(hr, _mean(photo, SMOOTHED_PX)))
+def _change(degrade: Degrade, hr: Tensor, noise: Tensor) -> Tensor:
+    """The finest detail of the LR images that comes of the noise input."""
+    return _finest(degrade(hr, noise) - degrade(hr, _mean(noise, SMOOTHED_PX)))
 
 
 def _finest(image: Tensor) -> Tensor:

@@ -191,18 +191,18 @@ class Verdict:
     """What to try next, in a sentence; empty where the sets are close."""
 
 
-_LEARN = "train a degrader on these photos (ddnsr train --track 2) and name it with -m"
+_LEARN = "train a degrader on these images (ddnsr train --track 2) and name it with -m"
 _ADVICE = {
-    "learned": f"Try --method patches, which lays on the photos' own noise, or {_LEARN}.",
-    "patches": f"Give noisy photos with larger flat parts, or {_LEARN}.",
-    "gaussian": f"Try another --sigma, --method patches, which lays on the photos' own noise, or {_LEARN}.",
+    "learned": f"Try --method patches, which lays on the images' own noise, or {_LEARN}.",
+    "patches": f"Give noisy images with larger flat parts, or {_LEARN}.",
+    "gaussian": f"Try another --sigma, --method patches, which lays on the images' own noise, or {_LEARN}.",
     "bicubic": f"It lays on no noise: try --method patches, or {_LEARN}.",
     "classical": f"Change --degradation noise_sigma, try --method patches, or {_LEARN}.",
 }
 """What to try next, by the method that made the fake set."""
 
 _TRANSFER_ADVICE = "Train the degrader longer, with a larger --loss noise_transfer, or try --method patches."
-_BLIND_ADVICE = "Give photos with parts that are neither black nor white."
+_BLIND_ADVICE = "Give images with parts that are neither black nor white."
 
 
 def compare(real: Realism, fake: Realism, transfer: NoiseTransfer | None = None, *, method: str = "learned") -> Verdict:
@@ -280,7 +280,7 @@ def _transfer(transfer: NoiseTransfer) -> tuple[Check, ...]:
     """Noise taken over from the noise input where the HR image is flat and where it is textured, and structure."""
     least, most = f"at least {LEAST_CARRIED}", f"at most {MOST_LEAKED}"
     flat, textured, leaked = transfer.carried_flat, transfer.carried_textured, transfer.leaked
-    printed = f"mixed with {leaked:.0%} of the noise photo's own detail"
+    printed = f"mixed with {leaked:.0%} of the noise image's own detail"
     return (
         _share("Noise carried, flat parts", flat, least, "lost in flat parts" if flat < LEAST_CARRIED else None),
         _share("Noise carried, textured", textured, least, "lost in texture" if textured < LEAST_CARRIED else None),

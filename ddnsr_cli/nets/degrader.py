@@ -109,14 +109,14 @@ def start_as_area(net: Degrader, generator: torch.Generator) -> None:
 def start_with_noise(net: Degrader) -> None:
     """After `start_as_area`: add to the first output what a 3 x 3 mean takes out of `lr_real`, its finest detail.
 
-    Most of that is noise, where a photo has some. A degrader that starts without noise is in a trap: the
+    Most of that is noise, where an image has some. A degrader that starts without noise is in a trap: the
     reconstruction network then learns to keep noise, and the cycle closes without any being added. For fewer than 7
     features there is no room, and nothing is changed. Zero input still adds nothing.
     """
     if net.config.features < 7:
         return
     for depth, conv in enumerate(module for module in net.noise_branch if isinstance(module, nn.Conv2d)):
-        _carry_photo_and_mean(conv, from_photo=depth == 0)
+        _carry_image_and_mean(conv, from_image=depth == 0)
     first, *blocks, last = net.merge
     assert isinstance(first, nn.Conv2d)
     assert isinstance(last, nn.Conv2d)
@@ -127,12 +127,12 @@ def start_with_noise(net: Degrader) -> None:
     _carry_rgb(last)
 
 
-def _carry_photo_and_mean(conv: nn.Conv2d, *, from_photo: bool) -> None:
-    """Output channels 0 to 2 are the photo, 3 to 5 its mean over 3 x 3: not negative, so LeakyReLU keeps both."""
+def _carry_image_and_mean(conv: nn.Conv2d, *, from_image: bool) -> None:
+    """Output channels 0 to 2 are the image, 3 to 5 its mean over 3 x 3: not negative, so LeakyReLU keeps both."""
     conv.weight[:6] = 0
     for channel in range(3):
         conv.weight[channel, channel, 1, 1] = 1
-        if from_photo:
+        if from_image:
             conv.weight[3 + channel, channel] = 1 / 9
         else:
             conv.weight[3 + channel, 3 + channel, 1, 1] = 1

@@ -143,7 +143,7 @@ PANELS = (
         section="Validation",
         title="Degrader: taken from the noise input",
         smooth=False,
-        hint="Shares: noise should be carried whole, structure of the photo not at all.",
+        hint="Shares: noise should be carried whole, structure of the image not at all.",
         figures={
             "noise_carried_flat": "noise, flat parts",
             "noise_carried_textured": "noise, texture",

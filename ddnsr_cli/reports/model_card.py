@@ -36,7 +36,7 @@ tags: [super-resolution, rrdb, ddnsr]
 
 # {name}
 
-Enlarges photos four times and takes away the noise of the camera it was trained for. Trained by `ddnsr {version}`
+Enlarges images four times and takes away the noise of the camera it was trained for. Trained by `ddnsr {version}`
 with the dual-input degradation method (Li et al. 2023, doi 10.1007/s10044-023-01150-2).
 
 - `sr.safetensors`: reconstruction network, RRDB with {features} features, {blocks} blocks, growth {growth}
@@ -54,14 +54,14 @@ ddnsr upscale photo.jpg -m {place} -o out.png
 |---|---|
 | track | {track} |
 | steps | {step} |
-| source (noisy LR) | {lr}{lr_photos} |
-| target (clean HR) | {hr}{hr_photos}, type {target} |
+| source (noisy LR) | {lr}{lr_images} |
+| target (clean HR) | {hr}{hr_images}, type {target} |
 | feature networks behind the losses | {extractors} |
 | their features are divided by | {scales} |
 | begun with | reconstruction: {begun}; degrader: {d_begun} |
 | validation | {scores} |
 
-License: that of the photos it was trained on decides; fill it in before you publish.
+License: that of the images it was trained on decides; fill it in before you publish.
 
 <details><summary>All options</summary>
 
@@ -79,7 +79,7 @@ tags: [super-resolution, rrdb, ddnsr]
 
 # {name}
 
-Enlarges photos {scale} times. Trained by `ddnsr {version}` on pairs of LR and HR images, {how}.
+Enlarges images {scale} times. Trained by `ddnsr {version}` on pairs of LR and HR images, {how}.
 
 - `sr.safetensors`: reconstruction network, RRDB with {features} features, {blocks} blocks, growth {growth}
 
@@ -101,7 +101,7 @@ ddnsr upscale photo.jpg -m {place} -o out.png
 | taught by | {teacher} |
 | validation | {scores} |
 
-License: that of the photos, and of the weights it began with, decides; fill it in before you publish.
+License: that of the images, and of the weights it began with, decides; fill it in before you publish.
 
 <details><summary>All options</summary>
 
@@ -211,7 +211,7 @@ def _source(source: Mapping[str, Any]) -> str:
         "ready": f"with ready partners in {source['lr']}",
         "learned": f"degraded with noise of {source['lr']} by {_begun(source['degrader'], otherwise='a degrader')}",
     }
-    return f"{source['photos']} images of {source['hr']}, {how[source['kind']]} (share {source['share']:g})"
+    return f"{source['images']} images of {source['hr']}, {how[source['kind']]} (share {source['share']:g})"
 
 
 def joint_card(run: Path, options: JointOptions, step: int, record: Mapping[str, Any]) -> str:
@@ -233,8 +233,8 @@ def joint_card(run: Path, options: JointOptions, step: int, record: Mapping[str,
         step=step,
         lr=data["lr"],
         hr=data["hr"] or "made from the source",
-        lr_photos=_photos(data.get("lr_photos")),
-        hr_photos=_photos(data.get("hr_photos")),
+        lr_images=_images(data.get("lr_images")),
+        hr_images=_images(data.get("hr_images")),
         target=data["target"],
         extractors=_extractors(record),
         begun=_begun(record.get("start_from"), otherwise="nearest-neighbor start"),
@@ -249,8 +249,8 @@ def _begun(weights: Mapping[str, str] | None, *, otherwise: str) -> str:
     return otherwise if weights is None else f"{weights['file']}, sha256 {weights['sha256'][:16]}..."
 
 
-def _photos(count: int | None) -> str:
-    return "" if count is None else f", {count} photos"
+def _images(count: int | None) -> str:
+    return "" if count is None else f", {count} images"
 
 
 def _extractors(record: Mapping[str, Any]) -> str:

@@ -152,7 +152,7 @@ class JointOptions:
 
     degrader_pretrain_steps: int = 0
     """Steps at the very start in which the degrader learns alone to carry simulated noise; fast, as no other network
-    and no source photo is needed."""
+    and no source image is needed."""
 
     degrader_only_steps: int = 0
     """Steps after that in which the degrader and its discriminator learn alone: a reconstruction network that comes

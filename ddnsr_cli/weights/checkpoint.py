@@ -292,7 +292,7 @@ def _one_line(cause: BaseException) -> str:
 
 
 def takes_noise(metadata: Mapping[str, str], path: Path) -> bool:
-    """Whether a degrader was trained with noisy photos as its second input, by what its file says."""
+    """Whether a degrader was trained with noisy images as its second input, by what its file says."""
     try:
         said = json.loads(metadata.get("options", "{}")).get("dual_input", True)
     except (ValueError, AttributeError) as cause:

@@ -52,7 +52,7 @@ class FoundWeights:
         """What whoever uses it has to know; None: nothing."""
         if self.entry is None or not self.entry.research_only:
             return None
-        return f"{self.name} is for research only, as are photos that it learned from: {self.entry.trained_on}."
+        return f"{self.name} is for research only, as are images that it learned from: {self.entry.trained_on}."
 
 
 def find_weights(

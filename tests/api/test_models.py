@@ -119,7 +119,7 @@ def test_nothing_is_printed_and_the_input_stays(model, rgb, capfd):
         (torch.zeros(4, 4), "shape"),
         (torch.full((3, 4, 4), 2.0), "Scale"),
         (Image.new("F", (4, 4)), "mode F"),
-        ("photo.png", "read_image"),
+        ("image.png", "read_image"),
     ],
 )
 def test_what_is_no_image_is_refused_in_one_line(model, wrong, word):

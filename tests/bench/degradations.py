@@ -1,6 +1,6 @@
 """How many crops are degraded a second, by preset. By hand: python tests/bench/degradations.py --help
 
-One thread; seconds are those of the process. Without photos the crops are noise blurred to a photo's spectrum. Table
+One thread; seconds are those of the process. Without images the crops are noise blurred to an image's spectrum. Table
 first, one JSON line last.
 """
 
@@ -19,7 +19,7 @@ from ddnsr_cli.data.degradations import degrade
 
 
 def made_crops(count: int, side: int) -> torch.Tensor:
-    """Amplitudes fall with frequency, as photos' do; (count, 3, side, side) in [0, 1]."""
+    """Amplitudes fall with frequency, as images' do; (count, 3, side, side) in [0, 1]."""
     rng = np.random.default_rng(0)
     wave = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)) + 1 / side
     fields = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((count, 3, side, side))) / wave, s=(side, side))
@@ -27,7 +27,7 @@ def made_crops(count: int, side: int) -> torch.Tensor:
     return torch.from_numpy(np.clip(fields, 0, 1).astype(np.float32))
 
 
-def photo_crops(folder: Path, count: int, side: int) -> torch.Tensor:
+def image_crops(folder: Path, count: int, side: int) -> torch.Tensor:
     crops = []
     for path in sorted(folder.iterdir())[:count]:
         with Image.open(path) as image:
@@ -45,13 +45,13 @@ def crops_per_second(hr: torch.Tensor, preset: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, help="folder of photos whose middles are cut out")
+    parser.add_argument("--images", type=Path, help="folder of images whose middles are cut out")
     parser.add_argument("--crops", type=int, default=200)
     parser.add_argument("--side", type=int, default=256, help="of a crop, HR pixels")
     options = parser.parse_args()
     torch.set_num_threads(1)
     side = options.side
-    hr = photo_crops(options.photos, options.crops, side) if options.photos else made_crops(options.crops, side)
+    hr = image_crops(options.images, options.crops, side) if options.images else made_crops(options.crops, side)
     rates = {preset: round(crops_per_second(hr, preset), 1) for preset in PRESETS}
     print(f"{'preset':>10}  crops of {side}x{side} px a second")
     for preset, rate in rates.items():

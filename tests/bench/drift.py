@@ -1,7 +1,7 @@
-"""How far models drift from photos, and spoilt results do: `python tests/bench/drift.py FOLDER... [--models NAME...]`.
+"""How far models drift from images, and spoilt results do: `python tests/bench/drift.py FOLDER... [--models NAME...]`.
 
-For a middle part of each photo, 96 x 96 pixels, the drift in levels as `ddnsr upscale` tells it: least, median and
-greatest over the photos, and the share above the limit. Below the models the result of the first one, spoilt: what the
+For a middle part of each image, 96 x 96 pixels, the drift in levels as `ddnsr upscale` tells it: least, median and
+greatest over the images, and the share above the limit. Below the models the result of the first one, spoilt: what the
 warning is for.
 """
 
@@ -72,15 +72,15 @@ def main():
     parser.add_argument("--models", nargs="+", default=["ddnsr-lite"])
     given = parser.parse_args()
     torch.set_num_threads(1)
-    photos = [middle(found.source) for found in find_images(given.folder)]
-    print(f"{len(photos)} photos{'':23} least  median  greatest   levels")
+    images = [middle(found.source) for found in find_images(given.folder)]
+    print(f"{len(images)} images{'':23} least  median  greatest   levels")
     spoilt = {name: [] for name in SPOILT}
     for name in given.models:
         net, _ = load_sr_net(find_weights(name, registry=read_registry()).path)
         levels = []
-        for photo in photos:
+        for image in images:
             with torch.inference_mode():
-                sr, lr = net(photo)[0].numpy(), photo[0].numpy()
+                sr, lr = net(image)[0].numpy(), image[0].numpy()
             levels.append(drift(sr, lr, net.traits.scale))
             if name == given.models[0]:
                 for how, spoil in SPOILT.items():

@@ -27,7 +27,7 @@ SILENT = EvaluateListener(note=print, tick=lambda _done, _total: None, download=
 
 
 def write_pairs(folder: Path, count: int, side: int) -> None:
-    """Smooth images with noise: PNG takes about as long for them as for photos."""
+    """Smooth images with noise: PNG takes about as long for them as for images."""
     rng = np.random.default_rng(0)
     for kind, px in (("hr", side), ("lr", side // 4)):
         (folder / kind).mkdir()

@@ -1,6 +1,6 @@
-"""What each option of `ddnsr upscale` costs: `python tests/bench/looks.py PHOTO [--model NAME] [--rounds 3]`.
+"""What each option of `ddnsr upscale` costs: `python tests/bench/looks.py IMAGE [--model NAME] [--rounds 3]`.
 
-Processor seconds of one thread for reading, enlarging and writing one photo, the options taking turns, so that a busy
+Processor seconds of one thread for reading, enlarging and writing one image, the options taking turns, so that a busy
 moment does not hit one of them only; medians, and their ratio to a run without any. A table, then one JSON line.
 """
 
@@ -38,27 +38,27 @@ def silent(*_):
 LISTENER = UpscaleListener(image=silent, tile=silent, note=silent, detail=silent, failed=silent, download=silent)
 
 
-def seconds(photo, model, case):
+def seconds(image, model, case):
     with tempfile.TemporaryDirectory() as folder:
         options = UpscaleOptions(model=model, device="cpu", **case)
         start = time.process_time()
-        for _ in upscale_images([photo], Path(folder) / "out.png", options, LISTENER):
+        for _ in upscale_images([image], Path(folder) / "out.png", options, LISTENER):
             pass
         return time.process_time() - start
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("photo", type=Path)
+    parser.add_argument("image", type=Path)
     parser.add_argument("--model")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    seconds(given.photo, given.model, {})  # the first run loads what all need
+    seconds(given.image, given.model, {})  # the first run loads what all need
     times = {name: [] for name in CASES}
     for _ in range(given.rounds):
         for name, case in CASES.items():
-            times[name].append(seconds(given.photo, given.model, case))
+            times[name].append(seconds(given.image, given.model, case))
     medians = {name: statistics.median(values) for name, values in times.items()}
     base = medians["--no-color-fix"]
     for name, median in medians.items():

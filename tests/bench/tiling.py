@@ -1,6 +1,6 @@
 """What tiles cost: time, memory and distance from the untiled image. Run by hand:
 
-    python tests/bench/tiling.py --weights net.safetensors --image photo.png
+    python tests/bench/tiling.py --weights net.safetensors --image image.png
 
 Without weights the network is the start of a training with a trunk made ten times stronger; without an image the LR
 image is noise over slopes. Tables first, one JSON line last. On a CPU the seconds are CPU-seconds of one thread, and
@@ -51,7 +51,7 @@ def untrained(config: RRDBConfig) -> RRDBNet:
 
 
 def drawn_image(path: Path | None, side: int) -> Tensor:
-    """(1, 3, side, side); a photo is cropped, or repeated by mirroring."""
+    """(1, 3, side, side); an image is cropped, or repeated by mirroring."""
     if path is None:
         slope = torch.linspace(0.1, 0.8, side)
         noise = 0.05 * torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))

@@ -3,7 +3,7 @@
 Per setting: the seconds of a joint step and of a pretraining step (batch 16, HR crops of 128 px, random images and a
 random VGG19 up to conv3_4), images a second, and the floating-point operations a second that were achieved (counted by
 PyTorch over forward and backward passes; optimizers are left out) beside those of a plain matrix product in the same
-number format, measured in the same run. Then the joint step fed with photos from a disk, decoded by one worker: the
+number format, measured in the same run. Then the joint step fed with images from a disk, decoded by one worker: the
 share of the time that it waits for them. With --compile also how far the losses of compiled networks are from those of
 plain ones. Only ratios within one run mean something. A table, then one JSON line.
 """
@@ -24,8 +24,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ddnsr_cli.config import Precision
 from ddnsr_cli.data.config import StreamConfig
-from ddnsr_cli.data.images import list_photos
-from ddnsr_cli.data.targets import PhotoSet
+from ddnsr_cli.data.images import list_images
+from ddnsr_cli.data.targets import ImageSet
 from ddnsr_cli.data.unpaired_stream import UnpairedVisits, unpaired_batches
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
 from ddnsr_cli.training.loop import Meter
@@ -41,7 +41,7 @@ from tests.helpers.random_vgg import random_vgg19
 BATCH, CROP_PX, ROUNDS = 16, 128, 3
 MATRIX = {"cpu": 2048, "cuda": 8192}  # a GPU needs a large one to be busy
 FORMATS = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16}
-SHORT = StreamConfig(batch=BATCH, crop_px=CROP_PX, crops_per_photo=16, photos_per_round=6, workers=1)
+SHORT = StreamConfig(batch=BATCH, crop_px=CROP_PX, crops_per_image=16, images_per_round=6, workers=1)
 FED_STEPS = 2 * SHORT.batches_per_round  # as much decoding a step as in longer rounds, in steps that a CPU can do
 
 
@@ -114,8 +114,8 @@ def step_row(trainer, device, *, counted, product):
     }
 
 
-def write_photos(folder):
-    """Photos of the usual sizes: HR of 1.5 megapixels, LR tiles of 256 px, textured so that PNG has work to do."""
+def write_images(folder):
+    """Images of the usual sizes: HR of 1.5 megapixels, LR tiles of 256 px, textured so that PNG has work to do."""
     rng = np.random.default_rng(0)
     for name, (height, width) in (("hr", (1024, 1536)), ("lr", (256, 256))):
         (folder / name).mkdir()
@@ -127,8 +127,8 @@ def write_photos(folder):
 
 
 def fed_row(trainer, folder, device):
-    """Share of the time that a joint step waits for photos from the disk, its first batch apart."""
-    lr, hr = (PhotoSet(photos=tuple(list_photos(folder / name))) for name in ("lr", "hr"))
+    """Share of the time that a joint step waits for images from the disk, its first batch apart."""
+    lr, hr = (ImageSet(images=tuple(list_images(folder / name))) for name in ("lr", "hr"))
     visits = UnpairedVisits(lr=lr, hr=(hr,), stream=SHORT)
     with closing(unpaired_batches(visits, start=0, on_refused=lambda _refusal: None)) as batches:
         start = time.perf_counter()
@@ -163,7 +163,7 @@ def rows_of(precision, device, given):
         trainer = make(precision, device, full=given.full)
         counted = operations(trainer)
         yield name, step_row(trainer, device, counted=counted, product=product)
-    yield "joint, fed", fed_row(trainer, given.photos, device)
+    yield "joint, fed", fed_row(trainer, given.images, device)
     if given.compile:
         trainer = joint(precision, device, full=given.full, compiled=True)
         row = step_row(trainer, device, counted=counted, product=product)  # counting inside would undo the compiling
@@ -180,8 +180,8 @@ def main():
     torch.backends.cuda.matmul.allow_tf32 = True  # as convolutions have it from the start
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        given.photos = Path(folder)
-        write_photos(given.photos)
+        given.images = Path(folder)
+        write_images(given.images)
         for precision in FORMATS:
             for name, row in rows_of(precision, device, given):
                 rows.append({"name": name, "precision": str(precision), **row})

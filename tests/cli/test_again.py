@@ -11,10 +11,10 @@ from tests.helpers.pair_folders import degrader, tree
 
 
 @pytest.fixture
-def folder(photo, tmp_path):
-    """Two photos of one name, and one below."""
+def folder(image_file, tmp_path):
+    """Two images of one name, and one below."""
     for name in ("p/a.jpg", "p/a.bmp", "p/deep/b.jpg"):
-        photo(name, width=36, height=32)
+        image_file(name, width=36, height=32)
     return tmp_path / "p"
 
 
@@ -99,10 +99,10 @@ def test_pairs_of_degrade_are_no_input_either(ddnsr, folder, quick_model, tmp_pa
     assert ddnsr("upscale", "p/pairs/lr", "-o", "named", "-m", quick_model).code == 0
 
 
-def test_training_and_figures_leave_results_out_and_say_so(ddnsr, photo, quick_model, tmp_path):
+def test_training_and_figures_leave_results_out_and_say_so(ddnsr, image_file, quick_model, tmp_path):
     for number in range(3):
-        photo(f"hr/{number}.png", width=144 + 16 * number, height=144)
-        photo(f"lr/{number}.png", width=36 + 4 * number, height=36)
+        image_file(f"hr/{number}.png", width=144 + 16 * number, height=144)
+        image_file(f"lr/{number}.png", width=36 + 4 * number, height=36)
     ddnsr("upscale", tmp_path / "lr", "-m", quick_model)
     ddnsr("upscale", tmp_path / "lr", "-o", tmp_path / "sr", "-m", quick_model)
     words = ("eval", "--lr", tmp_path / "lr", "--hr", tmp_path / "hr", "--sr", tmp_path / "sr", "--lpips", "none")
@@ -112,7 +112,7 @@ def test_training_and_figures_leave_results_out_and_say_so(ddnsr, photo, quick_m
     check = ("train", "--track", "2", "--lite", "--hr", tmp_path / "hr", "--lr", tmp_path / "lr", "--check")
     done = ddnsr(*check, "--crop", "64", "-o", tmp_path / "run")
     assert "0_x4.png and 2 more were made by ddnsr" in done.err
-    assert "lr: 3 photos" in done.out
+    assert "lr: 3 images" in done.out
 
 
 COMPANIONS = [
@@ -123,8 +123,8 @@ COMPANIONS = [
 
 
 @pytest.mark.parametrize("command", ["upscale", "degrade"])
-def test_what_lies_beside_images_is_left_out_unless_it_is_named(ddnsr, photo, quick_model, tmp_path, command):
-    first = photo("p/a.jpg", width=36, height=32)
+def test_what_lies_beside_images_is_left_out_unless_it_is_named(ddnsr, image_file, quick_model, tmp_path, command):
+    first = image_file("p/a.jpg", width=36, height=32)
     for name in COMPANIONS:
         (tmp_path / "p" / name).parent.mkdir(exist_ok=True)
         shutil.copy(first, tmp_path / "p" / name)
@@ -135,9 +135,9 @@ def test_what_lies_beside_images_is_left_out_unless_it_is_named(ddnsr, photo, qu
         assert len(ddnsr(command, tmp_path / "p" / name, "-o", tmp_path / f"x{number}", *with_way).out.split()) == 1
 
 
-def test_a_name_that_only_looks_like_a_companion_is_an_image(ddnsr, photo, quick_model, tmp_path):
+def test_a_name_that_only_looks_like_a_companion_is_an_image(ddnsr, image_file, quick_model, tmp_path):
     for name in ("the_original.jpg", "bak.png", "old.jpg", "#1.png", "recycle/a.png"):
-        photo(f"p/{name}")
+        image_file(f"p/{name}")
     done = ddnsr("upscale", tmp_path / "p", "-o", tmp_path / "out", "-m", quick_model)
     assert len(done.out.split()) == 5
 

@@ -28,9 +28,9 @@ def size(path):
         (["-m", "{model}", "--gpu-id", "0,1", "--tile_size", "32"], "o.png", (96, 80)),
     ],
 )
-def test_options_of_others_that_work(ddnsr, photo, quick_model, tmp_path, words, result, expected):
+def test_options_of_others_that_work(ddnsr, image_file, quick_model, tmp_path, words, result, expected):
     places = {"folder": quick_model.parent, "model": quick_model}
-    done = ddnsr("upscale", photo(), "-o", tmp_path / result, *(word.format(**places) for word in words))
+    done = ddnsr("upscale", image_file(), "-o", tmp_path / result, *(word.format(**places) for word in words))
     assert done.code == 0, done.err
     assert size(tmp_path / result) == expected
     if "0" in "".join(words).partition("-g")[2]:
@@ -56,14 +56,14 @@ def test_options_of_others_that_work(ddnsr, photo, quick_model, tmp_path, words,
         (["--output_dir", "x"], "-o"),
     ],
 )
-def test_options_of_others_that_do_not_name_ours(ddnsr, photo, words, ours):
-    done = ddnsr("upscale", photo(), *words)
+def test_options_of_others_that_do_not_name_ours(ddnsr, image_file, words, ours):
+    done = ddnsr("upscale", image_file(), *words)
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert f"Here: {ours}" in done.err or (": " in done.err and ours in done.err.partition("Here: ")[2])
 
 
-def test_an_image_alone_is_told_what_to_type(ddnsr, photo):
-    source = photo("my photo.jpg")
+def test_an_image_alone_is_told_what_to_type(ddnsr, image_file):
+    source = image_file("my photo.jpg")
     done = ddnsr(source, "-s", "2")
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert f"ddnsr upscale '{source}' -s 2" in done.err
@@ -95,18 +95,18 @@ def closed(monkeypatch):
 
 
 class TestFoldersThatTakeNothing:
-    def test_the_folder_of_all_results_is_told_once(self, ddnsr, photo, quick_model, tmp_path, closed):
+    def test_the_folder_of_all_results_is_told_once(self, ddnsr, image_file, quick_model, tmp_path, closed):
         for name in ("a.png", "b.png", "deep/c.png"):
-            photo(f"in/{name}")
+            image_file(f"in/{name}")
         (tmp_path / "out").mkdir()
         closed(tmp_path / "out")
         done = ddnsr("upscale", tmp_path / "in", "-o", tmp_path / "out", "-m", quick_model)
         assert (done.code, done.err.count("\n")) == (FolderWriteError.exit_code, 1)
         assert "Nothing can be written to" in done.err
 
-    def test_one_of_several_is_told_once_and_the_others_go_on(self, ddnsr, photo, quick_model, tmp_path, closed):
+    def test_one_of_several_is_told_once_and_the_others_go_on(self, ddnsr, image_file, quick_model, tmp_path, closed):
         for name in ("shut/a.png", "shut/b.png", "shut/c.png", "free/d.png"):
-            photo(f"in/{name}")
+            image_file(f"in/{name}")
         closed(tmp_path / "in/shut")
         done = ddnsr("upscale", tmp_path / "in", "-m", quick_model)
         assert done.code == 9
@@ -115,9 +115,9 @@ class TestFoldersThatTakeNothing:
         assert (tmp_path / "in/free/d_x4.png").is_file()
 
 
-def test_on_a_terminal_a_folder_has_a_bar_of_all_images(photo, quick_model, tmp_path):
+def test_on_a_terminal_a_folder_has_a_bar_of_all_images(image_file, quick_model, tmp_path):
     for number in range(3):
-        photo(f"in/{number}.png", width=64, height=64)
+        image_file(f"in/{number}.png", width=64, height=64)
     seen = on_a_terminal("upscale", tmp_path / "in", "-o", tmp_path / "out", "-m", quick_model)
     assert "all images" in seen
     assert "/3 images" in seen

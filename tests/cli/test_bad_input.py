@@ -36,8 +36,8 @@ def test_a_file_that_is_no_image(ddnsr, quick_model, tmp_path, name, content):
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tiff"])
-def test_a_truncated_image(ddnsr, photo, quick_model, tmp_path, suffix):
-    whole = photo(f"cut.{suffix}", width=64, height=64).read_bytes()
+def test_a_truncated_image(ddnsr, image_file, quick_model, tmp_path, suffix):
+    whole = image_file(f"cut.{suffix}", width=64, height=64).read_bytes()
     (tmp_path / f"cut.{suffix}").write_bytes(whole[: len(whole) // 2])
     done = ddnsr("upscale", tmp_path / f"cut.{suffix}", "-o", tmp_path / "out.png", "-m", quick_model)
     assert_one_line_error(done, f"cut.{suffix}")
@@ -54,14 +54,14 @@ def test_a_folder_without_images(ddnsr, quick_model, tmp_path):
     assert_one_line_error(ddnsr("upscale", tmp_path / "in", "-o", tmp_path / "out", "-m", quick_model), tmp_path / "in")
 
 
-@pytest.mark.parametrize("words", [["{}", "-o", "new"], ["-i", "{}", "-o", "new"], ["photo.png", "-o", "{}"]])
-def test_an_empty_path_is_not_the_current_folder(ddnsr, photo, quick_model, tmp_path, monkeypatch, words):
-    photo()
+@pytest.mark.parametrize("words", [["{}", "-o", "new"], ["-i", "{}", "-o", "new"], ["image.png", "-o", "{}"]])
+def test_an_empty_path_is_not_the_current_folder(ddnsr, image_file, quick_model, tmp_path, monkeypatch, words):
+    image_file()
     monkeypatch.chdir(tmp_path)
     done = ddnsr("upscale", *(word.format("") for word in words), "-m", quick_model)
     assert_one_line_error(done, "empty")
     assert done.code == 2
-    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
+    assert [path.name for path in tmp_path.iterdir()] == ["image.png"]
 
 
 def test_nothing_given(ddnsr):
@@ -69,40 +69,40 @@ def test_nothing_given(ddnsr):
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (3, 4000), (4000, 3)])
-def test_odd_shapes_are_done(ddnsr, photo, quick_model, tmp_path, width, height):
-    done = ddnsr("upscale", photo(width=width, height=height), "-o", tmp_path / "o.png", "-m", quick_model)
+def test_odd_shapes_are_done(ddnsr, image_file, quick_model, tmp_path, width, height):
+    done = ddnsr("upscale", image_file(width=width, height=height), "-o", tmp_path / "o.png", "-m", quick_model)
     assert done.code == 0, done.err
     with Image.open(tmp_path / "o.png") as image:
         assert image.size == (4 * width, 4 * height)
 
 
-def test_an_output_that_cannot_be_written(ddnsr, photo, quick_model, tmp_path):
+def test_an_output_that_cannot_be_written(ddnsr, image_file, quick_model, tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    done = ddnsr("upscale", photo(), "-o", tmp_path / "file" / "out.png", "-m", quick_model)
+    done = ddnsr("upscale", image_file(), "-o", tmp_path / "file" / "out.png", "-m", quick_model)
     assert_one_line_error(done, tmp_path / "file")
 
 
-def test_an_output_equal_to_the_input(ddnsr, photo, quick_model):
-    source = photo()
+def test_an_output_equal_to_the_input(ddnsr, image_file, quick_model):
+    source = image_file()
     before = source.read_bytes()
     assert_one_line_error(ddnsr("upscale", source, "-o", source, "-m", quick_model), source)
     assert_one_line_error(ddnsr("upscale", source, "-o", source, "-m", quick_model, "--overwrite"), source)
     assert source.read_bytes() == before
 
 
-def test_an_output_that_exists(ddnsr, photo, quick_model, tmp_path):
+def test_an_output_that_exists(ddnsr, image_file, quick_model, tmp_path):
     (tmp_path / "out.png").write_text("precious")
-    done = ddnsr("upscale", photo(), "-o", tmp_path / "out.png", "-m", quick_model)
+    done = ddnsr("upscale", image_file(), "-o", tmp_path / "out.png", "-m", quick_model)
     assert_one_line_error(done, "out.png", "--overwrite")
     assert (tmp_path / "out.png").read_text() == "precious"
 
 
-def test_an_unknown_model(ddnsr, photo):
-    assert_one_line_error(ddnsr("upscale", photo(), "-m", "ddnsr-lit"), "ddnsr-lit", "ddnsr-lite", "weights list")
+def test_an_unknown_model(ddnsr, image_file):
+    assert_one_line_error(ddnsr("upscale", image_file(), "-m", "ddnsr-lit"), "ddnsr-lit", "ddnsr-lite", "weights list")
 
 
-def test_an_unknown_extension(ddnsr, photo, quick_model, tmp_path):
-    assert_one_line_error(ddnsr("upscale", photo(), "-o", tmp_path / "out.xyz", "-m", quick_model), "out.xyz")
+def test_an_unknown_extension(ddnsr, image_file, quick_model, tmp_path):
+    assert_one_line_error(ddnsr("upscale", image_file(), "-o", tmp_path / "out.xyz", "-m", quick_model), "out.xyz")
 
 
 def test_alpha_into_jpeg_is_reported_before_the_work(ddnsr, quick_model, tmp_path):
@@ -123,8 +123,8 @@ def test_alpha_into_jpeg_is_reported_before_the_work(ddnsr, quick_model, tmp_pat
         ["-s", "1e+308"],
     ],
 )
-def test_options_without_meaning(ddnsr, photo, quick_model, tmp_path, words):
-    assert_one_line_error(ddnsr("upscale", photo(), "-o", tmp_path / "o.png", "-m", quick_model, *words), words[1])
+def test_options_without_meaning(ddnsr, image_file, quick_model, tmp_path, words):
+    assert_one_line_error(ddnsr("upscale", image_file(), "-o", tmp_path / "o.png", "-m", quick_model, *words), words[1])
 
 
 def test_a_bomb_is_refused_by_its_header(ddnsr, quick_model, tmp_path):
@@ -133,8 +133,8 @@ def test_a_bomb_is_refused_by_its_header(ddnsr, quick_model, tmp_path):
     assert_one_line_error(done, "bomb.png", "--max-pixels")
 
 
-def test_a_full_disk_leaves_nothing(processes, photo, quick_model, tmp_path):
-    source = photo(width=200, height=200)
+def test_a_full_disk_leaves_nothing(processes, image_file, quick_model, tmp_path):
+    source = image_file(width=200, height=200)
     out = tmp_path / "results"
     out.mkdir()
     words = ("upscale", source, "-o", out / "out.png", "-m", quick_model)
@@ -145,38 +145,38 @@ def test_a_full_disk_leaves_nothing(processes, photo, quick_model, tmp_path):
     assert list(out.iterdir()) == []
 
 
-def test_names_that_are_too_long(ddnsr, photo, quick_model, tmp_path):
-    source, longest = photo(), "n" * 300
+def test_names_that_are_too_long(ddnsr, image_file, quick_model, tmp_path):
+    source, longest = image_file(), "n" * 300
     assert_one_line_error(ddnsr("upscale", tmp_path / longest, "-m", quick_model), longest)
     assert_one_line_error(ddnsr("upscale", source, "-o", tmp_path / f"{longest}.png", "-m", quick_model), "too long")
     assert_one_line_error(ddnsr("upscale", source, "--suffix", longest, "-m", quick_model), "too long")
     assert list(tmp_path.iterdir()) == [source]
 
 
-def test_a_result_whose_name_is_too_long_does_not_stop_the_others(ddnsr, photo, quick_model, tmp_path):
-    photo("in/a.png"), photo(f"in/{'b' * 250}.png"), photo("in/c.png")
+def test_a_result_whose_name_is_too_long_does_not_stop_the_others(ddnsr, image_file, quick_model, tmp_path):
+    image_file("in/a.png"), image_file(f"in/{'b' * 250}.png"), image_file("in/c.png")
     done = ddnsr("upscale", tmp_path / "in", "-m", quick_model)
     assert done.code == 9
     assert done.out.split() == [str(tmp_path / "in/a_x4.png"), str(tmp_path / "in/c_x4.png")]
     assert "1 of 3 images failed" in done.err
 
 
-def test_a_result_beyond_the_memory_is_refused_before_the_work(ddnsr, photo, quick_model, tmp_path, monkeypatch):
+def test_a_result_beyond_the_memory_is_refused_before_the_work(ddnsr, image_file, quick_model, tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "free_host_bytes", lambda: 20_000_000)
-    words = ("upscale", photo(), "-o", tmp_path / "new/o.png", "-m", quick_model)
-    assert_one_line_error(ddnsr(*words, "-s", "40"), "photo.png", "960 x 800", "memory")
+    words = ("upscale", image_file(), "-o", tmp_path / "new/o.png", "-m", quick_model)
+    assert_one_line_error(ddnsr(*words, "-s", "40"), "image.png", "960 x 800", "memory")
     assert not (tmp_path / "new").exists()
     assert ddnsr(*words, "-s", "8").code == 0
 
 
-def test_quiet_still_tells_why_an_image_of_several_failed(ddnsr, photo, quick_model, tmp_path):
-    photo("in/good.png"), (tmp_path / "in/bad.png").write_text("no image")
+def test_quiet_still_tells_why_an_image_of_several_failed(ddnsr, image_file, quick_model, tmp_path):
+    image_file("in/good.png"), (tmp_path / "in/bad.png").write_text("no image")
     done = ddnsr("upscale", tmp_path / "in", "-o", tmp_path / "out", "-m", quick_model, "-q")
     assert "bad.png is not an image" in done.err
 
 
-def test_a_header_without_sense_is_reported_in_words(ddnsr, photo, quick_model, tmp_path):
-    head = bytearray(photo("none.png").read_bytes())
+def test_a_header_without_sense_is_reported_in_words(ddnsr, image_file, quick_model, tmp_path):
+    head = bytearray(image_file("none.png").read_bytes())
     head[16:20] = bytes(4)  # no pixel wide
     (tmp_path / "none.png").write_bytes(head)
     done = ddnsr("upscale", tmp_path / "none.png", "-o", tmp_path / "o.png", "-m", quick_model)
@@ -185,8 +185,8 @@ def test_a_header_without_sense_is_reported_in_words(ddnsr, photo, quick_model, 
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")  # noqa: PTH110
-def test_a_stdout_that_takes_nothing(processes, photo, quick_model, tmp_path):
-    words = ("upscale", photo(), "-o", tmp_path / "o.png", "-m", quick_model)
+def test_a_stdout_that_takes_nothing(processes, image_file, quick_model, tmp_path):
+    words = ("upscale", image_file(), "-o", tmp_path / "o.png", "-m", quick_model)
     running = processes.start(*words, out=Path("/dev/full"))
     assert running.ended() == 4, running.err
     assert running.err.count("\n") == 1
@@ -209,8 +209,8 @@ def test_a_wrong_command_line_is_one_line_too(ddnsr, words, named):
     assert done.code == 2
 
 
-def test_several_images_do_not_go_into_a_file(ddnsr, photo, quick_model, tmp_path):
-    done = ddnsr("upscale", photo("a.png"), photo("b.png"), "-o", tmp_path / "two.png", "-m", quick_model)
+def test_several_images_do_not_go_into_a_file(ddnsr, image_file, quick_model, tmp_path):
+    done = ddnsr("upscale", image_file("a.png"), image_file("b.png"), "-o", tmp_path / "two.png", "-m", quick_model)
     assert_one_line_error(done, "two.png", "folder")
     assert not (tmp_path / "two.png").exists()
 

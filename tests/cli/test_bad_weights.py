@@ -17,11 +17,11 @@ from tests.helpers.foreign import small_net
 
 
 @pytest.fixture
-def refused(ddnsr, photo, tmp_path):
+def refused(ddnsr, image_file, tmp_path):
     """`refused(name, data, "words")`: weights of these bytes are refused in one line with these words in it."""
 
     def check(name, data, *parts):
-        path, source = tmp_path / name, photo(width=8, height=8)
+        path, source = tmp_path / name, image_file(width=8, height=8)
         if data is not None:
             path.write_bytes(data)
         done = ddnsr("upscale", source, "-o", tmp_path / "out.png", "-m", path)
@@ -57,9 +57,9 @@ def test_values_that_are_not_finite(refused):
 
 
 @pytest.mark.parametrize("tag", ["00000000", "476b3001", "56c00200"])
-def test_half_of_an_ncnn_pair_names_the_other(ddnsr, photo, tmp_path, tag):
+def test_half_of_an_ncnn_pair_names_the_other(ddnsr, image_file, tmp_path, tag):
     (tmp_path / "x4.bin").write_bytes(bytes.fromhex(tag) + bytes(50))
-    done = ddnsr("upscale", photo(), "-m", tmp_path / "x4.bin")
+    done = ddnsr("upscale", image_file(), "-m", tmp_path / "x4.bin")
     assert (done.code, done.err.count("\n")) == (5, 1)
     assert "x4.bin holds the weights of x4.param, which is not beside it." in done.err
 

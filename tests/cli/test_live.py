@@ -9,7 +9,7 @@ from rich.progress import Progress
 
 from ddnsr_cli.cli.progress import LiveFigures, _Stages
 from ddnsr_cli.training.loop import StepReport
-from tests.helpers.joint_run import joint_words, vgg_file, write_photos
+from tests.helpers.joint_run import joint_words, vgg_file, write_images
 from tests.helpers.small_training import small_training
 from tests.helpers.terminal import on_a_terminal
 
@@ -46,7 +46,7 @@ def test_a_narrow_terminal_loses_no_figure():
 @pytest.fixture(scope="module")
 def words(tmp_path_factory):
     place = tmp_path_factory.mktemp("live")
-    folders, vgg = write_photos(place / "photos"), vgg_file(place / "vgg.safetensors")
+    folders, vgg = write_images(place / "images"), vgg_file(place / "vgg.safetensors")
     return lambda run, *more: joint_words(folders, vgg, run, "--l2", *more, track=2)
 
 
@@ -61,15 +61,15 @@ def test_a_terminal_shows_the_figures_in_place_and_keeps_the_last(words, tmp_pat
     assert text.splitlines()[-1] == str(tmp_path / "run/sr.safetensors")
 
 
-def test_photos_and_steps_have_clocks_of_their_own():
+def test_images_and_steps_have_clocks_of_their_own():
     clock = iter(range(0, 1000, 5))
     progress = Progress(get_time=lambda: float(next(clock)))
     stages = _Stages(progress)
-    for photo in range(1, 5):
-        stages.move("looking", "photos", photo, 4)
+    for image in range(1, 5):
+        stages.move("looking", "images", image, 4)
     (task,) = progress.tasks
-    assert (task.description, task.fields["unit"], task.finished) == ("looking", "photos", True)
-    stages.move("training", "steps", 1, 4)  # as many as there were photos
+    assert (task.description, task.fields["unit"], task.finished) == ("looking", "images", True)
+    stages.move("training", "steps", 1, 4)  # as many as there were images
     stages.move("training", "steps", 2, 4)
     (task,) = progress.tasks
     assert (task.description, task.fields["unit"], task.finished, task.completed) == ("training", "steps", False, 2)

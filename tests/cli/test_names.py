@@ -89,18 +89,20 @@ class TestLinks:
         assert "circle.png" in done.err
 
     @pytest.mark.parametrize("link", ["symlink_to", "hardlink_to"])
-    def test_an_output_that_is_the_input_by_another_name_is_refused(self, ddnsr, photo, quick_model, tmp_path, link):
-        source, other = photo(), tmp_path / "other.png"
+    def test_an_output_that_is_the_input_by_another_name_is_refused(
+        self, ddnsr, image_file, quick_model, tmp_path, link
+    ):
+        source, other = image_file(), tmp_path / "other.png"
         getattr(other, link)(source)
         before = source.read_bytes()
         done = ddnsr("upscale", source, "-o", other, "-m", quick_model, "--overwrite")
         assert (done.code, done.err.count("\n")) == (4, 1)
         assert source.read_bytes() == before
 
-    def test_a_link_in_the_place_of_the_result_is_replaced_not_followed(self, ddnsr, photo, quick_model, tmp_path):
+    def test_a_link_in_the_place_of_the_result_is_replaced_not_followed(self, ddnsr, image_file, quick_model, tmp_path):
         (tmp_path / "precious.txt").write_text("precious")
         (tmp_path / "out.png").symlink_to(tmp_path / "precious.txt")
-        done = ddnsr("upscale", photo(), "-o", tmp_path / "out.png", "-m", quick_model, "--overwrite")
+        done = ddnsr("upscale", image_file(), "-o", tmp_path / "out.png", "-m", quick_model, "--overwrite")
         assert done.code == 0, done.err
         assert (tmp_path / "precious.txt").read_text() == "precious"
         assert not (tmp_path / "out.png").is_symlink()
@@ -116,8 +118,8 @@ class TestLinks:
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="a file system where nothing can be written")  # noqa: PTH112
-def test_an_output_folder_where_nothing_can_be_written(ddnsr, photo, quick_model):
-    done = ddnsr("upscale", photo(), "-o", "/proc/self/o.png", "-m", quick_model)
+def test_an_output_folder_where_nothing_can_be_written(ddnsr, image_file, quick_model):
+    done = ddnsr("upscale", image_file(), "-o", "/proc/self/o.png", "-m", quick_model)
     assert (done.code, done.err.count("\n")) == (4, 1)
     assert "Nothing can be written to /proc/self" in done.err
 
@@ -143,9 +145,9 @@ def test_help_on_narrow_terminals(ddnsr, monkeypatch, width):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell")
 @pytest.mark.parametrize("closed", ["", ">&- 2>&- <&-"])
-def test_an_environment_without_anything(photo, quick_model, tmp_path, closed):
+def test_an_environment_without_anything(image_file, quick_model, tmp_path, closed):
     """No HOME, no PATH, no TERM; standard streams closed: then nothing is reported, and no file takes their place."""
-    source, target = photo(width=32, height=32), tmp_path / "o.png"
+    source, target = image_file(width=32, height=32), tmp_path / "o.png"
     words = [sys.executable, "-P", "-m", "ddnsr_cli", "upscale", source, "-o", target, "-m", quick_model]
     script = f'exec "$@" {closed}'
     done = subprocess.run(

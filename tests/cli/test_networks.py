@@ -36,9 +36,9 @@ def expected(net, source):
 
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
 @pytest.mark.parametrize("tile", ["none", "32", "auto"])
-def test_a_compact_network_enlarges_in_tiles_as_at_once(ddnsr, photo, compact_file, tmp_path, scale, tile):
+def test_a_compact_network_enlarges_in_tiles_as_at_once(ddnsr, image_file, compact_file, tmp_path, scale, tile):
     net, weights = compact_file(scale=scale, convs=5)
-    source = photo(width=93, height=71)
+    source = image_file(width=93, height=71)
     words = ("-m", weights, "-o", tmp_path / "out.png", "--tile", tile, "--no-color-fix", "--fp32")
     done = ddnsr("upscale", source, *words)
     assert done.code == 0, done.err
@@ -49,11 +49,11 @@ def test_a_compact_network_enlarges_in_tiles_as_at_once(ddnsr, photo, compact_fi
     assert np.abs(sr - pixels(source).repeat(scale, 0).repeat(scale, 1)).max() > 3  # the network matters
 
 
-def test_color_fix_takes_the_shift_of_a_compact_network_away(ddnsr, photo, compact_file, tmp_path):
+def test_color_fix_takes_the_shift_of_a_compact_network_away(ddnsr, image_file, compact_file, tmp_path):
     net, _ = compact_file()
     net.body[-1].bias.fill_(0.05)
     torch.save(net.state_dict(), tmp_path / "shifts.pth")
-    source, shift = photo(width=64, height=48), {}
+    source, shift = image_file(width=64, height=48), {}
     for word in ("--color-fix", "--no-color-fix"):
         target = tmp_path / f"{word}.png"
         assert ddnsr("upscale", source, "-m", tmp_path / "shifts.pth", "-o", target, word).code == 0
@@ -70,8 +70,8 @@ def test_a_compact_network_is_converted(ddnsr, compact_file, tmp_path):
     assert all(torch.equal(value, net.state_dict()[key]) for key, value in converted.state_dict().items())
 
 
-def test_a_compact_network_is_compared_with_others(ddnsr, photo, compact_file, quick_model, tmp_path):
-    photo("lr/a.png", width=24, height=20), photo("hr/a.png", width=96, height=80)
+def test_a_compact_network_is_compared_with_others(ddnsr, image_file, compact_file, quick_model, tmp_path):
+    image_file("lr/a.png", width=24, height=20), image_file("hr/a.png", width=96, height=80)
     _, weights = compact_file()
     folders = ("--lr", tmp_path / "lr", "--hr", tmp_path / "hr")
     done = ddnsr("eval", *folders, "--models", f"{weights},{quick_model}")
@@ -95,8 +95,8 @@ def ncnn_pair(tmp_path, small_net, small_compact):
 
 
 @pytest.mark.parametrize("named", ["x-4x.param", "x-4x.bin", "x-4x"])
-def test_an_ncnn_pair_enlarges_by_any_of_its_names(ddnsr, photo, ncnn_pair, small_net, tmp_path, named):
-    source = photo()
+def test_an_ncnn_pair_enlarges_by_any_of_its_names(ddnsr, image_file, ncnn_pair, small_net, tmp_path, named):
+    source = image_file()
     for make_net in (small_net, None):
         net, text = ncnn_pair(make_net) if make_net else ncnn_pair()
         words = ("-m", text.with_name(named), "-o", tmp_path / "out.png", "--no-color-fix", "--fp32", "--overwrite")
@@ -105,9 +105,9 @@ def test_an_ncnn_pair_enlarges_by_any_of_its_names(ddnsr, photo, ncnn_pair, smal
         assert np.abs(pixels(tmp_path / "out.png") - expected(net, source)).max() < 0.51
 
 
-def test_other_weights_under_the_same_text_are_another_model(ddnsr, photo, ncnn_pair, tmp_path):
+def test_other_weights_under_the_same_text_are_another_model(ddnsr, image_file, ncnn_pair, tmp_path):
     _, text = ncnn_pair()
-    photo("in/a.png")
+    image_file("in/a.png")
     words = ("upscale", tmp_path / "in", "-o", tmp_path / "out", "-m", text)
     assert ddnsr(*words).out
     assert not ddnsr(*words).out  # finished
@@ -117,8 +117,8 @@ def test_other_weights_under_the_same_text_are_another_model(ddnsr, photo, ncnn_
     assert ddnsr(*words).out
 
 
-def test_half_an_ncnn_pair_is_reported(ddnsr, photo, ncnn_pair):
-    source, (_, text) = photo(), ncnn_pair()
+def test_half_an_ncnn_pair_is_reported(ddnsr, image_file, ncnn_pair):
+    source, (_, text) = image_file(), ncnn_pair()
     weights = text.with_suffix(".bin")
     content = weights.read_bytes()
     weights.write_bytes(content[:100])
@@ -133,9 +133,9 @@ def test_half_an_ncnn_pair_is_reported(ddnsr, photo, ncnn_pair):
     assert (done.code, done.err.count("\n")) == (5, 1)
 
 
-def test_training_with_a_compact_network_is_refused_in_one_line(ddnsr, photo, compact_file, tmp_path):
+def test_training_with_a_compact_network_is_refused_in_one_line(ddnsr, image_file, compact_file, tmp_path):
     _, weights = compact_file()
-    photo("hr/a.png", width=200, height=180), photo("hr/b.png", width=180, height=200)
+    image_file("hr/a.png", width=200, height=180), image_file("hr/b.png", width=180, height=200)
     words = ("--hr", tmp_path / "hr", "-o", tmp_path / "run", "--steps", 1, "--start-from", weights)
     done = ddnsr("train", "--pretrain", *words)
     assert done.code == 5

@@ -59,7 +59,7 @@ def joint(tmp_path):
 def pretraining(tmp_path):
     run = tmp_path / "pretraining"
     write_state(run)
-    source = {"kind": "rule", "share": 1.0, "hr": "clean", "lr": None, "degrader": None, "photos": 9}
+    source = {"kind": "rule", "share": 1.0, "hr": "clean", "lr": None, "degrader": None, "images": 9}
     record = {"data": {"sources": [source, {**source, "kind": "ready", "lr": "noisy"}]}}
     options = PairedOptions(network=RRDB, schedule=ScheduleConfig(steps=20))
     write_sr(run, {"phase": "paired", "step": 7, **record}, options)
@@ -158,17 +158,17 @@ def test_a_pretraining_is_published_with_its_honest_card(push, fake_hub, pretrai
     assert license_of((pretraining / "README.md").read_text()) == "cc0-1.0"
 
 
-def test_a_run_is_published_as_training_leaves_it(push, ddnsr, fake_hub, photo, tmp_path):
+def test_a_run_is_published_as_training_leaves_it(push, ddnsr, fake_hub, image_file, tmp_path):
     for number in range(2):
-        photo(f"photos/{number}.png", width=96, height=96)
+        image_file(f"images/{number}.png", width=96, height=96)
     sizes = {"--features": 4, "--blocks": 1, "--growth": 2, "--batch": 2, "--crop": 32, "--workers": 0, "--steps": 1}
     words = [word for option in sizes.items() for word in option]
-    hr, run = tmp_path / "photos", tmp_path / "run"
+    hr, run = tmp_path / "images", tmp_path / "run"
     assert ddnsr("train", "--pretrain", "--hr", hr, "-o", run, "--device", "cpu", *words).code == 0
     done = push(run, "--license", "mit")
     assert (done.code, done.err) == (0, "")
     assert sent(fake_hub)["sr.safetensors"] == (run / "sr.safetensors").read_bytes()
-    assert "| pairs | 2 images of photos, degraded by rule (share 1) |" in sent(fake_hub)["README.md"].decode()
+    assert "| pairs | 2 images of images, degraded by rule (share 1) |" in sent(fake_hub)["README.md"].decode()
 
 
 def test_a_card_of_the_users_own_is_sent_as_it_is(push, fake_hub, pretraining):
@@ -196,14 +196,14 @@ def test_the_entry_for_the_registry_is_one(push, fake_hub, joint, tmp_path):
     assert entry.sha256 == hashlib.sha256((joint / "sr.safetensors").read_bytes()).hexdigest()
     assert (entry.features, entry.blocks, entry.growth, entry.scale) == (4, 1, 2, 4)
     assert entry.license == "my-own-terms-see-below"
-    assert tomllib.loads(done.out)["weights"][0]["trained_on"] == "photos of noisy and clean"
+    assert tomllib.loads(done.out)["weights"][0]["trained_on"] == "images of noisy and clean"
 
 
-def test_the_entry_of_a_run_on_pairs_names_the_photos_of_all_sources(push, pretraining):
+def test_the_entry_of_a_run_on_pairs_names_the_images_of_all_sources(push, pretraining):
     done = push(pretraining, "--toml", "--license", "mit", "-q")
     assert done.code == 0, done.err
     (entry,) = tomllib.loads(done.out)["weights"]
-    assert entry["trained_on"] == "photos of clean and noisy"
+    assert entry["trained_on"] == "images of clean and noisy"
     assert entry["description"] == "paired run of ddnsr train, step 7."
 
 

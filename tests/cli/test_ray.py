@@ -37,10 +37,10 @@ def cluster():
 
 
 @pytest.fixture
-def folder(photo, tmp_path, monkeypatch):
-    """Six different photos, the third in a folder of its own, the last damaged; seen from beside them."""
+def folder(image_file, tmp_path, monkeypatch):
+    """Six different images, the third in a folder of its own, the last damaged; seen from beside them."""
     for number in range(5):
-        photo(f"in/{'deep/' if number == 2 else ''}{number}.png", width=20 + number)
+        image_file(f"in/{'deep/' if number == 2 else ''}{number}.png", width=20 + number)
     (tmp_path / "in" / "5.png").write_bytes(b"\x89PNG\r\n\x1a\nno header")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -75,9 +75,11 @@ def test_results_events_failures_and_resuming_are_those_of_the_local_command(ddn
 
 
 @pytest.mark.slow
-def test_a_killed_worker_loses_nothing_and_repeats_its_image_alone(ddnsr, cluster, folder, photo, quick_model, capfd):
+def test_a_killed_worker_loses_nothing_and_repeats_its_image_alone(
+    ddnsr, cluster, folder, image_file, quick_model, capfd
+):
     (folder / "in" / "5.png").unlink()
-    photo("in/3.png", width=700, height=500)  # in work long enough to be killed
+    image_file("in/3.png", width=700, height=500)  # in work long enough to be killed
     pids, notes, starts = [], [], []
     silent = lambda *_: None  # noqa: E731
     listener = UpscaleListener(

@@ -11,11 +11,11 @@ from tests.helpers.pair_folders import refused, tree
 
 
 @pytest.fixture
-def archive(photo, tmp_path, monkeypatch):
+def archive(image_file, tmp_path, monkeypatch):
     """Ten images in two folders, seen from beside them."""
     for number in range(5):
-        photo(f"in/{number}.png", width=20 + number)
-        photo(f"in/deep/{number}.png", width=30 + number)
+        image_file(f"in/{number}.png", width=20 + number)
+        image_file(f"in/deep/{number}.png", width=30 + number)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -15,7 +15,7 @@ from ddnsr_cli import files
 from ddnsr_cli.cli.terminal import leaving_in_order
 from ddnsr_cli.data import sampler
 from ddnsr_cli.inference import pipeline
-from tests.helpers.joint_run import joint_words, last_state, vgg_file, write_photos
+from tests.helpers.joint_run import joint_words, last_state, vgg_file, write_images
 from tests.helpers.pair_folders import tree
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
@@ -64,12 +64,12 @@ def leftovers(*folders):
 
 @pytest.mark.parametrize("command", ["upscale", "degrade"])
 def test_a_stop_at_any_call_leaves_nothing_unfinished(
-    ddnsr, photo, quick_model, tmp_path, monkeypatch, stop_after, command
+    ddnsr, image_file, quick_model, tmp_path, monkeypatch, stop_after, command
 ):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
-    photo("in/a.png", width=36, height=32)
+    image_file("in/a.png", width=36, height=32)
     way = ("-m", quick_model, "--compare") if command == "upscale" else ("--method", "bicubic", "--workers", "1")
     words = (command, tmp_path / "in", *way)
     assert ddnsr(*words, "-o", tmp_path / "whole").code == 0
@@ -90,9 +90,9 @@ def test_a_stop_at_any_call_leaves_nothing_unfinished(
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
-    """(folders of photos, VGG19) of a joint run."""
+    """(folders of images, VGG19) of a joint run."""
     folder = tmp_path_factory.mktemp("scene")
-    return write_photos(folder), vgg_file(folder / "vgg19.safetensors")
+    return write_images(folder), vgg_file(folder / "vgg19.safetensors")
 
 
 def test_a_stop_of_a_training_at_any_call_leaves_it_whole(ddnsr, scene, small_runs, tmp_path, stop_after):

@@ -35,9 +35,9 @@ def bucket(server, monkeypatch):
     for name, value in settings.items():
         monkeypatch.setenv(f"AWS_{name}", value)
     store = fsspec.filesystem("s3", use_listings_cache=False)
-    store.mkdir("photos")
+    store.mkdir("images")
     yield store
-    store.rm("photos", recursive=True)
+    store.rm("images", recursive=True)
 
 
 @pytest.fixture
@@ -66,31 +66,31 @@ def objects(store, top):
     return {name.removeprefix(top): store.cat_file(name) for name in store.find(top)}
 
 
-def test_results_are_those_of_files_and_a_run_goes_on(ddnsr, photo, tmp_path, quick_model, bucket, temporary):
+def test_results_are_those_of_files_and_a_run_goes_on(ddnsr, image_file, tmp_path, quick_model, bucket, temporary):
     for name in ("0.png", "1.jpg", "deep/2.png"):
-        photo(f"in/{name}")
+        image_file(f"in/{name}")
     (tmp_path / "in/3.png").write_bytes(b"\x89PNG\r\n\x1a\nno header")
-    bucket.put(f"{tmp_path / 'in'}/", "photos/in/", recursive=True)
+    bucket.put(f"{tmp_path / 'in'}/", "images/in/", recursive=True)
     here = ddnsr("upscale", tmp_path / "in", "-o", tmp_path / "out", "-m", quick_model, "--compare", "--json")
-    words = ("upscale", "s3://photos/in", "-o", "s3://photos/in/out", "-m", quick_model, "--compare")
+    words = ("upscale", "s3://images/in", "-o", "s3://images/in/out", "-m", quick_model, "--compare")
     there = ddnsr(*words, "--json")
     assert (here.code, there.code) == (9, 9)
-    assert there.err == here.err.replace(str(tmp_path / "in"), "s3://photos/in")
-    assert objects(bucket, "photos/in/out/") == tree(tmp_path / "out")
-    told = here.out.replace(str(tmp_path / "out"), "s3://photos/in/out").replace(str(tmp_path / "in"), "s3://photos/in")
+    assert there.err == here.err.replace(str(tmp_path / "in"), "s3://images/in")
+    assert objects(bucket, "images/in/out/") == tree(tmp_path / "out")
+    told = here.out.replace(str(tmp_path / "out"), "s3://images/in/out").replace(str(tmp_path / "in"), "s3://images/in")
     assert without_times(events(there)) == without_times(map(json.loads, told.splitlines()))
 
-    photo("in/0.png", width=23)
-    bucket.put_file(str(tmp_path / "in/0.png"), "photos/in/0.png")
-    bucket.pipe("photos/in/out/1.png", b"of another program")
+    image_file("in/0.png", width=23)
+    bucket.put_file(str(tmp_path / "in/0.png"), "images/in/0.png")
+    bucket.pipe("images/in/out/1.png", b"of another program")
     again = ddnsr(*words, "--json")
     assert again.code == 9
     by_name = {Path(event["input"]).name: event for event in events(again) if "input" in event}
     assert {name: event["event"] for name, event in by_name.items()} == {
         "0.png": "written", "1.jpg": "failed", "2.png": "skipped", "3.png": "failed",
     }  # fmt: skip
-    assert "s3://photos/in/out/1.png exists and is no result of ddnsr" in by_name["1.jpg"]["error"]
-    with Image.open(io.BytesIO(bucket.cat("photos/in/out/0.png"))) as image:
+    assert "s3://images/in/out/1.png exists and is no result of ddnsr" in by_name["1.jpg"]["error"]
+    with Image.open(io.BytesIO(bucket.cat("images/in/out/0.png"))) as image:
         assert image.size[0] == 4 * 23
 
 
@@ -98,21 +98,21 @@ def without_times(told):
     return [{**event, "seconds": 0} for event in told]
 
 
-def test_files_to_a_store_and_back_and_by_a_list(ddnsr, photo, tmp_path, quick_model, bucket, temporary):
-    source = photo("one.png")
-    assert ddnsr("upscale", source, "-o", "s3://photos/large.png", "-m", quick_model).out == "s3://photos/large.png\n"
-    (tmp_path / "list").write_text(f"s3://photos/large.png\n{source}\n")
+def test_files_to_a_store_and_back_and_by_a_list(ddnsr, image_file, tmp_path, quick_model, bucket, temporary):
+    source = image_file("one.png")
+    assert ddnsr("upscale", source, "-o", "s3://images/large.png", "-m", quick_model).out == "s3://images/large.png\n"
+    (tmp_path / "list").write_text(f"s3://images/large.png\n{source}\n")
     done = ddnsr("upscale", "--list", tmp_path / "list", "-o", tmp_path / "out", "-m", quick_model)
     assert done.code == 0, done.err
-    assert done.out.splitlines()[0] == str(tmp_path / "out/photos/large.png")
+    assert done.out.splitlines()[0] == str(tmp_path / "out/images/large.png")
     again = ddnsr("upscale", "--list", tmp_path / "list", "-o", tmp_path / "out", "-m", quick_model)
     assert (again.code, again.out) == (0, "")
-    refused(ddnsr("upscale", source, "-o", "s3://photos/large.png"), 4, "s3://photos/large.png exists")
+    refused(ddnsr("upscale", source, "-o", "s3://images/large.png"), 4, "s3://images/large.png exists")
     refused(ddnsr("upscale", source, "-o", "s3://nowhere/x.png", "-m", quick_model), 4, "s3://nowhere/x.png cannot be")
-    refused(ddnsr("upscale", "s3://photos/none", "-o", tmp_path / "out"), 3, "s3://photos/none does not exist")
+    refused(ddnsr("upscale", "s3://images/none", "-o", tmp_path / "out"), 3, "s3://images/none does not exist")
 
 
-def test_an_object_is_put_once_and_whole(ddnsr, photo, quick_model, memory, temporary, monkeypatch):
+def test_an_object_is_put_once_and_whole(ddnsr, image_file, quick_model, memory, temporary, monkeypatch):
     puts = []
 
     def put_file(store, source, target, **_):
@@ -120,18 +120,18 @@ def test_an_object_is_put_once_and_whole(ddnsr, photo, quick_model, memory, temp
         raise ConnectionError("the line is cut")
 
     monkeypatch.setattr(type(memory), "put_file", put_file)
-    refused(ddnsr("upscale", photo("a.png"), "-o", "memory://out/a.png", "-m", quick_model), 4, "the line is cut")
+    refused(ddnsr("upscale", image_file("a.png"), "-o", "memory://out/a.png", "-m", quick_model), 4, "the line is cut")
     ((target, content, was_there),) = puts
     assert (target, was_there) == ("memory://out/a.png", False)
     with Image.open(io.BytesIO(content)) as image:
         image.load()
 
 
-def test_what_is_no_image_and_results_of_ours_are_left_out(ddnsr, photo, quick_model, memory, temporary, tmp_path):
+def test_what_is_no_image_and_results_of_ours_are_left_out(ddnsr, image_file, quick_model, memory, temporary, tmp_path):
     names = ("a.png", "a.jpg", "deep/b.png", "deep/.hidden.png", "notes.txt", "a.png.xmp", "@eaDir/a.png")
     for name in names:
-        memory.pipe(f"/in/{name}", photo(name.replace("txt", "png").replace("xmp", "png")).read_bytes())
-    ddnsr("upscale", photo("c.png"), "-o", "memory://in/large.png", "-m", quick_model)
+        memory.pipe(f"/in/{name}", image_file(name.replace("txt", "png").replace("xmp", "png")).read_bytes())
+    ddnsr("upscale", image_file("c.png"), "-o", "memory://in/large.png", "-m", quick_model)
     done = ddnsr("upscale", "memory://in", "-o", tmp_path / "out", "-m", quick_model)
     assert done.code == 0, done.err
     assert set(tree(tmp_path / "out")) == {"a_png.png", "a_jpg.png", "deep/b.png"}
@@ -159,16 +159,16 @@ def test_an_address_is_a_path_that_goes_between_processes(memory):
     assert len(sha256_of(address)) == 64
 
 
-def test_without_the_package_one_line_says_how_to_get_it(ddnsr, photo, monkeypatch):
+def test_without_the_package_one_line_says_how_to_get_it(ddnsr, image_file, monkeypatch):
     monkeypatch.setitem(sys.modules, "s3fs", None)
     monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
-    done = ddnsr("upscale", "s3://photos/in", "-o", "out")
+    done = ddnsr("upscale", "s3://images/in", "-o", "out")
     assert (done.code, done.err) == (
         2,
         "error: s3:// needs a package that is not installed. Get it with: pip install 'ddnsr[s3]'\n",
     )
-    refused(ddnsr("upscale", "no-such://photos/in", "-o", "out"), 2, "no-such://photos/in cannot be used")
+    refused(ddnsr("upscale", "no-such://images/in", "-o", "out"), 2, "no-such://images/in cannot be used")
 
 
 def test_other_commands_say_that_they_read_files(ddnsr):
-    refused(ddnsr("degrade", "s3://photos/in", "-o", "pairs"), 2, "s3://photos/in is the address of a store")
+    refused(ddnsr("degrade", "s3://images/in", "-o", "pairs"), 2, "s3://images/in is the address of a store")

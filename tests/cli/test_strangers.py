@@ -5,7 +5,7 @@ from io import BytesIO
 import pytest
 from PIL import EpsImagePlugin, Image
 
-from tests.helpers.joint_run import joint_words, vgg_file, write_photos
+from tests.helpers.joint_run import joint_words, vgg_file, write_images
 
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n%%EOF\n"
 
@@ -31,8 +31,8 @@ def test_the_recorder_records(calls):
 
 @pytest.mark.usefixtures("small_runs")
 @pytest.mark.parametrize("name", ["x.tif", "x.eps"])
-def test_no_command_hands_postscript_to_ghostscript(ddnsr, quick_model, photo, tmp_path, calls, name):
-    hr, lr = write_photos(tmp_path / "photos")
+def test_no_command_hands_postscript_to_ghostscript(ddnsr, quick_model, image_file, tmp_path, calls, name):
+    hr, lr = write_images(tmp_path / "images")
     for folder in (hr, lr):
         (folder / name).write_bytes(POSTSCRIPT)
     vgg = vgg_file(tmp_path / "vgg.safetensors")

@@ -98,17 +98,17 @@ def test_printable_text_is_left_alone():
 
 
 class TestImagesThroughPipes:
-    def test_one_goes_in_and_one_comes_out(self, photo, quick_model, monkeypatch, tmp_path):
+    def test_one_goes_in_and_one_comes_out(self, image_file, quick_model, monkeypatch, tmp_path):
         import subprocess
 
         command = [sys.executable, "-m", "ddnsr_cli", "upscale", "-", "-o", "-", "-f", "jpg", "-m", quick_model]
-        done = subprocess.run(command, input=photo().read_bytes(), capture_output=True, check=False)
+        done = subprocess.run(command, input=image_file().read_bytes(), capture_output=True, check=False)
         assert (done.returncode, done.stderr) == (0, b"")
         with Image.open(io.BytesIO(done.stdout)) as image:
             assert (image.format, image.size) == ("JPEG", (96, 80))
 
-    def test_stdin_to_a_file(self, ddnsr, photo, quick_model, monkeypatch, tmp_path):
-        monkeypatch.setattr(sys, "stdin", Piped(photo().read_bytes()))
+    def test_stdin_to_a_file(self, ddnsr, image_file, quick_model, monkeypatch, tmp_path):
+        monkeypatch.setattr(sys, "stdin", Piped(image_file().read_bytes()))
         assert ddnsr("upscale", "-", "-o", tmp_path / "o.png", "-m", quick_model).code == 0
         with Image.open(tmp_path / "o.png") as image:
             assert image.size == (96, 80)
@@ -135,9 +135,9 @@ class TestImagesThroughPipes:
         assert (done.code, done.err.count("\n")) == (2, 1)
         assert part in done.err
 
-    def test_a_terminal_gets_no_image(self, ddnsr, photo, monkeypatch):
+    def test_a_terminal_gets_no_image(self, ddnsr, image_file, monkeypatch):
         monkeypatch.setattr(terminal, "_on_terminal", lambda: True)
-        done = ddnsr("upscale", photo(), "-o", "-")
+        done = ddnsr("upscale", image_file(), "-o", "-")
         assert (done.code, done.out) == (2, "")
         assert "is a terminal" in done.err
 
@@ -159,7 +159,7 @@ class TestImagesThroughPipes:
         assert "standard output" in done.err
         assert list(tmp_path.iterdir()) == []
 
-    def test_a_folder_of_that_name_can_be_had(self, ddnsr, photo, quick_model, tmp_path, monkeypatch):
+    def test_a_folder_of_that_name_can_be_had(self, ddnsr, image_file, quick_model, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        assert ddnsr("upscale", photo(), "-o", "./-", "-m", quick_model).code == 0
-        assert (tmp_path / "-/photo.png").is_file()
+        assert ddnsr("upscale", image_file(), "-o", "./-", "-m", quick_model).code == 0
+        assert (tmp_path / "-/image.png").is_file()

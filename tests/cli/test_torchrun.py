@@ -20,7 +20,7 @@ from torch.distributed import TCPStore
 
 import ddnsr_cli
 from ddnsr_cli.training.train_state import load_train_state
-from tests.helpers.joint_run import joint_words, vgg_file, write_photos
+from tests.helpers.joint_run import joint_words, vgg_file, write_images
 from tests.helpers.processes import PATIENCE_S, Processes, as_one_of, no_larger_files, telling_opens
 from tests.helpers.small_training import small_training
 
@@ -35,7 +35,7 @@ QUICK = ("--ablation", "B", "--l2", *BATCH)
 def scene(tmp_path_factory):
     place = tmp_path_factory.mktemp("torchrun")
     processes = Processes(place, before=[(small_training, ())])
-    folders, vgg = write_photos(place / "photos"), vgg_file(place / "vgg.safetensors")
+    folders, vgg = write_images(place / "images"), vgg_file(place / "vgg.safetensors")
 
     def words(run, *more, vgg=vgg, folders=folders):
         return joint_words(folders, vgg, run, *more, track=2)
@@ -208,8 +208,8 @@ def test_a_process_that_is_killed_ends_the_other_with_a_line(scene, tmp_path):
     assert line.startswith("error: Another process of the run has ended or cannot be reached")
 
 
-def test_bad_photos_are_told_by_the_first_process_and_all_end_alike(scene, tmp_path):
-    hr, lr = write_photos(tmp_path)
+def test_bad_images_are_told_by_the_first_process_and_all_end_alike(scene, tmp_path):
+    hr, lr = write_images(tmp_path)
     whole = (hr / "1.png").read_bytes()
     (hr / "1.png").write_bytes(whole[: len(whole) // 2])
     own = SimpleNamespace(
@@ -218,7 +218,7 @@ def test_bad_photos_are_told_by_the_first_process_and_all_end_alike(scene, tmp_p
     processes = pair(own, tmp_path / "run", *QUICK, "--steps", 3)
     assert [running.ended() for running in processes] == [8, 8]
     (line,) = errors(processes)
-    assert line.startswith("error: 1 photo could not be read or used")
+    assert line.startswith("error: 1 image could not be read or used")
     assert processes[1].err == ""
     assert load_train_state(tmp_path / "run/state/last.safetensors").step == 3
 

@@ -1,4 +1,4 @@
-"""Joint training that is stopped, killed, or meets a full disk or damaged photos, in processes of its own."""
+"""Joint training that is stopped, killed, or meets a full disk or damaged images, in processes of its own."""
 
 import json
 import random
@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("resource", reason="signals and limits of Unix")
 
 from ddnsr_cli.training.train_state import load_train_state
-from tests.helpers.joint_run import joint_words, saved_step, vgg_file, write_photos
+from tests.helpers.joint_run import joint_words, saved_step, vgg_file, write_images
 from tests.helpers.processes import Processes, no_larger_files, slow_disk, telling_opens
 from tests.helpers.small_training import small_training
 
@@ -21,11 +21,11 @@ QUICK = ("--ablation", "B", "--l2")  # no discriminators: the state has 16 MB
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
-    """Photos, a VGG19, a run of two steps, and `start` for more."""
+    """Images, a VGG19, a run of two steps, and `start` for more."""
     place = tmp_path_factory.mktemp("faults")
     processes = Processes(place, before=[(small_training, ())])
     vgg = vgg_file(place / "vgg.safetensors")
-    folders = write_photos(place / "photos")
+    folders = write_images(place / "images")
 
     def start(run, *words, first=(), folders=folders, vgg=vgg):
         return processes.start(*joint_words(folders, vgg, run, *words, track=2), first=first)
@@ -126,8 +126,8 @@ def test_a_full_disk_is_one_line_and_the_last_save_stays(scene, begun, most_byte
         assert load_train_state(state_of(begun)).step == 3
 
 
-def test_photos_that_go_bad_in_the_middle_are_reported_once_and_the_last_one_ends_the_run(scene, tmp_path):
-    hr, lr = write_photos(tmp_path)
+def test_images_that_go_bad_in_the_middle_are_reported_once_and_the_last_one_ends_the_run(scene, tmp_path):
+    hr, lr = write_images(tmp_path)
     run = tmp_path / "run"
     words = (*ENDLESS, *QUICK, "--save-every", 2)
     running = scene.start(run, *words, folders=(hr, lr))
@@ -138,37 +138,37 @@ def test_photos_that_go_bad_in_the_middle_are_reported_once_and_the_last_one_end
     steps = len(rows(run))
     running.until(lambda: len(rows(run)) >= steps + 9)  # it was its turn again
     assert lines_with(running, hr / "1.png") == 1
-    for photo in hr.glob("*.png"):
-        photo.write_bytes(b"")
+    for image in hr.glob("*.png"):
+        image.write_bytes(b"")
     assert running.ended() == 8
-    one_line(running, "None of the 3 photos can be used", hr)
+    one_line(running, "None of the 3 images can be used", hr)
     assert saved_step(run) >= 2
 
 
-def test_photos_bad_from_the_start_are_reported_once(scene, tmp_path):
-    hr, lr = write_photos(tmp_path)
+def test_images_bad_from_the_start_are_reported_once(scene, tmp_path):
+    hr, lr = write_images(tmp_path)
     whole = (hr / "1.png").read_bytes()
-    (hr / "1.png").write_bytes(whole[: len(whole) // 2])  # the header is good: the run takes it for one of its photos
+    (hr / "1.png").write_bytes(whole[: len(whole) // 2])  # the header is good: the run takes it for one of its images
     (lr / "bad.png").write_bytes(b"no image")
     running = scene.start(tmp_path / "run", "--steps", 1, *QUICK, folders=(hr, lr))
     assert running.ended() == 8, running.err
     *notes, error = running.err.splitlines()
     for name in (hr / "1.png", lr / "bad.png"):
         assert sum(str(name) in note for note in notes) == 1, running.err
-    assert error.startswith(f"error: 1 photo could not be read or used, and others came instead: {hr / '1.png'}. ")
+    assert error.startswith(f"error: 1 image could not be read or used, and others came instead: {hr / '1.png'}. ")
 
 
-def test_without_vgg_weights_no_photo_is_looked_at(scene, tmp_path):
+def test_without_vgg_weights_no_image_is_looked_at(scene, tmp_path):
     report = tmp_path / "opened"
-    photos = str(scene.place / "photos")
+    images = str(scene.place / "images")
     lacking = scene.start(
-        tmp_path / "run", "--steps", 1, *QUICK, vgg=tmp_path / "no.pth", first=[(telling_opens, (photos, report))]
+        tmp_path / "run", "--steps", 1, *QUICK, vgg=tmp_path / "no.pth", first=[(telling_opens, (images, report))]
     )
     assert lacking.ended() == 5
     one_line(lacking, "no.pth", "--vgg FILE")
     assert report.read_text() == ""
     assert not (tmp_path / "run").exists()
-    given = scene.start(tmp_path / "run", "--steps", 1, *QUICK, first=[(telling_opens, (photos, report))])
+    given = scene.start(tmp_path / "run", "--steps", 1, *QUICK, first=[(telling_opens, (images, report))])
     assert given.ended() == 0  # and now they are, which the hook sees
     assert str(scene.folders[0] / "0.png") in report.read_text()
     assert "w " not in report.read_text()

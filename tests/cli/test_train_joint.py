@@ -11,7 +11,7 @@ from PIL import Image
 from ddnsr_cli.nets.degrader import DegraderConfig
 from ddnsr_cli.reports.history import panels_for
 from ddnsr_cli.weights.checkpoint import load_degrader, load_sr_net
-from tests.helpers.joint_run import SMALL, vgg_file, write_photos
+from tests.helpers.joint_run import SMALL, vgg_file, write_images
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +21,8 @@ def vgg(tmp_path_factory):
 
 @pytest.fixture
 def folders(tmp_path):
-    """Clean HR photos and noisy LR ones of other scenes."""
-    return write_photos(tmp_path)
+    """Clean HR images and noisy LR ones of other scenes."""
+    return write_images(tmp_path)
 
 
 @pytest.fixture
@@ -60,14 +60,14 @@ def test_a_run_leaves_models_card_samples_and_report(train, ddnsr, tmp_path):
     _, metadata = load_sr_net(run / "sr.safetensors")
     training = json.loads(metadata["training"])
     assert (training["phase"], training["track"], training["step"]) == ("joint", 1, 2)
-    assert training["data"] == {"hr": "hr", "lr": "lr", "target": "div2k", "hr_photos": 3, "lr_photos": 3}
+    assert training["data"] == {"hr": "hr", "lr": "lr", "target": "div2k", "hr_images": 3, "lr_images": 3}
     assert json.loads(metadata["options"]) == json.loads((run / "options.json").read_text())
     assert json.loads(metadata["versions"]).keys() == {"ddnsr", "python", "torch"}
     card = (run / "README.md").read_text()
     scale = training["scales"]["cycle"]
     for part in (
         "track | 1",
-        "(noisy LR) | lr, 3 photos",
+        "(noisy LR) | lr, 3 images",
         "vgg19.safetensors, sha256 ",
         f"cycle (conv2_2): {scale:.4g}",
     ):
@@ -138,8 +138,8 @@ def test_the_same_command_goes_on_to_the_same_bytes(train, tmp_path):
     assert states[0] == states[1]
 
 
-def test_validation_keeps_the_best(train, tmp_path, photo):
-    photo("val/lr/a.png", width=24, height=24), photo("val/hr/a.png", width=96, height=96)
+def test_validation_keeps_the_best(train, tmp_path, image_file):
+    image_file("val/lr/a.png", width=24, height=24), image_file("val/hr/a.png", width=96, height=96)
     for side in ("lr", "hr"):
         shutil.copy(tmp_path / f"val/{side}/a.png", tmp_path / f"val/{side}/b.png")
     for words in (("--check",), ("--steps", 1)):
@@ -157,9 +157,9 @@ def rows_of(run):
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
 
 
-def test_validation_follows_what_the_degrader_takes_from_its_noise_input(train, tmp_path, photo):
+def test_validation_follows_what_the_degrader_takes_from_its_noise_input(train, tmp_path, image_file):
     """A degrader of a single input takes nothing."""
-    photo("val/lr/a.png", width=24, height=24), photo("val/hr/a.png", width=96, height=96)
+    image_file("val/lr/a.png", width=24, height=24), image_file("val/hr/a.png", width=96, height=96)
     words = ("--val", tmp_path / "val", "--steps", 1)
     assert train(tmp_path / "dual", *words).code == 0
     (row,) = [row for row in rows_of(tmp_path / "dual") if "structure_leaked" in row]
@@ -190,13 +190,13 @@ def test_another_vgg_cannot_take_over(train, tmp_path):
     refused(train(tmp_path / "run", "--steps", 2, vgg=other), 10, "was begun with")
 
 
-def test_other_photos_cannot_take_over(train, tmp_path, folders):
+def test_other_images_cannot_take_over(train, tmp_path, folders):
     assert train(tmp_path / "run", "--steps", 1).code == 0
     (folders[1] / "0.png").rename(folders[1] / "other.png")
     refused(train(tmp_path / "run", "--steps", 2), 10, "--lr")
 
 
-def test_photos_of_no_use_are_reported(train, folders, tmp_path, ddnsr):
+def test_images_of_no_use_are_reported(train, folders, tmp_path, ddnsr):
     hr, lr = folders
     refused(train(tmp_path / "run", hr=lr), 8, "same folder")
     refused(train(tmp_path / "run", hr=None), 8, "--hr")
@@ -212,14 +212,14 @@ def test_check_only_looks(train, tmp_path, folders):
     done = train(tmp_path / "run", "--check")
     assert done.code == 0, done.err
     assert next(line for line in done.err.splitlines() if "broken.png" in line).startswith("note: left out: ")
-    assert done.out.splitlines()[0].startswith("hr: 4 photos, 3 of them measured: 1 unreadable")
+    assert done.out.splitlines()[0].startswith("hr: 4 images, 3 of them measured: 1 unreadable")
     assert not (tmp_path / "run").exists()
 
 
 def test_check_fails_where_a_run_would(train, tmp_path):
     done = train(tmp_path / "run", "--check", "--crop", 256)
     refused(done, 8, "a side needs")
-    assert done.out.splitlines()[1] == "lr: 3 photos, 3 of them measured: nothing found"
+    assert done.out.splitlines()[1] == "lr: 3 images, 3 of them measured: nothing found"
     assert not (tmp_path / "run").exists()
 
 

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("fcntl", reason="locks of Unix")
 
-from tests.helpers.joint_run import SIZES, joint_words, vgg_file, write_photos
+from tests.helpers.joint_run import SIZES, joint_words, vgg_file, write_images
 from tests.helpers.processes import Processes, forked_workers, telling_opens
 from tests.helpers.small_training import small_training
 
@@ -20,7 +20,7 @@ ENDLESS = ("--steps", 1_000_000, "--log-every", 1)
 def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("lock")
     vgg_file(place / "vgg.safetensors")
-    write_photos(place / "photos")
+    write_images(place / "images")
     return place
 
 
@@ -28,7 +28,7 @@ def place(tmp_path_factory):
 def scene(request, place):
     """`start(run, *words)`: a process that trains, by each of the two ways."""
     processes = Processes(place, before=[(small_training, ())])
-    folders = (place / "photos/hr", place / "photos/lr")
+    folders = (place / "images/hr", place / "images/lr")
 
     def start(run, *more, first=()):
         if request.param == "joint":
@@ -37,7 +37,7 @@ def scene(request, place):
             )
         return processes.start("train", "--pretrain", "--hr", folders[0], "-o", run, *PRETRAIN, *more, first=first)
 
-    yield SimpleNamespace(start=start, photos=place / "photos")
+    yield SimpleNamespace(start=start, images=place / "images")
     processes.stop()
 
 
@@ -46,11 +46,11 @@ def rows(run):
     return log.read_text().splitlines() if log.exists() else []
 
 
-def test_a_second_process_is_refused_before_it_reads_a_photo_and_the_first_goes_on(scene, tmp_path):
+def test_a_second_process_is_refused_before_it_reads_an_image_and_the_first_goes_on(scene, tmp_path):
     run, report = tmp_path / "run", tmp_path / "opened"
     first = scene.start(run, *ENDLESS)
     first.until(lambda: len(rows(run)) >= 2)
-    second = scene.start(run, *ENDLESS, first=[(telling_opens, (str(scene.photos), report))])
+    second = scene.start(run, *ENDLESS, first=[(telling_opens, (str(scene.images), report))])
     assert second.ended() == 10
     assert (
         second.err
@@ -84,7 +84,7 @@ def test_a_killed_process_leaves_no_lock_even_while_its_workers_live(scene, tmp_
     assert not (run / ".lock").exists()
 
 
-def test_a_look_at_the_photos_takes_no_lock(scene, tmp_path):
+def test_a_look_at_the_images_takes_no_lock(scene, tmp_path):
     run = tmp_path / "run"
     first = scene.start(run, *ENDLESS)
     first.until(lambda: len(rows(run)) >= 1)

@@ -14,7 +14,7 @@ from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
 from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
 from ddnsr_cli.reports.history import panels_for
 from ddnsr_cli.weights.checkpoint import load_rrdb_net, save_degrader, save_sr_net
-from tests.helpers.joint_run import SIZES, last_state, vgg_file, write_photos
+from tests.helpers.joint_run import SIZES, last_state, vgg_file, write_images
 
 pytestmark = pytest.mark.usefixtures("small_runs")
 RUN = [word for option in SIZES.items() for word in option if option[0] not in {"--features", "--blocks", "--growth"}]
@@ -30,8 +30,8 @@ def vgg(tmp_path_factory):
 
 @pytest.fixture
 def folders(tmp_path):
-    """Clean HR photos and noisy LR ones of other scenes."""
-    return write_photos(tmp_path)
+    """Clean HR images and noisy LR ones of other scenes."""
+    return write_images(tmp_path)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def judge(vgg):
 
 @pytest.fixture
 def train(ddnsr, folders, judge):
-    """`train(run, "--steps", 2)`: by equation 2, on clean photos degraded by rule."""
+    """`train(run, "--steps", 2)`: by equation 2, on clean images degraded by rule."""
 
     def run(output, *words, hr=folders[0], sizes=SMALL):
         given = [] if hr is None else ["--hr", hr]
@@ -93,10 +93,10 @@ def refused(done, code, *parts):
         assert str(part) in line
 
 
-def test_a_run_leaves_a_model_card_samples_and_report(train, ddnsr, photo, tmp_path):
+def test_a_run_leaves_a_model_card_samples_and_report(train, ddnsr, image_file, tmp_path):
     for name in ("a.png", "b.png"):
-        photo(f"val/lr/{name}", width=24, height=24)
-        photo(f"val/hr/{name}", width=96, height=96)
+        image_file(f"val/lr/{name}", width=24, height=24)
+        image_file(f"val/hr/{name}", width=96, height=96)
     run = tmp_path / "run"
     done = train(run, "--steps", 2, "--log-every", 1, "--val", tmp_path / "val", "--validate-every", 2)
     assert done.code == 0, done.err
@@ -124,7 +124,7 @@ def test_a_run_leaves_a_model_card_samples_and_report(train, ddnsr, photo, tmp_p
         assert samples.width > 3 * 32
     assert list((run / "tensorboard").iterdir())
     assert options_of(run)["discriminator"] == "unet"
-    assert ddnsr("upscale", photo(), "-o", tmp_path / "o.png", "-m", run).code == 0
+    assert ddnsr("upscale", image_file(), "-o", tmp_path / "o.png", "-m", run).code == 0
     with Image.open(tmp_path / "o.png") as image:
         assert image.size == (96, 80)
 
@@ -151,7 +151,7 @@ def test_a_mixed_run_goes_on_to_the_same_bytes(train, folders, pairs, degrader, 
         ("ready", 0.3),
         ("learned", 0.2),
     ]
-    assert sources[0]["degradation"]["twice_chance"] > 0  # the photo preset's
+    assert sources[0]["degradation"]["twice_chance"] > 0  # the image preset's
     assert sources[1]["degradation"] is None
     card = (tmp_path / "whole/README.md").read_text()
     assert (
@@ -181,7 +181,7 @@ def test_a_whole_run_is_checked_and_nothing_is_written(train, folders, pairs, tm
     done = train(tmp_path / "run", "--check", "--mix", "photo=1", "--mix", f"{pairs}=1")
     assert done.code == 0, done.err
     assert "broken.png" in done.err
-    assert len(done.out.splitlines()) == 2  # a line a folder of clean photos
+    assert len(done.out.splitlines()) == 2  # a line a folder of clean images
     done = train(tmp_path / "run", "--check", "--crop", 256)
     assert (done.code, len(done.out.splitlines())) == (8, 1), done.err  # fails where a run would
     assert not (tmp_path / "run").exists()
@@ -270,15 +270,15 @@ def test_sizes_are_those_of_the_weights_to_begin_with(ddnsr, judge, folders, tmp
 
 
 @pytest.mark.parametrize("scale", [2, 1])
-def test_networks_of_other_scales_learn_too(train, ddnsr, photo, tmp_path, scale):
+def test_networks_of_other_scales_learn_too(train, ddnsr, image_file, tmp_path, scale):
     begin = sr_file(tmp_path / "begin.safetensors", replace(TINY, scale=scale))
-    photo("val/lr/a.png", width=40, height=40), photo("val/hr/a.png", width=40 * scale, height=40 * scale)
+    image_file("val/lr/a.png", width=40, height=40), image_file("val/hr/a.png", width=40 * scale, height=40 * scale)
     words = ("--start-from", begin, "--steps", 1, "--val", tmp_path / "val", "--degradation-preset", "photo")
     done = train(tmp_path / "run", *words, sizes=RUN)
     assert done.code == 0, done.err
-    assert f"Enlarges photos {scale} times" in (tmp_path / "run/README.md").read_text()
+    assert f"Enlarges images {scale} times" in (tmp_path / "run/README.md").read_text()
     assert options_of(tmp_path / "run")["sources"][0]["degradation"]["scale"] == scale
-    assert ddnsr("upscale", photo(), "-o", tmp_path / "o.png", "-m", tmp_path / "run").code == 0
+    assert ddnsr("upscale", image_file(), "-o", tmp_path / "o.png", "-m", tmp_path / "run").code == 0
     with Image.open(tmp_path / "o.png") as image:
         assert image.size == (24 * scale, 20 * scale)
 
@@ -298,10 +298,10 @@ def test_sources_that_are_none_are_reported(train, folders, pairs, degrader, tmp
         refused(train(run, "--mix", f"photo={share}"), 2, "share above 0", f"'photo={share}'")
     refused(train(run, "--mix", "=1"), 2, "SOURCE=SHARE", "'=1'")
     refused(train(run, "--mix", "photo=1", "--mix", "mild=0.001"), 2, "at least a hundredth")
-    refused(train(run, "--mix", "photos=1"), 2, "classic, photo, mild, track1", "'photos'")
-    refused(train(run, "--mix", f"{degrader}=1"), 2, "--lr noisy photos", degrader)
+    refused(train(run, "--mix", "images=1"), 2, "classic, photo, mild, track1", "'images'")
+    refused(train(run, "--mix", f"{degrader}=1"), 2, "--lr noisy images", degrader)
     refused(train(run, "--mix", f"{empty}=1"), 8, empty)
-    refused(train(run, "--mix", "photo=1", hr=None), 2, "--mix photo degrades clean photos", "--hr")
+    refused(train(run, "--mix", "photo=1", hr=None), 2, "--mix photo degrades clean images", "--hr")
     refused(train(run, hr=None), 2, "--hr", "--mix")
     refused(train(run, "--mix", "photo=1", "--degradation-preset", "mild"), 2, "--mix mild=", "--degradation-preset")
     refused(train(run, "--lr", folders[1], "--mix", f"{tmp_path / 'gone.safetensors'}=1"), 5, "gone")

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
 from ddnsr_cli.weights.checkpoint import save_degrader
-from tests.helpers.joint_run import SMALL, joint_words, last_state, vgg_file, write_photos
+from tests.helpers.joint_run import SMALL, joint_words, last_state, vgg_file, write_images
 
 pytestmark = pytest.mark.usefixtures("small_runs")
 QUICK = ("--ablation", "B", "--l2")
@@ -19,7 +19,7 @@ QUICK = ("--ablation", "B", "--l2")
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
     place = tmp_path_factory.mktemp("refused")
-    return write_photos(place / "photos"), vgg_file(place / "vgg.safetensors")
+    return write_images(place / "images"), vgg_file(place / "vgg.safetensors")
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ DAMAGE = {
     "another version": lambda state: rewritten(state, lambda _, header: header.update(format="ddnsr-run-0")),
     "no numbers": lambda state: rewritten(state, lambda _, header: header.pop("numbers")),
     "no options": lambda state: rewritten(state, lambda _, header: header["numbers"].pop("options")),
-    "no photos": lambda state: rewritten(state, lambda _, header: header["numbers"].pop("photos")),
+    "no images": lambda state: rewritten(state, lambda _, header: header["numbers"].pop("images")),
     "no weight": lambda state: rewritten(state, lambda tensors, _: tensors.pop("nets.sr_net.conv_first.weight")),
     "no moment": lambda state: rewritten(state, lambda tensors, _: tensors.pop("adam.degrader.3.exp_avg")),
     "one too many": lambda state: rewritten(
@@ -115,7 +115,7 @@ def test_a_run_of_another_kind_is_reported(ddnsr, train, scene, tmp_path, begun)
     refused(ddnsr(*pretrain, begun), 10, "another kind", "-o")
 
 
-def test_other_photos_and_other_judges_are_reported(train, scene, tmp_path, begun):
+def test_other_images_and_other_judges_are_reported(train, scene, tmp_path, begun):
     (hr, lr), _ = scene
     fewer = shutil.copytree(hr, tmp_path / "hr")
     (fewer / "2.png").unlink()
@@ -130,8 +130,8 @@ def test_folders_of_no_use_are_reported(train, scene, tmp_path):
     empty.mkdir()
     (tmp_path / "link").symlink_to(lr)
     (hr / "sub").mkdir()
-    refused(train(run, folders=(empty, lr)), 8, empty, "no photos")
-    refused(train(run, folders=(hr, empty)), 8, empty, "no photos")
+    refused(train(run, folders=(empty, lr)), 8, empty, "no images")
+    refused(train(run, folders=(hr, empty)), 8, empty, "no images")
     refused(train(run, folders=(hr, tmp_path / "gone")), 8, "gone")
     refused(train(run, folders=(lr, lr)), 8, "same folder")
     refused(train(run, folders=(tmp_path / "link", lr)), 8, "same folder")
@@ -150,30 +150,30 @@ def test_the_same_folder_twice_is_one_line(train, scene, tmp_path):
 
 
 @pytest.mark.parametrize("side", [0, 1])
-def test_a_set_of_one_photo_is_reported(train, tmp_path, side):
-    folders = write_photos(tmp_path)
+def test_a_set_of_one_image_is_reported(train, tmp_path, side):
+    folders = write_images(tmp_path)
     for path in sorted(folders[side].glob("*.png"))[1:]:
         path.unlink()
     run = tmp_path / "run"
-    refused(train(run, "--steps", 1, folders=folders), 8, ("--hr", "--lr")[side], folders[side] / "0.png", "one photo")
+    refused(train(run, "--steps", 1, folders=folders), 8, ("--hr", "--lr")[side], folders[side] / "0.png", "one image")
     refused(train(run, "--check", folders=folders), 8, ("--hr", "--lr")[side])
     assert not run.exists()
 
 
-def test_one_photo_beside_cleaned_up_ones_will_do(train, tmp_path):
-    hr, lr = write_photos(tmp_path)
+def test_one_image_beside_cleaned_up_ones_will_do(train, tmp_path):
+    hr, lr = write_images(tmp_path)
     for path in sorted(hr.glob("*.png"))[1:]:
         path.unlink()
     assert train(tmp_path / "run", "--steps", 1, "--target", "mixed", folders=(hr, lr)).code == 0
 
 
-def test_files_that_a_run_is_given_are_read_before_its_photos(train, scene, tmp_path, photo):
+def test_files_that_a_run_is_given_are_read_before_its_images(train, scene, tmp_path, image_file):
     nowhere = (tmp_path / "gone", tmp_path / "gone")  # would be refused with 8
     run = tmp_path / "run"
     refused(train(run, "--start-from", tmp_path / "no.safetensors", folders=nowhere), 5, "no.safetensors")
     refused(train(run, "--start-from", scene[1], folders=nowhere), 5, scene[1].name)
     refused(train(run, "--lpips", tmp_path / "no.safetensors", folders=nowhere), 5, "no.safetensors", "--lpips")
-    photo("val/lr/a.png", width=16, height=16), photo("val/hr/b.png", width=64, height=64)
+    image_file("val/lr/a.png", width=16, height=16), image_file("val/hr/b.png", width=64, height=64)
     words = ("--val-lr", tmp_path / "val/lr", "--val-hr", tmp_path / "val/hr")
     refused(train(run, *words, folders=nowhere), 8, "a.png")
     assert not run.exists()
@@ -291,16 +291,16 @@ def test_the_schedule_is_the_one_asked_for(train, tmp_path):
     assert rates == [0.0005, 0.001, 0.001, 0.0005, 0.00025]
 
 
-def test_the_checks_name_four_photos_of_a_kind_and_check_all(train, scene, tmp_path):
-    hr, lr = write_photos(tmp_path)
+def test_the_checks_name_four_images_of_a_kind_and_check_all(train, scene, tmp_path):
+    hr, lr = write_images(tmp_path)
     for number in range(6):
         (lr / f"bad{number}.png").write_bytes(b"no image")
     done = train(tmp_path / "run", "--steps", 1, folders=(hr, lr))
     assert done.code == 0, done.err
     assert sum("bad" in line for line in done.err.splitlines()) == 4
-    assert "2 more photos with the same trouble (unreadable)" in done.err
+    assert "2 more images with the same trouble (unreadable)" in done.err
     again = train(tmp_path / "run", "--steps", 2, folders=(hr, lr))  # the checks are not made again
     assert sum("bad" in line for line in again.err.splitlines()) == 4
-    assert "2 more photos cannot be used" in again.err
+    assert "2 more images cannot be used" in again.err
     checked = train(tmp_path / "other", "--check", folders=(hr, lr))
     assert sum("bad" in line for line in checked.err.splitlines()) == 6

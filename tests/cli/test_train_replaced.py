@@ -1,4 +1,4 @@
-"""Photos that go bad while training goes on, in processes of their own: told, replaced, and told at the end."""
+"""Images that go bad while training goes on, in processes of their own: told, replaced, and told at the end."""
 
 import json
 import signal
@@ -12,7 +12,7 @@ pytest.importorskip("resource", reason="signals of Unix")
 from ddnsr_cli.commands.train.run import Trained, refuse_replaced
 from ddnsr_cli.training.train_state import load_train_state
 from ddnsr_cli.weights.checkpoint import load_sr_net
-from tests.helpers.joint_run import SIZES, joint_words, vgg_file, write_photos
+from tests.helpers.joint_run import SIZES, joint_words, vgg_file, write_images
 from tests.helpers.processes import Processes
 from tests.helpers.small_training import small_training
 
@@ -28,8 +28,8 @@ def processes(tmp_path_factory):
 
 @pytest.fixture(params=["joint", "pretrain", "pairs-hr", "pairs-lr"])
 def scene(request, tmp_path, processes):
-    """`start("--steps", 5)`, a kind of training in `run`, and the photo that is to go bad."""
-    hr, lr = write_photos(tmp_path)
+    """`start("--steps", 5)`, a kind of training in `run`, and the image that is to go bad."""
+    hr, lr = write_images(tmp_path)
     run, kind = tmp_path / "run", request.param
     words = ["train", "--pretrain", "--hr", hr, "-o", run, *PRETRAIN]
     if kind == "joint":
@@ -55,7 +55,7 @@ def as_jpegs(folder):
 
 
 def partners(hr, folder):
-    """LR photos four times smaller than those of `hr`."""
+    """LR images four times smaller than those of `hr`."""
     folder.mkdir()
     for path in hr.iterdir():
         with Image.open(path) as image:
@@ -69,7 +69,7 @@ def rows(run):
 
 
 def spoil(path):
-    """Cut the photo short. Returns it whole."""
+    """Cut the image short. Returns it whole."""
     whole = path.read_bytes()
     path.write_bytes(whole[:-50])  # the header is whole
     return whole
@@ -80,7 +80,7 @@ def assert_told_and_whole(running, scene, steps):
     note, error = (line for line in running.err.splitlines() if str(scene.bad) in line)
     assert note.startswith(f"note: {scene.bad} is damaged")
     assert error == running.err.splitlines()[-1]
-    assert error.startswith(f"error: 1 photo could not be read or used, and others came instead: {scene.bad}. ")
+    assert error.startswith(f"error: 1 image could not be read or used, and others came instead: {scene.bad}. ")
     assert "The run itself is whole" in error
     assert "replace or remove it" in error
     assert running.out.strip() == str(scene.run / "sr.safetensors")
@@ -90,7 +90,7 @@ def assert_told_and_whole(running, scene, steps):
     assert (scene.run / "report.html").exists()
 
 
-def test_a_photo_that_goes_bad_is_replaced_and_the_run_ends_whole_with_an_error(scene):
+def test_an_image_that_goes_bad_is_replaced_and_the_run_ends_whole_with_an_error(scene):
     running = scene.start("--steps", 40)
     running.until(lambda: len(rows(scene.run)) >= 2)
     whole = spoil(scene.bad)
@@ -102,7 +102,7 @@ def test_a_photo_that_goes_bad_is_replaced_and_the_run_ends_whole_with_an_error(
     assert str(scene.bad) not in mended.err
 
 
-def test_a_stop_has_its_own_status_whatever_the_photos(scene):
+def test_a_stop_has_its_own_status_whatever_the_images(scene):
     running = scene.start("--steps", 1_000_000)
     running.until(lambda: len(rows(scene.run)) >= 2)
     spoil(scene.bad)
@@ -112,20 +112,20 @@ def test_a_stop_has_its_own_status_whatever_the_photos(scene):
     assert all(line.startswith(("step ", "note: ")) for line in running.err.splitlines()), running.err
 
 
-def test_the_last_photo_ends_the_run(scene):
+def test_the_last_image_ends_the_run(scene):
     running = scene.start("--steps", 1_000_000, "--save-every", 2)
     running.until(lambda: len(rows(scene.run)) >= 4)
-    for photo in scene.bad.parent.iterdir():
-        photo.write_bytes(b"")
+    for image in scene.bad.parent.iterdir():
+        image.write_bytes(b"")
     assert running.ended() == 8
     last = running.err.splitlines()[-1]
-    assert last.startswith(f"error: None of the 3 photos can be used. First: {scene.bad.parent}")
+    assert last.startswith(f"error: None of the 3 images can be used. First: {scene.bad.parent}")
     assert load_train_state(scene.run / "state/last.safetensors").step >= 2
 
 
-def test_of_many_photos_the_first_few_are_named(tmp_path):
+def test_of_many_images_the_first_few_are_named(tmp_path):
     trained = Trained(weights=tmp_path, replaced=tuple(tmp_path / f"{number}.png" for number in range(7)))
-    with pytest.raises(Exception, match=r"^7 photos could not") as caught:
+    with pytest.raises(Exception, match=r"^7 images could not") as caught:
         refuse_replaced(trained)
     assert caught.value.exit_code == 8
     assert str(caught.value).count(".png") == 3

@@ -9,7 +9,7 @@ from ddnsr_cli.commands.train import callbacks, image_warnings
 from ddnsr_cli.training import train_state
 from ddnsr_cli.training.train_state import load_numbers, load_train_state
 from ddnsr_cli.training.trainer import JointTrainer
-from tests.helpers.joint_run import joint_words, vgg_file, write_photos
+from tests.helpers.joint_run import joint_words, vgg_file, write_images
 
 pytestmark = pytest.mark.usefixtures("small_runs")
 QUICK = ("--ablation", "B", "--l2", "--log-every", 1)
@@ -18,7 +18,7 @@ QUICK = ("--ablation", "B", "--l2", "--log-every", 1)
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
     place = tmp_path_factory.mktemp("saves")
-    return write_photos(place / "photos"), vgg_file(place / "vgg.safetensors")
+    return write_images(place / "images"), vgg_file(place / "vgg.safetensors")
 
 
 @pytest.fixture
@@ -127,17 +127,17 @@ def test_a_numbered_state_takes_the_place_of_the_last_one(train, tmp_path):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="signals of Unix")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
-def test_a_stop_does_not_wait_until_all_photos_are_looked_at(train, monkeypatch, tmp_path, name):
+def test_a_stop_does_not_wait_until_all_images_are_looked_at(train, monkeypatch, tmp_path, name):
     number, looked = getattr(signal, name), []
 
-    def check_photos(hr, lr, *, options, on_photo):
-        for photo in range(1, 1000):
-            looked.append(photo)
-            if photo == 3:
+    def check_images(hr, lr, *, options, on_image):
+        for image in range(1, 1000):
+            looked.append(image)
+            if image == 3:
                 signal.raise_signal(number)
-            on_photo(photo, 1000)
+            on_image(image, 1000)
 
-    monkeypatch.setattr(image_warnings, "check_photos", check_photos)
+    monkeypatch.setattr(image_warnings, "check_images", check_images)
     done = train(tmp_path / "run", "--steps", 5)
     assert (done.code, done.out, done.err) == (128 + number, "", "")
     assert looked == [1, 2, 3]
@@ -161,8 +161,8 @@ def dies_before(monkeypatch, number):
     monkeypatch.setattr(train_state, "save_file", save_file)
 
 
-def test_a_kill_between_two_states_loses_none_of_them(train, monkeypatch, photo, tmp_path):
-    photo("val/lr/a.png", width=16, height=16), photo("val/hr/a.png", width=64, height=64)
+def test_a_kill_between_two_states_loses_none_of_them(train, monkeypatch, image_file, tmp_path):
+    image_file("val/lr/a.png", width=16, height=16), image_file("val/hr/a.png", width=64, height=64)
     scores = {1: 20.0, 2: 22.0, 3: 21.0, 4: 23.0}
     monkeypatch.setattr(callbacks, "validation_scores", lambda net, *_, **__: {"psnr_db": scores[done_steps()]})
     done_steps = counted_steps(monkeypatch)
@@ -193,9 +193,9 @@ def counted_steps(monkeypatch):
     return lambda: trainers[-1].step
 
 
-def validated(train, monkeypatch, photo, tmp_path, scores):
+def validated(train, monkeypatch, image_file, tmp_path, scores):
     """The steps whose state was the best, one after the other, of a run with these scores after its steps."""
-    photo("val/lr/a.png", width=16, height=16), photo("val/hr/a.png", width=64, height=64)
+    image_file("val/lr/a.png", width=16, height=16), image_file("val/hr/a.png", width=64, height=64)
     given = iter(scores)
     monkeypatch.setattr(callbacks, "validation_scores", lambda *_, **__: next(given))
     best = []
@@ -218,11 +218,11 @@ def validated(train, monkeypatch, photo, tmp_path, scores):
     return best
 
 
-def test_the_best_state_is_that_of_the_lowest_lpips(train, monkeypatch, photo, tmp_path):
+def test_the_best_state_is_that_of_the_lowest_lpips(train, monkeypatch, image_file, tmp_path):
     scores = [{"psnr_db": psnr, "lpips": lpips} for psnr, lpips in ((20, 0.5), (19, 0.4), (25, 0.45), (18, 0.3))]
-    assert validated(train, monkeypatch, photo, tmp_path, scores) == [1, 2, 2, 4]
+    assert validated(train, monkeypatch, image_file, tmp_path, scores) == [1, 2, 2, 4]
 
 
-def test_without_lpips_the_best_state_is_that_of_the_highest_psnr(train, monkeypatch, photo, tmp_path):
+def test_without_lpips_the_best_state_is_that_of_the_highest_psnr(train, monkeypatch, image_file, tmp_path):
     scores = [{"psnr_db": psnr, "ssim": 0.5} for psnr in (20, 19, 25, 24)]
-    assert validated(train, monkeypatch, photo, tmp_path, scores) == [1, 1, 3, 3]
+    assert validated(train, monkeypatch, image_file, tmp_path, scores) == [1, 1, 3, 3]

@@ -37,10 +37,10 @@ def broken(monkeypatch):
 
 
 @pytest.fixture
-def folder(photo, tmp_path):
+def folder(image_file, tmp_path):
     """Three images, the one in the middle 21 pixels wide."""
     for number in range(3):
-        photo(f"in/{number}.png", width=20 + number)
+        image_file(f"in/{number}.png", width=20 + number)
     return tmp_path / "in"
 
 
@@ -63,9 +63,9 @@ def test_in_json_it_has_its_own_status(ddnsr, folder, quick_model, broken, logs,
     assert failed["exit_code"] == 70
 
 
-def test_a_single_image(ddnsr, photo, quick_model, broken, logs, tmp_path):
+def test_a_single_image(ddnsr, image_file, quick_model, broken, logs, tmp_path):
     broken(ZeroDivisionError("by zero"))
-    done = ddnsr("upscale", photo(width=21), "-o", tmp_path / "o.png", "-m", quick_model)
+    done = ddnsr("upscale", image_file(width=21), "-o", tmp_path / "o.png", "-m", quick_model)
     assert (done.code, done.err.count("\n")) == (70, 1)
     (log,) = logs.iterdir()
     assert str(log) in done.err
@@ -83,9 +83,9 @@ def test_memory_that_runs_out_anywhere_is_reported_as_that(ddnsr, folder, quick_
 
 
 @pytest.mark.parametrize("place", [0, 1, 99])
-def test_debug_shows_the_traceback_wherever_it_stands(ddnsr, photo, quick_model, broken, logs, tmp_path, place):
+def test_debug_shows_the_traceback_wherever_it_stands(ddnsr, image_file, quick_model, broken, logs, tmp_path, place):
     broken(ZeroDivisionError("by zero"))
-    words = ["upscale", photo(width=21), "-o", tmp_path / "o.png", "-m", quick_model]
+    words = ["upscale", image_file(width=21), "-o", tmp_path / "o.png", "-m", quick_model]
     words.insert(place, "--debug")
     done = ddnsr(*words)
     assert done.code == 70
@@ -101,37 +101,37 @@ def test_debug_shows_what_is_behind_a_failure_of_one_of_several(ddnsr, folder, q
     assert "ValueError: its header makes no sense" in ddnsr("--debug", *words).err
 
 
-def test_a_file_of_that_name_is_an_image(ddnsr, photo, quick_model, tmp_path, monkeypatch):
-    photo("--debug", format="PNG")
+def test_a_file_of_that_name_is_an_image(ddnsr, image_file, quick_model, tmp_path, monkeypatch):
+    image_file("--debug", format="PNG")
     monkeypatch.chdir(tmp_path)
     assert ddnsr("upscale", "-o", "o.png", "-m", quick_model, "--", "--debug").code == 0
 
 
-def test_names_and_messages_that_are_no_text_reach_log_and_line(ddnsr, photo, quick_model, broken, logs, tmp_path):
+def test_names_and_messages_that_are_no_text_reach_log_and_line(ddnsr, image_file, quick_model, broken, logs, tmp_path):
     broken(ZeroDivisionError("caf\udce9 \x1b[31m"))
-    done = ddnsr("upscale", photo(width=21), "-o", tmp_path / "o.png", "-m", quick_model)
+    done = ddnsr("upscale", image_file(width=21), "-o", tmp_path / "o.png", "-m", quick_model)
     assert (done.code, done.err.count("\n")) == (70, 1)
     assert "\x1b" not in done.err
     assert len(list(logs.iterdir())) == 1
 
 
-def test_a_log_that_cannot_be_written_is_reported(ddnsr, photo, quick_model, broken, monkeypatch, tmp_path):
+def test_a_log_that_cannot_be_written_is_reported(ddnsr, image_file, quick_model, broken, monkeypatch, tmp_path):
     broken(ZeroDivisionError("by zero"))
 
     def refuse(*_, **__):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(tempfile, "NamedTemporaryFile", refuse)
-    done = ddnsr("upscale", photo(width=21), "-o", tmp_path / "o.png", "-m", quick_model)
+    done = ddnsr("upscale", image_file(width=21), "-o", tmp_path / "o.png", "-m", quick_model)
     assert (done.code, done.err.count("\n")) == (70, 1)
     assert "no log: it could not be written" in done.err
 
 
-def test_memory_that_runs_out_before_the_first_image(ddnsr, photo, quick_model, monkeypatch, logs):
+def test_memory_that_runs_out_before_the_first_image(ddnsr, image_file, quick_model, monkeypatch, logs):
     def refuse(*_):
         raise MemoryError
 
     monkeypatch.setattr(run, "start_engine", refuse)
-    done = ddnsr("upscale", photo(), "-m", quick_model)
+    done = ddnsr("upscale", image_file(), "-m", quick_model)
     assert (done.code, done.err) == (7, "error: there is not enough memory. Free some, or ask for less.\n")
     assert list(logs.iterdir()) == []

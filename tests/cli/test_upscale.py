@@ -26,21 +26,21 @@ def nearest(path, times=4):
     return pixels(path).repeat(times, axis=0).repeat(times, axis=1)
 
 
-def test_one_photo_becomes_a_file_four_times_as_large(ddnsr, photo, quick_model, tmp_path):
-    source, target = photo(), tmp_path / "out.png"
+def test_one_image_becomes_a_file_four_times_as_large(ddnsr, image_file, quick_model, tmp_path):
+    source, target = image_file(), tmp_path / "out.png"
     done = ddnsr("upscale", source, "-o", target, "-m", quick_model)
     assert (done.code, done.out) == (0, f"{target}\n")
     assert opened(target).size == (96, 80)
     assert np.abs(pixels(target) - nearest(source)).max() < 4  # the quick model's known result
 
 
-def test_without_an_output_the_result_lies_beside_the_source(ddnsr, photo, quick_model, tmp_path):
-    source = photo("a/cat.png")
+def test_without_an_output_the_result_lies_beside_the_source(ddnsr, image_file, quick_model, tmp_path):
+    source = image_file("a/cat.png")
     assert ddnsr("upscale", source, "-m", quick_model).out.strip() == str(tmp_path / "a/cat_x4.png")
 
 
-def test_the_bundled_model_is_the_default(ddnsr, photo, tmp_path):
-    source = photo(width=32, height=32)
+def test_the_bundled_model_is_the_default(ddnsr, image_file, tmp_path):
+    source = image_file(width=32, height=32)
     done = ddnsr("upscale", source, "-o", tmp_path / "out.png", "--offline")
     assert done.code == 0, done.err
     shrunk = opened(tmp_path / "out.png").resize((32, 32), Image.Resampling.BICUBIC)
@@ -57,22 +57,22 @@ def test_the_bundled_model_is_the_default(ddnsr, photo, tmp_path):
         (["--megapixels", "0.0012"], (38, 32)),
     ],
 )
-def test_any_size_can_be_asked_for(ddnsr, photo, quick_model, tmp_path, words, size):
-    assert ddnsr("upscale", photo(), "-o", tmp_path / "o.png", "-m", quick_model, *words).code == 0
+def test_any_size_can_be_asked_for(ddnsr, image_file, quick_model, tmp_path, words, size):
+    assert ddnsr("upscale", image_file(), "-o", tmp_path / "o.png", "-m", quick_model, *words).code == 0
     assert opened(tmp_path / "o.png").size == size
 
 
 @pytest.mark.parametrize("format_", ["png", "jpg", "jpeg", "webp", "tif", "tiff", "avif"])
-def test_every_format_is_written(ddnsr, photo, quick_model, tmp_path, format_):
-    source = photo()
+def test_every_format_is_written(ddnsr, image_file, quick_model, tmp_path, format_):
+    source = image_file()
     assert ddnsr("upscale", source, "-o", tmp_path / "out", "-f", format_, "-m", quick_model).code == 0
     (result,) = (tmp_path / "out").iterdir()
-    assert result.name == f"photo.{format_}"
+    assert result.name == f"image.{format_}"
     assert np.abs(pixels(result) - nearest(source)).mean() < 3
 
 
-def test_a_folder_is_mirrored_and_a_second_run_skips_it(ddnsr, photo, quick_model, tmp_path):
-    photo("in/a.png"), photo("in/deep/b.jpg"), (tmp_path / "in/notes.txt").write_text("no image")
+def test_a_folder_is_mirrored_and_a_second_run_skips_it(ddnsr, image_file, quick_model, tmp_path):
+    image_file("in/a.png"), image_file("in/deep/b.jpg"), (tmp_path / "in/notes.txt").write_text("no image")
     first = ddnsr("upscale", tmp_path / "in", "-o", tmp_path / "out", "-m", quick_model)
     assert first.out.split() == [str(tmp_path / "out/a.png"), str(tmp_path / "out/deep/b.png")]
     before = (tmp_path / "out/a.png").stat().st_mtime_ns
@@ -84,8 +84,8 @@ def test_a_folder_is_mirrored_and_a_second_run_skips_it(ddnsr, photo, quick_mode
     assert len(third.out.split()) == 2
 
 
-def test_one_bad_file_stops_nothing_and_is_reported(ddnsr, photo, quick_model, tmp_path):
-    photo("in/good.png"), photo("in/later.png")
+def test_one_bad_file_stops_nothing_and_is_reported(ddnsr, image_file, quick_model, tmp_path):
+    image_file("in/good.png"), image_file("in/later.png")
     (tmp_path / "in/hurt.png").write_bytes((tmp_path / "in/good.png").read_bytes()[:60])
     done = ddnsr("upscale", tmp_path / "in", "-o", tmp_path / "out", "-m", quick_model)
     assert done.code == 9
@@ -94,29 +94,31 @@ def test_one_bad_file_stops_nothing_and_is_reported(ddnsr, photo, quick_model, t
     assert "1 of 3" in done.err.splitlines()[-1]
 
 
-def test_json_tells_each_result(ddnsr, photo, quick_model, tmp_path):
-    done = ddnsr("upscale", photo(), "-o", tmp_path / "o.png", "-m", quick_model, "--json")
+def test_json_tells_each_result(ddnsr, image_file, quick_model, tmp_path):
+    done = ddnsr("upscale", image_file(), "-o", tmp_path / "o.png", "-m", quick_model, "--json")
     (told,) = (event for event in map(json.loads, done.out.splitlines()) if event["event"] == "written")
     assert {key: told[key] for key in ("event", "output", "width", "height")} == {
         "event": "written", "output": str(tmp_path / "o.png"), "width": 96, "height": 80,
     }  # fmt: skip
 
 
-def test_tiles_and_turns_change_little(ddnsr, photo, quick_model, tmp_path):
-    source = photo(width=90, height=70)
+def test_tiles_and_turns_change_little(ddnsr, image_file, quick_model, tmp_path):
+    source = image_file(width=90, height=70)
     ddnsr("upscale", source, "-o", tmp_path / "whole.png", "-m", quick_model, "-t", "none")
     for name, words in {"tiled": ["-t", "32"], "turned": ["--tta"]}.items():
         assert ddnsr("upscale", source, "-o", tmp_path / f"{name}.png", "-m", quick_model, *words).code == 0
         assert np.abs(pixels(tmp_path / f"{name}.png") - pixels(tmp_path / "whole.png")).max() <= 3
 
 
-def test_quiet_off_a_terminal(ddnsr, photo, quick_model, tmp_path):
-    done = ddnsr("upscale", photo(), "-o", tmp_path / "o.png", "-m", quick_model)
+def test_quiet_off_a_terminal(ddnsr, image_file, quick_model, tmp_path):
+    done = ddnsr("upscale", image_file(), "-o", tmp_path / "o.png", "-m", quick_model)
     assert done.err == ""
 
 
-def test_verbose_tells_model_device_and_tiles(ddnsr, photo, quick_model, tmp_path):
-    done = ddnsr("upscale", photo(), "-o", tmp_path / "o.png", "-m", quick_model, "-v", "--device", "cpu", "--fp32")
+def test_verbose_tells_model_device_and_tiles(ddnsr, image_file, quick_model, tmp_path):
+    done = ddnsr(
+        "upscale", image_file(), "-o", tmp_path / "o.png", "-m", quick_model, "-v", "--device", "cpu", "--fp32"
+    )
     for word in (quick_model, "on cpu", "float32", "96x80 pixels", "1 tiles"):
         assert str(word) in done.err
 
@@ -139,22 +141,22 @@ def test_gray_alpha_depth_and_orientation_survive(ddnsr, quick_model, tmp_path):
     assert set(np.unique(np.asarray(found["alpha"])[..., 3])) >= {0, 255}
 
 
-def test_results_are_ordinary_files(ddnsr, photo, quick_model, tmp_path):
-    ddnsr("upscale", photo(), "-o", tmp_path / "o.png", "-m", quick_model)
+def test_results_are_ordinary_files(ddnsr, image_file, quick_model, tmp_path):
+    ddnsr("upscale", image_file(), "-o", tmp_path / "o.png", "-m", quick_model)
     mask = os.umask(0)
     os.umask(mask)
     assert (tmp_path / "o.png").stat().st_mode & 0o777 == 0o666 & ~mask
 
 
-def test_a_colon_word_in_a_name_is_no_emoji(ddnsr, photo, quick_model, tmp_path):
-    first = Image.open(photo())
+def test_a_colon_word_in_a_name_is_no_emoji(ddnsr, image_file, quick_model, tmp_path):
+    first = Image.open(image_file())
     first.save(tmp_path / "a:heart:.gif", save_all=True, append_images=[first.rotate(180)])
     assert "a:heart:.gif" in ddnsr("upscale", tmp_path / "a:heart:.gif", "-m", quick_model).err
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names of other systems are always text")
-def test_a_name_that_is_no_text_is_printed_as_it_is(photo, quick_model, tmp_path):
-    source = os.fsencode(photo().rename(tmp_path / os.fsdecode(b"\xff.png")))
+def test_a_name_that_is_no_text_is_printed_as_it_is(image_file, quick_model, tmp_path):
+    source = os.fsencode(image_file().rename(tmp_path / os.fsdecode(b"\xff.png")))
     done = subprocess.run(
         [sys.executable, "-m", "ddnsr_cli", "upscale", source, "-m", quick_model],
         capture_output=True,
@@ -164,15 +166,15 @@ def test_a_name_that_is_no_text_is_printed_as_it_is(photo, quick_model, tmp_path
     assert (done.returncode, done.stdout) == (0, source.replace(b".png", b"_x4.png") + b"\n"), done.stderr
 
 
-def test_on_a_terminal_the_bar_makes_way_for_the_path(photo, quick_model, tmp_path):
-    seen = on_a_terminal("upscale", photo(), "-o", tmp_path / "o.png", "-m", quick_model)
+def test_on_a_terminal_the_bar_makes_way_for_the_path(image_file, quick_model, tmp_path):
+    seen = on_a_terminal("upscale", image_file(), "-o", tmp_path / "o.png", "-m", quick_model)
     assert "tiles" in seen
     last = seen.split("tiles")[-1]
     assert f"\x1b[2K{tmp_path / 'o.png'}\r\n" in last or f"\r{tmp_path / 'o.png'}\r\n" in last
 
 
-def test_a_reader_that_leaves_early_is_no_error(photo, quick_model, tmp_path):
-    words = [sys.executable, "-m", "ddnsr_cli", "upscale", photo(), "-o", tmp_path / "o.png", "-m", quick_model]
+def test_a_reader_that_leaves_early_is_no_error(image_file, quick_model, tmp_path):
+    words = [sys.executable, "-m", "ddnsr_cli", "upscale", image_file(), "-o", tmp_path / "o.png", "-m", quick_model]
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)

@@ -27,10 +27,10 @@ def files_in(folder):
 
 
 @pytest.fixture
-def folder(photo, tmp_path):
-    """Five different photos."""
+def folder(image_file, tmp_path):
+    """Five different images."""
     for number in range(5):
-        photo(f"in/{number}.png", width=20 + number)
+        image_file(f"in/{number}.png", width=20 + number)
     return tmp_path / "in"
 
 
@@ -54,10 +54,10 @@ def test_results_of_another_model_or_look_are_remade_with_a_note(ddnsr, folder, 
     assert "strength 1.0" in done.err
 
 
-def test_an_image_that_changed_is_remade_alone(ddnsr, folder, photo, quick_model, tmp_path):
+def test_an_image_that_changed_is_remade_alone(ddnsr, folder, image_file, quick_model, tmp_path):
     words = ("upscale", folder, "-o", tmp_path / "out", "-m", quick_model)
     ddnsr(*words)
-    photo("in/2.png", width=50)
+    image_file("in/2.png", width=50)
     assert ddnsr(*words).out.split() == [str(tmp_path / "out/2.png")]
     with Image.open(tmp_path / "out/2.png") as image:
         assert image.width == 200
@@ -166,8 +166,8 @@ def test_a_single_failure_is_an_event_too(ddnsr, quick_model, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names of other systems are always text")
-def test_names_in_events_can_be_had_back(ddnsr, photo, quick_model, tmp_path):
-    source = photo().rename(tmp_path / os.fsdecode(b"\xff\n.png"))
+def test_names_in_events_can_be_had_back(ddnsr, image_file, quick_model, tmp_path):
+    source = image_file().rename(tmp_path / os.fsdecode(b"\xff\n.png"))
     done = ddnsr("upscale", source, "-o", tmp_path / "o.png", "-m", quick_model, "--json")
     assert os.fsencode(events(done)[0]["input"]) == os.fsencode(source)
 
@@ -211,8 +211,8 @@ def test_a_dry_run_skips_what_is_finished(ddnsr, folder, quick_model, tmp_path):
     assert files_in(tmp_path / "out") == before
 
 
-def test_the_estimate_is_of_the_right_size(ddnsr, photo, quick_model, tmp_path):
-    source = photo(width=400, height=300)
+def test_the_estimate_is_of_the_right_size(ddnsr, image_file, quick_model, tmp_path):
+    source = image_file(width=400, height=300)
     words = ("upscale", source, "-o", tmp_path / "o.png", "-m", quick_model, "--json", "-t", "128")
     told = events(ddnsr(*words, "--dry-run"))[0]
     begun = time.perf_counter()
@@ -231,8 +231,8 @@ def test_an_image_in_its_own_place_is_refused(ddnsr, folder, quick_model):
     assert files_in(folder) == before
 
 
-def test_the_first_result_comes_before_the_last_image_is_looked_at(processes, quick_model, photo, tmp_path):
-    photo("in/a.png")
+def test_the_first_result_comes_before_the_last_image_is_looked_at(processes, quick_model, image_file, tmp_path):
+    image_file("in/a.png")
     for number in range(3):
         os.mkfifo(tmp_path / f"in/z{number}")  # to open one would wait for ever; it is passed over by its kind
     source = np.zeros((4, 4), np.uint8)

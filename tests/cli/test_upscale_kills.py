@@ -16,10 +16,10 @@ def files_in(folder):
 
 
 @pytest.fixture
-def folder(photo, tmp_path):
-    """Five different photos."""
+def folder(image_file, tmp_path):
+    """Five different images."""
     for number in range(5):
-        photo(f"in/{number}.png", width=20 + number)
+        image_file(f"in/{number}.png", width=20 + number)
     return tmp_path / "in"
 
 

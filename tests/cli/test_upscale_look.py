@@ -79,8 +79,8 @@ def test_color_fix_mends_a_model_that_shifts(ddnsr, chart, shifting_model, tmp_p
     assert shifts["--color-fix"] < 0.2
 
 
-def test_strength_0_is_the_plain_enlargement(ddnsr, photo, quick_model, tmp_path):
-    source = photo()
+def test_strength_0_is_the_plain_enlargement(ddnsr, image_file, quick_model, tmp_path):
+    source = image_file()
     ddnsr("upscale", source, "-o", tmp_path / "o.png", "-m", quick_model, "--strength", "0")
     with Image.open(source) as image:
         plain = np.asarray(image.resize((96, 80), Image.Resampling.BICUBIC), float)
@@ -124,8 +124,8 @@ def test_grain_for_an_image_too_small_to_tell_its_noise(ddnsr, quick_model, tmp_
     assert "no grain" in done.err
 
 
-def test_consistency_is_reported_to_the_curious_and_in_json(ddnsr, photo, quick_model, tmp_path):
-    source = photo(width=64, height=64)
+def test_consistency_is_reported_to_the_curious_and_in_json(ddnsr, image_file, quick_model, tmp_path):
+    source = image_file(width=64, height=64)
     done = ddnsr("upscale", source, "-o", tmp_path / "o.png", "-m", quick_model, "-v")
     assert "consistency" in done.err
     assert " dB, drift " in done.err
@@ -139,8 +139,8 @@ def test_consistency_is_reported_to_the_curious_and_in_json(ddnsr, photo, quick_
     assert written["notes"] == []
 
 
-def test_a_model_that_left_the_image_is_reported(ddnsr, photo, swapping_model, tmp_path):
-    source = photo(width=64, height=64)
+def test_a_model_that_left_the_image_is_reported(ddnsr, image_file, swapping_model, tmp_path):
+    source = image_file(width=64, height=64)
     done = ddnsr("upscale", source, "-o", tmp_path / "o.png", "-m", swapping_model, "--json")
     assert done.code == 0
     assert "left the image" in done.err
@@ -149,16 +149,16 @@ def test_a_model_that_left_the_image_is_reported(ddnsr, photo, swapping_model, t
     assert "left the image" in written["notes"][0]
 
 
-def test_a_sheet_lies_beside_the_result(ddnsr, photo, quick_model, tmp_path):
-    done = ddnsr("upscale", photo(width=40, height=40), "-o", tmp_path / "o.png", "-m", quick_model, "--compare")
+def test_a_sheet_lies_beside_the_result(ddnsr, image_file, quick_model, tmp_path):
+    done = ddnsr("upscale", image_file(width=40, height=40), "-o", tmp_path / "o.png", "-m", quick_model, "--compare")
     assert done.out.split() == [str(tmp_path / "o.png"), str(tmp_path / "o.compare.png")]
     with Image.open(tmp_path / "o.compare.png") as sheet:
         assert sheet.width > 2 * 160
         assert sheet.height > 160
 
 
-def test_sheets_are_no_images_to_enlarge(ddnsr, photo, quick_model, tmp_path):
-    photo("in/a.png"), photo("in/b.compare.png")
+def test_sheets_are_no_images_to_enlarge(ddnsr, image_file, quick_model, tmp_path):
+    image_file("in/a.png"), image_file("in/b.compare.png")
     words = ("upscale", tmp_path / "in", "-m", quick_model, "--compare")
     first = ddnsr(*words)
     assert len(first.out.split()) == 4
@@ -167,8 +167,8 @@ def test_sheets_are_no_images_to_enlarge(ddnsr, photo, quick_model, tmp_path):
     assert len(list((tmp_path / "in").iterdir())) == 6
 
 
-def test_a_sheet_that_is_wanted_later_is_made_later(ddnsr, photo, quick_model, tmp_path):
-    photo("in/a.png")
+def test_a_sheet_that_is_wanted_later_is_made_later(ddnsr, image_file, quick_model, tmp_path):
+    image_file("in/a.png")
     words = ("upscale", tmp_path / "in", "-o", tmp_path / "out", "-m", quick_model)
     ddnsr(*words)
     assert len(ddnsr(*words, "--compare").out.split()) == 2
@@ -179,11 +179,11 @@ def test_a_sheet_that_is_wanted_later_is_made_later(ddnsr, photo, quick_model, t
     assert (tmp_path / "out/a.compare.png").read_bytes() == b"mine"
 
 
-def test_to_srgb_converts_by_the_profile(ddnsr, photo, quick_model, tmp_path):
+def test_to_srgb_converts_by_the_profile(ddnsr, image_file, quick_model, tmp_path):
     pyvips = pytest.importorskip("pyvips")
     image = pyvips.Image.black(4, 4, bands=3).copy(interpretation="srgb")
     icc = bytes(image.icc_transform("p3", input_profile="srgb").get("icc-profile-data"))
-    with Image.open(photo("plain.png")) as raster:
+    with Image.open(image_file("plain.png")) as raster:
         raster.save(tmp_path / "p3.png", icc_profile=icc)
     profiles, means = {}, {}
     for words in ((), ("--to-srgb",)):
@@ -198,17 +198,17 @@ def test_to_srgb_converts_by_the_profile(ddnsr, photo, quick_model, tmp_path):
 
 
 @pytest.mark.parametrize("words", [["--strength", "1.5"], ["--grain", "-1"], ["--strength", "nan"]])
-def test_looks_without_meaning(ddnsr, photo, quick_model, tmp_path, words):
-    done = ddnsr("upscale", photo(), "-o", tmp_path / "o.png", "-m", quick_model, *words)
+def test_looks_without_meaning(ddnsr, image_file, quick_model, tmp_path, words):
+    done = ddnsr("upscale", image_file(), "-o", tmp_path / "o.png", "-m", quick_model, *words)
     assert done.code == 2
     assert done.err.count("\n") == 1
     assert words[0].strip("-") in done.err
 
 
-def test_the_same_input_and_settings_give_the_same_bytes(ddnsr, photo, quick_model, tmp_path):
-    photo("a/photo.png"), photo("b/photo.png")
+def test_the_same_input_and_settings_give_the_same_bytes(ddnsr, image_file, quick_model, tmp_path):
+    image_file("a/image.png"), image_file("b/image.png")
     for name in ("a", "b"):
         ddnsr(
-            "upscale", tmp_path / name / "photo.png", "-o", tmp_path / f"{name}.png", "-m", quick_model, "--grain", "1"
+            "upscale", tmp_path / name / "image.png", "-o", tmp_path / f"{name}.png", "-m", quick_model, "--grain", "1"
         )
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

@@ -65,13 +65,13 @@ def test_list_tells_what_is_for_research_only_and_whether_it_is_here(ddnsr, monk
     }
 
 
-@pytest.mark.parametrize("command", [["weights", "pull"], ["upscale", "photo.png", "-m"]])
+@pytest.mark.parametrize("command", [["weights", "pull"], ["upscale", "image.png", "-m"]])
 def test_weights_for_research_are_refused_where_they_do_not_come_along(ddnsr, monkeypatch, tmp_path, command):
     ours = replace(read_registry(), root=tmp_path)
     for place in (registry, worker):
         monkeypatch.setattr(place, "read_registry", lambda: ours)
     monkeypatch.chdir(tmp_path)
-    Image.new("RGB", (16, 16)).save("photo.png")
+    Image.new("RGB", (16, 16)).save("image.png")
     done = ddnsr(*command, "ddnsr-track2")
     assert done.code == 5
     assert done.err.count("\n") == 1
@@ -126,10 +126,10 @@ def test_convert_writes_for_other_programs(ddnsr, quick_model, tmp_path, suffix)
 
 
 @pytest.mark.parametrize("suffix", ["param", "pth"])
-def test_what_was_converted_enlarges_the_same(ddnsr, photo, quick_model, tmp_path, suffix):
+def test_what_was_converted_enlarges_the_same(ddnsr, image_file, quick_model, tmp_path, suffix):
     converted = tmp_path / "new" / "models" / f"x4.{suffix}"
     assert ddnsr("weights", "convert", quick_model, "-o", converted).code == 0
-    source = photo()
+    source = image_file()
     for model, name in ((quick_model, "a.png"), (converted, "b.png")):
         assert ddnsr("upscale", source, "-m", model, "-o", tmp_path / name).code == 0
     with Image.open(tmp_path / "a.png") as ours, Image.open(tmp_path / "b.png") as theirs:

@@ -8,12 +8,12 @@ import pytest
 from ddnsr_cli.commands.degrade.options import DegradeListener, DegradeOptions
 from ddnsr_cli.commands.degrade.run import degrade_images
 from ddnsr_cli.commands.evaluate.dataset import open_sample
-from ddnsr_cli.commands.train.run import photo_tensor
+from ddnsr_cli.commands.train.run import image_tensor
 from ddnsr_cli.commands.upscale.jobs import Job
 from ddnsr_cli.commands.upscale.options import UpscaleOptions
 from ddnsr_cli.commands.upscale.worker import prepare
 from ddnsr_cli.data.targets import Refusal, read_or_refuse
-from ddnsr_cli.data.validation.image_stats import Limits, PhotoFacts, examine_pixels
+from ddnsr_cli.data.validation.image_stats import ImageFacts, Limits, examine_pixels
 from ddnsr_cli.data.validation.report import Trouble
 from ddnsr_cli.errors import DataError, DdnsrError, ImageReadError
 from ddnsr_cli.io.image import rgb8
@@ -49,7 +49,7 @@ def trained_on(path):
 
 
 def validated(path):
-    return np.rint(photo_tensor(read_rgb(path))[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8)
+    return np.rint(image_tensor(read_rgb(path))[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8)
 
 
 def evaluated(path):
@@ -60,7 +60,7 @@ def evaluated(path):
 
 
 def examined(path):
-    facts = examine_pixels(PhotoFacts(path=path), Limits())
+    facts = examine_pixels(ImageFacts(path=path), Limits())
     if facts.damage is not None:
         raise ImageReadError(facts.damage)
 
@@ -112,7 +112,7 @@ def test_damage_that_can_be_read_is_told_by_all(tmp_path):
     path.write_bytes(data[:middle] + bytes(512) + data[middle + 512 :])
     (note,) = prepare(Job(source=path, target=path.with_name("out.png")), UpscaleOptions(), 4).notes
     assert "bytes of its data are zeros, from row " in note
-    assert (Trouble.DAMAGED, f"is damaged: {note}.") in examine_pixels(PhotoFacts(path=path), Limits()).oddities
+    assert (Trouble.DAMAGED, f"is damaged: {note}.") in examine_pixels(ImageFacts(path=path), Limits()).oddities
     with pytest.raises(DataError, match="is damaged, so that no metric can judge it"):
         open_sample(Sample(name="a", lr=None, hr=path))
 

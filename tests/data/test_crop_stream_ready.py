@@ -8,10 +8,10 @@ from PIL import Image
 
 from ddnsr_cli.data.config import StreamConfig
 from ddnsr_cli.data.crop_stream import ReadyPairs, batches
-from ddnsr_cli.data.images import PhotoPair, match_pairs
+from ddnsr_cli.data.images import ImagePair, match_pairs
 from ddnsr_cli.errors import DataError
 
-TINY = {"batch": 8, "crop_px": 16, "crops_per_photo": 6, "photos_per_round": 4, "workers": 0}
+TINY = {"batch": 8, "crop_px": 16, "crops_per_image": 6, "images_per_round": 4, "workers": 0}
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_all_eight_symmetries_and_all_places_are_drawn(tmp_path):
     ramp = np.stack([rows * 2, columns * 2, rows * 0], axis=2).astype(np.uint8)
     Image.fromarray(ramp).save(tmp_path / "lr.png")
     Image.fromarray(ramp.repeat(4, axis=0).repeat(4, axis=1)).save(tmp_path / "hr.png")
-    pair = PhotoPair(name="ramp", lr=tmp_path / "lr.png", hr=tmp_path / "hr.png")
+    pair = ImagePair(name="ramp", lr=tmp_path / "lr.png", hr=tmp_path / "hr.png")
     crops = torch.cat([lr for lr, _ in first(60, [pair, pair])]).int()
     down, right = crops[:, :2, 1, 0] - crops[:, :2, 0, 0], crops[:, :2, 0, 1] - crops[:, :2, 0, 0]
     assert len(Counter(map(tuple, torch.cat([down, right], dim=1).tolist()))) == 8
@@ -72,7 +72,7 @@ def test_pairs_too_small_are_reported_once_and_replaced(pairs):
 
 
 @pytest.mark.parametrize("side", ["lr", "hr"])
-def test_a_pair_with_a_damaged_photo_is_reported_once_and_replaced(pairs, side):
+def test_a_pair_with_a_damaged_image_is_reported_once_and_replaced(pairs, side):
     path = getattr(pairs[2], side)
     path.write_bytes(path.read_bytes()[:60])
     told = []
@@ -93,5 +93,5 @@ def test_a_pair_whose_sizes_no_longer_fit_is_reported_and_replaced(pairs):
 def test_pairs_none_of_which_is_good_are_refused(pairs):
     for pair in pairs:
         pair.lr.write_bytes(b"")
-    with pytest.raises(DataError, match=r"None of the 5 photos can be used. First: .*\.png is "):
+    with pytest.raises(DataError, match=r"None of the 5 images can be used. First: .*\.png is "):
         first(1, pairs)

@@ -452,7 +452,7 @@ def test_track_1_is_bicubic_and_noise_alone():
     assert 0.02 < neighbors(degrade(flat(), PRESETS["track1"], np.random.default_rng(1)).float()) < 0.4
 
 
-def test_photos_differ_widely_and_many_are_mild():
+def test_images_differ_widely_and_many_are_mild():
     hr = textured(crops=1, px=96).expand(120, -1, -1, -1) * 0.3 + 0.3
     hr = torch.nn.functional.avg_pool2d(hr, 5, stride=1, padding=2)
     made, plain = degrade(hr, PRESETS["photo"], np.random.default_rng(0)).float(), degraded(hr[:1]).float()

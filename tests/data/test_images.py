@@ -2,12 +2,12 @@ import os
 
 import pytest
 
-from ddnsr_cli.data.images import list_photos
+from ddnsr_cli.data.images import list_images
 from ddnsr_cli.errors import DataError
 from ddnsr_cli.io.discovery import find_images
 
 
-def test_photos_are_listed_below_the_folder_in_the_order_of_their_paths(tmp_path):
+def test_images_are_listed_below_the_folder_in_the_order_of_their_paths(tmp_path):
     names = ["b.png", "a/2.JPG", "a-1/x.webp", "a/deep/1.tiff", "é.avif", "B.bmp"]
     others = ["notes.txt", ".hidden.png", "a/thumbs.db", "png"]
     for name in names + others:
@@ -15,7 +15,7 @@ def test_photos_are_listed_below_the_folder_in_the_order_of_their_paths(tmp_path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     (tmp_path / "folder.png").mkdir()
-    assert [path.relative_to(tmp_path).as_posix() for path in list_photos(tmp_path)] == sorted(names)
+    assert [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)] == sorted(names)
 
 
 def test_linked_folders_are_followed_once(tmp_path):
@@ -26,7 +26,7 @@ def test_linked_folders_are_followed_once(tmp_path):
     (tmp_path / "in" / "a").symlink_to(tmp_path / "away")
     (tmp_path / "in" / "b").symlink_to(tmp_path / "away")
     (tmp_path / "in" / "z" / "round").symlink_to(tmp_path / "in")
-    found = [path.relative_to(tmp_path / "in").as_posix() for path in list_photos(tmp_path / "in")]
+    found = [path.relative_to(tmp_path / "in").as_posix() for path in list_images(tmp_path / "in")]
     assert found == ["a/1.png", "a/deep/2.png", "z/3.png"]
 
 
@@ -42,18 +42,18 @@ def test_a_folder_that_cannot_be_looked_into_is_reported(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", refuse)  # root may look everywhere
     with pytest.raises(DataError, match=r"closed cannot be looked into \(Permission denied\)"):
-        list_photos(tmp_path)
+        list_images(tmp_path)
 
 
-def test_a_folder_without_photos_is_refused(tmp_path):
+def test_a_folder_without_images_is_refused(tmp_path):
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(DataError, match=r"holds no photos.*PNG, JPEG"):
-        list_photos(tmp_path)
+    with pytest.raises(DataError, match=r"holds no images.*PNG, JPEG"):
+        list_images(tmp_path)
 
 
 def test_a_missing_folder_is_refused(tmp_path):
     with pytest.raises(DataError, match="missing is not a folder"):
-        list_photos(tmp_path / "missing")
+        list_images(tmp_path / "missing")
 
 
 def test_what_is_found_is_what_upscale_finds(tmp_path):
@@ -67,5 +67,5 @@ def test_what_is_found_is_what_upscale_finds(tmp_path):
     }.items():
         (tmp_path / name).write_bytes(data)
     found = [one.source for one in find_images([tmp_path])]
-    assert list_photos(tmp_path) == found
+    assert list_images(tmp_path) == found
     assert [path.name for path in found] == ["old.jpe", "phone.heic", "scan"]

@@ -13,7 +13,7 @@ from ddnsr_cli.data.config import CYCLE, DegradationConfig, Shares, StreamConfig
 from ddnsr_cli.data.crop_stream import CropVisits, DegradedPairs, MixedVisits, PairVisit, PairVisits, batches
 from ddnsr_cli.errors import ConfigError, DataError
 
-TINY = {"batch": 8, "crop_px": 16, "crops_per_photo": 2, "photos_per_round": 12, "workers": 0}
+TINY = {"batch": 8, "crop_px": 16, "crops_per_image": 2, "images_per_round": 12, "workers": 0}
 IN_PROCESSES = [
     pytest.mark.filterwarnings("ignore:This DataLoader will create"),  # on a machine of one core
     pytest.mark.filterwarnings("ignore:This process"),  # Python from 3.12 on warns of a fork beside threads
@@ -25,8 +25,8 @@ def stream(**changes):
     return StreamConfig(**(TINY | changes))
 
 
-def flat_photos(folder, levels, side=64):
-    """Photos of one level each."""
+def flat_images(folder, levels, side=64):
+    """Images of one level each."""
     folder.mkdir()
     paths = [folder / f"{level:03d}.png" for level in levels]
     for path, level in zip(paths, levels, strict=True):
@@ -35,15 +35,15 @@ def flat_photos(folder, levels, side=64):
 
 
 class Counted(CropVisits):
-    """Visits that say which they are: the photo is the visit's number, the crops are of the source's level."""
+    """Visits that say which they are: the image is the visit's number, the crops are of the source's level."""
 
     def __init__(self, level, config):
         super().__init__(config, 1000)
         self.level = level
 
     def __getitem__(self, visit):
-        hr = torch.full((self.stream.crops_per_photo, 3, 16, 16), self.level, dtype=torch.uint8)
-        return PairVisit(crops=(hr[..., ::4, ::4], hr), photo=visit, refused=())
+        hr = torch.full((self.stream.crops_per_image, 3, 16, 16), self.level, dtype=torch.uint8)
+        return PairVisit(crops=(hr[..., ::4, ::4], hr), image=visit, refused=())
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_every_cycle_holds_the_shares_and_goes_on_in_each_source_where_it_was():
     for visit in range(3 * CYCLE):
         found = mixed[visit]
         level = int(found.crops[1][0, 0, 0, 0])
-        seen[level].append(found.photo - 1000 * (level // 10 - 1))
+        seen[level].append(found.image - 1000 * (level // 10 - 1))
         if (visit + 1) % CYCLE == 0:
             cycles = (visit + 1) // CYCLE
             assert {level: len(visits) for level, visits in seen.items()} == {
@@ -99,10 +99,10 @@ def test_every_cycle_holds_the_shares_and_goes_on_in_each_source_where_it_was():
 
 
 def two_sources(tmp_path, config):
-    """Seven photos and three others, degraded in two ways: nine visits of ten to the first."""
+    """Seven images and three others, degraded in two ways: nine visits of ten to the first."""
     dark, bright = tmp_path / "dark", tmp_path / "bright"
     if not dark.exists():
-        flat_photos(dark, range(10, 80, 10)), flat_photos(bright, (200, 220, 240))
+        flat_images(dark, range(10, 80, 10)), flat_images(bright, (200, 220, 240))
     plain = DegradationConfig(noise_sigma=(2.0, 9.0))
     return MixedVisits(
         [
@@ -130,27 +130,27 @@ def test_a_mixed_stream_is_the_same_from_any_start_and_with_any_workers(tmp_path
     assert not same(first(1, two_sources(tmp_path, stream(seed=1))), whole[:1])
 
 
-def test_every_photo_of_every_source_is_visited(tmp_path):
+def test_every_image_of_every_source_is_visited(tmp_path):
     mixed = two_sources(tmp_path, stream())
     levels = [int(mixed[visit].crops[1].float().mean()) for visit in range(CYCLE)]
     assert set(levels) == {10, 20, 30, 40, 50, 60, 70, 200, 220, 240}
     assert sum(level >= 200 for level in levels) == 10
-    assert mixed.photos_in_all == 10
-    numbers = {mixed[visit].photo for visit in range(CYCLE)}
-    assert numbers == set(range(10))  # no two photos share a number: batches of one photo alone are told by it
+    assert mixed.images_in_all == 10
+    numbers = {mixed[visit].image for visit in range(CYCLE)}
+    assert numbers == set(range(10))  # no two images share a number: batches of one image alone are told by it
 
 
 def shaken(hr, lr_real):
-    """A degrader of known results: means of 4 x 4 pixels, and the LR photo's departure from 128."""
+    """A degrader of known results: means of 4 x 4 pixels, and the LR image's departure from 128."""
     return F.avg_pool2d(hr, 4) + (lr_real - 128 / 255)
 
 
-def noise_photos(folder, levels):
-    return flat_photos(folder, levels, side=12)
+def noise_images(folder, levels):
+    return flat_images(folder, levels, side=12)
 
 
-def test_a_learned_degrader_makes_the_lr_side_of_clean_crops_from_noisy_photos(tmp_path):
-    clean, noisy = flat_photos(tmp_path / "hr", (100, 150)), noise_photos(tmp_path / "lr", (125, 128, 131))
+def test_a_learned_degrader_makes_the_lr_side_of_clean_crops_from_noisy_images(tmp_path):
+    clean, noisy = flat_images(tmp_path / "hr", (100, 150)), noise_images(tmp_path / "lr", (125, 128, 131))
     visits = DegradedPairs(clean, noisy, stream(), scale=4, degrade=shaken)
     met = set()
     for visit in range(30):
@@ -160,22 +160,22 @@ def test_a_learned_degrader_makes_the_lr_side_of_clean_crops_from_noisy_photos(t
         met.add((level, made - level))
     assert {level for level, _ in met} == {100, 150}
     assert {noise for _, noise in met} == {-3, 0, 3}
-    assert len(met) == 6  # each clean photo meets each noisy one
+    assert len(met) == 6  # each clean image meets each noisy one
 
 
 def test_what_a_degrader_makes_is_levels_of_a_file(tmp_path):
-    clean, noisy = flat_photos(tmp_path / "hr", (250, 5)), noise_photos(tmp_path / "lr", (10, 245))
+    clean, noisy = flat_images(tmp_path / "hr", (250, 5)), noise_images(tmp_path / "lr", (10, 245))
     visits = DegradedPairs(clean, noisy, stream(), scale=4, degrade=shaken)
     assert {int(visits[visit].crops[0].unique()) for visit in range(20)} == {0, 132, 122, 255}
 
 
-def test_photos_of_a_degraders_sides_that_are_of_no_use_are_reported(tmp_path):
-    clean, noisy = flat_photos(tmp_path / "hr", (100, 150)), noise_photos(tmp_path / "lr", (10, 20, 30))
+def test_images_of_a_degraders_sides_that_are_of_no_use_are_reported(tmp_path):
+    clean, noisy = flat_images(tmp_path / "hr", (100, 150)), noise_images(tmp_path / "lr", (10, 20, 30))
     clean[0].write_bytes(b"no image"), noisy[1].write_bytes(b"no image")
     visits = DegradedPairs(clean, noisy, stream(), scale=4, degrade=shaken)
     told = {refusal.path for visit in range(12) for refusal in visits[visit].refused}
     assert told == {clean[0], noisy[1]}
     for path in noisy:
         path.write_bytes(b"no image")
-    with pytest.raises(DataError, match="None of the 3 photos"):
+    with pytest.raises(DataError, match="None of the 3 images"):
         visits[0]

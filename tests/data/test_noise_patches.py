@@ -10,33 +10,33 @@ def flat(height=96, width=128, level=120):
     return np.full((height, width, 3), level, np.uint8)
 
 
-def of_places(photo, places):
-    return [photo[top : top + PATCH_PX, left : left + PATCH_PX].astype(float) for top, left in places]
+def of_places(image, places):
+    return [image[top : top + PATCH_PX, left : left + PATCH_PX].astype(float) for top, left in places]
 
 
-def field(photo, places, height=300, width=280, seed=0):
-    return noise_field(photo, places, height=height, width=width, rng=np.random.default_rng(seed))
+def field(image, places, height=300, width=280, seed=0):
+    return noise_field(image, places, height=height, width=width, rng=np.random.default_rng(seed))
 
 
-def test_a_field_has_the_noise_of_the_photo():
-    photo = noisy(flat(), 6)
-    noise = field(photo, smooth_patches(photo, PatchLimits()))
+def test_a_field_has_the_noise_of_the_image():
+    image = noisy(flat(), 6)
+    noise = field(image, smooth_patches(image, PatchLimits()))
     assert noise.shape == (300, 280, 3)
     assert noise.std(axis=(0, 1)) == pytest.approx([6, 6, 6], rel=0.06)
     assert np.abs(noise.mean(axis=(0, 1))).max() < 0.3
 
 
 def test_a_field_is_as_strong_where_patches_meet():
-    photo = noisy(flat(), 6)
-    power = np.square(field(photo, smooth_patches(photo, PatchLimits()), 1200, 1200)).mean(2)
+    image = noisy(flat(), 6)
+    power = np.square(field(image, smooth_patches(image, PatchLimits()), 1200, 1200)).mean(2)
     rows = power.mean(1).reshape(-1, 12).mean(0)  # patches begin every 12 pixels
     assert rows.min() / rows.max() > 0.9
 
 
 def test_correlation_of_noise_survives():
     white = np.random.default_rng(0).normal(0, 8, (96, 129, 3))
-    photo = np.clip(np.rint(120 + (white[:, 1:] + white[:, :-1]) / 2), 0, 255).astype(np.uint8)
-    noise = field(photo, smooth_patches(photo, PatchLimits()))
+    image = np.clip(np.rint(120 + (white[:, 1:] + white[:, :-1]) / 2), 0, 255).astype(np.uint8)
+    noise = field(image, smooth_patches(image, PatchLimits()))
     across = np.corrcoef(noise[:, 1:].ravel(), noise[:, :-1].ravel())[0, 1]
     down = np.corrcoef(noise[1:].ravel(), noise[:-1].ravel())[0, 1]
     assert across == pytest.approx(0.5, abs=0.1)
@@ -44,9 +44,9 @@ def test_correlation_of_noise_survives():
 
 
 def test_patches_lie_where_nothing_is_to_be_seen():
-    photo = flat(128, 256)
-    photo[:, 128:] = np.random.default_rng(0).integers(0, 256, (128, 128, 3))
-    places = smooth_patches(noisy(photo, 5), PatchLimits())
+    image = flat(128, 256)
+    image[:, 128:] = np.random.default_rng(0).integers(0, 256, (128, 128, 3))
+    places = smooth_patches(noisy(image, 5), PatchLimits())
     assert places[:, 1].max() <= 128 - PATCH_PX
     assert len(places) > 20
 
@@ -58,16 +58,16 @@ def test_slopes_are_not_noise():
 
 
 def test_of_a_drawn_scene_the_noise_is_found():
-    photo = noisy(drawn_image(3, 256), 5)
-    deviations = [patch.std(axis=(0, 1)).mean() for patch in of_places(photo, smooth_patches(photo, PatchLimits()))]
+    image = noisy(drawn_image(3, 256), 5)
+    deviations = [patch.std(axis=(0, 1)).mean() for patch in of_places(image, smooth_patches(image, PatchLimits()))]
     assert np.mean(deviations) == pytest.approx(5, rel=0.15)
 
 
 @pytest.mark.parametrize("level", [3, 252])
 def test_clipped_noise_is_left_out(level):
-    photo = flat(96, 192)
-    photo[:, 96:] = level
-    places = smooth_patches(noisy(photo, 5), PatchLimits())
+    image = flat(96, 192)
+    image[:, 96:] = level
+    places = smooth_patches(noisy(image, 5), PatchLimits())
     assert places[:, 1].max() <= 96 - PATCH_PX
 
 
@@ -78,16 +78,16 @@ def test_what_has_no_noise_at_all_gives_none():
 
 
 def test_the_largest_variance_can_be_given():
-    photo = noisy(flat(), 6)
-    assert smooth_patches(photo, PatchLimits(most_variance=25)) is None
-    assert len(smooth_patches(photo, PatchLimits(most_variance=50))) > 50
+    image = noisy(flat(), 6)
+    assert smooth_patches(image, PatchLimits(most_variance=25)) is None
+    assert len(smooth_patches(image, PatchLimits(most_variance=50))) > 50
 
 
 def test_the_same_draws_give_the_same_field():
-    photo = noisy(flat(), 6)
-    places = smooth_patches(photo, PatchLimits())
-    assert np.array_equal(field(photo, places), field(photo, places))
-    assert not np.array_equal(field(photo, places), field(photo, places, seed=1))
+    image = noisy(flat(), 6)
+    places = smooth_patches(image, PatchLimits())
+    assert np.array_equal(field(image, places), field(image, places))
+    assert not np.array_equal(field(image, places), field(image, places, seed=1))
 
 
 @pytest.mark.parametrize(

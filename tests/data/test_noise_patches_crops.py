@@ -12,8 +12,8 @@ def counted(height, width):
     return np.stack([rows, columns, rows ^ columns], axis=2).astype(np.uint8)
 
 
-def whole(photo, crop):
-    return NoiseImage(photo, crop).read(0, 0, crop.height, crop.width)
+def whole(image, crop):
+    return NoiseImage(image, crop).read(0, 0, crop.height, crop.width)
 
 
 def test_the_draws_of_a_pair_follow_from_seed_path_and_variant_alone():
@@ -35,43 +35,43 @@ def test_a_path_that_is_no_text_draws_too():
     pair_rng(0, "a\udcff.png", 1)
 
 
-def test_a_large_photo_is_cropped_anywhere_up_to_its_last_pixel():
-    photo = counted(20, 30)
+def test_a_large_image_is_cropped_anywhere_up_to_its_last_pixel():
+    image = counted(20, 30)
     rng = np.random.default_rng(0)
     places = Counter()
     for _ in range(600):
-        crop = draw_crop(rng, photo, height=17, width=28)
-        assert np.array_equal(whole(photo, crop), photo[crop.top : crop.top + 17, crop.left : crop.left + 28])
+        crop = draw_crop(rng, image, height=17, width=28)
+        assert np.array_equal(whole(image, crop), image[crop.top : crop.top + 17, crop.left : crop.left + 28])
         places[crop.top, crop.left] += 1
     assert set(places) == {(top, left) for top in range(4) for left in range(3)}
     assert min(places.values()) > 20
 
 
 @pytest.mark.parametrize(("height", "width"), [(9, 40), (40, 9), (33, 47)])
-def test_a_small_photo_goes_on_mirrored(height, width):
-    photo = counted(9, 7)
-    wide = np.pad(photo, ((0, 80), (0, 80), (0, 0)), mode="reflect")
+def test_a_small_image_goes_on_mirrored(height, width):
+    image = counted(9, 7)
+    wide = np.pad(image, ((0, 80), (0, 80), (0, 0)), mode="reflect")
     rng = np.random.default_rng(0)
     for _ in range(20):
-        crop = draw_crop(rng, photo, height=height, width=width)
-        assert np.array_equal(whole(photo, crop), wide[crop.top : crop.top + height, crop.left : crop.left + width])
+        crop = draw_crop(rng, image, height=height, width=width)
+        assert np.array_equal(whole(image, crop), wide[crop.top : crop.top + height, crop.left : crop.left + width])
 
 
 def test_no_pixel_is_made_up():
-    photo = np.random.default_rng(0).integers(0, 256, (12, 50, 3)).astype(np.uint8)
-    known = {tuple(pixel) for pixel in photo.reshape(-1, 3)}
-    crop = draw_crop(np.random.default_rng(1), photo, height=40, width=30)
-    assert {tuple(pixel) for pixel in whole(photo, crop).reshape(-1, 3)} <= known
+    image = np.random.default_rng(0).integers(0, 256, (12, 50, 3)).astype(np.uint8)
+    known = {tuple(pixel) for pixel in image.reshape(-1, 3)}
+    crop = draw_crop(np.random.default_rng(1), image, height=40, width=30)
+    assert {tuple(pixel) for pixel in whole(image, crop).reshape(-1, 3)} <= known
 
 
 def test_windows_are_parts_of_the_whole():
-    photo = counted(15, 11)
-    noise = NoiseImage(photo, NoiseCrop(top=4, left=9, height=40, width=50))
-    image = noise.read(0, 0, 40, 50)
+    image = counted(15, 11)
+    noise = NoiseImage(image, NoiseCrop(top=4, left=9, height=40, width=50))
+    whole = noise.read(0, 0, 40, 50)
     for top, left, height, width in [(0, 0, 1, 1), (39, 49, 1, 1), (7, 3, 20, 30)]:
-        assert np.array_equal(noise.read(top, left, height, width), image[top : top + height, left : left + width])
+        assert np.array_equal(noise.read(top, left, height, width), whole[top : top + height, left : left + width])
 
 
-def test_a_photo_of_one_pixel_is_flat():
+def test_an_image_of_one_pixel_is_flat():
     crop = draw_crop(np.random.default_rng(0), counted(1, 1), height=3, width=2)
     assert whole(counted(1, 1), crop).shape == (3, 2, 3)

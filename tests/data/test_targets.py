@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from ddnsr_cli.config import TargetType, options_from_json, options_to_json
-from ddnsr_cli.data.targets import PhotoSet, TargetOptions, target_sets, usable_part
+from ddnsr_cli.data.targets import ImageSet, TargetOptions, target_sets, usable_part
 from ddnsr_cli.errors import ConfigError, DataError
 
 HR = [Path("hr/a.png"), Path("hr/b.png")]
@@ -13,26 +13,26 @@ LR = [Path("lr/c.png")]
 
 
 @pytest.fixture
-def photos(tmp_path):
-    """Three good photos of 40x64, 64x40 (by its EXIF orientation) and 300x300, one of 63x39, and a broken one."""
+def image_set(tmp_path):
+    """Three good images of 40x64, 64x40 (by its EXIF orientation) and 300x300, one of 63x39, and a broken one."""
     Image.new("RGB", (40, 64)).save(tmp_path / "tall.png")
     Image.new("RGB", (64, 40)).save(tmp_path / "wide.png")
     Image.new("RGB", (300, 300)).save(tmp_path / "large.png")
     Image.new("RGB", (63, 39)).save(tmp_path / "small.png")
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n????")
-    return PhotoSet(photos=tuple(tmp_path / f"{name}.png" for name in ("tall", "small", "wide", "broken", "large")))
+    return ImageSet(images=tuple(tmp_path / f"{name}.png" for name in ("tall", "small", "wide", "broken", "large")))
 
 
 @pytest.mark.parametrize(
     ("kind", "sets"),
     [
-        ("div2k", (PhotoSet(photos=tuple(HR)),)),
-        ("canon", (PhotoSet(photos=tuple(HR)),)),
-        ("cleanup", (PhotoSet(photos=tuple(LR), shrink=2),)),
-        ("mixed", (PhotoSet(photos=tuple(HR)), PhotoSet(photos=tuple(LR), shrink=2))),
+        ("div2k", (ImageSet(images=tuple(HR)),)),
+        ("canon", (ImageSet(images=tuple(HR)),)),
+        ("cleanup", (ImageSet(images=tuple(LR), shrink=2),)),
+        ("mixed", (ImageSet(images=tuple(HR)), ImageSet(images=tuple(LR), shrink=2))),
     ],
 )
-def test_each_target_takes_its_photos(kind, sets):
+def test_each_target_takes_its_images(kind, sets):
     assert target_sets(TargetOptions(kind=TargetType(kind)), hr=HR, lr=LR) == sets
 
 
@@ -53,26 +53,26 @@ def test_an_unknown_target_is_refused_with_the_known_ones():
         TargetOptions(kind="nikon")
 
 
-def test_photos_too_small_or_broken_are_named_and_the_rest_kept_in_order(photos):
-    usable, refused = usable_part(photos, crop_px=40)
-    assert [path.stem for path in usable.photos] == ["tall", "wide", "large"]
+def test_images_too_small_or_broken_are_named_and_the_rest_kept_in_order(image_set):
+    usable, refused = usable_part(image_set, crop_px=40)
+    assert [path.stem for path in usable.images] == ["tall", "wide", "large"]
     assert [refusal.path.stem for refusal in refused] == ["small", "broken"]
-    assert refused[0].reason == f"{photos.photos[1]} has 63x39 pixels; a side needs 40. Remove it."
+    assert refused[0].reason == f"{image_set.images[1]} has 63x39 pixels; a side needs 40. Remove it."
     assert "broken.png is damaged" in refused[1].reason
 
 
-def test_pixels_are_not_decoded_to_tell_the_size(photos):
-    cut = photos.photos[4]
+def test_pixels_are_not_decoded_to_tell_the_size(image_set):
+    cut = image_set.images[4]
     cut.write_bytes(cut.read_bytes()[:60])  # the header and little more; the stream meets the rest
-    assert cut in usable_part(photos, crop_px=40)[0].photos
+    assert cut in usable_part(image_set, crop_px=40)[0].images
 
 
-def test_a_photo_that_is_shrunk_must_be_larger(photos):
-    shrunk = PhotoSet(photos=photos.photos, shrink=2)
+def test_an_image_that_is_shrunk_must_be_larger(image_set):
+    shrunk = ImageSet(images=image_set.images, shrink=2)
     usable, refused = usable_part(shrunk, crop_px=32)
-    assert ([path.stem for path in usable.photos], usable.shrink, len(refused)) == (["large"], 2, 4)
+    assert ([path.stem for path in usable.images], usable.shrink, len(refused)) == (["large"], 2, 4)
 
 
-def test_a_set_without_a_usable_photo_is_refused(photos):
-    with pytest.raises(DataError, match=r"None of 5 photos has 301 pixels or more a side. First: .*tall.png has 40x64"):
-        usable_part(photos, crop_px=301)
+def test_a_set_without_a_usable_image_is_refused(image_set):
+    with pytest.raises(DataError, match=r"None of 5 images has 301 pixels or more a side. First: .*tall.png has 40x64"):
+        usable_part(image_set, crop_px=301)

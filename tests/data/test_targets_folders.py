@@ -19,19 +19,19 @@ def test_track_1_with_its_validation_pairs(tmp_path):
     assert (found.val_lr, found.val_hr) == (tmp_path / "Corrupted-va-x", tmp_path / "Corrupted-va-y")
 
 
-def test_test_photos_stand_in_for_validation_and_have_no_partners(tmp_path):
+def test_test_images_stand_in_for_validation_and_have_no_partners(tmp_path):
     make(tmp_path, "Corrupted-tr-x", "train-target", "Corrupted-te-x", "Corrupted-va-y")
     found = find_track_folders(tmp_path, 1, DIV2K)
     assert (found.hr, found.val_lr, found.val_hr) == (tmp_path / "train-target", tmp_path / "Corrupted-te-x", None)
 
 
-def test_validation_photos_without_ground_truth_have_no_partner(tmp_path):
+def test_validation_images_without_ground_truth_have_no_partner(tmp_path):
     make(tmp_path, "Corrupted-tr-x", "train-target", "Corrupted-va-x", "other/Corrupted-va-y")
     found = find_track_folders(tmp_path, 1, DIV2K)
     assert (found.val_lr, found.val_hr) == (tmp_path / "Corrupted-va-x", None)
 
 
-def test_validation_folders_need_no_photos_to_train_on(tmp_path):
+def test_validation_folders_need_no_images_to_train_on(tmp_path):
     make(tmp_path, "below/Corrupted-va-x", "below/Corrupted-va-y", "DPEDiphone-va")
     below = tmp_path / "below"
     assert find_validation_folders(tmp_path, 1) == (below / "Corrupted-va-x", below / "Corrupted-va-y")

@@ -9,12 +9,12 @@ from PIL import Image
 
 from ddnsr_cli.data.config import StreamConfig
 from ddnsr_cli.data.images import shrunk
-from ddnsr_cli.data.sampler import epoch_order, no_batch_of_one_photo
-from ddnsr_cli.data.targets import PhotoSet
+from ddnsr_cli.data.sampler import epoch_order, no_batch_of_one_image
+from ddnsr_cli.data.targets import ImageSet
 from ddnsr_cli.data.unpaired_stream import UnpairedVisits, unpaired_batches
 from ddnsr_cli.errors import ConfigError, DataError
 
-TINY = {"batch": 8, "crop_px": 16, "crops_per_photo": 6, "photos_per_round": 8}  # 6 batches a round
+TINY = {"batch": 8, "crop_px": 16, "crops_per_image": 6, "images_per_round": 8}  # 6 batches a round
 IN_PROCESSES = [
     pytest.mark.filterwarnings("ignore:This DataLoader will create"),  # on a machine of one core
     pytest.mark.filterwarnings("ignore:This process"),  # Python from 3.12 on warns of a fork beside threads
@@ -30,7 +30,7 @@ def saved(folder, images):
     paths = tuple(folder / f"{number}.png" for number in range(len(images)))
     for path, pixels in zip(paths, images, strict=True):
         Image.fromarray(pixels).save(path)
-    return PhotoSet(photos=paths)
+    return ImageSet(images=paths)
 
 
 def flat(levels, side):
@@ -39,13 +39,13 @@ def flat(levels, side):
 
 @pytest.fixture
 def flat_sets(tmp_path):
-    """(lr, hr): eight photos a side, each of one level: LR 0 to 7, HR 100 to 107."""
+    """(lr, hr): eight images a side, each of one level: LR 0 to 7, HR 100 to 107."""
     return saved(tmp_path / "lr", flat(range(8), 9)), saved(tmp_path / "hr", flat(range(100, 108), 20))
 
 
 @pytest.fixture
 def noisy_sets(tmp_path):
-    """(lr, hr) of white noise, five and seven photos: no two crops are alike."""
+    """(lr, hr) of white noise, five and seven images: no two crops are alike."""
     rng = np.random.default_rng(0)
     lr = [rng.integers(0, 256, (12, 14, 3)).astype(np.uint8) for _ in range(5)]
     hr = [rng.integers(0, 256, (40, 33, 3)).astype(np.uint8) for _ in range(7)]
@@ -74,7 +74,7 @@ def damage(path):
     path.write_bytes(path.read_bytes()[:40])
 
 
-def test_each_side_gives_its_own_size_and_photos(flat_sets):
+def test_each_side_gives_its_own_size_and_images(flat_sets):
     for lr, hr in first(7, *flat_sets):
         assert lr.shape == (8, 3, 4, 4)
         assert hr.shape == (8, 3, 16, 16)
@@ -104,15 +104,15 @@ def test_a_resumed_stream_gives_what_the_whole_one_gives(noisy_sets, start):
     assert same(first(16, *noisy_sets)[start:], first(16 - start, *noisy_sets, start=start))
 
 
-def test_each_side_reads_every_photo_once_an_epoch(flat_sets):
-    for number in range(3):  # a round of eight visits is an epoch of eight photos
+def test_each_side_reads_every_image_once_an_epoch(flat_sets):
+    for number in range(3):  # a round of eight visits is an epoch of eight images
         one_round = first(6, *flat_sets, start=6 * number)
         for side, base in ((0, 0), (1, 100)):
             levels = Counter(level for batch in one_round for level in level_of(batch[side]))
-            assert levels == {base + photo: 6 for photo in range(8)}
+            assert levels == {base + image: 6 for image in range(8)}
 
 
-def test_the_two_sides_go_through_their_photos_independently(flat_sets):
+def test_the_two_sides_go_through_their_images_independently(flat_sets):
     seen = {(lr, hr - 100) for batch in first(60, *flat_sets) for lr, hr in zip(*map(level_of, batch), strict=True)}
     assert len(seen) > 55  # of 64 couples; 480 drawn
 
@@ -131,13 +131,13 @@ def test_a_batch_as_large_as_a_round_has_visits_holds_one_crop_of_each(flat_sets
 
 
 @pytest.mark.parametrize("batch", [2, 4])
-def test_no_batch_is_of_one_photo_alone(tmp_path, batch):
+def test_no_batch_is_of_one_image_alone(tmp_path, batch):
     lr, hr = saved(tmp_path / "lr", flat([1, 2], 9)), saved(tmp_path / "hr", flat([100, 101, 102, 103], 20))
-    damage(hr.photos[2])  # its visits go to the others
+    damage(hr.images[2])  # its visits go to the others
     drawn = first(72, lr, hr, batch=batch)
     assert all(len(set(level_of(side))) > 1 for both in drawn for side in both)
     levels = Counter(level for both in drawn for side in both for level in level_of(side))
-    assert levels[1] == levels[2] == 36 * batch  # whole rounds: each photo gives what it gave
+    assert levels[1] == levels[2] == 36 * batch  # whole rounds: each image gives what it gave
     assert same(first(9, lr, hr, batch=batch, start=5), drawn[5:14])
 
 
@@ -148,16 +148,16 @@ def test_no_batch_is_of_one_photo_alone(tmp_path, batch):
         ([0, 1, 4, 5, 2, 6, 3, 7], 2, [4, 1, 0, 5, 2, 6, 3, 7]),  # one exchange mends two batches
         ([4, 0, 1, 5, 2, 6, 7, 3], 4, [4, 0, 1, 5, 2, 6, 7, 3]),
         ([4, 5, 6, 7, 0, 1, 2, 3], 4, [0, 5, 6, 7, 4, 1, 2, 3]),
-        ([1, 0, 2, 3, 4, 5, 6, 7], 1, [1, 0, 2, 3, 4, 5, 6, 7]),  # a batch of one is of one photo
+        ([1, 0, 2, 3, 4, 5, 6, 7], 1, [1, 0, 2, 3, 4, 5, 6, 7]),  # a batch of one is of one image
     ],
 )
-def test_a_batch_of_one_photo_takes_the_next_crop_of_another(order, batch, mixed):
-    assert no_batch_of_one_photo(np.array(order), list("aaaabbbb"), batch).tolist() == mixed
+def test_a_batch_of_one_image_takes_the_next_crop_of_another(order, batch, mixed):
+    assert no_batch_of_one_image(np.array(order), list("aaaabbbb"), batch).tolist() == mixed
 
 
-def test_where_there_are_no_two_photos_for_each_batch_nothing_is_spoilt():
-    for photos in ("aaaaaa", "baaaaa"):
-        assert no_batch_of_one_photo(np.arange(6), list(photos), 2).tolist() == list(range(6))
+def test_where_there_are_no_two_images_for_each_batch_nothing_is_spoilt():
+    for images in ("aaaaaa", "baaaaa"):
+        assert no_batch_of_one_image(np.arange(6), list(images), 2).tolist() == list(range(6))
 
 
 def test_all_eight_flips_and_turns_come_up_on_both_sides(tmp_path):
@@ -171,17 +171,17 @@ def test_all_eight_flips_and_turns_come_up_on_both_sides(tmp_path):
         assert len({crop.numpy().tobytes() for batch in drawn for crop in batch[side]}) == 8
 
 
-def test_a_photo_of_the_crop_size_is_enough(tmp_path):
+def test_an_image_of_the_crop_size_is_enough(tmp_path):
     lr, hr = saved(tmp_path / "lr", flat([1, 2], 4)), saved(tmp_path / "hr", flat([3, 4], 16))
     assert len(first(2, lr, hr)) == 2
 
 
-def test_a_damaged_photo_gives_its_visit_to_the_next_of_its_epoch(flat_sets):
+def test_a_damaged_image_gives_its_visit_to_the_next_of_its_epoch(flat_sets):
     lr, hr = flat_sets
     visits = UnpairedVisits(lr=lr, hr=[hr], stream=stream())
     before = [level_of(visits.hr.visit(number).crops)[0] for number in range(16)]
-    damage(hr.photos[3])
-    damage(hr.photos[5])
+    damage(hr.images[3])
+    damage(hr.images[5])
     after = [visits.hr.visit(number) for number in range(16)]
     for epoch in (before[:8], before[8:]):
         assert sorted(epoch) == list(range(100, 108))
@@ -192,13 +192,13 @@ def test_a_damaged_photo_gives_its_visit_to_the_next_of_its_epoch(flat_sets):
         assert bool(visit.refused) == (before[number] in (103, 105))
 
 
-def test_a_damaged_photo_is_reported_once_by_name(flat_sets):
+def test_a_damaged_image_is_reported_once_by_name(flat_sets):
     lr, hr = flat_sets
-    damage(lr.photos[2])
-    damage(hr.photos[6])
+    damage(lr.images[2])
+    damage(hr.images[6])
     told = []
     drawn = first(30, lr, hr, told=told)
-    assert sorted(refusal.path for refusal in told) == sorted((lr.photos[2], hr.photos[6]))
+    assert sorted(refusal.path for refusal in told) == sorted((lr.images[2], hr.images[6]))
     assert all(str(refusal.path) in refusal.reason for refusal in told)
     assert not {2, 106} & {level for batch in drawn for side in batch for level in level_of(side)}
 
@@ -206,35 +206,35 @@ def test_a_damaged_photo_is_reported_once_by_name(flat_sets):
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=IN_PROCESSES)])
 def test_damage_does_not_hinder_an_exact_resume(noisy_sets, workers):
     lr, hr = noisy_sets
-    damage(lr.photos[0])
-    damage(hr.photos[4])
+    damage(lr.images[0])
+    damage(hr.images[4])
     assert same(first(16, lr, hr)[7:], first(9, lr, hr, start=7, workers=workers))
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(1, marks=IN_PROCESSES)])
-def test_a_set_without_a_single_good_photo_is_refused(flat_sets, workers):
+def test_a_set_without_a_single_good_image_is_refused(flat_sets, workers):
     lr, hr = flat_sets
-    for path in lr.photos:
+    for path in lr.images:
         damage(path)
-    with pytest.raises(DataError, match=r"None of the 8 photos can be used. First: .*\.png is ") as caught:
+    with pytest.raises(DataError, match=r"None of the 8 images can be used. First: .*\.png is ") as caught:
         first(1, lr, hr, workers=workers)
     assert "\n" not in str(caught.value)
 
 
-def test_a_photo_too_small_is_left_out_like_a_damaged_one(flat_sets):
+def test_an_image_too_small_is_left_out_like_a_damaged_one(flat_sets):
     lr, hr = flat_sets
-    Image.new("RGB", (30, 15)).save(hr.photos[1])
+    Image.new("RGB", (30, 15)).save(hr.images[1])
     told = []
     drawn = first(6, lr, hr, told=told)
-    assert [refusal.reason for refusal in told] == [f"{hr.photos[1]} has 30x15 pixels; a side needs 16. Remove it."]
+    assert [refusal.reason for refusal in told] == [f"{hr.images[1]} has 30x15 pixels; a side needs 16. Remove it."]
     assert {level for _, batch in drawn for level in level_of(batch)} == {100, *range(102, 108)}
 
 
 def test_a_shrunk_set_is_antialiased(tmp_path):
     board = np.indices((32, 32)).sum(0) % 2 * 255
-    photos = saved(tmp_path / "hr", [np.repeat(board[..., None], 3, axis=2).astype(np.uint8)])
+    sharp = saved(tmp_path / "hr", [np.repeat(board[..., None], 3, axis=2).astype(np.uint8)])
     lr = saved(tmp_path / "lr", flat([1], 4))
-    crops = torch.cat([hr for _, hr in first(6, lr, PhotoSet(photos=photos.photos, shrink=2))]).float()
+    crops = torch.cat([hr for _, hr in first(6, lr, ImageSet(images=sharp.images, shrink=2))]).float()
     assert (crops - 127.5).abs().max() < 16  # nothing is left of the board but a trace at the border
 
 
@@ -282,7 +282,7 @@ def test_closing_the_stream_ends_its_workers(flat_sets):
 def test_an_empty_set_and_an_odd_crop_are_refused(flat_sets):
     lr, hr = flat_sets
     with pytest.raises(DataError, match="empty"):
-        UnpairedVisits(lr=lr, hr=[hr, PhotoSet(photos=())], stream=stream())
+        UnpairedVisits(lr=lr, hr=[hr, ImageSet(images=())], stream=stream())
     with pytest.raises(DataError, match="empty"):
         UnpairedVisits(lr=lr, hr=[], stream=stream())
     with pytest.raises(ConfigError, match="multiple of 4"):

@@ -63,10 +63,10 @@ def quick_model(tmp_path_factory):
 
 
 @pytest.fixture
-def photo(tmp_path):
-    """`photo(name, width, height)`: a smooth colored image on disk."""
+def image_file(tmp_path):
+    """`image(name, width, height)`: a smooth colored image on disk."""
 
-    def make(name="photo.png", width=24, height=20, **options):
+    def make(name="image.png", width=24, height=20, **options):
         y, x = np.mgrid[:height, :width]
         rgb = np.stack([x * 200 / width + 20, y * 200 / height + 20, 128 + 60 * np.sin(x / 5)], axis=2)
         path = tmp_path / name

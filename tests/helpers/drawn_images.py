@@ -1,4 +1,4 @@
-"""Photos made by code, and what happens to photos."""
+"""Images made by code, and what happens to images."""
 
 import io
 
@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 
 
 def drawn_image(seed, side=256):
-    """A clean, sharp photo of sorts: discs of all sizes on a soft gradient, drawn at four times the size."""
+    """A clean, sharp image of sorts: discs of all sizes on a soft gradient, drawn at four times the size."""
     rng = np.random.default_rng(seed)
     corners = rng.integers(40, 216, (2, 2, 3)).astype(np.uint8)
     canvas = Image.fromarray(corners).resize((4 * side, 4 * side), Image.Resampling.BILINEAR)
@@ -19,17 +19,17 @@ def drawn_image(seed, side=256):
     return np.array(canvas.resize((side, side), Image.Resampling.BOX))
 
 
-def noisy(photo, sigma, seed=0):
-    noise = np.random.default_rng(seed).normal(0, sigma, photo.shape)
-    return np.clip(np.round(photo + noise), 0, 255).astype(np.uint8)
+def noisy(image, sigma, seed=0):
+    noise = np.random.default_rng(seed).normal(0, sigma, image.shape)
+    return np.clip(np.round(image + noise), 0, 255).astype(np.uint8)
 
 
-def jpeg(photo, quality):
+def jpeg(image, quality):
     buffer = io.BytesIO()
-    Image.fromarray(photo).save(buffer, "JPEG", quality=quality)
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
     return np.array(Image.open(buffer))
 
 
-def resized(photo, times):
-    height, width = (round(length * times) for length in photo.shape[:2])
-    return np.array(Image.fromarray(photo).resize((width, height), Image.Resampling.BICUBIC))
+def resized(image, times):
+    height, width = (round(length * times) for length in image.shape[:2])
+    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))

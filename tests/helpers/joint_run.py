@@ -1,4 +1,4 @@
-"""A joint run that takes a second: photos of some pixels, a random VGG19, networks of a few thousand parameters."""
+"""A joint run that takes a second: images of some pixels, a random VGG19, networks of a few thousand parameters."""
 
 import json
 
@@ -22,8 +22,8 @@ def vgg_file(path, seed=1, *, widths=NARROW_CHANNELS):
     return path
 
 
-def write_photos(folder, count=3):
-    """(hr, lr): folders of clean HR photos and of noisy LR ones of other scenes."""
+def write_images(folder, count=3):
+    """(hr, lr): folders of clean HR images and of noisy LR ones of other scenes."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:96, :128]
     for name in ("hr", "lr"):

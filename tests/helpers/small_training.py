@@ -1,4 +1,4 @@
-"""Defaults that make a run of the command cheap: narrow networks beside the trained one, and crops of few photos mixed.
+"""Defaults that make a run of the command cheap: narrow networks beside the trained one, and crops of few images mixed.
 
 What a run does is the same; that it does so at full size is for the tests of the networks and of the stream.
 """
@@ -22,10 +22,10 @@ NARROW_JOINT = {
 def small_training(set_item=dict.__setitem__):
     """For as long as the process lives, or as `set_item` has it undone. VGG19 is narrow then, and so must its file be.
 
-    Crops are mixed in rounds of 16, so that photos are read again every few steps.
+    Crops are mixed in rounds of 16, so that images are read again every few steps.
     """
     for of, changes in (
-        (StreamConfig.__init__.__kwdefaults__, {"crops_per_photo": 4, "photos_per_round": 4}),
+        (StreamConfig.__init__.__kwdefaults__, {"crops_per_image": 4, "images_per_round": 4}),
         (JointOptions.__init__.__kwdefaults__, NARROW_JOINT),
         (PairedOptions.__init__.__kwdefaults__, {"discriminator_features": 4}),
         (BLOCK_CHANNELS, NARROW_CHANNELS),

@@ -1,4 +1,4 @@
-"""A pretraining of some seconds: its options, its photos, and a program that runs until it is stopped."""
+"""A pretraining of some seconds: its options, its images, and a program that runs until it is stopped."""
 
 import sys
 from contextlib import closing
@@ -10,7 +10,7 @@ from PIL import Image
 
 from ddnsr_cli.data.config import DegradationConfig, StreamConfig
 from ddnsr_cli.data.crop_stream import PairVisits, batches
-from ddnsr_cli.data.images import list_photos
+from ddnsr_cli.data.images import list_images
 from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.training.loop import LoopHooks, Rhythm, run_loop, stop_on_signals
 from ddnsr_cli.training.options import ScheduleConfig
@@ -25,15 +25,15 @@ GENTLE = DegradationConfig(noise_sigma=(0.0, 4.0), jpeg_chance=0.2)
 def tiny_options(*, workers=0, seed=0, steps=20, learning_rate=1e-3, degradation=GENTLE, **changes):
     return PairedOptions(
         network=RRDBConfig(features=8, blocks=1, growth=4),
-        stream=StreamConfig(batch=4, crop_px=16, crops_per_photo=4, photos_per_round=3, seed=seed, workers=workers),
+        stream=StreamConfig(batch=4, crop_px=16, crops_per_image=4, images_per_round=3, seed=seed, workers=workers),
         sources=(PairSource(degradation=degradation),),
         schedule=ScheduleConfig(steps=steps, learning_rate=learning_rate, warmup_steps=3),
         **changes,
     )
 
 
-def write_photos(folder, count=4):
-    """Soft slopes and hard edges, another in each photo."""
+def write_images(folder, count=4):
+    """Soft slopes and hard edges, another in each image."""
     folder.mkdir()
     rows, columns = np.mgrid[:48, :56]
     for number in range(count):
@@ -43,7 +43,7 @@ def write_photos(folder, count=4):
 
 
 def tiny_batches(folder, options, *, start=0):
-    visits = PairVisits(list_photos(folder), options.stream, options.sources[0].degradation)
+    visits = PairVisits(list_images(folder), options.stream, options.sources[0].degradation)
     return batches(visits, start=start, on_refused=lambda _refusal: None)
 
 
@@ -58,7 +58,7 @@ def run_until_stopped(folder):
         tick=lambda step: print(step, flush=True),
     )
     rhythm = Rhythm(save_steps=1_000_000)
-    with stop_on_signals() as stop, closing(tiny_batches(folder / "photos", options)) as stream:
+    with stop_on_signals() as stop, closing(tiny_batches(folder / "images", options)) as stream:
         run_loop(trainer, stream, steps=options.schedule.steps, rhythm=rhythm, hooks=hooks, stop=stop)
     return stop.exit_code
 

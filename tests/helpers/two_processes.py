@@ -29,7 +29,7 @@ def perceptual():
 
 def paired_trainer(gan, world):
     options = with_equation_2(PairedOptions(network=SR_NET, discriminator_features=4, gan=gan))
-    options = replace(options, stream=replace(options.stream, batch=BATCH, crops_per_photo=BATCH, crop_px=32))
+    options = replace(options, stream=replace(options.stream, batch=BATCH, crops_per_image=BATCH, crop_px=32))
     return PairedTrainer(options, FeatureNets(lr=None, hr=perceptual()), CPU, world)
 
 
@@ -42,7 +42,7 @@ def joint_trainer(track, world):
         discriminator_features=4,
         lr_discriminator_features=4,
         layers=replace(options.layers, content="conv2_2", perceptual="conv2_2"),
-        stream=replace(options.stream, batch=BATCH, crops_per_photo=BATCH, crop_px=32),
+        stream=replace(options.stream, batch=BATCH, crops_per_image=BATCH, crop_px=32),
     )
     feature_nets = FeatureNets(lr=perceptual().vgg, hr=perceptual())
     return JointTrainer(options, feature_nets, CPU, world)

@@ -51,7 +51,7 @@ def test_lossless_pixels_come_back_as_they_were(tmp_path, suffix):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_photos_are_turned_upright(tmp_path, suffix, orientation):
+def test_images_are_turned_upright(tmp_path, suffix, orientation):
     path = turned(tmp_path / f"a.{suffix}", orientation, stepped())
     assert np.array_equal(read_rgb(path), upright(stepped(), orientation))
 
@@ -103,7 +103,7 @@ def damaged(path, kind):
 
 @pytest.mark.parametrize("kind", ["empty", "text", "truncated", "missing"])
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
-def test_a_damaged_photo_is_told_by_name_in_one_line(tmp_path, suffix, kind):
+def test_a_damaged_image_is_told_by_name_in_one_line(tmp_path, suffix, kind):
     path = damaged(tmp_path / f"broken.{suffix}", kind)
     with pytest.raises(ImageReadError, match=rf"broken\.{suffix} ") as caught:
         read_rgb(path)
@@ -140,7 +140,7 @@ def read_in_a_child(path, queue):
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no forks here")
 @pytest.mark.parametrize("name", ["deep.png", "exif.png", "full.jpg", "deep.avif", "lzw.tif", "ink.tif"])
 def test_a_forked_process_reads_what_its_parent_has_read(tmp_path, name):
-    """As the data loaders of training do, when the photos were looked at before."""
+    """As the data loaders of training do, when the images were looked at before."""
     path = tmp_path / name
     path.write_bytes(KINDS[name])
     total = int(read_rgb(path).sum())

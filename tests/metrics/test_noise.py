@@ -107,24 +107,24 @@ def test_too_few_pixels_tell_nothing(side):
     assert measure_noise(np.full((side, side, 3), 128, np.uint8)) is None
 
 
-PHOTOS = {"rocket": data.rocket, "astronaut": data.astronaut, "cat": data.chelsea}
+IMAGES = {"rocket": data.rocket, "astronaut": data.astronaut, "cat": data.chelsea}
 
 
 @pytest.mark.parametrize("sigma", [4, 8, 15])
-@pytest.mark.parametrize("name", PHOTOS)
-def test_known_noise_on_photos_is_reported_within_five_percent(name, sigma):
-    """With what each photo has of its own, 0.5 to 2 levels."""
-    photo = PHOTOS[name]()
-    own = measure_noise(photo).level
-    made = whole(photo + np.random.default_rng(1).normal(0, sigma, photo.shape))
+@pytest.mark.parametrize("name", IMAGES)
+def test_known_noise_on_images_is_reported_within_five_percent(name, sigma):
+    """With what each image has of its own, 0.5 to 2 levels."""
+    image = IMAGES[name]()
+    own = measure_noise(image).level
+    made = whole(image + np.random.default_rng(1).normal(0, sigma, image.shape))
     assert measure_noise(made).level == pytest.approx(np.hypot(sigma, own), rel=0.05)
     assert own < 2
 
 
 @pytest.mark.parametrize("sigma", [4, 8, 15])
 def test_gray_and_sixteen_bits_are_reported_alike(sigma):
-    photo = data.rocket()
-    made = whole(photo + noise(photo.shape, sigma))
+    image = data.rocket()
+    made = whole(image + noise(image.shape, sigma))
     found = measure_noise(made)
     assert measure_noise(made.astype(np.uint16) * 257).level == pytest.approx(found.level, rel=1e-4)
     assert measure_noise(made[..., :1]).level == pytest.approx(sigma, rel=0.05)

@@ -16,7 +16,7 @@ def as_tensor(pixels):
 
 @pytest.fixture(scope="module")
 def trial():
-    """Noise of 8 levels on a photo; another photo as clean noise input."""
+    """Noise of 8 levels on an image; another image as clean noise input."""
     coffee, cat = as_tensor(data.coffee()[:384, :384]), as_tensor(data.chelsea()[:288, :384])
     hr, other = coffee[..., :288, :384], F.avg_pool2d(cat, 4)
     noise = 8 / 255 * torch.randn(other.shape, generator=torch.Generator().manual_seed(0))
@@ -27,25 +27,25 @@ def shrunk(hr):
     return F.avg_pool2d(hr, 4)
 
 
-def finest(photo):
-    return photo - F.avg_pool2d(F.pad(photo, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+def finest(image):
+    return image - F.avg_pool2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
 def test_what_is_printed_as_a_share_is_told_as_that_share(trial, share):
-    found = measure_noise_transfer(lambda hr, photo: shrunk(hr) + share * photo, [trial])
+    found = measure_noise_transfer(lambda hr, image: shrunk(hr) + share * image, [trial])
     assert (found.carried_flat, found.carried_textured, found.leaked) == pytest.approx((share,) * 3, abs=0.03)
 
 
 def test_noise_of_its_own_is_neither_carried_nor_leaked(trial):
     own = 8 / 255 * torch.randn(trial.noisy.shape, generator=torch.Generator().manual_seed(1))
-    found = measure_noise_transfer(lambda hr, _photo: shrunk(hr) + own, [trial])
+    found = measure_noise_transfer(lambda hr, _image: shrunk(hr) + own, [trial])
     assert (found.carried_flat, found.carried_textured, found.leaked) == (0, 0, 0)
 
 
 def test_structure_that_is_distorted_has_leaked_too(trial):
-    """Printed upside down in brightness, it is the other photo all the same."""
-    found = measure_noise_transfer(lambda hr, photo: shrunk(hr) - 0.4 * photo, [trial])
+    """Printed upside down in brightness, it is the other image all the same."""
+    found = measure_noise_transfer(lambda hr, image: shrunk(hr) - 0.4 * image, [trial])
     assert found.leaked == pytest.approx(0.4, abs=0.03)
 
 
@@ -54,12 +54,12 @@ def test_noise_dropped_in_textured_places_is_seen(trial):
     mean = F.avg_pool2d(F.pad(luma, (3,) * 4, mode="replicate"), 7, stride=1)
     textured = F.avg_pool2d(F.pad(luma**2, (3,) * 4, mode="replicate"), 7, stride=1) - mean**2
     kept = textured <= textured.median()
-    found = measure_noise_transfer(lambda hr, photo: shrunk(hr) + kept * finest(photo), [trial])
+    found = measure_noise_transfer(lambda hr, image: shrunk(hr) + kept * finest(image), [trial])
     assert found.carried_textured < 0.3
     assert found.carried_flat > 0.8
 
 
-def test_a_start_with_noise_prints_any_photo_before_it_has_learned_anything(trial):
+def test_a_start_with_noise_prints_any_image_before_it_has_learned_anything(trial):
     net = Degrader(DegraderConfig(features=8, blocks=1)).requires_grad_(False)
     start_as_area(net, torch.Generator().manual_seed(0))
     assert measure_noise_transfer(net, [trial]).leaked == 0
@@ -70,9 +70,9 @@ def test_a_start_with_noise_prints_any_photo_before_it_has_learned_anything(tria
 def test_all_trials_count(trial):
     flat = torch.full_like(trial.clean, 0.5)
     found = measure_noise_transfer(
-        lambda hr, photo: shrunk(hr) + finest(photo), [trial, Trial(hr=trial.hr, noisy=flat, clean=flat)]
+        lambda hr, image: shrunk(hr) + finest(image), [trial, Trial(hr=trial.hr, noisy=flat, clean=flat)]
     )
-    alone = measure_noise_transfer(lambda hr, photo: shrunk(hr) + finest(photo), [trial])
+    alone = measure_noise_transfer(lambda hr, image: shrunk(hr) + finest(image), [trial])
     assert found == alone  # an image without detail adds nothing
-    nothing = measure_noise_transfer(lambda hr, _photo: shrunk(hr), [Trial(hr=trial.hr, noisy=flat, clean=flat)])
+    nothing = measure_noise_transfer(lambda hr, _image: shrunk(hr), [Trial(hr=trial.hr, noisy=flat, clean=flat)])
     assert (nothing.carried_flat, nothing.leaked) == (0, 0)

@@ -36,7 +36,7 @@ def test_a_close_set_is_reported_in_one_sentence():
 @pytest.mark.parametrize("method", ["learned", "patches", "gaussian", "bicubic", "classical"])
 def test_what_to_try_next_follows_the_method_and_is_another(method):
     verdict = compare(REAL, replace(REAL, noise=1.0), method=method)
-    assert verdict.advice.endswith("train a degrader on these photos (ddnsr train --track 2) and name it with -m.")
+    assert verdict.advice.endswith("train a degrader on these images (ddnsr train --track 2) and name it with -m.")
     assert ("--method patches" in verdict.advice) == (method != "patches")
     assert compare(REAL, REAL, method=method).advice == ""
 
@@ -109,7 +109,7 @@ def test_without_figures_there_is_no_verdict():
         ((0.95, 0.93, 0.05), None),
         ((0.6, 0.95, 0.05), "lost in flat parts"),
         ((0.95, 0.6, 0.05), "lost in texture"),
-        ((0.95, 0.95, 0.3), "mixed with 30% of the noise photo's own detail"),
+        ((0.95, 0.95, 0.3), "mixed with 30% of the noise image's own detail"),
     ],
 )
 def test_what_a_degrader_makes_of_its_noise_input_counts(shares, fault):

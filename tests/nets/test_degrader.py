@@ -173,14 +173,14 @@ def fresh_with_noise():
     return net
 
 
-def test_a_start_with_noise_adds_the_finest_detail_of_the_photo():
+def test_a_start_with_noise_adds_the_finest_detail_of_the_image():
     generator = torch.Generator().manual_seed(1)
-    hr, photo = torch.rand(2, 3, 48, 48, generator=generator), torch.rand(2, 3, 12, 12, generator=generator)
-    expected = torch.nn.functional.avg_pool2d(hr, 4) + photo - torch.nn.functional.avg_pool2d(photo, 3, 1, 1)
-    torch.testing.assert_close(fresh_with_noise()(hr, photo), expected, rtol=0, atol=1e-5)
+    hr, image = torch.rand(2, 3, 48, 48, generator=generator), torch.rand(2, 3, 12, 12, generator=generator)
+    expected = torch.nn.functional.avg_pool2d(hr, 4) + image - torch.nn.functional.avg_pool2d(image, 3, 1, 1)
+    torch.testing.assert_close(fresh_with_noise()(hr, image), expected, rtol=0, atol=1e-5)
 
 
-def test_a_start_with_noise_adds_nothing_of_a_flat_photo_and_nothing_for_zeros():
+def test_a_start_with_noise_adds_nothing_of_a_flat_image_and_nothing_for_zeros():
     hr = torch.rand(1, 3, 48, 48, generator=torch.Generator().manual_seed(2))
     area = torch.nn.functional.avg_pool2d(hr, 4)
     net = fresh_with_noise()

@@ -70,13 +70,13 @@ def test_the_table_has_a_line_a_run_and_the_source():
 
 
 def test_the_sheet_shows_the_middle_of_each(monkeypatch, tmp_path):
-    Image.new("RGB", (200, 160), (10, 20, 30)).save(tmp_path / "photo.png")
+    Image.new("RGB", (200, 160), (10, 20, 30)).save(tmp_path / "image.png")
 
     def upscales(*words):
         Image.new("RGB", (800, 640), (200, 0, 0)).save(words[words.index("-o") + 1])
 
     monkeypatch.setattr(ablations, "_ddnsr", upscales)
-    drawn = ablations.sheet(tmp_path / "photo.png", {"A": tmp_path, "E": tmp_path}, tmp_path)
+    drawn = ablations.sheet(tmp_path / "image.png", {"A": tmp_path, "E": tmp_path}, tmp_path)
     side = 4 * ablations.SHOWN_PX
     assert drawn.getpixel((side // 2, side // 2)) == (10, 20, 30)
     assert (

@@ -20,12 +20,12 @@ def flat(level):
     return np.full((512, 512, 3), level, np.uint8)
 
 
-def shot(photo, camera=STILL, seed=0):
-    return take_image(photo, camera, np.random.default_rng(seed))
+def shot(image, camera=STILL, seed=0):
+    return take_image(image, camera, np.random.default_rng(seed))
 
 
 @pytest.fixture
-def photos(tmp_path):
+def images(tmp_path):
     y, x = np.mgrid[:96, :128]
     for number in range(3):
         rgb = np.stack([x + 20 * number, y + 40, 128 + 60 * np.sin(x / (4 + number))], axis=2)
@@ -35,28 +35,28 @@ def photos(tmp_path):
     return tmp_path / "clean"
 
 
-def run(photos, out, *words):
-    main(["--photos", str(photos), "--out", str(out), *words])
+def run(images, out, *words):
+    main(["--images", str(images), "--out", str(out), *words])
     return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
 
 
-def test_the_same_seed_gives_the_same_bytes(photos, tmp_path):
-    first = run(photos, tmp_path / "a", "--seed", "3", "--shots", "2")
+def test_the_same_seed_gives_the_same_bytes(images, tmp_path):
+    first = run(images, tmp_path / "a", "--seed", "3", "--shots", "2")
     assert sorted(first) == ["0_0.png", "0_1.png", "1_0.png", "1_1.png", "2_0.png", "2_1.png"]
-    assert run(photos, tmp_path / "b", "--seed", "3", "--shots", "2") == first
+    assert run(images, tmp_path / "b", "--seed", "3", "--shots", "2") == first
     assert len(set(first.values())) == len(first)
-    assert run(photos, tmp_path / "c", "--seed", "4", "--shots", "2")["0_0.png"] != first["0_0.png"]
+    assert run(images, tmp_path / "c", "--seed", "4", "--shots", "2")["0_0.png"] != first["0_0.png"]
 
 
-def test_a_photo_is_taken_the_same_whatever_lies_beside_it(photos, tmp_path):
-    all_three = run(photos, tmp_path / "a")
-    (photos / "0.png").unlink()
-    assert run(photos, tmp_path / "b")["1_0.png"] == all_three["1_0.png"]
+def test_an_image_is_taken_the_same_whatever_lies_beside_it(images, tmp_path):
+    all_three = run(images, tmp_path / "a")
+    (images / "0.png").unlink()
+    assert run(images, tmp_path / "b")["1_0.png"] == all_three["1_0.png"]
 
 
-def test_photos_that_look_the_same_are_taken_differently(photos, tmp_path):
-    (photos / "copy.png").write_bytes((photos / "0.png").read_bytes())
-    taken = run(photos, tmp_path / "a")
+def test_images_that_look_the_same_are_taken_differently(images, tmp_path):
+    (images / "copy.png").write_bytes((images / "0.png").read_bytes())
+    taken = run(images, tmp_path / "a")
     assert taken["copy_0.png"] != taken["0_0.png"]
 
 
@@ -94,14 +94,14 @@ def test_few_electrons_are_noisier_than_many():
 
 
 def test_with_much_light_and_no_blur_only_the_sampling_is_left():
-    """Then the image is the photo, averaged over pixels."""
+    """Then the image is the image, averaged over pixels."""
     clear = replace(STILL, electrons=(1e7, 1.1e7), read_noise=0.0, levels=65535, blur=(0.01, 0.02))
     y, x = np.mgrid[:512, :512]
-    photo = np.stack([x / 2, y / 2, 128 + 50 * np.sin(x / 60)], axis=2).clip(0, 255).astype(np.uint8)
-    image = shot(photo, clear).astype(float)
-    height, width = image.shape[:2]
-    plain = photo[: 4 * height, : 4 * width].reshape(height, 4, width, 4, 3).mean(axis=(1, 3))
-    assert np.abs(image - plain)[2:-2, 2:-2].mean() < 3  # half a pixel of shift and JPEG
+    image = np.stack([x / 2, y / 2, 128 + 50 * np.sin(x / 60)], axis=2).clip(0, 255).astype(np.uint8)
+    taken = shot(image, clear).astype(float)
+    height, width = taken.shape[:2]
+    plain = image[: 4 * height, : 4 * width].reshape(height, 4, width, 4, 3).mean(axis=(1, 3))
+    assert np.abs(taken - plain)[2:-2, 2:-2].mean() < 3  # half a pixel of shift and JPEG
 
 
 def test_tone_curve_and_back():
@@ -141,7 +141,7 @@ def test_fewer_electrons_are_more_noise(tmp_path):
 
 
 @pytest.mark.parametrize("words", [("0", "10"), ("20", "10"), ("10", "inf")])
-def test_electrons_are_a_range(photos, tmp_path, words):
+def test_electrons_are_a_range(images, tmp_path, words):
     with pytest.raises(ConfigError, match="--electrons takes two numbers above 0"):
-        run(photos, tmp_path / "out", "--electrons", *words)
+        run(images, tmp_path / "out", "--electrons", *words)
     assert not (tmp_path / "out").exists()

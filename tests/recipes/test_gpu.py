@@ -32,7 +32,7 @@ def script(*given, code=RECIPES.parent):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Clean photos, noisy ones of other scenes, a random VGG19."""
+    """Clean images, noisy ones of other scenes, a random VGG19."""
     folder = tmp_path_factory.mktemp("data")
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:96, :128]
@@ -186,12 +186,12 @@ def test_what_cannot_fit_is_reported(two_steps, tmp_path):
 
 def test_a_pack_holds_all_that_a_run_needs(data, tmp_path):
     pack, weights = tmp_path / "pack", f"vgg.safetensors={data / 'vgg.safetensors'}"
-    photos = [word for name in ("hr", "lr") for word in ("--photos", f"{name}={data / name}")]
-    done = script(RECIPES / "gpu/pack.py", "-o", pack, *photos, "--file", weights)
+    images = [word for name in ("hr", "lr") for word in ("--images", f"{name}={data / name}")]
+    done = script(RECIPES / "gpu/pack.py", "-o", pack, *images, "--file", weights)
     assert done.returncode == 0, done.stderr
     for name in ("0", "more/1"):
-        with Image.open(data / f"lr/{name}.png") as before, Image.open(pack / f"lr/{name}.webp") as packed_photo:
-            np.testing.assert_array_equal(np.asarray(before), np.asarray(packed_photo))
+        with Image.open(data / f"lr/{name}.png") as before, Image.open(pack / f"lr/{name}.webp") as packed_image:
+            np.testing.assert_array_equal(np.asarray(before), np.asarray(packed_image))
     given = ["--run", "run", "--out", "out", "--seconds", 200, "--reserve", 20, "--", *words(pack, "--steps", 1)]
     done = script("recipes/gpu/train.py", *given, code=pack)
     assert done.returncode == 0, done.stderr
@@ -199,15 +199,15 @@ def test_a_pack_holds_all_that_a_run_needs(data, tmp_path):
 
 
 def test_a_pack_beyond_the_limit_is_not_made(data, tmp_path):
-    given = ["-o", tmp_path / "pack", "--photos", f"hr={data / 'hr'}", "--most-mib", 0.01]
+    given = ["-o", tmp_path / "pack", "--images", f"hr={data / 'hr'}", "--most-mib", 0.01]
     done = script(RECIPES / "gpu/pack.py", *given)
     assert done.returncode == 2
     assert "MiB, more than 0.01 (ddnsr_cli " in done.stderr
     assert not (tmp_path / "pack").exists()
 
 
-def test_photos_can_be_packed_smaller(data, tmp_path):
-    both = ["--photos", f"a={data / 'lr'}", "--photos", f"b={data / 'lr'}", "--quality", "b=50"]
+def test_images_can_be_packed_smaller(data, tmp_path):
+    both = ["--images", f"a={data / 'lr'}", "--images", f"b={data / 'lr'}", "--quality", "b=50"]
     assert script(RECIPES / "gpu/pack.py", "-o", tmp_path / "pack", *both).returncode == 0
     large, small = (sum(path.stat().st_size for path in (tmp_path / "pack" / name).rglob("*.webp")) for name in "ab")
     assert small < large / 3

@@ -5,9 +5,9 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from image_files import read_list
 from make_lists import FREE, series_by_file, write_lists
 from make_sets import make_sets
-from photo_files import read_list
 from PIL import Image
 
 from ddnsr_cli.errors import DataError
@@ -27,7 +27,7 @@ def credits():
         return list(csv.DictReader(file))
 
 
-def test_no_photo_is_on_both_sides(listed):
+def test_no_image_is_on_both_sides(listed):
     assert not listed["source"].keys() & listed["target"].keys()
     assert not set(listed["source"].values()) & set(listed["target"].values())
     assert 0.25 < len(listed["source"]) / len(listed["source"] | listed["target"]) < 0.4
@@ -40,7 +40,7 @@ def test_no_series_is_on_both_sides(listed, credits):
     assert max(len([1 for other in series.values() if other == one]) for one in series.values()) >= 3  # some are kept
 
 
-def test_every_listed_photo_is_credited_and_free(listed, credits):
+def test_every_listed_image_is_credited_and_free(listed, credits):
     assert {row["file"] for row in credits} == (listed["source"] | listed["target"]).keys()
     assert all(row["source_repository"] and row["license_as_stated"].startswith(FREE) for row in credits)
 
@@ -55,7 +55,7 @@ def data(tmp_path, rows):
     return tmp_path
 
 
-def test_only_free_photos_of_the_clean_set_are_listed(tmp_path):
+def test_only_free_images_of_the_clean_set_are_listed(tmp_path):
     rows = [
         ("train_hr/a_1.webp", "1.png", "CC BY-SA 4.0"),
         ("train_hr/a_50000.webp", "50000.png", "CC BY-NC 4.0"),
@@ -89,8 +89,8 @@ def test_neighboring_numbers_and_one_author_are_one_series():
 
 @pytest.fixture
 def lists(tmp_path):
-    photos = {"source": b"one", "target": b"two"}
-    for name, content in photos.items():
+    images = {"source": b"one", "target": b"two"}
+    for name, content in images.items():
         (tmp_path / f"train_hr/{name}.webp").parent.mkdir(exist_ok=True)
         (tmp_path / f"train_hr/{name}.webp").write_bytes(content)
         line = f"{hashlib.sha256(content).hexdigest()}  train_hr/{name}.webp\n"
@@ -98,15 +98,15 @@ def lists(tmp_path):
     return tmp_path
 
 
-def test_sets_hold_the_listed_photos(lists, tmp_path):
+def test_sets_hold_the_listed_images(lists, tmp_path):
     for _ in range(2):  # again over what is there
         make_sets(tmp_path, tmp_path / "sets", lists)
     assert [path.read_bytes() for path in (tmp_path / "sets/source").iterdir()] == [b"one"]
     assert [path.read_bytes() for path in (tmp_path / "sets/target").iterdir()] == [b"two"]
 
 
-def test_photos_without_grain_are_put_together(tmp_path):
-    """Of both lists; a photo without smooth parts to measure is left out."""
+def test_images_without_grain_are_put_together(tmp_path):
+    """Of both lists; an image without smooth parts to measure is left out."""
     kinds = {"clean": ("source", 0.4), "grainy": ("target", 3.0), "smooth": ("target", 0.8), "tiny": ("source", 0.4)}
     lines = {"source": "", "target": ""}
     for name, (side, sigma) in kinds.items():
@@ -121,19 +121,19 @@ def test_photos_without_grain_are_put_together(tmp_path):
     assert len(list((tmp_path / "sets/target").iterdir())) == 2
 
 
-def test_another_photo_under_a_listed_name_is_refused(lists, tmp_path):
+def test_another_image_under_a_listed_name_is_refused(lists, tmp_path):
     (tmp_path / "train_hr/target.webp").write_bytes(b"another")
-    with pytest.raises(DataError, match=r"target\.webp is not the photo that was listed"):
+    with pytest.raises(DataError, match=r"target\.webp is not the image that was listed"):
         make_sets(tmp_path, tmp_path / "sets", lists)
 
 
-def test_a_missing_photo_is_named(lists, tmp_path):
+def test_a_missing_image_is_named(lists, tmp_path):
     (tmp_path / "train_hr/source.webp").unlink()
     with pytest.raises(DataError, match=r"source\.webp is missing"):
         make_sets(tmp_path, tmp_path / "sets", lists)
 
 
 def test_a_list_of_another_shape_is_refused(tmp_path):
-    (tmp_path / "list.txt").write_text("photo.webp\n", encoding="utf-8")
+    (tmp_path / "list.txt").write_text("image.webp\n", encoding="utf-8")
     with pytest.raises(DataError, match="line 1"):
         read_list(tmp_path / "list.txt")

@@ -23,21 +23,21 @@ from tests.helpers.command import ddnsr
 
 __all__ = ["ddnsr"]
 
-PHOTO = data.astronaut()[:448, :448]
+IMAGE = data.astronaut()[:448, :448]
 
 
 @pytest.fixture
-def photos(tmp_path):
+def images(tmp_path):
     for folder, names in {"track1_val/HR": "ab", "bench/Set5": "cd"}.items():
         (tmp_path / folder).mkdir(parents=True)
         for index, name in enumerate(names):
-            Image.fromarray(np.roll(PHOTO, 31 * index, 0)).save(tmp_path / folder / f"{name}.png")
+            Image.fromarray(np.roll(IMAGE, 31 * index, 0)).save(tmp_path / folder / f"{name}.png")
     return tmp_path
 
 
 def luma_noise(how):
-    clean = degraded(PHOTO, Degradation(), np.random.default_rng(0)).astype(float)
-    return degraded(PHOTO, how, np.random.default_rng(0)) - clean
+    clean = degraded(IMAGE, Degradation(), np.random.default_rng(0)).astype(float)
+    return degraded(IMAGE, how, np.random.default_rng(0)) - clean
 
 
 def test_noise_is_as_strong_as_asked_and_the_same_draw_in_all_sets():
@@ -47,7 +47,7 @@ def test_noise_is_as_strong_as_asked_and_the_same_draw_in_all_sets():
 
 
 def test_blur_and_jpeg_do_what_they_say():
-    made = [degraded(PHOTO, Degradation(blur=blur), np.random.default_rng(0)).astype(float) for blur in (0, 6)]
+    made = [degraded(IMAGE, Degradation(blur=blur), np.random.default_rng(0)).astype(float) for blur in (0, 6)]
     clean, blurred = (np.abs(np.diff(lr, axis=0)).mean() for lr in made)
     assert blurred < 0.7 * clean
     errors = [luma_noise(Degradation(jpeg=quality)).std() for quality in (30, 60, 95)]
@@ -55,21 +55,21 @@ def test_blur_and_jpeg_do_what_they_say():
     assert errors[0] > 4
 
 
-def test_cases_are_the_same_each_time_and_fewer_are_among_more(photos):
-    cases = find_cases(photos, ["noise8", "jpeg30"], limit=None)
-    assert [case.key for case in cases] == [f"{name}/{photo}" for name in ("noise8", "jpeg30") for photo in "abcd"]
-    again = find_cases(photos, ["noise8"], limit=2)
+def test_cases_are_the_same_each_time_and_fewer_are_among_more(images):
+    cases = find_cases(images, ["noise8", "jpeg30"], limit=None)
+    assert [case.key for case in cases] == [f"{name}/{image}" for name in ("noise8", "jpeg30") for image in "abcd"]
+    again = find_cases(images, ["noise8"], limit=2)
     assert {case.key for case in again} < {case.key for case in cases}
     assert (again[0].make().lr == next(case for case in cases if case.key == again[0].key).make().lr).all()
     assert (again[0].make().lr == again[0].make().lr).all()
-    assert (cases[0].make().lr != find_cases(photos, ["noise8"], limit=None, seed=1)[0].make().lr).any()
+    assert (cases[0].make().lr != find_cases(images, ["noise8"], limit=None, seed=1)[0].make().lr).any()
 
 
 def test_real_pairs_are_cut_alike(tmp_path):
     for folder in ("polyu", "cc", "renoir"):
         (tmp_path / "track2_val" / folder).mkdir(parents=True)
-        Image.fromarray(PHOTO).save(tmp_path / "track2_val" / folder / "a_clean.png")
-        Image.fromarray(PHOTO // 2).save(tmp_path / "track2_val" / folder / "a_noisy.png")
+        Image.fromarray(IMAGE).save(tmp_path / "track2_val" / folder / "a_clean.png")
+        Image.fromarray(IMAGE // 2).save(tmp_path / "track2_val" / folder / "a_noisy.png")
     cases = find_cases(tmp_path, ["track2"], limit=None)
     assert [case.name for case in cases] == ["cc_a_noisy", "polyu_a_noisy", "renoir_a_noisy"]
     shown = cases[0].make()
@@ -86,31 +86,31 @@ def test_an_unknown_set_is_refused(tmp_path):
 
 
 def softened(sigma):
-    return gaussian_filter(PHOTO.astype(float), (sigma, sigma, 0)).round().astype(np.uint8)
+    return gaussian_filter(IMAGE.astype(float), (sigma, sigma, 0)).round().astype(np.uint8)
 
 
 def test_figures_of_the_truth_itself():
-    found = against_truth(PHOTO, PHOTO, crop_px=4)
+    found = against_truth(IMAGE, IMAGE, crop_px=4)
     assert found == {"edges": 1, "coarse": 1, "low": 1, "mid": 1, "high": 1, "speckle": 0, "worms": 0}
 
 
 def test_softness_shows_in_edges_and_most_in_the_high_band():
-    found = against_truth(softened(1.0), PHOTO, crop_px=4)
+    found = against_truth(softened(1.0), IMAGE, crop_px=4)
     assert found["high"] < found["mid"] < found["low"] < found["coarse"] < 1
     assert found["edges"] < 0.8
-    assert by_itself(softened(1.0), crop_px=4)["steep"] < by_itself(PHOTO, crop_px=4)["steep"]
+    assert by_itself(softened(1.0), crop_px=4)["steep"] < by_itself(IMAGE, crop_px=4)["steep"]
 
 
-def on_a_soft_photo(layer):
+def on_a_soft_image(layer):
     return (softened(4.0) + layer[..., None]).clip(0, 255).astype(np.uint8)
 
 
 def test_grain_lattice_and_worms_in_calm_parts_are_told_apart():
     truth = softened(4.0)
     rows, columns = np.indices(truth.shape[:2])
-    grain = on_a_soft_photo(np.random.default_rng(0).normal(0, 4, truth.shape[:2]))
-    lattice = on_a_soft_photo(4 * np.sin(rows * 2 * np.pi / 5) + 4 * np.sin(columns * 2 * np.pi / 5))
-    worms = on_a_soft_photo(gaussian_filter(np.random.default_rng(1).normal(0, 60, truth.shape[:2]), (0.7, 6)))
+    grain = on_a_soft_image(np.random.default_rng(0).normal(0, 4, truth.shape[:2]))
+    lattice = on_a_soft_image(4 * np.sin(rows * 2 * np.pi / 5) + 4 * np.sin(columns * 2 * np.pi / 5))
+    worms = on_a_soft_image(gaussian_filter(np.random.default_rng(1).normal(0, 60, truth.shape[:2]), (0.7, 6)))
     to_truth = [against_truth(image, truth, crop_px=4) for image in (grain, lattice, worms)]
     alone = [by_itself(image, crop_px=4)["lattice"] for image in (grain, lattice, worms)]
     assert min(found["speckle"] for found in to_truth) > 2
@@ -119,12 +119,12 @@ def test_grain_lattice_and_worms_in_calm_parts_are_told_apart():
 
 
 def test_crispness_falls_with_blur_and_grain_and_worms():
-    worms = gaussian_filter(np.random.default_rng(1).normal(0, 120, PHOTO.shape[:2]), (1.5, 6))[..., None]
-    grain = np.random.default_rng(0).normal(0, 25, PHOTO.shape)
-    spoilt = [softened(3.0), *((PHOTO + layer).clip(0, 255).astype(np.uint8) for layer in (grain, worms))]
-    crisp, *others = (by_itself(image, crop_px=4)["crisp"] for image in (PHOTO, *spoilt))
+    worms = gaussian_filter(np.random.default_rng(1).normal(0, 120, IMAGE.shape[:2]), (1.5, 6))[..., None]
+    grain = np.random.default_rng(0).normal(0, 25, IMAGE.shape)
+    spoilt = [softened(3.0), *((IMAGE + layer).clip(0, 255).astype(np.uint8) for layer in (grain, worms))]
+    crisp, *others = (by_itself(image, crop_px=4)["crisp"] for image in (IMAGE, *spoilt))
     assert crisp > max(others) + 0.05
-    assert by_itself(np.full_like(PHOTO, 9), crop_px=4)["crisp"] == 0
+    assert by_itself(np.full_like(IMAGE, 9), crop_px=4)["crisp"] == 0
 
 
 @pytest.fixture
@@ -140,15 +140,15 @@ def meter():
 
 
 def test_only_what_is_new_is_made(tmp_path, meter):
-    lr = PHOTO[:40, :40]
-    cases = [Case(set="noise8", name=name, make=lambda: Shown(lr=lr, truth=PHOTO[:160, :160])) for name in "ab"]
+    lr = IMAGE[:40, :40]
+    cases = [Case(set="noise8", name=name, make=lambda: Shown(lr=lr, truth=IMAGE[:160, :160])) for name in "ab"]
     models, store = models_of(["bicubic", "ours=ddnsr-lite"]), Store(tmp_path)
     first = measure(models[:1], cases[:1], store, meter)
     assert meter.calls == 1
     both = measure(models, cases, store, meter)
     assert meter.calls == 4
     assert both["bicubic"]["noise8/a"] == first["bicubic"]["noise8/a"]
-    changed = [Case(set="noise8", name="a", make=lambda: Shown(lr=255 - lr, truth=PHOTO[:160, :160]))]
+    changed = [Case(set="noise8", name="a", make=lambda: Shown(lr=255 - lr, truth=IMAGE[:160, :160]))]
     again = measure(models[:1], changed, store, meter)
     assert meter.calls == 5
     assert again["bicubic"]["noise8/a"]["psnr"] == pytest.approx(255 - first["bicubic"]["noise8/a"]["psnr"], abs=1)
@@ -159,9 +159,9 @@ def test_only_what_is_new_is_made(tmp_path, meter):
 
 def test_results_are_those_of_upscale(tmp_path, ddnsr):
     """Colors fixed, and in the number format of the tool."""
-    Image.fromarray(PHOTO[:40, :48]).save(tmp_path / "a.png")
+    Image.fromarray(IMAGE[:40, :48]).save(tmp_path / "a.png")
     assert ddnsr("upscale", tmp_path / "a.png", "-o", tmp_path / "b.png", "--device", "cpu").code == 0
-    ours = Model("ours", "ddnsr-lite").enlarged(PHOTO[:40, :48])
+    ours = Model("ours", "ddnsr-lite").enlarged(IMAGE[:40, :48])
     assert (ours == np.array(Image.open(tmp_path / "b.png"))).all()
 
 
@@ -174,8 +174,8 @@ def random_lpips(tmp_path):
     return tmp_path / "alex.safetensors"
 
 
-def test_the_command_writes_its_table(photos, tmp_path, random_lpips):
-    words = ["--data", str(photos), "--out", str(tmp_path / "out"), "--lpips", str(random_lpips)]
+def test_the_command_writes_its_table(images, tmp_path, random_lpips):
+    words = ["--data", str(images), "--out", str(tmp_path / "out"), "--lpips", str(random_lpips)]
     quality.main([*words, "--models", "bicubic", "--sets", "noise8", "mixed", "--limit", "1"])
     told = json.loads((tmp_path / "out" / "quality.json").read_text())
     assert set(told["means"]) == {"noise8", "mixed"}

@@ -15,7 +15,7 @@ STAND_INS = {
     "torchrun": 'printf "%s\\0" "$@"',
 }
 SLURM = {"SLURM_JOB_ID": "4711023", "SLURM_JOB_NODELIST": "gpu[07-09]", "SLURM_NNODES": "3", "SLURM_GPUS_ON_NODE": "4"}
-TRAIN = ["--track", "2", "--hr", "clean photos", "-o", "runs/mine"]
+TRAIN = ["--track", "2", "--hr", "clean images", "-o", "runs/mine"]
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="the script is bash's")
 

@@ -25,9 +25,9 @@ def test_noise_has_the_size_and_the_correlations_asked_for(neighbors, channels):
     assert correlations(noise) == pytest.approx((neighbors, neighbors, channels), abs=0.02)
 
 
-def test_an_image_is_a_quarter_of_the_photo_with_that_noise():
-    photo = np.full((400, 600, 3), 120, np.uint8)
-    image = noisy_small(photo, Noise(), np.random.default_rng(0))
+def test_a_result_is_a_quarter_of_the_source_with_that_noise():
+    source = np.full((400, 600, 3), 120, np.uint8)
+    image = noisy_small(source, Noise(), np.random.default_rng(0))
     assert image.shape == (99, 149, 3)
     assert image.dtype == np.uint8
     assert image.std() == pytest.approx(8, rel=0.03)

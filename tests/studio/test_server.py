@@ -94,23 +94,23 @@ def test_a_name_that_comes_twice_is_two_images_and_two_files(studio, drawn, quic
     kept = tmp_path / "kept here"
     with studio(results=kept) as asked:
         for one in content:
-            asked.put("photo.png", one)
+            asked.put("image.png", one)
         asked.enlarge(quick_model, 1, 2, scale=2)
         asked.wait("done")
         _, _, archive = asked.send("GET", "results.zip")
     assert {path.name: image_size(path) for path in kept.iterdir()} == {
-        "photo_x2.png": (32, 48),
-        "photo_x2_2.png": (32, 40),
+        "image_x2.png": (32, 48),
+        "image_x2_2.png": (32, 40),
     }
     with zipfile.ZipFile(io.BytesIO(archive)) as opened:
-        assert opened.namelist() == ["photo_x2.png", "photo_x2_2.png"]
-        assert opened.read("photo_x2.png") == (kept / "photo_x2.png").read_bytes()
+        assert opened.namelist() == ["image_x2.png", "image_x2_2.png"]
+        assert opened.read("image_x2.png") == (kept / "image_x2.png").read_bytes()
 
 
 def test_results_of_one_name_in_folders_of_their_own_are_told_apart_in_the_archive(studio, drawn, quick_model):
     with studio() as asked:
         for _ in range(2):
-            asked.put("photo.png", drawn("b.png").read_bytes())
+            asked.put("image.png", drawn("b.png").read_bytes())
         asked.enlarge(quick_model, 1, 2, format="jpg", quality=80)
         asked.wait("done")
         _, _, archive = asked.send("GET", "results.zip")

@@ -1,4 +1,4 @@
-"""Runs small enough for a test: a network of some thousand parameters on photos of 48 pixels."""
+"""Runs small enough for a test: a network of some thousand parameters on images of 48 pixels."""
 
 import pytest
 
@@ -13,9 +13,9 @@ def tiny_options():
 
 @pytest.fixture
 def tiny_batches(tmp_path):
-    """`tiny_batches(options, start=0)`: an endless stream of pairs from photos written here."""
-    from tests.helpers.tiny_run import tiny_batches, write_photos
+    """`tiny_batches(options, start=0)`: an endless stream of pairs from images written here."""
+    from tests.helpers.tiny_run import tiny_batches, write_images
 
-    folder = tmp_path / "photos"
-    write_photos(folder)
+    folder = tmp_path / "images"
+    write_images(folder)
     return lambda options, start=0: tiny_batches(folder, options, start=start)

@@ -135,9 +135,9 @@ def started(folder):
 @pytest.mark.skipif(os.name == "nt", reason="process groups and signals of Unix")
 def test_a_stopped_run_finishes_its_step_and_saves_it(tmp_path):
     # To the whole group, as terminals and schedulers send it: the worker that decodes gets it too.
-    from tests.helpers.tiny_run import write_photos
+    from tests.helpers.tiny_run import write_images
 
-    write_photos(tmp_path / "photos")
+    write_images(tmp_path / "images")
     with started(tmp_path) as run:
         try:
             assert select.select([run.stdout], [], [], 60)[0], "no step within a minute"

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from ddnsr_cli.config import options_from_json, options_to_json
 from ddnsr_cli.data.config import DegradationConfig
 from ddnsr_cli.data.crop_stream import MixedVisits, PairVisits, batches
-from ddnsr_cli.data.images import list_photos
+from ddnsr_cli.data.images import list_images
 from ddnsr_cli.errors import ConfigError, TrainingError
 from ddnsr_cli.nets.discriminators import PROJECTED_TAPS
 from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
@@ -281,21 +281,21 @@ def test_the_discriminator_has_a_rate_of_its_own(options, feature_nets):
 
 
 def mixed_batches(folder, options, *, start=0):
-    photos = list_photos(folder)
+    images = list_images(folder)
     rules = [source.degradation for source in options.sources]
-    visits = MixedVisits([PairVisits(photos, options.stream, rule) for rule in rules], options.shares)
+    visits = MixedVisits([PairVisits(images, options.stream, rule) for rule in rules], options.shares)
     return batches(visits, start=start, on_refused=lambda _refusal: None)
 
 
 def test_a_mixed_run_with_a_discriminator_goes_on_bit_for_bit(options, feature_nets, tmp_path):
-    from tests.helpers.tiny_run import GENTLE, write_photos
+    from tests.helpers.tiny_run import GENTLE, write_images
 
-    write_photos(tmp_path / "photos")
+    write_images(tmp_path / "images")
     sources = (PairSource(degradation=GENTLE, share=0.7), PairSource(degradation=DegradationConfig(), share=0.3))
     chosen = options(sources=sources, discriminator_first_steps=1)
     whole, first = (PairedTrainer(chosen, feature_nets, CPU) for _ in range(2))
-    figures = [whole.train_step(*pair) for pair in islice(mixed_batches(tmp_path / "photos", chosen), 6)]
-    for pair in islice(mixed_batches(tmp_path / "photos", chosen), 3):
+    figures = [whole.train_step(*pair) for pair in islice(mixed_batches(tmp_path / "images", chosen), 6)]
+    for pair in islice(mixed_batches(tmp_path / "images", chosen), 3):
         first.train_step(*pair)
     save_train_state(tmp_path / "s.safetensors", first.train_state({}))
     torch.manual_seed(99)  # nothing may depend on the generators of the process
@@ -304,7 +304,7 @@ def test_a_mixed_run_with_a_discriminator_goes_on_bit_for_bit(options, feature_n
     second = PairedTrainer(options_from_json(PairedOptions, saved.numbers["options"]), feature_nets, CPU)
     second.restore(saved)
     assert [
-        second.train_step(*pair) for pair in islice(mixed_batches(tmp_path / "photos", chosen, start=3), 3)
+        second.train_step(*pair) for pair in islice(mixed_batches(tmp_path / "images", chosen, start=3), 3)
     ] == figures[3:]
     assert same(tensors_of(second), tensors_of(whole))
 

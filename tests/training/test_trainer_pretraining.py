@@ -81,7 +81,7 @@ def test_the_rate_of_each_network_rises_when_it_begins():
     assert rates == pytest.approx({name: rate * steps / rise for name, steps in learned.items()})
 
 
-def test_pretraining_looks_at_no_source_photo():
+def test_pretraining_looks_at_no_source_image():
     ours, theirs = (trainer_of(degrader_pretrain_steps=1) for _ in range(2))
     ours.train_step(crops(4, 8, seed=1), crops(4, 32))
     theirs.train_step(crops(4, 8, seed=2), crops(4, 32))

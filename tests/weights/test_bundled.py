@@ -49,7 +49,7 @@ def net():
 
 
 @pytest.fixture(scope="module")
-def photo():
+def image():
     with Image.open(COFFEE) as image:
         return image.convert("RGB")
 
@@ -64,9 +64,9 @@ def test_the_default_is_small(net):
 
 
 @pytest.mark.parametrize("name", ENLARGERS)
-def test_bfloat16_costs_about_as_much_as_rounding(name, photo):
+def test_bfloat16_costs_about_as_much_as_rounding(name, image):
     """On any CPU; whole levels have a deviation of 0.29."""
-    lr = as_tensor(photo.crop((200, 120, 240, 160)))
+    lr = as_tensor(image.crop((200, 120, 240, 160)))
     wide, narrow = (
         255 * Upscaler(network(name), device=CPU, dtype=dtype, tiles=TileConfig()).whole(lr)
         for dtype in (torch.float32, torch.bfloat16)
@@ -131,26 +131,26 @@ def largest_seam(net, lr, tiles, dtype=torch.float32):
 
 
 @pytest.mark.parametrize(("dtype", "most_levels"), [(torch.float32, 1), (torch.bfloat16, 2.5)])
-def test_tiled_equals_untiled_up_to_what_cannot_be_seen(net, photo, dtype, most_levels):
+def test_tiled_equals_untiled_up_to_what_cannot_be_seen(net, image, dtype, most_levels):
     """In bfloat16 the least difference may let a value round the other way."""
-    lr = as_tensor(photo.crop((100, 60, 260, 200)))
+    lr = as_tensor(image.crop((100, 60, 260, 200)))
     assert largest_seam(net, lr, TileConfig(tile_px=48), dtype) <= most_levels / 255
 
 
-def test_without_a_halo_the_seams_would_show(net, photo):
-    lr = as_tensor(photo.crop((100, 60, 260, 200)))
+def test_without_a_halo_the_seams_would_show(net, image):
+    lr = as_tensor(image.crop((100, 60, 260, 200)))
     assert largest_seam(net, lr, TileConfig(tile_px=48, halo_px=0, blend_px=0)) > 1 / 255
 
 
 @pytest.mark.parametrize("name", ENLARGERS)
-def test_it_beats_bicubic_on_a_noisy_photo(name, photo):
-    """Half the photo shrunk four times, with noise of 8 levels: the way the validation pairs are made."""
-    photo = photo.crop((0, 0, 300, 400))
-    hr = as_tensor(photo)
-    small = np.array(photo.resize((photo.width // 4, photo.height // 4), Image.Resampling.BICUBIC), float)
+def test_it_beats_bicubic_on_a_noisy_image(name, image):
+    """Half the image shrunk four times, with noise of 8 levels: the way the validation pairs are made."""
+    image = image.crop((0, 0, 300, 400))
+    hr = as_tensor(image)
+    small = np.array(image.resize((image.width // 4, image.height // 4), Image.Resampling.BICUBIC), float)
     noisy = small + np.random.default_rng(0).normal(0, 8, small.shape)
     lr = Image.fromarray(noisy.round().clip(0, 255).astype(np.uint8))
-    bicubic = as_tensor(lr.resize(photo.size, Image.Resampling.BICUBIC))
+    bicubic = as_tensor(lr.resize(image.size, Image.Resampling.BICUBIC))
     with torch.inference_mode():
         sr = network(name)(as_tensor(lr)).clamp(0, 1)
     assert psnr_db(sr, hr, crop_px=4) > psnr_db(bicubic, hr, crop_px=4) + LEAST_GAIN_DB.get(name, 0.8)
@@ -170,10 +170,10 @@ def test_flat_gray_keeps_its_color(name):
 
 
 @pytest.mark.parametrize("name", DEGRADERS)
-def test_a_degrader_carries_noise(name, photo):
+def test_a_degrader_carries_noise(name, image):
     """Twice the noise beside an image is twice the noise in its partner, to a third."""
     degrader = load_degrader(find_weights(name, registry=read_registry(), network="degrader").path)[0].float()
-    hr = as_tensor(photo.crop((100, 60, 356, 316)))
+    hr = as_tensor(image.crop((100, 60, 356, 316)))
     rng = torch.Generator().manual_seed(0)
     field = torch.randn(1, 3, 64, 64, generator=rng) / 255
     with torch.inference_mode():

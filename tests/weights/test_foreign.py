@@ -13,9 +13,9 @@ from PIL import Image
 from ddnsr_cli.errors import WeightsError
 from ddnsr_cli.weights import foreign
 from ddnsr_cli.weights.checkpoint import load_own_net, load_sr_net
-from tests.helpers.command import photo
+from tests.helpers.command import image_file
 
-__all__ = ["photo"]
+__all__ = ["image_file"]
 
 TESTS = Path(__file__).parents[1]
 needs_spandrel = pytest.mark.skipif(importlib.util.find_spec("spandrel") is None, reason="spandrel is not installed")
@@ -103,8 +103,8 @@ def test_other_networks_give_the_image_that_spandrel_gives(spandrel, files):
 
 
 @needs_spandrel
-def test_other_networks_enlarge_and_are_not_converted(spandrel, files, tmp_path, photo):
-    source, weights = photo(width=50, height=40), files / "SPAN.pth"
+def test_other_networks_enlarge_and_are_not_converted(spandrel, files, tmp_path, image_file):
+    source, weights = image_file(width=50, height=40), files / "SPAN.pth"
     enlarged = spandrel(COMMAND, "upscale", source, "-m", weights, "-o", tmp_path / "out.png")
     assert enlarged.returncode == 0, enlarged.stderr
     with Image.open(tmp_path / "out.png") as image:
@@ -115,8 +115,8 @@ def test_other_networks_enlarge_and_are_not_converted(spandrel, files, tmp_path,
 
 
 @needs_spandrel
-def test_what_spandrel_cannot_use_is_reported(spandrel, files, tmp_path, photo):
-    source = photo()
+def test_what_spandrel_cannot_use_is_reported(spandrel, files, tmp_path, image_file):
+    source = image_file()
     torch.save({"zebra.weight": torch.zeros(3)}, tmp_path / "zebra.pth")
     broken = torch.load(files / "SPAN.pth", weights_only=True)["params_ema"]
     torch.save(broken | {"conv_2.sk.weight": broken["conv_2.sk.weight"] / 0}, tmp_path / "broken.pth")

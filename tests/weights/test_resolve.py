@@ -90,15 +90,15 @@ def test_bundled_weights_that_were_changed_are_refused(registry):
 
 def test_weights_for_research_only_say_so(registry):
     assert find_weights(None, registry=registry).terms is None
-    photos = replace(registry.entries[0], research_only=True, trained_on="photos of DPED")
-    found = find_weights(None, registry=Registry(entries=(photos,), folder=registry.folder))
-    assert found.terms == "ddnsr-lite is for research only, as are photos that it learned from: photos of DPED."
+    images = replace(registry.entries[0], research_only=True, trained_on="images of DPED")
+    found = find_weights(None, registry=Registry(entries=(images,), folder=registry.folder))
+    assert found.terms == "ddnsr-lite is for research only, as are images that it learned from: images of DPED."
 
 
 @pytest.fixture
 def for_research(tmp_path, registry):
     """A registry as a clone has it, beside the folder research/, which is not there yet."""
-    photos = replace(
+    images = replace(
         registry.entries[0],
         name="ddnsr-photos",
         default=False,
@@ -106,9 +106,9 @@ def for_research(tmp_path, registry):
         beside="research/ddnsr-photos.safetensors",
         license="research use only",
         research_only=True,
-        trained_on="photos of DPED",
+        trained_on="images of DPED",
     )
-    return Registry(entries=(*registry.entries, photos), folder=registry.folder, root=tmp_path / "clone")
+    return Registry(entries=(*registry.entries, images), folder=registry.folder, root=tmp_path / "clone")
 
 
 def with_research(registry, content=DATA):
@@ -138,7 +138,7 @@ def test_weights_for_research_say_so_under_any_name_of_the_file(for_research, he
     for_research = replace(for_research, entries=for_research.entries[1:])  # the first has the same bytes
     (here / "mine.safetensors").write_bytes(DATA)
     told = find_weights("mine.safetensors", registry=for_research).terms
-    assert told == "mine.safetensors is for research only, as are photos that it learned from: photos of DPED."
+    assert told == "mine.safetensors is for research only, as are images that it learned from: images of DPED."
     for content in (DATA[:-1], DATA[::-1]):  # another size, another content
         (here / "mine.safetensors").write_bytes(content)
         found = find_weights("mine.safetensors", registry=for_research)

@@ -42,7 +42,7 @@ class PairSettings:
     """Of Gaussian noise, levels; None for other methods."""
 
     patch_variance: float | None
-    """Limit given for noise patches, levels squared; None: found in each photo, or another method."""
+    """Limit given for noise patches, levels squared; None: found in each image, or another method."""
 
     degradation: dict[str, Any] | None
     """All settings of the classical method, as they are read from JSON; None for other methods."""
@@ -51,7 +51,7 @@ class PairSettings:
     """Of the degrader's file; None for other methods."""
 
     noise_set_sha256: str | None
-    """Of the names and sizes of the noisy photos to draw from; None where none are used."""
+    """Of the names and sizes of the noisy images to draw from; None where none are used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ class PairRecord(PairSettings):
     noise_sha256: str | None
 
     noise_crop: tuple[int, int, int, int] | None
-    """Top, left, height, width in the noisy photo; what goes beyond its border is mirrored. Of patches: None."""
+    """Top, left, height, width in the noisy image; what goes beyond its border is mirrored. Of patches: None."""
 
     hr_sha256: str
     lr_sha256: str

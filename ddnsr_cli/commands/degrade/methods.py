@@ -38,23 +38,23 @@ Inside = TypeVar("Inside")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DrawnPhoto:
-    """The noisy photo of a pair."""
+class DrawnImage:
+    """The noisy image of a pair."""
 
     relative: str
     sha256: str
     levels: Levels
 
 
-class NoisePhotos:
-    """The noisy photos to draw from. May be used from several threads at once."""
+class NoisyImages:
+    """The noisy images to draw from. May be used from several threads at once."""
 
     def __init__(self, found: Sequence[Found], *, max_pixels: int) -> None:
         """found: in the order of their listing, which is the same everywhere."""
         self.found = list(found)
         self.max_pixels = max_pixels
         self.bad: dict[Path, DdnsrError] = {}
-        """Photos that could not be used, as they were met."""
+        """Images that could not be used, as they were met."""
 
     @property
     def sha256(self) -> str:
@@ -64,10 +64,10 @@ class NoisePhotos:
 
     def draw(
         self, rng: np.random.Generator, suits: Callable[[str, Levels], Inside | None]
-    ) -> tuple[DrawnPhoto, Inside]:
-        """The first photo, in an order drawn by `rng`, that can be read and in which `suits` finds something.
+    ) -> tuple[DrawnImage, Inside]:
+        """The first image, in an order drawn by `rng`, that can be read and in which `suits` finds something.
 
-        suits: given the photo's relative path and its levels. Raises DataError when there is none.
+        suits: given the image's relative path and its levels. Raises DataError when there is none.
         """
         unsuited = 0
         for index in rng.permutation(len(self.found)):
@@ -78,10 +78,10 @@ class NoisePhotos:
             relative = one.relative.as_posix()
             inside = suits(relative, levels)
             if inside is not None:
-                return DrawnPhoto(relative=relative, sha256=sha256_of(one.source), levels=levels), inside
+                return DrawnImage(relative=relative, sha256=sha256_of(one.source), levels=levels), inside
             unsuited += 1
         what = f"{unsuited} have no smooth part; try a larger --patch-variance" if unsuited else "none can be read"
-        raise DataError(f"None of {len(self.found)} noisy photos is of use: {what}, or other photos.")
+        raise DataError(f"None of {len(self.found)} noisy images is of use: {what}, or other images.")
 
     def _levels(self, one: Found) -> Levels | None:
         if one.source in self.bad:
@@ -90,7 +90,7 @@ class NoisePhotos:
             levels = rgb8(read_image(one.source, max_pixels=self.max_pixels))
             if min(levels.shape[:2]) < LEAST_NOISE_PX:
                 size = f"{levels.shape[1]}x{levels.shape[0]}"
-                raise DataError(f"{shown(one.source)} has {size} pixels; a noisy photo needs {LEAST_NOISE_PX} a side.")
+                raise DataError(f"{shown(one.source)} has {size} pixels; a noisy image needs {LEAST_NOISE_PX} a side.")
         except DdnsrError as error:
             self.bad[one.source] = error
             return None
@@ -105,7 +105,7 @@ def size_of(path: Path) -> int:
         return 0
 
 
-MOST_PLACES = 4096  # of a photo's smooth patches that are kept in mind
+MOST_PLACES = 4096  # of an image's smooth patches that are kept in mind
 
 CLASSICAL_BYTES = 128 << 20  # what a classical method takes beside the image
 BY_RULE_BYTES = 3 << 29  # the same of the chain of degradations, which holds an image whole: 62 bytes a pixel of 24 MP
@@ -119,7 +119,7 @@ class Made:
     """An LR image and the noise in it."""
 
     lr: Levels
-    photo: DrawnPhoto | None = None
+    drawn: DrawnImage | None = None
     crop: NoiseCrop | None = None
 
 
@@ -130,28 +130,28 @@ once. Raises DdnsrError.
 
 
 class Learned:
-    """The degrader network, with a crop of a noisy photo as its second input; with none, for single-input ones."""
+    """The degrader network, with a crop of a noisy image as its second input; with none, for single-input ones."""
 
-    def __init__(self, engine: TiledDegrader, photos: NoisePhotos | None) -> None:
+    def __init__(self, engine: TiledDegrader, noisy_images: NoisyImages | None) -> None:
         self.engine = engine
-        self.photos = photos
+        self.noisy_images = noisy_images
 
     def __call__(self, hr: Levels, rng: np.random.Generator, on_tile: OnTile) -> Made:
-        """LR made by the network, with noise of a photo that is drawn."""
-        if self.photos is None:
+        """LR made by the network, with noise of an image that is drawn."""
+        if self.noisy_images is None:
             return Made(lr=self.engine.lr(LevelsInMemory(hr), None, on_tile=on_tile))
-        photo, _ = self.photos.draw(rng, lambda _relative, _levels: True)
-        lr, crop = with_noise_of(photo.levels, self.engine, hr, rng, on_tile)
-        return Made(lr=lr, photo=photo, crop=crop)
+        drawn, _ = self.noisy_images.draw(rng, lambda _relative, _levels: True)
+        lr, crop = with_noise_of(drawn.levels, self.engine, hr, rng, on_tile)
+        return Made(lr=lr, drawn=drawn, crop=crop)
 
 
 def with_noise_of(
-    photo: Levels, engine: TiledDegrader, hr: Levels, rng: np.random.Generator, on_tile: OnTile | None = None
+    noisy: Levels, engine: TiledDegrader, hr: Levels, rng: np.random.Generator, on_tile: OnTile | None = None
 ) -> tuple[Levels, NoiseCrop]:
-    """The LR partner of `hr`, its sides multiples of 4, with the noise of a crop of `photo` that `rng` draws."""
+    """The LR partner of `hr`, its sides multiples of 4, with the noise of a crop of `noisy` that `rng` draws."""
     height, width = (length // SCALE for length in hr.shape[:2])
-    crop = draw_crop(rng, photo, height=height, width=width)
-    return engine.lr(LevelsInMemory(hr), NoiseImage(photo, crop), on_tile=on_tile), crop
+    crop = draw_crop(rng, noisy, height=height, width=width)
+    return engine.lr(LevelsInMemory(hr), NoiseImage(noisy, crop), on_tile=on_tile), crop
 
 
 def bicubic(hr: Levels, _rng: np.random.Generator, _on_tile: OnTile) -> Made:
@@ -180,20 +180,20 @@ def by_rule(config: DegradationConfig) -> Method:
 
 
 class Patches:
-    """Bicubic and noise put together from smooth patches of a noisy photo."""
+    """Bicubic and noise put together from smooth patches of a noisy image."""
 
-    def __init__(self, photos: NoisePhotos, limits: PatchLimits) -> None:
-        self.photos = photos
+    def __init__(self, noisy_images: NoisyImages, limits: PatchLimits) -> None:
+        self.noisy_images = noisy_images
         self.limits = limits
         self.places: dict[str, NDArray[np.intp] | None] = {}
-        """Smooth patches of the photos met so far: found again, they would be the same."""
+        """Smooth patches of the images met so far: found again, they would be the same."""
 
     def __call__(self, hr: Levels, rng: np.random.Generator, _on_tile: OnTile) -> Made:
-        """Bicubic LR with noise on it, from a photo that is drawn."""
-        photo, places = self.photos.draw(rng, self._smooth)
+        """Bicubic LR with noise on it, from an image that is drawn."""
+        drawn, places = self.noisy_images.draw(rng, self._smooth)
         lr = shrink_bicubic(hr)
-        lr += noise_field(photo.levels, places, height=lr.shape[0], width=lr.shape[1], rng=rng)
-        return Made(lr=whole_levels(lr), photo=photo)
+        lr += noise_field(drawn.levels, places, height=lr.shape[0], width=lr.shape[1], rng=rng)
+        return Made(lr=whole_levels(lr), drawn=drawn)
 
     def _smooth(self, relative: str, levels: Levels) -> NDArray[np.intp] | None:
         if relative not in self.places:
@@ -209,7 +209,7 @@ class Way:
     method: Method
     settings: PairSettings
     model: str | None
-    photos: NoisePhotos | None
+    noisy_images: NoisyImages | None
     bytes_each: int
     """Memory of one worker beside the image itself."""
 
@@ -218,32 +218,32 @@ class Way:
 
 
 def choose_way(
-    photos: NoisePhotos | None,
+    noisy_images: NoisyImages | None,
     options: DegradeOptions,
     download: Progress,
     note: Callable[[str], None] | None = None,
 ) -> Way:
     """The method that is asked for, its network loaded.
 
-    photos: to draw noise from. download: called with (bytes done, bytes in all) of the weights. note: as
-    `choose_device`. Raises ConfigError when photos are missing, and as `find_weights`, `load_degrader` and
+    noisy_images: to draw noise from. download: called with (bytes done, bytes in all) of the weights. note: as
+    `choose_device`. Raises ConfigError when images are missing, and as `find_weights`, `load_degrader` and
     `choose_device`.
     """
     if options.method == "learned":
-        return _learned_way(photos, options, download, note)
+        return _learned_way(noisy_images, options, download, note)
     if options.method == "patches":
-        assert photos is not None  # the options have checked themselves
+        assert noisy_images is not None  # the options have checked themselves
         limits = PatchLimits(most_variance=options.patch_variance)
-        return _classical_way(Patches(photos, limits), photos, options)
+        return _classical_way(Patches(noisy_images, limits), noisy_images, options)
     if options.method == "classical":
         assert options.degradation is not None  # as before
         return replace(_classical_way(by_rule(options.degradation), None, options), bytes_each=BY_RULE_BYTES)
     return _classical_way(bicubic if options.method == "bicubic" else gaussian(_sigma(options)), None, options)
 
 
-def _classical_way(method: Method, photos: NoisePhotos | None, options: DegradeOptions) -> Way:
-    settings = _settings(options, photos, model_sha256=None)
-    return Way(method=method, settings=settings, model=None, photos=photos, bytes_each=CLASSICAL_BYTES)
+def _classical_way(method: Method, noisy_images: NoisyImages | None, options: DegradeOptions) -> Way:
+    settings = _settings(options, noisy_images, model_sha256=None)
+    return Way(method=method, settings=settings, model=None, noisy_images=noisy_images, bytes_each=CLASSICAL_BYTES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,7 +291,7 @@ def start_degrader(
 
 
 def _learned_way(
-    photos: NoisePhotos | None, options: DegradeOptions, download: Progress, note: Callable[[str], None] | None
+    noisy_images: NoisyImages | None, options: DegradeOptions, download: Progress, note: Callable[[str], None] | None
 ) -> Way:
     try:
         engine = start_degrader(
@@ -301,14 +301,14 @@ def _learned_way(
         if options.model is None:
             raise WeightsError(f"{error} Or take --method patches, which needs none.") from error
         raise
-    if engine.takes_noise and photos is None:
+    if engine.takes_noise and noisy_images is None:
         raise ConfigError("The learned method takes its noise from real photos. Give their folder with --noise-source.")
-    used = photos if engine.takes_noise else None
+    used = noisy_images if engine.takes_noise else None
     return Way(
         method=Learned(engine.tiled, used),
         settings=_settings(options, used, model_sha256=engine.weights.sha256),
         model=engine.model,
-        photos=used,
+        noisy_images=used,
         bytes_each=engine.bytes_each,
         terms=engine.weights.terms,
     )
@@ -323,7 +323,7 @@ def _sigma(options: DegradeOptions) -> float:
     return SIGMA if options.sigma is None else float(options.sigma)
 
 
-def _settings(options: DegradeOptions, photos: NoisePhotos | None, *, model_sha256: str | None) -> PairSettings:
+def _settings(options: DegradeOptions, noisy_images: NoisyImages | None, *, model_sha256: str | None) -> PairSettings:
     return PairSettings(
         method=options.method,
         seed=options.seed,
@@ -332,5 +332,5 @@ def _settings(options: DegradeOptions, photos: NoisePhotos | None, *, model_sha2
         patch_variance=options.patch_variance,
         degradation=as_in_json(options.degradation) if options.degradation else None,
         model_sha256=model_sha256,
-        noise_set_sha256=photos.sha256 if photos else None,
+        noise_set_sha256=noisy_images.sha256 if noisy_images else None,
     )

@@ -39,7 +39,7 @@ class DegradeOptions:
     """Which of the images are meant."""
 
     noise_source: Path | None = None
-    """Folder of real noisy photos, or one photo. Needed by the methods that take noise from them, and by a report."""
+    """Folder of real noisy photos, or one image. Needed by the methods that take noise from them, and by a report."""
 
     method: MethodName = "learned"
     model: str | None = None
@@ -56,13 +56,13 @@ class DegradeOptions:
     """Of Gaussian noise, levels of 255; None: 8, as on Track 1 of NTIRE 2020."""
 
     patch_variance: float | None = None
-    """Largest variance of a noise patch, levels squared; None: found in each photo."""
+    """Largest variance of a noise patch, levels squared; None: found in each image."""
 
     degradation: DegradationConfig | None = None
     """Of the classical method, which needs it: what is drawn for each image."""
 
     report: Path | None = None
-    """HTML page that compares the LR images with the noisy photos."""
+    """HTML page that compares the LR images with the noisy images."""
 
     workers: int = 0
     """Images in work at a time; 0: by cores and free memory. Does not change what is made."""

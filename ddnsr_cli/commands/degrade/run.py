@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ddnsr_cli.commands.degrade.manifest import HR, LR, MANIFEST, Manifest, PairSettings, PlannedPair, manifests_in
-from ddnsr_cli.commands.degrade.methods import Learned, NoisePhotos, Way, choose_way, size_of
+from ddnsr_cli.commands.degrade.methods import Learned, NoisyImages, Way, choose_way, size_of
 from ddnsr_cli.commands.degrade.options import DegradeListener, DegradeOptions
 from ddnsr_cli.commands.degrade.worker import Job, Outcome, PairMaker, RemotePairMaker, WrittenPair, transfer_of
 from ddnsr_cli.commands.ray_workers import RayOptions, ray_workers
@@ -42,12 +42,12 @@ def degrade_images(
     _refuse_to_lose([*inputs, *([options.noise_source] if options.noise_source else [])], output, options)
     own = OwnResults(again=options.selection.again)
     found = _found(inputs, output, options, own)
-    noisy = _noisy_photos(output, options, own)
+    noisy = _noisy_images(output, options, own)
     if own.note:
         listener.note(own.note)
-    photos = NoisePhotos(noisy, max_pixels=options.max_pixels) if noisy else None
+    noisy_images = NoisyImages(noisy, max_pixels=options.max_pixels) if noisy else None
     ours = options if options.ray is None else replace(options, device="cpu")  # it only tells what workers will make
-    way = choose_way(photos, ours, listener.download, listener.note)
+    way = choose_way(noisy_images, ours, listener.download, listener.note)
     if way.terms:
         listener.note(way.terms)
     wanted = [_planned(one, output, options) for one in found]
@@ -70,7 +70,7 @@ def degrade_images(
                 listener.failed(outcome.error)
                 worst = UnexpectedError if isinstance(outcome.error, UnexpectedError) else worst
         manifest.rewrite()
-        bad = _note_bad_photos(way.photos, listener)
+        bad = _note_bad_images(way.noisy_images, listener)
         if options.report is not None:
             fake = sorted(output / LR / record.name for record in manifest.records.values())
             made_by = (_transfer(way, wanted, options), options.method)
@@ -108,7 +108,7 @@ def _found(inputs: Sequence[Path], output: Path, options: DegradeOptions, own: O
     return list(own.without(filter(options.selection.holds, itertools.chain([first], found))))
 
 
-def _noisy_photos(output: Path, options: DegradeOptions, own: OwnResults) -> list[Found]:
+def _noisy_images(output: Path, options: DegradeOptions, own: OwnResults) -> list[Found]:
     if options.noise_source is None:
         return []
     selection = Selection(again=options.selection.again)
@@ -207,8 +207,8 @@ def _ray_outcomes(
             if isinstance(made, DdnsrError):
                 yield Outcome(job=job, error=made)
                 continue
-            if way.photos is not None:
-                way.photos.bad.update((path, failure.restored()) for path, failure in made.bad)
+            if way.noisy_images is not None:
+                way.noisy_images.bad.update((path, failure.restored()) for path, failure in made.bad)
             yield made.restored(job)
 
 
@@ -220,9 +220,9 @@ def _recorded(outcome: Outcome, manifest: Manifest, listener: DegradeListener) -
         yield written
 
 
-def _note_bad_photos(photos: NoisePhotos | None, listener: DegradeListener) -> list[Path]:
-    """The noisy photos that could not be used, each told."""
-    bad = dict(sorted(photos.bad.items())) if photos else {}
+def _note_bad_images(noisy_images: NoisyImages | None, listener: DegradeListener) -> list[Path]:
+    """The noisy images that could not be used, each told."""
+    bad = dict(sorted(noisy_images.bad.items())) if noisy_images else {}
     for error in bad.values():
         listener.failed(error)
     return list(bad)
@@ -253,7 +253,7 @@ def _transfer(way: Way, wanted: Sequence[Job], options: DegradeOptions) -> Noise
 
 def _failures(failed: Sequence[Path], total: int, bad: Sequence[Path]) -> str:
     parts = [f"{len(failed)} of {total} images failed: {_listed(failed)}"] if failed else []
-    parts += [f"{len(bad)} noisy photos could not be used: {_listed(bad)}"] if bad else []
+    parts += [f"{len(bad)} noisy images could not be used: {_listed(bad)}"] if bad else []
     return "; ".join(parts) + "."
 
 

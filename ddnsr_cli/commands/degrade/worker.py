@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from ddnsr_cli.commands.degrade.manifest import HR, LR, PairRecord, PairSettings, PlannedPair
-from ddnsr_cli.commands.degrade.methods import Learned, Made, Method, NoisePhotos, choose_way
+from ddnsr_cli.commands.degrade.methods import Learned, Made, Method, NoisyImages, choose_way
 from ddnsr_cli.commands.degrade.options import DegradeOptions
 from ddnsr_cli.commands.ray_workers import Failure, Say
 from ddnsr_cli.config import SCALE, options_to_json
@@ -158,7 +158,7 @@ class PairMaker:
         )
 
     def _record(self, pair: PlannedPair, made: Made, digest: str, results: tuple[str, str]) -> PairRecord:
-        crop, photo = made.crop, made.photo
+        crop, drawn = made.crop, made.drawn
         return PairRecord(
             **options_to_json(self.settings),
             name=pair.name,
@@ -167,8 +167,8 @@ class PairMaker:
             hr_source_bytes=pair.hr_source_bytes,
             variant=pair.variant,
             model=self.model,
-            noise_source=photo.relative if photo else None,
-            noise_sha256=photo.sha256 if photo else None,
+            noise_source=drawn.relative if drawn else None,
+            noise_sha256=drawn.sha256 if drawn else None,
             noise_crop=(crop.top, crop.left, crop.height, crop.width) if crop else None,
             hr_sha256=results[0],
             lr_sha256=results[1],
@@ -184,7 +184,7 @@ class RemoteOutcome:
     failure: Failure | None
 
     bad: tuple[tuple[Path, Failure], ...]
-    """Noisy photos that the worker could not use so far."""
+    """Noisy images that the worker could not use so far."""
 
     def restored(self, job: Job) -> Outcome:
         """As it was where it was made."""
@@ -196,16 +196,16 @@ class RemotePairMaker:
     """Makes pairs in a process of its own."""
 
     def __init__(self, options: DegradeOptions, say: Say, *, noisy: Sequence[Found], folder: Path) -> None:
-        """noisy: the photos to draw from. folder: of the pairs. Raises as `choose_way`."""
-        self._photos = NoisePhotos(noisy, max_pixels=options.max_pixels) if noisy else None
-        way = choose_way(self._photos, options, lambda _done, _total: None, partial(say, "note"))
+        """noisy: the images to draw from. folder: of the pairs. Raises as `choose_way`."""
+        self._images = NoisyImages(noisy, max_pixels=options.max_pixels) if noisy else None
+        way = choose_way(self._images, options, lambda _done, _total: None, partial(say, "note"))
         self.model = way.model or options.method, way.settings.model_sha256 or ""
         self._maker = PairMaker(way.method, way.settings, folder=folder, model=way.model, max_pixels=options.max_pixels)
 
     def work(self, job: Job) -> Iterator[RemoteOutcome]:
         """All pairs of a job: one event."""
         outcome = self._maker.make(job, lambda: None, lambda _share: None)
-        bad = self._photos.bad.items() if self._photos else ()
+        bad = self._images.bad.items() if self._images else ()
         yield RemoteOutcome(
             written=outcome.written,
             notes=outcome.notes,
@@ -248,17 +248,17 @@ SIDE_PX = 64
 
 
 def transfer_of(method: Learned, hr: Iterable[Path], *, seed: int, max_pixels: int) -> NoiseTransfer | None:
-    """Tried on a window of each of the first HR images that are large enough; None without one, or without photos.
+    """Tried on a window of each of the first HR images that are large enough; None without one, or without images.
 
-    The clean photos are other HR images, shrunk and upside down.
+    The clean images are other HR images, shrunk and upside down.
     """
     rng = np.random.default_rng(seed)
     windows = list(islice(_windows(hr, rng, max_pixels), TRIALS))
-    if method.photos is None or not windows:
+    if method.noisy_images is None or not windows:
         return None
 
-    def degrade(hr: Tensor, photo: Tensor) -> Tensor:
-        return to_tensor(method.engine.lr(*(LevelsInMemory(_levels(image)) for image in (hr, photo))))
+    def degrade(hr: Tensor, noise: Tensor) -> Tensor:
+        return to_tensor(method.engine.lr(*(LevelsInMemory(_levels(image)) for image in (hr, noise))))
 
     return measure_noise_transfer(degrade, (_trial(method, windows, at, rng) for at in range(len(windows))))
 
@@ -275,10 +275,10 @@ def _windows(paths: Iterable[Path], rng: np.random.Generator, max_pixels: int) -
 
 
 def _trial(method: Learned, windows: Sequence[Levels], at: int, rng: np.random.Generator) -> Trial:
-    assert method.photos is not None
-    photo, _ = method.photos.draw(rng, lambda _relative, _levels: True)
-    crop = draw_crop(rng, photo.levels, height=SIDE_PX, width=SIDE_PX)
-    noisy = NoiseImage(photo.levels, crop).read(0, 0, SIDE_PX, SIDE_PX)
+    assert method.noisy_images is not None
+    drawn, _ = method.noisy_images.draw(rng, lambda _relative, _levels: True)
+    crop = draw_crop(rng, drawn.levels, height=SIDE_PX, width=SIDE_PX)
+    noisy = NoiseImage(drawn.levels, crop).read(0, 0, SIDE_PX, SIDE_PX)
     clean = whole_levels(shrink_bicubic(windows[(at + 1) % len(windows)]))[::-1, ::-1]
     return Trial(hr=to_tensor(windows[at]), noisy=to_tensor(noisy), clean=to_tensor(clean))
 

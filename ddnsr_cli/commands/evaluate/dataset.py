@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ddnsr_cli.config import SCALE
-from ddnsr_cli.data.images import PLAIN, PairRules, finished_by_name, match_pairs, photos_by_name
+from ddnsr_cli.data.images import PLAIN, PairRules, finished_by_name, images_by_name, match_pairs
 from ddnsr_cli.errors import DataError, shown
 from ddnsr_cli.io.image import RasterImage, rgb8
 from ddnsr_cli.io.read import image_size, read_image
@@ -35,9 +35,9 @@ def find_samples(
             Sample(name=pair.name, lr=pair.lr, hr=pair.hr, lr_px=pair.lr_px, hr_px=pair.hr_px) for pair in pairs
         )
     if hr is None:
-        found = {} if lr is None else photos_by_name(lr, note=note)
+        found = {} if lr is None else images_by_name(lr, note=note)
         return tuple(Sample(name=name, lr=found[name], hr=None) for name in sorted(found))
-    truths = photos_by_name(hr, note=note)
+    truths = images_by_name(hr, note=note)
     return tuple(_truth(name, truths[name], rules) for name in sorted(truths))
 
 

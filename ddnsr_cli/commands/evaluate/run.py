@@ -23,7 +23,7 @@ from ddnsr_cli.commands.evaluate.models import (
 )
 from ddnsr_cli.commands.evaluate.options import EvaluateListener, EvaluateOptions
 from ddnsr_cli.commands.evaluate.tables import describe_methodology
-from ddnsr_cli.data.images import PhotoPair
+from ddnsr_cli.data.images import ImagePair
 from ddnsr_cli.data.validation.comparisons import check_pairs
 from ddnsr_cli.data.validation.report import Trouble
 from ddnsr_cli.errors import ImageWriteError, shown
@@ -103,9 +103,9 @@ def _look_at_pairs(samples: Sequence[Sample], models: Sequence[EvaluatedModel], 
                 listener.note(f"{count - MOST_FINDINGS} more pairs with the same trouble ({trouble})")
 
 
-def _pair(sample: Sample, other: Path, px: tuple[int, int] | None) -> PhotoPair:
+def _pair(sample: Sample, other: Path, px: tuple[int, int] | None) -> ImagePair:
     assert sample.hr is not None  # those without were left out
-    return PhotoPair(name=sample.name, lr=other, hr=sample.hr, lr_px=px, hr_px=sample.hr_px)
+    return ImagePair(name=sample.name, lr=other, hr=sample.hr, lr_px=px, hr_px=sample.hr_px)
 
 
 class _ImageStore:

@@ -14,7 +14,7 @@ from torch import Tensor
 from ddnsr_cli.commands.train.run import RunTrainer, TrainListener, export_metadata, validation_scores
 from ddnsr_cli.commands.train.run_folder import RunFolder, wrap_write_errors
 from ddnsr_cli.config import SCALE
-from ddnsr_cli.data.images import PhotoPair
+from ddnsr_cli.data.images import ImagePair
 from ddnsr_cli.files import atomic_path
 from ddnsr_cli.io.provenance import mark_as
 from ddnsr_cli.metrics.noise_transfer import Trial, measure_noise_transfer
@@ -83,7 +83,7 @@ class RunShow:
 
     def hooks(
         self,
-        pairs: Sequence[PhotoPair],
+        pairs: Sequence[ImagePair],
         lpips: LPIPS | None,
         record: dict[str, Any],
         rhythm: Rhythm,
@@ -156,7 +156,7 @@ class RunShow:
     def _transfer(self) -> dict[str, float]:
         """What the degrader makes of its noise input, on the crops that samples are made of; empty without one.
 
-        The clean photos are the crops of the other images, shrunk.
+        The clean images are the crops of the other images, shrunk.
         """
         degrader = self.trainer.averages.get("degrader")
         if degrader is None or not self.kind.dual_input:

@@ -1,13 +1,13 @@
-"""The photos of a run: looked at before it begins, sorted out, and those of no use told once each."""
+"""The images of a run: looked at before it begins, sorted out, and those of no use told once each."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ddnsr_cli.data.config import StreamConfig
-from ddnsr_cli.data.images import list_photos
-from ddnsr_cli.data.targets import CLEANUP_SHRINK, PhotoSet, Refusal, TargetOptions, target_sets, usable_part
-from ddnsr_cli.data.validation.checks import CheckOptions, check_photos
+from ddnsr_cli.data.images import list_images
+from ddnsr_cli.data.targets import CLEANUP_SHRINK, ImageSet, Refusal, TargetOptions, target_sets, usable_part
+from ddnsr_cli.data.validation.checks import CheckOptions, check_images
 from ddnsr_cli.data.validation.report import Finding, Report, Severity, Trouble
 from ddnsr_cli.errors import DataError
 from ddnsr_cli.training.options import JointOptions
@@ -16,11 +16,11 @@ MOST_FINDINGS = 4  # of a kind, told when a run begins
 HOPELESS = {Trouble.UNREADABLE, Trouble.SMALL}
 TOLD_AS = {Severity.ERROR: "left out", Severity.WARNING: "warning"}
 
-LEAST_PHOTOS = 2  # a batch is not to be of one photo alone
+LEAST_IMAGES = 2  # a batch is not to be of one image alone
 
 
 class ImageWarnings:
-    """Tells of photos: of each that cannot be used once, whoever finds it."""
+    """Tells of images: of each that cannot be used once, whoever finds it."""
 
     def __init__(self, note: Callable[[str], None]) -> None:
         """note: takes one sentence for the user."""
@@ -30,7 +30,7 @@ class ImageWarnings:
 
     @property
     def replaced(self) -> tuple[Path, ...]:
-        """The photos that training met and had to replace, each once, also those told before the first step."""
+        """The images that training met and had to replace, each once, also those told before the first step."""
         return tuple(self._replaced)
 
     def findings(self, report: Report, *, most: int | None) -> None:
@@ -44,22 +44,22 @@ class ImageWarnings:
             self.note(sentence)
 
     def refusals(self, refusals: Iterable[Refusal]) -> None:
-        """Photos that were sorted out; no more than a few by name."""
+        """Images that were sorted out; no more than a few by name."""
         news = [refusal for refusal in refusals if refusal.path not in self._reported]
         for refusal in news[:MOST_FINDINGS]:
             self.refusal(refusal)
         if len(news) > MOST_FINDINGS:
-            self.note(f"{len(news) - MOST_FINDINGS} more photos cannot be used; --check lists them all.")
+            self.note(f"{len(news) - MOST_FINDINGS} more images cannot be used; --check lists them all.")
         self._reported |= {refusal.path for refusal in news}
 
     def refusal(self, refusal: Refusal) -> None:
-        """A photo that turned out to be of no use."""
+        """An image that turned out to be of no use."""
         if refusal.path not in self._reported:
             self._reported.add(refusal.path)
             self.note(refusal.reason)
 
     def replacement(self, refusal: Refusal) -> None:
-        """A photo that training met, could not use, and replaced by another."""
+        """An image that training met, could not use, and replaced by another."""
         self._replaced[refusal.path] = None
         self.refusal(refusal)
 
@@ -72,7 +72,7 @@ def _sentences(findings: Iterable[Finding], most: int | None) -> Iterator[str]:
             yield f"{TOLD_AS[finding.severity]}: {finding.sentence}"
     for trouble, count in counts.items():
         if most is not None and count > most:
-            yield f"{count - most} more photos with the same trouble ({trouble}); --check lists them all."
+            yield f"{count - most} more images with the same trouble ({trouble}); --check lists them all."
 
 
 def examine(
@@ -81,19 +81,19 @@ def examine(
     *,
     scale: int,
     warnings: ImageWarnings,
-    on_photo: Callable[[int, int], None],
+    on_image: Callable[[int, int], None],
     most: int | None = None,
 ) -> Report:
-    """What the checks find in the photos of (hr, lr); each finding is reported.
+    """What the checks find in the images of (hr, lr); each finding is reported.
 
     Either folder may be None: its images are then made from the other's. scale: HR pixels per LR pixel along a side.
-    on_photo: (photos measured, photos to measure). most: as `ImageWarnings.findings`.
-    Raises DataError when training on them makes no sense: no photos, or the same folder twice.
+    on_image: (images measured, images to measure). most: as `ImageWarnings.findings`.
+    Raises DataError when training on them makes no sense: no images, or the same folder twice.
     """
     hr, lr = folders
     lr_px = CLEANUP_SHRINK * stream.crop_px if hr is None else stream.crop_px // scale
     checks = CheckOptions(least_hr_px=stream.crop_px, least_lr_px=lr_px, seed=stream.seed)
-    report = check_photos(hr, lr, options=checks, on_photo=on_photo)
+    report = check_images(hr, lr, options=checks, on_image=on_image)
     for finding in report.errors:
         if finding.trouble is Trouble.FOLDERS:
             raise DataError(finding.sentence)
@@ -101,31 +101,31 @@ def examine(
     return report
 
 
-def photo_sets(
+def image_sets(
     folders: tuple[Path | None, Path], target: TargetOptions, options: JointOptions, warnings: ImageWarnings
-) -> tuple[PhotoSet, tuple[PhotoSet, ...]]:
-    """(source, targets) of (hr, lr) without the photos that are unreadable or too small, which are reported.
+) -> tuple[ImageSet, tuple[ImageSet, ...]]:
+    """(source, targets) of (hr, lr) without the images that are unreadable or too small, which are reported.
 
     Raises DataError when fewer than two are left on a side, or a folder is lacking.
     """
     hr_folder, lr_folder = folders
     crop_px, scale = options.stream.crop_px, options.sr_net.scale
     if target.needs_hr_folder and hr_folder is None:
-        raise DataError(f"The target {target.kind} needs clean photos. Give their folder with --hr.")
-    lr = list_photos(lr_folder)
-    hr = list_photos(hr_folder) if hr_folder is not None else []
-    source, refused = usable_part(PhotoSet(photos=tuple(lr)), crop_px=crop_px // scale)
+        raise DataError(f"The target {target.kind} needs clean images. Give their folder with --hr.")
+    lr = list_images(lr_folder)
+    hr = list_images(hr_folder) if hr_folder is not None else []
+    source, refused = usable_part(ImageSet(images=tuple(lr)), crop_px=crop_px // scale)
     parts = [usable_part(one, crop_px=crop_px) for one in target_sets(target, hr=hr, lr=lr)]
     warnings.refusals((*refused, *(refusal for _, more in parts for refusal in more)))
     targets = tuple(part for part, _ in parts)
-    _refuse_one_photo("--lr", (source,))
-    _refuse_one_photo("--hr" if target.needs_hr_folder else "--lr", targets)
+    _refuse_one_image("--lr", (source,))
+    _refuse_one_image("--hr" if target.needs_hr_folder else "--lr", targets)
     return source, targets
 
 
-def _refuse_one_photo(option: str, sets: Sequence[PhotoSet]) -> None:
-    if sum(len(one.photos) for one in sets) < LEAST_PHOTOS:
+def _refuse_one_image(option: str, sets: Sequence[ImageSet]) -> None:
+    if sum(len(one.images) for one in sets) < LEAST_IMAGES:
         raise DataError(
-            f"Of the photos of {option} only {sets[0].photos[0]} can be used, and a batch is not to be of one photo "
-            f"alone. Give {LEAST_PHOTOS} or more."
+            f"Of the images of {option} only {sets[0].images[0]} can be used, and a batch is not to be of one image "
+            f"alone. Give {LEAST_IMAGES} or more."
         )

@@ -1,4 +1,4 @@
-"""`ddnsr train --track 1|2`: degrader and reconstruction network together, on unpaired photos."""
+"""`ddnsr train --track 1|2`: degrader and reconstruction network together, on unpaired images."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ddnsr_cli.commands.train.callbacks import RunShow, ShownRun, nothing
-from ddnsr_cli.commands.train.image_warnings import MOST_FINDINGS, ImageWarnings, examine, photo_sets
+from ddnsr_cli.commands.train.image_warnings import MOST_FINDINGS, ImageWarnings, examine, image_sets
 from ddnsr_cli.commands.train.networks import (
     FeatureExtractors,
     FeatureFiles,
@@ -28,12 +28,12 @@ from ddnsr_cli.commands.train.run import SILENT, Trained, TrainListener, drive, 
 from ddnsr_cli.commands.train.run_folder import (
     RunFolder,
     alone_in,
-    photo_list,
+    image_list,
     refuse_other_asking,
-    refuse_other_photos,
+    refuse_other_images,
 )
-from ddnsr_cli.data.images import PLAIN, PairRules, PhotoPair, match_pairs
-from ddnsr_cli.data.targets import PhotoSet, TargetOptions
+from ddnsr_cli.data.images import PLAIN, ImagePair, PairRules, match_pairs
+from ddnsr_cli.data.targets import ImageSet, TargetOptions
 from ddnsr_cli.data.unpaired_stream import UnpairedVisits, unpaired_batches
 from ddnsr_cli.data.validation.comparisons import check_pairs
 from ddnsr_cli.inference.device import choose_device
@@ -49,12 +49,12 @@ FREE_TO_CHANGE = ("schedule.steps", "stream.workers", "clip_norm", "compiled")
 """Options that a resumed run may change: they decide how on, not what is learned."""
 
 RECORDED = (
-    *("track", "data", "photos", "vgg", "perceptual_lpips", "scales", "start_from", "start_degrader"),
+    *("track", "data", "images", "vgg", "perceptual_lpips", "scales", "start_from", "start_degrader"),
     *("latest", "best"),
 )
 """What a save keeps beside the state; scores, the latest and the best, as validation goes on."""
 
-MEASURED_PHOTOS = 8  # crops on which the features' scales are measured
+MEASURED_IMAGES = 8  # crops on which the features' scales are measured
 SAMPLE_ROWS = 4
 
 
@@ -69,7 +69,7 @@ class JointRequest:
     """Folder of the run; made when missing, resumed when it holds a state."""
 
     hr: Path | None = None
-    """Folder of clean HR photos; not needed by the target `cleanup`."""
+    """Folder of clean HR images; not needed by the target `cleanup`."""
 
     track: int = 2
     target: TargetOptions = field(default_factory=TargetOptions)
@@ -93,7 +93,7 @@ class JointRequest:
 
     rules: PairRules = PLAIN
     """How partners to validate on are told."""
-    """Folders of LR photos to validate on and of their HR partners, the same names."""
+    """Folders of LR images to validate on and of their HR partners, the same names."""
 
     device: str = "auto"
 
@@ -102,9 +102,9 @@ def train_joint(request: JointRequest, listener: TrainListener, stop: StopReques
     """Train until the steps are done or a stop is asked for.
 
     world: the processes that train together; the first one writes and talks, the listener of others is not called.
-    Raises WeightsError or HubError before any photo is read when VGG19 is not to be had, DataError for photos of no
+    Raises WeightsError or HubError before any image is read when VGG19 is not to be had, DataError for images of no
     use, TrainingError when the run cannot go on or another process is at it, DeviceError; StopAsked when the stop comes
-    while photos are looked at.
+    while images are looked at.
     """
     with alone_in(request.run) if world.is_first else nullcontext():
         return _train(request, listener, stop, world)
@@ -116,12 +116,12 @@ def check_joint(
     """What `--check` does: report every finding, and a line a folder. Then raises DataError where a run would."""
     folders, options = (request.hr, request.lr), request.options
     scale = options.sr_net.scale
-    report = examine(folders, options.stream, scale=scale, warnings=warnings, on_photo=listener.photo)
+    report = examine(folders, options.stream, scale=scale, warnings=warnings, on_image=listener.image)
     for line in report.summary():
         on_summary(line)
     pairs = _validation_pairs(request)
-    warnings.all_of(check_pairs(pairs, seed=options.stream.seed, on_pair=listener.photo), most=None)
-    photo_sets(folders, request.target, options, warnings)
+    warnings.all_of(check_pairs(pairs, seed=options.stream.seed, on_pair=listener.image), most=None)
+    image_sets(folders, request.target, options, warnings)
 
 
 def _train(request: JointRequest, listener: TrainListener, stop: StopRequest, world: World) -> Trained:
@@ -136,7 +136,7 @@ def _train(request: JointRequest, listener: TrainListener, stop: StopRequest, wo
     warnings = ImageWarnings(listener.note)
 
     def looked(done: int, total: int) -> None:
-        listener.photo(done, total)
+        listener.image(done, total)
         if stop and world.size == 1:  # several stop together, at the first step
             raise StopAsked(stop.exit_code)
 
@@ -144,11 +144,11 @@ def _train(request: JointRequest, listener: TrainListener, stop: StopRequest, wo
     if saved is None and world.is_first:  # a run that goes on was looked at when it began
         scale = request.options.sr_net.scale
         stream = request.options.stream
-        examine(folders, stream, scale=scale, warnings=warnings, on_photo=looked, most=MOST_FINDINGS)
+        examine(folders, stream, scale=scale, warnings=warnings, on_image=looked, most=MOST_FINDINGS)
         warnings.all_of(check_pairs(helpers.pairs, seed=stream.seed, on_pair=looked), most=MOST_FINDINGS)
-    lr_set, hr_sets = photo_sets(folders, request.target, request.options, warnings)
-    photos = {"lr": photo_list(request.lr, lr_set.photos), "hr": _target_list(request, hr_sets)}
-    record = _record(request, extractors, saved, (lr_set, hr_sets), photos)
+    lr_set, hr_sets = image_sets(folders, request.target, request.options, warnings)
+    images = {"lr": image_list(request.lr, lr_set.images), "hr": _target_list(request, hr_sets)}
+    record = _record(request, extractors, saved, (lr_set, hr_sets), images)
     trainer = JointTrainer(
         request.options, feature_nets_of(request.options, extractors, record["scales"], device), device, world
     )
@@ -176,9 +176,9 @@ def _train(request: JointRequest, listener: TrainListener, stop: StopRequest, wo
 
 @dataclass(frozen=True, kw_only=True)
 class _Helpers:
-    """Other files of a run, read before its photos are: what is wrong with them shows at once."""
+    """Other files of a run, read before its images are: what is wrong with them shows at once."""
 
-    pairs: list[PhotoPair]
+    pairs: list[ImagePair]
     lpips: LPIPS | None
     begun: Mapping[str, nn.Module]
     """Networks that a fresh run begins with, by name."""
@@ -234,17 +234,17 @@ def _record(
     request: JointRequest,
     extractors: FeatureExtractors,
     saved: Mapping[str, Any] | None,
-    sets: tuple[PhotoSet, Sequence[PhotoSet]],
-    photos: Mapping[str, str],
+    sets: tuple[ImageSet, Sequence[ImageSet]],
+    images: Mapping[str, str],
 ) -> dict[str, Any]:
     """What is saved beside the state: which data and feature weights, and the scales measured at the start.
 
-    Raises TrainingError when a saved run used other feature extractors or photos, or was asked for something else.
+    Raises TrainingError when a saved run used other feature extractors or images, or was asked for something else.
     """
     if saved is not None:
         refuse_other_extractors(request.run, saved, extractors)
         _refuse_other_asking(request, saved)
-        refuse_other_photos(request.run, saved["photos"], photos)
+        refuse_other_images(request.run, saved["images"], images)
         return {name: saved[name] for name in RECORDED if name in saved}
     lr_set, hr_sets = sets
     return {
@@ -253,10 +253,10 @@ def _record(
             "lr": request.lr.name,
             "hr": None if request.hr is None else request.hr.name,
             "target": str(request.target.kind),
-            "lr_photos": len(lr_set.photos),
-            "hr_photos": sum(len(one.photos) for one in hr_sets),
+            "lr_images": len(lr_set.images),
+            "hr_images": sum(len(one.images) for one in hr_sets),
         },
-        "photos": dict(photos),
+        "images": dict(images),
         **extractors.record,
         "scales": measured_scales(request.options, extractors, _few_crops(request.options, hr_sets)),
         "start_from": describe_weights(request.start_from),
@@ -277,18 +277,18 @@ def _refuse_other_asking(request: JointRequest, saved: Mapping[str, Any]) -> Non
     refuse_other_asking(request.run, changed)
 
 
-def _target_list(request: JointRequest, hr_sets: Sequence[PhotoSet]) -> str:
+def _target_list(request: JointRequest, hr_sets: Sequence[ImageSet]) -> str:
     folder = request.lr if request.hr is None else request.hr
-    own = [path for part in hr_sets for path in part.photos if path.is_relative_to(folder)]
-    return photo_list(folder, own)
+    own = [path for part in hr_sets for path in part.images if path.is_relative_to(folder)]
+    return image_list(folder, own)
 
 
-def _few_crops(options: JointOptions, hr_sets: Sequence[PhotoSet]) -> list[Tensor]:
+def _few_crops(options: JointOptions, hr_sets: Sequence[ImageSet]) -> list[Tensor]:
     few = UnpairedVisits(lr=hr_sets[0], hr=hr_sets, stream=options.stream)
-    return [few.hr.visit(visit).crops[:1].float() / 255 for visit in range(MEASURED_PHOTOS)]
+    return [few.hr.visit(visit).crops[:1].float() / 255 for visit in range(MEASURED_IMAGES)]
 
 
-def _validation_pairs(request: JointRequest) -> list[PhotoPair]:
+def _validation_pairs(request: JointRequest) -> list[ImagePair]:
     if request.val_lr is None or request.val_hr is None:
         return []
     return match_pairs(request.val_lr, request.val_hr, scale=request.options.sr_net.scale, rules=request.rules)

@@ -74,7 +74,7 @@ TrainOptions = JointOptions | PairedOptions
 
 AUTHORS_GAIN = {"conv2_2": 2.4, "conv3_4": 7.7}
 """Feature scale that gives squared losses the size they have in the authors' setting (the original VGG19 fed with
-plain [0, 1] RGB), so that the paper's 0.1, 1 and 10 keep their balance. Measured against features of mean 1, on photos
+plain [0, 1] RGB), so that the paper's 0.1, 1 and 10 keep their balance. Measured against features of mean 1, on images
 with noise of 8 levels and blur: 47 to 73 times for conv3_4 and 5.4 to 5.9 times for conv2_2, square roots taken."""
 
 

@@ -9,18 +9,18 @@ from torch import Tensor
 
 from ddnsr_cli.commands.train.image_warnings import ImageWarnings
 from ddnsr_cli.commands.train.networks import describe_weights
-from ddnsr_cli.commands.train.run_folder import photo_list
+from ddnsr_cli.commands.train.run_folder import image_list
 from ddnsr_cli.data.config import StreamConfig
-from ddnsr_cli.data.crop_stream import CropVisits, DegradedPairs, MixedVisits, PairVisits, ReadyPairs, least_photo_px
-from ddnsr_cli.data.images import PLAIN, PairRules, list_photos, match_pairs
-from ddnsr_cli.data.targets import PhotoSet, usable_part
+from ddnsr_cli.data.crop_stream import CropVisits, DegradedPairs, MixedVisits, PairVisits, ReadyPairs, least_image_px
+from ddnsr_cli.data.images import PLAIN, PairRules, list_images, match_pairs
+from ddnsr_cli.data.targets import ImageSet, usable_part
 from ddnsr_cli.errors import DataError
 from ddnsr_cli.nets.degrader import Degrader
 from ddnsr_cli.training.paired_options import PairedOptions, PairSource, SourceKind
 from ddnsr_cli.weights.checkpoint import load_degrader
 
-LEAST_PHOTOS = 2  # a batch is not to be of one photo alone
-SOURCE_KEY = 7  # sources of the same photos are not to show the same crops
+LEAST_IMAGES = 2  # a batch is not to be of one image alone
+SOURCE_KEY = 7  # sources of the same images are not to show the same crops
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +28,10 @@ class SourcePaths:
     """Where a source of pairs lies."""
 
     hr: Path
-    """Folder of clean HR photos."""
+    """Folder of clean HR images."""
 
     lr: Path | None = None
-    """Folder of their ready LR partners, the same names; or of the noisy photos that a degrader takes noise from."""
+    """Folder of their ready LR partners, the same names; or of the noisy images that a degrader takes noise from."""
 
     degrader: Path | None = None
     """Weights of a degrader."""
@@ -46,7 +46,7 @@ class PairsInUse:
 
     visits: CropVisits
     digests: dict[str, str] = field(default_factory=dict)
-    """Of the photos of each source and side, as `hr` and `lr`, `hr_2` and `lr_2`, ...; empty for a side made on the
+    """Of the images of each source and side, as `hr` and `lr`, `hr_2` and `lr_2`, ...; empty for a side made on the
     way."""
 
     record: list[dict[str, object]] = field(default_factory=list)
@@ -67,7 +67,7 @@ class LearnedDegradation:
 
 
 def open_pairs(options: PairedOptions, paths: Sequence[SourcePaths], warnings: ImageWarnings) -> PairsInUse:
-    """The stream of all sources. Photos that cannot be used are reported and left out.
+    """The stream of all sources. Images that cannot be used are reported and left out.
 
     Raises DataError when fewer than two are left in a source, WeightsError for a degrader of no use.
     """
@@ -79,7 +79,7 @@ def open_pairs(options: PairedOptions, paths: Sequence[SourcePaths], warnings: I
         opened, hr, lr = _open(source, path, stream, options.network.scale, warnings)
         visits.append(opened)
         mark = f"_{number}" if number > 1 else ""
-        digests |= {f"hr{mark}": photo_list(path.hr, hr), f"lr{mark}": photo_list(path.lr, lr) if path.lr else ""}
+        digests |= {f"hr{mark}": image_list(path.hr, hr), f"lr{mark}": image_list(path.lr, lr) if path.lr else ""}
         record.append(_describe_source(source, path, len(hr)))
     return PairsInUse(visits=_joined(visits, options), digests=digests, record=record)
 
@@ -97,39 +97,39 @@ def _joined(visits: Sequence[CropVisits], options: PairedOptions) -> CropVisits:
 def _open(
     source: PairSource, paths: SourcePaths, stream: StreamConfig, scale: int, warnings: ImageWarnings
 ) -> tuple[CropVisits, list[Path], list[Path]]:
-    """(visits, HR photos, LR photos) of a source."""
+    """(visits, HR images, LR images) of a source."""
     if source.kind is SourceKind.READY and paths.lr is not None:
         pairs = match_pairs(paths.lr, paths.hr, scale=scale, rules=paths.rules, note=warnings.note)
         usable = set(_usable([pair.hr for pair in pairs], stream.crop_px, warnings))
         pairs = [pair for pair in pairs if pair.hr in usable]
         return ReadyPairs(pairs, stream, scale), [pair.hr for pair in pairs], [pair.lr for pair in pairs]
     if source.kind is SourceKind.LEARNED and paths.lr is not None and paths.degrader is not None:
-        hr = _usable(list_photos(paths.hr), stream.crop_px, warnings)
-        lr = _usable(list_photos(paths.lr), stream.crop_px // scale, warnings)
+        hr = _usable(list_images(paths.hr), stream.crop_px, warnings)
+        lr = _usable(list_images(paths.lr), stream.crop_px // scale, warnings)
         return DegradedPairs(hr, lr, stream, scale=scale, degrade=LearnedDegradation(paths.degrader)), hr, lr
     assert source.degradation is not None
-    hr = _usable(list_photos(paths.hr), least_photo_px(stream, scale), warnings)
+    hr = _usable(list_images(paths.hr), least_image_px(stream, scale), warnings)
     return PairVisits(hr, stream, source.degradation), hr, []
 
 
-def _usable(photos: Sequence[Path], least_px: int, warnings: ImageWarnings) -> list[Path]:
-    """The photos whose shorter side has `least_px` pixels. Raises DataError for fewer than two."""
-    part, refused = usable_part(PhotoSet(photos=tuple(photos)), crop_px=least_px)
+def _usable(images: Sequence[Path], least_px: int, warnings: ImageWarnings) -> list[Path]:
+    """The images whose shorter side has `least_px` pixels. Raises DataError for fewer than two."""
+    part, refused = usable_part(ImageSet(images=tuple(images)), crop_px=least_px)
     warnings.refusals(refused)
-    if len(part.photos) < LEAST_PHOTOS:
+    if len(part.images) < LEAST_IMAGES:
         raise DataError(
-            f"Of {len(photos)} photos {len(part.photos)} can be used, with {least_px} pixels or more a side; at least "
-            f"{LEAST_PHOTOS} are needed."
+            f"Of {len(images)} images {len(part.images)} can be used, with {least_px} pixels or more a side; at least "
+            f"{LEAST_IMAGES} are needed."
         )
-    return list(part.photos)
+    return list(part.images)
 
 
-def _describe_source(source: PairSource, paths: SourcePaths, photos: int) -> dict[str, object]:
+def _describe_source(source: PairSource, paths: SourcePaths, images: int) -> dict[str, object]:
     return {
         "kind": str(source.kind),
         "share": source.share,
         "hr": paths.hr.name,
         "lr": paths.lr.name if paths.lr else None,
         "degrader": describe_weights(paths.degrader),
-        "photos": photos,
+        "images": images,
     }

@@ -25,10 +25,10 @@ from ddnsr_cli.commands.train.networks import (
 )
 from ddnsr_cli.commands.train.pair_sources import PairsInUse, SourcePaths, open_pairs
 from ddnsr_cli.commands.train.run import SILENT, Trained, TrainListener, drive, validation_lpips
-from ddnsr_cli.commands.train.run_folder import RunFolder, alone_in, refuse_other_asking, refuse_other_photos
+from ddnsr_cli.commands.train.run_folder import RunFolder, alone_in, refuse_other_asking, refuse_other_images
 from ddnsr_cli.config import options_from_json
 from ddnsr_cli.data.crop_stream import CropVisits, batches
-from ddnsr_cli.data.images import PLAIN, PairRules, PhotoPair, match_pairs
+from ddnsr_cli.data.images import PLAIN, ImagePair, PairRules, match_pairs
 from ddnsr_cli.data.validation.comparisons import check_pairs
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.inference.device import choose_device
@@ -48,10 +48,10 @@ from ddnsr_cli.weights.checkpoint import load_rrdb_net, load_sr_net
 FREE_TO_CHANGE = ("schedule.", "stream.workers", "clip_norm", "discriminator_learning_rate")
 """Options that a resumed run may change: they decide how on, not what is learned from."""
 
-RECORDED = ("data", "photos", "vgg", "perceptual_lpips", "scales", "start_from", "teacher", "latest", "best")
+RECORDED = ("data", "images", "vgg", "perceptual_lpips", "scales", "start_from", "teacher", "latest", "best")
 """What a save keeps beside the state; scores, the latest and the best, as validation goes on."""
 
-MEASURED_PHOTOS = 8  # crops on which the features' scales are measured
+MEASURED_IMAGES = 8  # crops on which the features' scales are measured
 SAMPLE_ROWS = 4
 
 
@@ -81,7 +81,7 @@ class PairedRequest:
     """LPIPS weights (AlexNet) for validation; None: validation goes without."""
 
     val_lr: Path | None = None
-    """Folder of LR photos to validate on; with `val_hr`."""
+    """Folder of LR images to validate on; with `val_hr`."""
 
     val_hr: Path | None = None
 
@@ -99,7 +99,7 @@ def train_paired(request: PairedRequest, listener: TrainListener, stop: StopRequ
     world: the processes that train together; the first one writes and talks, the listener of others is not called.
     Raises WeightsError or HubError when a feature network is not to be had, DataError for folders of no use,
     TrainingError when the run cannot go on or another process is at it, DeviceError; StopAsked when the stop comes
-    while photos are looked at.
+    while images are looked at.
     """
     with alone_in(request.run) if world.is_first else nullcontext():
         return _train(request, listener if world.is_first else SILENT, stop, world)
@@ -112,10 +112,10 @@ def check_paired(
     options = request.options
     for folders in folders_to_examine(request):
         scale = options.network.scale
-        report = examine(folders, options.stream, scale=scale, warnings=warnings, on_photo=listener.photo)
+        report = examine(folders, options.stream, scale=scale, warnings=warnings, on_image=listener.image)
         for line in report.summary():
             on_summary(line)
-    _look_at_pairs(request, warnings, listener.photo, most=None)
+    _look_at_pairs(request, warnings, listener.image, most=None)
     open_pairs(options, request.sources, warnings)
 
 
@@ -141,7 +141,7 @@ def _train(request: PairedRequest, listener: TrainListener, stop: StopRequest, w
     teacher = _teacher(request)
     warnings = ImageWarnings(listener.note)
     if saved is None and world.is_first:  # a run that goes on was looked at when it began
-        _look_at_photos(request, warnings, listener, stop if world.size == 1 else None)
+        _look_at_images(request, warnings, listener, stop if world.size == 1 else None)
     pairs = open_pairs(options, request.sources, warnings)
     record = _record(request, extractors, saved, pairs)
     feature_nets = feature_nets_of(options, extractors, record["scales"], device)
@@ -166,13 +166,13 @@ def _train(request: PairedRequest, listener: TrainListener, stop: StopRequest, w
     return Trained(weights=folder.weights, replaced=warnings.replaced if whole else ())
 
 
-def _look_at_photos(
+def _look_at_images(
     request: PairedRequest, warnings: ImageWarnings, listener: TrainListener, stop: StopRequest | None
 ) -> None:
-    """What the checks find in each folder of clean photos. stop: ends it, where this process is the only one."""
+    """What the checks find in each folder of clean images. stop: ends it, where this process is the only one."""
 
     def looked(done: int, total: int) -> None:
-        listener.photo(done, total)
+        listener.image(done, total)
         if stop:
             raise StopAsked(stop.exit_code)
 
@@ -182,7 +182,7 @@ def _look_at_photos(
             request.options.stream,
             scale=request.options.network.scale,
             warnings=warnings,
-            on_photo=looked,
+            on_image=looked,
             most=MOST_FINDINGS,
         )
     _look_at_pairs(request, warnings, looked, most=MOST_FINDINGS)
@@ -219,7 +219,7 @@ def _hooks(
     listener: TrainListener,
     visits: CropVisits,
     record: dict[str, Any],
-    validation: tuple[list[PhotoPair], LPIPS | None],
+    validation: tuple[list[ImagePair], LPIPS | None],
 ) -> Iterator[LoopHooks]:
     """What happens beside the steps: all in the first process, nothing in others."""
     if not trainer.world.is_first:
@@ -244,20 +244,20 @@ def _record(
 ) -> dict[str, Any]:
     """What is saved beside the state: which data and feature weights, and the scales measured at the start.
 
-    Raises TrainingError when a saved run used other feature extractors or photos, or began with other weights.
+    Raises TrainingError when a saved run used other feature extractors or images, or began with other weights.
     """
     if saved is not None:
         refuse_other_extractors(request.run, saved, extractors)
-        refuse_other_photos(request.run, saved["photos"], pairs.digests)
+        refuse_other_images(request.run, saved["images"], pairs.digests)
         named = {"--start-from": request.start_from, "--teacher": request.teacher}
         refuse_other_asking(request.run, other_initial_weights(saved, named))
         return {name: saved[name] for name in RECORDED if name in saved}
     crops = [
-        pairs.visits[visit].crops[1][:1].float() / 255 for visit in range(MEASURED_PHOTOS if extractors.vgg else 0)
+        pairs.visits[visit].crops[1][:1].float() / 255 for visit in range(MEASURED_IMAGES if extractors.vgg else 0)
     ]
     return {
         "data": {"sources": pairs.record},
-        "photos": pairs.digests,
+        "images": pairs.digests,
         **extractors.record,
         "scales": measured_scales(request.options, extractors, crops),
         "start_from": describe_weights(request.start_from),
@@ -284,7 +284,7 @@ def _teacher(request: PairedRequest) -> SrNet | None:
     return teacher
 
 
-def _validation_pairs(request: PairedRequest) -> list[PhotoPair]:
+def _validation_pairs(request: PairedRequest) -> list[ImagePair]:
     if request.val_lr is None or request.val_hr is None:
         return []
     return match_pairs(request.val_lr, request.val_hr, scale=request.options.network.scale, rules=request.rules)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ddnsr_cli import __version__
 from ddnsr_cli.commands.train.run_folder import Resumable, RunFolder
 from ddnsr_cli.config import options_to_json
-from ddnsr_cli.data.images import PhotoPair
+from ddnsr_cli.data.images import ImagePair
 from ddnsr_cli.errors import DataError, NotFiniteError
 from ddnsr_cli.io.read import read_rgb
 from ddnsr_cli.metrics.fidelity import Distance, compare
@@ -26,7 +26,7 @@ from ddnsr_cli.training.train_state import load_train_state
 from ddnsr_cli.weights.feature_weights import load_lpips
 
 MOST_ROLLBACKS = 3
-MOST_NAMED = 3  # of the photos that were replaced
+MOST_NAMED = 3  # of the images that were replaced
 CROP_PX = 4  # border that validation ignores, HR pixels: the scale, as papers do
 
 SCORE_NAMES = {"psnr": "psnr_db", "ssim": "ssim", "lpips": "lpips"}
@@ -48,8 +48,8 @@ class TrainListener:
     note: Callable[[str], None]
     """One sentence for the user."""
 
-    photo: Callable[[int, int], None]
-    """(photos looked at, photos in all), before the first step."""
+    image: Callable[[int, int], None]
+    """(images looked at, images in all), before the first step."""
 
     tick: Callable[[int, int], None]
     """(steps done, steps in all), after every step."""
@@ -66,7 +66,7 @@ class TrainListener:
 
 SILENT = TrainListener(
     note=lambda _text: None,
-    photo=lambda _done, _total: None,
+    image=lambda _done, _total: None,
     tick=lambda _done, _total: None,
     report=lambda _row: None,
     scores=lambda _step, _scores: None,
@@ -83,18 +83,18 @@ class Trained:
     """The exported ones, `sr.safetensors`."""
 
     replaced: tuple[Path, ...] = ()
-    """Photos that could not be used when their turn came; none when the run was stopped before its last step."""
+    """Images that could not be used when their turn came; none when the run was stopped before its last step."""
 
 
 def refuse_replaced(trained: Trained) -> None:
-    """Raises DataError when photos had to be replaced: the run is whole, but learned from fewer than it was given."""
+    """Raises DataError when images had to be replaced: the run is whole, but learned from fewer than it was given."""
     if not (count := len(trained.replaced)):
         return
     named = ", ".join(map(str, trained.replaced[:MOST_NAMED]))
     more = f" and {count - MOST_NAMED} more" if count > MOST_NAMED else ""
-    photos, them = ("photo", "it") if count == 1 else ("photos", "them")
+    images, them = ("image", "it") if count == 1 else ("images", "them")
     raise DataError(
-        f"{count} {photos} could not be read or used, and others came instead: {named}{more}. The run itself is "
+        f"{count} {images} could not be read or used, and others came instead: {named}{more}. The run itself is "
         f"whole. To go on with it replace {them}; for a new run replace or remove {them}."
     )
 
@@ -141,7 +141,7 @@ def export_metadata(trainer: RunTrainer, phase: str, facts: Mapping[str, Any]) -
 
 @torch.inference_mode()
 def validation_scores(
-    net: nn.Module, pairs: Sequence[PhotoPair], device: torch.device, *, lpips: Distance | None = None
+    net: nn.Module, pairs: Sequence[ImagePair], device: torch.device, *, lpips: Distance | None = None
 ) -> dict[str, float]:
     """Mean PSNR in dB and SSIM over RGB, and LPIPS where given; 4 HR pixels of border ignored, results in whole levels.
 
@@ -150,8 +150,8 @@ def validation_scores(
     rows: dict[str, list[float]] = {}
     for pair in pairs:
         lr, hr = pair.cut(read_rgb(pair.lr), read_rgb(pair.hr))
-        sr = whole_levels(net(photo_tensor(lr).to(device)).float())
-        scores = compare(sr, photo_tensor(hr).to(device), crop_px=CROP_PX, lpips=lpips)
+        sr = whole_levels(net(image_tensor(lr).to(device)).float())
+        scores = compare(sr, image_tensor(hr).to(device), crop_px=CROP_PX, lpips=lpips)
         for name, value in scores.items():
             rows.setdefault(SCORE_NAMES[name], []).append(value.item())
     return {name: float(np.mean(values)) for name, values in rows.items()}
@@ -170,6 +170,6 @@ def whole_levels(sr: Tensor) -> Tensor:
     return sr.clamp(0, 1).mul(255).round() / 255
 
 
-def photo_tensor(photo: NDArray[np.uint8]) -> Tensor:
-    """A photo (H, W, 3) as (1, 3, H, W) in [0, 1]."""
-    return torch.from_numpy(photo).permute(2, 0, 1)[None].float() / 255
+def image_tensor(image: NDArray[np.uint8]) -> Tensor:
+    """An image (H, W, 3) as (1, 3, H, W) in [0, 1]."""
+    return torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255

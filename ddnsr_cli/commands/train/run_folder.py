@@ -16,7 +16,7 @@ from ddnsr_cli.training.train_state import TrainState, load_numbers, load_train_
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-SAVED_BY_ALL = {"options", "rate_factor", "photos", "data"}
+SAVED_BY_ALL = {"options", "rate_factor", "images", "data"}
 """What is beside the state of every kind of run."""
 
 OVERWRITTEN = ("README.md", "sr.safetensors", "degrader.safetensors")
@@ -208,9 +208,9 @@ def wrap_write_errors(path: Path) -> Iterator[None]:
         ) from cause
 
 
-def photo_list(folder: Path, photos: Iterable[Path]) -> str:
-    """A digest of the paths, below their folder, of the photos a run learns from: batches follow from them."""
-    names = "\n".join(path.relative_to(folder).as_posix() for path in photos)
+def image_list(folder: Path, images: Iterable[Path]) -> str:
+    """A digest of the paths, below their folder, of the images a run learns from: batches follow from them."""
+    names = "\n".join(path.relative_to(folder).as_posix() for path in images)
     return hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()
 
 
@@ -221,12 +221,12 @@ def refuse_other_asking(run: Path, changed: Mapping[str, tuple[Any, Any]]) -> No
         raise TrainingError(f"{run} was begun with other options ({listed}). Use them, or another -o.")
 
 
-def refuse_other_photos(run: Path, before: Mapping[str, str], now: Mapping[str, str]) -> None:
-    """Raises TrainingError when a run would go on with other photos than it was begun with."""
+def refuse_other_images(run: Path, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Raises TrainingError when a run would go on with other images than it was begun with."""
     changed = " and ".join(_describe_side(side) for side in sorted(now) if before[side] != now[side])
     if changed:
         raise TrainingError(
-            f"The photos of {changed} are not those that {run} was begun with. Restore them, or another -o."
+            f"The images of {changed} are not those that {run} was begun with. Restore them, or another -o."
         )
 
 

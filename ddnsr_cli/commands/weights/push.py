@@ -131,7 +131,7 @@ def registry_entry(plan: PushPlan, pushed: Pushed) -> str:
     sr_file, data, phase = plan.files[0], plan.training["data"], plan.training["phase"]
     owner, name = plan.request.repo.split("/")
     sources = data.get("sources", [data])
-    photos = list(dict.fromkeys(str(source[key]) for source in sources for key in ("lr", "hr") if source.get(key)))
+    folders = list(dict.fromkeys(str(source[key]) for source in sources for key in ("lr", "hr") if source.get(key)))
     values: dict[str, str | int | bool] = {
         "name": re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.") or "model",
         "title": name,
@@ -149,7 +149,7 @@ def registry_entry(plan: PushPlan, pushed: Pushed) -> str:
         "license": plan.license,
         "by": owner,
         "own": True,
-        "trained_on": f"photos of {' and '.join(photos)}",
+        "trained_on": f"images of {' and '.join(folders)}",
     }
     # Of these values JSON and TOML write the same, but for one character that JSON leaves as it is.
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "") for key, value in values.items()]
@@ -212,6 +212,6 @@ def _card(request: PushRequest, step: int) -> tuple[str, str]:
     if license is None:
         raise ConfigError(
             f"{path} names no license, and without one nobody may use the weights. Give --license, an SPDX identifier "
-            f"(CC-BY-4.0, MIT ...) or a line of text; that of the photos it was trained on decides."
+            f"(CC-BY-4.0, MIT ...) or a line of text; that of the images it was trained on decides."
         )
     return card, license

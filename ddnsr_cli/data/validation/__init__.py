@@ -1,1 +1,1 @@
-"""Checks of training data: they look at the photos of both sets before a run spends days on them."""
+"""Checks of training data: they look at the images of both sets before a run spends days on them."""

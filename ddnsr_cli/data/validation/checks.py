@@ -1,4 +1,4 @@
-"""Checks of training data: they look at the photos of both sets before a run spends days on them."""
+"""Checks of training data: they look at the images of both sets before a run spends days on them."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -9,13 +9,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from ddnsr_cli.data.images import list_photos
+from ddnsr_cli.data.images import list_images
 from ddnsr_cli.data.validation.comparisons import near_pairs, same_bytes
-from ddnsr_cli.data.validation.image_stats import Limits, PhotoFacts, examine_header, examine_pixels
+from ddnsr_cli.data.validation.image_stats import ImageFacts, Limits, examine_header, examine_pixels
 from ddnsr_cli.data.validation.report import Checked, Finding, Report, Role, Severity, Trouble
 from ddnsr_cli.errors import ConfigError, DataError
 
-LEAST_TO_COMPARE = 8  # photos of a set before its share of noisy ones says anything
+LEAST_TO_COMPARE = 8  # images of a set before its share of noisy ones says anything
 
 Given = TypeVar("Given")
 Found = TypeVar("Found")
@@ -23,31 +23,31 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True, kw_only=True)
 class CheckOptions:
-    """How thoroughly photos are looked at."""
+    """How thoroughly images are looked at."""
 
     least_hr_px: int = 128
-    """Shorter side that an HR photo needs: that of a crop."""
+    """Shorter side that an HR image needs: that of a crop."""
 
     least_lr_px: int = 32
-    """Shorter side that an LR photo needs: that of a crop; 256 for the targets made from it."""
+    """Shorter side that an LR image needs: that of a crop; 256 for the targets made from it."""
 
     sample: int = 1000
-    """Photos of a set that are decoded and measured, drawn by the seed; of all others the header, the size and
+    """Images of a set that are decoded and measured, drawn by the seed; of all others the header, the size and
     whether the file repeats another byte by byte are checked."""
 
     repeat_bits: int = 6
     """Largest difference of two 64-bit image hashes that are called the same image. Of 486 unrelated
-    photos the nearest two differ in 14 bits."""
+    images the nearest two differ in 14 bits."""
 
     swap_share: float = 0.3
-    """By how much the share of noisy photos in HR must exceed that in LR to call the sets swapped. Clean sets have
+    """By how much the share of noisy images in HR must exceed that in LR to call the sets swapped. Clean sets have
     up to 0.05, phone tiles 0.65."""
 
     limits: Limits = field(default_factory=Limits)
-    """From which figure on a photo is called noisy, blocky or up-scaled."""
+    """From which figure on an image is called noisy, blocky or up-scaled."""
 
     threads: int = 0
-    """Photos looked at side by side; 0 takes one thread a core, 8 at most."""
+    """Images looked at side by side; 0 takes one thread a core, 8 at most."""
 
     seed: int = 0
     """Draws the sample."""
@@ -57,39 +57,39 @@ class CheckOptions:
             raise ConfigError(f"sample is at least 1, threads at least 0, repeat_bits in 0 to 16, got {self}.")
 
 
-def check_photos(
+def check_images(
     hr: Path | None,
     lr: Path | None,
     *,
     options: CheckOptions | None = None,
-    on_photo: Callable[[int, int], None] = lambda _done, _total: None,
+    on_image: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Report:
-    """Everything that is wrong with two folders of photos, or with one.
+    """Everything that is wrong with two folders of images, or with one.
 
-    hr: clean photos, or None when the target is made from `lr`. lr: noisy ones, or None when they are made from `hr`.
-    on_photo: (photos measured, photos to
-    measure), called from this thread. Raises DataError when a folder is missing or holds no photos.
+    hr: clean images, or None when the target is made from `lr`. lr: noisy ones, or None when they are made from `hr`.
+    on_image: (images measured, images to
+    measure), called from this thread. Raises DataError when a folder is missing or holds no images.
     """
     chosen = options or CheckOptions()
     folders = {role: folder for role, folder in ((Role.HR, hr), (Role.LR, lr)) if folder is not None}
     own: list[Finding] = []
-    photos = {role: list_photos(folder, note=_own_to(own, role, folder)) for role, folder in folders.items()}
+    images = {role: list_images(folder, note=_own_to(own, role, folder)) for role, folder in folders.items()}
     if hr is not None and lr is not None and (same := _same_folder(hr, lr)):
-        checked = {role: Checked(photos=len(paths), decoded=0) for role, paths in photos.items()}
+        checked = {role: Checked(images=len(paths), decoded=0) for role, paths in images.items()}
         return Report(findings=(same,), checked=checked)
-    facts = _all_facts(photos, chosen, on_photo)
+    facts = _all_facts(images, chosen, on_image)
     found = own
-    found += [finding for role, rows in facts.items() for row in rows for finding in _of_photo(row, role, chosen)]
+    found += [finding for role, rows in facts.items() for row in rows for finding in _of_image(row, role, chosen)]
     found += _repeats(facts, chosen.repeat_bits)
     found += _swapped(folders, facts, chosen.swap_share)
     checked = {
-        role: Checked(photos=len(rows), decoded=sum(row.measured for row in rows)) for role, rows in facts.items()
+        role: Checked(images=len(rows), decoded=sum(row.measured for row in rows)) for role, rows in facts.items()
     }
     return Report(findings=tuple(found), checked=checked)
 
 
 def _own_to(findings: list[Finding], role: Role, folder: Path) -> Callable[[str], None]:
-    """What takes a sentence on results of ours among the photos of a folder as a finding."""
+    """What takes a sentence on results of ours among the images of a folder as a finding."""
 
     def note(sentence: str) -> None:
         finding = Finding(
@@ -105,15 +105,15 @@ def _same_folder(hr: Path, lr: Path) -> Finding | None:
     if not (above.is_relative_to(below) or below.is_relative_to(above)):
         return None
     relation = "is the same folder as" if above == below else "and the other folder lie one inside the other:"
-    sentence = f"{hr} {relation} {lr}. Give the clean and the noisy photos in folders of their own."
+    sentence = f"{hr} {relation} {lr}. Give the clean and the noisy images in folders of their own."
     return Finding(severity=Severity.ERROR, trouble=Trouble.FOLDERS, role=Role.HR, path=hr, sentence=sentence)
 
 
 def _all_facts(
-    photos: dict[Role, list[Path]], options: CheckOptions, on_photo: Callable[[int, int], None]
-) -> dict[Role, list[PhotoFacts]]:
-    """Facts of every photo, in order; with measures for those of the sample."""
-    facts = {role: list(_side_by_side(examine_header, paths, options.threads)) for role, paths in photos.items()}
+    images: dict[Role, list[Path]], options: CheckOptions, on_image: Callable[[int, int], None]
+) -> dict[Role, list[ImageFacts]]:
+    """Facts of every image, in order; with measures for those of the sample."""
+    facts = {role: list(_side_by_side(examine_header, paths, options.threads)) for role, paths in images.items()}
     samples = {role: _sample(rows, options) for role, rows in facts.items()}
     total, done = sum(map(len, samples.values())), 0
     for role, places in samples.items():
@@ -122,11 +122,11 @@ def _all_facts(
         for place, row in zip(places, measured, strict=True):
             facts[role][place] = row
             done += 1
-            on_photo(done, total)
+            on_image(done, total)
     return facts
 
 
-def _sample(rows: Sequence[PhotoFacts], options: CheckOptions) -> list[int]:
+def _sample(rows: Sequence[ImageFacts], options: CheckOptions) -> list[int]:
     readable = [place for place, row in enumerate(rows) if row.damage is None]
     if len(readable) <= options.sample:
         return readable
@@ -140,10 +140,10 @@ def _side_by_side(work: Callable[[Given], Found], items: Sequence[Given], thread
     try:
         yield from pool.map(work, items)
     finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for thousands of photos
+        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for thousands of images
 
 
-def _of_photo(row: PhotoFacts, role: Role, options: CheckOptions) -> Iterator[Finding]:
+def _of_image(row: ImageFacts, role: Role, options: CheckOptions) -> Iterator[Finding]:
     if row.damage is not None:
         yield _finding(row, role, Trouble.UNREADABLE, row.damage)
         return
@@ -160,20 +160,20 @@ def _of_photo(row: PhotoFacts, role: Role, options: CheckOptions) -> Iterator[Fi
         yield _finding(row, role, Trouble.UPSCALED, f"{row.path} {row.upscaled}")
 
 
-def _finding(row: PhotoFacts, role: Role, trouble: Trouble, sentence: str) -> Finding:
+def _finding(row: ImageFacts, role: Role, trouble: Trouble, sentence: str) -> Finding:
     hopeless = trouble in {Trouble.UNREADABLE, Trouble.SMALL}
     severity = Severity.ERROR if hopeless else Severity.WARNING
     return Finding(severity=severity, trouble=trouble, role=role, path=row.path, sentence=sentence)
 
 
-def _repeats(facts: dict[Role, list[PhotoFacts]], most_bits: int) -> list[Finding]:
-    """Each photo that repeats an earlier one, once. HR photos come before LR ones."""
+def _repeats(facts: dict[Role, list[ImageFacts]], most_bits: int) -> list[Finding]:
+    """Each image that repeats an earlier one, once. HR images come before LR ones."""
     rows = [(role, row) for role, of_role in facts.items() for row in of_role if row.damage is None]
     role_of = {row.path: role for role, row in rows}
     try:
         copies = list(same_bytes([row.path for _, row in rows]))
     except OSError as cause:
-        raise DataError(f"A photo could be opened but not read again ({cause}). Check the disk.") from cause
+        raise DataError(f"An image could be opened but not read again ({cause}). Check the disk.") from cause
     sentences = {
         later: f"{later} has the same bytes as {earlier}{_across(role_of, later, earlier)}. Keep one of them."
         for later, earlier in copies
@@ -193,7 +193,7 @@ def _across(role_of: dict[Path, Role], one: Path, other: Path) -> str:
     return "" if role_of[one] is role_of[other] else f" of the {role_of[other]} set"
 
 
-def _swapped(folders: dict[Role, Path], facts: dict[Role, list[PhotoFacts]], least_share: float) -> list[Finding]:
+def _swapped(folders: dict[Role, Path], facts: dict[Role, list[ImageFacts]], least_share: float) -> list[Finding]:
     noisy = {role: [row.noisy for row in rows if row.noisy is not None] for role, rows in facts.items()}
     if len(noisy) < 2 or min(map(len, noisy.values())) < LEAST_TO_COMPARE:
         return []
@@ -201,8 +201,8 @@ def _swapped(folders: dict[Role, Path], facts: dict[Role, list[PhotoFacts]], lea
     if share[Role.HR] - share[Role.LR] < least_share:
         return []
     sentence = (
-        f"{folders[Role.HR]} and {folders[Role.LR]} look swapped: {share[Role.HR]:.0%} of the HR photos are noisy and "
-        f"{share[Role.LR]:.0%} of the LR ones. The clean photos are the HR set."
+        f"{folders[Role.HR]} and {folders[Role.LR]} look swapped: {share[Role.HR]:.0%} of the HR images are noisy and "
+        f"{share[Role.LR]:.0%} of the LR ones. The clean images are the HR set."
     )
     return [
         Finding(

@@ -1,4 +1,4 @@
-"""Photos compared with each other: such as repeat others, and pairs that do not show the same."""
+"""Images compared with each other: such as repeat others, and pairs that do not show the same."""
 
 import itertools
 from collections import defaultdict
@@ -19,7 +19,7 @@ from ddnsr_cli.io.image import rgb8
 from ddnsr_cli.io.read import read_image
 
 if TYPE_CHECKING:
-    from ddnsr_cli.data.images import PhotoPair
+    from ddnsr_cli.data.images import ImagePair
 
 SAMPLE_BYTES = 65536
 
@@ -49,7 +49,7 @@ def _some_earlier(values: NDArray[np.uint64], most_bits: int) -> dict[int, tuple
         for members in _groups(values >> shift & mask):
             for place in range(1, len(members)):
                 later = int(members[place])
-                if later in found:  # a long series of like photos would take minutes
+                if later in found:  # a long series of like images would take minutes
                     continue
                 bits = _bits_between(values[members[:place]], values[later])
                 closest = int(bits.argmin())
@@ -166,7 +166,7 @@ def pair_flaws(lr: Rgb8, hr: Rgb8) -> list[PairFlaw]:
 
 
 def check_pairs(
-    pairs: "Sequence[PhotoPair]",
+    pairs: "Sequence[ImagePair]",
     *,
     seed: int = 0,
     most: int = MOST_PAIRS,
@@ -190,7 +190,7 @@ def check_pairs(
     return (*found, *_common_shift(pairs, leanings), *_twins(pairs))
 
 
-def _of_pair(pair: "PhotoPair", leanings: list[Leaning]) -> Iterator[Finding]:
+def _of_pair(pair: "ImagePair", leanings: list[Leaning]) -> Iterator[Finding]:
     """leanings: takes that of a pair without flaws."""
     lr, hr = read_image(pair.lr), read_image(pair.hr)
     small, large = pair.cut(rgb8(lr), rgb8(hr))
@@ -223,7 +223,7 @@ def leaning(lr: Rgb8, hr: Rgb8) -> Leaning | None:
     return (scale * (down - up) / 2, down_bend), (scale * (right - left) / 2, right_bend)
 
 
-def _common_shift(pairs: "Sequence[PhotoPair]", leanings: Sequence[Leaning]) -> Iterator[Finding]:
+def _common_shift(pairs: "Sequence[ImagePair]", leanings: Sequence[Leaning]) -> Iterator[Finding]:
     """One finding for a shift that is told by all pairs together."""
     if len(leanings) < LEAST_COMMON_PAIRS:
         return
@@ -241,7 +241,7 @@ def _common_shift(pairs: "Sequence[PhotoPair]", leanings: Sequence[Leaning]) -> 
         yield _finding(pairs[0], Trouble.SHIFTED, remark)
 
 
-def _twins(pairs: "Sequence[PhotoPair]") -> Iterator[Finding]:
+def _twins(pairs: "Sequence[ImagePair]") -> Iterator[Finding]:
     """Each pair of which an image has the bytes of an earlier pair's, once."""
     told: set[str] = set()
     for side in ("hr", "lr"):
@@ -254,7 +254,7 @@ def _twins(pairs: "Sequence[PhotoPair]") -> Iterator[Finding]:
                     yield _finding(pair, Trouble.TWINS, remark)
 
 
-def _finding(pair: "PhotoPair", trouble: Trouble, remark: str) -> Finding:
+def _finding(pair: "ImagePair", trouble: Trouble, remark: str) -> Finding:
     sentence = f"{shown(pair.hr)} {remark}."
     return Finding(severity=Severity.WARNING, trouble=trouble, role=Role.HR, path=pair.hr, sentence=sentence)
 
@@ -274,10 +274,10 @@ def _gray_against_color(lr: Rgb8, hr: Rgb8) -> list[PairFlaw]:
     return [PairFlaw(trouble=Trouble.COLOR, remark=f"is {large} and {{partner}} is {small}")]
 
 
-def _colorfulness(photo: Rgb8) -> float:
+def _colorfulness(image: Rgb8) -> float:
     """Mean spread of the channels in squares, where noise has averaged out, levels."""
-    side = max(1, min(16, *(length // 2 for length in photo.shape[:2])))
-    means = np.stack([_shrunk(photo[..., channel].astype(np.float32), side) for channel in range(3)])
+    side = max(1, min(16, *(length // 2 for length in image.shape[:2])))
+    means = np.stack([_shrunk(image[..., channel].astype(np.float32), side) for channel in range(3)])
     return float(np.ptp(means, axis=0).mean())
 
 
@@ -382,9 +382,9 @@ def _swapped_channels(lr: Rgb8, hr: Rgb8, scale: int) -> list[PairFlaw]:
     return [PairFlaw(trouble=Trouble.CHANNELS, remark=f"has {named} exchanged against {{partner}}")]
 
 
-def _brightness(photo: Rgb8) -> Plane:
+def _brightness(image: Rgb8) -> Plane:
     """The mean of the channels, which does not change where these are exchanged."""
-    brightness: Plane = photo.mean(2, dtype=np.float32)
+    brightness: Plane = image.mean(2, dtype=np.float32)
     return brightness
 
 

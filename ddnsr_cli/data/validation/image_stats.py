@@ -1,4 +1,4 @@
-"""What the checks learn from one photo: its past, as its header and its pixels tell."""
+"""What the checks learn from one image: its past, as its header and its pixels tell."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ TILE_PX = 64
 MOST_TILES = 64
 ROUNDING_VARIANCE = 1 / 12  # of whole levels
 
-MEASURED_PX = 768  # of each side, around the middle: enough to tell, and quick for a 50-megapixel photo
+MEASURED_PX = 768  # of each side, around the middle: enough to tell, and quick for a 50-megapixel image
 
 Remark = tuple[Trouble, str]
 """A kind of trouble and the rest of a sentence that begins with the file's name."""
@@ -32,20 +32,20 @@ Remark = tuple[Trouble, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """From which figure on a photo is called noisy, blocky or up-scaled."""
+    """From which figure on an image is called noisy, blocky or up-scaled."""
 
     luma_noise: float = 1.5
-    """Levels of brightness noise. Nearly all phone tiles have more; below it most clean photos have some grain."""
+    """Levels of brightness noise. Nearly all phone tiles have more; below it most clean images have some grain."""
 
     chroma_noise: float = 1.5
-    """Levels of color noise. Texture hardly has any (clean photos stay below 1.1); untreated sensor noise and Gaussian
+    """Levels of color noise. Texture hardly has any (clean images stay below 1.1); untreated sensor noise and Gaussian
     noise of 3 levels have more."""
 
     texture: float = 6.5
     """Levels from which on brightness alone is texture (sand, fur): noise so strong comes with color noise."""
 
     spread: float = 1.65
-    """Largest spread over the smoothest patches, see `Noise`. Phone tiles have 1.5 in the median, clean photos 2.4."""
+    """Largest spread over the smoothest patches, see `Noise`. Phone tiles have 1.5 in the median, clean images 2.4."""
 
     regular: float = 1.1
     """Smallest spread: patches more alike are a regular pattern."""
@@ -55,16 +55,16 @@ class Limits:
 
     block_jump: float = 0.25
     """Levels by which neighbors differ more across the lines of an 8-pixel grid than across any other such lines.
-    Clean photos reach 0.11; JPEG quality 75 gives 0.4 in the median, quality 50 gives 0.8."""
+    Clean images reach 0.11; JPEG quality 75 gives 0.4 in the median, quality 50 gives 0.8."""
 
     fine_detail: float = 0.01
-    """Smallest ratio between the power in the upper and in the middle of the spectrum. Clean photos and camera tiles
+    """Smallest ratio between the power in the upper and in the middle of the spectrum. Clean images and camera tiles
     reach down to 0.014; the same up-scaled twice by bicubic have 0.004 to 0.006."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseFloor:
-    """What is left to see in the smooth parts of a photo, as standard deviations in levels."""
+    """What is left to see in the smooth parts of an image, as standard deviations in levels."""
 
     luma: float
     chroma: float
@@ -73,9 +73,9 @@ class NoiseFloor:
     chroma_is_noise: bool
 
 
-def noise_floor(photo: NDArray[np.uint8], limits: Limits) -> NoiseFloor | None:
-    """The noise of the smooth parts. None when too little of the photo is neither black nor white."""
-    noise = measure_noise(photo)
+def noise_floor(image: NDArray[np.uint8], limits: Limits) -> NoiseFloor | None:
+    """The noise of the smooth parts. None when too little of the image is neither black nor white."""
+    noise = measure_noise(image)
     if noise is None:
         return None
     return NoiseFloor(
@@ -90,27 +90,27 @@ def noise_floor(photo: NDArray[np.uint8], limits: Limits) -> NoiseFloor | None:
     )
 
 
-def block_jump(photo: NDArray[np.uint8]) -> float:
+def block_jump(image: NDArray[np.uint8]) -> float:
     """How much more neighbors differ across the lines of an 8-pixel grid than elsewhere, levels.
 
-    The grid may start anywhere; both directions must show it, so the smaller figure counts. 0 for a photo below
+    The grid may start anywhere; both directions must show it, so the smaller figure counts. 0 for an image below
     32 pixels a side.
     """
-    if min(photo.shape[:2]) < 4 * BLOCK_PX:
+    if min(image.shape[:2]) < 4 * BLOCK_PX:
         return 0.0
-    y = _luma(photo)
+    y = _luma(image)
     return min(_jump_across_columns(y), _jump_across_columns(y.T))
 
 
-def fine_detail(photo: NDArray[np.uint8]) -> float | None:
+def fine_detail(image: NDArray[np.uint8]) -> float | None:
     """Power density in the upper part of the spectrum over that in the middle. None below 64 pixels a side.
 
     Upper: 0.65 to 0.95 of the highest frequency along either axis, which up-scaling cannot fill; middle: 0.2 to 0.45.
     """
-    height, width = photo.shape[:2]
+    height, width = image.shape[:2]
     if min(height, width) < TILE_PX:
         return None
-    tiles = _tiles(_luma(photo), TILE_PX)
+    tiles = _tiles(_luma(image), TILE_PX)
     tiles = tiles[:: -(-len(tiles) // MOST_TILES)]
     window = np.outer(*[np.hanning(TILE_PX + 2)[1:-1]] * 2).astype(np.float32)
     spectra = np.fft.fft2((tiles - tiles.mean((1, 2), keepdims=True)) * window)
@@ -124,8 +124,8 @@ def fine_detail(photo: NDArray[np.uint8]) -> float | None:
     return upper / middle
 
 
-def _luma(photo: NDArray[np.uint8]) -> Plane:
-    luma: Plane = photo.astype(np.float32) @ LUMA
+def _luma(image: NDArray[np.uint8]) -> Plane:
+    luma: Plane = image.astype(np.float32) @ LUMA
     return luma
 
 
@@ -145,8 +145,8 @@ def _jump_across_columns(luma: Plane) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PhotoFacts:
-    """A photo as far as it was looked at."""
+class ImageFacts:
+    """An image as far as it was looked at."""
 
     path: Path
     height: int = 0
@@ -159,10 +159,10 @@ class PhotoFacts:
     """Whether the pixels were looked at; all below needs that."""
 
     oddities: tuple[Remark, ...] = ()
-    """What is lost when the photo becomes 8-bit RGB, or was never there."""
+    """What is lost when the image becomes 8-bit RGB, or was never there."""
 
     flaws: tuple[Remark, ...] = ()
-    """What makes it a poor clean photo."""
+    """What makes it a poor clean image."""
 
     upscaled: str | None = None
     """The rest of a sentence, when it looks up-scaled."""
@@ -173,23 +173,23 @@ class PhotoFacts:
     hash: int | None = None
 
 
-def examine_header(path: Path) -> PhotoFacts:
+def examine_header(path: Path) -> ImageFacts:
     """Size alone, or why the file cannot be read."""
     try:
         height, width = stored_size(path)
     except ImageReadError as error:
-        return PhotoFacts(path=path, damage=str(error))
-    return PhotoFacts(path=path, height=height, width=width)
+        return ImageFacts(path=path, damage=str(error))
+    return ImageFacts(path=path, height=height, width=width)
 
 
-def examine_pixels(facts: PhotoFacts, limits: Limits) -> PhotoFacts:
-    """The same photo decoded and measured."""
+def examine_pixels(facts: ImageFacts, limits: Limits) -> ImageFacts:
+    """The same image decoded and measured."""
     try:
         image = read_image(facts.path)
     except ImageReadError as error:
         return replace(facts, damage=str(error))
-    photo = rgb8(image)
-    middle = _middle(photo)
+    levels = rgb8(image)
+    middle = _middle(levels)
     noisy, noise = _noise(middle, limits)
     return replace(
         facts,
@@ -198,13 +198,13 @@ def examine_pixels(facts: PhotoFacts, limits: Limits) -> PhotoFacts:
         flaws=(*noise, *_blocks(middle, limits)),
         upscaled=_upscaled(middle, limits),
         noisy=noisy,
-        hash=image_hash(photo),
+        hash=image_hash(levels),
     )
 
 
-def _middle(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    top, left = (max(0, (length - MEASURED_PX) // 2) for length in photo.shape[:2])
-    return photo[top : top + MEASURED_PX, left : left + MEASURED_PX]
+def _middle(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    top, left = (max(0, (length - MEASURED_PX) // 2) for length in image.shape[:2])
+    return image[top : top + MEASURED_PX, left : left + MEASURED_PX]
 
 
 def _lost(image: RasterImage) -> tuple[Remark, ...]:
@@ -222,36 +222,36 @@ def _lost(image: RasterImage) -> tuple[Remark, ...]:
     return tuple(remarks)
 
 
-def _gray(photo: NDArray[np.uint8]) -> tuple[Remark, ...]:
-    red, green, blue = (photo[..., channel].astype(np.int16) for channel in range(3))
+def _gray(image: NDArray[np.uint8]) -> tuple[Remark, ...]:
+    red, green, blue = (image[..., channel].astype(np.int16) for channel in range(3))
     spread = max(int(np.abs(red - green).max()), int(np.abs(green - blue).max()), int(np.abs(red - blue).max()))
     if spread > GRAY_LEVELS:
         return ()
     return ((Trouble.GRAY, f"is gray: its channels differ by {spread} levels at most. Color is not learned from it."),)
 
 
-def _noise(photo: NDArray[np.uint8], limits: Limits) -> tuple[bool | None, tuple[Remark, ...]]:
-    floor = noise_floor(photo, limits)
+def _noise(image: NDArray[np.uint8], limits: Limits) -> tuple[bool | None, tuple[Remark, ...]]:
+    floor = noise_floor(image, limits)
     if floor is None:
         return None, ()
     if not (floor.luma_is_noise or floor.chroma_is_noise):
         return False, ()
     remark = (
-        f"is noisy for a clean photo: its smooth parts vary by {floor.luma:.1f} levels in brightness and"
+        f"is noisy for a clean image: its smooth parts vary by {floor.luma:.1f} levels in brightness and"
         f" {floor.chroma:.1f} in color."
     )
     return True, ((Trouble.NOISY, remark),)
 
 
-def _blocks(photo: NDArray[np.uint8], limits: Limits) -> tuple[Remark, ...]:
-    jump = block_jump(photo)
+def _blocks(image: NDArray[np.uint8], limits: Limits) -> tuple[Remark, ...]:
+    jump = block_jump(image)
     if jump <= limits.block_jump:
         return ()
     return ((Trouble.BLOCKY, f"shows JPEG blocks: neighbors differ {jump:.2f} levels more across an 8-pixel grid."),)
 
 
-def _upscaled(photo: NDArray[np.uint8], limits: Limits) -> str | None:
-    share = fine_detail(photo)
+def _upscaled(image: NDArray[np.uint8], limits: Limits) -> str | None:
+    share = fine_detail(image)
     if share is None or share >= limits.fine_detail:
         return None
     return (
@@ -260,12 +260,12 @@ def _upscaled(photo: NDArray[np.uint8], limits: Limits) -> str | None:
     )
 
 
-def image_hash(photo: NDArray[np.uint8]) -> int | None:
+def image_hash(image: NDArray[np.uint8]) -> int | None:
     """64 bits that survive resizing, compression and noise: signs of the lowest DCT coefficients of the brightness.
 
-    photo: (H, W, 3). None for an image too dull to tell from others.
+    image: (H, W, 3). None for an image too dull to tell from others.
     """
-    gray = Image.fromarray(photo).convert("L").resize((SMALL_PX, SMALL_PX), Image.Resampling.BOX)
+    gray = Image.fromarray(image).convert("L").resize((SMALL_PX, SMALL_PX), Image.Resampling.BOX)
     small = np.asarray(gray, dtype=np.float64)
     if small.std() < LEAST_CONTRAST:
         return None

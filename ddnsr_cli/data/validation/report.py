@@ -19,7 +19,7 @@ class Severity(StrEnum):
 
 
 class Role(StrEnum):
-    """What photos are for."""
+    """What images are for."""
 
     HR = "hr"
     """Clean targets."""
@@ -60,7 +60,7 @@ class Finding:
     trouble: Trouble
     role: Role
     path: Path
-    """The photo, or the folder when all of it is meant."""
+    """The image, or the folder when all of it is meant."""
     sentence: str
     """What is wrong, with the file's name and the number."""
 
@@ -69,15 +69,15 @@ class Finding:
 class Checked:
     """How much of a set was looked at."""
 
-    photos: int
-    """Photos in the set; the header and size of each were read."""
+    images: int
+    """Images in the set; the header and size of each were read."""
     decoded: int
-    """Of these, photos whose pixels were measured."""
+    """Of these, images whose pixels were measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """All that was found, in the order of the photos: HR first."""
+    """All that was found, in the order of the images: HR first."""
 
     findings: tuple[Finding, ...]
     checked: dict[Role, Checked]
@@ -94,14 +94,14 @@ class Report:
 
     @property
     def unusable(self) -> frozenset[Path]:
-        """Photos, or folders, with an error."""
+        """Images, or folders, with an error."""
         return frozenset(finding.path for finding in self.errors)
 
     def summary(self) -> tuple[str, ...]:
-        """One line a set: how many photos, how many of them decoded, and how many findings of each kind."""
+        """One line a set: how many images, how many of them decoded, and how many findings of each kind."""
         return tuple(self._line(role, checked) for role, checked in self.checked.items())
 
     def _line(self, role: Role, checked: Checked) -> str:
         counts = Counter(finding.trouble for finding in self.findings if finding.role is role)
         listed = ", ".join(f"{count} {trouble}" for trouble, count in counts.most_common()) or "nothing found"
-        return f"{role}: {checked.photos} photos, {checked.decoded} of them measured: {listed}"
+        return f"{role}: {checked.images} images, {checked.decoded} of them measured: {listed}"

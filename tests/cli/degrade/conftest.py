@@ -13,9 +13,9 @@ def small_degrader(tmp_path_factory):
 
 
 @pytest.fixture
-def scene(photo, tmp_path):
-    """Three clean images, one in a sub-folder, and three noisy photos, one of them small."""
-    photo("hr/a.png", 65, 50), photo("hr/b.jpg", 48, 40), photo("hr/deep/c.png", 120, 36)
+def scene(image_file, tmp_path):
+    """Three clean images, one in a sub-folder, and three noisy images, one of them small."""
+    image_file("hr/a.png", 65, 50), image_file("hr/b.jpg", 48, 40), image_file("hr/deep/c.png", 120, 36)
     rng = np.random.default_rng(0)
     (tmp_path / "noisy/in").mkdir(parents=True)
     for name, side in {"x.png": 60, "y.png": 90, "in/z.png": 33}.items():

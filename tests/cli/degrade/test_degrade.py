@@ -163,7 +163,7 @@ def test_an_image_of_any_shape_goes_through_two_passes(make, scene):
     }
 
 
-def test_patches_bring_the_noise_of_the_photo(make, scene):
+def test_patches_bring_the_noise_of_the_image(make, scene):
     Image.fromarray(np.full((400, 400, 3), 128, np.uint8)).save(scene / "hr/flat.png")
     done = make("pairs", "--method", "patches")
     assert done.code == 0, done.err
@@ -173,8 +173,8 @@ def test_patches_bring_the_noise_of_the_photo(make, scene):
     refused(make("none", "--method", "patches", "--patch-variance", 2), 9, "4 of 4 images failed")
 
 
-def test_cleanup_shrinks_hr_first(make, scene, photo):
-    photo("big/a.png", 200, 100)
+def test_cleanup_shrinks_hr_first(make, scene, image_file):
+    image_file("big/a.png", 200, 100)
     assert make("pairs", "--cleanup", 2, hr="big").code == 0
     assert pixels(scene / "pairs/hr/a.png").shape == (48, 100, 3)
     whole = pixels(scene / "big/a.png").reshape(50, 2, 100, 2, 3).mean((1, 3))
@@ -255,8 +255,8 @@ def test_a_single_input_degrader_is_fed_zeros(make, scene):
     refused(make("dual", model=dual, noise=None), 2, "--noise-source")
 
 
-def test_a_report_compares_fake_with_real(make, scene, photo):
-    photo("hr/large.png", 400, 300)
+def test_a_report_compares_fake_with_real(make, scene, image_file):
+    image_file("hr/large.png", 400, 300)
     done = make("pairs", "--method", "patches", "--realism-report", scene / "report.html")
     assert done.code == 0, done.err
     assert "<html" in (scene / "report.html").read_text()
@@ -264,12 +264,12 @@ def test_a_report_compares_fake_with_real(make, scene, photo):
     assert "levels" in verdict
 
 
-def test_a_report_of_a_degrader_says_what_it_makes_of_its_noise_input(make, scene, photo):
+def test_a_report_of_a_degrader_says_what_it_makes_of_its_noise_input(make, scene, image_file):
     """Windows of 64 LR pixels are tried: there is one only once an image is large enough."""
-    photo("hr/large.png", 240, 200)
+    image_file("hr/large.png", 240, 200)
     assert make("small", "--realism-report", scene / "small.html").code == 0
     assert "Structure leaked" not in (scene / "small.html").read_text()
-    photo("hr/large.png", 400, 300)
+    image_file("hr/large.png", 400, 300)
     assert make("pairs", "--realism-report", scene / "report.html").code == 0
     page = (scene / "report.html").read_text()
     assert all(name in page for name in ("Noise carried, flat parts", "Noise carried, textured", "Structure leaked"))
@@ -285,8 +285,8 @@ def test_json_tells_each_pair(make, scene):
     assert (rows[0]["hr"], rows[0]["width"], rows[0]["height"]) == (str(scene / "pairs/hr/a.png"), 16, 12)
 
 
-def test_single_files_and_names_that_collide_work(make, ddnsr, scene, photo, small_degrader):
-    photo("hr/a.jpg", 40, 40)
+def test_single_files_and_names_that_collide_work(make, ddnsr, scene, image_file, small_degrader):
+    image_file("hr/a.jpg", 40, 40)
     words = ("--noise-source", scene / "noisy/y.png", "-m", small_degrader, "-o", scene / "pairs")
     done = ddnsr("degrade", scene / "hr/a.png", "-i", scene / "hr/deep/c.png", *words)
     assert [line.removeprefix(f"{scene}/pairs/lr/") for line in done.out.split()] == ["a.png", "c.png"]

@@ -47,9 +47,9 @@ def test_half_a_line_and_a_stray_file_are_made_again(make, scene):
     assert tree(scene / "pairs") == before
 
 
-def test_an_image_that_changed_is_not_mixed_up_with_what_it_was(make, scene, photo):
+def test_an_image_that_changed_is_not_mixed_up_with_what_it_was(make, scene, image_file):
     make("pairs")
-    photo("hr/a.png", 80, 50)
+    image_file("hr/a.png", 80, 50)
     refused(make("pairs"), 2, "1 of these pairs", "hr_source_bytes", "--overwrite")
     assert make("pairs", "--overwrite").code == 0
     assert pixels(scene / "pairs/lr/a.png").shape == (12, 20, 3)
@@ -71,9 +71,9 @@ def test_an_image_that_changed_and_kept_its_length_is_found_out(make, scene, mon
     assert tuple(pixels(scene / "pairs/hr/plain_2.png")[0, 0]) == (200, 20, 30)
 
 
-def test_a_kill_at_any_time_costs_only_the_pairs_in_hand(make, processes, scene, photo, small_degrader):
+def test_a_kill_at_any_time_costs_only_the_pairs_in_hand(make, processes, scene, image_file, small_degrader):
     for number in range(30):
-        photo(f"hr/more/{number:02}.png", 400, 300)
+        image_file(f"hr/more/{number:02}.png", 400, 300)
     words = ("degrade", scene / "hr", "--noise-source", scene / "noisy", "-m", small_degrader, "--workers", "2")
     for lines in (2, 11):
         running = processes.start(*words, "-o", scene / "killed")
@@ -88,9 +88,9 @@ def test_a_kill_at_any_time_costs_only_the_pairs_in_hand(make, processes, scene,
     assert tree(scene / "killed") == tree(scene / "whole")
 
 
-def test_an_interrupt_stops_at_the_next_tile_and_a_rerun_goes_on(make, processes, scene, photo, small_degrader):
+def test_an_interrupt_stops_at_the_next_tile_and_a_rerun_goes_on(make, processes, scene, image_file, small_degrader):
     for number in range(20):
-        photo(f"hr/more/{number:02}.png", 400, 300)
+        image_file(f"hr/more/{number:02}.png", 400, 300)
     words = ("degrade", scene / "hr", "--noise-source", scene / "noisy", "-m", small_degrader, "--workers", "2")
     running = processes.start(*words, "-o", scene / "pairs")
     running.until_lines(1)
@@ -123,7 +123,7 @@ def test_other_settings_are_refused_until_overwriting_is_asked_for(make, scene, 
     assert done.code == (9 if "--cleanup" in words else 0)
 
 
-def test_other_noisy_photos_are_other_settings(make, scene):
+def test_other_noisy_images_are_other_settings(make, scene):
     make("pairs")
     (scene / "noisy/y.png").unlink()
     refused(make("pairs"), 2, "noise_set_sha256")

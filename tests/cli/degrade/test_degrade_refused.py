@@ -14,9 +14,9 @@ from ddnsr_cli.io.codecs.pillow import quiet_stderr
 from tests.helpers.pair_folders import records, refused, tree
 
 
-def test_bad_images_are_skipped_and_named_at_the_end(make, scene, photo):
+def test_bad_images_are_skipped_and_named_at_the_end(make, scene, image_file):
     (scene / "hr/hurt.png").write_bytes((scene / "hr/a.png").read_bytes()[:200])
-    photo("hr/tiny.png", 64, 31)
+    image_file("hr/tiny.png", 64, 31)
     done = make("pairs")
     refused(done, 9, "2 of 5 images failed", "hurt.png", "tiny.png")
     assert "64x31 pixels; a side needs 32" in done.err
@@ -25,12 +25,12 @@ def test_bad_images_are_skipped_and_named_at_the_end(make, scene, photo):
     assert make("pairs").code == 9
 
 
-def test_bad_noisy_photos_are_drawn_around_and_named_at_the_end(make, scene):
+def test_bad_noisy_images_are_drawn_around_and_named_at_the_end(make, scene):
     (scene / "noisy/x.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
     Image.fromarray(np.zeros((31, 99, 3), np.uint8)).save(scene / "noisy/short.png")
     done = make("pairs", "--per-image", 8)
     assert len(done.out.split()) == 24
-    refused(done, 9, "2 noisy photos could not be used", "x.png", "short.png")
+    refused(done, 9, "2 noisy images could not be used", "x.png", "short.png")
     assert {row["noise_source"] for row in records(scene / "pairs")} == {"y.png", "in/z.png"}
     make("again", "--per-image", 8, "--workers", 1)
     assert tree(scene / "again") == tree(scene / "pairs")
@@ -90,16 +90,16 @@ def test_a_full_disk_ends_it_and_keeps_what_is_done(make, scene, monkeypatch):
     assert len(records(scene / "pairs")) == 3
 
 
-def test_no_noisy_photo_of_use_fails_every_image(make, scene):
+def test_no_noisy_image_of_use_fails_every_image(make, scene):
     for path in (scene / "noisy").rglob("*.png"):
         path.write_bytes(b"")
-    refused(make("pairs"), 9, "3 of 3 images failed", "3 noisy photos")
+    refused(make("pairs"), 9, "3 of 3 images failed", "3 noisy images")
 
 
-def test_the_wrong_kind_of_network_is_refused(make, ddnsr, photo, quick_model, small_degrader, tmp_path):
+def test_the_wrong_kind_of_network_is_refused(make, ddnsr, image_file, quick_model, small_degrader, tmp_path):
     refused(make("pairs", model=quick_model), 5, "quick.safetensors", "no degrader")
     refused(make("pairs", model="ddnsr-lite"), 5, "ddnsr-lite", "ddnsr upscale")
-    done = ddnsr("upscale", photo(), "-o", tmp_path / "o.png", "-m", small_degrader)
+    done = ddnsr("upscale", image_file(), "-o", tmp_path / "o.png", "-m", small_degrader)
     refused(done, 5, "small.safetensors", "ddnsr degrade")
 
 
@@ -127,7 +127,7 @@ def test_what_cannot_be_made_is_reported_before_any_work(make, ddnsr, scene, sma
     assert not (scene / "pairs").exists()
 
 
-def test_folders_that_we_did_not_make_are_left_alone(make, scene, photo):
-    photo("mine/hr/a.png", 40, 40)
+def test_folders_that_we_did_not_make_are_left_alone(make, scene, image_file):
+    image_file("mine/hr/a.png", 40, 40)
     refused(make("mine"), 4, "no manifest.jsonl")
     assert len(tree(scene / "mine")) == 1

@@ -18,30 +18,30 @@ def folders(make, scene):
     return ["--hr", scene / "pairs/hr", "--lr", scene / "pairs/lr"]
 
 
-def test_pairs_train_a_network_that_works(ddnsr, folders, photo, scene):
+def test_pairs_train_a_network_that_works(ddnsr, folders, image_file, scene):
     done = ddnsr("train", "--pretrain", *folders, "-o", scene / "run", *SMALL)
     assert done.code == 0, done.err
-    assert ddnsr("upscale", photo(), "-o", scene / "o.png", "-m", scene / "run").code == 0
+    assert ddnsr("upscale", image_file(), "-o", scene / "o.png", "-m", scene / "run").code == 0
     again = ddnsr("train", "--pretrain", *folders, "-o", scene / "run", *SMALL, "--steps", 3)
     assert again.code == 0
     assert "resumed" in again.err
 
 
-def test_pairs_teach_other_things_than_pairs_made_on_the_way(ddnsr, folders, photo, scene):
+def test_pairs_teach_other_things_than_pairs_made_on_the_way(ddnsr, folders, image_file, scene):
     for number in range(2):
-        photo(f"large/{number}.png", 100, 100)
+        image_file(f"large/{number}.png", 100, 100)
     ddnsr("train", "--pretrain", *folders, "-o", scene / "ready", *SMALL)
     ddnsr("train", "--pretrain", "--hr", scene / "large", "-o", scene / "made", *SMALL)
     assert (scene / "ready/sr.safetensors").read_bytes() != (scene / "made/sr.safetensors").read_bytes()
 
 
-def test_a_run_goes_on_with_its_own_pairs_only(ddnsr, folders, photo, scene):
+def test_a_run_goes_on_with_its_own_pairs_only(ddnsr, folders, image_file, scene):
     words = ["train", "--pretrain", "-o", scene / "run", *SMALL]
     ddnsr(*words, *folders)
     for number in range(2):
-        photo(f"large/{number}.png", 100, 100)
+        image_file(f"large/{number}.png", 100, 100)
     refused(ddnsr(*words, "--hr", scene / "large"), 10, "sources.1.kind ready -> rule", "another -o")
-    photo("pairs/hr/new.png", 64, 64), photo("pairs/lr/new.png", 16, 16)
+    image_file("pairs/hr/new.png", 64, 64), image_file("pairs/lr/new.png", 16, 16)
     refused(ddnsr(*words, *folders), 10, "--hr and --lr")
 
 
@@ -52,7 +52,7 @@ def test_the_card_of_the_run_says_what_it_learned_from(ddnsr, folders, scene):
     (source,) = training["data"]["sources"]
     assert (training["phase"], source["kind"], source["hr"], source["lr"]) == ("paired", "ready", "hr", "lr")
     card = (scene / "run/README.md").read_text()
-    assert f"| pairs | {source['photos']} images of hr, with ready partners in lr (share 1) |" in card
+    assert f"| pairs | {source['images']} images of hr, with ready partners in lr (share 1) |" in card
     assert "by the mean absolute error alone" in card
 
 

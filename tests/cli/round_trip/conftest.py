@@ -5,10 +5,10 @@ import torch
 
 from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet, start_as_nearest
 from ddnsr_cli.weights.checkpoint import save_sr_net
-from tests.helpers.command import ddnsr, photo, quick_model
+from tests.helpers.command import ddnsr, image_file, quick_model
 from tests.helpers.round_trip import Result
 
-__all__ = ["ddnsr", "photo", "quick_model"]
+__all__ = ["ddnsr", "image_file", "quick_model"]
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The parts of a joint run that talk: of photos, of drift; and the run folder that remembers."""
+"""The parts of a joint run that talk: of images, of drift; and the run folder that remembers."""
 
 import json
 import re
@@ -49,8 +49,8 @@ def test_four_of_a_kind_are_named_and_the_others_counted():
     found = [finding(n) for n in range(6)] + [finding(n, Trouble.NOISY) for n in range(4)]
     notes = told(checked(*found))
     assert sum("is of no use" in note for note in notes) == 8
-    assert [note for note in notes if "more photos" in note] == [
-        "2 more photos with the same trouble (too small); --check lists them all."
+    assert [note for note in notes if "more images" in note] == [
+        "2 more images with the same trouble (too small); --check lists them all."
     ]
     assert len(told(checked(*found, most=None))) == 10
 
@@ -67,7 +67,7 @@ def test_what_the_checks_reported_is_not_reported_again():
     assert len(notes) == 4 + 1 + 2
 
 
-def test_a_noisy_photo_that_later_breaks_is_reported():
+def test_a_noisy_image_that_later_breaks_is_reported():
     notes = told(checked(finding(1, Trouble.NOISY)), lambda warnings: warnings.refusal(refusal(1)))
     assert len(notes) == 2
 
@@ -75,7 +75,7 @@ def test_a_noisy_photo_that_later_breaks_is_reported():
 def test_many_that_are_sorted_out_without_the_checks_are_counted():
     notes = told(lambda warnings: warnings.refusals([refusal(n) for n in range(9)]))
     assert len(notes) == MOST_FINDINGS + 1
-    assert notes[-1] == "5 more photos cannot be used; --check lists them all."
+    assert notes[-1] == "5 more images cannot be used; --check lists them all."
 
 
 def show(folder, notes):
@@ -123,7 +123,7 @@ class Runner:
         self.step = train_state.step
 
 
-BESIDE = {"data": {}, "photos": {}}
+BESIDE = {"data": {}, "images": {}}
 
 
 @pytest.fixture

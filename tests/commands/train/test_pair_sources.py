@@ -16,7 +16,7 @@ from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
 from ddnsr_cli.training.paired_options import PairedOptions, PairSource, SourceKind
 from ddnsr_cli.weights.checkpoint import save_degrader
 
-STREAM = StreamConfig(batch=8, crop_px=16, crops_per_photo=2, photos_per_round=12, workers=0)
+STREAM = StreamConfig(batch=8, crop_px=16, crops_per_image=2, images_per_round=12, workers=0)
 IN_PROCESSES = [
     pytest.mark.filterwarnings("ignore:This DataLoader will create"),  # on a machine of one core
     pytest.mark.filterwarnings("ignore:This process"),  # Python from 3.12 on warns of a fork beside threads
@@ -74,7 +74,7 @@ def test_one_source_is_the_plain_stream_of_it(place):
     plain = PairVisits(sorted((place / "hr").iterdir()), STREAM, PairSource().degradation)
     assert all(map(torch.equal, first(found.visits), first(plain)))
     assert notes == []
-    assert found.record == [{"kind": "rule", "share": 1.0, "hr": "hr", "lr": None, "degrader": None, "photos": 3}]
+    assert found.record == [{"kind": "rule", "share": 1.0, "hr": "hr", "lr": None, "degrader": None, "images": 3}]
 
 
 def test_all_kinds_are_opened_and_told(place):
@@ -82,7 +82,7 @@ def test_all_kinds_are_opened_and_told(place):
     found, _ = opened(place, chosen, rule(place), ready(place), learned(place))
     assert isinstance(found.visits, MixedVisits)
     assert found.visits.turns == [50, 30, 20]
-    assert [(one["kind"], one["photos"], one["lr"]) for one in found.record] == [
+    assert [(one["kind"], one["images"], one["lr"]) for one in found.record] == [
         ("rule", 3, None),
         ("ready", 2, "lr"),
         ("learned", 3, "noisy"),
@@ -93,11 +93,11 @@ def test_all_kinds_are_opened_and_told(place):
     assert found.digests["lr"] == ""  # made on the way
 
 
-def test_sources_of_the_same_photos_do_not_show_the_same_crops(place):
+def test_sources_of_the_same_images_do_not_show_the_same_crops(place):
     found, _ = opened(place, options(PairSource(), PairSource()), rule(place), rule(place))
     one, other = (source[0].crops[1] for source in found.visits.sources)
     assert not torch.equal(one, other)
-    orders = [[source[visit].photo for visit in range(9)] for source in found.visits.sources]
+    orders = [[source[visit].image for visit in range(9)] for source in found.visits.sources]
     assert orders[0] != orders[1]
 
 
@@ -110,17 +110,17 @@ def test_a_degrader_gives_the_same_bytes_in_a_worker(place, workers):
     assert len(ours[0].unique()) > 10
 
 
-def test_photos_of_no_use_are_reported_and_left_out(place):
+def test_images_of_no_use_are_reported_and_left_out(place):
     (place / "hr/9.png").write_bytes(b"no image")
     found, notes = opened(place, options(PairSource(), LEARNED), rule(place), learned(place))
-    assert [one["photos"] for one in found.record] == [3, 3]
+    assert [one["images"] for one in found.record] == [3, 3]
     assert sum("9.png" in note for note in notes) == 1  # once, though two sources read the folder
 
 
-def test_a_source_of_one_photo_is_refused(place):
+def test_a_source_of_one_image_is_refused(place):
     for path in list((place / "pairs").rglob("1.png")):
         path.unlink()
-    with pytest.raises(DataError, match="Of 1 photos 1 can be used, with 16 pixels or more a side; at least 2"):
+    with pytest.raises(DataError, match="Of 1 images 1 can be used, with 16 pixels or more a side; at least 2"):
         opened(place, options(READY), ready(place))
 
 

@@ -112,7 +112,7 @@ def test_an_input_of_the_same_size_and_other_content_is_another(made):
     old = source.stat().st_mtime_ns - 10**12
     replacement = source.with_name("replacement")
     replacement.write_bytes(other)
-    os.utime(replacement, ns=(old, old))  # older than the result, as a photo from an archive is
+    os.utime(replacement, ns=(old, old))  # older than the result, as an image from an archive is
     replacement.replace(source)
     os.utime(target, ns=(old + 1, old + 1))
     assert state_of(source, target, settings(target))[0] is State.OUTDATED

@@ -8,12 +8,12 @@ from tests.helpers.drawn_images import drawn_image, noisy, resized
 
 @pytest.fixture(scope="module")
 def clean():
-    """Ten photos."""
+    """Ten images."""
     return [drawn_image(seed) for seed in range(10)]
 
 
 def test_unrelated_images_differ_in_many_bits(clean):
-    hashes = [image_hash(photo) for photo in clean]
+    hashes = [image_hash(image) for image in clean]
     nearest = min((one ^ other).bit_count() for one in hashes for other in hashes if one != other)
     assert nearest > 12
     assert max((image_hash(noisy(resized(clean[0], 0.4), 8)) ^ hashes[0]).bit_count(), 0) <= 6

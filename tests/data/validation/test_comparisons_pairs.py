@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddnsr_cli.data.images import PhotoPair
+from ddnsr_cli.data.images import ImagePair
 from ddnsr_cli.data.validation.comparisons import check_pairs, pair_flaws
 from ddnsr_cli.data.validation.report import Trouble
 from tests.helpers.drawn_images import drawn_image, jpeg, noisy, resized
@@ -15,14 +15,14 @@ def scenes():
     return [drawn_image(seed, 256) for seed in range(3)]
 
 
-def blurred(photo):
-    return resized(resized(photo, 1 / 2), 2)
+def blurred(image):
+    return resized(resized(image, 1 / 2), 2)
 
 
 WAYS = {
-    "bicubic": lambda photo: resized(photo, 1 / 4),
-    "noisy": lambda photo: noisy(resized(photo, 1 / 4), 10),
-    "jpeg": lambda photo: jpeg(resized(blurred(photo), 1 / 4), 50),
+    "bicubic": lambda image: resized(image, 1 / 4),
+    "noisy": lambda image: noisy(resized(image, 1 / 4), 10),
+    "jpeg": lambda image: jpeg(resized(blurred(image), 1 / 4), 50),
 }
 
 
@@ -93,7 +93,7 @@ def test_finished_images_of_the_same_size(scenes):
 def test_depths_and_twins_of_files(scenes, tmp_path):
     pairs = []
     for number, scene in enumerate((scenes[0], scenes[1], scenes[1])):
-        pair = PhotoPair(name=str(number), lr=tmp_path / f"{number}l.png", hr=tmp_path / f"{number}h.png")
+        pair = ImagePair(name=str(number), lr=tmp_path / f"{number}l.png", hr=tmp_path / f"{number}h.png")
         Image.fromarray(WAYS["bicubic"](scene)).save(pair.lr)
         Image.fromarray(scene).save(pair.hr)
         pairs.append(pair)
@@ -118,7 +118,7 @@ def test_a_shift_that_goes_under_in_noise_is_told_where_all_pairs_have_it(scenes
         paths = [tmp_path / f"{side}{number}.png" for side in ("lr", "hr")]
         for path, pixels in zip(paths, (lr, np.roll(scene, shift, (0, 1))), strict=True):
             Image.fromarray(pixels).save(path)
-        pairs.append(PhotoPair(name=str(number), lr=paths[0], hr=paths[1]))
+        pairs.append(ImagePair(name=str(number), lr=paths[0], hr=paths[1]))
     told = [finding.sentence for finding in check_pairs(pairs)]
     if way is None:
         assert told == []
