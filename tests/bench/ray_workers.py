@@ -1,7 +1,9 @@
 """Workers on Ray: images a second by their number, the time to the first result, and the memory of the driver.
 
     python tests/bench/ray_workers.py --images 24 --side 256 --workers 1 2
-    python tests/bench/ray_workers.py --images 2000 --side 16 --workers 2 --model quick.safetensors
+    python tests/bench/ray_workers.py --images 100 100000 --side 8 --workers 1 --model quick.safetensors --most 5000
+
+With several numbers of images there is a folder for each. --most leaves a run after so many results.
 
 The images are noise of one size, made in a temporary folder. Ray's own start is left out. Where cores are shared with
 other work, look at the seconds of a core an image and at the share of the time that workers are at images: what
@@ -12,6 +14,7 @@ import argparse
 import os
 import tempfile
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,17 +71,20 @@ class Seen:
         self.driver_mb.append(resident_mb())
 
 
-def measure(folder: Path, model: str | None, workers: int) -> None:
-    """One run, its figures on a line."""
+def measure(folder: Path, model: str | None, workers: int, most: int | None) -> None:
+    """One run up to `most` results, its figures on a line."""
     seen = Seen()
     silent = {name: lambda *_: None for name in ("image", "tile", "note", "failed", "download")}
     listener = UpscaleListener(detail=seen.detail, **silent)
     options = UpscaleOptions(model=model, device="cpu", ray=RayOptions(workers=workers))
     with tempfile.TemporaryDirectory() as out:
-        start = time.perf_counter()
-        for event in upscale_images([folder], Path(out), options, listener):
-            if isinstance(event, Written):
-                seen.take(event)
+        before, start = resident_mb(), time.perf_counter()
+        with closing(upscale_images([folder], Path(out), options, listener)) as events:
+            for event in events:
+                if isinstance(event, Written):
+                    seen.take(event)
+                if len(seen.written) == most:
+                    break
     # while all work: they start one after the other on a busy machine, and the last image leaves some idle
     steady = [row for row in seen.written if row[0] > seen.ready[-1]][1 : 1 - workers or None]
     took, computed = steady[-1][0] - steady[0][0], steady[-1][2] - steady[0][2]
@@ -88,8 +94,8 @@ def measure(folder: Path, model: str | None, workers: int) -> None:
         f"{workers} workers, {len(seen.written)} images: {(len(steady) - 1) / took:.3g} images/s, "
         f"{1000 * computed / (len(steady) - 1):.0f} ms of a core an image, at images {at_images / took / workers:.1%} "
         f"of the time; first result {first - start:.1f} s after the call, {first - seen.ready[0]:.2f} s after a worker "
-        f"was ready; driver {driver[0]:.0f} MB then, {driver[len(driver) // 4]:.0f} at a quarter, "
-        f"{driver[-1]:.0f} at the end",
+        f"was ready; driver {before:.0f} MB before the call, {driver[0]:.0f} then, {driver[len(driver) // 4]:.0f} at a "
+        f"quarter, {driver[-1]:.0f} at the end",
         flush=True,
     )
 
@@ -97,19 +103,21 @@ def measure(folder: Path, model: str | None, workers: int) -> None:
 def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=24)
+    parser.add_argument("--images", type=int, nargs="+", default=[24])
     parser.add_argument("--side", type=int, default=256)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--model")
+    parser.add_argument("--most", type=int)
     given = parser.parse_args()
     ray = import_ray()
     ray.init(address="local", num_cpus=max(given.workers), object_store_memory=100 << 20, include_dashboard=False,
              log_to_driver=False, logging_level="error")  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        images = Path(folder) / "in"
-        make_images(images, given.images, given.side)
-        for workers in given.workers:
-            measure(images, given.model, workers)
+        for number in given.images:
+            images = Path(folder) / str(number)
+            make_images(images, number, given.side)
+            for workers in given.workers:
+                measure(images, given.model, workers, given.most)
     ray.shutdown()
 
 
