@@ -67,12 +67,13 @@ class StorePath(type(Path())):  # type: ignore[misc]  # PosixPath, on this syste
         with _store_of(self) as store:
             top = store._strip_protocol(str(self)).rstrip("/")
             found = store.ls(str(self), detail=True)
-        if any(entry["name"].endswith("//") for entry in found):
-            raise OSError(errno.EINVAL, "it holds a name with an empty part (//)")
         names: tuple[list[str], list[str]] = [], []
         for entry in found:
-            if entry["name"].rstrip("/") != top:  # an empty object that stands for the folder itself
-                names[entry["type"] != "directory"].append(entry["name"].rstrip("/").rpartition("/")[2])
+            name = entry["name"].rstrip("/")
+            if name != top:
+                names[entry["type"] != "directory"].append(name.rpartition("/")[2])
+            elif entry["type"] == "directory":  # else an empty object that stands for the folder itself
+                raise OSError(errno.EINVAL, "it holds a name with an empty part (//)")
         return sorted(names[0]), sorted(names[1])
 
 

@@ -109,6 +109,10 @@ def test_files_to_a_store_and_back_and_by_a_list(ddnsr, image_file, tmp_path, qu
     assert (again.code, again.out) == (0, "")
     refused(ddnsr("upscale", source, "-o", "s3://images/large.png"), 4, "s3://images/large.png exists")
     refused(ddnsr("upscale", source, "-o", "s3://nowhere/x.png", "-m", quick_model), 4, "s3://nowhere/x.png cannot be")
+    bucket.pipe("images/odd/a//b.png", b"")
+    done = ddnsr("upscale", "s3://images/odd", "-o", tmp_path / "out", "-m", quick_model)
+    refused(done, 9, "1 of 1 images failed")
+    assert "s3://images/odd/a cannot be fetched (it holds a name with an empty part (//))" in done.err
     refused(ddnsr("upscale", "s3://images/none", "-o", tmp_path / "out"), 3, "s3://images/none does not exist")
 
 

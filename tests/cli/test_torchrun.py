@@ -44,13 +44,14 @@ def scene(tmp_path_factory):
     processes.stop()
 
 
-def pair(scene, run, *words, of_rank=((), ()), err=(None, None)):
-    """Two processes with what torchrun gives them. of_rank: what each does first."""
-    scene.meeting_places.append(TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False))
+def pair(scene, run, *words, of_rank=((), ()), err=(None, None), start=0):
+    """Two processes with what torchrun gives them. of_rank: what each does first. start: as `as_one_of` takes it."""
+    if not start:  # else they meet where those before them did
+        scene.meeting_places.append(TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False))
     port = scene.meeting_places[-1].port
     return [
         scene.processes.start(
-            *scene.words(run, *words), first=[(as_one_of, (2, rank, port)), *of_rank[rank]], err=err[rank]
+            *scene.words(run, *words), first=[(as_one_of, (2, rank, port, start)), *of_rank[rank]], err=err[rank]
         )
         for rank in range(2)
     ]
@@ -169,8 +170,9 @@ def errors(processes):
     return [line for line in lines if not line.startswith(("step ", "note: "))]
 
 
-def test_what_is_wrong_for_all_is_reported_once(scene, tmp_path):
-    processes = pair(scene, tmp_path / "run", *QUICK, "--batch", 1, "--steps", 1)
+@pytest.mark.parametrize("start", [0, 1])
+def test_what_is_wrong_for_all_is_reported_once_a_start(scene, tmp_path, start):
+    processes = pair(scene, tmp_path / "run", *QUICK, "--batch", 1, "--steps", 1, start=start)
     assert {running.ended() for running in processes} <= {2, 10}
     (line,) = errors(processes)
     assert line == "error: A batch of 1 cannot be shared by 2 processes. Choose at least 2."

@@ -139,10 +139,10 @@ def forked_workers():
     multiprocessing.set_start_method("fork", force=True)
 
 
-def as_one_of(size, rank, port):
-    """The environment that torchrun gives its processes."""
+def as_one_of(size, rank, port, start=0):
+    """The environment that torchrun gives its processes. start: how often it had to start them again."""
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": str(size)}
-    os.environ |= {"LOCAL_RANK": str(rank), "TORCHELASTIC_RUN_ID": "test", "TORCHELASTIC_RESTART_COUNT": "0"}
+    os.environ |= {"LOCAL_RANK": str(rank), "TORCHELASTIC_RUN_ID": "test", "TORCHELASTIC_RESTART_COUNT": str(start)}
     os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "True"  # the launcher keeps what the processes meet at
 
 

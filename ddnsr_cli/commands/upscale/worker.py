@@ -41,7 +41,7 @@ from ddnsr_cli.errors import (
     printable,
     shown,
 )
-from ddnsr_cli.files import StorePath, no_empty_folder, temporary_folder
+from ddnsr_cli.files import StorePath, is_folder, no_empty_folder, temporary_folder
 from ddnsr_cli.inference.device import choose_device, choose_dtype
 from ddnsr_cli.inference.memory import give_back_freed, is_out_of_memory, save_addresses
 from ddnsr_cli.inference.pipeline import Faithfulness, check_memory, result_bytes, upscale_image, upscale_rows
@@ -449,6 +449,8 @@ def _fetched(source: Path, folder: Path) -> Path:
     if not isinstance(source, StorePath):
         return source
     try:
+        if is_folder(source):
+            source.names()  # one that could not be listed: it tells why
         size, free = source.stat().st_size, shutil.disk_usage(folder).free
         if size > free:
             place = shown(folder.parent)
