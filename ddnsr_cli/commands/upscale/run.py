@@ -25,7 +25,7 @@ from ddnsr_cli.commands.upscale.options import (
 )
 from ddnsr_cli.commands.upscale.worker import Engine, Outcome, Worker, open_worker, refuse_in_place, start_engine
 from ddnsr_cli.errors import BatchError, DdnsrError, FolderWriteError, ImageWriteError, UnexpectedError, shown
-from ddnsr_cli.files import is_disk_full, is_folder, is_there
+from ddnsr_cli.files import StorePath, is_disk_full, is_folder, is_there
 from ddnsr_cli.io.selection import OwnResults
 
 __all__ = ["UpscaleListener", "UpscaleOptions", "upscale_images"]
@@ -151,7 +151,12 @@ class _Run:
         return sum(count for kind, count in self.counts.items() if kind is not Started)
 
     def count(self, inputs: Sequence[Path], output: Path | None) -> None:
-        """Count the images beside the work: 100,000 of them take a while, and the first does not wait for it."""
+        """Count the images beside the work: 100,000 of them take a while, and the first does not wait for it.
+
+        Not those of a store: each would be asked for twice.
+        """
+        if any(isinstance(path, StorePath) for path in inputs):
+            return
 
         def run() -> None:
             own = OwnResults(again=self._options.selection.again)
