@@ -40,6 +40,14 @@ def pytest_unconfigure():
     _HOME.cleanup()
 
 
+@pytest.fixture(scope="session")
+def built_wheel(tmp_path_factory):
+    """The wheel of this checkout."""
+    from tests.helpers.packages import built
+
+    return built("wheel", tmp_path_factory.mktemp("wheel"))
+
+
 @pytest.fixture
 def fake_hub(monkeypatch):
     """A Hub on the loopback device; see tests/helpers/fake_hub.py."""

@@ -13,7 +13,7 @@ from packaging.specifiers import SpecifierSet
 from PIL import Image
 
 from tests.helpers.drawn_images import drawn_image
-from tests.test_packaging import built
+from tests.helpers.packages import built
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(not (ROOT / "Dockerfile").exists(), reason="installed without the repository")
@@ -86,7 +86,7 @@ def test_the_build_gets_what_it_copies_and_nothing_else():
     assert all((ROOT / source).exists() for source in let_in)
 
 
-def test_what_is_copied_makes_the_same_wheel(tmp_path):
+def test_what_is_copied_makes_the_same_wheel(built_wheel, tmp_path):
     context = tmp_path / "context"
     for source, target in copied():
         place = context / target.relative_to("/source")
@@ -95,8 +95,7 @@ def test_what_is_copied_makes_the_same_wheel(tmp_path):
         else:
             place.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / source, place)
-    ours = built("wheel", tmp_path / "ours")
-    assert built("wheel", tmp_path / "theirs", root=context).read_bytes() == ours.read_bytes()
+    assert built("wheel", tmp_path / "theirs", root=context).read_bytes() == built_wheel.read_bytes()
 
 
 def docker_missing():

@@ -2,8 +2,6 @@
 
 import email.parser
 import re
-import subprocess
-import sys
 import tarfile
 import tomllib
 import zipfile
@@ -14,6 +12,7 @@ import pytest
 from ddnsr_cli import __version__
 from ddnsr_cli.weights.registry import read_registry
 from ddnsr_cli.weights.resolve import find_weights
+from tests.helpers.packages import built
 
 ROOT = Path(__file__).parents[1]
 
@@ -27,15 +26,9 @@ def read(name):
     return (ROOT / name).read_text(encoding="utf-8")
 
 
-def built(kind, folder, *, root=ROOT):
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", folder], cwd=root, check=True)
-    (path,) = folder.iterdir()
-    return path
-
-
 @pytest.fixture(scope="session")
-def wheel(tmp_path_factory):
-    return zipfile.ZipFile(built("wheel", tmp_path_factory.mktemp("wheel")))
+def wheel(built_wheel):
+    return zipfile.ZipFile(built_wheel)
 
 
 def test_the_wheel_holds_registry_weights_and_license(wheel):

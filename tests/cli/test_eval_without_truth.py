@@ -122,7 +122,7 @@ IN_CLONE = not read_registry().lacks(read_registry().get("ddnsr-track2"))
 
 @pytest.mark.skipif(not IN_CLONE, reason="packages come without the weights for research")
 def test_table3_has_the_rows_at_hand_and_names_the_others(ddnsr, quick_model, tmp_path):
-    lr, hr = write_pairs(tmp_path)
+    lr, hr = write_pairs(tmp_path, ("a",))
     done = ddnsr("eval", "--lr", lr, "--hr", hr, "--table3", "-m", f"ddnsr l2={quick_model}", "--lpips", "none")
     assert done.code == 0, done.err
     rows = [line.split("  ")[0] for line in done.out.splitlines()[2:9]]
@@ -136,8 +136,9 @@ def test_table3_has_the_rows_at_hand_and_names_the_others(ddnsr, quick_model, tm
 
 
 def test_a_model_that_the_preset_has_too_is_one_row(eval_json, tmp_path):
-    lr, hr = write_pairs(tmp_path)
-    assert list(eval_json("--lr", lr, "--hr", hr, "--table3", "-m", "ddnsr-lite")["models"]).count("ddnsr-lite") == 1
+    lr, hr = write_pairs(tmp_path, ("a",))
+    words = ("--lr", lr, "--hr", hr, "--table3", "-m", "ddnsr-lite", "--lpips", "none")
+    assert list(eval_json(*words)["models"]).count("ddnsr-lite") == 1
 
 
 def test_the_pages_are_written_and_ranks_are_read(ddnsr, quick_model, tmp_path):

@@ -2,13 +2,10 @@
 
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def files_in(folder):
@@ -25,28 +22,28 @@ def folder(image_file, tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL there")
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_kill_at_the_rename_loses_nothing(ddnsr, folder, quick_model, tmp_path, moment):
+def test_a_kill_at_the_rename_loses_nothing(ddnsr, processes, folder, quick_model, tmp_path, moment):
     words = ("upscale", folder, "-m", quick_model)
     ddnsr(*words, "-o", tmp_path / "whole")
-    script = (
-        "import os, signal, sys, pathlib\n"
-        "from ddnsr_cli.cli.app import main\n"
-        "rename = pathlib.Path.replace\n"
-        "def replace(self, target):\n"
-        f"    if pathlib.Path(target).name == '2.png' and {moment == 'before'}: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    rename(self, target)\n"
-        "    if pathlib.Path(target).name == '2.png': os.kill(os.getpid(), signal.SIGKILL)\n"
-        "pathlib.Path.replace = replace\n"
-        "main()\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script, *map(str, words), "-o", tmp_path / "out"],
-        capture_output=True, env=ENVIRONMENT, check=False,
-    )  # fmt: skip
-    assert done.returncode == -signal.SIGKILL
+    running = processes.start(*words, "-o", tmp_path / "out", first=[(dies_at_the_rename, (moment,))])
+    assert running.ended() == -signal.SIGKILL
     again = ddnsr(*words, "-o", tmp_path / "out")
     assert (again.code, len(again.out.split())) == (0, 3 if moment == "before" else 2)
     assert files_in(tmp_path / "out") == files_in(tmp_path / "whole")
+
+
+def dies_at_the_rename(moment):
+    """The process is killed where 2.png gets its name: before it, or after it."""
+    rename = Path.replace
+
+    def replace(self, target):
+        if Path(target).name == "2.png" and moment == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        rename(self, target)
+        if Path(target).name == "2.png":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Path.replace = replace
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL there")

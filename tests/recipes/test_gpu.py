@@ -68,18 +68,16 @@ def train_here(run, *given):
 
 @pytest.fixture(scope="module")
 def two_steps(data, tmp_path_factory):
-    """A run of two steps, as the driver leaves it, and its pieces."""
+    """A run of two steps, and its pieces."""
     folder = tmp_path_factory.mktemp("two")
-    given = ["--run", folder / "run", "--out", folder / "pieces", "--seconds", 200, "--reserve", 20]
-    done = script(RECIPES / "gpu/train.py", *given, "--", *words(data, "--steps", 2))
-    assert done.returncode == 0, done.stderr
-    assert "brought: whole" in done.stderr
+    assert train_here(folder / "run", *words(data, "--steps", 2)) == 0
+    assert split(folder / "run", folder / "pieces", Limits()) == "whole"
     return folder
 
 
 def test_the_exact_form_goes_on_to_the_same_bytes(two_steps, data, tmp_path):
     assert join(two_steps / "pieces", tmp_path / "on") == "whole"
-    for run in ("on", "at-once"):  # here as in the driver's process: by one thread, whose sums have one order
+    for run in ("on", "at-once"):
         assert train_here(tmp_path / run, *words(data, "--steps", 3)) == 0
     (went_on, header, _), (at_once, same_header, _) = (read_state(tmp_path / run) for run in ("on", "at-once"))
     assert json.loads(header["ddnsr_run"]) == json.loads(same_header["ddnsr_run"])
@@ -195,6 +193,7 @@ def test_a_pack_holds_all_that_a_run_needs(data, tmp_path):
     given = ["--run", "run", "--out", "out", "--seconds", 200, "--reserve", 20, "--", *words(pack, "--steps", 1)]
     done = script("recipes/gpu/train.py", *given, code=pack)
     assert done.returncode == 0, done.stderr
+    assert "brought: whole" in done.stderr
     assert list((pack / "out").glob("*.part"))
 
 
