@@ -11,16 +11,18 @@ import pytest
 from forms import in_form
 from pieces import MIB, Limits, join, read_state, split
 from PIL import Image
-from safetensors.torch import save_file
 
 from ddnsr_cli.cli.app import main
 from ddnsr_cli.errors import TrainingError
+from ddnsr_cli.nets.vgg19 import BLOCK_CHANNELS
 from ddnsr_cli.weights.checkpoint import load_degrader, load_sr_net
-from tests.helpers.random_vgg import random_vgg19
+from tests.helpers.joint_run import vgg_file
+from tests.helpers.small_training import small_training
 
 SIZES = {"--features": 4, "--blocks": 1, "--growth": 2, "--batch": 2, "--crop": 32, "--workers": 0, "--log-every": 1}
 SMALL = [str(word) for option in SIZES.items() for word in option] + ["--device", "cpu"]
 RECIPES = Path(__file__).parents[2] / "recipes"
+FULL_CHANNELS = dict(BLOCK_CHANNELS)  # for a process of its own, where networks have their size
 
 
 def script(*given, code=RECIPES.parent):
@@ -43,13 +45,13 @@ def data(tmp_path_factory):
             (folder / name / "more").mkdir(parents=True, exist_ok=True)
             path = folder / name / ("more" if number else "") / f"{number}.png"
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
-    state = random_vgg19("conv3_4", seed=1)
-    save_file({name: tensor.half() for name, tensor in state.items()}, folder / "vgg.safetensors")
+    vgg_file(folder / "vgg.safetensors", widths=FULL_CHANNELS)
+    vgg_file(folder / "narrow.safetensors")
     return folder
 
 
-def words(data, *more):
-    joint = ["--track", "2", "--lite", "--lr", data / "lr", "--vgg", data / "vgg.safetensors"]
+def words(data, *more, vgg="narrow.safetensors"):
+    joint = ["--track", "2", "--lite", "--lr", data / "lr", "--vgg", data / vgg]
     given = [*joint, "--perceptual", "conv3_4", "--offline", "--hr", data / "hr"]
     return [*given, *SMALL, *more]
 
@@ -64,6 +66,14 @@ def train_here(run, *given):
     finally:
         sys.argv = before
     return 0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_networks():
+    """What trains in this process is small; see tests/helpers/small_training.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        small_training(patch.setitem)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -85,12 +95,12 @@ def test_the_exact_form_goes_on_to_the_same_bytes(two_steps, data, tmp_path):
         np.testing.assert_array_equal(went_on[name], tensor, err_msg=name)
 
 
-@pytest.mark.parametrize(("most_mib", "form"), [(6.0, "light"), (2.5, "bare")])
+@pytest.mark.parametrize(("most_mib", "form"), [(0.2, "light"), (0.06, "bare")])
 def test_smaller_forms_go_on_too(two_steps, data, tmp_path, most_mib, form):
-    limits = Limits(piece_mib=1, most_mib=most_mib)
+    limits = Limits(piece_mib=0.02, most_mib=most_mib)
     assert split(two_steps / "run", tmp_path / "pieces", limits) == form
     sizes = [path.stat().st_size for path in (tmp_path / "pieces").iterdir()]
-    assert max(sizes) <= MIB
+    assert max(sizes) <= 0.02 * MIB
     assert sum(sizes) <= most_mib * MIB
     assert len(sizes) > 1
     assert join(tmp_path / "pieces", tmp_path / "run") == form
@@ -101,7 +111,7 @@ def test_smaller_forms_go_on_too(two_steps, data, tmp_path, most_mib, form):
 
 def test_joined_weights_are_models(two_steps, tmp_path):
     join(two_steps / "pieces", tmp_path / "whole")
-    split(two_steps / "run", tmp_path / "p", Limits(most_mib=6))
+    split(two_steps / "run", tmp_path / "p", Limits(most_mib=0.2))
     join(tmp_path / "p", tmp_path / "light")
     for load, name in ((load_sr_net, "sr.safetensors"), (load_degrader, "degrader.safetensors")):
         (net, header), (same, same_header) = (
@@ -115,7 +125,7 @@ def test_joined_weights_are_models(two_steps, tmp_path):
 
 
 def test_light_keeps_names_shapes_and_nearly_the_values(two_steps, tmp_path):
-    split(two_steps / "run", tmp_path / "p", Limits(most_mib=6))
+    split(two_steps / "run", tmp_path / "p", Limits(most_mib=0.2))
     join(tmp_path / "p", tmp_path / "run")
     exact, light = read_state(two_steps / "run")[0], read_state(tmp_path / "run")[0]
     assert {name: tensor.shape for name, tensor in exact.items()} == {n: t.shape for n, t in light.items()}
@@ -136,7 +146,6 @@ def test_an_unknown_form_is_a_mistake_of_ours():
         in_form({}, "tiny")
 
 
-@pytest.mark.usefixtures("small_runs")
 @pytest.mark.parametrize("kind", ["--pretrain", "--paired --loss perceptual=0 --discriminator patchgan"])
 def test_a_run_on_pairs_travels_in_every_form(data, tmp_path, kind):
     given = [*kind.split(), "--hr", data / "hr", *SMALL, "--steps"]
@@ -153,7 +162,7 @@ def test_a_run_on_pairs_travels_in_every_form(data, tmp_path, kind):
 
 
 def test_a_missing_a_damaged_and_a_foreign_piece_are_refused(two_steps, tmp_path):
-    split(two_steps / "run", tmp_path / "p", Limits(piece_mib=1, most_mib=6))
+    split(two_steps / "run", tmp_path / "p", Limits(piece_mib=0.02, most_mib=0.2))
     first, second = sorted((tmp_path / "p").iterdir())[:2]
     content = first.read_bytes()
     first.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -176,7 +185,7 @@ def test_a_run_is_not_overwritten(two_steps):
 
 def test_what_cannot_fit_is_reported(two_steps, tmp_path):
     with pytest.raises(TrainingError, match="the link carries"):
-        split(two_steps / "run", tmp_path / "p", Limits(most_mib=0.1))
+        split(two_steps / "run", tmp_path / "p", Limits(most_mib=0.01))
     done = script(RECIPES / "gpu/pieces.py", "split", tmp_path / "nothing", tmp_path / "p")
     assert done.returncode == 10
     assert "Has the run saved yet?" in done.stderr
@@ -190,8 +199,9 @@ def test_a_pack_holds_all_that_a_run_needs(data, tmp_path):
     for name in ("0", "more/1"):
         with Image.open(data / f"lr/{name}.png") as before, Image.open(pack / f"lr/{name}.webp") as packed_image:
             np.testing.assert_array_equal(np.asarray(before), np.asarray(packed_image))
-    given = ["--run", "run", "--out", "out", "--seconds", 200, "--reserve", 20, "--", *words(pack, "--steps", 1)]
-    done = script("recipes/gpu/train.py", *given, code=pack)
+    given = ["--run", "run", "--out", "out", "--seconds", 200, "--reserve", 20]
+    train = words(pack, "--steps", 1, vgg="vgg.safetensors")
+    done = script("recipes/gpu/train.py", *given, "--", *train, code=pack)
     assert done.returncode == 0, done.stderr
     assert "brought: whole" in done.stderr
     assert list((pack / "out").glob("*.part"))
