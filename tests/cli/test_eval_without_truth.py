@@ -135,10 +135,11 @@ def test_table3_has_the_rows_at_hand_and_names_the_others(ddnsr, quick_model, tm
     assert "DDNSR" not in missing
 
 
-def test_a_model_that_the_preset_has_too_is_one_row(eval_json, tmp_path):
+def test_a_model_that_the_preset_has_too_is_one_row(ddnsr, tmp_path):
     lr, hr = write_pairs(tmp_path, ("a",))
-    words = ("--lr", lr, "--hr", hr, "--table3", "-m", "ddnsr-lite", "--lpips", "none")
-    assert list(eval_json(*words)["models"]).count("ddnsr-lite") == 1
+    done = ddnsr("eval", "--lr", lr, "--hr", hr, "--table3", "-m", "ddnsr-lite", "--lpips", "none")
+    assert done.code == 0, done.err
+    assert [line.split("  ")[0] for line in done.out.splitlines()].count("ddnsr-lite") == 1
 
 
 def test_the_pages_are_written_and_ranks_are_read(ddnsr, quick_model, tmp_path):
