@@ -18,7 +18,7 @@ from ddnsr_cli.config import SCALE
 from ddnsr_cli.data.noise_patches import LEAST_NOISE_PX, pair_rng
 from ddnsr_cli.errors import ConfigError, DataError, OutOfMemoryError
 from ddnsr_cli.inference.degrader import Levels, LevelsInMemory
-from ddnsr_cli.inference.device import DtypeName
+from ddnsr_cli.inference.device import DtypeName, EngineName
 from ddnsr_cli.inference.memory import is_out_of_memory
 from ddnsr_cli.inference.pipeline import LookOptions, check_memory, upscale_image
 from ddnsr_cli.inference.tiling import Progress, TileConfig
@@ -143,6 +143,7 @@ def load_model(
     *,
     device: str | torch.device = "auto",
     dtype: DtypeName = "auto",
+    engine: EngineName = "auto",
     tile_px: int | None = 0,
     tta: bool = False,
     offline: bool = False,
@@ -153,15 +154,18 @@ def load_model(
 
     tile_px: side of a tile, LR pixels; 0: by free memory, None: no tiles. tta: the mean over eight flips and turns.
     offline: nothing is fetched. progress: called with (bytes done, bytes in all) of a download.
-    on_note: called with a sentence about the terms of the weights.
+    on_note: called with a sentence about the terms of the weights, or about an engine that is not there.
     Raises WeightsError, HubError, DeviceError, ConfigError.
     """
     if dtype not in get_args(DtypeName):
         raise ConfigError(f"dtype is one of {', '.join(get_args(DtypeName))}, got {dtype!r}.")
+    if engine not in get_args(EngineName):
+        raise ConfigError(f"engine is one of {', '.join(get_args(EngineName))}, got {engine!r}.")
     options = UpscaleOptions(
         model=_text(name_or_path),
         device=str(device),
         dtype=dtype,
+        engine=engine,
         tiles=TileConfig(tile_px=tile_px),
         tta=tta,
         offline=offline,

@@ -54,6 +54,14 @@ class Dtype(StrEnum):
     BF16 = "bf16"
 
 
+class NetworkEngine(StrEnum):
+    """What runs the network."""
+
+    AUTO = "auto"
+    TORCH = "torch"
+    OPENVINO = "openvino"
+
+
 SIZE, LOOK, FILES = "Size of the result", "Look of the result", "Files"
 
 
@@ -186,6 +194,14 @@ def upscale(
     fp32: Annotated[
         bool, typer.Option("--fp32", help="Compute in fp32, as by --dtype fp32.", rich_help_panel=ENGINE)
     ] = False,
+    engine: Annotated[
+        NetworkEngine,
+        typer.Option(
+            help="What runs the network: PyTorch or, quicker on processors, OpenVINO. With auto it is OpenVINO on "
+            "x86-64 processors where it is installed.",
+            rich_help_panel=ENGINE,
+        ),
+    ] = NetworkEngine.AUTO,
     tta: Annotated[
         bool,
         typer.Option(
@@ -224,6 +240,7 @@ def upscale(
         model=model if name is None else name if model is None else os.path.join(model, name),  # noqa: PTH118
         device=device,
         dtype="fp32" if fp32 else dtype.value,
+        engine=engine.value,
         tiles=TileConfig(tile_px=tiles_px),
         tta=tta,
         look=LookOptions(strength=strength, color_fix=color_fix, grain=grain, seed=seed, to_srgb=to_srgb),

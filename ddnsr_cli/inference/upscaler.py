@@ -48,7 +48,9 @@ class WindowRunner:
     computed again in fp32. What was reported to the user once is not told again.
     """
 
-    def __init__(self, net: SrNet, *, device: torch.device, dtype: torch.dtype, tta: bool, name: str) -> None:
+    def __init__(
+        self, net: SrNet, *, device: torch.device, dtype: torch.dtype, tta: bool, name: str, openvino: bool = False
+    ) -> None:
         """The network is copied: the caller's stays as it is. dtype: fp16, bf16, fp32 or fp64. See `Upscaler`.
 
         bf16 on a CPU is for parts of the network, see `nets.bf16`.
@@ -64,16 +66,30 @@ class WindowRunner:
         self._wrong_half = ""
         with _room_for(name, device):
             self._full = _on_device(net, device, self._wide)
-            self._quick = self._full
-            if dtype != self._wide:
-                half = _on_device(net, device, dtype)
-                if probe(half, self._full, device, _input_dtype(half)):
-                    self._quick = half
-                else:
-                    self._wrong_half = f"{_short(dtype)} gives wrong values on {device}: computing in fp32."
+            self._quick, held, self.by_openvino = self._full, held_dtype(self._full), False
+            for quick in self._candidates(net, device, dtype, openvino=openvino):
+                if probe(quick[0], self._full, device, _input_dtype(quick[0])):
+                    self._quick, held, self.by_openvino = quick
+                    break
         self.dtype = self._wide if self._quick is self._full else dtype
-        self.held_dtype = held_dtype(self._quick)
+        if self.dtype != dtype:
+            self._wrong_half = f"{_short(dtype)} gives wrong values on {device}: computing in fp32."
+        self.held_dtype = held
         """Of what takes most of the memory: the feature maps of HR size."""
+
+    def _candidates(
+        self, net: SrNet, device: torch.device, dtype: torch.dtype, *, openvino: bool
+    ) -> Iterator[tuple[nn.Module, torch.dtype, bool]]:
+        """What may be quicker than the network in fp32, the quickest first, with what it holds, and if by OpenVINO."""
+        if openvino and dtype in (torch.bfloat16, torch.float32):
+            from ddnsr_cli.inference.openvino import openvino_net
+
+            fast = openvino_net(self._full, narrow=dtype == torch.bfloat16)
+            if fast is not None:
+                yield fast, fast.held_dtype, True
+        if dtype != self._wide:
+            half = _on_device(net, device, dtype)
+            yield half, held_dtype(half), False
 
     def run(self, lr: Tensor, on_note: Note, *, deep: bool = False) -> Tensor:
         """LR window to SR window on the CPU: (3, h, w) in [0, 1] -> (3, scale * h, scale * w), fp32 or wider.
@@ -85,7 +101,7 @@ class WindowRunner:
             self._say_once(self._wrong_half, on_note)
         net = self._full if deep and self.dtype == torch.bfloat16 else self._quick
         sr = self._forward(net, lr)
-        if sr is None and net is not self._full:
+        if sr is None and self.dtype != self._wide and net is not self._full:
             message = f"{_short(self.dtype)} overflows in {self._name}: tiles where it does are computed in fp32."
             self._say_once(message, on_note)
             sr = self._forward(self._full, lr)
@@ -167,16 +183,18 @@ class Upscaler:
         tiles: TileConfig,
         tta: bool = False,
         name: str = "the network",
+        openvino: bool = False,
     ) -> None:
         """The network is copied to `device`.
 
         dtype: number format to compute in; half precision falls back to fp32 where it fails. tta: mean over the
         eight flips and quarter turns of every tile, eight times the work. name: of the weights, for messages.
+        openvino: let that package run it, where it can. The result is as near to that in fp32 as PyTorch's.
         Raises OutOfMemoryError when not even the weights fit.
         """
         bound_kernels()
         self.name = name
-        self._runner = WindowRunner(net, device=device, dtype=dtype, tta=tta, name=name)
+        self._runner = WindowRunner(net, device=device, dtype=dtype, tta=tta, name=name, openvino=openvino)
         self._traits = net.traits
         halo_px = max(self._traits.halo_px, tiles.blend_px) if tiles.halo_px is None else tiles.halo_px
         self._halo_px = halo_px
@@ -192,6 +210,11 @@ class Upscaler:
     def dtype(self) -> torch.dtype:
         """The number format in use, which may be wider than the one asked for."""
         return self._runner.dtype
+
+    @property
+    def by_openvino(self) -> bool:
+        """Whether OpenVINO runs the network."""
+        return self._runner.by_openvino
 
     def plan(self, height: int, width: int) -> TilePlan:
         """How an image of `height` x `width` LR pixels would be cut now, with the memory that is free now."""

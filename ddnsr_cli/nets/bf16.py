@@ -104,7 +104,11 @@ class NarrowLast(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The convolution's output for x, in fp32."""
-        coarse, fine = self.conv(x).to(torch.float32).chunk(2, dim=1)
+        return self.joined(self.conv(x).to(torch.float32))
+
+    def joined(self, parts: Tensor) -> Tensor:
+        """What the two parts that `conv` gives add up to, in fp32."""
+        coarse, fine = parts.chunk(2, dim=1)
         sr: Tensor = (coarse + fine).add_(self.get_buffer("rest"))
         return sr
 
@@ -119,9 +123,7 @@ class NarrowHrStage(nn.Module):
         """net: in fp32; it is left as it is."""
         super().__init__()
         self.doublings = nn.Sequential(NarrowDoubling(net.conv_up1), NarrowDoubling(net.conv_up2))
-        self.conv_hr = nn.Conv2d(net.conv_hr.in_channels, net.conv_hr.out_channels, kernel_size=3, padding=1)
-        self.conv_hr.weight.data = _rounded(net.conv_hr.weight)
-        self.conv_hr.bias = nn.Parameter(_bias(net.conv_hr).to(torch.bfloat16))
+        self.conv_hr = with_rounded_weight(net.conv_hr)
         self.last = NarrowLast(net.conv_last)
 
     def forward(self, trunk: Tensor) -> Tensor:
@@ -153,6 +155,14 @@ class NarrowRRDBNet(nn.Module):
 
 def _bias(conv: nn.Conv2d) -> Tensor:
     return torch.zeros(conv.out_channels) if conv.bias is None else conv.bias
+
+
+def with_rounded_weight(conv: nn.Conv2d) -> nn.Conv2d:
+    """A 3x3 convolution in bfloat16 that leaves the level of flat areas as it is; `conv` stays in fp32."""
+    narrow = nn.Conv2d(conv.in_channels, conv.out_channels, kernel_size=3, padding=1)
+    narrow.weight.data = _rounded(conv.weight)
+    narrow.bias = nn.Parameter(_bias(conv).to(torch.bfloat16))
+    return narrow
 
 
 def _rounded(weight: Tensor) -> Tensor:

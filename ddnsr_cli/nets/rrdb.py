@@ -125,9 +125,13 @@ class RRDBNet(SrNet):
 
     def trunk(self, lr: Tensor) -> Tensor:
         """The features of LR size, folded where the scale asks for it: (N, features, H', W')."""
-        shallow: Tensor = self.conv_first(_fold(lr, self.config.unshuffle))
+        shallow: Tensor = self.conv_first(self.folded(lr))
         trunk: Tensor = shallow + self.conv_body(self.body(shallow))
         return trunk
+
+    def folded(self, lr: Tensor) -> Tensor:
+        """The image as the first convolution takes it: squares of pixels are channels where the scale asks for it."""
+        return _fold(lr, self.config.unshuffle)
 
     def hr_stage(self, trunk: Tensor) -> Tensor:
         """Features of LR size as RGB of four times its sides: (N, features, H', W') to (N, 3, 4H', 4W')."""

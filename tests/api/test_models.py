@@ -135,6 +135,8 @@ def test_models_and_options_without_meaning_are_refused(model, rgb):
         ddnsr_api.load_model(device="abacus")
     with pytest.raises(ConfigError, match="fp8"):
         ddnsr_api.load_model(dtype="fp8")
+    with pytest.raises(ConfigError, match="onnx"):
+        ddnsr_api.load_model(engine="onnx")
     with pytest.raises(ConfigError, match="scale"):
         model.upscale(rgb, scale=-1)
     with pytest.raises(ConfigError, match="strength"):

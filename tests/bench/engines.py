@@ -2,9 +2,9 @@
 
     python tests/bench/engines.py --model ddnsr-lite --side 160
 
-`ours` is what `ddnsr upscale` runs, tiles included; `eager` is the network as users of PyTorch get it, in fp32 and
-NCHW; the others run files exported from the same weights. They are needed here alone, and one that is missing is left
-out with a message:
+`ours` is what `ddnsr upscale` runs, tiles included, with `OV` by `--engine openvino`; `eager` is the network as users of
+PyTorch get it, in fp32 and NCHW; the others run files exported from the same weights. They are needed here alone, and
+one that is missing is left out with a message:
 
     pip install onnx onnxruntime ncnn && pip install --no-deps openvino
 
@@ -70,8 +70,11 @@ def engines(net: OwnNet, lr: Tensor, folder: Path, threads: int) -> Iterator[tup
     """All that can run here, with what one turn of each does."""
     yield "eager fp32 NCHW", lambda: net(lr)
     for dtype in dict.fromkeys((torch.float32, choose_dtype(CPU))):
-        upscaler = Upscaler(net, device=CPU, dtype=dtype, tiles=TileConfig())
-        yield f"ours {str(upscaler.dtype).removeprefix('torch.')}", lambda upscaler=upscaler: upscaler.whole(lr)
+        for by_openvino in (False, True):
+            upscaler = Upscaler(net, device=CPU, dtype=dtype, tiles=TileConfig(), openvino=by_openvino)
+            if upscaler.by_openvino == by_openvino:
+                name = f"ours{' OV' * by_openvino} {str(upscaler.dtype).removeprefix('torch.')}"
+                yield name, lambda upscaler=upscaler: upscaler.whole(lr)
     for name, others in (("OpenVINO", openvino), ("ONNX Runtime", onnx_runtime), ("ncnn", ncnn)):
         try:
             yield from others(net, lr, folder, threads)

@@ -17,8 +17,8 @@ SURFACE = {
     "upscale": (
         "images -i/--input -o/--output --list --shard --again -m/--model -n/--name -s/--scale --width --height "
         "--long-side --megapixels --strength --color-fix --grain --seed --to-srgb -f/--format --quality --suffix "
-        "--overwrite --compare --dry-run --fail-fast --max-pixels -t/--tile --device/-g --dtype --fp32 -x/--tta "
-        "--ray --ray-workers --offline --json -0/--null -v/--verbose -q/--quiet"
+        "--overwrite --compare --dry-run --fail-fast --max-pixels -t/--tile --device/-g --dtype --fp32 --engine "
+        "-x/--tta --ray --ray-workers --offline --json -0/--null -v/--verbose -q/--quiet"
     ),
     "degrade": (
         "-o/--output images -i/--input --list --shard --again --noise-source --per-image --seed --method -m/--model "

@@ -47,7 +47,8 @@ class State(Enum):
 
 
 def settings_of(options: UpscaleOptions, model_sha256: str, target: Path) -> Settings:
-    """Everything that a result depends on but its input. Device, number format and tiles make no visible difference."""
+    """Everything that a result depends on but its input. Device, engine, number format and tiles make no
+    visible difference."""
     look = asdict(options.look)
     if not options.look.grain:
         del look["seed"]

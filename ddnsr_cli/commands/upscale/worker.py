@@ -42,7 +42,7 @@ from ddnsr_cli.errors import (
     shown,
 )
 from ddnsr_cli.files import StorePath, is_folder, no_empty_folder, temporary_folder
-from ddnsr_cli.inference.device import choose_device, choose_dtype
+from ddnsr_cli.inference.device import choose_device, choose_dtype, choose_openvino
 from ddnsr_cli.inference.memory import give_back_freed, is_out_of_memory, save_addresses
 from ddnsr_cli.inference.pipeline import Faithfulness, check_memory, result_bytes, upscale_image, upscale_rows
 from ddnsr_cli.inference.tiling import TensorSource, TilePlan, to_tensor
@@ -81,6 +81,7 @@ def start_engine(options: UpscaleOptions, listener: UpscaleListener) -> Engine:
     """
     save_addresses()
     device = choose_device(options.device, note=listener.note)
+    by_openvino = choose_openvino(device, options.engine, note=listener.note)
     registry, on_gpu = read_registry(), device.type != "cpu"
     weights = find_weights(
         options.model, registry=registry, on_gpu=on_gpu, offline=options.offline, on_progress=listener.download
@@ -97,9 +98,12 @@ def start_engine(options: UpscaleOptions, listener: UpscaleListener) -> Engine:
         tiles=options.tiles,
         tta=options.tta,
         name=weights.name,
+        openvino=by_openvino,
     )
-    dtype = str(upscaler.dtype).removeprefix("torch.")
-    listener.detail(f"model {weights.name} ({weights.path}), on {device}, in {dtype}")
+    if by_openvino and not upscaler.by_openvino and options.engine == "openvino":
+        listener.note(f"OpenVINO does not run {weights.name}: PyTorch does its work.")
+    dtype, by = str(upscaler.dtype).removeprefix("torch."), "OpenVINO" if upscaler.by_openvino else "PyTorch"
+    listener.detail(f"model {weights.name} ({weights.path}), on {device}, in {dtype}, by {by}")
     return Engine(upscaler=upscaler, device=device, model=weights.name, sha256=weights.sha256)
 
 

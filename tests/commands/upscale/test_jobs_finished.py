@@ -73,7 +73,8 @@ def test_another_model_or_look_is_outdated(made, options, word):
 
 def test_what_makes_no_difference_does_not_count(made):
     source, target = made()
-    same = settings(target, device="cuda", dtype="fp16", write=WriteOptions(quality=50), overwrite=True, suffix="_x")
+    same = settings(target, device="cuda", dtype="fp16", engine="torch", write=WriteOptions(quality=50), suffix="_x")
+    assert settings(target, overwrite=True, engine="openvino") == same
     assert state_of(source, target, same) == (State.FINISHED, "")
     assert settings(target, look=LookOptions(seed=3)) == settings(target)
 

@@ -1,0 +1,159 @@
+"""The same image as PyTorch's, whatever runs the network."""
+
+import sys
+
+import pytest
+import torch
+
+from ddnsr_cli.inference import upscaler as inference
+from ddnsr_cli.inference.device import choose_dtype
+from ddnsr_cli.inference.openvino import OpenvinoNet, openvino_package
+from ddnsr_cli.inference.tiling import TileConfig
+from ddnsr_cli.inference.upscaler import Upscaler
+from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
+from ddnsr_cli.weights.checkpoint import load_own_net
+from ddnsr_cli.weights.registry import read_registry
+from ddnsr_cli.weights.resolve import find_weights
+from tests.helpers.foreign import small_compact, small_net
+
+pytest.importorskip("openvino")
+CPU = torch.device("cpu")
+
+
+def upscaler(net, *, openvino=True, dtype=torch.float32, tile_px=None, **options):
+    return Upscaler(net, device=CPU, dtype=dtype, tiles=TileConfig(tile_px=tile_px), openvino=openvino, **options)
+
+
+def noisy(height, width):
+    """A slope with noise of 6 levels."""
+    generator = torch.Generator().manual_seed(0)
+    slope = torch.linspace(0.1, 0.8, width).expand(1, 3, height, width)
+    return (slope + 6 / 255 * torch.randn(1, 3, height, width, generator=generator)).clamp(0, 1)
+
+
+def levels(left, right):
+    """(largest, rms) difference in levels of 255."""
+    error = 255 * (left - right)
+    return float(error.abs().max()), float(error.square().mean().sqrt())
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        small_net(),
+        small_net(scale=2),
+        small_net(scale=1),
+        small_net(features=12, blocks=1, growth=5),
+        small_compact(),
+        small_compact(scale=2),
+        small_compact(convs=0),
+    ],
+    ids=["x4", "x2", "x1", "odd", "compact", "compact-x2", "no-convs"],
+)
+def test_in_fp32_it_is_the_same_image_at_any_size(net):
+    fast, plain = upscaler(net), upscaler(net, openvino=False)
+    assert (fast.by_openvino, plain.by_openvino) == (True, False)
+    for size in ((13, 18), (1, 1), (18, 13), (13, 18)):
+        lr = noisy(*size)
+        torch.testing.assert_close(fast.whole(lr), plain.whole(lr), rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def lite():
+    net, _ = load_own_net(find_weights("ddnsr-lite", registry=read_registry(), offline=True).path)
+    return net
+
+
+@pytest.mark.skipif(choose_dtype(CPU) != torch.bfloat16, reason="the processor does not multiply in bfloat16")
+@pytest.mark.parametrize("convs", [None, 6, 0], ids=["rrdb", "compact", "only-ends"])
+def test_in_bf16_it_is_as_near_to_fp32_as_pytorch_is(lite, convs):
+    net = lite if convs is None else small_compact(features=24, convs=convs)
+    lr = noisy(40, 48)
+    exact = upscaler(net, openvino=False).whole(lr)
+    _, ours = levels(upscaler(net, openvino=False, dtype=torch.bfloat16).whole(lr), exact)
+    fast = upscaler(net, dtype=torch.bfloat16)
+    most, rms = levels(fast.whole(lr), exact)
+    assert fast.by_openvino
+    assert fast.dtype == torch.bfloat16
+    assert rms <= 1.1 * ours + 1e-3
+    assert convs is not None or 0 < most <= 2
+
+
+def test_the_same_image_twice_gives_the_same_bits():
+    fast, lr = upscaler(small_net(), dtype=choose_dtype(CPU)), noisy(20, 24)
+    first = fast.whole(lr)
+    fast.whole(noisy(24, 20))
+    assert torch.equal(fast.whole(lr), first)
+
+
+def test_a_result_does_not_change_when_the_next_is_made():
+    fast = upscaler(small_net())
+    net = fast._runner._quick
+    first = net(noisy(16, 16))
+    kept = first.clone()
+    net(torch.zeros(1, 3, 16, 16))
+    assert torch.equal(first, kept)
+
+
+def test_tiles_and_views_are_as_with_pytorch():
+    net, lr = small_compact(), noisy(40, 30)
+    expected = upscaler(net, openvino=False, tile_px=16, tta=True).whole(lr)
+    result = upscaler(net, tile_px=16, tta=True).whole(lr)
+    torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_16_bit_images_are_computed_in_fp32():
+    net, lr = small_net(), noisy(12, 12)
+    source = inference.TensorSource(lr)
+    deep = torch.cat([band.rows for band in upscaler(net, dtype=torch.bfloat16).bands(source, deep=True)], dim=1)
+    assert torch.equal(deep[None], upscaler(net, openvino=False).whole(lr))
+
+
+class Changed(RRDBNet):
+    """Computes something else than its name says."""
+
+    def forward(self, lr):
+        return 0.5 * super().forward(lr)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_another_network_is_run_by_pytorch(dtype):
+    changed = Changed(RRDBConfig(features=4, blocks=1, growth=2))
+    for net in (changed, small_compact(scale=2, inner_scale=4), small_net().double()):
+        assert not upscaler(net, dtype=torch.float64 if net is not changed else dtype).by_openvino
+    assert not upscaler(small_compact(scale=2, inner_scale=4), dtype=dtype).by_openvino
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no such processor"), ImportError("libtbb.so.12")])
+def test_where_it_fails_pytorch_goes_on(monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(OpenvinoNet, "__init__", fail)
+    net, lr = small_net(), noisy(8, 8)
+    slow = upscaler(net)
+    assert not slow.by_openvino
+    assert torch.equal(slow.whole(lr), upscaler(net, openvino=False).whole(lr))
+
+
+def test_a_result_that_is_wrong_is_not_taken(monkeypatch):
+    monkeypatch.setattr(OpenvinoNet, "forward", lambda self, lr: self.net(lr) + 1)
+    assert not upscaler(small_net()).by_openvino
+
+
+def test_what_reports_to_a_server_is_not_imported(monkeypatch, tmp_path):
+    """OpenVINO imports its converter where it can, and that tells its makers."""
+    package = tmp_path / "openvino"
+    (package / "tools" / "ovc").mkdir(parents=True)
+    (package / "tools" / "__init__.py").touch()
+    (package / "tools" / "ovc" / "__init__.py").write_text("convert_model = 'told'\n")
+    tried = "try:\n    from openvino.tools.ovc import convert_model\nexcept ImportError:\n    convert_model = None\n"
+    (package / "__init__.py").write_text(tried)
+    for name in [name for name in sys.modules if name.split(".")[0] == "openvino"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    imported = openvino_package()
+    for name in [name for name in sys.modules if name.split(".")[0] == "openvino"]:
+        del sys.modules[name]
+    assert imported.__file__ == str(package / "__init__.py")
+    assert imported.convert_model is None
