@@ -10,14 +10,15 @@ from typing import Any, get_args
 import torch
 
 from ddnsr_cli.api.images import AnyImage, take_apart
-from ddnsr_cli.commands.degrade.methods import DegraderEngine, start_degrader, with_noise_of
+from ddnsr_cli.commands.degrade.methods import DegraderEngine, crop_input, smooth_input, start_degrader
 from ddnsr_cli.commands.degrade.worker import LEAST_HR_PX
 from ddnsr_cli.commands.upscale.options import UpscaleListener, UpscaleOptions
 from ddnsr_cli.commands.upscale.worker import Engine, start_engine
 from ddnsr_cli.config import SCALE
+from ddnsr_cli.data.config import NoiseInput
 from ddnsr_cli.data.noise_patches import LEAST_NOISE_PX, pair_rng
 from ddnsr_cli.errors import ConfigError, DataError, OutOfMemoryError
-from ddnsr_cli.inference.degrader import Levels, LevelsInMemory
+from ddnsr_cli.inference.degrader import Levels, LevelsInMemory, LevelsSource
 from ddnsr_cli.inference.device import DtypeName, EngineName
 from ddnsr_cli.inference.memory import is_out_of_memory
 from ddnsr_cli.inference.pipeline import LookOptions, check_memory, upscale_image
@@ -107,35 +108,65 @@ class Degrader:
         self._tiled = engine.tiled
 
     def degrade(
-        self, hr: AnyImage, noise: object = None, *, seed: int = 0, progress: Progress | None = None
+        self,
+        hr: AnyImage,
+        noise: object = None,
+        *,
+        seed: int = 0,
+        noise_input: NoiseInput | str = NoiseInput.SMOOTH,
+        progress: Progress | None = None,
     ) -> AnyImage:
         """The LR partner of a clean image, of the kind given: four times smaller, RGB, whole levels of 8 bits.
 
-        hr: sides are cut to multiples of 4. noise: a real noisy image of any kind; a part of it, which `seed` draws, is
-        the second input, at its native resolution. Each image of a batch draws its own. Alpha is left out.
+        hr: sides are cut to multiples of 4. noise: a real noisy image of any kind, at its native resolution; the second
+        input is made of it, and each image of a batch draws its own by `seed`. noise_input: `smooth`, the noise of its
+        smooth parts, or `crop`, a part of it as it is, whose subject shows faintly in the result. Alpha is left out.
         progress: called with (tiles done, tiles in all) of each image.
-        Raises ConfigError where the network needs noise and there is none, DataError for images too small, and others.
+        Raises ConfigError where the network needs noise and there is none, DataError for images too small or without
+        smooth parts, and others.
         """
         if self.takes_noise and noise is None:
             raise ConfigError(f"{self.name} takes its noise from a real photo. Give a noisy image as `noise`.")
         if seed < 0:
             raise ConfigError(f"seed must be at least 0, got {seed}.")
         noisy = _noise_levels(noise) if self.takes_noise else None
+        kind = _noise_input(noise_input)
         images, give_back = take_apart(hr)
         with _memory_errors():
-            lr = [self._lr(one, noisy, (seed, index), progress) for index, one in enumerate(images)]
+            noises = [_Noise(levels=noisy, kind=kind, draw=(seed, index)) for index in range(len(images))]
+            lr = [self._lr(one, noise, progress) for one, noise in zip(images, noises, strict=True)]
             result: AnyImage = give_back([RasterImage(pixels=levels) for levels in lr])
         return result
 
-    def _lr(self, hr: RasterImage, noisy: Levels | None, draw: tuple[int, int], progress: Progress | None) -> Levels:
+    def _lr(self, hr: RasterImage, noise: "_Noise", progress: Progress | None) -> Levels:
         height, width = (length // SCALE * SCALE for length in (hr.height, hr.width))
         if min(height, width) < LEAST_HR_PX:
             raise DataError(f"hr has {hr.width}x{hr.height} pixels; a side needs {LEAST_HR_PX}. Give a larger one.")
         levels = rgb8(hr)[:height, :width]
-        if noisy is None:
-            return self._tiled.lr(LevelsInMemory(levels), None, on_tile=progress)
-        seed, index = draw
-        return with_noise_of(noisy, self._tiled, levels, pair_rng(seed, "", index), progress)[0]
+        return self._tiled.lr(LevelsInMemory(levels), noise.beside(levels), on_tile=progress)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Noise:
+    """What the noise input of one image of a batch is made of."""
+
+    levels: Levels | None
+    kind: NoiseInput
+    draw: tuple[int, int]
+    """Seed, and number of the image."""
+
+    def beside(self, hr: Levels) -> LevelsSource | None:
+        """The noise input for `hr`; None for a network of a single input."""
+        if self.levels is None:
+            return None
+        seed, index = self.draw
+        rng = pair_rng(seed, "", index)
+        if self.kind is NoiseInput.CROP:
+            return crop_input(self.levels, hr, rng)
+        smooth = smooth_input(self.levels, hr, rng)
+        if smooth is None:
+            raise DataError("noise has no smooth part to take noise from. Give another image, or noise_input='crop'.")
+        return smooth
 
 
 def load_model(
@@ -214,6 +245,13 @@ def degrade(
 ) -> AnyImage:
     """One image degraded. For several, load the network once: see `load_degrader`, `Degrader.degrade`."""
     return load_degrader(model, device=device).degrade(hr, noise, seed=seed)
+
+
+def _noise_input(name: NoiseInput | str) -> NoiseInput:
+    try:
+        return NoiseInput(name)
+    except ValueError as error:
+        raise ConfigError(f"noise_input is {' or '.join(NoiseInput)}, got {name!r}.") from error
 
 
 def _noise_levels(noise: object) -> Levels:

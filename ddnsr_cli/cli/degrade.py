@@ -14,6 +14,7 @@ from ddnsr_cli.cli.options import (
     Device,
     ImageList,
     Model,
+    NoiseFrom,
     NullEnded,
     Offline,
     Preset,
@@ -98,6 +99,7 @@ def degrade(
             help="Largest variance of a smooth patch. By default it is chosen for each image.", rich_help_panel=HOW
         ),
     ] = None,
+    noise_input: NoiseFrom = None,
     degradation_preset: Preset = None,
     degradation_: Settings = None,
     cleanup: Annotated[
@@ -161,6 +163,7 @@ def degrade(
         cleanup=cleanup,
         sigma=sigma,
         patch_variance=patch_variance,
+        noise_input=noise_input,
         degradation=_by_rule(method, degradation_preset, degradation_),
         report=realism_report,
         workers=workers,

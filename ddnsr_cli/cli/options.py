@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ddnsr_cli.data.config import NoiseInput
 from ddnsr_cli.errors import ConfigError, ImageReadError
 from ddnsr_cli.files import StorePath, path_at
 
@@ -160,6 +161,16 @@ def named(given: Iterable[str], option: str, known: Iterable[str]) -> Iterator[t
         if name not in known:
             raise ConfigError(f"{option} knows {', '.join(known)}; got {name!r}.")
         yield name, value, text
+
+
+NoiseFrom = Annotated[
+    NoiseInput | None,
+    typer.Option(
+        help="What the degrader is given of a noisy image: the noise of its smooth parts (smooth, the default), or a "
+        "crop as it is (crop), whose subject shows faintly in the result.",
+        rich_help_panel="Method",
+    ),
+]
 
 
 class DegradationPreset(StrEnum):

@@ -12,6 +12,7 @@ from ddnsr_cli.cli.options import (
     Device,
     LrSuffix,
     ModCrop,
+    NoiseFrom,
     Offline,
     Preset,
     Quiet,
@@ -181,6 +182,7 @@ def train(
             "--single-input", help="Give the degrader zeros instead of a noisy image.", rich_help_panel=METHOD
         ),
     ] = False,
+    noise_input: NoiseFrom = None,
     vgg: Annotated[
         Path | None,
         typer.Option(help="File of VGG19 weights. By default they are fetched from the Hub.", rich_help_panel=METHOD),
@@ -372,14 +374,16 @@ def train(
     validation = validation_folders(val, val_lr, val_hr)
     from ddnsr_cli.commands.train.networks import FeatureFiles
     from ddnsr_cli.commands.train.paired import plain_network
-    from ddnsr_cli.data.config import StreamConfig
+    from ddnsr_cli.data.config import NoiseInput, StreamConfig
     from ddnsr_cli.data.images import PairRules
     from ddnsr_cli.nets.rrdb import RRDBConfig
     from ddnsr_cli.training.loop import Rhythm
     from ddnsr_cli.training.options import LITE
 
     rules = PairRules(lr_suffix=lr_suffix, mod_crop=mod_crop)
-    stream = StreamConfig(batch=batch, crop_px=crop, seed=seed, workers=workers)
+    stream = StreamConfig(
+        batch=batch, crop_px=crop, seed=seed, workers=workers, noise_input=noise_input or NoiseInput.SMOOTH
+    )
     rhythm = Rhythm(
         log_steps=log_every,
         save_steps=save_every,

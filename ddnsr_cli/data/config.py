@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from types import MappingProxyType
 
 from ddnsr_cli.errors import ConfigError
@@ -203,6 +204,16 @@ mild. mild: one light pass. track1: bicubic and noise, as Track 1 of NTIRE 2020.
 """
 
 
+class NoiseInput(StrEnum):
+    """What a degrader is given of a noisy image."""
+
+    SMOOTH = "smooth"
+    """Its noise alone: smooth parts, put together."""
+
+    CROP = "crop"
+    """A crop as it is, as in the paper: its subject shows faintly in the result."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class StreamConfig:
     """How crops are drawn and mixed."""
@@ -224,6 +235,9 @@ class StreamConfig:
 
     workers: int = 1
     """Processes that decode; 0 decodes in the training process. Does not change what is drawn."""
+
+    noise_input: NoiseInput = NoiseInput.SMOOTH
+    """What a degrader is given of the noisy images. Of an image without smooth parts it is a crop in any case."""
 
     def __post_init__(self) -> None:
         if min(self.batch, self.crop_px, self.crops_per_image) < 1 or self.workers < 0 or self.seed < 0:

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ddnsr_cli.data.config import CYCLE, DegradationConfig, Shares, StreamConfig
+from ddnsr_cli.data.config import CYCLE, DegradationConfig, NoiseInput, Shares, StreamConfig
 from ddnsr_cli.data.degradations import degrade
 from ddnsr_cli.data.images import ImagePair
+from ddnsr_cli.data.noise_patches import NoiseInputs
 from ddnsr_cli.data.sampler import ENDLESS, Usable, first_usable, no_batch_of_one_image, random_crop, report_new, rounds
 from ddnsr_cli.data.targets import Refusal, read_or_refuse
 from ddnsr_cli.errors import ConfigError
@@ -208,18 +209,22 @@ class DegradedPairs(CropVisits):
         self.noisy = list(noisy)
         self.scale = scale
         self.degrade = degrade
+        self.inputs = None if stream.noise_input is NoiseInput.CROP else NoiseInputs()
         self.noise_seed = int(np.random.SeedSequence([stream.seed, NOISE_KEY]).generate_state(1)[0])
 
     def __getitem__(self, visit: int) -> PairVisit:
         """The crops of one visit. Raises DataError when no image of a side can be used."""
         number, image, refused = self.first_usable(visit, self._read_hr)
-        _, noise, also = first_usable(visit, len(self.noisy), self.noise_seed, self._read_lr)
+        place, noise, also = first_usable(visit, len(self.noisy), self.noise_seed, self._read_lr)
         rng = np.random.default_rng([self.stream.seed, 1, visit])
         count, side = self.stream.crops_per_image, self.stream.crop_px
         hr = torch.stack([random_crop(image, side, rng) for _ in range(count)])
         lr_real = torch.stack([random_crop(noise, side // self.scale, rng) for _ in range(count)])
+        given = lr_real
+        if self.inputs is not None:
+            given = self.inputs(self.noisy[place], noise, lr_real, seed=(self.noise_seed, 1, visit))
         with torch.inference_mode():
-            lr = self.degrade(hr.float() / 255, lr_real.float() / 255)
+            lr = self.degrade(hr.float() / 255, given.float() / 255)
         levels = lr.mul(255).round().clamp(0, 255).to(torch.uint8).clone()
         return PairVisit(crops=(levels, hr), image=number, refused=(*refused, *also))
 

@@ -21,7 +21,8 @@ from PIL import Image
 from torch import Tensor
 
 from ddnsr_cli.config import SCALE
-from ddnsr_cli.data.config import DegradationConfig, Range
+from ddnsr_cli.data.config import DegradationConfig, NoiseInput, Range
+from ddnsr_cli.data.noise_patches import slow_part
 from ddnsr_cli.losses import content_reference
 from ddnsr_cli.metrics.noise import LUMA
 
@@ -381,10 +382,15 @@ class NoiseTransfer:
     """(N, 3, h, w) in [0, 1]: the HR crops shrunk, each with the noise of its `lr_noisy`."""
 
 
-def draw_noise_transfer(hr: Tensor, *, seed: int, step: int) -> NoiseTransfer:
-    """What to transfer in a step, to each crop from the one before it. hr: (N, 3, 4h, 4w), uint8."""
+def draw_noise_transfer(hr: Tensor, *, seed: int, step: int, noise_input: NoiseInput) -> NoiseTransfer:
+    """What to transfer in a step, to each crop from the one before it, or from what is smooth in that.
+
+    hr: (N, 3, 4h, 4w), uint8.
+    """
     shrunk = content_reference(hr.float() / 255)
     others = shrunk.roll(1, dims=0)
+    if noise_input is NoiseInput.SMOOTH:
+        others = slow_part(others)
     size, rng = (shrunk.shape[2], shrunk.shape[3]), np.random.default_rng([seed, CARRIED_KEY, step])
     noises = [draw_noise(size, CARRIED_NOISE, rng, sigma=rng.uniform(*CARRIED_NOISE.noise_sigma) / 255) for _ in shrunk]
     lr_noisy = _noisy(others, noises).clamp(0, 1)

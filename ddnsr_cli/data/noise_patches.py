@@ -1,11 +1,18 @@
-"""Real noise: which part of which noisy image, and noise cut out of smooth parts, put together to any size."""
+"""Real noise: which part of which noisy image, and noise cut out of smooth parts, put together to any size.
+
+A degrader that is given a crop as it is prints some of its subject on the result. Smooth parts have no subject.
+"""
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.metrics.noise import measure_noise
@@ -26,6 +33,9 @@ FADE_PX = 4  # shared by neighbors in a field
 NOISE_FACTOR = 1.5  # a patch within so many times the variance of the image's noise is smooth
 LEAST_VARIANCE = 0.1  # rounding alone has 1/12: below are drawings and borders
 LEAST_PATCHES = 4  # fewer repeat visibly
+NEAR_LEVELS = 8.0  # patches that differ by no more in brightness have the same noise
+LEAST_NEAR = 16  # so many are drawn from where fewer are as near
+BASE_PX = 8  # of the squares whose means are the base of a noise input: no structure is left, but slopes are
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +68,7 @@ class NoiseImage:
     """A crop of a noisy image, read in windows; no pixel of it is copied before."""
 
     def __init__(self, image: Rgb8, crop: NoiseCrop) -> None:
+        self.crop = crop
         self.height, self.width = crop.height, crop.width
         self._image = image
         self._rows = _mirrored(crop.top, crop.height, image.shape[0])
@@ -106,11 +117,34 @@ class PatchLimits:
             raise ConfigError(f"Means lie in 0..255 and a share in 0..1, got {self}.")
 
 
-def smooth_patches(image: NDArray[np.uint8], limits: PatchLimits) -> NDArray[np.intp] | None:
-    """(top, left) of every smooth patch of 16 x 16 pixels, as (N, 2). None when there are too few.
+@dataclass(frozen=True, kw_only=True)
+class SmoothPatches:
+    """Where the smooth patches of an image lie, the darkest first."""
 
-    image: (H, W, 3).
-    """
+    places: NDArray[np.intp]
+    """(N, 2): top and left of each."""
+
+    brightness: NDArray[np.float64]
+    """(N,): their means over the three channels, levels."""
+
+    def thinned(self, most: int) -> "SmoothPatches":
+        """At most so many, of every brightness."""
+        step = -(-len(self.places) // most)
+        return SmoothPatches(places=self.places[::step], brightness=self.brightness[::step])
+
+    def drawn(self, wanted: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.intp]:
+        """(..., 2): a patch for each brightness wanted (...), out of those as bright, or of the nearest."""
+        count = len(self.places)
+        least = min(count, LEAST_NEAR)
+        nearest = np.clip(np.searchsorted(self.brightness, wanted) - least // 2, 0, count - least)
+        first = np.minimum(nearest, np.searchsorted(self.brightness, wanted - NEAR_LEVELS))
+        end = np.maximum(nearest + least, np.searchsorted(self.brightness, wanted + NEAR_LEVELS, side="right"))
+        drawn: NDArray[np.intp] = self.places[rng.integers(first, end)]
+        return drawn
+
+
+def smooth_patches(image: Rgb8, limits: PatchLimits) -> SmoothPatches | None:
+    """Every smooth patch of 16 x 16 pixels of an image (H, W, 3). None when there are too few."""
     if min(image.shape[:2]) < PATCH_PX:
         return None
     mean, variance, structure = _statistics(image)
@@ -123,20 +157,26 @@ def smooth_patches(image: NDArray[np.uint8], limits: PatchLimits) -> NDArray[np.
         noise = measure_noise(image)
         most = NOISE_FACTOR * noise.level**2 if noise is not None else 0.0
     smooth = fit & (overall <= most) & (structure.mean(2) <= limits.most_structure * overall)
-    places = np.argwhere(smooth) * STEP_CELLS * CELL_PX
-    return places if len(places) >= LEAST_PATCHES else None
+    cells = np.argwhere(smooth)
+    if len(cells) < LEAST_PATCHES:
+        return None
+    brightness = mean.mean(2)[smooth]
+    order = np.argsort(brightness, kind="stable")
+    return SmoothPatches(places=cells[order] * STEP_CELLS * CELL_PX, brightness=brightness[order])
 
 
 def noise_field(
-    image: NDArray[np.uint8], places: NDArray[np.intp], *, height: int, width: int, rng: np.random.Generator
+    image: Rgb8, patches: SmoothPatches, like: NDArray[np.float32], rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Noise of `height` x `width` pixels: patches drawn from `places`, each less its own mean, levels.
+    """Noise for an image `like` (H, W, 3), levels: patches as bright as it is there, each less its own mean.
 
-    Neighbors share a strip in which the squares of their weights add up to 1, so that the noise is nowhere weaker.
+    A camera's noise follows the brightness. Neighbors share a strip in which the squares of their weights add up to 1,
+    so that the noise is nowhere weaker.
     """
     step = PATCH_PX - FADE_PX
+    height, width = like.shape[:2]
     rows, columns = (-(-(length + FADE_PX) // step) for length in (height, width))
-    drawn = places[rng.integers(0, len(places), size=(rows, columns))]
+    drawn = patches.drawn(_square_means(like, step, rows, columns), rng)
     field = np.zeros((rows * step + FADE_PX, columns * step + FADE_PX, 3), np.float32)
     weight = np.outer(_fade(), _fade())[..., None].astype(np.float32)
     for row, column in np.ndindex(rows, columns):
@@ -145,6 +185,60 @@ def noise_field(
         place = np.s_[row * step :, column * step :]
         field[place][:PATCH_PX, :PATCH_PX] += weight * (patch - patch.mean((0, 1)))
     return field[FADE_PX : FADE_PX + height, FADE_PX : FADE_PX + width]
+
+
+def _square_means(like: NDArray[np.float32], side: int, rows: int, columns: int) -> NDArray[np.float64]:
+    """(rows, columns): mean over squares and channels; beyond the border its pixels are repeated."""
+    gray = like.mean(2, dtype=np.float64)
+    missing = [(0, count * side - length) for count, length in zip((rows, columns), gray.shape, strict=True)]
+    means: NDArray[np.float64] = np.pad(gray, missing, "edge").reshape(rows, side, columns, side).mean((1, 3))
+    return means
+
+
+def smooth_noise_input(
+    image: Rgb8, patches: SmoothPatches, like: NDArray[np.float32], rng: np.random.Generator
+) -> Rgb8:
+    """The noise of an image on what is left of `like` (H, W, 3), levels, without its structure: for a degrader."""
+    levels = base_of(like) + noise_field(image, patches, like, rng)
+    rounded: Rgb8 = np.rint(levels).clip(0, 255).astype(np.uint8)
+    return rounded
+
+
+class NoiseInputs:
+    """Makes the noise inputs of training crops. Smooth patches of each image are looked for once."""
+
+    def __init__(self) -> None:
+        self._found: dict[Path, SmoothPatches | None] = {}
+
+    def __call__(self, path: Path, image: Rgb8, crops: Tensor, *, seed: tuple[int, ...]) -> Tensor:
+        """(N, 3, h, w), uint8, for crops of that shape out of an image (H, W, 3): each has the noise of the image's
+        smooth parts on the slow changes of the crop. Of an image without smooth parts it is the crops themselves.
+        """
+        if path not in self._found:
+            self._found[path] = smooth_patches(image, PatchLimits())
+        patches = self._found[path]
+        if patches is None:
+            return crops
+        rng = np.random.default_rng(seed)
+        planes = (crop.permute(1, 2, 0).numpy().astype(np.float32) for crop in crops)
+        made = [torch.from_numpy(smooth_noise_input(image, patches, like, rng)).permute(2, 0, 1) for like in planes]
+        return torch.stack(made)
+
+
+def base_of(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The slow part of an image (H, W, 3)."""
+    planes = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
+    base: NDArray[np.float32] = slow_part(planes)[0].permute(1, 2, 0).numpy()
+    return base
+
+
+def slow_part(images: Tensor) -> Tensor:
+    """Slow changes of brightness and color alone: means of squares, enlarged. (N, C, H, W) to the same."""
+    height, width = images.shape[2:]
+    padded = F.pad(images, (0, -width % BASE_PX, 0, -height % BASE_PX), mode="replicate")
+    means = F.avg_pool2d(padded, BASE_PX)
+    larger = F.interpolate(means, scale_factor=float(BASE_PX), mode="bilinear", align_corners=False)
+    return larger[..., :height, :width]
 
 
 def _statistics(image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

@@ -1,11 +1,12 @@
-"""An endless, exactly resumable stream of unpaired crops: noisy LR ones and clean HR ones of other scenes.
+"""An endless, exactly resumable stream of unpaired crops: noisy LR ones, noise inputs of the same images, and clean HR
+ones of other scenes.
 
 As in the paired stream, everything that batch `i` holds follows from (seed, i) alone. The two sides go through
 their images in orders of their own.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ddnsr_cli.data.config import StreamConfig
-from ddnsr_cli.data.crop_stream import Pair
+from ddnsr_cli.data.config import NoiseInput, StreamConfig
 from ddnsr_cli.data.images import shrunk
+from ddnsr_cli.data.noise_patches import NoiseInputs
 from ddnsr_cli.data.sampler import ENDLESS, first_usable, no_batch_of_one_image, random_crop, report_new, rounds
 from ddnsr_cli.data.targets import ImageSet, Refusal, read_or_refuse
 from ddnsr_cli.errors import ConfigError, DataError
 
 LR_SIDE, HR_SIDE = 1, 2  # keys of the two sides' seeds
+NOISE_KEY = 7  # keeps the draws of the noise inputs apart from those of the crops
+
+UnpairedBatch = tuple[Tensor, Tensor, Tensor]
+"""(lr_real, hr, noise): uint8, (N, 3, h, w), (N, 3, scale * h, scale * w) of other scenes, and (N, 3, h, w): what a
+degrader is given of the images that `lr_real` is of.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +43,14 @@ class SideVisit:
 
     refused: tuple[Refusal, ...]
     """Images whose turn it was and that could not be used."""
+
+    noise: Tensor | None = None
+    """uint8, of the shape of `crops`: what a degrader is given of the image, where that is another thing."""
+
+    @property
+    def noise_inputs(self) -> Tensor:
+        """What a degrader is given of the image."""
+        return self.crops if self.noise is None else self.noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +78,9 @@ class Side:
     key: int
     """Keeps the draws of this side apart from the other's."""
 
+    noise: NoiseInputs | None = None
+    """Makes noise inputs of the images, too; None: none are wanted."""
+
     def visit(self, visit: int) -> SideVisit:
         """The crops of a visit. Raises DataError when no image of the set whose turn it is can be used."""
         turn, index = visit % len(self.sets), visit // len(self.sets)
@@ -70,8 +88,10 @@ class Side:
         chosen = self.sets[turn]
         number, image, refused = first_usable(index, len(chosen.images), seed, lambda one: self._read(chosen, one))
         rng = np.random.default_rng([seed, 1, index])
-        crops = [random_crop(image, self.crop_px, rng) for _ in range(self.crops_per_image)]
-        return SideVisit(crops=torch.stack(crops), image=chosen.images[number], refused=refused)
+        crops = torch.stack([random_crop(image, self.crop_px, rng) for _ in range(self.crops_per_image)])
+        path = chosen.images[number]
+        noise = self.noise(path, image, crops, seed=(seed, NOISE_KEY, index)) if self.noise is not None else None
+        return SideVisit(crops=crops, image=path, refused=refused, noise=noise)
 
     def _read(self, chosen: ImageSet, number: int) -> NDArray[np.uint8] | Refusal:
         image = read_or_refuse(chosen.images[number], chosen.least_px(self.crop_px))
@@ -87,7 +107,8 @@ class UnpairedVisits(Dataset[UnpairedVisit]):
         if not hr or not all(image_set.images for image_set in (lr, *hr)):
             raise DataError("A set of images is empty. Give images for both sides.")
         self.stream = stream
-        self.lr = self._side((lr,), crop_px=stream.crop_px // scale, key=LR_SIDE)
+        lr_side = self._side((lr,), crop_px=stream.crop_px // scale, key=LR_SIDE)
+        self.lr = lr_side if stream.noise_input is NoiseInput.CROP else replace(lr_side, noise=NoiseInputs())
         self.hr = self._side(tuple(hr), crop_px=stream.crop_px, key=HR_SIDE)
 
     def _side(self, sets: tuple[ImageSet, ...], *, crop_px: int, key: int) -> Side:
@@ -104,10 +125,10 @@ class UnpairedVisits(Dataset[UnpairedVisit]):
 
 def unpaired_batches(
     visits: UnpairedVisits, *, start: int, on_refused: Callable[[Refusal], None]
-) -> Generator[Pair, None, None]:
-    """Batches (lr_real, hr) from number `start` on, without end. Raises as `UnpairedVisits` does.
+) -> Generator[UnpairedBatch, None, None]:
+    """Batches (lr_real, hr, noise) from number `start` on, without end. Raises as `UnpairedVisits` does.
 
-    lr_real: uint8, (N, 3, h, w); hr: uint8, (N, 3, scale * h, scale * w), of other scenes. on_refused: told once of
+    on_refused: told once of
     each image that turned out to be of no use. Close the generator to end its workers at once.
     """
     config = visits.stream
@@ -120,16 +141,17 @@ def unpaired_batches(
         yield from _mixed(buffer, number, config, given if number == first_round else 0)
 
 
-def _mixed(buffer: Sequence[UnpairedVisit], number: int, config: StreamConfig, given: int) -> Iterator[Pair]:
+def _mixed(buffer: Sequence[UnpairedVisit], number: int, config: StreamConfig, given: int) -> Iterator[UnpairedBatch]:
     sides = {LR_SIDE: [visit.lr for visit in buffer], HR_SIDE: [visit.hr for visit in buffer]}
     lr, hr = (torch.cat([visit.crops for visit in visits]) for visits in sides.values())
+    noise = torch.cat([visit.noise_inputs for visit in sides[LR_SIDE]])
     lr_order, hr_order = (
         no_batch_of_one_image(_dealt(config, number, key), _images_of_crops(visits), config.batch)
         for key, visits in sides.items()
     )
     for first in range(given * config.batch, len(lr_order), config.batch):
         chosen = slice(first, first + config.batch)
-        yield lr[lr_order[chosen]], hr[hr_order[chosen]]
+        yield lr[lr_order[chosen]], hr[hr_order[chosen]], noise[lr_order[chosen]]
 
 
 def _images_of_crops(visits: Sequence[SideVisit]) -> list[Path]:

@@ -52,10 +52,13 @@ class Trial:
     """(N, 3, 4H, 4W)"""
 
     noisy: Tensor
-    """(N, 3, H, W), images with the noise to carry."""
+    """(N, 3, H, W), noise inputs: images with the noise to carry, or what is made of such."""
 
     clean: Tensor
     """(N, 3, H, W), images without noise, of other subjects than `hr`."""
+
+    clean_input: Tensor | None = None
+    """(N, 3, H, W), the noise inputs that are made of `clean`; None: they are `clean` itself."""
 
 
 class _Levels:
@@ -84,7 +87,8 @@ def measure_noise_transfer(degrade: Degrade, trials: Iterable[Trial]) -> NoiseTr
         detail, change = _finest(trial.noisy), _change(degrade, trial.hr, trial.noisy)
         flat.add(detail, change, smooth & _below(texture, SHARE))
         textured.add(detail, change, smooth & ~_below(texture, 1 - SHARE))
-        detail, change = _finest(trial.clean), _change(degrade, trial.hr, trial.clean)
+        given = trial.clean if trial.clean_input is None else trial.clean_input
+        detail, change = _finest(trial.clean), _change(degrade, trial.hr, given)
         leaked.add(detail, change, torch.ones_like(smooth))
     return NoiseTransfer(carried_flat=flat.share, carried_textured=textured.share, leaked=leaked.share)
 

@@ -107,8 +107,9 @@ class Trainer(Protocol):
 
     step: int
 
-    def train_step(self, lr: Tensor, hr: Tensor) -> dict[str, float]:
-        """One step; its figures by name."""
+    @property
+    def train_step(self) -> Callable[..., dict[str, float]]:
+        """One step on a batch; gives its figures by name."""
 
 
 class Stop(Protocol):
@@ -143,7 +144,7 @@ class LoopHooks:
 
 def run_loop(
     trainer: Trainer,
-    batches: Iterator[tuple[Tensor, Tensor]],
+    batches: Iterator[tuple[Tensor, ...]],
     *,
     steps: int,
     rhythm: Rhythm,
@@ -164,8 +165,8 @@ def run_loop(
                 hooks.sample(trainer.step)
             if trainer.step % rhythm.save_steps == 0:
                 hooks.save(trainer.step)
-        lr, hr = meter.wait(batches)
-        meter.add(trainer.train_step(lr, hr), images=len(lr))
+        batch = meter.wait(batches)
+        meter.add(trainer.train_step(*batch), images=len(batch[0]))
         hooks.tick(trainer.step)
         if trainer.step % rhythm.log_steps == 0:
             hooks.report(meter.take(trainer.step))
@@ -187,7 +188,7 @@ class Meter:
         self.waited_s = 0.0
         self.since = clock()
 
-    def wait(self, batches: Iterator[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    def wait(self, batches: Iterator[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
         """The next batch; the time it takes counts as waiting."""
         start = self.clock()
         batch = next(batches)

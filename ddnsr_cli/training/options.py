@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from ddnsr_cli.config import Precision
-from ddnsr_cli.data.config import StreamConfig
+from ddnsr_cli.data.config import NoiseInput, StreamConfig
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.nets.degrader import DegraderConfig
 from ddnsr_cli.nets.rrdb import RRDBConfig
@@ -216,13 +216,17 @@ class JointPreset(StrEnum):
 def with_preset(options: JointOptions, preset: JointPreset) -> JointOptions:
     """The options as a method has them.
 
-    paper: nothing beyond the paper: no gradient is shortened, weights are not averaged, the rate has no warmup, and
-    networks start from noise. dnsr: its predecessor, a degrader of a single input that learns from the reconstruction
-    network's mean absolute error, too.
+    paper: nothing beyond the paper: no gradient is shortened, weights are not averaged, the rate has no warmup,
+    networks start from noise, and the degrader is given crops of noisy photos as they are. dnsr: its predecessor, a
+    degrader of a single input that learns from the reconstruction network's mean absolute error, too.
     """
     if preset is JointPreset.PAPER:
-        schedule = replace(options.schedule, warmup_steps=0)
-        return replace(options, clip_norm=0.0, ema_decay=0.0, plain_start=True, schedule=schedule)
+        plain = replace(
+            options,
+            schedule=replace(options.schedule, warmup_steps=0),
+            stream=replace(options.stream, noise_input=NoiseInput.CROP),
+        )
+        return replace(plain, clip_norm=0.0, ema_decay=0.0, plain_start=True)
     losses = replace(options.losses, perceptual=0.0, hr_adversarial=0.0, pixel=1.0, squared=0.0)
     return replace(options, dual_input=False, joint_gradients=True, losses=losses, discriminator=Discriminator.NONE)
 

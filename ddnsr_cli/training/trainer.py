@@ -1,11 +1,13 @@
 """One step of DDNSR: degrader and reconstruction network learn from each other's images, not gradients.
 
-    lr_fake  = degrader(hr, lr_real)                        content loss, adversarial loss
+    lr_fake  = degrader(hr, noise)                          content loss, adversarial loss
     lr_cycle = degrader(sr_net(lr_real).detach(), lr_real)  cycle loss
     sr_fake  = sr_net(lr_fake.detach())                     perceptual, adversarial and pixel loss
 
-Li et al. 2023, section 3. All losses of a step are computed from the same weights; then each network takes its step.
-Before that, where asked for: the degrader is pretrained, then it learns alone, with its discriminator.
+Li et al. 2023, section 3. There `noise` is `lr_real`; here it is the noise that its image has, unless asked for
+otherwise (`NoiseInput`): of a photo as it is, the subject shows through. All losses of a step are computed from the
+same weights; then each network takes its step. Before that, where asked for: the degrader is pretrained, then it
+learns alone, with its discriminator.
 """
 
 import math
@@ -136,39 +138,40 @@ class JointTrainer:
         """Whether the reconstruction network waits in this step."""
         return self.step < self._first_step("sr_net")
 
-    def train_step(self, lr_real: Tensor, hr: Tensor) -> dict[str, float]:
-        """One step of every network on uint8 crops: lr_real (N, 3, h, w), hr (N, 3, 4h, 4w), not of one scene;
-        the global batch, of which each process takes its share.
+    def train_step(self, lr_real: Tensor, hr: Tensor, noise: Tensor | None = None) -> dict[str, float]:
+        """One step of every network on uint8 crops: lr_real (N, 3, h, w), hr (N, 3, 4h, 4w), not of one scene, and
+        noise (N, 3, h, w), the noise inputs beside hr; None: they are lr_real. It is the global batch, of which each
+        process takes its share.
 
         Returns the figures of the step by name. Raises NotFiniteError, with all weights unmoved, when a loss or a
         gradient is not finite.
         """
-        real, truth = (to_floats(self.world.share(levels), self.device) for levels in (lr_real, hr))
+        batch = (lr_real, hr, lr_real if noise is None else noise)
+        real, truth, given = (to_floats(self.world.share(levels), self.device) for levels in batch)
         known = self._noise_transfer(hr)
         self.nets.zero_grad(set_to_none=True)
         if self.pretraining and known is not None:
             figures = self._backward({"noise_transfer": self.noise_transfer_loss(truth, known)})
         else:
-            figures = self._learn(real, truth, known)
+            figures = self._learn(real, truth, given, known)
         figures = self.world.mean_of(figures, self.device) | self._clipped_norms()
         figures["rate"] = self._rate("degrader")
         refuse_not_finite(figures, self.step)
         self._move()
         return figures
 
-    def make(self, lr_real: Tensor, hr: Tensor) -> Made:
+    def make(self, lr_real: Tensor, hr: Tensor, noise: Tensor) -> Made:
         """The forward passes. Images of the other network enter detached, but for joint gradients."""
-        noise = lr_real if self.options.dual_input else torch.zeros_like(lr_real)
         sr_fake = lr_cycle = hr_logits = None
         with self._mixed_precision():
-            lr_fake = self.degrade(hr, noise)
+            lr_fake = self.degrade(hr, self._second_input(noise))
             if not self.degrader_only:
                 sr_fake = self.reconstruct(lr_fake if self.options.joint_gradients else lr_fake.detach())
                 hr_logits = self.nets.disc_hr(hr) if self.nets.disc_hr is not None else None
             if self.options.losses.cycle:
                 with torch.no_grad():
                     sr_real = self.reconstruct(lr_real)
-                lr_cycle = self.degrade(sr_real, noise)
+                lr_cycle = self.degrade(sr_real, self._second_input(lr_real))
         return Made(
             lr_fake=lr_fake.float(),
             sr_fake=_float_or_none(sr_fake),
@@ -257,10 +260,10 @@ class JointTrainer:
         return {name: ema.average for name, ema in self.emas.items()}
 
     @torch.inference_mode()
-    def sample(self, lr_real: Tensor, hr: Tensor) -> dict[str, Tensor]:
-        """What the averaged networks make of crops in [0, 1], as titled columns of a sheet."""
+    def sample(self, lr_real: Tensor, hr: Tensor, noise: Tensor) -> dict[str, Tensor]:
+        """What the averaged networks make of crops in [0, 1], as titled columns of a sheet. noise: beside `hr`."""
         sr_net, degrader = self.emas["sr_net"].average, self.emas["degrader"].average
-        lr_fake = degrader(hr, lr_real if self.options.dual_input else torch.zeros_like(lr_real))
+        lr_fake = degrader(hr, self._second_input(noise))
         lr_fake = lr_fake.clamp(0, 1).mul(255).round() / 255  # as a file would hold it
         return {
             "real LR": lr_real,
@@ -274,13 +277,17 @@ class JointTrainer:
         """This process's share of what there is to carry; None when nothing is asked of it."""
         if not (self.pretraining or self.options.losses.noise_transfer):
             return None
-        drawn = draw_noise_transfer(hr, seed=self.options.stream.seed, step=self.step)
+        stream = self.options.stream
+        drawn = draw_noise_transfer(hr, seed=stream.seed, step=self.step, noise_input=stream.noise_input)
         noisy, wanted = (self.world.share(one).to(self.device) for one in (drawn.lr_noisy, drawn.lr_wanted))
         return NoiseTransfer(lr_noisy=noisy, lr_wanted=wanted)
 
-    def _learn(self, real: Tensor, truth: Tensor, known: NoiseTransfer | None) -> dict[str, float]:
+    def _second_input(self, noise: Tensor) -> Tensor:
+        return noise if self.options.dual_input else torch.zeros_like(noise)
+
+    def _learn(self, real: Tensor, truth: Tensor, noise: Tensor, known: NoiseTransfer | None) -> dict[str, float]:
         """Gradients of every network from its own loss, and the figures."""
-        made = self.make(real, truth)
+        made = self.make(real, truth, noise)
         terms = self.degrader_losses(real, truth, made) | self.sr_losses(truth, made)
         if known is not None:
             terms["noise_transfer"] = self.noise_transfer_loss(truth, known)

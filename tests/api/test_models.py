@@ -154,22 +154,41 @@ def test_a_degraded_image_is_what_the_command_makes(ddnsr, small_degrader, tmp_p
         (tmp_path / name).parent.mkdir()
         ddnsr_api.write_image(image, tmp_path / name)
     words = ("--noise-source", tmp_path / "noisy", "-o", tmp_path / "pairs", "--device", "cpu", "-m", small_degrader)
-    assert ddnsr("degrade", tmp_path / "hr", *words).code == 0
+    assert ddnsr("degrade", tmp_path / "hr", *words, "--noise-input", "crop").code == 0
     by_command = np.asarray(ddnsr_api.read_image(tmp_path / "pairs/lr/a.png"))
     degrader = ddnsr_api.load_degrader(small_degrader, device="cpu")
     assert (degrader.name, degrader.scale, degrader.takes_noise) == (small_degrader.name, 4, True)
-    assert np.array_equal(degrader.degrade(hr, noise), by_command)
-    assert np.array_equal(np.asarray(degrader.degrade(Image.fromarray(hr), Image.fromarray(noise))), by_command)
-    tensor = degrader.degrade(torch.from_numpy(hr).movedim(-1, 0) / 255, noise)
+    assert np.array_equal(degrader.degrade(hr, noise, noise_input="crop"), by_command)
+    assert np.array_equal(
+        np.asarray(degrader.degrade(Image.fromarray(hr), Image.fromarray(noise), noise_input="crop")), by_command
+    )
+    tensor = degrader.degrade(torch.from_numpy(hr).movedim(-1, 0) / 255, noise, noise_input="crop")
     assert np.array_equal((tensor.movedim(0, -1) * 255).round().numpy(), by_command)
 
 
-def test_the_seed_draws_the_crop_of_noise(small_degrader):
+def test_the_seed_draws_the_noise(small_degrader):
     hr, noise = drawn_image(1, 64), noisy(drawn_image(2, 90), 9)
     degraded = [
         ddnsr_api.degrade(hr, noise, model=small_degrader, seed=seed, device="cpu").tobytes() for seed in (0, 0, 1)
     ]
     assert degraded[0] == degraded[1] != degraded[2]
+
+
+def test_noise_comes_of_smooth_parts_or_of_a_crop(small_degrader):
+    degrader = ddnsr_api.load_degrader(small_degrader, device="cpu")
+    hr, smooth, rough = (
+        drawn_image(1, 64),
+        noisy(drawn_image(2, 90), 9),
+        np.random.default_rng(0).integers(0, 255, (40, 40, 3)),
+    )
+    by_kind = [degrader.degrade(hr, smooth, noise_input=kind) for kind in ("smooth", "crop")]
+    assert not np.array_equal(*by_kind)
+    assert np.array_equal(degrader.degrade(hr, smooth), by_kind[0])
+    with pytest.raises(DataError, match="no smooth part"):
+        degrader.degrade(hr, rough.astype(np.uint8))
+    assert degrader.degrade(hr, rough.astype(np.uint8), noise_input="crop").shape == (16, 16, 3)
+    with pytest.raises(ConfigError, match="smooth or crop"):
+        degrader.degrade(hr, smooth, noise_input="all")
 
 
 def test_degrading_without_what_it_needs_is_refused(small_degrader):

@@ -22,13 +22,13 @@ SURFACE = {
     ),
     "degrade": (
         "-o/--output images -i/--input --list --shard --again --noise-source --per-image --seed --method -m/--model "
-        "--sigma --patch-variance --degradation-preset --degradation --cleanup --realism-report --overwrite "
-        "--max-pixels --workers --ray --ray-workers --device/-g --offline --json -0/--null -q/--quiet"
+        "--sigma --patch-variance --noise-input --degradation-preset --degradation --cleanup --realism-report "
+        "--overwrite --max-pixels --workers --ray --ray-workers --device/-g --offline --json -0/--null -q/--quiet"
     ),
     "train": (
         "-o/--output --track --paired --pretrain --hr --lr --data --val --val-lr --val-hr --lr-suffix --mod-crop "
-        "--mix --check --target --start-from --start-degrader --l2 --ablation --preset --single-input --vgg "
-        "--perceptual --perceptual-weights --as-authors --loss --discriminator --gan --teacher --truth-share "
+        "--mix --check --target --start-from --start-degrader --l2 --ablation --preset --single-input --noise-input "
+        "--vgg --perceptual --perceptual-weights --as-authors --loss --discriminator --gan --teacher --truth-share "
         "--sharpen-targets --discriminator-first-steps --discriminator-learning-rate --degrader-pretrain-steps "
         "--degrader-only-steps --degradation-preset --degradation --lpips --lite --features --blocks "
         "--growth --steps --batch --micro-batch --crop --learning-rate --warmup-steps --lr-milestones --precision "

@@ -1,7 +1,18 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
-from ddnsr_cli.data.noise_patches import PATCH_PX, PatchLimits, noise_field, smooth_patches
+from ddnsr_cli.data.noise_patches import (
+    PATCH_PX,
+    NoiseInputs,
+    PatchLimits,
+    noise_field,
+    slow_part,
+    smooth_noise_input,
+    smooth_patches,
+)
 from ddnsr_cli.errors import ConfigError
 from tests.helpers.drawn_images import drawn_image, noisy
 
@@ -14,8 +25,8 @@ def of_places(image, places):
     return [image[top : top + PATCH_PX, left : left + PATCH_PX].astype(float) for top, left in places]
 
 
-def field(image, places, height=300, width=280, seed=0):
-    return noise_field(image, places, height=height, width=width, rng=np.random.default_rng(seed))
+def field(image, patches, height=300, width=280, seed=0):
+    return noise_field(image, patches, flat(height, width).astype(np.float32), np.random.default_rng(seed))
 
 
 def test_a_field_has_the_noise_of_the_image():
@@ -46,7 +57,7 @@ def test_correlation_of_noise_survives():
 def test_patches_lie_where_nothing_is_to_be_seen():
     image = flat(128, 256)
     image[:, 128:] = np.random.default_rng(0).integers(0, 256, (128, 128, 3))
-    places = smooth_patches(noisy(image, 5), PatchLimits())
+    places = smooth_patches(noisy(image, 5), PatchLimits()).places
     assert places[:, 1].max() <= 128 - PATCH_PX
     assert len(places) > 20
 
@@ -59,7 +70,9 @@ def test_slopes_are_not_noise():
 
 def test_of_a_drawn_scene_the_noise_is_found():
     image = noisy(drawn_image(3, 256), 5)
-    deviations = [patch.std(axis=(0, 1)).mean() for patch in of_places(image, smooth_patches(image, PatchLimits()))]
+    deviations = [
+        patch.std(axis=(0, 1)).mean() for patch in of_places(image, smooth_patches(image, PatchLimits()).places)
+    ]
     assert np.mean(deviations) == pytest.approx(5, rel=0.15)
 
 
@@ -67,7 +80,7 @@ def test_of_a_drawn_scene_the_noise_is_found():
 def test_clipped_noise_is_left_out(level):
     image = flat(96, 192)
     image[:, 96:] = level
-    places = smooth_patches(noisy(image, 5), PatchLimits())
+    places = smooth_patches(noisy(image, 5), PatchLimits()).places
     assert places[:, 1].max() <= 96 - PATCH_PX
 
 
@@ -80,14 +93,94 @@ def test_what_has_no_noise_at_all_gives_none():
 def test_the_largest_variance_can_be_given():
     image = noisy(flat(), 6)
     assert smooth_patches(image, PatchLimits(most_variance=25)) is None
-    assert len(smooth_patches(image, PatchLimits(most_variance=50))) > 50
+    assert len(smooth_patches(image, PatchLimits(most_variance=50)).places) > 50
 
 
 def test_the_same_draws_give_the_same_field():
     image = noisy(flat(), 6)
-    places = smooth_patches(image, PatchLimits())
-    assert np.array_equal(field(image, places), field(image, places))
-    assert not np.array_equal(field(image, places), field(image, places, seed=1))
+    patches = smooth_patches(image, PatchLimits())
+    assert np.array_equal(field(image, patches), field(image, patches))
+    assert not np.array_equal(field(image, patches), field(image, patches, seed=1))
+
+
+@pytest.fixture(scope="module")
+def camera():
+    """An image with little noise in its dark half and much in its bright one."""
+    image = np.concatenate([flat(128, 128, 60), flat(128, 128, 200)], axis=1)
+    sigma = np.where(image > 128, 9, 3)
+    drawn = np.random.default_rng(0).normal(size=image.shape) * sigma
+    return np.clip(np.rint(image + drawn), 0, 255).astype(np.uint8)
+
+
+def test_noise_follows_the_brightness_of_what_it_is_laid_on(camera):
+    like = np.concatenate([flat(96, 96, 200), flat(96, 96, 60)], axis=1).astype(np.float32)  # the other way round
+    patches = smooth_patches(camera, PatchLimits(most_variance=120))
+    noise = noise_field(camera, patches, like, np.random.default_rng(0))
+    assert noise[:, :84].std() == pytest.approx(9, rel=0.1)
+    assert noise[:, 108:].std() == pytest.approx(3, rel=0.1)
+
+
+def test_where_nothing_is_as_bright_the_nearest_is_taken(camera):
+    patches = smooth_patches(camera, PatchLimits(most_variance=120))
+    noise = noise_field(camera, patches, flat(96, 96, 250).astype(np.float32), np.random.default_rng(0))
+    assert noise.std() == pytest.approx(9, rel=0.1)
+
+
+def test_thinned_patches_are_of_every_brightness(camera):
+    patches = smooth_patches(camera, PatchLimits(most_variance=120))
+    few = patches.thinned(20)
+    assert 10 <= len(few.places) == len(few.brightness) <= 20
+    assert few.brightness.min() < 65
+    assert few.brightness.max() > 195
+
+
+def scene(sigma):
+    """Texture on the left, nothing on the right."""
+    image = flat(128, 256)
+    image[:, :128] = np.kron(np.random.default_rng(3).integers(60, 190, (64, 64, 3)), np.ones((2, 2, 1)))
+    return noisy(image, sigma)
+
+
+def test_a_noise_input_has_the_noise_and_not_the_subject():
+    image = scene(6)
+    like = drawn_image(1, 128).astype(np.float32)
+    made = smooth_noise_input(image, smooth_patches(image, PatchLimits()), like, np.random.default_rng(0))
+    assert made.shape == (128, 128, 3)
+    planes = torch.from_numpy(like).permute(2, 0, 1)[None]
+    noise = made - slow_part(planes)[0].permute(1, 2, 0).numpy()
+    assert noise.std() == pytest.approx(6, rel=0.1)
+    for subject in (like, image[:, :128].astype(np.float32)):
+        assert abs(np.corrcoef(noise.ravel(), subject.ravel())[0, 1]) < 0.03
+
+
+def test_the_slow_part_keeps_means_and_slopes_and_no_texture():
+    slope = torch.linspace(0, 1, 61).expand(1, 3, 45, 61)
+    board = (torch.arange(61) % 2).float() - 0.5
+    slow = slow_part(slope + 0.2 * board)
+    assert slow.shape == slope.shape
+    assert (slow - slope)[..., 8:-8].abs().max() < 0.02
+
+
+def crops_of(image, count=3, side=32):
+    return torch.from_numpy(np.stack([image[8 * at : 8 * at + side, :side] for at in range(count)])).permute(0, 3, 1, 2)
+
+
+def test_training_crops_get_the_noise_of_their_image():
+    image, inputs = scene(6), NoiseInputs()
+    crops = crops_of(image)
+    first, same, other = (inputs(Path("a.png"), image, crops, seed=(0, seed)) for seed in (1, 1, 2))
+    assert first.shape == crops.shape
+    assert first.dtype == torch.uint8
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+    noise = first.float() - slow_part(crops.float())
+    assert noise.std().item() == pytest.approx(6, rel=0.1)
+
+
+def test_of_an_image_without_smooth_parts_crops_are_taken_as_they_are():
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    crops = crops_of(image)
+    assert NoiseInputs()(Path("a.png"), image, crops, seed=(0,)) is crops
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from ddnsr_cli.data.config import StreamConfig
+from ddnsr_cli.data.config import NoiseInput, StreamConfig
 from ddnsr_cli.data.images import shrunk
+from ddnsr_cli.data.noise_patches import slow_part
 from ddnsr_cli.data.sampler import epoch_order, no_batch_of_one_image
 from ddnsr_cli.data.targets import ImageSet
 from ddnsr_cli.data.unpaired_stream import UnpairedVisits, unpaired_batches
@@ -75,7 +76,8 @@ def damage(path):
 
 
 def test_each_side_gives_its_own_size_and_images(flat_sets):
-    for lr, hr in first(7, *flat_sets):
+    for lr, hr, noise in first(7, *flat_sets):
+        assert torch.equal(noise, lr)  # nothing smooth is found in 9 x 12 pixels
         assert lr.shape == (8, 3, 4, 4)
         assert hr.shape == (8, 3, 16, 16)
         assert lr.dtype == hr.dtype == torch.uint8
@@ -113,7 +115,7 @@ def test_each_side_reads_every_image_once_an_epoch(flat_sets):
 
 
 def test_the_two_sides_go_through_their_images_independently(flat_sets):
-    seen = {(lr, hr - 100) for batch in first(60, *flat_sets) for lr, hr in zip(*map(level_of, batch), strict=True)}
+    seen = {(lr, hr - 100) for batch in first(60, *flat_sets) for lr, hr in zip(*map(level_of, batch[:2]), strict=True)}
     assert len(seen) > 55  # of 64 couples; 480 drawn
 
 
@@ -125,7 +127,7 @@ def test_orders_of_the_two_sides_differ_from_visit_to_visit(flat_sets):
 
 
 def test_a_batch_as_large_as_a_round_has_visits_holds_one_crop_of_each(flat_sets):
-    for lr, hr in first(12, *flat_sets):
+    for lr, hr, _ in first(12, *flat_sets):
         assert sorted(level_of(lr)) == list(range(8))
         assert sorted(level_of(hr)) == list(range(100, 108))
 
@@ -134,11 +136,11 @@ def test_a_batch_as_large_as_a_round_has_visits_holds_one_crop_of_each(flat_sets
 def test_no_batch_is_of_one_image_alone(tmp_path, batch):
     lr, hr = saved(tmp_path / "lr", flat([1, 2], 9)), saved(tmp_path / "hr", flat([100, 101, 102, 103], 20))
     damage(hr.images[2])  # its visits go to the others
-    drawn = first(72, lr, hr, batch=batch)
+    drawn = [batch[:2] for batch in first(72, lr, hr, batch=batch)]
     assert all(len(set(level_of(side))) > 1 for both in drawn for side in both)
     levels = Counter(level for both in drawn for side in both for level in level_of(side))
     assert levels[1] == levels[2] == 36 * batch  # whole rounds: each image gives what it gave
-    assert same(first(9, lr, hr, batch=batch, start=5), drawn[5:14])
+    assert same([batch[:2] for batch in first(9, lr, hr, batch=batch, start=5)], drawn[5:14])
 
 
 @pytest.mark.parametrize(
@@ -227,14 +229,14 @@ def test_an_image_too_small_is_left_out_like_a_damaged_one(flat_sets):
     told = []
     drawn = first(6, lr, hr, told=told)
     assert [refusal.reason for refusal in told] == [f"{hr.images[1]} has 30x15 pixels; a side needs 16. Remove it."]
-    assert {level for _, batch in drawn for level in level_of(batch)} == {100, *range(102, 108)}
+    assert {level for _, batch, _ in drawn for level in level_of(batch)} == {100, *range(102, 108)}
 
 
 def test_a_shrunk_set_is_antialiased(tmp_path):
     board = np.indices((32, 32)).sum(0) % 2 * 255
     sharp = saved(tmp_path / "hr", [np.repeat(board[..., None], 3, axis=2).astype(np.uint8)])
     lr = saved(tmp_path / "lr", flat([1], 4))
-    crops = torch.cat([hr for _, hr in first(6, lr, ImageSet(images=sharp.images, shrink=2))]).float()
+    crops = torch.cat([hr for _, hr, _ in first(6, lr, ImageSet(images=sharp.images, shrink=2))]).float()
     assert (crops - 127.5).abs().max() < 16  # nothing is left of the board but a trace at the border
 
 
@@ -251,7 +253,7 @@ def test_several_sets_give_equal_parts_whatever_their_sizes(tmp_path, flat_sets)
     few = saved(tmp_path / "few", flat([200], 20))
     for number in range(2):
         one_round = first(6, lr, many, few, start=6 * number)
-        levels = [level for _, hr in one_round for level in level_of(hr)]
+        levels = [level for _, hr, _ in one_round for level in level_of(hr)]
         assert sum(level == 200 for level in levels) == 24
         assert len(set(levels) - {200}) == 4
 
@@ -277,6 +279,24 @@ def test_closing_the_stream_ends_its_workers(flat_sets):
     assert len(multiprocessing.active_children()) == 2
     given.close()
     assert not multiprocessing.active_children()
+
+
+def test_noise_inputs_are_of_the_images_of_the_crops_unless_crops_are_asked_for(tmp_path):
+    """One image has noise of 4 levels, one of 12: noise goes with its image, its stripes do not."""
+    rng, images = np.random.default_rng(0), []
+    for sigma in (4, 12):
+        image = np.full((64, 96, 3), 120.0)
+        image[:, :32:2] = 60
+        images.append(np.clip(image + rng.normal(0, sigma, image.shape), 0, 255).astype(np.uint8))
+    lr, hr = saved(tmp_path / "lr", images), saved(tmp_path / "hr", flat([3, 4], 64))
+    drawn = first(6, lr, hr, crop_px=64)
+    assert same(drawn, first(6, lr, hr, crop_px=64))
+    fine = [noise.float() - slow_part(crops.float()) for crops, _, noise in drawn]
+    levels = torch.cat([one.std((1, 2, 3)) for one in fine])
+    assert sorted({round(level / 4) for level in levels.tolist()}) == [1, 3]
+    assert all(
+        torch.equal(crops, noise) for crops, _, noise in first(6, lr, hr, crop_px=64, noise_input=NoiseInput.CROP)
+    )
 
 
 def test_an_empty_set_and_an_odd_crop_are_refused(flat_sets):

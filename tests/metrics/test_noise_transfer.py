@@ -1,5 +1,7 @@
 """What a degrader carries of noise and prints of structure, on degraders that are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -76,3 +78,11 @@ def test_all_trials_count(trial):
     assert found == alone  # an image without detail adds nothing
     nothing = measure_noise_transfer(lambda hr, _image: shrunk(hr), [Trial(hr=trial.hr, noisy=flat, clean=flat)])
     assert (nothing.carried_flat, nothing.leaked) == (0, 0)
+
+
+def test_what_is_made_of_a_clean_image_counts_against_the_image_itself(trial):
+    """Of which nothing comes where the degrader is given its slow part."""
+    given = replace(trial, clean_input=F.avg_pool2d(F.pad(trial.clean, (15,) * 4, mode="replicate"), 31, stride=1))
+    found = measure_noise_transfer(lambda hr, image: shrunk(hr) + image, [given])
+    assert found.leaked < 0.05
+    assert found.carried_flat == pytest.approx(1, abs=0.03)

@@ -172,7 +172,7 @@ def test_colors_are_tied_only_when_asked_for(feature_nets):
     lr, hr = (level.float() / 255 for level in levels())
     plain = JointTrainer(TRACK_2, feature_nets, CPU)
     tied = JointTrainer(replace(TRACK_2, losses=replace(TRACK_2.losses, color=20.0)), feature_nets, CPU)
-    terms = [trainer.degrader_losses(lr, hr, trainer.make(lr, hr)) for trainer in (plain, tied)]
+    terms = [trainer.degrader_losses(lr, hr, trainer.make(lr, hr, lr)) for trainer in (plain, tied)]
     assert "color" not in terms[0]
     assert terms[1].keys() - terms[0].keys() == {"color"}
 
@@ -204,7 +204,7 @@ def test_lpips_as_perceptual_loss_trains_the_reconstruction(feature_nets):
     options = small(replace(track_options(2), layers=FeatureLayers(perceptual="lpips-squeeze")))
     trainer = JointTrainer(options, replace(feature_nets, hr=LpipsDifference(squeeze_lpips())), CPU)
     lr, hr = (level.float() / 255 for level in levels())
-    terms = trainer.sr_losses(hr, trainer.make(lr, hr))
+    terms = trainer.sr_losses(hr, trainer.make(lr, hr, lr))
     terms["perceptual"].backward()
     owners = {name.split(".")[0] for name, p in trainer.nets.named_parameters() if p.grad is not None}
     assert owners == {"sr_net"}

@@ -74,7 +74,7 @@ def joint_and_separate(trainer):
     lr, hr = batch()
 
     def terms():
-        made = trainer.make(lr, hr)
+        made = trainer.make(lr, hr, lr)
         discriminators, _ = trainer.discriminator_losses(lr, made)
         return {"degrader": trainer.degrader_losses(lr, hr, made), "sr_net": trainer.sr_losses(hr, made)} | {
             name: {name: loss} for name, loss in discriminators.items()
@@ -100,8 +100,8 @@ def test_the_joint_backward_equals_separate_gradients(feature_nets, name):
 def test_dnsr_learns_its_degrader_by_the_loss_of_the_reconstruction_network_too(feature_nets):
     trainer = JointTrainer(with_preset(TRACK_2, JointPreset.DNSR), feature_nets, CPU)
     lr, hr = batch()
-    made = trainer.make(lr, hr)
-    assert torch.equal(made.lr_fake, trainer.make(torch.zeros_like(lr), hr).lr_fake)  # a single input
+    made = trainer.make(lr, hr, lr)
+    assert torch.equal(made.lr_fake, trainer.make(lr, hr, torch.zeros_like(lr)).lr_fake)  # a single input
     terms = trainer.sr_losses(hr, made)
     assert terms.keys() == {"pixel"}
     torch.testing.assert_close(terms["pixel"], (made.sr_fake - hr).abs().mean())
@@ -140,7 +140,7 @@ def test_gradients_are_shortened_where_that_is_asked_for(feature_nets, clip_norm
 def test_a_missing_detach_would_show(feature_nets):
     trainer = JointTrainer(TRACK_1, feature_nets, CPU)
     lr, hr = batch()
-    made = trainer.make(lr, hr)
+    made = trainer.make(lr, hr, lr)
     leak = trainer.nets.sr_net(made.lr_fake)  # not detached
     found = gradients(trainer, sum(trainer.sr_losses(hr, replace(made, sr_fake=leak)).values()))
     assert "degrader" in {name.split(".")[0] for name in found}
@@ -165,15 +165,38 @@ def test_the_single_input_ablation_does_not_look_at_the_noise(feature_nets):
     for letter, differs in (("D", False), ("E", True)):
         trainer = JointTrainer(ablated(TRACK_1, letter), feature_nets, CPU)
         torch.nn.init.normal_(trainer.nets.degrader.merge[-1].weight)  # zero at the start: noise fades in
-        fakes = [trainer.make(noise, hr).lr_fake for noise in (lr, lr.flip(3))]
+        fakes = [trainer.make(lr, hr, noise).lr_fake for noise in (lr, lr.flip(3))]
         assert torch.equal(*fakes) != differs
+
+
+def carrying(feature_nets):
+    """A trainer whose degrader looks at its noise input from the start on: else noise fades in."""
+    trainer = JointTrainer(TRACK_1, feature_nets, CPU)
+    torch.nn.init.constant_(trainer.nets.degrader.merge[-1].weight, 0.1)
+    return trainer
+
+
+def test_the_noise_input_is_beside_the_clean_image_and_not_in_the_cycle(feature_nets):
+    trainer = carrying(feature_nets)
+    lr, hr = batch()
+    one, other = (trainer.make(lr, hr, noise) for noise in (lr, lr.flip(3)))
+    assert not torch.equal(one.lr_fake, other.lr_fake)
+    assert torch.equal(one.lr_cycle, other.lr_cycle)
+
+
+def test_a_step_without_noise_inputs_takes_the_real_crops(feature_nets):
+    pair = [levels(image) for image in batch()]
+    ours, same, other = (carrying(feature_nets) for _ in range(3))
+    figures = ours.train_step(*pair)
+    assert figures == same.train_step(*pair, pair[0])
+    assert figures != other.train_step(*pair, pair[0].flip(3))
 
 
 def test_the_cycle_is_of_the_real_image(feature_nets):
     """With a reconstruction that enlarges and a degrader that shrinks exactly, the cycle loss would be 0."""
     trainer = JointTrainer(TRACK_1, feature_nets, CPU)
     lr, hr = batch()
-    made = trainer.make(lr, hr)
+    made = trainer.make(lr, hr, lr)
     perfect = trainer.degrader_losses(lr, hr, replace(made, lr_cycle=lr))
     assert perfect["cycle"].item() == 0
     assert trainer.degrader_losses(lr, hr, made)["cycle"].item() > 0
@@ -183,7 +206,7 @@ def test_weights_scale_their_terms(feature_nets):
     lr, hr = batch()
     plain = JointTrainer(TRACK_1, feature_nets, CPU)
     heavy = JointTrainer(replace(TRACK_1, losses=replace(TRACK_1.losses, cycle=20.0, content=0.3)), feature_nets, CPU)
-    ours, theirs = (t.degrader_losses(lr, hr, t.make(lr, hr)) for t in (plain, heavy))
+    ours, theirs = (t.degrader_losses(lr, hr, t.make(lr, hr, lr)) for t in (plain, heavy))
     torch.testing.assert_close(theirs["cycle"], 2 * ours["cycle"])
     torch.testing.assert_close(theirs["content"], 3 * ours["content"])
 

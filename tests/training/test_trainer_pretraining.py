@@ -4,8 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
+from ddnsr_cli.data.config import NoiseInput
 from ddnsr_cli.data.degradations import draw_noise_transfer
+from ddnsr_cli.data.noise_patches import slow_part
 from ddnsr_cli.nets.degrader import DegraderConfig
 from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
@@ -44,21 +47,39 @@ def trainer_of(*, features=4, **changes):
 
 def test_what_is_drawn_follows_from_seed_and_step_alone():
     hr = crops(4, 32)
-    first, same = (draw_noise_transfer(hr, seed=1, step=7) for _ in range(2))
+    first, same = (draw_noise_transfer(hr, seed=1, step=7, noise_input=NoiseInput.SMOOTH) for _ in range(2))
     assert torch.equal(first.lr_noisy, same.lr_noisy)
     assert torch.equal(first.lr_wanted, same.lr_wanted)
     for seed, step in ((2, 7), (1, 8)):
-        assert not torch.equal(draw_noise_transfer(hr, seed=seed, step=step).lr_noisy, first.lr_noisy)
+        assert not torch.equal(
+            draw_noise_transfer(hr, seed=seed, step=step, noise_input=NoiseInput.SMOOTH).lr_noisy, first.lr_noisy
+        )
+
+
+def alike(one, other):
+    return torch.corrcoef(torch.stack((one.flatten(), other.flatten())))[0, 1]
+
+
+def test_noise_to_carry_lies_on_the_slow_part_of_another_image_or_on_all_of_it():
+    hr = crops(6, 64)
+    others = (F.avg_pool2d(hr.float(), 4) / 255).roll(1, dims=0)
+    smooth, crop = (draw_noise_transfer(hr, seed=0, step=0, noise_input=kind) for kind in NoiseInput)
+    assert torch.equal(smooth.lr_wanted, crop.lr_wanted)
+    for drawn, base, rest in ((smooth, slow_part(others), others), (crop, others, slow_part(others))):
+        noise, subject = drawn.lr_noisy - base, others - slow_part(others)
+        assert alike(noise, crop.lr_noisy - others) > 0.9
+        assert abs(alike(noise, subject)) < 0.1
+        assert abs(alike(drawn.lr_noisy - rest, subject)) > 0.5
 
 
 def test_the_noise_is_the_same_beside_another_image():
     hr = crops(6, 64, flat=True)
-    drawn = draw_noise_transfer(hr, seed=0, step=0)
+    drawn = draw_noise_transfer(hr, seed=0, step=0, noise_input=NoiseInput.CROP)
     shrunk = hr[..., ::4, ::4].float() / 255
     carried, wanted = drawn.lr_noisy - shrunk.roll(1, dims=0), drawn.lr_wanted - shrunk
     assert wanted.std() * 255 > 4
     for one, other in zip(carried, wanted, strict=True):
-        assert torch.corrcoef(torch.stack((one.flatten(), other.flatten())))[0, 1] > 0.9
+        assert alike(one, other) > 0.9
     assert torch.equal(drawn.lr_noisy * 255, (drawn.lr_noisy * 255).round())
 
 

@@ -44,6 +44,9 @@ class PairSettings:
     patch_variance: float | None
     """Limit given for noise patches, levels squared; None: found in each image, or another method."""
 
+    noise_input: str | None
+    """What the degrader was given of a noisy image, `smooth` or `crop`; None for other methods."""
+
     degradation: dict[str, Any] | None
     """All settings of the classical method, as they are read from JSON; None for other methods."""
 

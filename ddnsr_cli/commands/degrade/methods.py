@@ -4,28 +4,29 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ddnsr_cli.commands.degrade.manifest import PairSettings, as_in_json
 from ddnsr_cli.commands.degrade.options import DegradeOptions
 from ddnsr_cli.config import SCALE
-from ddnsr_cli.data.config import DegradationConfig
+from ddnsr_cli.data.config import DegradationConfig, NoiseInput
 from ddnsr_cli.data.degradations import add_gaussian, degrade_image, shrink_bicubic, whole_levels
 from ddnsr_cli.data.noise_patches import (
     LEAST_NOISE_PX,
     NoiseCrop,
     NoiseImage,
     PatchLimits,
+    SmoothPatches,
     draw_crop,
     noise_field,
+    smooth_noise_input,
     smooth_patches,
 )
 from ddnsr_cli.errors import ConfigError, DataError, DdnsrError, WeightsError, shown
 from ddnsr_cli.files import is_there, sha256_of
-from ddnsr_cli.inference.degrader import Levels, LevelsInMemory, OnTile, TiledDegrader, window_bytes
+from ddnsr_cli.inference.degrader import Levels, LevelsInMemory, LevelsSource, OnTile, TiledDegrader, window_bytes
 from ddnsr_cli.inference.device import choose_device
 from ddnsr_cli.io.discovery import Found
 from ddnsr_cli.io.image import rgb8
@@ -80,7 +81,11 @@ class NoisyImages:
             if inside is not None:
                 return DrawnImage(relative=relative, sha256=sha256_of(one.source), levels=levels), inside
             unsuited += 1
-        what = f"{unsuited} have no smooth part; try a larger --patch-variance" if unsuited else "none can be read"
+        what = (
+            f"{unsuited} have no smooth part; try --noise-input crop, a larger --patch-variance"
+            if unsuited
+            else "none can be read"
+        )
         raise DataError(f"None of {len(self.found)} noisy images is of use: {what}, or other images.")
 
     def _levels(self, one: Found) -> Levels | None:
@@ -105,7 +110,7 @@ def size_of(path: Path) -> int:
         return 0
 
 
-MOST_PLACES = 4096  # of an image's smooth patches that are kept in mind
+MOST_PATCHES = 4096  # of an image's smooth patches that are kept in mind
 
 CLASSICAL_BYTES = 128 << 20  # what a classical method takes beside the image
 BY_RULE_BYTES = 3 << 29  # the same of the chain of degradations, which holds an image whole: 62 bytes a pixel of 24 MP
@@ -129,29 +134,96 @@ once. Raises DdnsrError.
 """
 
 
-class Learned:
-    """The degrader network, with a crop of a noisy image as its second input; with none, for single-input ones."""
+class NoiseSource(Protocol):
+    """Where the noise inputs of a degrader come from. May be used from several threads at once."""
 
-    def __init__(self, engine: TiledDegrader, noisy_images: NoisyImages | None) -> None:
+    images: NoisyImages
+
+    def draw(self, hr: Levels, rng: np.random.Generator) -> tuple[DrawnImage, LevelsSource, NoiseCrop | None]:
+        """A noise input of a quarter of the size of `hr`, the image that it is of, and which crop, if it is one.
+
+        Raises DataError when no image is of use.
+        """
+
+    def of(self, noisy: Levels, hr: Levels, rng: np.random.Generator) -> LevelsSource | None:
+        """The same of a given image; None when it is of no use."""
+
+
+class SmoothNoise:
+    """Noise inputs of the smooth parts of noisy images, as bright as the HR image is."""
+
+    def __init__(self, images: NoisyImages, limits: PatchLimits) -> None:
+        self.images = images
+        self.limits = limits
+        self.found: dict[str, SmoothPatches | None] = {}
+        """Of the images met so far: found again, they would be the same."""
+
+    def draw(self, hr: Levels, rng: np.random.Generator) -> tuple[DrawnImage, LevelsSource, NoiseCrop | None]:
+        """As of every noise source. There is no crop."""
+        drawn, patches = self.draw_patches(rng)
+        return drawn, LevelsInMemory(smooth_noise_input(drawn.levels, patches, shrink_bicubic(hr), rng)), None
+
+    def of(self, noisy: Levels, hr: Levels, rng: np.random.Generator) -> LevelsSource | None:
+        """As of every noise source. An image without smooth parts is of no use."""
+        return smooth_input(noisy, hr, rng, self.limits)
+
+    def draw_patches(self, rng: np.random.Generator) -> tuple[DrawnImage, SmoothPatches]:
+        """An image that has smooth parts, and these. Raises DataError when none has."""
+        return self.images.draw(rng, self._patches)
+
+    def _patches(self, relative: str, levels: Levels) -> SmoothPatches | None:
+        if relative not in self.found:
+            found = smooth_patches(levels, self.limits)
+            self.found[relative] = None if found is None else found.thinned(MOST_PATCHES)
+        return self.found[relative]
+
+
+class CroppedNoise:
+    """Noise inputs that are crops of noisy images as they are, with whatever is to be seen there."""
+
+    def __init__(self, images: NoisyImages) -> None:
+        self.images = images
+
+    def draw(self, hr: Levels, rng: np.random.Generator) -> tuple[DrawnImage, LevelsSource, NoiseCrop | None]:
+        """As of every noise source."""
+        drawn, _ = self.images.draw(rng, lambda _relative, _levels: True)
+        noise = crop_input(drawn.levels, hr, rng)
+        return drawn, noise, noise.crop
+
+    def of(self, noisy: Levels, hr: Levels, rng: np.random.Generator) -> LevelsSource | None:
+        """As of every noise source."""
+        return crop_input(noisy, hr, rng)
+
+
+def smooth_input(
+    noisy: Levels, hr: Levels, rng: np.random.Generator, limits: PatchLimits | None = None
+) -> LevelsSource | None:
+    """The noise of the smooth parts of an image, as bright as `hr` is; None when it has none."""
+    patches = smooth_patches(noisy, limits or PatchLimits())
+    if patches is None:
+        return None
+    return LevelsInMemory(smooth_noise_input(noisy, patches, shrink_bicubic(hr), rng))
+
+
+def crop_input(noisy: Levels, hr: Levels, rng: np.random.Generator) -> NoiseImage:
+    """A crop of an image, of a quarter of the size of `hr`."""
+    height, width = (length // SCALE for length in hr.shape[:2])
+    return NoiseImage(noisy, draw_crop(rng, noisy, height=height, width=width))
+
+
+class Learned:
+    """The degrader network, with noise of a noisy image as its second input; with none, for single-input ones."""
+
+    def __init__(self, engine: TiledDegrader, noise: NoiseSource | None) -> None:
         self.engine = engine
-        self.noisy_images = noisy_images
+        self.noise = noise
 
     def __call__(self, hr: Levels, rng: np.random.Generator, on_tile: OnTile) -> Made:
         """LR made by the network, with noise of an image that is drawn."""
-        if self.noisy_images is None:
+        if self.noise is None:
             return Made(lr=self.engine.lr(LevelsInMemory(hr), None, on_tile=on_tile))
-        drawn, _ = self.noisy_images.draw(rng, lambda _relative, _levels: True)
-        lr, crop = with_noise_of(drawn.levels, self.engine, hr, rng, on_tile)
-        return Made(lr=lr, drawn=drawn, crop=crop)
-
-
-def with_noise_of(
-    noisy: Levels, engine: TiledDegrader, hr: Levels, rng: np.random.Generator, on_tile: OnTile | None = None
-) -> tuple[Levels, NoiseCrop]:
-    """The LR partner of `hr`, its sides multiples of 4, with the noise of a crop of `noisy` that `rng` draws."""
-    height, width = (length // SCALE for length in hr.shape[:2])
-    crop = draw_crop(rng, noisy, height=height, width=width)
-    return engine.lr(LevelsInMemory(hr), NoiseImage(noisy, crop), on_tile=on_tile), crop
+        image, noise, crop = self.noise.draw(hr, rng)
+        return Made(lr=self.engine.lr(LevelsInMemory(hr), noise, on_tile=on_tile), drawn=image, crop=crop)
 
 
 def bicubic(hr: Levels, _rng: np.random.Generator, _on_tile: OnTile) -> Made:
@@ -179,27 +251,16 @@ def by_rule(config: DegradationConfig) -> Method:
     return make
 
 
-class Patches:
-    """Bicubic and noise put together from smooth patches of a noisy image."""
+def patches(noise: SmoothNoise) -> Method:
+    """Bicubic, and noise put together from smooth patches of a noisy image that is drawn."""
 
-    def __init__(self, noisy_images: NoisyImages, limits: PatchLimits) -> None:
-        self.noisy_images = noisy_images
-        self.limits = limits
-        self.places: dict[str, NDArray[np.intp] | None] = {}
-        """Smooth patches of the images met so far: found again, they would be the same."""
-
-    def __call__(self, hr: Levels, rng: np.random.Generator, _on_tile: OnTile) -> Made:
-        """Bicubic LR with noise on it, from an image that is drawn."""
-        drawn, places = self.noisy_images.draw(rng, self._smooth)
+    def make(hr: Levels, rng: np.random.Generator, _on_tile: OnTile) -> Made:
+        image, found = noise.draw_patches(rng)
         lr = shrink_bicubic(hr)
-        lr += noise_field(drawn.levels, places, height=lr.shape[0], width=lr.shape[1], rng=rng)
-        return Made(lr=whole_levels(lr), drawn=drawn)
+        lr += noise_field(image.levels, found, lr, rng)
+        return Made(lr=whole_levels(lr), drawn=image)
 
-    def _smooth(self, relative: str, levels: Levels) -> NDArray[np.intp] | None:
-        if relative not in self.places:
-            found = smooth_patches(levels, self.limits)
-            self.places[relative] = None if found is None else found[:: -(-len(found) // MOST_PLACES)]
-        return self.places[relative]
+    return make
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,8 +294,9 @@ def choose_way(
         return _learned_way(noisy_images, options, download, note)
     if options.method == "patches":
         assert noisy_images is not None  # the options have checked themselves
-        limits = PatchLimits(most_variance=options.patch_variance)
-        return _classical_way(Patches(noisy_images, limits), noisy_images, options)
+        return _classical_way(
+            patches(SmoothNoise(noisy_images, PatchLimits(most_variance=options.patch_variance))), noisy_images, options
+        )
     if options.method == "classical":
         assert options.degradation is not None  # as before
         return replace(_classical_way(by_rule(options.degradation), None, options), bytes_each=BY_RULE_BYTES)
@@ -304,14 +366,20 @@ def _learned_way(
     if engine.takes_noise and noisy_images is None:
         raise ConfigError("The learned method takes its noise from real photos. Give their folder with --noise-source.")
     used = noisy_images if engine.takes_noise else None
+    limits = PatchLimits(most_variance=options.patch_variance)
     return Way(
-        method=Learned(engine.tiled, used),
+        method=Learned(engine.tiled, noise_source(used, options.noise_input, limits) if used else None),
         settings=_settings(options, used, model_sha256=engine.weights.sha256),
         model=engine.model,
         noisy_images=used,
-        bytes_each=engine.bytes_each,
+        bytes_each=engine.bytes_each + CLASSICAL_BYTES,
         terms=engine.weights.terms,
     )
+
+
+def noise_source(images: NoisyImages, kind: NoiseInput | None, limits: PatchLimits | None = None) -> NoiseSource:
+    """Of the kind asked for; None: smooth parts, within the limits."""
+    return CroppedNoise(images) if kind is NoiseInput.CROP else SmoothNoise(images, limits or PatchLimits())
 
 
 def _name_of(weights: FoundWeights) -> str:
@@ -323,6 +391,10 @@ def _sigma(options: DegradeOptions) -> float:
     return SIGMA if options.sigma is None else float(options.sigma)
 
 
+def _noise_input(options: DegradeOptions) -> str | None:
+    return str(options.noise_input or NoiseInput.SMOOTH) if options.method == "learned" else None
+
+
 def _settings(options: DegradeOptions, noisy_images: NoisyImages | None, *, model_sha256: str | None) -> PairSettings:
     return PairSettings(
         method=options.method,
@@ -330,6 +402,7 @@ def _settings(options: DegradeOptions, noisy_images: NoisyImages | None, *, mode
         cleanup=options.cleanup,
         sigma=_sigma(options) if options.method == "gaussian" else None,
         patch_variance=options.patch_variance,
+        noise_input=_noise_input(options) if noisy_images else None,
         degradation=as_in_json(options.degradation) if options.degradation else None,
         model_sha256=model_sha256,
         noise_set_sha256=noisy_images.sha256 if noisy_images else None,

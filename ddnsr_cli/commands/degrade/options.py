@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from ddnsr_cli.commands.ray_workers import RayOptions
-from ddnsr_cli.data.config import DegradationConfig
+from ddnsr_cli.data.config import DegradationConfig, NoiseInput
 from ddnsr_cli.errors import ConfigError, DdnsrError
 from ddnsr_cli.io.image import MAX_PIXELS
 from ddnsr_cli.io.selection import Selection
@@ -58,6 +58,9 @@ class DegradeOptions:
     patch_variance: float | None = None
     """Largest variance of a noise patch, levels squared; None: found in each image."""
 
+    noise_input: NoiseInput | None = None
+    """What the learned method gives to its network; None: smooth parts."""
+
     degradation: DegradationConfig | None = None
     """Of the classical method, which needs it: what is drawn for each image."""
 
@@ -87,14 +90,23 @@ class DegradeOptions:
             raise ConfigError("--workers are threads of this process. With --ray, say --ray-workers.")
         if self.sigma is not None and not 0 <= self.sigma <= 255:
             raise ConfigError(f"--sigma lies in 0..255, got {self.sigma}.")
-        own: dict[str, tuple[str, object]] = {"learned": ("--model", self.model), "gaussian": ("--sigma", self.sigma)}
-        own["patches"] = ("--patch-variance", self.patch_variance)
-        own["classical"] = ("--degradation-preset or --degradation", self.degradation)
-        for method, (option, value) in own.items():
-            if value is not None and method != self.method:
-                raise ConfigError(f"{option} is for --method {method}, and the method is {self.method}. Drop one.")
+        for option, (value, methods) in self._of_methods().items():
+            if value is not None and self.method not in methods:
+                raise ConfigError(
+                    f"{option} is for --method {' or '.join(methods)}, and the method is {self.method}. Drop one."
+                )
         if self.report is not None and self.selection.shard is not None:
             raise ConfigError("--realism-report is for all pairs. Give it with the last run, without --shard.")
         if self.noise_source is None and (self.method == "patches" or self.report is not None):
             what = "--realism-report compares with" if self.report is not None else "--method patches cuts noise out of"
             raise ConfigError(f"{what} real noisy photos. Give their folder with --noise-source.")
+
+    def _of_methods(self) -> dict[str, tuple[object, tuple[MethodName, ...]]]:
+        """The value of each option that only some methods know."""
+        return {
+            "--model": (self.model, ("learned",)),
+            "--noise-input": (self.noise_input, ("learned",)),
+            "--sigma": (self.sigma, ("gaussian",)),
+            "--patch-variance": (self.patch_variance, ("patches", "learned")),
+            "--degradation-preset or --degradation": (self.degradation, ("classical",)),
+        }

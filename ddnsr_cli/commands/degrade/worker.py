@@ -14,13 +14,13 @@ import numpy as np
 from torch import Tensor
 
 from ddnsr_cli.commands.degrade.manifest import HR, LR, PairRecord, PairSettings, PlannedPair
-from ddnsr_cli.commands.degrade.methods import Learned, Made, Method, NoisyImages, choose_way
+from ddnsr_cli.commands.degrade.methods import Learned, Made, Method, NoiseSource, NoisyImages, choose_way
 from ddnsr_cli.commands.degrade.options import DegradeOptions
 from ddnsr_cli.commands.ray_workers import Failure, Say
 from ddnsr_cli.config import SCALE, options_to_json
 from ddnsr_cli.data.degradations import shrink_bicubic, whole_levels
 from ddnsr_cli.data.images import shrunk
-from ddnsr_cli.data.noise_patches import NoiseImage, draw_crop, pair_rng
+from ddnsr_cli.data.noise_patches import base_of, pair_rng
 from ddnsr_cli.errors import DataError, DdnsrError, ImageWriteError, OutOfMemoryError, UnexpectedError, shown
 from ddnsr_cli.files import atomic_path, sha256_of
 from ddnsr_cli.inference.degrader import Levels, LevelsInMemory
@@ -254,13 +254,14 @@ def transfer_of(method: Learned, hr: Iterable[Path], *, seed: int, max_pixels: i
     """
     rng = np.random.default_rng(seed)
     windows = list(islice(_windows(hr, rng, max_pixels), TRIALS))
-    if method.noisy_images is None or not windows:
+    noise = method.noise
+    if noise is None or not windows:
         return None
 
-    def degrade(hr: Tensor, noise: Tensor) -> Tensor:
-        return to_tensor(method.engine.lr(*(LevelsInMemory(_levels(image)) for image in (hr, noise))))
+    def degrade(hr: Tensor, given: Tensor) -> Tensor:
+        return to_tensor(method.engine.lr(*(LevelsInMemory(_levels(image)) for image in (hr, given))))
 
-    return measure_noise_transfer(degrade, (_trial(method, windows, at, rng) for at in range(len(windows))))
+    return measure_noise_transfer(degrade, (_trial(noise, windows, at, rng) for at in range(len(windows))))
 
 
 def _windows(paths: Iterable[Path], rng: np.random.Generator, max_pixels: int) -> Iterator[Levels]:
@@ -274,13 +275,14 @@ def _windows(paths: Iterable[Path], rng: np.random.Generator, max_pixels: int) -
                 yield levels[top : top + side, left : left + side]
 
 
-def _trial(method: Learned, windows: Sequence[Levels], at: int, rng: np.random.Generator) -> Trial:
-    assert method.noisy_images is not None
-    drawn, _ = method.noisy_images.draw(rng, lambda _relative, _levels: True)
-    crop = draw_crop(rng, drawn.levels, height=SIDE_PX, width=SIDE_PX)
-    noisy = NoiseImage(drawn.levels, crop).read(0, 0, SIDE_PX, SIDE_PX)
+def _trial(noise: NoiseSource, windows: Sequence[Levels], at: int, rng: np.random.Generator) -> Trial:
+    hr, side = windows[at], SIDE_PX
+    noisy = noise.draw(hr, rng)[1].read(0, 0, side, side)
     clean = whole_levels(shrink_bicubic(windows[(at + 1) % len(windows)]))[::-1, ::-1]
-    return Trial(hr=to_tensor(windows[at]), noisy=to_tensor(noisy), clean=to_tensor(clean))
+    given = noise.of(clean, hr, rng)
+    # of a clean image that would be passed over nothing comes into the result
+    levels = given.read(0, 0, side, side) if given else whole_levels(base_of(shrink_bicubic(hr)))
+    return Trial(hr=to_tensor(hr), noisy=to_tensor(noisy), clean=to_tensor(clean), clean_input=to_tensor(levels))
 
 
 def _levels(image: Tensor) -> Levels:

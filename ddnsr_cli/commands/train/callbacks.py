@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ddnsr_cli.commands.train.run import RunTrainer, TrainListener, export_metadata, validation_scores
+from ddnsr_cli.commands.train.run import RunTrainer, TrainListener, export_metadata, image_tensor, validation_scores
 from ddnsr_cli.commands.train.run_folder import RunFolder, wrap_write_errors
 from ddnsr_cli.config import SCALE
+from ddnsr_cli.data.config import NoiseInput
 from ddnsr_cli.data.images import ImagePair
+from ddnsr_cli.data.noise_patches import PatchLimits, slow_part, smooth_noise_input, smooth_patches
 from ddnsr_cli.files import atomic_path
 from ddnsr_cli.io.provenance import mark_as
 from ddnsr_cli.metrics.noise_transfer import Trial, measure_noise_transfer
@@ -41,8 +43,9 @@ class ShownTrainer(RunTrainer, Protocol):
     def averages(self) -> Mapping[str, RRDBNet | Degrader]:
         """The averaged networks: `sr_net`, and `degrader` where there is one."""
 
-    def sample(self, lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
-        """What the averaged networks make of crops in [0, 1], as titled columns of a sheet."""
+    @property
+    def sample(self) -> Callable[..., dict[str, Tensor]]:
+        """Gives what the averaged networks make of crops in [0, 1], as titled columns of a sheet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +55,8 @@ class ShownRun:
     phase: str
     """What exported weights say of it: `joint` or `paired`."""
 
-    dual_input: bool = False
-    """Whether there is a degrader that takes noise from a second input."""
+    noise_input: NoiseInput | None = None
+    """What the degrader takes noise from; None: there is no degrader, or it takes none."""
 
     card: Callable[[int, Mapping[str, Any]], str]
     """(steps done, record) -> the model card."""
@@ -68,10 +71,10 @@ class RunShow:
         folder: RunFolder,
         logger: TensorBoardLogger,
         listener: TrainListener,
-        crops: tuple[Tensor, Tensor],
+        crops: tuple[Tensor, ...],
         kind: ShownRun,
     ) -> None:
-        """crops: (lr, hr) in [0, 1] that samples are made of."""
+        """crops: in [0, 1], that samples are made of: (lr, hr), and noise inputs of `lr` in a joint run."""
         self.trainer = trainer
         self.folder = folder
         self.tensorboard = logger
@@ -142,9 +145,8 @@ class RunShow:
 
     def sample(self, step: int) -> None:
         """A sheet of what the averaged networks make of fixed crops, and the run's report again."""
-        lr, hr = self.crops
-        columns = self.trainer.sample(lr, hr)
-        rows = [[_rgb8(column[row]) for column in columns.values()] for row in range(len(hr))]
+        columns = self.trainer.sample(*self.crops)
+        rows = [[_rgb8(column[row]) for column in columns.values()] for row in range(len(self.crops[0]))]
         pixels = sheet(rows, list(columns))
         path = self.folder.sample_path(step)
         with wrap_write_errors(path), atomic_path(path) as temporary:
@@ -159,10 +161,12 @@ class RunShow:
         The clean images are the crops of the other images, shrunk.
         """
         degrader = self.trainer.averages.get("degrader")
-        if degrader is None or not self.kind.dual_input:
+        if degrader is None or self.kind.noise_input is None:
             return {}
-        lr, hr = self.crops
-        trial = Trial(hr=hr, noisy=lr, clean=F.avg_pool2d(hr, SCALE).roll(1, dims=0))
+        _, hr, noise = self.crops
+        clean = F.avg_pool2d(hr, SCALE).roll(1, dims=0)
+        given = clean if self.kind.noise_input is NoiseInput.CROP else torch.stack([_smooth(one) for one in clean])
+        trial = Trial(hr=hr, noisy=noise, clean=clean, clean_input=given)
         found = measure_noise_transfer(degrader, [trial])
         return {
             "noise_carried_flat": found.carried_flat,
@@ -184,6 +188,15 @@ def _rgb8(image: Tensor) -> NDArray[np.uint8]:
     """(3, H, W) in [0, 1] as (H, W, 3), rounded."""
     levels: NDArray[np.uint8] = image.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
     return levels
+
+
+def _smooth(image: Tensor) -> Tensor:
+    """What would be the noise input of an image (3, H, W) in [0, 1], on its own slow part."""
+    levels = _rgb8(image)
+    like, patches = levels.astype(np.float32), smooth_patches(levels, PatchLimits())
+    if patches is None:
+        return slow_part(image[None])[0]
+    return image_tensor(smooth_noise_input(levels, patches, like, np.random.default_rng(0)))[0].to(image.device)
 
 
 def _is_better(scores: Mapping[str, float], best: Mapping[str, float] | None) -> bool:

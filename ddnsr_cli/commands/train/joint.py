@@ -217,17 +217,18 @@ def _hooks(
     folder.prepare(trainer)
     with TensorBoardLogger(request.run / "tensorboard", listener.note, start=trainer.step) as logger:
         card = partial(joint_card, folder.path, trainer.options)
-        kind = ShownRun(phase="joint", dual_input=trainer.options.dual_input, card=card)
+        noise_input = trainer.options.stream.noise_input if trainer.options.dual_input else None
+        kind = ShownRun(phase="joint", noise_input=noise_input, card=card)
         show = RunShow(trainer, folder, logger, listener, _sample_crops(visits, trainer.device), kind)
         steps = request.options.schedule.steps
         yield show.hooks(helpers.pairs, helpers.lpips, record, request.rhythm, steps=steps)
 
 
-def _sample_crops(visits: UnpairedVisits, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The same few crops every time: (lr_real, hr) in [0, 1]."""
+def _sample_crops(visits: UnpairedVisits, device: torch.device) -> tuple[Tensor, ...]:
+    """The same few crops every time: (lr_real, hr, noise) in [0, 1]."""
     few = [visits[number] for number in range(SAMPLE_ROWS)]
-    lr, hr = (torch.cat([getattr(visit, side).crops[:1] for visit in few]).to(device) for side in ("lr", "hr"))
-    return lr.float() / 255, hr.float() / 255
+    sides = zip(*[(visit.lr.crops, visit.hr.crops, visit.lr.noise_inputs) for visit in few], strict=True)
+    return tuple(torch.cat([crops[:1] for crops in side]).to(device).float() / 255 for side in sides)
 
 
 def _record(

@@ -32,7 +32,7 @@ CROP_PX = 4  # border that validation ignores, HR pixels: the scale, as papers d
 SCORE_NAMES = {"psnr": "psnr_db", "ssim": "ssim", "lpips": "lpips"}
 """What the log of a run calls the figures of `compare`."""
 
-Batches = Generator[tuple[Tensor, Tensor], None, None]
+Batches = Generator[tuple[Tensor, ...], None, None]
 
 
 class RunTrainer(Trainer, Resumable, Protocol):

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from ddnsr_cli.commands.degrade import methods
@@ -12,6 +13,8 @@ from ddnsr_cli.files import sha256_of
 from ddnsr_cli.inference import degrader as inference_degrader
 from ddnsr_cli.inference import memory
 from ddnsr_cli.io.read import read_rgb
+from ddnsr_cli.nets.degrader import Degrader, DegraderConfig, start_as_area, start_with_noise
+from ddnsr_cli.weights.checkpoint import save_degrader
 from ddnsr_cli.weights.registry import Registry, WeightsEntry
 from tests.helpers.pair_folders import degrader, pixels, records, refused, tree
 from tests.helpers.terminal import on_a_terminal
@@ -37,8 +40,9 @@ def test_hr_is_the_image_cut_to_a_multiple_of_4_and_lr_is_it_made_small(make, sc
     assert 1 < difference.std() < 40
 
 
-def test_the_manifest_says_where_all_comes_from(make, scene, small_degrader):
-    make("pairs", "--seed", 5)
+@pytest.mark.parametrize("noise_input", ["smooth", "crop"])
+def test_the_manifest_says_where_all_comes_from(make, scene, small_degrader, noise_input):
+    make("pairs", "--seed", 5, "--noise-input", noise_input)
     text = (scene / "pairs/manifest.jsonl").read_text()
     assert str(scene) not in text
     rows = {row["name"]: row for row in records(scene / "pairs")}
@@ -48,12 +52,65 @@ def test_the_manifest_says_where_all_comes_from(make, scene, small_degrader):
         row = rows[name]
         assert (row["hr_source"], row["hr_source_sha256"]) == (source, sha256_of(scene / "hr" / source))
         assert row["noise_sha256"] == sha256_of(scene / "noisy" / row["noise_source"])
-        assert row["noise_crop"][2:] == list(pixels(scene / "pairs/lr" / name).shape[:2])
+        assert row["noise_input"] == noise_input
+        size = list(pixels(scene / "pairs/lr" / name).shape[:2])
+        assert row["noise_crop"] is None if noise_input == "smooth" else row["noise_crop"][2:] == size
         assert (row["seed"], row["variant"], row["method"]) == (5, 1, "learned")
         assert (row["model"], row["model_sha256"]) == (small_degrader.name, sha256_of(small_degrader))
         assert (row["hr_sha256"], row["lr_sha256"]) == tuple(
             sha256_of(scene / "pairs" / side / name) for side in ("hr", "lr")
         )
+
+
+@pytest.fixture(scope="module")
+def all_of_it(tmp_path_factory):
+    """A degrader that carries whatever is finer than 3 x 3 pixels of its noise input."""
+    net = Degrader(DegraderConfig(features=8, blocks=1))
+    start_as_area(net, torch.Generator().manual_seed(0))
+    start_with_noise(net)
+    path = tmp_path_factory.mktemp("carries") / "all.safetensors"
+    save_degrader(path, net, metadata={}, half=False)
+    return path
+
+
+def test_the_subject_of_a_noisy_image_shows_in_crops_only(make, scene, all_of_it):
+    """A noisy image of fine stripes, with a smooth part below them."""
+    image = np.full((96, 96, 3), 120.0)
+    image[:48, ::2] = 160
+    image += np.random.default_rng(1).normal(0, 3, image.shape)
+    (scene / "striped").mkdir()
+    Image.fromarray(image.round().astype(np.uint8)).save(scene / "striped/s.png")
+    for folder, words in (("smooth", ()), ("crop", ("--noise-input", "crop"))):
+        assert make(folder, *words, "--per-image", 6, noise="striped", model=all_of_it).code == 0
+    clean = pixels(scene / "hr/a.png")[:48, :64].reshape(12, 4, 16, 4, 3).mean((1, 3))
+    stripes = {
+        folder: max(striped(pixels(path) - clean) for path in (scene / folder / "lr").glob("a_*.png"))
+        for folder in ("smooth", "crop")
+    }
+    assert stripes["crop"] > 20
+    assert stripes["smooth"] < 2
+
+
+def striped(levels):
+    """How much the even columns of an image differ from the odd ones."""
+    return abs(levels[:, ::2].mean() - levels[:, 1::2].mean())
+
+
+def test_noisy_images_without_smooth_parts_are_told_with_the_way_out(make, scene):
+    (scene / "rough").mkdir()
+    rough = np.random.default_rng(1).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    Image.fromarray(rough).save(scene / "rough/r.png")
+    done = make("pairs", noise="rough")
+    assert done.code != 0
+    assert "no smooth part; try --noise-input crop" in done.err
+    assert make("pairs", "--noise-input", "crop", noise="rough").code == 0
+
+
+def test_another_noise_input_makes_pairs_anew_only_when_asked(make, scene):
+    make("pairs")
+    done = make("pairs", "--noise-input", "crop")
+    assert done.code != 0
+    assert "noise_input" in done.err
 
 
 @pytest.mark.parametrize("method", ["learned", "gaussian", "patches", "classical"])

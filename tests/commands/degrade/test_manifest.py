@@ -13,6 +13,7 @@ RECORD = PairRecord(
     cleanup=1,
     sigma=None,
     patch_variance=None,
+    noise_input=None,
     degradation=None,
     model_sha256="ab" * 32,
     noise_set_sha256="cd" * 32,
