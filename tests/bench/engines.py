@@ -2,7 +2,7 @@
 
     python tests/bench/engines.py --model ddnsr-lite --side 160
 
-`ours` is what `ddnsr upscale` runs, tiles included, with `OV` by `--engine openvino`; `eager` is the network as users of
+`ours` is what `ddnsr upscale` runs, tiles included, with `OV` by OpenVINO; `eager` is the network as users of
 PyTorch get it, in fp32 and NCHW; the others run files exported from the same weights. They are needed here alone, and
 one that is missing is left out with a message:
 
