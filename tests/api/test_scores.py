@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import ddnsr_cli as ddnsr_api
 from ddnsr_cli.errors import ConfigError, DataError, ImageReadError
@@ -16,6 +15,9 @@ SR, HR = noisy(drawn_image(0, 64), 5), drawn_image(0, 64)
 
 
 def test_psnr_and_ssim_are_those_of_scikit_image():
+    # Here: it takes seconds, which every process that collects tests would spend.
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
     figures = ddnsr_api.evaluate(SR, HR, crop_px=0)
     assert list(figures) == ["psnr", "ssim"]
     assert figures["psnr"] == pytest.approx(peak_signal_noise_ratio(HR, SR, data_range=255), abs=1e-9)

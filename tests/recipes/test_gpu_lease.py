@@ -31,6 +31,7 @@ if manner == "fail":
     sys.exit(3)
 if manner != "never saves":
     save(1)
+pathlib.Path("begun").touch()
 while not asked or manner == "deaf":
     time.sleep(0.02)
 if manner != "never saves":
@@ -39,16 +40,39 @@ sys.exit(143)
 """
 
 
+class Clock:
+    """Stands still until the training has begun; then it is moved by what sleeps alone, which takes no time."""
+
+    def __init__(self, begun):
+        self.begun, self.now = begun, 0.0
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        if self.begun.exists():
+            self.now += seconds
+        else:
+            time.sleep(0.01)
+
+
 @pytest.fixture
-def lease(tmp_path, monkeypatch):
-    """`lease(manner)`: train for 5 seconds with the stand-in; what was brought."""
+def clock(tmp_path, monkeypatch):
+    clock = Clock(tmp_path / "begun")
+    monkeypatch.setattr(train, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def lease(tmp_path, monkeypatch, clock):
+    """`lease(manner)`: train for 200 seconds of the clock with the stand-in; what was brought."""
     (tmp_path / "code/ddnsr_cli").mkdir(parents=True)
     (tmp_path / "code/ddnsr_cli/__init__.py").touch()  # else an installed package goes before it
     (tmp_path / "code/ddnsr_cli/__main__.py").write_text(STAND_IN, encoding="utf-8")
     monkeypatch.setattr(train, "CODE", tmp_path / "code")
     monkeypatch.chdir(tmp_path)  # -m looks in the current folder first
 
-    def run(manner, *, seconds=5.0, reserve=2.0, bring_every=60.0):
+    def run(manner, *, seconds=200.0, reserve=120.0, bring_every=600.0):
         times = train.Lease(seconds=seconds, reserve=reserve, bring_every=bring_every)
         return train.train([manner], tmp_path / "run", tmp_path / "out", times, Limits())
 
@@ -60,25 +84,24 @@ def brought_step(tmp_path):
     return read_state(tmp_path / "joined")[0]["net.w"][0, 0]
 
 
-def test_the_training_is_asked_to_save_and_ends_in_time(lease, tmp_path):
-    start = time.monotonic()
+def test_the_training_is_asked_to_save_and_ends_in_time(lease, tmp_path, clock):
     assert lease("obeys") == "whole"
-    assert time.monotonic() - start > 1.4
+    assert clock.now == pytest.approx(80, abs=0.3)
     assert brought_step(tmp_path) == 2
 
 
-def test_one_that_does_not_listen_is_killed_and_its_last_save_brought(lease, tmp_path):
-    start = time.monotonic()
+def test_one_that_does_not_listen_is_killed_and_its_last_save_brought(lease, tmp_path, clock, capsys):
     with pytest.raises(TrainingError, match="status -9"):
-        lease("deaf", seconds=9.0, reserve=6.0)
-    assert time.monotonic() - start < 9
+        lease("deaf", seconds=4.0, reserve=1.6)
+    assert "did not end within 1 s and was killed" in capsys.readouterr().err
+    assert clock.now == pytest.approx(2.4, abs=0.3)
     assert brought_step(tmp_path) == 1
 
 
 def test_saves_are_brought_while_it_goes_on(lease, tmp_path, monkeypatch):
     steps = []
     monkeypatch.setattr(train, "split", lambda run, *_: steps.append(read_state(run)[0]["net.w"][0, 0]) or "whole")
-    lease("obeys", seconds=6.0, bring_every=0.3)
+    lease("obeys", seconds=124.0, bring_every=0.3)
     assert len(steps) > 2
     assert steps[0] == 1
     assert steps[-1] == 2
