@@ -36,6 +36,10 @@ class StorePath(type(Path())):  # type: ignore[misc]  # PosixPath, on this syste
     def __str__(self) -> str:
         return str(super().__str__()).replace(":/", "://", 1)
 
+    def resolve(self, strict: bool = False) -> "StorePath":  # noqa: ARG002 - as pathlib has it
+        """Itself: an address begins nowhere else, and a store has no links."""
+        return self
+
     def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:  # noqa: ARG002 - a store has no links
         """Kind, bytes and time of writing. Raises OSError."""
         with _store_of(self) as store:

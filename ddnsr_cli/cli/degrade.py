@@ -25,7 +25,7 @@ from ddnsr_cli.cli.options import (
     ShardOf,
     degradation,
     folder_of,
-    path_of,
+    path_or_address,
     ray_options,
     selected,
 )
@@ -58,14 +58,16 @@ def degrade(
     ],
     images: Annotated[
         list[Path] | None,
-        typer.Argument(parser=path_of, metavar="images", help="Clean HR images or folders of them."),
+        typer.Argument(
+            parser=path_or_address, metavar="images", help="Clean HR images or folders of them, or s3:// addresses."
+        ),
     ] = None,
     input_: Annotated[
         list[Path] | None,
         typer.Option(
             "-i",
             "--input",
-            parser=path_of,
+            parser=path_or_address,
             metavar="<path>",
             help="Clean HR images or folders of them, as by the argument.",
         ),
@@ -74,7 +76,12 @@ def degrade(
     shard: ShardOf = None,
     again: Again = False,
     noise_source: Annotated[
-        Path | None, typer.Option(help="Folder of real noisy photos, which are used at their own resolution.")
+        Path | None,
+        typer.Option(
+            parser=path_or_address,
+            metavar="<path>",
+            help="Folder of real noisy photos, or an s3:// address. They are used at their own resolution.",
+        ),
     ] = None,
     per_image: Annotated[
         int, typer.Option("--per-image", min=1, help="Number of pairs from each image, each with noise of its own.")

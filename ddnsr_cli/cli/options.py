@@ -79,8 +79,14 @@ def path_of(text: str) -> Path:
     if not text:
         raise ConfigError("A path on the command line is empty: was a variable not set? For this folder say '.'.")
     if isinstance(path_at(text), StorePath):
-        raise ConfigError(f"{text} is the address of a store, which only ddnsr upscale knows. Copy it to a folder.")
+        raise ConfigError(f"{text} is the address of a store, and here files are meant. Copy it to a folder.")
     return Path(text)
+
+
+def path_or_address(text: str) -> Path:
+    """A path, or the address of a store. Raises ConfigError as `path_of`."""
+    path = path_at(text)
+    return path if isinstance(path, StorePath) else path_of(text)
 
 
 def folder_of(text: str) -> Path:

@@ -2,6 +2,7 @@
 
 import math
 import re
+import shutil
 import stat
 import struct
 from collections.abc import Callable
@@ -16,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from ddnsr_cli.errors import ImageReadError, shown
+from ddnsr_cli.errors import ImageReadError, printable, shown
+from ddnsr_cli.files import StorePath, is_folder, temporary_folder
 from ddnsr_cli.io.codecs.bitmaps import (
     decode_bmp,
     decode_gif,
@@ -74,9 +76,12 @@ def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> RasterImage:
     """Read the first frame of an image file.
 
     The format goes by the content, whatever the name says. The EXIF orientation is applied; gray stays gray,
-    palettes become RGB, CMYK and Lab become sRGB; 16-bit samples keep their bits. Size is checked before decoding.
+    palettes become RGB, CMYK and Lab become sRGB; 16-bit samples keep their bits. Size is checked before decoding. An
+    object of a store is fetched first.
     Raises ImageReadError, naming the file, where it is missing, no image, damaged or larger than `max_pixels`.
     """
+    if isinstance(path, StorePath):
+        return _read_object(path, max_pixels=max_pixels)
     decode = _DECODERS[_format_of(path)]
     try:
         with path.open("rb") as file:
@@ -95,6 +100,36 @@ def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> RasterImage:
             f"{shown(path)} is damaged or of a kind that cannot be read ({_reason(error)}). "
             "Get a fresh copy, or save it again as PNG with another program."
         ) from error
+
+
+def _read_object(address: StorePath, *, max_pixels: int) -> RasterImage:
+    with temporary_folder("ddnsr-") as folder:
+        file = fetched(address, folder)
+        try:
+            return read_image(file, max_pixels=max_pixels)
+        except ImageReadError as error:
+            raise ImageReadError(str(error).replace(str(file), str(address))) from error.__cause__
+
+
+def fetched(source: Path, folder: Path) -> Path:
+    """An object as a file of the folder; a file as it is. Raises ImageReadError."""
+    file = folder / source.name
+    if not isinstance(source, StorePath):
+        return source
+    try:
+        if is_folder(source):
+            source.names()  # one that could not be listed: it tells why
+        size, free = source.stat().st_size, shutil.disk_usage(folder).free
+        if size > free:
+            place = shown(folder.parent)
+            raise ImageReadError(
+                f"{shown(source)} has {size} bytes and {place} room for {free}. Set TMPDIR to another."
+            )
+        source.fetch(file)
+    except OSError as error:
+        reason = printable(error.strerror or str(error))
+        raise ImageReadError(f"{shown(source)} cannot be fetched ({reason}). Check address and permissions.") from error
+    return file
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:

@@ -8,10 +8,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from ddnsr_cli.files import StorePath, is_folder, is_there, path_at, sha256_of
+from tests.helpers.drawn_images import noisy
 from tests.helpers.pair_folders import refused, tree
 
 fsspec = pytest.importorskip("fsspec")
@@ -174,5 +176,24 @@ def test_without_the_package_one_line_says_how_to_get_it(ddnsr, image_file, monk
     refused(ddnsr("upscale", "no-such://images/in", "-o", "out"), 2, "no-such://images/in cannot be used")
 
 
-def test_other_commands_say_that_they_read_files(ddnsr):
-    refused(ddnsr("degrade", "s3://images/in", "-o", "pairs"), 2, "s3://images/in is the address of a store")
+def test_pairs_of_objects_are_those_of_files(ddnsr, image_file, tmp_path, bucket, temporary):
+    image_file("hr/a.png", 96, 80), image_file("hr/deep/b.jpg", 96, 80)
+    (tmp_path / "noisy").mkdir()
+    Image.fromarray(noisy(np.full((64, 64, 3), 120, np.uint8), 8)).save(tmp_path / "noisy/n.png")
+    (tmp_path / "hr/c.png").write_bytes(b"\x89PNG\r\n\x1a\nno header")
+    for side in ("hr", "noisy"):
+        bucket.put(f"{tmp_path / side}/", f"images/{side}/", recursive=True)
+    more = ("--method", "patches")
+    here = ddnsr("degrade", tmp_path / "hr", "--noise-source", tmp_path / "noisy", "-o", tmp_path / "here", *more)
+    words = ("degrade", "s3://images/hr", "--noise-source", "s3://images/noisy", "-o", tmp_path / "there", *more)
+    there = ddnsr(*words)
+    assert (here.code, there.code) == (9, 9), there.err
+    assert there.err == here.err.replace(str(tmp_path / "hr"), "s3://images/hr")
+    assert tree(tmp_path / "there") == tree(tmp_path / "here")
+    assert len(tree(tmp_path / "here")) == 5
+    again = ddnsr(*words)
+    assert (again.code, again.out) == (9, "")  # the one that is damaged is tried again
+
+
+def test_places_of_results_are_files_but_for_upscale(ddnsr):
+    refused(ddnsr("degrade", "in", "-o", "s3://images/pairs"), 2, "s3://images/pairs is the address of a store")

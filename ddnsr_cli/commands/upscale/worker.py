@@ -1,6 +1,5 @@
 """Images from their files to the results, by a network that is loaded once."""
 
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -41,7 +40,7 @@ from ddnsr_cli.errors import (
     printable,
     shown,
 )
-from ddnsr_cli.files import StorePath, is_folder, no_empty_folder, temporary_folder
+from ddnsr_cli.files import StorePath, no_empty_folder, temporary_folder
 from ddnsr_cli.inference.device import choose_device, choose_dtype, choose_openvino
 from ddnsr_cli.inference.memory import give_back_freed, is_out_of_memory, save_addresses
 from ddnsr_cli.inference.pipeline import Faithfulness, check_memory, result_bytes, upscale_image, upscale_rows
@@ -50,7 +49,7 @@ from ddnsr_cli.inference.upscaler import Upscaler
 from ddnsr_cli.io.formats import check_format, check_writable
 from ddnsr_cli.io.image import RasterImage, to_srgb
 from ddnsr_cli.io.provenance import Source, source_of
-from ddnsr_cli.io.read import read_image
+from ddnsr_cli.io.read import fetched, read_image
 from ddnsr_cli.io.write import WriteOptions, takes_rows, without_idle_alpha, write_image
 from ddnsr_cli.processing.contact_sheet import comparison
 from ddnsr_cli.weights.checkpoint import load_sr_net
@@ -347,7 +346,7 @@ class Worker:
     def _brought_here(self, job: Job) -> Iterator[Job]:
         """The job with files of a temporary folder in place of objects. What is said of those is said of these."""
         with temporary_folder("ddnsr-") as folder:
-            here = Job(source=_fetched(job.source, folder), target=_local(job.target, folder / "result"))
+            here = Job(source=fetched(job.source, folder), target=_local(job.target, folder / "result"))
             self._addresses = {str(folder / "result"): str(job.target.parent), str(folder): str(job.source.parent)}
             try:
                 yield here
@@ -445,27 +444,6 @@ def refuse_in_place(job: Job) -> None:
     """Raises ImageWriteError where the result would take the place of its source."""
     if job.is_in_place:
         raise ImageWriteError(f"{shown(job.target)} is the image to read. Give another output with -o.")
-
-
-def _fetched(source: Path, folder: Path) -> Path:
-    """An object as a file of the folder; a file as it is. Raises ImageReadError."""
-    file = folder / source.name
-    if not isinstance(source, StorePath):
-        return source
-    try:
-        if is_folder(source):
-            source.names()  # one that could not be listed: it tells why
-        size, free = source.stat().st_size, shutil.disk_usage(folder).free
-        if size > free:
-            place = shown(folder.parent)
-            raise ImageReadError(
-                f"{shown(source)} has {size} bytes and {place} room for {free}. Set TMPDIR to another."
-            )
-        source.fetch(file)
-    except OSError as error:
-        reason = printable(error.strerror or str(error))
-        raise ImageReadError(f"{shown(source)} cannot be fetched ({reason}). Check address and permissions.") from error
-    return file
 
 
 def _local(target: Path, folder: Path) -> Path:
