@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ddnsr_cli.errors import DeviceError
+from ddnsr_cli.inference.memory import limits_addresses
 
 DtypeName = Literal["auto", "fp32", "fp16", "bf16"]
 EngineName = Literal["auto", "torch", "openvino"]
@@ -151,7 +152,8 @@ def choose_openvino(device: torch.device, wanted: EngineName, *, note: Callable[
         if wanted == "openvino":
             note('OpenVINO is not installed: PyTorch does its work. Get it with: pip install "ddnsr[openvino]"')
         return False
-    return wanted == "openvino" or platform.machine().lower() in ("x86_64", "amd64")
+    is_quicker = platform.machine().lower() in ("x86_64", "amd64")
+    return wanted == "openvino" or (is_quicker and not limits_addresses())  # it reserves many, and uses few
 
 
 def _has_fast_half(device: torch.device) -> bool:

@@ -43,6 +43,7 @@ _REPEATED = {
     "pads_begin": "0,0,0,0",
     "pads_end": "0,0,0,0",
 }
+_STALE = np.float32(-12345.5)  # no sample has this value
 _OUT = 9  # the number of every layer's output; those of its inputs are below
 
 
@@ -61,7 +62,9 @@ class OpenvinoNet(nn.Module):
         self.net = net
         self._last = NarrowLast(net.conv_last) if narrow and isinstance(net, RRDBNet) else None
         graph = _rrdb(net, self._last) if isinstance(net, RRDBNet) else _compact(net)
+        self._side = 4 if isinstance(net, RRDBNet) else net.config.scale  # an RRDB network's image comes in folded
         self._compiled = graph.compiled(narrow=narrow)
+        self._result: NDArray[np.float32] | None = None
 
     @property
     def held_dtype(self) -> torch.dtype:
@@ -77,15 +80,26 @@ class OpenvinoNet(nn.Module):
         return self.net.cut(sr, lr)
 
     def _run(self, images: Tensor) -> Tensor:
-        """The result lies in memory of OpenVINO's, which the next run writes to."""
-        array = self._compiled(images.contiguous().numpy(), share_outputs=True)[0]
-        return torch.from_numpy(array)
+        """The result lies in memory of OpenVINO's, which the next run writes to.
+
+        Where memory runs out OpenVINO may leave the last result there without a word: it is marked before. Raises
+        MemoryError then.
+        """
+        if self._result is not None:
+            self._result.flat[:: max(1, self._result.size - 1)] = _STALE  # the first and the last
+        result: NDArray[np.float32] = self._compiled(images.contiguous().numpy(), share_outputs=True)[0]
+        self._result = result
+        height, width = images.shape[2:]
+        side = self._side
+        if result.shape[2:] != (side * height, side * width) or _STALE in (result.flat[0], result.flat[-1]):
+            raise MemoryError("OpenVINO has no memory for a tile.")
+        return torch.from_numpy(result)
 
 
 def openvino_net(net: nn.Module, *, narrow: bool) -> OpenvinoNet | None:
     """A network as `OpenvinoNet`; None where it is of another kind, or OpenVINO cannot run it here."""
     if type(net) is RRDBNet or (type(net) is CompactNet and net.config.shuffle == net.config.scale):
-        with suppress(ImportError, RuntimeError):  # a version that lacks something, a processor that it does not know
+        with suppress(ImportError, MemoryError, RuntimeError):  # a version that lacks something, an odd processor
             return OpenvinoNet(net, narrow=narrow)
     return None
 

@@ -159,6 +159,8 @@ def test_openvino_runs_networks_where_it_is_quicker(monkeypatch, device, is_inst
     notes = []
     assert choose_openvino(torch.device(device), wanted, note=notes.append) is expected
     assert notes == []
+    monkeypatch.setattr(device_module, "limits_addresses", lambda: True)
+    assert choose_openvino(torch.device(device), wanted, note=notes.append) is (expected and wanted == "openvino")
 
 
 def test_openvino_that_is_missing_is_said_once_and_on_a_card_it_is_refused(monkeypatch):

@@ -95,6 +95,17 @@ def test_a_result_does_not_change_when_the_next_is_made():
     assert torch.equal(first, kept)
 
 
+@pytest.mark.parametrize("size", [(16, 16), (16, 12)])
+def test_a_result_that_was_left_from_the_last_run_is_out_of_memory(size):
+    """As OpenVINO was seen to do under a limit of memory."""
+    net = upscaler(small_net())._runner._quick
+    net(noisy(16, 16))
+    left = net._result
+    net._compiled = lambda *_, **__: [left]
+    with pytest.raises(MemoryError, match="memory"):
+        net(noisy(*size))
+
+
 def test_tiles_and_views_are_as_with_pytorch():
     net, lr = small_compact(), noisy(40, 30)
     expected = upscaler(net, openvino=False, tile_px=16, tta=True).whole(lr)
@@ -124,7 +135,7 @@ def test_another_network_is_run_by_pytorch(dtype):
     assert not upscaler(small_compact(scale=2, inner_scale=4), dtype=dtype).by_openvino
 
 
-@pytest.mark.parametrize("error", [RuntimeError("no such processor"), ImportError("libtbb.so.12")])
+@pytest.mark.parametrize("error", [RuntimeError("no such processor"), ImportError("libtbb.so.12"), MemoryError()])
 def test_where_it_fails_pytorch_goes_on(monkeypatch, error):
     def fail(*_, **__):
         raise error
