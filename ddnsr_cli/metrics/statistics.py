@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -47,8 +47,13 @@ class Paired:
     p_value: float
     """Wilcoxon's signed-rank test, two-sided: how likely so clear a difference is when there is none."""
 
+    family_p: float
+    """The same where several models are compared with one: the more there are, the likelier one differs by chance.
+    Corrected by Holm (`corrected`); of one model alone it is `p_value`."""
+
     verdict: Verdict
-    """A word on ours where the interval leaves out 0 and p is below `CLEAR_P`, as it never is for five images."""
+    """A word on ours where the interval leaves out 0 and `family_p` is below `CLEAR_P`, as it never is for five
+    images."""
 
 
 def mean_interval(values: Sequence[float], *, seed: int = 0, values_at_once: int = VALUES_AT_ONCE) -> Interval:
@@ -72,15 +77,34 @@ def compare_paired(ours: Sequence[float], theirs: Sequence[float], *, higher_is_
     differences = _checked(ours) - _checked(theirs)
     better = differences if higher_is_better else -differences
     interval, p = mean_interval(differences.tolist(), seed=seed), wilcoxon_p(differences)
-    verdict: Verdict = "not clear"
-    if p < CLEAR_P and (interval.low > 0 or interval.high < 0):
-        verdict = "better" if (interval.mean > 0) == higher_is_better else "worse"
     return Paired(
         difference=interval,
         win_rate=float(((better > 0) + 0.5 * (better == 0)).mean()),
         p_value=p,
-        verdict=verdict,
+        family_p=p,
+        verdict=_verdict(interval, p, higher_is_better=higher_is_better),
     )
+
+
+def corrected(family: Sequence[Paired], *, higher_is_better: bool) -> list[Paired]:
+    """Several models against the same one, by the same metric, as one family: Holm's correction (1979).
+
+    The smallest p is multiplied by their number, the next by one less, and so on; none falls below the one before.
+    """
+    order = sorted(range(len(family)), key=lambda index: family[index].p_value)
+    found, so_far = list(family), 0.0
+    for place, index in enumerate(order):
+        one = family[index]
+        so_far = max(so_far, min(1.0, (len(family) - place) * one.p_value))
+        verdict = _verdict(one.difference, so_far, higher_is_better=higher_is_better)
+        found[index] = replace(one, family_p=so_far, verdict=verdict)
+    return found
+
+
+def _verdict(difference: Interval, p: float, *, higher_is_better: bool) -> Verdict:
+    if p < CLEAR_P and (difference.low > 0 or difference.high < 0):
+        return "better" if (difference.mean > 0) == higher_is_better else "worse"
+    return "not clear"
 
 
 def wilcoxon_p(differences: Values) -> float:

@@ -226,7 +226,7 @@ def _difference_html(paired: Paired, metric: Metric) -> str:
     plus = "+" if interval.mean > 0 else ""
     return (
         f"<td>{plus}{figure(interval.mean, metric)}{_range_html(interval, metric)}"
-        f"<small>wins {paired.win_rate:.0%}, p {paired.p_value:.2g}</small><small>{_verdict(paired)}</small></td>"
+        f"<small>wins {paired.win_rate:.0%}, p {paired.family_p:.2g}</small><small>{_verdict(paired)}</small></td>"
     )
 
 

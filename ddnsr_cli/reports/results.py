@@ -8,7 +8,7 @@ from pathlib import Path
 from ddnsr_cli.config import SCALE
 from ddnsr_cli.errors import DataError
 from ddnsr_cli.io.read import read_rgb
-from ddnsr_cli.metrics.statistics import Interval, Paired, compare_paired, mean_interval
+from ddnsr_cli.metrics.statistics import Interval, Paired, compare_paired, corrected, mean_interval
 from ddnsr_cli.reports.page import Rgb8
 
 WORST = 10
@@ -104,10 +104,7 @@ class Summary:
 def summarize(evaluation: Evaluation, *, against: str | None = None) -> Summary:
     """The summary of an evaluation. against: one of its models."""
     worst_by = _leading(evaluation.metrics)
-    comparisons = {}
-    if against is not None:
-        others = (model for model in evaluation.models if model != against)
-        comparisons = {model: _compared(evaluation, model, against) for model in others}
+    comparisons = {} if against is None else _comparisons(evaluation, against)
     return Summary(
         means={model: _means(evaluation, model) for model in evaluation.models},
         against=against,
@@ -125,15 +122,18 @@ def _means(evaluation: Evaluation, model: str) -> dict[str, Interval]:
     return {metric.key: mean_interval(evaluation.column(model, metric.key)) for metric in evaluation.metrics}
 
 
-def _compared(evaluation: Evaluation, model: str, against: str) -> dict[str, Paired]:
-    return {
-        metric.key: compare_paired(
-            evaluation.column(model, metric.key),
-            evaluation.column(against, metric.key),
-            higher_is_better=metric.higher_is_better,
-        )
-        for metric in evaluation.metrics
-    }
+def _comparisons(evaluation: Evaluation, against: str) -> dict[str, dict[str, Paired]]:
+    """Model -> metric key -> that model against `against`; all models of a metric are one family."""
+    others = [model for model in evaluation.models if model != against]
+    by_model: dict[str, dict[str, Paired]] = {model: {} for model in others}
+    for metric in evaluation.metrics:
+        theirs, higher = evaluation.column(against, metric.key), metric.higher_is_better
+        family = [
+            compare_paired(evaluation.column(model, metric.key), theirs, higher_is_better=higher) for model in others
+        ]
+        for model, paired in zip(others, corrected(family, higher_is_better=higher), strict=True):
+            by_model[model][metric.key] = paired
+    return by_model
 
 
 def _worst(evaluation: Evaluation, model: str, metric: Metric) -> tuple[str, ...]:

@@ -1,12 +1,13 @@
 import itertools
 import math
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from ddnsr_cli.metrics import statistics
-from ddnsr_cli.metrics.statistics import compare_paired, mean_interval, wilcoxon_p
+from ddnsr_cli.metrics.statistics import Interval, compare_paired, corrected, mean_interval, wilcoxon_p
 
 
 def normal(count, seed=0, center=30.0):
@@ -148,3 +149,25 @@ def test_the_verdict_is_one_and_needs_no_other_package(monkeypatch, ours, higher
             monkeypatch.setitem(sys.modules, "scipy", None)
             monkeypatch.setitem(sys.modules, "scipy.stats", None)
         assert compare_paired(ours, [1.0] * len(ours), higher_is_better=higher).verdict == verdict
+
+
+def paired_of(p, *, mean=1.0):
+    """A comparison with that p, whose interval leaves out 0."""
+    one = compare_paired([1.0, 2.0, 3.0], [0.0, 0.0, 0.0], higher_is_better=True)
+    return replace(one, difference=Interval(mean=mean, low=mean - 0.5, high=mean + 0.5), p_value=p)
+
+
+def test_of_several_models_p_is_corrected_by_holm():
+    """R: p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm") is 0.03, 0.06, 0.06, 0.02."""
+    found = corrected([paired_of(p) for p in (0.01, 0.04, 0.03, 0.005)], higher_is_better=True)
+    assert [one.family_p for one in found] == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert [one.p_value for one in found] == [0.01, 0.04, 0.03, 0.005]
+    assert [one.verdict for one in found] == ["better", "not clear", "not clear", "better"]
+    assert [one.family_p for one in corrected([paired_of(p) for p in (0.6, 0.7)], higher_is_better=True)] == [1.0, 1.0]
+
+
+def test_a_model_alone_keeps_its_p_and_words_follow_the_direction():
+    (alone,) = corrected([paired_of(0.04, mean=-1.0)], higher_is_better=True)
+    assert (alone.family_p, alone.verdict) == (0.04, "worse")
+    (lower,) = corrected([paired_of(0.04, mean=-1.0)], higher_is_better=False)
+    assert lower.verdict == "better"

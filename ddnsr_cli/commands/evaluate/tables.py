@@ -154,7 +154,7 @@ def _comparison(evaluation: Evaluation, summary: Summary) -> list[Table]:
 
 def _compared(paired: Paired, metric: Metric) -> tuple[str, str, str, str]:
     difference = interval_text(paired.difference, metric, signed=True)
-    return difference, f"{paired.win_rate:.0%}", f"{paired.p_value:.2g}", paired.verdict
+    return difference, f"{paired.win_rate:.0%}", f"{paired.family_p:.2g}", paired.verdict
 
 
 def _worst(evaluation: Evaluation, summary: Summary) -> Table:
