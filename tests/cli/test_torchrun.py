@@ -5,8 +5,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -21,7 +19,13 @@ from torch.distributed import TCPStore
 import ddnsr_cli
 from ddnsr_cli.training.train_state import load_train_state
 from tests.helpers.joint_run import joint_words, vgg_file, write_images
-from tests.helpers.processes import PATIENCE_S, Processes, as_one_of, no_larger_files, telling_opens
+from tests.helpers.processes import (
+    Processes,
+    as_one_of,
+    as_torchrun,
+    no_larger_files,
+    telling_opens,
+)
 from tests.helpers.small_training import small_training
 
 ROOT = Path(ddnsr_cli.__file__).parents[1]
@@ -71,67 +75,43 @@ def assert_same_curve(ours, theirs):
             assert other[name] == pytest.approx(one[name], rel=tolerance, abs=1e-7), (one["step"], name)
 
 
-class Launcher:
-    """torchrun with two processes, whose output it keeps apart: `log/.../attempt_START/RANK/stdout.log`."""
-
-    def __init__(self, words, folder, *, restarts=0, **environment):
-        self.folder = folder
-        command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--redirects", "3"]
-        command += ["--master-port", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
-        command += ["--max-restarts", str(restarts), "--log-dir", str(folder / "log")]
-        self.process = subprocess.Popen(
-            [*command, "-m", "tests.helpers.small_ddnsr", *words],
-            env=os.environ | environment | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-
-    def ended(self):
-        try:
-            self.own = self.process.communicate(timeout=PATIENCE_S)[1]
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-        return self.process.returncode
-
-    def said(self, rank, stream, *, start=0):
-        (file,) = self.folder.glob(f"log/*/attempt_{start}/{rank}/{stream}.log")
-        return file.read_text()
+def said(log, rank, stream, *, start=0):
+    (file,) = log.glob(f"*/attempt_{start}/{rank}/{stream}.log")
+    return file.read_text()
 
 
 def test_torchrun_gives_the_curve_of_one_process_though_one_of_two_is_killed(scene, tmp_path):
     """They start again from the last save; only the first process talks."""
     more = (*BATCH, "--steps", 4, "--save-every", 2)
     words = scene.words(tmp_path / "two", *more)
-    launcher = Launcher(words, tmp_path, restarts=1, KILLED_AT_STEP="3")
-    assert launcher.ended() == 0, launcher.own
+    log = tmp_path / "log"
+    environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "KILLED_AT_STEP": "3"}
+    be_torchrun = partial(as_torchrun, restarts=1, environment=environment)
+    launcher = scene.processes.start(first=[(be_torchrun, (words, log))])
+    assert launcher.ended() == 0, launcher.err
     alone = scene.processes.start(*scene.words(tmp_path / "one", *more))
     assert alone.ended() == 0, alone.err
     resumed = rows(tmp_path / "two")[-2:]
     assert_same_curve(rows(tmp_path / "one"), [*rows(tmp_path / "two")[:2], *resumed])
-    assert launcher.said(0, "stderr", start=1).startswith(f"note: resumed {tmp_path / 'two'} at step 2")
-    assert launcher.said(0, "stderr", start=1).count("step ") == 1 + len(resumed)
-    assert launcher.said(0, "stdout", start=1).strip() == str(tmp_path / "two/sr.safetensors")
-    assert [launcher.said(1, stream, start=1) for stream in ("stdout", "stderr")] == ["", ""]
+    assert said(log, 0, "stderr", start=1).startswith(f"note: resumed {tmp_path / 'two'} at step 2")
+    assert said(log, 0, "stderr", start=1).count("step ") == 1 + len(resumed)
+    assert said(log, 0, "stdout", start=1).strip() == str(tmp_path / "two/sr.safetensors")
+    assert [said(log, 1, stream, start=1) for stream in ("stdout", "stderr")] == ["", ""]
 
 
 @pytest.mark.parametrize(("number", "to_all"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
 def test_a_launcher_that_is_stopped_leaves_a_save(scene, tmp_path, number, to_all):
     """SIGINT as a terminal sends it, to all processes, whereupon torchrun hands it on: they get it twice."""
     run = tmp_path / "run"
-    launcher = Launcher(scene.words(run, *QUICK, "--steps", 1_000_000), tmp_path)
-    end = time.monotonic() + PATIENCE_S
-    while len(rows(run)) < 2:
-        assert time.monotonic() < end
-        assert launcher.process.poll() is None, launcher.ended()
-        time.sleep(0.01)
-    (os.killpg if to_all else os.kill)(launcher.process.pid, number)
+    log = tmp_path / "log"
+    words = scene.words(run, *QUICK, "--steps", 1_000_000)
+    launcher = scene.processes.start(first=[(as_torchrun, (words, log))])
+    launcher.until(lambda: len(rows(run)) >= 2)
+    (os.killpg if to_all else os.kill)(launcher.pid, number)
     assert launcher.ended() != 0  # torchrun's own status for what it was reported to stop
     assert load_train_state(run / "state/last.safetensors").step == rows(run)[-1]["step"]
-    assert all(line.startswith(("step ", "note: ")) for line in launcher.said(0, "stderr").splitlines())
-    assert launcher.said(1, "stderr") == ""
+    assert all(line.startswith(("step ", "note: ")) for line in said(log, 0, "stderr").splitlines())
+    assert said(log, 1, "stderr") == ""
 
 
 def test_a_run_goes_on_with_any_number_of_processes(scene, tmp_path):

@@ -26,6 +26,11 @@ MODULES = (
     "typer._adapters",  # where Typer has it: with pydantic, a quarter of a second
 )
 PATIENCE_S = 120
+TORCHRUN = (
+    *("--nproc-per-node", "2", "--redirects", "3", "--master-port", "0"),
+    *("--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"),
+)
+"""Options of torchrun: two processes whose output it keeps apart, `LOG/.../attempt_START/RANK/stdout.log`."""
 
 
 class Running:
@@ -144,6 +149,30 @@ def as_one_of(size, rank, port, start=0):
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": str(size)}
     os.environ |= {"LOCAL_RANK": str(rank), "TORCHELASTIC_RUN_ID": "test", "TORCHELASTIC_RESTART_COUNT": str(start)}
     os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "True"  # the launcher keeps what the processes meet at
+
+
+def as_torchrun(words, log, *, restarts=0, environment=None):
+    """Be a torchrun of two processes that run the command.
+
+    environment: more for their environment; they are programs of their own then. Without it they are forked, and need
+    not import PyTorch anew.
+    """
+    from torch.distributed.launcher.api import elastic_launch
+    from torch.distributed.run import config_from_args, parse_args
+
+    os.environ |= environment or {}
+    given = [*TORCHRUN, "--max-restarts", str(restarts), "--log-dir", str(log), "-m", "tests.helpers.small_ddnsr"]
+    config, command, arguments = config_from_args(parse_args([*given, *words]))
+    if environment is None:
+        config.start_method, command, arguments = "fork", _of_torchrun, [words]
+    elastic_launch(config, command)(*arguments)
+    sys.exit()
+
+
+def _of_torchrun(words):
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not the launcher's handlers
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    run_command(words, ())
 
 
 def telling_opens(folder, report):
