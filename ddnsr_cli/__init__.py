@@ -11,8 +11,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from ddnsr_cli.api.images import read_image, write_image
-    from ddnsr_cli.api.models import Degrader, Model, degrade, load_degrader, load_model, upscale
-    from ddnsr_cli.api.scores import evaluate
+    from ddnsr_cli.api.models import Degrader, Model, degrade, evaluate, load_degrader, load_model, upscale
     from ddnsr_cli.errors import DdnsrError
     from ddnsr_cli.io.image import RasterImage
 else:
@@ -22,7 +21,7 @@ else:
         "Model": "ddnsr_cli.api.models",
         "RasterImage": "ddnsr_cli.io.image",
         "degrade": "ddnsr_cli.api.models",
-        "evaluate": "ddnsr_cli.api.scores",
+        "evaluate": "ddnsr_cli.api.models",
         "load_degrader": "ddnsr_cli.api.models",
         "load_model": "ddnsr_cli.api.models",
         "read_image": "ddnsr_cli.api.images",

@@ -1,13 +1,16 @@
-"""Networks for Python programs: loaded once, used on image after image."""
+"""Networks for Python programs: loaded once, used on image after image; and figures of what they make."""
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, get_args
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from ddnsr_cli.api.images import AnyImage, take_apart
 from ddnsr_cli.commands.degrade.methods import DegraderEngine, crop_input, smooth_input, start_degrader
@@ -25,6 +28,7 @@ from ddnsr_cli.inference.pipeline import LookOptions, check_memory, upscale_imag
 from ddnsr_cli.inference.tiling import Progress, TileConfig
 from ddnsr_cli.inference.upscaler import Note
 from ddnsr_cli.io.image import RasterImage, rgb8, to_srgb
+from ddnsr_cli.metrics.fidelity import SSIM_TAPS, luma, psnr_db, ssim
 from ddnsr_cli.processing.resize import OutputSize
 
 Name = str | os.PathLike[str]
@@ -275,3 +279,53 @@ def _memory_errors() -> Iterator[Any]:
         if not is_out_of_memory(error):
             raise
         raise OutOfMemoryError("The image needs more memory than there is. Ask for a smaller result.") from error
+
+
+BORDER_PX = 4
+
+
+def _on_luma(metric: Callable[..., Tensor], sr: Tensor, hr: Tensor, *, crop_px: int) -> Tensor:
+    return metric(luma(sr), luma(hr), crop_px=crop_px)
+
+
+METRICS: dict[str, Callable[..., Tensor]] = {
+    "psnr": psnr_db,
+    "ssim": ssim,
+    "psnr_y": partial(_on_luma, psnr_db),
+    "ssim_y": partial(_on_luma, ssim),
+}
+
+
+def evaluate(
+    sr: AnyImage, hr: AnyImage, metrics: Sequence[str] = ("psnr", "ssim"), *, crop_px: int = BORDER_PX
+) -> dict[str, float]:
+    """How near a result is to the truth: the figures by name; of a batch, their means.
+
+    metrics: of `psnr` (dB, RGB; infinite for equal images), `ssim` (RGB), `psnr_y` and `ssim_y` (luma of BT.601).
+    crop_px: border left out, pixels. Alpha channels are left out. Raises ConfigError for an unknown metric, DataError
+    for images of two sizes or too small, ImageReadError for what is no image.
+    """
+    if unknown := [name for name in metrics if name not in METRICS]:
+        raise ConfigError(f"There is no metric {', '.join(map(repr, unknown))}. Choose from: {', '.join(METRICS)}.")
+    results, truths = ([_stacked(one) for one in take_apart(image)[0]] for image in (sr, hr))
+    _refuse_unlike(results, truths, crop_px)
+    means = {}
+    for name in metrics:
+        figures = [METRICS[name](ours, truth, crop_px=crop_px) for ours, truth in zip(results, truths, strict=True)]
+        means[name] = float(torch.cat(figures).mean())
+    return means
+
+
+def _stacked(image: RasterImage) -> Tensor:
+    """(1, 3, H, W), float64 in [0, 1]; gray is repeated."""
+    values = image.pixels.transpose(2, 0, 1).astype(np.float64) / np.iinfo(image.pixels.dtype).max
+    return torch.from_numpy(values)[None].expand(-1, 3, -1, -1)
+
+
+def _refuse_unlike(results: Sequence[Tensor], truths: Sequence[Tensor], crop_px: int) -> None:
+    shapes = [[tuple(one.shape[2:]) for one in side] for side in (results, truths)]
+    if shapes[0] != shapes[1]:
+        raise DataError(f"sr and hr must be of one size (height, width), got {shapes[0]} and {shapes[1]}. Resize one.")
+    least = SSIM_TAPS + 2 * crop_px
+    if crop_px < 0 or min(min(shape) for shape in shapes[0]) < least:
+        raise DataError(f"With crop_px={crop_px} a side needs {least} pixels, got {shapes[0]}. Crop less.")
