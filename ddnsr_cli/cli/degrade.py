@@ -44,6 +44,7 @@ class Method(StrEnum):
     GAUSSIAN = "gaussian"
     PATCHES = "patches"
     CLASSICAL = "classical"
+    IMPRESSIONISM = "impressionism"
 
 
 HOW, FILES = "Method", "Files"
@@ -91,7 +92,8 @@ def degrade(
         Method,
         typer.Option(
             help="How LR images are made: by the degrader (learned), by bicubic shrinking alone, with Gaussian noise "
-            "(gaussian), with patches of real noise (patches), or by rule (classical).",
+            "(gaussian), with patches of real noise (patches), by rule (classical), or with blur kernels and noise of "
+            "real photos (impressionism).",
             rich_help_panel=HOW,
         ),
     ] = Method.LEARNED,
@@ -105,6 +107,18 @@ def degrade(
         typer.Option(
             help="Largest variance of a smooth patch. By default it is chosen for each image.", rich_help_panel=HOW
         ),
+    ] = None,
+    kernels: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Number of noisy photos whose blur kernels are estimated for impressionism. The default is 10.",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
+    kernel_steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Steps of training for each blur kernel. The default is 250.", rich_help_panel=HOW),
     ] = None,
     noise_input: NoiseFrom = None,
     degradation_preset: Preset = None,
@@ -170,6 +184,8 @@ def degrade(
         cleanup=cleanup,
         sigma=sigma,
         patch_variance=patch_variance,
+        kernels=kernels,
+        kernel_steps=kernel_steps,
         noise_input=noise_input,
         degradation=_by_rule(method, degradation_preset, degradation_),
         report=realism_report,

@@ -195,6 +195,7 @@ _LEARN = "train a degrader on these images (ddnsr train --track 2) and name it w
 _ADVICE = {
     "learned": f"Try --method patches, which lays on the images' own noise, or {_LEARN}.",
     "patches": f"Give noisy images with larger flat parts, or {_LEARN}.",
+    "impressionism": f"Give noisy images with larger flat parts, or {_LEARN}.",
     "gaussian": f"Try another --sigma, --method patches, which lays on the images' own noise, or {_LEARN}.",
     "bicubic": f"It lays on no noise: try --method patches, or {_LEARN}.",
     "classical": f"Change --degradation noise_sigma, try --method patches, or {_LEARN}.",

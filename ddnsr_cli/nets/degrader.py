@@ -1,8 +1,9 @@
-"""The degradation network D, with its two inputs (Li et al. 2023, figure 2)."""
+"""The degradation network D, with its two inputs (Li et al. 2023, figure 2), and one that is a blur kernel."""
 
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddnsr_cli.config import SCALE
@@ -163,3 +164,44 @@ def _halve(in_channels: int, out_channels: int) -> nn.Conv2d:
 
 def _lrelu_layer() -> nn.LeakyReLU:
     return nn.LeakyReLU(LEAKY_SLOPE, inplace=True)
+
+
+KERNEL_SIDES = (7, 5, 3, 1, 1, 1)
+KERNEL_PX = 1 + sum(side - 1 for side in KERNEL_SIDES)
+"""Side of the kernel that a `LinearDownscaler` is, pixels."""
+
+
+class LinearDownscaler(nn.Module):
+    """Shrinks by 2 under a blur kernel: the generator of KernelGAN (Bell-Kligler et al. 2019).
+
+    Six convolutions without biases or activations are one kernel of 13 x 13 pixels. Learned as a product of several, it
+    is found far better than as one. The product is made first, and is what images are filtered by: the results and the
+    gradients are those of the convolutions one after the other, at a tenth of the cost.
+
+    Shape: (N, C, H, W) -> (N, C, (H - 13) // 2 + 1, (W - 13) // 2 + 1): no pixel beyond the border is made up
+    """
+
+    def __init__(self, features: int = 64) -> None:
+        super().__init__()
+        channels = [1, *[features] * (len(KERNEL_SIDES) - 1), 1]
+        self.filters = nn.ParameterList(
+            nn.Parameter(torch.empty(after, before, side, side))
+            for before, after, side in zip(channels, channels[1:], KERNEL_SIDES, strict=False)
+        )
+
+    def kernel(self) -> Tensor:
+        """(13, 13): the weights of a result's pixel, as correlation takes them."""
+        product: Tensor = self.filters[0].transpose(0, 1)
+        for filters in list(self.filters)[1:]:
+            product = F.conv2d(product, filters.flip(2, 3), padding=filters.shape[-1] - 1)
+        return product[0, 0]
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Each channel blurred, and every other pixel of every other row kept."""
+        return shrunk_by_2(image, self.kernel())
+
+
+def shrunk_by_2(images: Tensor, kernel: Tensor) -> Tensor:
+    """Images (N, C, H, W) filtered by a kernel, every other pixel kept; no pixel beyond the border is made up."""
+    planes = F.conv2d(images.flatten(0, 1)[:, None], kernel[None, None], stride=2)
+    return planes.reshape(*images.shape[:2], *planes.shape[2:])

@@ -1,6 +1,6 @@
-"""The discriminators: one score an image (VGG-style), a patch (PatchGAN, projected) or a pixel (U-Net).
+"""The discriminators: one score an image (VGG-style), a patch (PatchGAN, projected, small) or a pixel (U-Net).
 
-Logits, no sigmoid.
+Logits, no sigmoid, but of the small one.
 
 Batch norm is trained in training mode. The authors' code runs it in inference mode, by accident.
 """
@@ -139,6 +139,28 @@ class UNetDiscriminator(nn.Module):
             x = lrelu(conv(x))
         logits: Tensor = self.last(x)
         return logits
+
+
+class SmallPatchDiscriminator(nn.Module):
+    """Scores patches of 7 pixels, each from its own colors alone: the discriminator of KernelGAN.
+
+    A 7x7 convolution, then 1x1 ones with batch norm; spectral norm on all.
+
+    Shape: (N, 3, H, W) -> (N, 1, H - 6, W - 6), in [0, 1]
+    """
+
+    def __init__(self, features: int = 64, depth: int = 5) -> None:
+        """depth: number of 1x1 convolutions before the score."""
+        super().__init__()
+        layers: list[nn.Module] = [spectral_norm(nn.Conv2d(3, features, kernel_size=7))]
+        for _ in range(depth):
+            layers += [spectral_norm(nn.Conv2d(features, features, kernel_size=1)), nn.BatchNorm2d(features), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, spectral_norm(nn.Conv2d(features, 1, kernel_size=1)), nn.Sigmoid())
+
+    def forward(self, image: Tensor) -> Tensor:
+        """How likely each patch is real."""
+        scores: Tensor = self.layers(image)
+        return scores
 
 
 Features = Callable[[Tensor], Mapping[Tap, Tensor]]

@@ -22,7 +22,8 @@ SURFACE = {
     ),
     "degrade": (
         "-o/--output images -i/--input --list --shard --again --noise-source --per-image --seed --method -m/--model "
-        "--sigma --patch-variance --noise-input --degradation-preset --degradation --cleanup --realism-report "
+        "--sigma --patch-variance --kernels --kernel-steps --noise-input --degradation-preset --degradation --cleanup "
+        "--realism-report "
         "--overwrite --max-pixels --workers --ray --ray-workers --device/-g --offline --json -0/--null -q/--quiet"
     ),
     "train": (

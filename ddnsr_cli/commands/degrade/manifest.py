@@ -47,6 +47,12 @@ class PairSettings:
     noise_input: str | None
     """What the degrader was given of a noisy image, `smooth` or `crop`; None for other methods."""
 
+    kernels: int | None
+    """Number of noisy images whose blur kernels were estimated; None for other methods."""
+
+    kernel_steps: int | None
+    """Steps of training for each kernel; None for other methods."""
+
     degradation: dict[str, Any] | None
     """All settings of the classical method, as they are read from JSON; None for other methods."""
 
@@ -74,6 +80,9 @@ class PairRecord(PairSettings):
 
     noise_source: str | None
     noise_sha256: str | None
+
+    kernel_source: str | None
+    """The noisy image whose blur kernel was used; None for other methods."""
 
     noise_crop: tuple[int, int, int, int] | None
     """Top, left, height, width in the noisy image; what goes beyond its border is mirrored. Of patches: None."""

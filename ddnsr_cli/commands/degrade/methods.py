@@ -1,8 +1,9 @@
 """The ways from an HR image to its LR partner: chosen by options, ready for use, and what the manifest says."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -13,6 +14,7 @@ from ddnsr_cli.commands.degrade.options import DegradeOptions
 from ddnsr_cli.config import SCALE
 from ddnsr_cli.data.config import DegradationConfig, NoiseInput
 from ddnsr_cli.data.degradations import add_gaussian, degrade_image, shrink_bicubic, whole_levels
+from ddnsr_cli.data.kernels import STEPS, KernelFile, PhotoKernel, estimate_kernel, shrink_under, twice
 from ddnsr_cli.data.noise_patches import (
     LEAST_NOISE_PX,
     NoiseCrop,
@@ -26,7 +28,15 @@ from ddnsr_cli.data.noise_patches import (
 )
 from ddnsr_cli.errors import ConfigError, DataError, DdnsrError, WeightsError, shown
 from ddnsr_cli.files import is_there, sha256_of
-from ddnsr_cli.inference.degrader import Levels, LevelsInMemory, LevelsSource, OnTile, TiledDegrader, window_bytes
+from ddnsr_cli.inference.degrader import (
+    Levels,
+    LevelsInMemory,
+    LevelsSource,
+    OnTile,
+    TiledDegrader,
+    one_thread_each,
+    window_bytes,
+)
 from ddnsr_cli.inference.device import choose_device
 from ddnsr_cli.io.discovery import Found
 from ddnsr_cli.io.image import rgb8
@@ -88,6 +98,14 @@ class NoisyImages:
         )
         raise DataError(f"None of {len(self.found)} noisy images is of use: {what}, or other images.")
 
+    def readable(self) -> Iterator[DrawnImage]:
+        """All that can be read, in an order that mixes the scenes and is always the same."""
+        for index in np.random.default_rng(0).permutation(len(self.found)):
+            one = self.found[index]
+            levels = self._levels(one)
+            if levels is not None:
+                yield DrawnImage(relative=one.relative.as_posix(), sha256=sha256_of(one.source), levels=levels)
+
     def _levels(self, one: Found) -> Levels | None:
         if one.source in self.bad:
             return None
@@ -115,6 +133,10 @@ MOST_PATCHES = 4096  # of an image's smooth patches that are kept in mind
 CLASSICAL_BYTES = 128 << 20  # what a classical method takes beside the image
 BY_RULE_BYTES = 3 << 29  # the same of the chain of degradations, which holds an image whole: 62 bytes a pixel of 24 MP
 
+KERNELS = "kernels.jsonl"
+"""In the folder of the pairs."""
+
+PHOTOS = 10  # whose kernels are estimated
 SIGMA = 8.0  # levels of 255: Track 1 of NTIRE 2020
 Progress = Callable[[int, int], None]
 
@@ -126,6 +148,8 @@ class Made:
     lr: Levels
     drawn: DrawnImage | None = None
     crop: NoiseCrop | None = None
+    kernel_source: str | None = None
+    """Path of the noisy image whose blur kernel was used."""
 
 
 Method = Callable[[Levels, np.random.Generator, OnTile], Made]
@@ -263,6 +287,56 @@ def patches(noise: SmoothNoise) -> Method:
     return make
 
 
+class KernelPool:
+    """Blur kernels of noisy images, estimated once and kept beside the pairs."""
+
+    def __init__(self, images: NoisyImages, *, count: int, steps: int) -> None:
+        self.images = images
+        self.count = count
+        self.steps = steps
+        self.kernels: list[PhotoKernel] = []
+        """For shrinking by 4, once they are prepared."""
+
+    def prepare(self, folder: Path, note: Callable[[str], None]) -> None:
+        """Read the kernels of a folder of pairs, and estimate those that are missing, in some ten seconds each.
+
+        Raises DataError when no image can be read, TrainingError when a kernel comes to nothing, ImageWriteError.
+        """
+        file = KernelFile(folder / KERNELS, steps=self.steps)
+        with one_thread_each():
+            self.kernels.extend(self._kernel(image, file, note) for image in islice(self.images.readable(), self.count))
+        if not self.kernels:
+            raise DataError(f"None of {len(self.images.found)} noisy images can be read. Give others.")
+
+    def _kernel(self, image: DrawnImage, file: KernelFile, note: Callable[[str], None]) -> PhotoKernel:
+        kernel = file.find(image.sha256)
+        if kernel is None:
+            note(f"{image.relative}: its blur kernel is estimated in {self.steps} steps, for {file.path.name}")
+            kernel = estimate_kernel(image.levels, steps=self.steps)
+            file.add(PhotoKernel(source=image.relative, sha256=image.sha256, kernel=kernel))
+        return PhotoKernel(source=image.relative, sha256=image.sha256, kernel=twice(kernel))
+
+
+def impressionism(pool: KernelPool, noise: SmoothNoise) -> Method:
+    """Shrunk under a kernel of the pool, and noise put together from smooth patches of a noisy image; both are drawn.
+
+    Ji et al. 2020, the winners of NTIRE 2020. The two need not be of one image.
+    """
+
+    def make(hr: Levels, rng: np.random.Generator, _on_tile: OnTile) -> Made:
+        kernel = pool.kernels[rng.integers(len(pool.kernels))]
+        image, found = noise.draw_patches(rng)
+        lr = shrink_under(hr, kernel.kernel)
+        lr += noise_field(image.levels, found, lr, rng)
+        return Made(lr=whole_levels(lr), drawn=image, kernel_source=kernel.source)
+
+    return make
+
+
+Prepare = Callable[[Path, Callable[[str], None]], None]
+"""What is to be done in the folder of the pairs before the first is made, telling the user by notes."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Way:
     """A method ready for use, and what the manifest says of it."""
@@ -273,6 +347,8 @@ class Way:
     noisy_images: NoisyImages | None
     bytes_each: int
     """Memory of one worker beside the image itself."""
+
+    prepare: Prepare | None = None
 
     terms: str | None = None
     """What whoever uses the model has to know."""
@@ -297,10 +373,23 @@ def choose_way(
         return _classical_way(
             patches(SmoothNoise(noisy_images, PatchLimits(most_variance=options.patch_variance))), noisy_images, options
         )
+    if options.method == "impressionism":
+        assert noisy_images is not None  # as before
+        return _impressionism_way(noisy_images, options)
     if options.method == "classical":
         assert options.degradation is not None  # as before
         return replace(_classical_way(by_rule(options.degradation), None, options), bytes_each=BY_RULE_BYTES)
     return _classical_way(bicubic if options.method == "bicubic" else gaussian(_sigma(options)), None, options)
+
+
+def _impressionism_way(noisy_images: NoisyImages, options: DegradeOptions) -> Way:
+    pool = KernelPool(noisy_images, **_of_kernels(options))
+    noise = SmoothNoise(noisy_images, PatchLimits(most_variance=options.patch_variance))
+    return replace(_classical_way(impressionism(pool, noise), noisy_images, options), prepare=pool.prepare)
+
+
+def _of_kernels(options: DegradeOptions) -> dict[str, int]:
+    return {"count": options.kernels or PHOTOS, "steps": options.kernel_steps or STEPS}
 
 
 def _classical_way(method: Method, noisy_images: NoisyImages | None, options: DegradeOptions) -> Way:
@@ -396,6 +485,7 @@ def _noise_input(options: DegradeOptions) -> str | None:
 
 
 def _settings(options: DegradeOptions, noisy_images: NoisyImages | None, *, model_sha256: str | None) -> PairSettings:
+    kernels = _of_kernels(options) if options.method == "impressionism" else None
     return PairSettings(
         method=options.method,
         seed=options.seed,
@@ -403,6 +493,8 @@ def _settings(options: DegradeOptions, noisy_images: NoisyImages | None, *, mode
         sigma=_sigma(options) if options.method == "gaussian" else None,
         patch_variance=options.patch_variance,
         noise_input=_noise_input(options) if noisy_images else None,
+        kernels=kernels["count"] if kernels else None,
+        kernel_steps=kernels["steps"] if kernels else None,
         degradation=as_in_json(options.degradation) if options.degradation else None,
         model_sha256=model_sha256,
         noise_set_sha256=noisy_images.sha256 if noisy_images else None,

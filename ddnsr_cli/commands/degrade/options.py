@@ -11,7 +11,7 @@ from ddnsr_cli.errors import ConfigError, DdnsrError
 from ddnsr_cli.io.image import MAX_PIXELS
 from ddnsr_cli.io.selection import Selection
 
-MethodName = Literal["learned", "bicubic", "gaussian", "patches", "classical"]
+MethodName = Literal["learned", "bicubic", "gaussian", "patches", "classical", "impressionism"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +64,12 @@ class DegradeOptions:
     degradation: DegradationConfig | None = None
     """Of the classical method, which needs it: what is drawn for each image."""
 
+    kernels: int | None = None
+    """Of the method impressionism: number of noisy photos whose blur kernels are estimated; None: 10."""
+
+    kernel_steps: int | None = None
+    """Of the same method: steps of training for each kernel; None: 250."""
+
     report: Path | None = None
     """HTML page that compares the LR images with the noisy images."""
 
@@ -88,6 +94,9 @@ class DegradeOptions:
             )
         if self.ray is not None and self.workers:
             raise ConfigError("--workers are threads of this process. With --ray, say --ray-workers.")
+        for name, count in {"--kernels": self.kernels, "--kernel-steps": self.kernel_steps}.items():
+            if count is not None and count < 1:
+                raise ConfigError(f"{name} is at least 1, got {count}.")
         if self.sigma is not None and not 0 <= self.sigma <= 255:
             raise ConfigError(f"--sigma lies in 0..255, got {self.sigma}.")
         for option, (value, methods) in self._of_methods().items():
@@ -97,8 +106,9 @@ class DegradeOptions:
                 )
         if self.report is not None and self.selection.shard is not None:
             raise ConfigError("--realism-report is for all pairs. Give it with the last run, without --shard.")
-        if self.noise_source is None and (self.method == "patches" or self.report is not None):
-            what = "--realism-report compares with" if self.report is not None else "--method patches cuts noise out of"
+        if self.noise_source is None and (self.method in ("patches", "impressionism") or self.report is not None):
+            takes = f"--method {self.method} takes noise from"
+            what = "--realism-report compares with" if self.report is not None else takes
             raise ConfigError(f"{what} real noisy photos. Give their folder with --noise-source.")
 
     def _of_methods(self) -> dict[str, tuple[object, tuple[MethodName, ...]]]:
@@ -107,6 +117,8 @@ class DegradeOptions:
             "--model": (self.model, ("learned",)),
             "--noise-input": (self.noise_input, ("learned",)),
             "--sigma": (self.sigma, ("gaussian",)),
-            "--patch-variance": (self.patch_variance, ("patches", "learned")),
+            "--patch-variance": (self.patch_variance, ("patches", "learned", "impressionism")),
+            "--kernels": (self.kernels, ("impressionism",)),
+            "--kernel-steps": (self.kernel_steps, ("impressionism",)),
             "--degradation-preset or --degradation": (self.degradation, ("classical",)),
         }

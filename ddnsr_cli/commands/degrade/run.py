@@ -58,6 +58,8 @@ def degrade_images(
             listener.note(
                 f"{skipped} pairs were there already and were left as they are (--overwrite makes them again)"
             )
+        if todo and way.prepare is not None:
+            way.prepare(output, listener.note)
         failed: list[Path] = []
         worst: type[DdnsrError] = BatchError
         outcomes = _outcomes if options.ray is None else partial(_ray_outcomes, options.ray, noisy)

@@ -169,6 +169,7 @@ class PairMaker:
             model=self.model,
             noise_source=drawn.relative if drawn else None,
             noise_sha256=drawn.sha256 if drawn else None,
+            kernel_source=made.kernel_source,
             noise_crop=(crop.top, crop.left, crop.height, crop.width) if crop else None,
             hr_sha256=results[0],
             lr_sha256=results[1],
@@ -200,6 +201,8 @@ class RemotePairMaker:
         self._images = NoisyImages(noisy, max_pixels=options.max_pixels) if noisy else None
         way = choose_way(self._images, options, lambda _done, _total: None, partial(say, "note"))
         self.model = way.model or options.method, way.settings.model_sha256 or ""
+        if way.prepare is not None:
+            way.prepare(folder, partial(say, "note"))
         self._maker = PairMaker(way.method, way.settings, folder=folder, model=way.model, max_pixels=options.max_pixels)
 
     def work(self, job: Job) -> Iterator[RemoteOutcome]:

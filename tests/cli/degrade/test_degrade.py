@@ -230,6 +230,51 @@ def test_patches_bring_the_noise_of_the_image(make, scene):
     refused(make("none", "--method", "patches", "--patch-variance", 2), 9, "4 of 4 images failed")
 
 
+@pytest.fixture
+def impressionism(make):
+    """`impressionism("pairs", "--seed", 1)`: the scene's pairs by kernels of few steps, of two noisy images."""
+    words = ("--method", "impressionism", "--kernels", 2, "--kernel-steps", 2)
+    return lambda folder, *more: make(folder, *words, *more)
+
+
+def test_impressionism_draws_a_kernel_and_noise_for_each_pair(impressionism, make, scene, image_file):
+    Image.fromarray(np.full((400, 400, 3), 128, np.uint8)).save(scene / "hr/flat.png")
+    image_file("hr/large.png", 400, 300)
+    done = impressionism("pairs", "--per-image", 4, "--realism-report", scene / "report.html")
+    assert done.code == 0, done.err
+    assert done.err.count("its blur kernel is estimated in 2 steps") == 2
+    assert pixels(scene / "pairs/lr/flat_1.png").std() == pytest.approx(9, rel=0.1)
+    rows = records(scene / "pairs")
+    used = {row["kernel_source"] for row in rows}
+    assert used == {json.loads(line)["source"] for line in (scene / "pairs/kernels.jsonl").read_text().splitlines()}
+    assert len(used) == 2
+    assert {row["noise_source"] for row in rows} == {"x.png", "y.png", "in/z.png"}
+    assert {(row["kernels"], row["kernel_steps"]) for row in rows} == {(2, 2)}
+    assert make("plain", "--method", "bicubic").code == 0
+    blurred, plain = (
+        pixels(scene / folder / name) for folder, name in (("pairs", "lr/a_1.png"), ("plain", "lr/a.png"))
+    )
+    assert 3 < np.abs(blurred - plain).mean() < 30
+
+
+def test_kernels_are_estimated_once_and_the_bytes_are_the_same(impressionism, scene):
+    assert impressionism("first").code == 0
+    expected = tree(scene / "first")
+    (scene / "first/lr/a.png").unlink()
+    again = impressionism("first")
+    assert (again.code, again.out.split()) == (0, [str(scene / "first/lr/a.png")])
+    assert "blur kernel" not in again.err
+    assert tree(scene / "first") == expected
+    assert impressionism("second", "--workers", 3).code == 0
+    assert tree(scene / "second") == expected
+    refused(impressionism("second", "--kernels", 1), 2, "kernels 2 -> 1")
+
+
+def test_impressionism_needs_photos_and_alone_knows_kernels(make):
+    refused(make("pairs", "--method", "impressionism", noise=None), 2, "--noise-source")
+    refused(make("pairs", "--method", "patches", "--kernels", 3), 2, "--kernels is for --method impressionism")
+
+
 def test_cleanup_shrinks_hr_first(make, scene, image_file):
     image_file("big/a.png", 200, 100)
     assert make("pairs", "--cleanup", 2, hr="big").code == 0

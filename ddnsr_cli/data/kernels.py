@@ -1,0 +1,311 @@
+"""Blur kernels of photos, estimated from nothing but the photos, and what shrinking under one makes of an image.
+
+KernelGAN (Bell-Kligler et al. 2019): small structures come back in a photo at several sizes. So the right kernel is the
+one under which the photo, shrunk by 2, has patches like its own. A generator that is nothing but a kernel is trained
+against a discriminator of small patches, for each photo anew.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ddnsr_cli.config import SCALE
+from ddnsr_cli.data.noise_patches import Rgb8
+from ddnsr_cli.errors import ImageWriteError, TrainingError, shown
+from ddnsr_cli.files import atomic_path
+from ddnsr_cli.nets.degrader import KERNEL_PX, LinearDownscaler, shrunk_by_2
+from ddnsr_cli.nets.discriminators import SmallPatchDiscriminator
+
+Kernel = NDArray[np.float64]
+"""Square, of odd side and of sum 1: the weights of the pixels that a pixel of the result is made of."""
+
+STEPS = 250
+"""Of training, for the kernel of one photo."""
+
+MIDDLE = KERNEL_PX // 2 + 0.5
+"""Where the weight of a kernel of 13 pixels lies: the middle of a shrunk pixel is between two pixels."""
+
+CROP_PX = 64  # side of the crops
+GENERATOR_RATE, DISCRIMINATOR_RATE = 1e-3, 2e-3
+SLOWER_FROM = 0.6  # of the steps, at a tenth of the rates
+ROUNDING = 1 / 255  # noise on what is compared, of [-1, 1]: whole levels tell nothing then
+START_GAIN, START_RATE, START_STEPS = 0.3, 3e-3, 60
+SUM_WEIGHT, BORDER_WEIGHT, MIDDLE_WEIGHT, SPARSE_WEIGHT = 0.5, 0.5, 1.0, 0.4
+SPARSE_POWER = 0.2
+LEAST_WEIGHT = 1e-4  # below it the power's slope, which has no end, is not followed
+FREE_PX, BORDER_COST = 2, 30  # weights within the outermost two pixels cost as they lie farther out
+KEPT = 40  # weights of an estimate; smaller ones are the noise of its training
+AVERAGED = 0.25  # of the steps: the last kernels, whose mean is the estimate
+MOVES = 3  # a shift at the border of the square is not quite what was asked for
+BAND_LR_PX = 64  # rows of a result computed at a time
+
+
+class _Crops:
+    """Squares of a photo, drawn where it has structure: flat parts tell nothing of blur."""
+
+    def __init__(self, image: Tensor, side: int) -> None:
+        """image: (3, H, W)."""
+        self._image = image
+        self._side = min(side, *image.shape[1:])
+        gray = image.mean(0)
+        slopes = F.pad(gray.diff(dim=1).abs(), (0, 1)) + F.pad(gray.diff(dim=0).abs(), (0, 0, 0, 1))
+        structure = F.avg_pool2d(slopes[None], self._side, stride=1)[0].double()
+        self._columns = structure.shape[1]
+        self._sums = (structure.flatten() + 1e-9).cumsum(0).numpy()
+
+    def draw(self, rng: np.random.Generator) -> Tensor:
+        """(1, 3, side, side)."""
+        at = int(np.searchsorted(self._sums, rng.uniform(0, self._sums[-1])))
+        top, left = divmod(min(at, len(self._sums) - 1), self._columns)
+        return self._image[None, :, top : top + self._side, left : left + self._side]
+
+
+class KernelGan:
+    """The training of one photo's kernel. The same photo and seed give the same kernel, computed in one thread."""
+
+    def __init__(self, image: Rgb8, *, seed: int) -> None:
+        """image: (H, W, 3), of 32 pixels a side or more."""
+        planes = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1), np.float32)) / 127.5 - 1
+        self._crops = _Crops(planes, CROP_PX)
+        self._rng = np.random.default_rng(seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.generator, self.discriminator = LinearDownscaler(), SmallPatchDiscriminator()
+            start_as_bicubic(self.generator)
+        self._generator_steps = _adam(self.generator, GENERATOR_RATE)
+        self._discriminator_steps = _adam(self.discriminator, DISCRIMINATOR_RATE)
+        self._costs = torch.from_numpy(_border_costs()).float()
+
+    def step(self) -> Kernel:
+        """One step of each network. Returns the kernel of before it."""
+        kernel = self.generator.kernel()
+        crop = self._crops.draw(self._rng)
+        made = shrunk_by_2(crop, kernel)
+        real = self._part(crop, made.shape[2], made.shape[3])
+        _, fake = self.discriminator(torch.cat([real, made]))
+        _learn(self._generator_steps, (1 - fake).abs().mean() + self._kernel_loss(kernel))
+        real, fake = self.discriminator(self._unrounded(torch.cat([real, made.detach()])))
+        _learn(self._discriminator_steps, ((1 - real).abs().mean() + fake.abs().mean()) / 2)
+        return kernel.detach().double().numpy()
+
+    def slow_down(self) -> None:
+        """Learn at a tenth of the rates from here on."""
+        for optimizer in (self._generator_steps, self._discriminator_steps):
+            for group in optimizer.param_groups:
+                group["lr"] /= 10
+
+    def _kernel_loss(self, kernel: Tensor) -> Tensor:
+        """What a kernel is asked to be: of sum 1, within its square, in the middle, and sparse."""
+        total = kernel.sum()
+        places = torch.arange(KERNEL_PX, dtype=kernel.dtype) - MIDDLE
+        off = torch.stack([(kernel.sum(axis) * places).sum() / total for axis in (0, 1)])
+        sparse = (kernel.abs() + LEAST_WEIGHT).pow(SPARSE_POWER).mean()
+        within = (kernel * self._costs).abs().mean()
+        return (
+            SUM_WEIGHT * (1 - total).abs()
+            + BORDER_WEIGHT * within
+            + MIDDLE_WEIGHT * off.square().mean()
+            + SPARSE_WEIGHT * sparse
+        )
+
+    def _part(self, crop: Tensor, height: int, width: int) -> Tensor:
+        """As large a part of a crop as what is made of it: the two differ by little but the kernel then."""
+        top, left = (
+            self._rng.integers(has - part + 1) for has, part in zip(crop.shape[2:], (height, width), strict=True)
+        )
+        return crop[:, :, top : top + height, left : left + width]
+
+    def _unrounded(self, images: Tensor) -> Tensor:
+        noise = self._rng.uniform(-ROUNDING, ROUNDING, images.shape).astype(np.float32)
+        return images + torch.from_numpy(noise)
+
+
+def start_as_bicubic(net: LinearDownscaler) -> None:
+    """Weights under which the kernel is that of bicubic shrinking, to within some hundredths of its largest weight.
+
+    The authors hold the kernel near bicubic in the first steps of the training. Begun there, it needs fewer.
+    """
+    for filters in net.filters:
+        nn.init.xavier_normal_(filters, START_GAIN)
+    wanted = torch.from_numpy(bicubic_kernel()).float()
+    optimizer = torch.optim.Adam(net.parameters(), lr=START_RATE)
+    for _ in range(START_STEPS):
+        _learn(optimizer, (net.kernel() - wanted).square().sum())
+
+
+def _adam(net: nn.Module, rate: float) -> torch.optim.Adam:
+    return torch.optim.Adam(net.parameters(), lr=rate, betas=(0.5, 0.999))
+
+
+def _learn(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]  # of torch
+    optimizer.step()
+
+
+def _border_costs() -> Kernel:
+    """(13, 13): 0 within, and beyond rising with the distance from the middle."""
+    line = np.exp(-0.5 * ((np.arange(KERNEL_PX) - KERNEL_PX // 2) / KERNEL_PX) ** 2)
+    costs: Kernel = BORDER_COST * (1 - np.outer(line, line))
+    costs[FREE_PX:-FREE_PX, FREE_PX:-FREE_PX] = 0
+    return costs
+
+
+def bicubic_kernel() -> Kernel:
+    """(13, 13): antialiased bicubic shrinking by 2."""
+    x = np.abs(np.arange(KERNEL_PX) - MIDDLE) / 2
+    near, far = 1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+    line = np.where(x <= 1, near, np.where(x < 2, far, 0))
+    return np.asarray(np.outer(line, line) / line.sum() ** 2)
+
+
+def estimate_kernel(image: Rgb8, *, steps: int, seed: int = 0, on_step: Callable[[], None] = lambda: None) -> Kernel:
+    """The kernel, (13, 13), under which an image (H, W, 3) is best shrunk by 2.
+
+    on_step: called before each step; may raise to give up. Raises TrainingError where no kernel comes of it.
+    """
+    gan = KernelGan(image, seed=seed)
+    mean = np.zeros((KERNEL_PX, KERNEL_PX))
+    first = steps - max(1, int(AVERAGED * steps))
+    for step in range(steps):
+        on_step()
+        if step == int(SLOWER_FROM * steps):
+            gan.slow_down()
+        kernel = gan.step()
+        if step >= first:
+            mean += kernel / (steps - first)
+    return cleaned(mean)
+
+
+def cleaned(kernel: Kernel) -> Kernel:
+    """The largest weights of an estimate, less what the largest of the others comes to; of sum 1.
+
+    Raises TrainingError where nothing is left.
+    """
+    floor = max(0.0, float(np.sort(kernel, axis=None)[-KEPT - 1]))
+    rest = np.clip(kernel - 0.75 * floor, 0, None)
+    if not np.isfinite(rest).all() or rest.sum() <= 0:
+        raise TrainingError("No kernel came of the training. Give other photos, or more steps with --kernel-steps.")
+    return np.asarray(rest / rest.sum())
+
+
+def twice(kernel: Kernel) -> Kernel:
+    """The kernel (37, 37) for shrinking by 4 that is a kernel (13, 13) for shrinking by 2 used twice.
+
+    What it makes lies where the image lies: its weight is brought to the middle of the shrunk pixel.
+    """
+    side = len(kernel)
+    product = np.zeros((3 * side - 2, 3 * side - 2))
+    for row, column in np.ndindex(side, side):
+        product[2 * row : 2 * row + side, 2 * column : 2 * column + side] += kernel[row, column] * kernel
+    return _moved_to(product, 3 * side // 2 + 0.5)
+
+
+def _moved_to(kernel: Kernel, middle: float) -> Kernel:
+    """The kernel shifted, by parts of a pixel too, until its mean place along both axes is `middle`."""
+    for _ in range(MOVES):
+        rows, columns = _mean_place(kernel)
+        kernel = _shifted(kernel, (middle - rows, middle - columns))
+    return kernel
+
+
+def _mean_place(kernel: Kernel) -> tuple[float, float]:
+    places = np.arange(len(kernel))
+    return float(kernel.sum(1) @ places / kernel.sum()), float(kernel.sum(0) @ places / kernel.sum())
+
+
+def _shifted(kernel: Kernel, by: tuple[float, float]) -> Kernel:
+    """Shifted down and to the right by so many pixels: the phases of its spectrum, which widens nothing."""
+    frequencies = np.fft.fftfreq(len(kernel))
+    phase = np.exp(-2j * np.pi * (frequencies[:, None] * by[0] + frequencies[None, :] * by[1]))
+    return np.asarray(np.fft.ifft2(np.fft.fft2(kernel) * phase).real)
+
+
+def shrink_under(hr: Rgb8, kernel: Kernel) -> NDArray[np.float32]:
+    """Filtered by a kernel of odd side and every fourth pixel kept: (4H, 4W, 3) levels to (H, W, 3), not rounded.
+
+    A weight at (side // 2) + 1.5 along both axes shifts nothing. Beyond its border the image goes on mirrored.
+    """
+    reach = len(kernel) // 2
+    padded = np.pad(hr, ((reach, reach), (reach, reach), (0, 0)), mode="reflect")
+    height, width = (length // SCALE for length in hr.shape[:2])
+    weights = torch.from_numpy(kernel.astype(np.float32))[None, None]
+    lr = np.empty((height, width, 3), np.float32)
+    for top in range(0, height, BAND_LR_PX):
+        bottom = min(top + BAND_LR_PX, height)
+        rows = padded[SCALE * top : SCALE * (bottom - 1) + len(kernel)]
+        planes = torch.from_numpy(np.ascontiguousarray(rows.transpose(2, 0, 1), np.float32))[:, None]
+        lr[top:bottom] = F.conv2d(planes, weights, stride=SCALE)[:, 0, :, :width].permute(1, 2, 0).numpy()
+    return lr
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoKernel:
+    """A kernel and the photo that it was estimated from."""
+
+    source: str
+    """Its path below the folder of the photos, with slashes."""
+
+    sha256: str
+    """Of its file."""
+
+    kernel: Kernel
+    """(13, 13): as `estimate_kernel` gives it."""
+
+
+class KernelFile:
+    """Estimated kernels, one a line as JSON, in a file that is written whole as soon as there is one more.
+
+    They are known by the hash of the photo and the number of steps. What is no such file counts as empty.
+    """
+
+    def __init__(self, path: Path, *, steps: int) -> None:
+        self.path = path
+        self.steps = steps
+
+    def find(self, sha256: str) -> Kernel | None:
+        """The kernel of a photo, if it is there."""
+        rows = (row for row in self._rows() if (row["sha256"], row["steps"]) == (sha256, self.steps))
+        return next((np.array(row["kernel"], np.float64) for row in rows), None)
+
+    def add(self, found: PhotoKernel) -> None:
+        """Keep one more, beside all that is there now. Raises ImageWriteError."""
+        row = {
+            "source": found.source,
+            "sha256": found.sha256,
+            "steps": self.steps,
+            "kernel": found.kernel.tolist(),
+        }
+        rows = sorted([*self._rows(), row], key=lambda row: (str(row["source"]), int(row["steps"])))
+        try:
+            with atomic_path(self.path) as temporary:
+                temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        except OSError as error:
+            raise ImageWriteError(
+                f"{shown(self.path)} cannot be written ({error.strerror or error}). Give another -o."
+            ) from error
+
+    def _rows(self) -> list[dict[str, Any]]:
+        try:
+            lines = self.path.read_text(encoding="utf-8").splitlines()
+        except (OSError, ValueError):
+            return []
+        return [row for row in map(_row, lines) if row is not None]
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    """A line of a `KernelFile`; None: it is of no use."""
+    try:
+        row = json.loads(line)
+        fits = np.array(row["kernel"], np.float64).shape == (KERNEL_PX, KERNEL_PX)
+        return row if fits and {"source", "sha256", "steps"} <= row.keys() else None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None

@@ -1,0 +1,131 @@
+"""Blur kernels: what shrinking under one does, and that those of known blurs are found."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from ddnsr_cli.data.kernels import (
+    KernelFile,
+    KernelGan,
+    PhotoKernel,
+    bicubic_kernel,
+    cleaned,
+    estimate_kernel,
+    shrink_under,
+    twice,
+)
+from ddnsr_cli.errors import TrainingError
+from ddnsr_cli.nets.degrader import shrunk_by_2
+
+
+def gaussian(sigma_x, sigma_y=None, angle=0.0, side=13):
+    """Its middle where that of a shrunk pixel is."""
+    x, y = np.meshgrid(*[np.arange(side) - (side // 2 + 0.5)] * 2)
+    u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    kernel = np.exp(-0.5 * ((u / sigma_x) ** 2 + (v / (sigma_y or sigma_x)) ** 2))
+    return kernel / kernel.sum()
+
+
+@pytest.mark.parametrize("kernel", [bicubic_kernel(), gaussian(1.2, 0.7, 0.5), np.roll(gaussian(0.8), (2, -1), (0, 1))])
+def test_nothing_is_shifted(kernel):
+    """A slope of an image is the same slope of the smaller one, which lies where the image lies."""
+    rows, columns = np.mgrid[:240, :240]
+    hr = np.stack([rows, columns, 255 - rows], axis=2).astype(np.uint8)
+    lr = shrink_under(hr, twice(kernel))
+    assert lr.shape == (60, 60, 3)
+    middle = 4 * np.arange(60) + 1.5
+    inside = slice(5, -5)
+    assert np.allclose(lr[inside, inside, 0], middle[inside, None], atol=0.02)
+    assert np.allclose(lr[inside, inside, 1], middle[None, inside], atol=0.02)
+    assert np.allclose(lr[inside, inside, 2], 255 - middle[inside, None], atol=0.02)
+
+
+def test_a_kernel_for_4_is_that_for_2_used_twice():
+    image = np.random.default_rng(0).integers(0, 256, (96, 104, 3)).astype(np.uint8)
+    kernel = gaussian(0.9, 1.3)
+    padded = np.pad(image, ((18, 18), (18, 18), (0, 0)), mode="reflect").transpose(2, 0, 1)
+    planes, weights = torch.from_numpy(padded.astype(float))[None], torch.from_numpy(kernel)
+    expected = shrunk_by_2(shrunk_by_2(planes, weights), weights)[0].permute(1, 2, 0).numpy()
+    assert np.abs(shrink_under(image, twice(kernel)) - expected).max() < 1e-2
+
+
+def test_rows_are_computed_in_bands_without_a_seam():
+    image = np.random.default_rng(1).integers(0, 256, (4 * 70, 64, 3)).astype(np.uint8)
+    kernel = twice(gaussian(1.0))
+    whole, part = shrink_under(image, kernel), shrink_under(image[4 * 50 :], kernel)
+    assert np.abs(whole[56:] - part[6:]).max() < 1e-3
+    flat = np.full((400, 48, 3), 77, np.uint8)
+    assert np.abs(shrink_under(flat, kernel) - 77).max() < 1e-3
+
+
+def test_the_training_begins_at_bicubic_and_the_generator_is_its_kernel():
+    image = np.random.default_rng(0).integers(0, 256, (40, 70, 3)).astype(np.uint8)
+    gan = KernelGan(image, seed=1)
+    assert np.abs(gan.step() - bicubic_kernel()).max() < 0.05 * bicubic_kernel().max()
+    planes = torch.rand(2, 3, 20, 31, generator=torch.Generator().manual_seed(0))
+    by_layers = planes.flatten(0, 1)[:, None]
+    for filters in list(gan.generator.filters)[:-1]:
+        by_layers = torch.nn.functional.conv2d(by_layers, filters)
+    by_layers = torch.nn.functional.conv2d(by_layers, gan.generator.filters[-1], stride=2)
+    assert torch.allclose(gan.generator(planes).flatten(0, 1), by_layers[:, 0], atol=1e-5)
+
+
+def test_the_same_seed_gives_the_same_kernel():
+    image = np.random.default_rng(0).integers(0, 256, (40, 70, 3)).astype(np.uint8)
+    first, same, other = (estimate_kernel(image, steps=3, seed=seed) for seed in (0, 0, 1))
+    assert np.array_equal(first, same)
+    assert not np.array_equal(first, other)
+    assert first.shape == (13, 13)
+    assert first.sum() == pytest.approx(1)
+
+
+def test_small_weights_are_taken_for_noise():
+    kernel = gaussian(0.8)
+    noise = np.random.default_rng(0).normal(0, 2e-3, kernel.shape)
+    assert np.abs(cleaned(kernel + noise) - kernel).sum() < 0.5 * np.abs(noise).sum()
+    assert np.count_nonzero(cleaned(kernel + noise)) < 80
+    with pytest.raises(TrainingError, match="--kernel-steps"):
+        cleaned(np.full((13, 13), np.nan))
+
+
+def test_kernels_are_kept_by_photo_and_steps(tmp_path):
+    path = tmp_path / "kernels.jsonl"
+    kernel = gaussian(1.1)
+    file = KernelFile(path, steps=7)
+    assert file.find("ab") is None
+    file.add(PhotoKernel(source="b.png", sha256="ab", kernel=kernel))
+    KernelFile(path, steps=8).add(PhotoKernel(source="a.png", sha256="ab", kernel=kernel.T))
+    assert np.array_equal(KernelFile(path, steps=7).find("ab"), kernel)
+    assert np.array_equal(KernelFile(path, steps=8).find("ab"), kernel.T)
+    assert KernelFile(path, steps=7).find("cd") is None
+    assert [json.loads(line)["source"] for line in path.read_text().splitlines()] == ["a.png", "b.png"]
+    with path.open("ab") as lines:
+        lines.write(b'{"source": "c.png", "kernel": [[1')
+    assert np.array_equal(KernelFile(path, steps=7).find("ab"), kernel)
+
+
+def leaves(side):
+    """Disks over disks, of all sizes and colors (H, W, 3): small parts of it look like large ones."""
+    rng = np.random.default_rng(0)
+    image = np.zeros((side, side, 3))
+    rows, columns = np.mgrid[:side, :side]
+    for _ in range(900):
+        radius = (2.0**-2 - rng.random() * (2.0**-2 - (side / 4) ** -2)) ** -0.5
+        row, column = rng.uniform(0, side, 2)
+        image[np.hypot(rows - row, columns - column) < radius] = rng.uniform(20, 235, 3)
+    return image
+
+
+def test_the_kernel_of_a_known_blur_is_found():
+    """A Gaussian of 2.5 HR pixels for shrinking by 4: the estimate is nearer to it than the bicubic start is.
+
+    How near kernels come in full length stands in docs/degrade.md.
+    """
+    true = gaussian(2.5 / np.sqrt(5))
+    planes = torch.from_numpy(leaves(320).transpose(2, 0, 1))[None]
+    photo = shrunk_by_2(planes, torch.from_numpy(true))[0].permute(1, 2, 0).numpy().round().astype(np.uint8)
+    found = estimate_kernel(photo, steps=110)
+    apart, before = (float(np.abs(kernel - true).sum()) for kernel in (found, cleaned(bicubic_kernel())))
+    assert apart < 0.8 * before, (apart, before)
