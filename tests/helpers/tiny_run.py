@@ -18,6 +18,7 @@ from ddnsr_cli.training.paired import PairedTrainer
 from ddnsr_cli.training.paired_options import PairedOptions, PairSource
 from ddnsr_cli.training.reconstruction import NO_FEATURE_NETS
 from ddnsr_cli.training.train_state import save_train_state
+from tests.helpers.small_ddnsr import without_compiler
 
 GENTLE = DegradationConfig(noise_sigma=(0.0, 4.0), jpeg_chance=0.2)
 
@@ -64,4 +65,5 @@ def run_until_stopped(folder):
 
 
 if __name__ == "__main__":
+    without_compiler()
     sys.exit(run_until_stopped(Path(sys.argv[1])))
