@@ -121,7 +121,7 @@ def leaves(side):
 def test_the_kernel_of_a_known_blur_is_found():
     """A Gaussian of 2.5 HR pixels for shrinking by 4: the estimate is nearer to it than the bicubic start is.
 
-    How near kernels come in full length stands in docs/degrade.md.
+    Narrow blurs are not found as well: docs/degrade.md says how near kernels come.
     """
     true = gaussian(2.5 / np.sqrt(5))
     planes = torch.from_numpy(leaves(320).transpose(2, 0, 1))[None]
