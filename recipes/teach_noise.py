@@ -34,7 +34,6 @@ from ddnsr_cli.weights.checkpoint import load_degrader, save_degrader
 BATCH, CROP_PX = 8, 128
 AS_THEY_ARE = 4  # every so many noise inputs are clean images
 SIGMAS = (0.7, 20.0)  # levels; drawn evenly over their logarithm: weak noise is as common as strong
-WEAK, STRONG = 1.5, 8.0  # levels of noise: what is weaker counts as the first, the second as it is
 DECAY = 0.99  # of the averaged weights, a step
 TOLD_EVERY = 50
 
@@ -60,7 +59,7 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("--hr", type=Path, required=True, help="folder of clean images")
     parser.add_argument("--noise-source", type=Path, help="folder of real noisy photos")
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=900)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--rate", type=float, default=3e-4)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(words)
@@ -107,8 +106,7 @@ def teach(
             base = before(hr, slow_part(drawn.given)).float()
         with torch.autocast("cpu", torch.bfloat16):
             made = net(hr, drawn.given).float()
-        gain = _gain(drawn.noise)
-        loss = noise_transfer_loss(base + gain * (made - base), base + gain * drawn.noise, base)
+        loss = noise_transfer_loss(made, base + drawn.noise, base)
         optimizer.param_groups[0]["lr"] = rate * (1 + math.cos(math.pi * step / steps)) / 2
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -120,12 +118,6 @@ def teach(
         if (step + 1) % TOLD_EVERY == 0:
             sys.stderr.write(f"step {step + 1}  loss {np.mean(losses[-TOLD_EVERY:]):.3f}\n")
     return average
-
-
-def _gain(noise: Tensor) -> Tensor:
-    """(N, 1, 1, 1): weak noise counts for more than its level, else strong noise alone would be learned."""
-    levels = 255 * noise.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
-    return (STRONG / levels.clamp(min=WEAK)).sqrt()
 
 
 def draws(others: Tensor, noisy: Sequence[Noisy], rng: np.random.Generator) -> Draws:
