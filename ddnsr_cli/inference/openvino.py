@@ -10,6 +10,7 @@ import importlib
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -196,7 +197,7 @@ class _Graph:
             ('<net name="sr" version="11"><layers>', *self._layers, "</layers><edges>", *self._edges, "</edges></net>")
         )
         weights = np.frombuffer(b"".join(self._values), np.uint8)
-        core = ov.Core()
+        core = _core()
         options = {
             "INFERENCE_PRECISION_HINT": "bf16" if narrow else "f32",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
@@ -204,6 +205,16 @@ class _Graph:
             "ENABLE_CPU_PINNING": False,  # else several processes share the first core
         }
         return core.compile_model(core.read_model(text.encode(), ov.Tensor(weights)), "CPU", options)
+
+
+@cache
+def _core() -> Any:  # noqa: ANN401  # of a package without types
+    """One for the whole life of the process.
+
+    With the first, the thread that makes it gets a stack of OpenVINO's for its signals. With the last it is freed, and
+    where that happens in another thread, the next signal (Ctrl-C) would end the process on it.
+    """
+    return openvino_package().Core()
 
 
 def openvino_package() -> Any:  # noqa: ANN401  # it has no types

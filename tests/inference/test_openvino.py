@@ -1,5 +1,6 @@
 """The same image as PyTorch's, whatever runs the network."""
 
+import subprocess
 import sys
 
 import pytest
@@ -168,3 +169,24 @@ def test_what_reports_to_a_server_is_not_imported(monkeypatch, tmp_path):
         del sys.modules[name]
     assert imported.__file__ == str(package / "__init__.py")
     assert imported.convert_model is None
+
+
+USED_AND_DROPPED = """
+import signal, threading
+import torch
+from tests.inference.test_openvino import noisy, small_net, upscaler
+
+kept = [upscaler(small_net(), dtype=torch.bfloat16)]
+kept[0].whole(noisy(16, 16))
+thread = threading.Thread(target=kept.clear)
+thread.start()
+thread.join()
+signal.signal(signal.SIGINT, lambda *_: print("handled"))
+signal.raise_signal(signal.SIGINT)
+"""
+
+
+def test_a_signal_after_a_network_went_away_in_another_thread_is_handled():
+    """OpenVINO's signal stack belongs to the thread that came first, and must outlive every network."""
+    done = subprocess.run([sys.executable, "-c", USED_AND_DROPPED], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
