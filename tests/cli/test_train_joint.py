@@ -158,14 +158,15 @@ def rows_of(run):
 
 
 def test_validation_follows_what_the_degrader_takes_from_its_noise_input(train, tmp_path, image_file):
-    """A degrader of a single input takes nothing."""
+    """A degrader of a single input takes nothing, and of a clean crop without smooth parts nothing is given."""
     image_file("val/lr/a.png", width=24, height=24), image_file("val/hr/a.png", width=96, height=96)
     words = ("--val", tmp_path / "val", "--steps", 1)
-    assert train(tmp_path / "dual", *words).code == 0
-    (row,) = [row for row in rows_of(tmp_path / "dual") if "structure_leaked" in row]
-    assert "psnr_db" in row
-    assert 0 < row["structure_leaked"] < 2
-    assert all(0 < row[f"noise_carried_{where}"] < 2 for where in ("flat", "textured"))
+    for noise_input in ("smooth", "crop"):
+        assert train(tmp_path / noise_input, *words, "--noise-input", noise_input).code == 0
+        (row,) = [row for row in rows_of(tmp_path / noise_input) if "structure_leaked" in row]
+        assert "psnr_db" in row
+        assert (0 < row["structure_leaked"] < 2) == (noise_input == "crop")
+        assert all(0 < row[f"noise_carried_{where}"] < 2 for where in ("flat", "textured"))
     assert train(tmp_path / "single", *words, "--ablation", "D").code == 0
     (row,) = [row for row in rows_of(tmp_path / "single") if "psnr_db" in row]
     assert "structure_leaked" not in row

@@ -116,7 +116,7 @@ def test_results_of_one_name_in_folders_of_their_own_are_told_apart_in_the_archi
         _, _, archive = asked.send("GET", "results.zip")
         while list(asked.folder.glob("*.zip")):
             pass
-    assert zipfile.ZipFile(io.BytesIO(archive)).namelist() == ["photo_x4.jpg", "photo_x4_2.jpg"]
+    assert zipfile.ZipFile(io.BytesIO(archive)).namelist() == ["image_x4.jpg", "image_x4_2.jpg"]
 
 
 def test_what_is_shown_is_small_upright_and_what_a_browser_knows(studio, drawn, quick_model):
