@@ -33,6 +33,7 @@ FADE_PX = 4  # shared by neighbors in a field
 NOISE_FACTOR = 1.5  # a patch within so many times the variance of the image's noise is smooth
 LEAST_VARIANCE = 0.1  # rounding alone has 1/12: below are drawings and borders
 LEAST_PATCHES = 4  # fewer repeat visibly
+MOST_PATCHES = 4096  # of an image that are kept in mind
 NEAR_LEVELS = 8.0  # patches that differ by no more in brightness have the same noise
 LEAST_NEAR = 16  # so many are drawn from where fewer are as near
 BASE_PX = 8  # of the squares whose means are the base of a noise input: no structure is left, but slopes are
@@ -144,7 +145,7 @@ class SmoothPatches:
 
 
 def smooth_patches(image: Rgb8, limits: PatchLimits) -> SmoothPatches | None:
-    """Every smooth patch of 16 x 16 pixels of an image (H, W, 3). None when there are too few."""
+    """Smooth patches of 16 x 16 pixels of an image (H, W, 3), at most 4096. None when there are too few."""
     if min(image.shape[:2]) < PATCH_PX:
         return None
     mean, variance, structure = _statistics(image)
@@ -162,7 +163,8 @@ def smooth_patches(image: Rgb8, limits: PatchLimits) -> SmoothPatches | None:
         return None
     brightness = mean.mean(2)[smooth]
     order = np.argsort(brightness, kind="stable")
-    return SmoothPatches(places=cells[order] * STEP_CELLS * CELL_PX, brightness=brightness[order])
+    found = SmoothPatches(places=cells[order] * STEP_CELLS * CELL_PX, brightness=brightness[order])
+    return found.thinned(MOST_PATCHES)
 
 
 def noise_field(

@@ -134,6 +134,13 @@ def test_thinned_patches_are_of_every_brightness(camera):
     assert few.brightness.max() > 195
 
 
+def test_of_a_large_image_some_patches_are_kept():
+    tile = noisy(flat(128, 128), 6)
+    found = smooth_patches(np.tile(tile, (5, 9, 1)), PatchLimits(most_variance=80))
+    assert 2048 < len(found.places) <= 4096
+    assert (found.brightness[1:] >= found.brightness[:-1]).all()
+
+
 def scene(sigma):
     """Texture on the left, nothing on the right."""
     image = flat(128, 256)

@@ -92,7 +92,7 @@ class NoisyImages:
                 return DrawnImage(relative=relative, sha256=sha256_of(one.source), levels=levels), inside
             unsuited += 1
         what = (
-            f"{unsuited} have no smooth part; try --noise-input crop, a larger --patch-variance"
+            f"{unsuited} have no smooth part; try a larger --patch-variance, with --method learned --noise-input crop"
             if unsuited
             else "none can be read"
         )
@@ -128,8 +128,6 @@ def size_of(path: Path) -> int:
         return 0
 
 
-MOST_PATCHES = 4096  # of an image's smooth patches that are kept in mind
-
 CLASSICAL_BYTES = 128 << 20  # what a classical method takes beside the image
 BY_RULE_BYTES = 3 << 29  # the same of the chain of degradations, which holds an image whole: 62 bytes a pixel of 24 MP
 
@@ -160,8 +158,6 @@ once. Raises DdnsrError.
 
 class NoiseSource(Protocol):
     """Where the noise inputs of a degrader come from. May be used from several threads at once."""
-
-    images: NoisyImages
 
     def draw(self, hr: Levels, rng: np.random.Generator) -> tuple[DrawnImage, LevelsSource, NoiseCrop | None]:
         """A noise input of a quarter of the size of `hr`, the image that it is of, and which crop, if it is one.
@@ -197,8 +193,7 @@ class SmoothNoise:
 
     def _patches(self, relative: str, levels: Levels) -> SmoothPatches | None:
         if relative not in self.found:
-            found = smooth_patches(levels, self.limits)
-            self.found[relative] = None if found is None else found.thinned(MOST_PATCHES)
+            self.found[relative] = smooth_patches(levels, self.limits)
         return self.found[relative]
 
 

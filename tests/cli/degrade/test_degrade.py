@@ -102,7 +102,7 @@ def test_noisy_images_without_smooth_parts_are_told_with_the_way_out(make, scene
     Image.fromarray(rough).save(scene / "rough/r.png")
     done = make("pairs", noise="rough")
     assert done.code != 0
-    assert "no smooth part; try --noise-input crop" in done.err
+    assert "no smooth part; try a larger --patch-variance, with --method learned --noise-input crop" in done.err
     assert make("pairs", "--noise-input", "crop", noise="rough").code == 0
 
 
