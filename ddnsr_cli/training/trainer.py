@@ -212,7 +212,8 @@ class JointTrainer:
         """Weighted terms of eq. 2, or of the L2 mode, those with weight 0 left out."""
         if made.sr_fake is None:
             return {}
-        terms = self.reconstruction.terms(made.sr_fake, hr)
+        with self._mixed_precision():
+            terms = self.reconstruction.terms(made.sr_fake, hr)
         if self.nets.disc_hr is not None and made.hr_logits is not None:
             with frozen(self.nets.disc_hr), self._mixed_precision():
                 terms["hr_adversarial"] = self.reconstruction.adversarial(

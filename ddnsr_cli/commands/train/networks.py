@@ -183,8 +183,7 @@ def _perceptual(
     if extractors.vgg is None or not weights:
         return None
     perceptual_scales = {tap: scales[f"perceptual.{tap.layer}"] for tap in weights}
-    quick = isinstance(options, PairedOptions)
-    vgg = _vgg(extractors.vgg, perceptual_scales, standardized=not layers.as_authors, autocast=quick)
+    vgg = _vgg(extractors.vgg, perceptual_scales, standardized=not layers.as_authors, autocast=True)
     return VggDifference(vgg.to(device), weights=weights, squared=layers.as_authors)
 
 
