@@ -153,8 +153,10 @@ def test_layers_of_the_perceptual_loss_are_each_scaled_and_weighted(vgg):
         Tap(layer=layer): scales[f"perceptual.{layer}"] for layer in ("conv2_2", "conv3_4")
     }
     assert difference.weights == {Tap(layer="conv2_2"): 0.4, Tap(layer="conv3_4"): 2.0}
-    assert difference.vgg.autocast  # joint training computes it in full: its runs of before go on alike
-    assert not feature_nets_of(CONV34, extractors, measured_scales(CONV34, extractors, crops()), CPU).hr.vgg.autocast
+    assert difference.vgg.autocast  # bfloat16 is enough here, and a third of the time of a step
+    joint = feature_nets_of(CONV34, extractors, measured_scales(CONV34, extractors, crops()), CPU)
+    assert joint.hr.vgg.autocast
+    assert not joint.lr.autocast  # differences of LR images are too small for it
 
 
 def test_pretraining_looks_through_no_network():
