@@ -118,6 +118,13 @@ def evaluate(
     niqe: Annotated[
         bool, typer.Option("--niqe", help="Measure NIQE, too, which needs no ground truth.", rich_help_panel=HOW)
     ] = False,
+    pyiqa: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Measure these figures of pyiqa, too, by its names, as in musiq,topiq_nr. It fetches their networks.",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
     against: Annotated[
         str | None, typer.Option(help="Compare the other models with this one, image by image.", rich_help_panel=HOW)
     ] = None,
@@ -210,6 +217,7 @@ def evaluate(
         lpips=lpips.value if lpips else None,
         lpips_weights=lpips_weights,
         niqe=niqe,
+        pyiqa=tuple(name for text in pyiqa or () for name in text.split(",") if name),
         against=against,
         seed=seed,
         keep=keep,

@@ -1,6 +1,8 @@
 """`ddnsr eval` where there is no HR: self-consistency, clean references of the LR's size, the paper's table."""
 
 import json
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -192,3 +194,21 @@ def test_results_that_niqe_cannot_judge_are_named(ddnsr, tmp_path):
     done = ddnsr("eval", "--lr", tmp_path / "flat", "--sr", write_enlarged(tmp_path / "y", tmp_path / "flat"), "--niqe")
     assert (done.code, done.out) == (8, "")
     assert "a.png: a result has no contrast that NIQE could judge." in done.err
+
+
+def test_figures_of_pyiqa_stand_beside_the_others(eval_json, monkeypatch, tmp_path):
+    class Brightness:
+        lower_better = True
+
+        def __call__(self, image):
+            return image.mean()
+
+    listed = lambda metric_mode: ["brightness"] if metric_mode == "NR" else []  # noqa: E731
+    package = SimpleNamespace(list_models=listed, create_metric=lambda _name, device: Brightness(), __version__="9.1")
+    monkeypatch.setitem(sys.modules, "pyiqa", package)
+    lr, _ = write_pairs(tmp_path, names=("a",))
+    found = eval_json("--lr", lr, "--sr", write_enlarged(tmp_path / "squares", lr), "--pyiqa", "brightness")
+    assert not found["metrics"]["pyiqa_brightness"]["higher_is_better"]
+    mean = levels(tmp_path / "squares" / "a.png")[4:-4, 4:-4].mean() / 255
+    assert found["models"]["squares"]["values"]["a"]["pyiqa_brightness"] == pytest.approx(mean, rel=1e-6)
+    assert "brightness: as pyiqa 9.1 computes them" in found["methodology"]

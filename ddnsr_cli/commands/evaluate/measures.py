@@ -1,9 +1,11 @@
 """The figures of one sample's images, those of all models in one batch on the device."""
 
+import difflib
+import importlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor
 
 from ddnsr_cli.config import SCALE
 from ddnsr_cli.data.images import shrunk
-from ddnsr_cli.errors import DataError
+from ddnsr_cli.errors import ConfigError, DataError, WeightsError
 from ddnsr_cli.metrics.fidelity import BLOCK_PX, SSIM_TAPS, Distance, compare, edge_gain, flat_noise, luma, psnr_db
 from ddnsr_cli.metrics.niqe import BLOCK_PX as NIQE_BLOCK_PX
 from ddnsr_cli.metrics.niqe import PristineModel, niqe
@@ -26,6 +28,8 @@ ROUNDING_NOISE = math.sqrt(1 / 12)
 """Standard deviation of what rounding to whole levels does: less noise than that, no 8-bit image can show."""
 
 _BATCH_PX = 1 << 22  # more pixels at once win no time, and SSIM in double precision takes some 500 bytes for each
+
+PYIQA_MISSING = "--pyiqa needs pyiqa, which is not installed. Get it with: pip install 'ddnsr[pyiqa]'"
 
 Degrade = Callable[[Rgb8, Rgb8], Rgb8]
 """(sr, lr) -> sr as it would be at the LR's size, by a learned degradation."""
@@ -199,6 +203,124 @@ class SelfConsistency:
         lr = stacked([shot.lr], self.device)
         values = psnr_db(made, lr, crop_px=self.crop_px).clamp(max=BEST_DB)
         return {self.metrics[0].key: values.tolist()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scorer:
+    """A figure of pyiqa."""
+
+    name: str
+    """What pyiqa calls it."""
+
+    score: Callable[..., Tensor]
+    """Of an image (1, 3, H, W) float32 in [0, 1], and of its reference where it needs one."""
+
+    higher_is_better: bool
+    needs_reference: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByPyiqa:
+    """Figures of pyiqa, of the results alone or against the reference, image by image."""
+
+    scorers: tuple[Scorer, ...]
+    crop_px: int
+    """Border left out, pixels of what is judged."""
+
+    device: torch.device
+    at_lr_size: bool = False
+    """As in `Fidelity`."""
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """One a scorer, under `pyiqa_` and its name."""
+        return tuple(
+            Metric(key=f"pyiqa_{one.name}", title=one.name, higher_is_better=one.higher_is_better, digits=3)
+            for one in self.scorers
+        )
+
+    @torch.inference_mode()
+    def __call__(self, shot: Shot) -> dict[str, list[float]]:
+        """The figures of every model's image. Raises DataError where pyiqa gives none."""
+        images = [self._inner(shrunk(one, SCALE) if self.at_lr_size else one) for one in shot.sr]
+        reference = None if shot.reference is None else self._inner(shot.reference)
+        found: dict[str, list[float]] = {}
+        for scorer, metric in zip(self.scorers, self.metrics, strict=True):
+            given = (reference,) if scorer.needs_reference else ()
+            found[metric.key] = [_scored(scorer, (image, *given), shot.name) for image in images]
+        return found
+
+    def _inner(self, image: Rgb8) -> Tensor:
+        inside = slice(self.crop_px, -self.crop_px or None)
+        return stacked([image], self.device)[..., inside, inside].float()
+
+
+def load_pyiqa(names: Sequence[str], device: torch.device, *, has_reference: bool) -> tuple[Scorer, ...]:
+    """The figures of these names, with their networks, which pyiqa fetches itself.
+
+    Raises ConfigError for a name that is of no use here, or without the package; WeightsError where a network cannot
+    be had.
+    """
+    package = _pyiqa()
+    modes = {mode: set(package.list_models(metric_mode=mode)) for mode in ("FR", "NR")}
+    for name in names:
+        _check_name(name, modes, has_reference=has_reference)
+    return tuple(_scorer(package, name, device, needs_reference=name in modes["FR"]) for name in dict.fromkeys(names))
+
+
+def pyiqa_version() -> str:
+    """Which pyiqa it is. Raises ConfigError without the package."""
+    return str(_pyiqa().__version__)
+
+
+def _pyiqa() -> Any:  # noqa: ANN401 - pyiqa is optional, and has no types
+    try:
+        return importlib.import_module("pyiqa")
+    except ModuleNotFoundError as cause:
+        if cause.name == "pyiqa":
+            raise ConfigError(PYIQA_MISSING) from cause
+        raise ConfigError(f"--pyiqa: pyiqa does not start without {cause.name}. Install that.") from cause
+    except (ImportError, RuntimeError, AttributeError) as cause:  # a torchvision of another build than PyTorch
+        raise ConfigError(f"--pyiqa: pyiqa does not start here: {_first_line(cause)}.") from cause
+
+
+def _check_name(name: str, modes: dict[str, set[str]], *, has_reference: bool) -> None:
+    known = sorted(modes["FR"] | modes["NR"])
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"Is {near[0]} meant?" if near else "python -c 'import pyiqa; print(pyiqa.list_models())' lists them."
+        raise ConfigError(f"--pyiqa: {name} is no figure of pyiqa. {hint}")
+    if "fid" in name or name == "inception_score":
+        raise ConfigError(
+            f"--pyiqa: {name} judges a set of images as a whole, not each. Keep the results with --keep, and give "
+            f"their folder to pyiqa."
+        )
+    if name in modes["FR"] and not has_reference:
+        raise ConfigError(f"--pyiqa: {name} compares with the truth. Give the references with --hr, or leave it out.")
+
+
+def _scorer(package: Any, name: str, device: torch.device, *, needs_reference: bool) -> Scorer:  # noqa: ANN401 - as above
+    try:
+        model = package.create_metric(name, device=device)
+    except Exception as cause:  # what fetching and building a network raises depends on the network
+        raise WeightsError(f"pyiqa cannot make {name}: {_first_line(cause)}. Leave it out of --pyiqa.") from cause
+    return Scorer(name=name, score=model, higher_is_better=not model.lower_better, needs_reference=needs_reference)
+
+
+def _scored(scorer: Scorer, images: tuple[Tensor | None, ...], name: str) -> float:
+    try:
+        value = float(scorer.score(*images))
+    except Exception as cause:  # as above: of too small an image, say
+        raise DataError(
+            f"{name}: pyiqa's {scorer.name} fails ({_first_line(cause)}). Take it out, or leave that out of --pyiqa."
+        ) from cause
+    if not math.isfinite(value):
+        raise DataError(f"{name}: pyiqa's {scorer.name} is {value}. Take it out, or leave that out of --pyiqa.")
+    return value
+
+
+def _first_line(cause: Exception) -> str:
+    return " ".join(str(cause).split())[:120].rstrip(".") or type(cause).__name__
 
 
 def _refuse_small(name: str, image: Rgb8, least_px: int) -> None:

@@ -11,12 +11,14 @@ from PIL import Image
 
 from ddnsr_cli.commands.evaluate.dataset import Opened, find_finished, open_finished
 from ddnsr_cli.commands.evaluate.measures import (
+    ByPyiqa,
     Fidelity,
     LpipsMetric,
     Measure,
     Naturalness,
     NoiseAndDetail,
     SelfConsistency,
+    load_pyiqa,
 )
 from ddnsr_cli.commands.evaluate.options import EvaluateListener, EvaluateOptions, Reference
 from ddnsr_cli.config import SCALE
@@ -269,17 +271,20 @@ def choose_measures(
 ) -> list[Measure]:
     """What the folders allow: figures against the truth, else how consistent the results are with the LR images.
 
-    Raises WeightsError when NIQE is wanted and its model is damaged.
+    Raises WeightsError when NIQE is wanted and its model is damaged, and as `load_pyiqa`.
     """
     at_lr_size = options.reference is Reference.LR_SIZE
     measures: list[Measure] = []
+    crop_px = options.lr_crop_px if at_lr_size else options.crop_px
     if options.hr is not None:
-        crop_px = options.lr_crop_px if at_lr_size else options.crop_px
         measures.append(Fidelity(crop_px=crop_px, device=device, lpips=lpips, at_lr_size=at_lr_size))
     if at_lr_size:
         measures.append(NoiseAndDetail(crop_px=options.lr_crop_px, device=device))
     if options.niqe:
         measures.append(Naturalness(crop_px=options.crop_px, model=load_niqe_model()))
+    if options.pyiqa:
+        scorers = load_pyiqa(options.pyiqa, device, has_reference=options.hr is not None)
+        measures.append(ByPyiqa(scorers=scorers, crop_px=crop_px, device=device, at_lr_size=at_lr_size))
     if options.hr is None or degrade is not None:
         measures.append(SelfConsistency(crop_px=options.lr_crop_px, device=device, degrade=degrade))
     return measures

@@ -58,6 +58,9 @@ class EvaluateOptions:
     niqe: bool = False
     """Judge the results by NIQE, too."""
 
+    pyiqa: tuple[str, ...] = ()
+    """Further figures, as pyiqa names them."""
+
     against: str | None = None
     """Label of the model that the others are compared with."""
 
@@ -85,6 +88,8 @@ class EvaluateOptions:
             raise ConfigError("--degrader brings results back to the LR images. Give these with --lr.")
         if self.hr is None and (self.lpips_weights is not None or self.lpips not in (None, "none")):
             raise ConfigError("LPIPS compares with the truth. Give the references with --hr, or drop --lpips.")
+        if self.pyiqa and self.offline:
+            raise ConfigError("pyiqa fetches its networks itself, which --offline forbids. Leave out that or --pyiqa.")
         if self.crop_px < 0:
             raise ConfigError(f"--crop-border is 0 or more, got {self.crop_px}.")
 

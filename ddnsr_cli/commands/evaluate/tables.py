@@ -15,7 +15,7 @@ import torch
 
 from ddnsr_cli import __version__
 from ddnsr_cli.commands.evaluate.mean_opinion import RankTable
-from ddnsr_cli.commands.evaluate.measures import BEST_DB, LpipsMetric
+from ddnsr_cli.commands.evaluate.measures import BEST_DB, LpipsMetric, pyiqa_version
 from ddnsr_cli.commands.evaluate.models import EvaluatedModel, LearnedDegrade
 from ddnsr_cli.commands.evaluate.options import EvaluateOptions, Reference
 from ddnsr_cli.errors import ImageWriteError, shown
@@ -229,6 +229,8 @@ def describe_methodology(
             f"NIQE is that of Mittal, Soundararajan and Bovik (2013) with its authors' model, of the results by "
             f"themselves: rounded Y, {options.crop_px} HR pixels of border cut off, blocks of 96x96 pixels."
         )
+    if options.pyiqa:
+        sentences.append(f"{', '.join(options.pyiqa)}: as pyiqa {pyiqa_version()} computes them, with its networks.")
     sentences.append(f"Means over the images, 95 % intervals by bootstrap over them ({DRAWS} draws).")
     sentences.append("; ".join(f"{one.label}: {one.origin}" for one in models) + ".")
     sentences.append(f"ddnsr {__version__}, PyTorch {torch.__version__}.")
