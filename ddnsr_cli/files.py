@@ -23,6 +23,7 @@ except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
 
+_UMASK = threading.Lock()
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://.")
 
 
@@ -322,6 +323,7 @@ def _sync(path: Path) -> None:
 
 
 def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
+    with UNINTERRUPTED, _UMASK:  # it is the whole process's, and can only be told by changing it
+        mask = os.umask(0)
+        os.umask(mask)
     return mask

@@ -104,29 +104,30 @@ def upscale_view(*, quiet: bool, verbose: bool) -> Iterator[UpscaleView]:
 
     Errors are reported even if quiet.
     """
-    console = stderr_console(quiet=quiet)
-    errors = stderr_console(quiet=False) if quiet else console
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[count]}"))
-    with Progress(
-        *columns,
-        *_times(),
-        console=console,
-        transient=True,
-        disable=_hidden(console),
-        speed_estimate_period=_ALL_IMAGES_S,
-    ) as progress:
-        bar = _ImageBars(progress)
-        with _download_bar(console) as download:
-            listener = UpscaleListener(
-                image=bar.begin,
-                tile=bar.move,
-                images=None if _hidden(console) else bar.move_all,
-                note=lambda text: say(console, f"note: {text}"),
-                detail=lambda text: say(console, text) if verbose else None,
-                failed=lambda error: say(errors, f"error: {line_of(error)}"),
-                download=download,
-            )
-            yield UpscaleView(listener=listener, clear=progress.stop)
+    with _lasting_stderr() as stderr:
+        console = stderr_console(quiet=quiet, file=stderr)
+        errors = stderr_console(quiet=False, file=stderr) if quiet else console
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[count]}"))
+        with Progress(
+            *columns,
+            *_times(),
+            console=console,
+            transient=True,
+            disable=_hidden(console),
+            speed_estimate_period=_ALL_IMAGES_S,
+        ) as progress:
+            bar = _ImageBars(progress)
+            with _download_bar(console) as download:
+                listener = UpscaleListener(
+                    image=bar.begin,
+                    tile=bar.move,
+                    images=None if _hidden(console) else bar.move_all,
+                    note=lambda text: say(console, f"note: {text}"),
+                    detail=lambda text: say(console, text) if verbose else None,
+                    failed=lambda error: say(errors, f"error: {line_of(error)}"),
+                    download=download,
+                )
+                yield UpscaleView(listener=listener, clear=progress.stop)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,11 +61,16 @@ class OpenvinoNet(nn.Module):
         """
         super().__init__()
         self.net = net
+        self._narrow = narrow
         self._last = NarrowLast(net.conv_last) if narrow and isinstance(net, RRDBNet) else None
         graph = _rrdb(net, self._last) if isinstance(net, RRDBNet) else _compact(net)
         self._side = 4 if isinstance(net, RRDBNet) else net.config.scale  # an RRDB network's image comes in folded
         self._compiled = graph.compiled(narrow=narrow)
         self._result: NDArray[np.float32] | None = None
+
+    def beside(self) -> "OpenvinoNet":
+        """The same network, compiled again for another thread: the one that asks."""
+        return OpenvinoNet(self.net, narrow=self._narrow)
 
     @property
     def held_dtype(self) -> torch.dtype:

@@ -354,7 +354,7 @@ def _corrected(waiting: Sequence[Strip], above: Planes, lr: PixelSource, scale: 
     first, last = max(0, strip.top - 1), min(lr.height, strip.bottom + 1)  # neighbors for the enlargement
     error = slow_error(result, planes, first - start, last - start)
     larger = enlarged_rows(error, strip.top - first, strip.bottom - first, scale=scale, how=BILINEAR)
-    return _strip(strip.top, strip.sr - larger, scale)
+    return _strip(strip.top, np.subtract(strip.sr, larger, out=larger), scale)
 
 
 def _mixed(strips: Iterator[Strip], lr: PixelSource, scale: int, strength: float) -> Iterator[Strip]:

@@ -91,6 +91,16 @@ class WindowRunner:
             half = _on_device(net, device, dtype)
             yield half, held_dtype(half), False
 
+    def beside(self) -> "WindowRunner":
+        """The same for another thread. PyTorch's network is shared, OpenVINO's is compiled for the thread that asks."""
+        other = copy.copy(self)
+        if self.by_openvino:
+            from ddnsr_cli.inference.openvino import OpenvinoNet
+
+            assert isinstance(self._quick, OpenvinoNet)
+            other._quick = self._quick.beside()
+        return other
+
     def run(self, lr: Tensor, on_note: Note, *, deep: bool = False) -> Tensor:
         """LR window to SR window on the CPU: (3, h, w) in [0, 1] -> (3, scale * h, scale * w), fp32 or wider.
 
@@ -171,7 +181,7 @@ class _NoMemory:
 class Upscaler:
     """A network ready to enlarge images of any size on one device.
 
-    Not for use from two threads at once.
+    Not for use from two threads at once; see `beside`.
     """
 
     def __init__(
@@ -215,6 +225,20 @@ class Upscaler:
     def by_openvino(self) -> bool:
         """Whether OpenVINO runs the network."""
         return self._runner.by_openvino
+
+    def beside(self) -> "Upscaler":
+        """The same for another thread, by as many threads of the processor as PyTorch may use in the one that asks.
+
+        Raises MemoryError or RuntimeError where OpenVINO does not get what it needs.
+        """
+        other = copy.copy(self)
+        other._runner = self._runner.beside()
+        return other
+
+    def fit(self, pixels: int) -> int:
+        """How many images of so many LR pixels, each one window, there is memory for at a time."""
+        need = pixels * network_bytes_per_px(self._traits, self._runner.held_dtype)
+        return int(MEMORY_SHARE * free_bytes(self._runner.device) / need)
 
     def plan(self, height: int, width: int) -> TilePlan:
         """How an image of `height` x `width` LR pixels would be cut now, with the memory that is free now."""

@@ -153,6 +153,17 @@ def stored_size(path: Path) -> tuple[int, int]:
     return _measured(path, _MEASURES | {"PNG": stored_png_size}, MAX_PIXELS)
 
 
+def pixels_by_head(path: Path) -> int | None:
+    """How many pixels the first bytes of a file speak of; None where they do not tell, or cannot be read."""
+    with suppress(Exception):  # what is wrong with a file, reading it tells
+        measure = (_MEASURES | {"PNG": stored_png_size}).get(_format_of(path))
+        if measure is not None:
+            with path.open("rb") as file:
+                width, height, _ = measure(file)
+            return width * height
+    return None
+
+
 def _measured(
     path: Path, measures: dict[str, Callable[[BinaryIO], tuple[int, int, int]]], max_pixels: int
 ) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -190,3 +191,23 @@ def test_a_signal_after_a_network_went_away_in_another_thread_is_handled():
     """OpenVINO's signal stack belongs to the thread that came first, and must outlive every network."""
     done = subprocess.run([sys.executable, "-c", USED_AND_DROPPED], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
+
+
+def ten_times(ready, lr):
+    return [ready.whole(lr) for _ in range(10)]
+
+
+@pytest.mark.parametrize("net", [small_net(features=12, blocks=1), small_compact()], ids=["rrdb", "compact"])
+@pytest.mark.parametrize("dtype", list(dict.fromkeys((torch.float32, choose_dtype(CPU)))))
+def test_two_threads_have_a_compiled_network_each_and_get_the_same_image(net, dtype):
+    one = upscaler(net, dtype=dtype)
+    other = one.beside()
+    first, second = noisy(20, 30), noisy(24, 16)
+    alone = [one.whole(lr) for lr in (first, second)]
+    with ThreadPoolExecutor(2) as pool:
+        often = [pool.submit(ten_times, *turn) for turn in ((one, first), (other, second))]
+        results = [[torch.equal(sr, alone[index]) for sr in many.result()] for index, many in enumerate(often)]
+    assert other.by_openvino
+    assert all(map(all, results))
+    assert other._runner._quick is not one._runner._quick
+    assert other._runner._full is one._runner._full

@@ -1,14 +1,18 @@
 """`ddnsr upscale`: from image files to larger image files."""
 
 import os
+import queue
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
+
+import torch
 
 from ddnsr_cli.commands.ray_workers import ray_workers
 from ddnsr_cli.commands.upscale.jobs import Job, folder_jobs, is_single, listed, sheet_of, single_job
@@ -25,11 +29,17 @@ from ddnsr_cli.commands.upscale.options import (
 )
 from ddnsr_cli.commands.upscale.worker import Engine, Outcome, Worker, open_worker, refuse_in_place, start_engine
 from ddnsr_cli.errors import BatchError, DdnsrError, FolderWriteError, ImageWriteError, UnexpectedError, shown
-from ddnsr_cli.files import StorePath, is_disk_full, is_folder, is_there
+from ddnsr_cli.files import UNINTERRUPTED, StorePath, is_disk_full, is_folder, is_there
+from ddnsr_cli.io.read import pixels_by_head
 from ddnsr_cli.io.selection import OwnResults
 
 __all__ = ["UpscaleListener", "UpscaleOptions", "upscale_images"]
 
+
+SMALL_PX = 1 << 15
+"""LR pixels up to which images are done side by side; see `_SideBySide`."""
+
+MOST_LANES = 4
 
 StartEngine = Callable[[UpscaleOptions, UpscaleListener], Engine]
 """As `start_engine`."""
@@ -62,8 +72,8 @@ def upscale_images(
         run = _Run(workers.model, options, listener, own=own)
         if not single and listener.images is not None:
             run.count(inputs, output)
-        outcomes = workers.outcomes(run.shown(jobs))
-        yield from _all(outcomes, run, output, stop_at_first=single or options.fail_fast)
+        run.show_progress()
+        yield from _all(workers.outcomes(jobs), run, output, stop_at_first=single or options.fail_fast)
 
 
 class _Workers(Protocol):
@@ -82,7 +92,13 @@ def _workers(
     options: UpscaleOptions, listener: UpscaleListener, start: StartEngine | None, *, resumes: bool
 ) -> Iterator[_Workers]:
     if options.ray is None:
-        yield Worker((start or start_engine)(options, listener), options, listener, resumes=resumes)
+        engine = (start or start_engine)(options, listener)
+        new = partial(Worker, options=options, resumes=resumes)
+        if not resumes or options.fail_fast or options.dry_run or engine.device.type != "cpu":
+            yield new(engine, listener=listener)
+            return
+        with _closed(_SideBySide(engine, new, listener)) as side_by_side:
+            yield side_by_side
         return
 
     def say(to: str, text: str) -> None:
@@ -90,6 +106,192 @@ def _workers(
 
     with ray_workers(options.ray, options, partial(open_worker, resumes=resumes), say, begins=Started) as workers:
         yield workers
+
+
+_NewWorker = Callable[..., Worker]
+"""Takes an engine, and as `listener` whom the work tells."""
+
+_Told = Callable[[], None] | Outcome
+"""What is to be said to the listener, or an outcome."""
+
+
+class _StoppedError(BaseException):
+    """The run is ending: no more is to be done."""
+
+
+class _Lane:
+    """A worker for a thread of its own. What it has to say is kept until it is the image's turn."""
+
+    def __init__(
+        self, engine: Engine, new: _NewWorker, listener: UpscaleListener, is_stopped: Callable[[], bool]
+    ) -> None:
+        self._told: list[_Told] = []
+        self._listener = listener
+        self._is_stopped = is_stopped
+        kept = {to: partial(self._keep, to) for to in ("image", "tile", "note", "detail", "failed", "download")}
+        self._worker = new(engine, listener=replace(listener, **kept))
+
+    def _keep(self, to: str, *words: object) -> None:
+        if self._is_stopped():
+            raise _StoppedError
+        self._told.append(partial(getattr(self._listener, to), *words))
+
+    def done(self, job: Job) -> list[_Told]:
+        """Do one image."""
+        self._told = []
+        self._told += self._worker.outcomes([job])
+        return self._told
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Turn:
+    """A small image in work, or waiting for it."""
+
+    job: Job
+    reads: str
+    writes: frozenset[str]
+
+    told: "queue.SimpleQueue[list[_Told] | BaseException]" = field(default_factory=queue.SimpleQueue)
+    """Takes one list, when the image is done."""
+
+
+class _SideBySide:
+    """Small images of a folder several at a time, each by its share of the threads; the others one after another.
+
+    The threads of one network wait for each other at every layer, which on a small image takes as long as the work, and
+    while an image is read or written none of them works. Results are the same, byte for byte, and so is what is told,
+    in the same order.
+    """
+
+    def __init__(self, engine: Engine, new: _NewWorker, listener: UpscaleListener) -> None:
+        self._engine = engine
+        self._new = new
+        self._listener = listener
+        self._alone = new(engine, listener=listener)
+        self._turns: queue.SimpleQueue[_Turn | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._lanes: int | None = None
+        self._is_stopped = False
+
+    @property
+    def model(self) -> tuple[str, str]:
+        """Name and SHA-256 of the weights."""
+        return self._alone.model
+
+    def outcomes(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
+        """What happens to each image, in order."""
+        ahead: deque[_Turn] = deque()
+        for number, job in enumerate(jobs):
+            # the first alone: what there is to say of the network is said there
+            small = number > 0 and _is_small(job) and self._opened() > 1
+            turn = _turn(job)
+            while ahead and (not small or len(ahead) >= 2 * self._opened() or _meets(turn, ahead)):
+                yield from _outcomes_of(ahead.popleft())
+            if small:
+                ahead.append(turn)
+                self._turns.put(turn)
+            else:
+                yield from self._alone.outcomes([job])
+        while ahead:
+            yield from _outcomes_of(ahead.popleft())
+
+    def _opened(self) -> int:
+        """How many images are done at a time; their threads start when it is asked first."""
+        if self._lanes is None:
+            threads = torch.get_num_threads()
+            # one more than threads: now and then one waits for the disk
+            wanted = min(MOST_LANES, threads + 1, self._engine.upscaler.fit(SMALL_PX)) if threads > 1 else 1
+            self._lanes = wanted if wanted > 1 and self._open(wanted) else 1
+        return self._lanes
+
+    def _open(self, lanes: int) -> bool:
+        """Whether all of them are ready."""
+        threads = torch.get_num_threads()
+        share, here, go = max(1, threads // lanes), queue.SimpleQueue[bool](), queue.SimpleQueue[None]()
+
+        def run() -> None:
+            torch.get_num_threads()  # at the first question a thread takes the number that all have
+            torch.set_num_threads(share)
+            here.put(True)
+            go.get()
+            try:
+                upscaler = self._engine.upscaler.beside()
+            except (MemoryError, RuntimeError):  # there is room for one only
+                here.put(False)
+                return
+            lane = _Lane(replace(self._engine, upscaler=upscaler), self._new, self._listener, lambda: self._is_stopped)
+            here.put(True)
+            self._serve(lane)
+
+        with UNINTERRUPTED:
+            with suppress(RuntimeError):  # the system gives no more threads
+                for _ in range(lanes):
+                    thread = threading.Thread(target=run, daemon=True)
+                    thread.start()
+                    self._threads.append(thread)
+            for _ in self._threads:
+                here.get()
+            torch.set_num_threads(threads)  # for this thread and those to come
+            for _ in self._threads:
+                go.put(None)
+        return len(self._threads) == lanes and all(here.get() for _ in self._threads)
+
+    def _serve(self, lane: _Lane) -> None:
+        while (turn := self._turns.get()) is not None and not self._is_stopped:
+            try:
+                turn.told.put(lane.done(turn.job))
+            except BaseException as error:  # noqa: BLE001 - it is raised where the image is waited for
+                turn.told.put(error)
+
+    def close(self) -> None:
+        """End at once what is in work."""
+        self._is_stopped = True
+        for _ in self._threads:
+            self._turns.put(None)
+        for thread in self._threads:
+            thread.join()
+
+
+def _outcomes_of(turn: _Turn) -> Iterator[Outcome]:
+    """Wait for an image, say what it had to say, and give its outcomes."""
+    all_told = turn.told.get()
+    if isinstance(all_told, BaseException):
+        raise all_told
+    for told in all_told:
+        if isinstance(told, tuple):
+            yield told
+        else:
+            told()
+
+
+@contextmanager
+def _closed(workers: _SideBySide) -> Iterator[_SideBySide]:
+    try:
+        yield workers
+    finally:
+        try:
+            with UNINTERRUPTED:
+                workers.close()
+        finally:
+            workers.close()
+
+
+def _is_small(job: Job) -> bool:
+    pixels = None if job.is_in_store else pixels_by_head(job.source)
+    return pixels is not None and pixels <= SMALL_PX
+
+
+def _turn(job: Job) -> _Turn:
+    """A job, and which files it reads and writes, however they are named."""
+    reads, *writes = (os.path.realpath(path).casefold() for path in (job.source, job.target, sheet_of(job.target)))
+    return _Turn(job=job, reads=reads, writes=frozenset(writes))
+
+
+def _meets(turn: _Turn, others: Iterable[_Turn]) -> bool:
+    """Whether one writes what another reads or writes."""
+    return any(
+        turn.reads in other.writes or other.reads in turn.writes or turn.writes & other.writes for other in others
+    )
 
 
 def _all(outcomes: Iterable[Outcome], run: "_Run", output: Path | None, *, stop_at_first: bool) -> Iterator[Event]:
@@ -165,13 +367,7 @@ class _Run:
 
         threading.Thread(target=run, daemon=True).start()
 
-    def shown(self, jobs: Iterable[Job]) -> Iterator[Job]:
-        """The jobs; before each, it is shown how far the work is."""
-        for job in jobs:
-            self._show_progress()
-            yield job
-
-    def _show_progress(self) -> None:
+    def show_progress(self) -> None:
         """So many images are done of so many, those that were finished before not counted."""
         if self.listener.images is not None:
             skipped = self.counts[Skipped]
@@ -181,6 +377,8 @@ class _Run:
     def take(self, event: Event) -> None:
         """Count an event, and say what is worth a note at its first time."""
         self.counts[type(event)] += 1
+        if not isinstance(event, Started):
+            self.show_progress()
         if isinstance(event, Planned):
             self._planned_seconds += event.seconds
         if isinstance(event, Started | Planned) and event.remade is not None:

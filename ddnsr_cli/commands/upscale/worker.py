@@ -56,6 +56,9 @@ from ddnsr_cli.weights.checkpoint import load_sr_net
 from ddnsr_cli.weights.registry import read_registry
 from ddnsr_cli.weights.resolve import find_weights
 
+MOST_FREED_PX = 1 << 17
+"""LR pixels of images done before what they left in the heap is given back."""
+
 _PROC = Path("/proc/self")
 
 
@@ -200,7 +203,6 @@ class Prepared:
 
 def prepare(job: Job, options: UpscaleOptions, scale: int) -> Prepared:
     """Read the image of a job and bring it into the form that the network takes. Raises ImageReadError."""
-    give_back_freed()  # by the image before
     since = time.perf_counter()
     try:
         image, source = read_image(job.source, max_pixels=options.max_pixels), source_of(job.source)
@@ -304,6 +306,7 @@ class Worker:
         )
         self._resumes = resumes
         self._tile: TileCost | None = None
+        self._freed_px = 0
 
     @property
     def model(self) -> tuple[str, str]:
@@ -336,11 +339,19 @@ class Worker:
             yield self._brought_back(self._done(here, settings, why), here, job)
 
     def _done(self, job: Job, settings: Settings, why: str | None) -> Planned | Written:
+        self._give_back_freed()
         prepared = prepare(job, self._options, self.engine.upscaler.scale)
+        self._freed_px += prepared.image.width * prepared.image.height
         scale, rows = self.engine.upscaler.scale, self._is_in_rows(prepared)
         check_memory(prepared.image, prepared.size, scale, name=shown(job.source), in_rows=rows)
         with no_empty_folder(job.target.parent):
             return self._planned(prepared, why) if self._options.dry_run else self._made(prepared, settings)
+
+    def _give_back_freed(self) -> None:
+        """Give back what the images before left: after many small ones, else each would get its memory anew."""
+        if self._freed_px >= MOST_FREED_PX:
+            give_back_freed()
+            self._freed_px = 0
 
     @contextmanager
     def _brought_here(self, job: Job) -> Iterator[Job]:

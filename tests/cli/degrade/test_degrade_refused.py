@@ -2,12 +2,13 @@
 
 import sys
 import tempfile
+from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ddnsr_cli.cli.progress import degrade_view
+from ddnsr_cli.cli.progress import degrade_view, upscale_view
 from ddnsr_cli.commands.degrade import worker
 from ddnsr_cli.errors import DataError
 from ddnsr_cli.io.codecs.pillow import quiet_stderr
@@ -36,16 +37,17 @@ def test_bad_noisy_images_are_drawn_around_and_named_at_the_end(make, scene):
     assert tree(scene / "again") == tree(scene / "pairs")
 
 
-def test_what_is_reported_while_an_image_is_read_is_not_lost(capfd, monkeypatch):
+@pytest.mark.parametrize("view", [degrade_view, partial(upscale_view, verbose=False)], ids=["degrade", "upscale"])
+def test_what_is_reported_while_an_image_is_read_is_not_lost(capfd, monkeypatch, view):
     """Decoders are kept quiet by turning standard error away; other threads read while failures are reported."""
     with open(2, "w", closefd=False) as stderr, monkeypatch.context() as context:  # as outside of pytest
         context.setattr(sys, "stderr", stderr)
-        tell_while_decoding()
+        tell_while_decoding(view)
     assert capfd.readouterr().err == "error: a.png is bad.\nnote: b.png is odd\n"
 
 
-def tell_while_decoding():
-    with degrade_view(quiet=False) as view, quiet_stderr():
+def tell_while_decoding(shown):
+    with shown(quiet=False) as view, quiet_stderr():
         view.listener.failed(DataError("a.png is bad."))
         view.listener.note("b.png is odd")
 

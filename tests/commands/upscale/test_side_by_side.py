@@ -1,0 +1,213 @@
+"""Small images of a folder are done several at a time: results, messages and their order are as one after another."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from ddnsr_cli.commands.upscale import run, worker
+from ddnsr_cli.commands.upscale.jobs import Job
+from ddnsr_cli.commands.upscale.options import Started, UpscaleListener, UpscaleOptions, Written
+from ddnsr_cli.commands.upscale.run import upscale_images
+from ddnsr_cli.commands.upscale.worker import Engine, Worker
+from ddnsr_cli.errors import BatchError
+from ddnsr_cli.inference.tiling import TileConfig
+from ddnsr_cli.inference.upscaler import Upscaler
+from ddnsr_cli.io.image import RasterImage
+from ddnsr_cli.io.read import image_size, pixels_by_head
+from ddnsr_cli.io.write import write_image
+from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
+
+CPU = torch.device("cpu")
+WAIT_S = 20.0
+
+
+class WatchedNet(RRDBNet):
+    """Tells `watch` of each image that it enlarges, but not of its copies' first."""
+
+    def __init__(self, watch):
+        super().__init__(RRDBConfig(features=4, blocks=1, growth=2))
+        self.watch = watch
+
+    def __deepcopy__(self, memo):
+        other = WatchedNet(self.watch)
+        other.load_state_dict(self.state_dict())
+        return other
+
+    def forward(self, lr):
+        self.watch(lr)
+        return super().forward(lr)
+
+
+@pytest.fixture
+def two_threads():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def said():
+    return []
+
+
+@pytest.fixture
+def listener(said):
+    words = {to: (lambda *what, to=to: said.append((to, *what))) for to in ("image", "tile", "note", "detail")}
+    return UpscaleListener(**words, failed=lambda error: said.append(str(error)), download=lambda *_: None)
+
+
+def engine(watch=lambda lr: None):
+    torch.manual_seed(0)
+    net = WatchedNet(watch)
+    return Engine(upscaler=Upscaler(net, device=CPU, tiles=TileConfig()), device=CPU, model="watched", sha256="0" * 64)
+
+
+def drawn(path, width=20, height=16, seed=0):
+    path.parent.mkdir(exist_ok=True)
+    samples = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    write_image(RasterImage(pixels=samples), path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Nine images of different sizes; the third is damaged."""
+    for number in range(9):
+        drawn(tmp_path / f"in/{number}.png", width=20 + number, seed=number)
+    (tmp_path / "in/2.png").write_bytes((tmp_path / "in/2.png").read_bytes()[:300])
+    return tmp_path / "in"
+
+
+def done(folder, target, listener, said, **options):
+    """What was said and what happened, without seconds; the results by name."""
+    said.clear()
+    events = upscale_images([folder], target, UpscaleOptions(**options), listener, start=lambda *_: engine())
+    with pytest.raises(BatchError):
+        said.extend(replace(event, seconds=0.0) if hasattr(event, "seconds") else event for event in events)
+    told = [str(one).replace(target.name, "TARGET") for one in said]
+    return told, {path.name: path.read_bytes() for path in target.iterdir()}
+
+
+@pytest.mark.parametrize("options", [{}, {"compare": True, "format": "jpg"}])
+def test_results_and_messages_are_those_of_one_after_another(
+    folder, tmp_path, listener, said, two_threads, monkeypatch, options
+):
+    together = done(folder, tmp_path / "together", listener, said, **options)
+    monkeypatch.setattr(run, "MOST_LANES", 1)
+    alone = done(folder, tmp_path / "alone", listener, said, **options)
+    assert together == alone
+    assert sum("left the image" in line for line in together[0] if line.startswith("('note'")) == 8
+    assert len(together[1]) == 8 * (2 if options else 1)
+
+
+def test_two_are_in_work_at_once_each_by_one_thread_and_the_first_alone(folder, tmp_path, listener, said, two_threads):
+    meeting, threads = threading.Barrier(2), []
+
+    def watch(lr):
+        if lr.shape[3] in (27, 28):  # the last two
+            meeting.wait(WAIT_S)
+        threads.append((lr.shape[3], torch.get_num_threads()))
+
+    (folder / "2.png").unlink()
+    list(upscale_images([folder], tmp_path / "out", UpscaleOptions(), listener, start=lambda *_: engine(watch)))
+    assert dict(threads) == {20: 2} | dict.fromkeys((21, *range(23, 29)), 1)
+    assert (torch.get_num_threads(), in_a_new_thread(torch.get_num_threads)) == (2, 2)
+
+
+def in_a_new_thread(ask):
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(ask).result()
+
+
+def test_a_large_one_waits_until_the_small_ones_are_done_and_has_all_threads(
+    folder, tmp_path, listener, said, two_threads, monkeypatch
+):
+    monkeypatch.setattr(run, "SMALL_PX", 21 * 16)
+    order = []
+
+    def watch(lr):
+        order.append((lr.shape[3], torch.get_num_threads()))
+
+    drawn(folder / "9.png", width=21)
+    (folder / "2.png").unlink()
+    events = upscale_images([folder], tmp_path / "out", UpscaleOptions(), listener, start=lambda *_: engine(watch))
+    written = [event.input.stem for event in events if isinstance(event, Written)]
+    assert order == [(20, 2), (21, 1), *((width, 2) for width in range(23, 29)), (21, 1)]
+    assert written == ["0", "1", "3", "4", "5", "6", "7", "8", "9"]
+
+
+def test_one_that_reads_what_another_writes_waits_for_it(tmp_path, listener, two_threads):
+    first, second, third = (drawn(tmp_path / name) for name in ("a.png", "b.png", "c.png"))
+    options = UpscaleOptions(overwrite=True)
+    workers = run._SideBySide(
+        engine(), lambda ready, *, listener: Worker(ready, options, listener, resumes=True), listener
+    )
+    jobs = [
+        Job(source=first, target=tmp_path / "0.png"),
+        Job(source=first, target=second),
+        Job(source=second, target=third),
+        Job(source=third, target=tmp_path / "d.png"),
+        Job(source=first, target=tmp_path / "d.png"),
+    ]
+    written = [event.width for _, event in workers.outcomes(jobs) if isinstance(event, Written)]
+    workers.close()
+    assert written == [80, 80, 320, 1280, 80]
+    assert image_size(tmp_path / "d.png") == (64, 80)
+
+
+def test_an_end_in_the_middle_leaves_nothing_half_done_and_no_thread(folder, tmp_path, listener, said, two_threads):
+    (folder / "2.png").unlink()
+    begun, held = threading.Semaphore(0), threading.Event()
+
+    def watch(lr):
+        if lr.shape[3] > 21:
+            begun.release()
+            assert held.wait(WAIT_S)
+
+    before = threading.active_count()
+    events = upscale_images([folder], tmp_path / "out", UpscaleOptions(), listener, start=lambda *_: engine(watch))
+    while not (isinstance(event := next(events), Started) and event.input.name == "1.png"):
+        pass
+    for _ in range(2):
+        assert begun.acquire(timeout=WAIT_S)
+    threading.Timer(0.2, held.set).start()
+    events.close()
+    assert threading.active_count() - before <= 1  # the timer's
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"0.png", "1.png"}
+
+
+@pytest.mark.parametrize("options", [{"fail_fast": True}, {"dry_run": True}])
+def test_with_nothing_to_be_done_ahead_it_is_one_after_another(
+    folder, tmp_path, listener, two_threads, monkeypatch, options
+):
+    def refuse(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(run, "_SideBySide", refuse)
+    (folder / "2.png").unlink()
+    assert list(
+        upscale_images([folder], tmp_path / "out", UpscaleOptions(**options), listener, start=lambda *_: engine())
+    )
+
+
+def test_memory_is_given_back_after_so_many_pixels(folder, tmp_path, listener, monkeypatch):
+    given_back = []
+    monkeypatch.setattr(worker, "give_back_freed", lambda: given_back.append(1))
+    monkeypatch.setattr(worker, "MOST_FREED_PX", 3 * 28 * 16)
+    (folder / "2.png").unlink()
+    list(upscale_images([folder], tmp_path / "out", UpscaleOptions(), listener, start=lambda *_: engine()))
+    assert len(given_back) == 1  # of 8 images with 20 to 28 columns
+
+
+def test_how_many_pixels_a_file_has_is_told_by_its_head_or_not_at_all(tmp_path):
+    for name in ("a.png", "a.jpg", "a.webp", "a.tif", "a.bmp"):
+        assert pixels_by_head(drawn(tmp_path / name, width=20, height=7)) == 140
+    samples = b"P6 20 7 255\n" + bytes(3 * 140)
+    (tmp_path / "a.ppm").write_bytes(samples)
+    (tmp_path / "empty.png").write_bytes(b"")
+    assert [pixels_by_head(tmp_path / name) for name in ("a.ppm", "empty.png", "none.png")] == [None, None, None]
