@@ -228,8 +228,9 @@ def main() -> int:
     """Exit status 1 where there are finds."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=2000, help="Damaged files.")
-    parser.add_argument("--sound", type=int, default=0, help="Sound files of every encoder.")
+    parser.add_argument("--sound", type=int, default=0, help="Sound files of each encoder.")
     parser.add_argument("--seed", type=int, default=1, help="Of the files.")
+    parser.add_argument("--kinds", default="", help="Sound files of encoders only whose names begin so, with a comma between two.")
     parser.add_argument("--only", type=int, help="One damaged file again.")
     options = parser.parse_args()
     tally: Counter[tuple[str, str]] = Counter()
@@ -238,7 +239,7 @@ def main() -> int:
         path = Path(folder) / "image"
         for number in [options.only] if options.only is not None else range(options.count):
             finds += examine(number, options.seed, path, tally)
-        for kind in ENCODERS:
+        for kind in [kind for kind in ENCODERS if kind.startswith(tuple(options.kinds.split(",")))]:
             for number in range(options.sound):
                 finds += check_sound(kind, number, options.seed, path)
     for damage in DAMAGES:

@@ -40,6 +40,7 @@ _UNREADABLE |= dict.fromkeys((197, 198, 205, 206), "a hierarchical JPEG") | {0xF
 _END_IS_MISSING = "its end is missing, but all its pixels are there"
 _MAY_BE_COARSE = "some of its scans are missing: its pixels are there, but not all their detail"
 _EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
+_SPARE_BYTES = 4
 
 
 def decode_jpeg(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
@@ -55,6 +56,7 @@ def decode_jpeg(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     header = _read_header(path, data, max_pixels)
     stream = look_at_jpeg(data)
     frames, others = _behind(data, stream)
+    stream = replace(stream, zeros=stream.zeros or _surplus(data, stream))
     data, mended = _without_padding(data, stream)
     decoded, damage = _whole(data, header), ""
     if decoded is None:
@@ -73,6 +75,18 @@ def _behind(data: bytes, stream: JpegStream) -> tuple[tuple[str, ...], tuple[str
     """Notes on images, and on other things, that lie behind the first image."""
     things, images = behind(data, stream.data_end if stream.end < 0 else stream.end + len(_END))
     return (first_of(1 + images),) if images else (), left_out(things)
+
+
+def _surplus(data: bytes, stream: JpegStream) -> tuple[int, int] | None:
+    """Where zeros stand that could be data, but of which there are more than the image has pixels for.
+
+    Of a sound scan every byte is needed.
+    """
+    for start, stop, end in stream.doubtful:
+        needed = end if stop == end else end - len(data[stop:end]) + len(data[stop:end].rstrip(b"\0"))  # or padding
+        if jpeg_complaint(data[: needed - _SPARE_BYTES] + data[end:]) is None:
+            return start, stop
+    return None
 
 
 def _without_padding(data: bytes, stream: JpegStream) -> tuple[bytes, bool]:

@@ -105,6 +105,9 @@ class JpegStream:
     zeros: tuple[int, int] | None
     """Where zeros stand, from and to, that cannot be data; None: nowhere."""
 
+    doubtful: tuple[tuple[int, int, int], ...]
+    """From and to where zeros stand that may be data, and where their scan ends: the first of each scan."""
+
     tail: int | None
     """From where on there are only zeros to the end of the data, whether or not they can be data."""
 
@@ -117,7 +120,7 @@ class JpegStream:
 
 def look_at_jpeg(data: bytes, tables: bytes = b"") -> JpegStream:
     """tables: segments that lie elsewhere, as in a TIFF: a JPEG without an image."""
-    codes, null_steps, zeros = _Codes(), False, None
+    codes, null_steps, zeros, doubtful = _Codes(), False, None, []
     for kind, start, stop in _jpeg_segments(tables):
         null_steps |= kind == _STEPS and _has_null_steps(tables[start:stop])
         _learn(codes, kind, tables[start:stop])
@@ -133,7 +136,9 @@ def look_at_jpeg(data: bytes, tables: bytes = b"") -> JpegStream:
             continue
         data_start, data_end = stop, _end_of_scan(data, stop)
         run = zeros_in(data, data_start, data_end)
-        if run and zeros is None and not _zeros_are_data(segment, codes):
+        if run and _zeros_are_data(segment, codes):
+            doubtful.append((*run.span(), data_end))
+        elif run and zeros is None:
             zeros = run.span()
         _send(segment, codes)
     tail = data_end - (len(data[data_start:data_end]) - len(data[data_start:data_end].rstrip(b"\0")))
@@ -141,6 +146,7 @@ def look_at_jpeg(data: bytes, tables: bytes = b"") -> JpegStream:
         end=end,
         data_end=data_end,
         zeros=zeros,
+        doubtful=tuple(doubtful),
         tail=tail if data_end - tail >= LEAST_ZEROS else None,
         is_complete=not any(any(bits) for bits in codes.missing.values()),
         has_null_steps=null_steps,

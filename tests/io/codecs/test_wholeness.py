@@ -52,6 +52,16 @@ def test_zeros_of_a_flat_area_are_data(read):
     assert b"\0" * 32 in encoded(white, "JPEG", progressive=True)[600:]
 
 
+@pytest.mark.parametrize("number", [0, 5, 15])
+def test_zeros_that_could_be_data_are_too_many_for_the_image(read, number):
+    data = encoded(scene(random.Random(number), 96, 128), "JPEG", quality=30, optimize=True)
+    start = len(data) * 2 // 3
+    damaged = with_zeros(data, start, len(data) - 2 - start)
+    assert look_at_jpeg(damaged).zeros is None
+    with pytest.raises(ImageReadError, match="zeros from row"):
+        read(damaged)
+
+
 def test_zeros_behind_the_data_are_padding(read):
     data = ENCODERS["JPEG 4:2:0"](SCENE, random.Random(1))
     truth = read(data).pixels
