@@ -145,7 +145,8 @@ def find_images(
 ) -> Iterator[Found]:
     """Images named or in folders, one after the other, sorted within each folder, each once.
 
-    A named file is always given, so that reading it tells what is wrong with it. In folders, junk is left out by
+    A named file is always given, by its own name even if its folder is named as well, so that reading it tells what is
+    wrong with it. In folders, junk is left out by
     content: hidden files, unfinished downloads, camera raw, backups and thumbnails beside their image, bins, whatever
     neither looks like an image inside nor is called like one. A damaged file with an image's name is given, and so is
     a folder that may not be opened.
@@ -182,17 +183,23 @@ def _found(
     folders = [path for path in inputs if is_folder(path)]
     prefixes = _distinct_tails(folders) if len(inputs) > 1 else {path: Path() for path in folders}
     files = _named_files([path for path in inputs if path not in prefixes])
+    named = {os.path.abspath(path) for path in files}  # noqa: PTH100 - links stay links
     given: set[str] = set()
+
+    def tell(own: Path) -> None:
+        if on_own is not None and os.path.abspath(own) not in named:  # noqa: PTH100
+            on_own(own)
+
     for path in inputs:
         if path in prefixes and isinstance(path, StorePath):
             found = _walk_store(path, prefixes[path], results=results)
         elif path in prefixes:
-            found = _walk(path, prefixes[path], recursive=recursive, results=results, on_own=on_own)
+            found = _walk(path, prefixes[path], recursive=recursive, results=results, on_own=on_own and tell)
         else:
             found = iter([files[path]])
         for one in found:
             place = os.path.abspath(one.source)  # noqa: PTH100
-            if place not in given:
+            if place not in given and (one.named or place not in named):
                 given.add(place)
                 yield one
 

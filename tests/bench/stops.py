@@ -1,7 +1,8 @@
 """SIGTERM at every call to the system that touches the output of a small run, by strace.
 
 `python tests/bench/stops.py upscale -m quick.safetensors` walks through all of them, one run each, and counts what is
-left behind. Linux with strace; a run takes some seconds. The tests sample the same calls within one process.
+left behind; `train --pretrain --steps 2 --crop 32 --lite` is a training as small. Linux with strace; a run takes some
+seconds. The tests sample the same calls within one process.
 """
 
 import argparse
@@ -18,53 +19,72 @@ from PIL import Image
 
 CALLS = "openat rename renameat renameat2 unlink unlinkat fsync ftruncate fchmod chmod flock mkdir link linkat write"
 LEFT = (".part", ".tmp")
+MOST_LINES = 30  # notes, and the log of a training
 
 
 def command(what, source, output, words):
-    return [sys.executable, "-m", "ddnsr_cli", what, str(source), "-o", str(output), *words]
+    place = ["--hr", str(source), "--lr", str(source.with_name("lr"))] if what == "train" else [str(source)]
+    return [sys.executable, "-m", "ddnsr_cli", what, *place, "-o", str(output), *words]
 
 
-def traced(words, paths, inject=()):
-    """(exit status, lines of calls that touch the paths)."""
+def traced(words, inject=()):
+    """(exit status, what the command said, lines of strace); descriptors are shown with their paths."""
     with tempfile.NamedTemporaryFile("r") as log:
-        only = [word for path in paths for word in ("-P", str(path))]
         calls = ["-e", f"trace={CALLS.replace(' ', ',')}"]
-        done = subprocess.run(["strace", "-f", "-qq", "-o", log.name, *calls, *only, *inject, *words],
-                              capture_output=True, check=False)  # fmt: skip
-        return done.returncode, log.read().splitlines()
+        done = subprocess.run(["strace", "-f", "-y", "-qq", "-o", log.name, *calls, *inject, *words],
+                              capture_output=True, check=False, text=True)  # fmt: skip
+        return done.returncode, done.stderr, log.read().splitlines()
 
 
-def walk(what, words, most):
+def places_in(lines, output):
+    """(call, how manieth of its thread) of those that touch the output, whatever their files are called."""
+    counts = collections.Counter()
+    for line in lines:
+        if found := re.match(r"(\d+)\s+(\w+)\(", line):
+            counts[found[1], found[2]] += 1
+            if str(output) in line:
+                yield found[2], counts[found[1], found[2]]
+
+
+def images(folder, height, width):
+    folder.mkdir()
+    for name in "ab":
+        pixels = np.random.default_rng(ord(name)).integers(0, 255, (height, width, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+
+
+def walk(what, words, part):
+    """One part of all places, (number, of how many)."""
     ends = collections.Counter()
     left = []
     with tempfile.TemporaryDirectory() as top:
         source, output = Path(top) / "in", Path(top) / "out"
-        source.mkdir()
-        pixels = np.random.default_rng(0).integers(0, 255, (40, 48, 3)).astype(np.uint8)
-        Image.fromarray(pixels).save(source / "a.png")
-        _, lines = traced(command(what, source, output, words), [])
-        paths = {output, *(path for line in lines for path in re.findall(rf'"({re.escape(str(output))}[^"]*)"', line))}
-        subprocess.run(["rm", "-rf", str(output)], check=True)
-        _, lines = traced(command(what, source, output, words), paths)
-        counts = collections.Counter(re.match(r"\d+\s+(\w+)\(", line)[1] for line in lines if "(" in line)
-        places = [(name, number) for name, count in sorted(counts.items()) for number in range(1, count + 1)]
-        for name, number in places[:: max(1, len(places) // most)]:
+        images(source, 128, 160)
+        images(source.with_name("lr"), 32, 40)
+        status, said, lines = traced(command(what, source, output, words))
+        if status:
+            sys.exit(said)
+        places = sorted(set(places_in(lines, output)))
+        for name, number in places[part[0] :: part[1]]:
             subprocess.run(["rm", "-rf", str(output)], check=True)
-            status, _ = traced(command(what, source, output, words), paths,
-                               ["-e", f"inject={name}:signal=TERM:when={number}"])  # fmt: skip
+            status, said, _ = traced(
+                command(what, source, output, words), ["-e", f"inject={name}:signal=TERM:when={number}"]
+            )
             ends[status] += 1
             left += [(name, number, path.name) for path in output.rglob("*") if any(end in path.name for end in LEFT)]
+            if status not in {0, 143} or "Traceback" in said or len(said.strip().splitlines()) > MOST_LINES:
+                left.append((name, number, status, said))
     print(f"{what}: {sum(ends.values())} of {len(places)} calls, ends {dict(ends)}, left behind {left or 'nothing'}")
     return left
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["upscale", "degrade"])
-    parser.add_argument("--most", type=int, default=10_000, help="Walk through so many calls at most.")
+    parser.add_argument("what", choices=["upscale", "degrade", "train"])
+    parser.add_argument("--part", default="0/1", help="Only each so manyth call, as in 2/5: from 0 on.")
     given, words = parser.parse_known_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    sys.exit(bool(walk(given.what, words, given.most)))
+    sys.exit(bool(walk(given.what, words, tuple(map(int, given.part.split("/"))))))
 
 
 if __name__ == "__main__":

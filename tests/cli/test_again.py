@@ -73,6 +73,15 @@ def test_again_or_its_name_takes_a_result(ddnsr, folder, quick_model, tmp_path):
         assert ddnsr("upscale", *more, "-o", tmp_path / "named", "-m", quick_model).code == 0
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_result_named_beside_its_folder_is_taken_in_either_order(ddnsr, folder, quick_model, tmp_path, order):
+    own = folder / "deep" / "b.webp"
+    ddnsr("upscale", folder / "deep" / "b.jpg", "-o", own, "-m", quick_model)
+    done = ddnsr("upscale", *(folder, own)[::order], "-o", tmp_path / "out", "-m", quick_model)
+    assert (done.code, done.err) == (0, "")
+    assert size(tmp_path / "out" / "b.png") == (576, 512)
+
+
 def test_sheets_stay_out_even_then(ddnsr, folder, quick_model, tmp_path):
     ddnsr("upscale", folder / "a.jpg", "-o", tmp_path / "big", "-m", quick_model, "--compare")
     (tmp_path / "big/a.compare.png").rename(tmp_path / "big/sheet.png")

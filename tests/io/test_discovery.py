@@ -123,6 +123,12 @@ def test_the_same_file_is_given_once(tree):
     assert relatives(top / "b.png", top, top / "b.png", top) == ["b.png", f"{top.name}/a.png"]
 
 
+def test_a_file_named_beside_its_folder_is_named_in_either_order(tree):
+    top = tree("a.png", "b.png")
+    for inputs in ([top, top / "a.png"], [top / "a.png", top]):
+        assert sorted(relatives(*inputs)) == ["a.png", f"{top.name}/b.png"]
+
+
 def test_several_folders_keep_their_names(tree):
     top = tree("x/one/a.png", "y/one/a.png", "y/two/a.png", "b.png")
     given = (top / "x/one", top / "y/one", top / "y/two", top / "b.png")
