@@ -194,10 +194,12 @@ def atomic_path(target: Path) -> Iterator[Path]:
     The temporary name starts with a dot and keeps the suffix, so that writers which go by the suffix work.
     The bytes are on the disk before the rename: after a power cut there is the old file or the new one. What a killed
     process leaves under that name is taken over by the next that writes the same target.
-    Raises OSError as the file system does.
+    Raises OSError as the file system does, and where `target` is a device or a pipe, which would be gone.
     """
     handle: int | None = None
     temporary: Path | None = None
+    if _is_special(target):
+        raise OSError(errno.EINVAL, "it is a device or a pipe, not a file", str(target))
 
     def tidy() -> None:
         nonlocal handle, temporary
@@ -223,6 +225,17 @@ def atomic_path(target: Path) -> Iterator[Path]:
                 tidy()
         finally:
             tidy()
+
+
+def _is_special(path: Path) -> bool:
+    """Whether a path is, or leads to, what a file must not be put in the place of; names such as /dev/stdout are links."""
+    if path.absolute().parent == Path("/dev"):
+        return True
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def _temporary(target: Path) -> tuple[int | None, Path]:

@@ -1,5 +1,6 @@
 import os
 import stat
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -142,6 +143,21 @@ def test_a_link_that_lies_in_wait_is_not_written_through(tmp_path, link):
         assert temporary != left
         temporary.write_bytes(b"whole")
     assert (tmp_path / "precious").read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("name", ["pipe", "link"])
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path, name):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    with pytest.raises(OSError, match="not a file"), atomic_path(tmp_path / name):
+        pytest.fail("something was about to be written")
+    assert stat.S_ISFIFO((tmp_path / name).stat().st_mode)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_nothing_is_put_among_devices():
+    with pytest.raises(OSError, match="device"), atomic_path(Path("/dev/ddnsr-test.json")):
+        pytest.fail("something was about to be written")
 
 
 def test_two_names_that_begin_alike_have_temporary_files_of_their_own(tmp_path):

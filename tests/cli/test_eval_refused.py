@@ -1,6 +1,8 @@
 """`ddnsr eval` where figures would mean nothing: one line that names the file or the option, no table, no file."""
 
+import os
 import shutil
+import stat
 
 import numpy as np
 import pytest
@@ -163,3 +165,12 @@ def test_kept_images_are_never_put_where_images_are_read(ddnsr, pairs, tmp_path)
     assert (results / "a.png").read_bytes() == before
     assert not (lr / "bicubic").exists()
     assert ddnsr(*words, "--keep", tmp_path / "kept").code == 0
+
+
+@pytest.mark.parametrize("option", ["--json", "--csv", "--markdown", "--report"])
+def test_a_pipe_is_not_replaced(ddnsr, pairs, tmp_path, option):
+    os.mkfifo(tmp_path / "pipe.html")
+    done = ddnsr("eval", "--sr", pairs[1], "--hr", pairs[1], "--lpips", "none", option, tmp_path / "pipe.html")
+    assert done.code == 4
+    assert "pipe.html could not be written (it is a device or a pipe, not a file)" in done.err
+    assert stat.S_ISFIFO((tmp_path / "pipe.html").stat().st_mode)
