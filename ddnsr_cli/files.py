@@ -228,7 +228,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 def _is_special(path: Path) -> bool:
-    """Whether a path is, or leads to, what a file must not be put in the place of; names such as /dev/stdout are links."""
+    """Whether a path is or leads to a device or a pipe, or is one of the names among devices, as /dev/stdout is."""
     if path.absolute().parent == Path("/dev"):
         return True
     try:

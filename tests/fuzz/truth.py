@@ -230,7 +230,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=2000, help="Damaged files.")
     parser.add_argument("--sound", type=int, default=0, help="Sound files of each encoder.")
     parser.add_argument("--seed", type=int, default=1, help="Of the files.")
-    parser.add_argument("--kinds", default="", help="Sound files of encoders only whose names begin so, with a comma between two.")
+    parser.add_argument("--kinds", default="", help="Beginnings of names of encoders, for sound files.")
     parser.add_argument("--only", type=int, help="One damaged file again.")
     options = parser.parse_args()
     tally: Counter[tuple[str, str]] = Counter()
