@@ -76,7 +76,7 @@ def joint(precision, device, *, full, compiled=False):
     state, content, cycle = random_vgg19("conv3_4"), Tap(layer="conv3_4"), Tap(layer="conv2_2")
     feature_nets = FeatureNets(
         lr=VGG19Features(state, (content, cycle)).to(device),
-        hr=VggDifference(VGG19Features(state, (content,)).to(device)),
+        hr=VggDifference(VGG19Features(state, (content,), autocast=True).to(device)),
     )
     return JointTrainer(options, feature_nets, device)
 
