@@ -1,6 +1,7 @@
 """How fast this tool's network runs beside other engines, with the same weights and the same image. Run by hand:
 
     python tests/bench/engines.py --model ddnsr-lite --side 160
+    python tests/bench/engines.py --model ddnsr-photo --side 512 --device cuda --most-levels 10
 
 `ours` is what `ddnsr upscale` runs, tiles included, with `OV` by OpenVINO; `eager` is the network as users of
 PyTorch get it, in fp32 and NCHW; the others run files exported from the same weights. They are needed here alone, and
@@ -8,14 +9,18 @@ one that is missing is left out with a message:
 
     pip install onnx onnxruntime ncnn && pip install --no-deps openvino
 
-All take turns in one process, so that a busy moment does not hit one of them only; `matmul` is what the processor
-reaches in a plain matrix product. Seconds are those of the processor with one thread, so that other work on the machine
-counts little, and of the clock with more. Work is counted as direct convolution, differences are in levels of 255,
-against `eager`. A table, then one JSON line; ratios hold within one run only. The status is 1 when a result differs by
-more than --most-levels.
+With --device cuda the network runs there: eager in fp32 and, as Real-ESRGAN has it, wholly in fp16, and ours in every
+number format, its result copied back, too. The others are for processors and left out. It takes a minute or two.
+
+All take turns in one process, so that a busy moment does not hit one of them only; `matmul` is what the device reaches
+in a plain matrix product. Seconds are those of the processor with one thread, so that other work on the machine counts
+little, and of the clock with more, or on a card. Work is counted as direct convolution, differences are in levels of
+255, against `eager`. A table, then one JSON line; ratios hold within one run only. The status is 1 when a result
+differs by more than --most-levels.
 """
 
 import argparse
+import copy
 import json
 import statistics
 import sys
@@ -29,7 +34,7 @@ import torch
 from torch import Tensor, nn
 
 from ddnsr_cli.commands.weights.convert import save_ncnn, save_onnx
-from ddnsr_cli.inference.device import choose_dtype
+from ddnsr_cli.inference.device import choose_device, choose_dtype
 from ddnsr_cli.inference.tiling import TileConfig
 from ddnsr_cli.inference.upscaler import Upscaler
 from ddnsr_cli.weights.checkpoint import load_own_net
@@ -37,8 +42,7 @@ from ddnsr_cli.weights.layouts import OwnNet
 from ddnsr_cli.weights.registry import read_registry
 from ddnsr_cli.weights.resolve import find_weights
 
-CPU = torch.device("cpu")
-MATRIX = 1024  # side of the matrices of the ceiling
+MATRIX, MATRIX_ON_A_CARD = 1024, 8192  # side of the matrices of the ceiling
 
 Run = Callable[[], Tensor | None]
 """One turn: the SR image (1, 3, H, W), or None where there is no image."""
@@ -66,27 +70,52 @@ def flops(net: OwnNet, lr: Tensor) -> int:
     return total
 
 
-def engines(net: OwnNet, lr: Tensor, folder: Path, threads: int) -> Iterator[tuple[str, Run]]:
-    """All that can run here, with what one turn of each does."""
-    yield "eager fp32 NCHW", lambda: net(lr)
-    for dtype in dict.fromkeys((torch.float32, choose_dtype(CPU))):
+def engines(net: OwnNet, lr: Tensor, folder: Path, threads: int, device: torch.device) -> Iterator[tuple[str, Run]]:
+    """All that can run there, with what one turn of each does."""
+    there = copy.deepcopy(net).to(device)
+    yield "eager fp32 NCHW", lambda: there(lr.to(device)).cpu()
+    yield from ours(net, lr, device)
+    if device.type == "cpu":
+        yield from on_processors(net, lr, folder, threads)
+    else:
+        half = copy.deepcopy(net).to(device, torch.float16)
+        yield "eager fp16 NCHW", lambda: half(lr.to(device, torch.float16)).float().cpu()
+    side = matrix_side(device)
+    for dtype in dict.fromkeys((torch.float32, torch.bfloat16, choose_dtype(device))):
+        left, right = torch.randn(2, side, side).to(device, dtype)
+        name = f"matmul {str(dtype).removeprefix('torch.')}"
+        yield name, lambda left=left, right=right: nothing(left @ right, device)
+
+
+def ours(net: OwnNet, lr: Tensor, device: torch.device) -> Iterator[tuple[str, Run]]:
+    """What the command runs."""
+    formats = [torch.float32, choose_dtype(device), *([] if device.type == "cpu" else [torch.bfloat16])]
+    for dtype in dict.fromkeys(formats):
         for by_openvino in (False, True):
-            upscaler = Upscaler(net, device=CPU, dtype=dtype, tiles=TileConfig(), openvino=by_openvino)
+            upscaler = Upscaler(net, device=device, dtype=dtype, tiles=TileConfig(), openvino=by_openvino)
             if upscaler.by_openvino == by_openvino:
                 name = f"ours{' OV' * by_openvino} {str(upscaler.dtype).removeprefix('torch.')}"
                 yield name, lambda upscaler=upscaler: upscaler.whole(lr)
+
+
+def on_processors(net: OwnNet, lr: Tensor, folder: Path, threads: int) -> Iterator[tuple[str, Run]]:
+    """The other engines, those that are installed."""
     for name, others in (("OpenVINO", openvino), ("ONNX Runtime", onnx_runtime), ("ncnn", ncnn)):
         try:
             yield from others(net, lr, folder, threads)
         except ImportError as error:
             print(f"{name} is left out: {error}. See --help for how to install it.", file=sys.stderr)
-    for dtype in (torch.float32, torch.bfloat16):
-        left, right = torch.randn(2, MATRIX, MATRIX).to(dtype)
-        yield f"matmul {str(dtype).removeprefix('torch.')}", lambda left=left, right=right: nothing(left @ right)
 
 
-def nothing(_result: Tensor) -> None:
-    """A turn that gives no image."""
+def matrix_side(device: torch.device) -> int:
+    """Of the matrices of the ceiling: large enough for the device."""
+    return MATRIX if device.type == "cpu" else MATRIX_ON_A_CARD
+
+
+def nothing(_result: Tensor, device: torch.device) -> None:
+    """A turn that gives no image; it is over when the device has done it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def openvino(net: OwnNet, lr: Tensor, folder: Path, threads: int) -> Iterator[tuple[str, Run]]:
@@ -133,9 +162,12 @@ def ncnn(net: OwnNet, lr: Tensor, folder: Path, threads: int) -> Iterator[tuple[
 
 
 def compared(
-    turns: dict[str, Run], work: int, rounds: int, clock: Callable[[], float]
+    turns: dict[str, Run], work: int, product: int, rounds: int, clock: Callable[[], float]
 ) -> list[dict[str, str | float | None]]:
-    """One row an engine. The first round warms up and is not counted."""
+    """One row an engine. work, product: operations of a network and of a matrix product.
+
+    The first round warms up and is not counted.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in turns}
     results: dict[str, Tensor | None] = {}
     for counted in (False, *[True] * rounds):
@@ -149,7 +181,7 @@ def compared(
     rows: list[dict[str, str | float | None]] = []
     for name, result in results.items():
         least, median = min(seconds[name]), statistics.median(seconds[name])
-        done = 2 * MATRIX**3 if result is None else work
+        done = product if result is None else work
         levels = None if result is None else float(255 * (result.float() - expected).abs().max())
         rows.append(
             {
@@ -177,19 +209,31 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=160, help="of the LR image, pixels")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--most-levels", type=float, default=5.0, help="that a result may differ from eager")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
+    device = choose_device(asked.device)
     net, _ = load_own_net(find_weights(asked.model, registry=read_registry(), offline=True).path)
     net = net.eval().requires_grad_(False)
     lr = image(asked.side)
     with torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
         work = flops(net, lr)
-        turns = dict(engines(net, lr, Path(folder), asked.threads))
-        clock = time.process_time if asked.threads == 1 else time.perf_counter
-        rows = compared(turns, work, asked.rounds, clock)
+        turns = dict(engines(net, lr, Path(folder), asked.threads, device))
+        clock = time.process_time if asked.threads == 1 and device.type == "cpu" else time.perf_counter
+        rows = compared(turns, work, 2 * matrix_side(device) ** 3, asked.rounds, clock)
     show(rows)
-    print(json.dumps({"network": str(net.config), "side": asked.side, "torch": torch.__version__, "rows": rows}))
+    print(
+        json.dumps(
+            {
+                "network": str(net.config),
+                "side": asked.side,
+                "torch": torch.__version__,
+                "device": str(device),
+                "rows": rows,
+            }
+        )
+    )
     far = [str(row["engine"]) for row in rows if not (row["most_levels"] or 0.0) <= asked.most_levels]
     if far:
         sys.exit(f"These differ from eager by more than {asked.most_levels:g} levels: {', '.join(far)}.")

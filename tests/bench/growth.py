@@ -172,13 +172,13 @@ INK, GRAY, COLORS = "#222222", "#cccccc", ("#1f5fa8", "#b3541e")
 
 
 def plot(rows: Sequence[Cost], path: Path) -> None:
-    """Seconds and memory against megapixels (left) and number of files (right); all axes are logarithmic."""
+    """Processor seconds and memory against megapixels (left) and number of files (right); all axes are logarithmic."""
     large = [row for row in rows if row.files == 1]
     many = [row for row in rows if row.files > 1]
     page = Image.new("RGB", (1200, 760), "white")
     draw = ImageDraw.Draw(page)
     for column, (part, across) in enumerate(((large, "megapixels"), (many, "files"))):
-        for line, (up, unit) in enumerate((("seconds", "seconds"), ("megabytes", "MB of memory at its peak"))):
+        for line, (up, unit) in enumerate((("cpu_seconds", "processor seconds"), ("megabytes", "MB at the peak"))):
             points = [(float(getattr(row, across)), float(getattr(row, up))) for row in part]
             if points:
                 panel(draw, (90 + 600 * column, 50 + 370 * line), points, f"{unit} against {across}", COLORS[line])
@@ -232,6 +232,7 @@ def main() -> None:
     parser.add_argument("--megapixels", type=float, nargs="*", default=[])
     parser.add_argument("--files", type=int, nargs="*", default=[])
     parser.add_argument("--plot", type=Path)
+    parser.add_argument("--add", type=Path, nargs="*", default=[], help="what earlier runs printed")
     parser.add_argument("--share", type=int, default=0, help="number of small images")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--beside", type=Path, nargs="*", default=[])
@@ -248,7 +249,8 @@ def main() -> None:
                 print(f"{what:>8} {1000 * median:8.1f} ms an image   {seconds['network'] / median:7.1%} of the network")
             print(json.dumps({"images": asked.share, "seconds_an_image": seconds}))
             return
-        rows = costs(Path(name), asked.megapixels, asked.files, asked.words)
+        earlier = [Cost(**row) for path in asked.add for row in json.loads(path.read_text().splitlines()[-1])]
+        rows = earlier + costs(Path(name), asked.megapixels, asked.files, asked.words)
     show(rows)
     print(json.dumps([asdict(row) for row in rows]))
     if asked.plot is not None:
