@@ -209,7 +209,7 @@ def panel(draw: ImageDraw.ImageDraw, corner: tuple[int, int], points: Points, ti
     for point in points:
         x, y = place(*point)
         draw.ellipse((x - 5, y - 5, x + 5, y + 5), color)
-        draw.text((x, y - 10), f"{point[1]:.3g}", INK, font, "mb")
+        draw.text((x, y - 10), f"{point[1]:.0f}" if point[1] >= 100 else f"{point[1]:.3g}", INK, font, "mb")
 
 
 def decades(values: Sequence[float]) -> tuple[int, int]:
