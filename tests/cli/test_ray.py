@@ -28,12 +28,14 @@ def cluster():
         pytest.skip("Ray is not installed, or not for this Python")
     ray = ray_workers.import_ray()
     root = str(Path(__file__).parents[2])
+    on_stop = signal.getsignal(signal.SIGTERM)
     ray.init(
         address="local", num_cpus=2, object_store_memory=100 << 20, include_dashboard=False, log_to_driver=False,
         logging_level="error", runtime_env={"env_vars": {"PYTHONPATH": root}},
     )  # fmt: skip
     yield ray
     ray.shutdown()
+    signal.signal(signal.SIGTERM, on_stop)  # Ray leaves its own, which ends the process
 
 
 @pytest.fixture
