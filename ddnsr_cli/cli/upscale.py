@@ -197,8 +197,8 @@ def upscale(
     engine: Annotated[
         NetworkEngine,
         typer.Option(
-            help="What runs the network: PyTorch (auto and torch) or, quicker on x86-64 processors, OpenVINO, which "
-            "has to be installed.",
+            help="What runs the network: PyTorch or, quicker on processors, OpenVINO. With auto it is OpenVINO on "
+            "x86-64 processors where it is installed.",
             rich_help_panel=ENGINE,
         ),
     ] = NetworkEngine.AUTO,

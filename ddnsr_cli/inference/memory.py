@@ -65,6 +65,11 @@ def save_addresses(*, proc: Path = Path("/proc")) -> None:
             ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
+def limits_addresses(*, proc: Path = Path("/proc")) -> bool:
+    """Whether `ulimit -v` leaves this process so many addresses and no more."""
+    return _address_space(proc) is not None
+
+
 @cache
 def _heap_trimmer() -> Callable[[int], int] | None:
     if sys.platform != "linux":

@@ -141,14 +141,26 @@ def test_a_probe_finds_black_nan_and_wrong_images(dtype, half_factor, good):
 
 
 @pytest.mark.parametrize(
-    ("device", "wanted", "expected"),
-    [("cpu", "openvino", True), ("cpu", "auto", False), ("cpu", "torch", False), ("cuda", "auto", False)],
+    ("device", "is_installed", "processor", "wanted", "expected"),
+    [
+        ("cpu", True, "x86_64", "auto", True),
+        ("cpu", True, "AMD64", "auto", True),
+        ("cpu", True, "arm64", "auto", False),
+        ("cpu", True, "arm64", "openvino", True),
+        ("cpu", True, "x86_64", "torch", False),
+        ("cpu", False, "x86_64", "auto", False),
+        ("cuda", True, "x86_64", "auto", False),
+        ("cuda", True, "x86_64", "torch", False),
+    ],
 )
-def test_openvino_runs_networks_where_it_is_asked_for(monkeypatch, device, wanted, expected):
-    monkeypatch.setattr(device_module, "find_spec", lambda name: name == "openvino")
+def test_openvino_runs_networks_where_it_is_quicker(monkeypatch, device, is_installed, processor, wanted, expected):
+    monkeypatch.setattr(device_module, "find_spec", lambda name: (name == "openvino" and is_installed) or None)
+    monkeypatch.setattr(device_module.platform, "machine", lambda: processor)
     notes = []
     assert choose_openvino(torch.device(device), wanted, note=notes.append) is expected
     assert notes == []
+    monkeypatch.setattr(device_module, "limits_addresses", lambda: True)
+    assert choose_openvino(torch.device(device), wanted, note=notes.append) is (expected and wanted == "openvino")
 
 
 def test_openvino_that_is_missing_is_said_once_and_on_a_card_it_is_refused(monkeypatch):
