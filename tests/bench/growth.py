@@ -7,8 +7,8 @@ Each line is a whole command in a process of its own: seconds of the clock, of t
 included. Images are drawn, a slope with objects and noise of 6 levels; those of the file counts have 128 x 96 pixels.
 --share tells what part of the network's own rate a folder of so many small images reaches: the seconds from its first
 result to its last, against the network alone over the same images in memory, by turns. --beside: older trees of the
-package, which take turns with this one. Words behind -- go to the command. A table, then one JSON line; with --plot
-the first is drawn, too.
+package, which take turns with this one. Words behind -- go to the command; without any, PyTorch runs the network. A
+table, then one JSON line; with --plot the first is drawn, too.
 """
 
 import argparse
@@ -237,7 +237,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--beside", type=Path, nargs="*", default=[])
     parser.add_argument("--network-alone", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("words", nargs="*")
+    parser.add_argument("words", nargs="*", default=["--engine", "torch"])
     asked = parser.parse_args()
     if asked.network_alone is not None:
         print(network_seconds_an_image(asked.network_alone, by_openvino="openvino" in asked.words))
