@@ -75,7 +75,7 @@ class Model:
 
     @cached_property
     def _engine(self) -> Engine:
-        return start_engine(UpscaleOptions(model=self.name, device="cpu", engine="torch", offline=True), LISTENER)
+        return start_engine(UpscaleOptions(model=self.name, device="cpu", offline=True), LISTENER)
 
     def enlarged(self, lr: Rgb8) -> Rgb8:
         """The image four times as large, its colors fixed. Raises ConfigError for a network of another scale."""
