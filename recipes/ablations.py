@@ -46,19 +46,21 @@ WITHOUT = {
     "E": "the whole method",
 }
 WHOLE = "E"
-DIGITS = {
-    "psnr_rgb": 2,
-    "ssim_rgb": 3,
-    "lpips_alex": 3,
-    "noise": 1,
-    "neighbors": 2,
-    "channels": 2,
-    "carried": 2,
-    "leaked": 2,
+COLUMNS = {
+    "psnr_rgb": ("PSNR, dB", 2),
+    "ssim_rgb": ("SSIM", 3),
+    "lpips_alex": ("LPIPS", 3),
+    "noise": ("noise, levels", 1),
+    "neighbors": ("neighbors", 2),
+    "channels": ("channels", 2),
+    "carried": ("carried", 2),
+    "leaked": ("leaked", 2),
 }
-"""The figures of a run, and how many digits of each are told."""
+"""The figures of a run: title, and how many digits are told."""
 
-TITLES = ("PSNR, dB", "SSIM", "LPIPS", "noise, levels", "neighbors", "channels", "carried", "leaked")
+SCORES = ("psnr_rgb", "ssim_rgb", "lpips_alex")
+"""Those of the reconstruction network; the others are of its degrader."""
+
 LESS_IS_BETTER = ("lpips_alex",)
 CLAIMED = ("psnr_rgb", "lpips_alex")
 """The figures by which a claim is judged."""
@@ -127,8 +129,7 @@ def scores(out: Path, runs: Sequence[Run], judged: Judging) -> dict[str, dict[st
     pairs = ["--lr", str(judged.lr), "--hr", str(judged.hr)]
     _ddnsr("eval", *pairs, "--models", models, "--lpips-weights", str(judged.lpips), "--json", str(found), "--quiet")
     told = json.loads(found.read_text(encoding="utf-8"))
-    names = list(DIGITS)[:3]
-    return {model: {name: row["mean"][name]["mean"] for name in names} for model, row in told["models"].items()}
+    return {model: {name: row["mean"][name]["mean"] for name in SCORES} for model, row in told["models"].items()}
 
 
 def noise_of(run: Path, judged: Judging, pairs: Path) -> dict[str, float | None]:
@@ -145,18 +146,19 @@ def noise_of(run: Path, judged: Judging, pairs: Path) -> dict[str, float | None]
 
 def table(runs: Mapping[Run, Figures], bicubic: Figures, source: Figures) -> str:
     """Markdown: a line an ablation, means over the seeds with the half width of their 95 % intervals."""
-    lines = [f"| | {' | '.join(TITLES)} |", f"|---{'|---' * len(TITLES)}|", f"| bicubic {_cells(bicubic)}"]
+    titles = [title for title, _ in COLUMNS.values()]
+    lines = [f"| | {' | '.join(titles)} |", f"|---{'|---' * len(titles)}|", f"| bicubic {_cells(bicubic)}"]
     for letter, without in WITHOUT.items():
         own = [figures for run, figures in runs.items() if run.letter == letter]
-        cells = " | ".join(_with_interval([one[name] for one in own], digits) for name, digits in DIGITS.items())
+        cells = " | ".join(_with_interval([one[name] for one in own], digits) for name, (_, digits) in COLUMNS.items())
         lines.append(f"| {letter}: {without} | {cells} |")
     return "\n".join([*lines, f"| the source {_cells(source)}"]) + "\n"
 
 
 def claims(runs: Mapping[Run, Figures]) -> str:
     """Markdown: what the whole method gains over each ablation, seed by seed, and whether the paper's claim holds."""
-    names = [TITLES[list(DIGITS).index(name)] for name in CLAIMED]
-    lines = [f"| E against | {' | '.join(names)} |", "|---|---|---|"]
+    titles = [COLUMNS[name][0] for name in CLAIMED]
+    lines = [f"| E against | {' | '.join(titles)} |", "|---|---|---|"]
     for letter, without in WITHOUT.items():
         if letter != WHOLE:
             lines.append(f"| {letter}: {without} | {' | '.join(_gain(runs, letter, name) for name in CLAIMED)} |")
@@ -201,7 +203,7 @@ def _gain(runs: Mapping[Run, Figures], letter: str, name: str) -> str:
     seeds = sorted({run.seed for run in runs})
     pairs = [(runs[Run(WHOLE, seed)][name], runs[Run(letter, seed)][name]) for seed in seeds]
     differences = [ours - theirs for ours, theirs in pairs if ours is not None and theirs is not None]
-    told = _with_interval(differences, DIGITS[name], signed=True)
+    told = _with_interval(differences, COLUMNS[name][1], signed=True)
     return f"{told}: {verdict([sign * one for one in differences])}"
 
 
@@ -215,7 +217,7 @@ def _with_interval(values: Sequence[float | None], digits: int, *, signed: bool 
 
 
 def _cells(figures: Figures) -> str:
-    values = ((figures.get(name), digits) for name, digits in DIGITS.items())
+    values = ((figures.get(name), digits) for name, (_, digits) in COLUMNS.items())
     return "".join("| " if value is None else f"| {value:.{digits}f} " for value, digits in values) + "|"
 
 

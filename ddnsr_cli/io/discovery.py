@@ -146,10 +146,9 @@ def find_images(
     """Images named or in folders, one after the other, sorted within each folder, each once.
 
     A named file is always given, by its own name even if its folder is named as well, so that reading it tells what is
-    wrong with it. In folders, junk is left out by
-    content: hidden files, unfinished downloads, camera raw, backups and thumbnails beside their image, bins, whatever
-    neither looks like an image inside nor is called like one. A damaged file with an image's name is given, and so is
-    a folder that may not be opened.
+    wrong with it. In folders, junk is left out by content: hidden files, unfinished downloads, camera raw, backups and
+    thumbnails beside their image, bins, whatever neither looks like an image inside nor is called like one. A damaged
+    file with an image's name is given, and so is a folder that may not be opened.
     With several inputs, what comes from a folder keeps the folder's name in front of its relative path.
     results: what an earlier run has written under these names is left out of the folders.
     on_own: told of each folder of pairs of ours, and of each result of ours that would change how others are called:

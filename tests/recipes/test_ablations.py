@@ -26,7 +26,7 @@ WORDS = ["--track", "1", "--lite", "--steps", "7"]
 
 
 def figures(**given):
-    return {**dict.fromkeys(ablations.DIGITS, 0.5), **given}
+    return {**dict.fromkeys(ablations.COLUMNS, 0.5), **given}
 
 
 def of_all(letter_gains, seeds=3):
@@ -76,7 +76,7 @@ def test_a_run_that_failed_is_trained_again(monkeypatch, tmp_path):
 def test_scores_are_those_of_the_command(monkeypatch, tmp_path):
     def evaluates(*words):
         assert words[words.index("--models") + 1] == f"A1={tmp_path / 'A1'}"
-        row = {"mean": {name: {"mean": float(place)} for place, name in enumerate(ablations.DIGITS)}}
+        row = {"mean": {name: {"mean": float(place)} for place, name in enumerate(ablations.SCORES)}}
         Path(words[words.index("--json") + 1]).write_text(json.dumps({"models": {"bicubic": row}}))
 
     monkeypatch.setattr(ablations, "_ddnsr", evaluates)
