@@ -60,7 +60,7 @@ def degrade_images(
             )
         if todo and way.prepare is not None:
             way.prepare(output, listener.note)
-        failed: list[Path] = []
+        failed: set[Path] = set()
         worst: type[DdnsrError] = BatchError
         outcomes = _outcomes if options.ray is None else partial(_ray_outcomes, options.ray, noisy)
         for outcome in outcomes(todo, way, output, options, listener):
@@ -68,7 +68,7 @@ def degrade_images(
             if outcome.error is not None:
                 if is_disk_full(outcome.error):
                     raise outcome.error
-                failed.append(outcome.job.source)
+                failed.add(outcome.job.source)
                 listener.failed(outcome.error)
                 worst = UnexpectedError if isinstance(outcome.error, UnexpectedError) else worst
         manifest.rewrite()
@@ -78,7 +78,8 @@ def degrade_images(
             made_by = (_transfer(way, wanted, options), options.method)
             _report(options.report, [one.source for one in noisy], fake, made_by, listener)
         if failed or bad:
-            raise worst(_failures(failed, len(wanted), bad))
+            in_their_order = [job.source for job in wanted if job.source in failed]  # whichever was finished first
+            raise worst(_failures(in_their_order, len(wanted), bad))
 
 
 def _refuse_to_lose(inputs: Sequence[Path], output: Path, options: DegradeOptions) -> None:
