@@ -10,18 +10,27 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import IcoImagePlugin, Image
 
-from ddnsr_cli.io.codecs.pillow import Decoded, alone_with_pillow, check_size, decode_with_pillow, undeclared_alpha
+from ddnsr_cli.io.codecs.pillow import (
+    Decoded,
+    alone_with_pillow,
+    check_size,
+    decode_with_pillow,
+    divided,
+    undeclared_alpha,
+)
 from ddnsr_cli.io.codecs.wholeness import behind, check_no_zeros, hole_in, left_out, zeros_in
-from ddnsr_cli.io.image import COMMENT, Metadata, Pixels, oblong, rounded
+from ddnsr_cli.io.image import COMMENT, Metadata, Pixels, oblong
 
 _TGA_FOOTER, _TGA_FOOTER_BYTES = b"TRUEVISION-XFILE.\0", 26
 _TGA_EXTENSION_BYTES, _TGA_ALPHA_TYPE_AT = 495, 494
 _NO_ALPHA, _STRAIGHT_ALPHA, _MULTIPLIED_ALPHA = 0, 3, 4  # 1, 2: undefined
+_TGA_ONE_BIT = 16  # bits of a pixel, of which one is left
 _TGA_ASPECT_AT = 474  # pixel width, pixel height
 _GIF_ASPECT_AT = 12  # (width / height) * 64 - 15; 0: not told
 _QOI_END = bytes(7) + b"\1"
+_PNG_START, _DIB_HEADER_BYTES = b"\x89PNG", 40
 _BITFIELDS, _BMP_HEADER_BYTES = 3, 66
 
 
@@ -69,7 +78,19 @@ def decode_tga(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
         width, height = struct.unpack_from("<HH", extension, _TGA_ASPECT_AT)
         decoded = replace(decoded, notes=(*decoded.notes, *oblong(height, width)))
     kind = extension[_TGA_ALPHA_TYPE_AT] if extension else None
-    return decoded if decoded.alpha is None else _with_tga_alpha(decoded, decoded.alpha, kind, bits=head[17] & 15)
+    if decoded.alpha is None:
+        return decoded
+    if head[16] == _TGA_ONE_BIT and decoded.pixels.shape[2] == 3:
+        return _with_tga_bit(decoded, decoded.alpha, kind)
+    return _with_tga_alpha(decoded, decoded.alpha, kind, bits=head[17] & 15)
+
+
+def _with_tga_bit(decoded: Decoded, alpha: Pixels, kind: int | None) -> Decoded:
+    """Programs do not agree on whether the one bit means clear or opaque, so where all are alike it says nothing."""
+    if kind == _NO_ALPHA or alpha.min() == alpha.max():
+        return replace(decoded, alpha=None)
+    note = "its one bit of transparency was read as 1 = clear, on which programs do not agree"
+    return replace(decoded, notes=(*decoded.notes, note))
 
 
 def _with_tga_alpha(decoded: Decoded, alpha: Pixels, kind: int | None, *, bits: int) -> Decoded:
@@ -77,7 +98,7 @@ def _with_tga_alpha(decoded: Decoded, alpha: Pixels, kind: int | None, *, bits: 
     if kind == _NO_ALPHA:
         return replace(decoded, alpha=None)
     if kind == _MULTIPLIED_ALPHA:
-        return replace(decoded, pixels=_divided(decoded.pixels, alpha))
+        return replace(decoded, pixels=divided(decoded.pixels, alpha))
     if kind == _STRAIGHT_ALPHA or (kind is None and bits > 0):
         return decoded
     return undeclared_alpha(replace(decoded, alpha=None), alpha)
@@ -95,21 +116,34 @@ def _tga_extension(file: BinaryIO) -> bytes:
     return area if len(area) == _TGA_EXTENSION_BYTES else b""
 
 
-def _divided(pixels: Pixels, alpha: Pixels) -> Pixels:
-    """Colors of 8 bits that alpha was multiplied into, without it."""
-    return rounded(
-        pixels.astype(np.float32) * np.float32(255) / np.maximum(alpha, 1).astype(np.float32)[..., None], pixels
-    )
-
-
 def decode_ico(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     """The largest image of an icon file."""
     decoded = decode_with_pillow(path, file, file_format="ICO", max_pixels=max_pixels)
-    if decoded.alpha is not None and not decoded.alpha.any():  # as old writers leave it: Windows shows such whole
-        decoded = replace(decoded, alpha=None)
+    if decoded.alpha is not None and not decoded.alpha.any():
+        decoded = _with_icon_mask(decoded, file, max_pixels)
     images = _icons(file)
     notes = (f"only the largest of {images} images was read",) if images > 1 else ()
     return replace(decoded, notes=notes + decoded.notes)
+
+
+def _with_icon_mask(decoded: Decoded, file: BinaryIO, max_pixels: int) -> Decoded:
+    """Old writers leave the alpha of a bitmap 0 everywhere: then its mask tells what is clear. A PNG means it."""
+    height, width = decoded.pixels.shape[:2]
+    file.seek(0)
+    with alone_with_pillow(max_pixels), Image.open(file, formats=["ICO"]) as image:
+        assert isinstance(image, IcoImagePlugin.IcoImageFile)
+        entry = image.ico.entry[image.ico.getentryindex(image.size)]
+    file.seek(entry.offset)
+    data = file.read(entry.size)
+    if data.startswith(_PNG_START):
+        return decoded
+    row = -(-width // 32) * 4
+    stored = np.frombuffer(data[_DIB_HEADER_BYTES + 4 * width * height :][: row * height], np.uint8)
+    if stored.size < row * height:
+        return replace(decoded, alpha=None)
+    is_clear = np.unpackbits(stored.reshape(height, row), axis=1)[::-1, :width].astype(bool)
+    is_said = is_clear.any() and not is_clear.all()
+    return replace(decoded, alpha=np.where(is_clear, 0, 255).astype(np.uint8) if is_said else None)
 
 
 def _icons(file: BinaryIO) -> int:
@@ -199,6 +233,7 @@ def _stretched(samples: NDArray[np.uint16], largest: int) -> Pixels:
 
 
 _FRAME, _FRAME_HEAD_BYTES = b"ANMF", 16
+_ALPHA_FLAG = 0x10  # of the file and, in the same place, of lossless data
 _LOSSY, _LOSSLESS = b"VP8 ", b"VP8L"
 _SLACK_BYTES = 4  # an encoder fills up the last bytes: of 1,500 sound files up to 3 are never read
 _FEW_ZEROS = bytes(_SLACK_BYTES)
@@ -208,6 +243,10 @@ def decode_webp(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     """The first image of a WebP. Damage raises ValueError, or whatever Pillow raises."""
     data = file.read()
     decoded = decode_with_pillow(path, BytesIO(data), file_format="WEBP", max_pixels=max_pixels)
+    if (declaring := _with_declared_alpha(data)) != data:
+        seen = decode_with_pillow(path, BytesIO(declaring), file_format="WEBP", max_pixels=max_pixels)
+        decoded = replace(decoded, alpha=None)
+        decoded = decoded if seen.alpha is None else undeclared_alpha(decoded, seen.alpha)
     for kind, start, stop in _chunks(data, 12, len(data)):
         payload = data[start:stop]
         if kind == _LOSSY and _FEW_ZEROS in payload and _has_hole(payload, max_pixels):
@@ -216,6 +255,19 @@ def decode_webp(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
             raise ValueError("its data go on behind its last pixel: some are zeros")
     things, _ = behind(data, 8 + int.from_bytes(data[4:8], "little"))
     return replace(decoded, notes=(*decoded.notes, *left_out(things)))
+
+
+def _with_declared_alpha(data: bytes) -> bytes:
+    """The file with the flags set that say that its first image has alpha, where it may have some."""
+    changed = bytearray(data)
+    chunks = list(_chunks(data, 12, len(data)))
+    if any(kind == b"ALPH" for kind, _, _ in chunks) and data[12:16] == b"VP8X":
+        changed[20] |= _ALPHA_FLAG
+    for kind, start, stop in chunks:
+        if kind == _LOSSLESS and stop > start + 4:
+            changed[start + 4] |= _ALPHA_FLAG
+            changed[20] |= _ALPHA_FLAG if data[12:16] == b"VP8X" else 0
+    return bytes(changed)
 
 
 def _chunks(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:

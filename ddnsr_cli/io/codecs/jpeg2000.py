@@ -5,15 +5,17 @@ import math
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ddnsr_cli.io.codecs.pillow import Decoded, decode_with_pillow, undeclared_alpha
+from ddnsr_cli.io.codecs.pillow import Decoded, decode_with_pillow, undeclared_alpha, with_samples
 from ddnsr_cli.io.codecs.vips import stretched
 from ddnsr_cli.io.codecs.wholeness import check_no_zeros
-from ddnsr_cli.io.image import Metadata
+from ddnsr_cli.io.image import Metadata, Pixels
 from ddnsr_cli.io.metadata.exif import bare_exif
 
 MAX_BOX_BYTES = 64 << 20
@@ -24,6 +26,9 @@ MAX_BOXES = 1000
 
 _SIZES_MARKER = b"\xff\x4f\xff\x51"  # start of the code stream, and of the segment that tells sizes and depths
 _DATA_MARKER, _END_MARKER = b"\xff\x93", b"\xff\xd9"
+_PART_MARKER = b"\xff\x90"  # of a tile: the main header is over
+_STEPS = {0xFF5C: 0, 0xFF5D: 1}  # markers of quantization: bytes before the style, if components are few
+_DIMMED_BLACK, _MOST_OFF = 64, 16
 _LEAST_ZEROS = 128  # a packet without data is one byte of zeros, and there may be many in a row
 _COMPONENTS_AT, _DEPTH_STEP = 40, 3
 _HEAD_BYTES = 1 << 16
@@ -46,6 +51,8 @@ def decode_jp2(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     metadata = metadata_of_boxes(file)
     file.seek(0)
     decoded = decode_with_pillow(path, file, file_format="JPEG2000", max_pixels=max_pixels, metadata=metadata)
+    if depth > 8 and decoded.pixels.dtype == np.uint8:
+        decoded = _with_white(decoded, path, data, max_pixels)
     if decoded.alpha is not None and not _declares_alpha(file):
         decoded = undeclared_alpha(replace(decoded, alpha=None), decoded.alpha)
     if depth <= 8:
@@ -53,6 +60,57 @@ def decode_jp2(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     if decoded.pixels.dtype == np.uint16:  # Pillow puts samples of 9 to 15 bits into the upper ones
         return replace(decoded, pixels=stretched(decoded.pixels, min(depth, 16)))
     return replace(decoded, notes=(*decoded.notes, f"its colors of {depth} bits were read at 8 bits"))
+
+
+def _with_white(decoded: Decoded, path: Path, data: bytes, max_pixels: int) -> Decoded:
+    """`decoded` with white where Pillow rounds deep samples up to 256, of which it keeps 0: black.
+
+    A second look at half the brightness from the middle on, by one bit more in the header, tells the two apart.
+    Raises ValueError where it does not.
+    """
+    samples = _all_samples(decoded)
+    if samples.all():
+        return decoded
+    dimmed = decode_with_pillow(path, BytesIO(_of_one_bit_more(data)), file_format="JPEG2000", max_pixels=max_pixels)
+    halves = _all_samples(dimmed).astype(np.int16)
+    is_sure = (samples > _MOST_OFF) & (samples < 255 - _MOST_OFF)  # what overshoots is cut off in one of them alone
+    if (np.abs(samples // 2 + _DIMMED_BLACK - halves)[is_sure] > _MOST_OFF).any():
+        raise ValueError("its deep colors are coded in a rare way")
+    is_white = (samples == 0) & (halves > 2 * _DIMMED_BLACK)
+    return with_samples(decoded, np.where(is_white, 255, samples).astype(np.uint8))
+
+
+def _all_samples(decoded: Decoded) -> Pixels:
+    if decoded.alpha is None:
+        return decoded.pixels
+    both: NDArray[Any] = np.concatenate((decoded.pixels, decoded.alpha[..., None]), axis=2)
+    return both
+
+
+def _of_one_bit_more(data: bytes) -> bytes:
+    """A code stream whose header claims one bit more for each component, and whose steps stay what they are."""
+    changed = bytearray(data)
+    at = data.find(_SIZES_MARKER)
+    (components,) = struct.unpack_from(">H", data, at + _COMPONENTS_AT)
+    for number in range(components):
+        changed[at + _COMPONENTS_AT + 2 + _DEPTH_STEP * number] += 1
+    at += 2
+    while changed[at : at + 2] != _PART_MARKER:
+        kind, length = struct.unpack_from(">HH", changed, at)
+        if kind in _STEPS:
+            _halve_steps(changed, at + 4 + _STEPS[kind] * (1 if components < 257 else 2), at + 2 + length)
+        at += 2 + length
+    return bytes(changed)
+
+
+def _halve_steps(changed: bytearray, start: int, end: int) -> None:
+    """Steps of a quantization are told in parts of the range; what takes up one bit more gives one guard bit back."""
+    if changed[start] & 31 == 0:  # none
+        return
+    changed[start] -= 1 << 5
+    for at in range(start + 1, end, 2):
+        (step,) = struct.unpack_from(">H", changed, at)
+        struct.pack_into(">H", changed, at, step + (1 << 11))
 
 
 def _declares_alpha(file: BinaryIO) -> bool:

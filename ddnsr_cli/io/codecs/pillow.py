@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from ddnsr_cli.errors import ImageReadError, shown
-from ddnsr_cli.io.image import MAX_PIXELS, Metadata, Pixels, cmyk_to_rgb, lab_to_rgb
+from ddnsr_cli.io.image import MAX_PIXELS, Metadata, Pixels, cmyk_to_rgb, lab_to_rgb, rounded
 from ddnsr_cli.io.metadata.exif import bare_exif, orientation_of
 
 _KEPT_MODES = ("L", "LA", "RGB", "RGBA", "I;16")
@@ -113,6 +113,12 @@ def undeclared_alpha(decoded: Decoded, channel: Pixels) -> Decoded:
         return decoded
     note = "its last channel, which it does not declare as alpha, was read as alpha"
     return replace(decoded, alpha=channel, notes=(*decoded.notes, note))
+
+
+def divided(pixels: Pixels, alpha: Pixels) -> Pixels:
+    """Colors (H, W, C) that alpha (H, W) was multiplied into, without it."""
+    white = np.iinfo(pixels.dtype).max
+    return rounded(pixels.astype(np.float32) * white / np.maximum(alpha, 1).astype(np.float32)[..., None], pixels)
 
 
 def first_of(frames: int) -> str:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 
 from ddnsr_cli.errors import ImageReadError, shown
-from ddnsr_cli.io.codecs.pillow import Decoded, check_size, decode_with_pillow, first_of, undeclared_alpha
+from ddnsr_cli.io.codecs.pillow import Decoded, check_size, decode_with_pillow, divided, first_of, undeclared_alpha
 from ddnsr_cli.io.codecs.vips import inks_to_rgb, vips_samples
 from ddnsr_cli.io.codecs.wholeness import hole_in, inflates, look_at_jpeg, zeros_in
 from ddnsr_cli.io.image import Metadata, Pixels, Writable, bands_of, oblong
@@ -62,6 +62,18 @@ TILE_OFFSETS, TILE_BYTES, JPEG_TABLES = 324, 325, 347
 _PLACES = (STRIP_OFFSETS, TILE_OFFSETS), (STRIP_BYTES, TILE_BYTES)
 MAKE, _MOST_MAKER = 271, 60
 _ALPHA_KINDS = (1, 2)  # multiplied into the colors, straight; both decoders divide the former out
+_TILE_WIDTH, _TILE_LENGTH, _BIT_ORDER = 322, 323, 266
+_OF_A_PLANE = (
+    WIDTH,
+    LENGTH,
+    COMPRESSION,
+    _BIT_ORDER,
+    ROWS_PER_STRIP,
+    PREDICTOR,
+    _TILE_WIDTH,
+    _TILE_LENGTH,
+    SAMPLE_FORMAT,
+)
 
 _PALETTE, _LAB = 3, 8
 _CHANNELS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}  # by photometric interpretation
@@ -84,7 +96,7 @@ _DEFLATE, _HORIZONTAL, _NO_UNIT, _INCH, _CONTIGUOUS = 8, 2, 1, 2, 1
 _RAW = ((1, 1, 1), (1, 1, 2))  # not compressed, in one plane, gray or RGB
 _LZW, _JPEG, _OLD_DEFLATE, _PACKBITS = 5, 7, 32946, 32773
 _PACKBITS_ZEROS = 160  # 128 as they are are the most that a code gives
-_MIN_IS_BLACK, _RGB, _STRAIGHT_ALPHA = 1, 2, 2
+_MIN_IS_BLACK, _RGB, _MULTIPLIED_ALPHA, _STRAIGHT_ALPHA, _SEPARATE = 1, 2, 1, 2, 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +118,9 @@ class TiffHeader:
     color_channels: int
     """1 (gray, palette), 3 (RGB, YCbCr, Lab) or 4 (CMYK); 0: something else."""
 
+    is_lab: bool
+    """Its colors are those of Lab."""
+
     is_palette: bool
     """Its samples are places in a palette."""
 
@@ -126,6 +141,12 @@ class TiffHeader:
 
     places: tuple[tuple[int, int], ...]
     """Where the strips or tiles are, and how long."""
+
+    is_separate: bool
+    """Each channel is a plane of its own."""
+
+    is_multiplied: bool
+    """The alpha channel is multiplied into the colors."""
 
     jpeg_tables: bytes
     """Code tables of all strips, where these are JPEGs."""
@@ -219,12 +240,15 @@ def _header(fields: dict[int, Field], layout: Layout, *, is_cr2: bool, pages: li
         bits=max(numbers(BITS, 1)),
         is_signed=photometric != _LAB and _SIGNED in numbers(SAMPLE_FORMAT),
         color_channels=channels,
+        is_lab=photometric == _LAB,
         is_palette=photometric == _PALETTE,
         palette_colors=len(numbers(COLOR_MAP)) // 3,
         alpha_channel=None if alpha is None else channels + alpha,
         extra_channels=max(0, numbers(SAMPLES, 1)[0] - channels) if channels else 0,
         compression=numbers(COMPRESSION, 1)[0],
         is_raw=(numbers(COMPRESSION, 1)[0], numbers(PLANAR, 1)[0], photometric) in _RAW and STRIP_OFFSETS in fields,
+        is_separate=numbers(PLANAR, 1)[0] == _SEPARATE,
+        is_multiplied=alpha is not None and numbers(EXTRA_SAMPLES)[alpha] == _MULTIPLIED_ALPHA,
         places=tuple(zip(*(numbers(tag) or numbers(other) for tag, other in _PLACES), strict=False)),
         jpeg_tables=fields[JPEG_TABLES].data if JPEG_TABLES in fields else b"",
         orientation=orientation if 1 <= orientation <= 8 else 1,
@@ -281,7 +305,8 @@ def decode_tiff(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     iptc = iptc_of(header.iptc) if header.iptc else None
     metadata = Metadata(icc=header.icc, exif=header.exif, xmp=header.xmp, dpi=header.dpi, iptc=iptc)
     decoded = None
-    if header.bits <= 8 and not _has_undeclared_channel(header):  # of more bits, Pillow would cut the samples to 8
+    if header.bits <= 8 and not _has_undeclared_channel(header) and not (header.is_separate and header.extra_channels):
+        # of more bits Pillow would cut the samples to 8, and of planes it loses alpha
         with suppress(UnidentifiedImageError):  # a layout that it does not know, such as a big-endian BigTIFF
             file.seek(0)
             decoded = decode_with_pillow(path, file, file_format="TIFF", max_pixels=max_pixels, metadata=metadata)
@@ -364,12 +389,15 @@ def _check_kind(header: TiffHeader) -> None:
         raise ValueError("its samples are signed and have no agreed white")
     if header.is_palette and header.palette_colors < 1 << header.bits:
         raise ValueError("its color map is missing or too short")
+    if header.is_lab and header.is_separate and header.bits > 8:  # libvips takes the planes for one
+        raise ValueError("its Lab channels are planes of their own")
     if header.bits not in _DEPTHS:
         raise ValueError(f"its samples have {header.bits} bits")
 
 
 def _decode_with_vips(file: BinaryIO, header: TiffHeader, metadata: Metadata) -> Decoded:
-    samples, notes = vips_samples(file, "TIFF")
+    in_planes = header.is_separate and header.extra_channels > 0 and header.color_channels == 1
+    samples, notes = _samples_of_planes(file, header) if in_planes else vips_samples(file, "TIFF")
     alpha: Pixels | None = None
     if header.alpha_channel is not None and header.alpha_channel < samples.shape[2]:
         alpha = samples[..., header.alpha_channel]
@@ -384,6 +412,45 @@ def _decode_with_vips(file: BinaryIO, header: TiffHeader, metadata: Metadata) ->
     if _has_undeclared_channel(header) and samples.shape[2] > colors:
         return undeclared_alpha(decoded, samples[..., colors])
     return decoded
+
+
+def _samples_of_planes(file: BinaryIO, header: TiffHeader) -> tuple[Pixels, tuple[str, ...]]:
+    """(H, W, channels) of gray with more channels, each a plane of its own, which libvips takes for one."""
+    planes = [vips_samples(plane, "TIFF") for plane in _planes(file, header)]
+    samples: Pixels = np.concatenate([plane for plane, _ in planes], axis=2)
+    if header.is_multiplied and header.alpha_channel is not None:
+        samples[..., :1] = divided(samples[..., :1], samples[..., header.alpha_channel])
+    return samples, planes[0][1]
+
+
+def _planes(file: BinaryIO, header: TiffHeader) -> Iterator[bytes]:
+    """Each plane as a TIFF of one channel. Raises ValueError where its strips make no sense."""
+
+    def read_at(offset: int, length: int) -> bytes:
+        file.seek(offset)
+        return file.read(length)
+
+    source, first = parse_header(read_at(0, 16))
+    known = {field.tag: field.numbers(source) for field in read_fields(read_at, source, first)}
+    layout, count = Layout(source.order), len(header.places) // (1 + header.extra_channels)
+    if sum(length for _, length in header.places) > file.seek(0, os.SEEK_END):
+        raise ValueError("its strips lie over each other")
+    for number in range(1 + header.extra_channels):
+        kept = {tag: known[tag][:1] for tag in _OF_A_PLANE if known.get(tag)}
+        photometric = known.get(PHOTOMETRIC, ())[:1] if number == 0 else ()
+        kept |= {BITS: (header.bits,), PHOTOMETRIC: photometric or (_MIN_IS_BLACK,), SAMPLES: (1,)}
+        strips = [read_at(*place) for place in header.places[number * count : (number + 1) * count]]
+        kept |= {STRIP_BYTES: tuple(map(len, strips)), STRIP_OFFSETS: (0,) * count}
+        front = _plane_front(layout, kept)
+        kept[STRIP_OFFSETS] = tuple(len(front) + before for before in np.cumsum([0, *kept[STRIP_BYTES][:-1]]).tolist())
+        yield _plane_front(layout, kept) + b"".join(strips)
+
+
+def _plane_front(layout: Layout, fields: dict[int, tuple[int, ...]]) -> bytes:
+    tile = {STRIP_OFFSETS: TILE_OFFSETS, STRIP_BYTES: TILE_BYTES} if _TILE_WIDTH in fields else {}
+    header = pack_header(layout)
+    packed = [numbers_field(layout, tile.get(tag, tag), LONG, *values) for tag, values in fields.items()]
+    return header + pack_fields(packed, layout, len(header))
 
 
 def write_tiff(image: Writable, file: BinaryIO, *, level: int) -> None:

@@ -36,14 +36,17 @@ _LOADERS = {"TIFF": "tiffload_source", "AVIF": "heifload_source"}
 _STRICT = {"PNG": "error", "JPEG": "warning"}
 
 
-def vips_samples(file: BinaryIO, file_format: str) -> tuple[Pixels, tuple[str, ...]]:
+def vips_samples(file: BinaryIO | bytes, file_format: str) -> tuple[Pixels, tuple[str, ...]]:
     """The first page of a file as (H, W, bands), uint8 or uint16; and what to tell the user.
 
-    file: a real file, with a descriptor. file_format: "TIFF" or "AVIF"; no other is tried. Lab becomes RGB, CMYK stays
-    CMYK. Damage raises pyvips.Error, samples of a kind that has no agreed white raise ValueError.
+    file: a real file, with a descriptor, or all its bytes. file_format: "TIFF" or "AVIF", no other is tried. Lab
+    becomes RGB, CMYK stays CMYK. Damage raises pyvips.Error, samples of a kind that has no agreed white raise ValueError.
     """
     vips = _vips()
-    source = vips.Source.new_from_descriptor(file.fileno())
+    if isinstance(file, bytes):
+        source = vips.Source.new_from_memory(file)
+    else:
+        source = vips.Source.new_from_descriptor(file.fileno())
     # fail_on: without it a file cut short comes back half black and no word is said
     image = getattr(vips.Image, _LOADERS[file_format])(source, access="sequential", fail_on="error")
     if image.interpretation in {"lab", "labs"}:

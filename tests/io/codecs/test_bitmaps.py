@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from ddnsr_cli.errors import ImageReadError
 from ddnsr_cli.io.read import read_image
 from tests.helpers.image_files import encoded, noise, pillow, png_chunk
 
@@ -44,6 +45,8 @@ def tiff(alpha, *, extra, dtype=np.uint8, **options):
     """extra: the value of ExtraSamples; None: the tag is not there."""
     file = BytesIO()
     samples = rgba(alpha).astype(dtype) * (257 if dtype == np.uint16 else 1)
+    if options.get("planarconfig") == "separate":
+        samples = np.moveaxis(samples, 2, 0)
     tifffile.imwrite(file, samples, photometric="rgb", extrasamples=[extra or 0], metadata=None, **options)
     data = file.getvalue()
     return data.replace(struct.pack("<HHI", 338, 3, 1), struct.pack("<HHI", 65000, 3, 1)) if extra is None else data
@@ -52,6 +55,15 @@ def tiff(alpha, *, extra, dtype=np.uint8, **options):
 def jp2(alpha, *, declared):
     data = encoded(pillow(rgba(alpha)), "JPEG2000", irreversible=False, num_resolutions=1)
     return data if declared else data.replace(b"cdef", b"free")
+
+
+def webp(alpha, *, lossless):
+    """One whose header says that it has no alpha."""
+    data = bytearray(encoded(pillow(rgba(alpha)), "WEBP", lossless=lossless, exact=True, quality=100))
+    data[20] &= ~0x10
+    if lossless:
+        data[data.index(b"VP8L") + 12] &= ~0x10
+    return bytes(data)
 
 
 UNDECLARED = {
@@ -64,7 +76,9 @@ UNDECLARED = {
     "TIFF, unspecified": lambda alpha: tiff(alpha, extra=0),
     "TIFF 16": lambda alpha: tiff(alpha, extra=None, dtype=np.uint16),
     "TIFF 16, unspecified": lambda alpha: tiff(alpha, extra=0, dtype=np.uint16),
+    "TIFF planes": lambda alpha: tiff(alpha, extra=0, planarconfig="separate"),
     "JPEG 2000": lambda alpha: jp2(alpha, declared=False),
+    "WebP": lambda alpha: webp(alpha, lossless=True),
 }
 DECLARED = {
     "TGA": lambda alpha: tga(alpha, attribute_bits=8),
@@ -140,6 +154,64 @@ def test_an_icon_whose_alpha_is_clear_is_opaque_and_only_images_in_the_file_coun
     more[4] = 2
     struct.pack_into("<I", more, 6 + 12, struct.unpack_from("<I", more, 6 + 12)[0] + 16)
     assert read("ICO", bytes(more)).notes == ()
+
+
+@pytest.mark.parametrize("file_format", ["png", "bmp"])
+def test_of_an_icon_with_clear_alpha_the_mask_counts_unless_it_is_a_png(read, file_format):
+    icon = bytearray(encoded(pillow(rgba(np.zeros_like(VARIES))), "ICO", bitmap_format=file_format, sizes=[(8, 6)]))
+    if file_format == "bmp":
+        icon += bytes((0b11110000, 0, 0, 0)) * 6
+        struct.pack_into("<I", icon, 14, len(icon) - 22)
+    image = read("ICO", bytes(icon))
+    opaque = np.arange(8) >= 4 if file_format == "bmp" else np.zeros(8, bool)
+    assert np.array_equal(image.alpha, np.broadcast_to(opaque * 255, (6, 8)))
+    assert image.notes == (() if file_format == "bmp" else (ALL_CLEAR,))
+
+
+def test_lossy_alpha_that_the_header_of_a_webp_denies_counts(read):
+    image = read("WebP", webp(VARIES, lossless=False))
+    assert (image.notes, np.abs(image.alpha.astype(int) - VARIES).max()) == ((READ_AS_ALPHA,), 0)
+
+
+@pytest.mark.parametrize("bit", [0, 1, None])
+def test_the_one_bit_of_a_tga_counts_where_it_varies(read, bit):
+    pixels = np.full((6, 8), 0x7C00, "<u2") | (np.arange(8) >= 4 if bit is None else bit) * 0x8000
+    head = struct.pack("<BBBHHBHHHHBB", 0, 0, 2, 0, 0, 0, 0, 0, 8, 6, 16, 0x21)
+    image = read("TGA", head + pixels.astype("<u2").tobytes())
+    assert np.array_equal(image.pixels[0, 0], (255, 0, 0))
+    assert (image.alpha is None) == (bit is not None)
+    assert len(image.notes) == (bit is None)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("kind", ["plain", "white is 0", "multiplied", "tiles", "strips"])
+def test_gray_and_alpha_in_planes_of_their_own(read, kind, dtype):
+    gray, top = COLORS[..., 0], np.iinfo(dtype).max
+    alpha = np.maximum(VARIES, 200) if kind == "multiplied" else VARIES
+    colors = np.rint(gray * (alpha / 255)) if kind == "multiplied" else 255 - gray if kind == "white is 0" else gray
+    options = {"tiles": {"tile": (16, 16)}, "strips": {"rowsperstrip": 4, "compression": "zlib"}}.get(kind, {})
+    file = BytesIO()
+    tifffile.imwrite(
+        file,
+        np.stack([colors, alpha]).astype(dtype) * (top // 255),
+        photometric="miniswhite" if kind == "white is 0" else "minisblack",
+        planarconfig="separate",
+        extrasamples=[1 if kind == "multiplied" else 2],
+        metadata=None,
+        **options,
+    )
+    image = read("TIFF", file.getvalue())
+    assert np.array_equal(eighths(image.alpha), alpha)
+    assert np.abs(eighths(image.pixels[..., 0]).astype(int) - gray).max() <= (kind == "multiplied")
+    assert (image.pixels.dtype, image.notes) == (dtype, ())
+
+
+def test_deep_lab_in_planes_is_refused(read):
+    file = BytesIO()
+    planes = np.moveaxis(COLORS, 2, 0).astype(np.uint16)
+    tifffile.imwrite(file, planes, photometric="cielab", planarconfig="separate", metadata=None)
+    with pytest.raises(ImageReadError, match="Lab channels are planes"):
+        read("TIFF", file.getvalue())
 
 
 def test_the_fourth_channel_of_a_map_is_left_out_and_it_is_said(read):

@@ -35,6 +35,24 @@ def test_deep_colors_are_read_at_8_bits_and_it_is_said(read, monkeypatch):
     assert image.notes == ("its colors of 16 bits were read at 8 bits",)
 
 
+@pytest.mark.parametrize("irreversible", [True, False])
+def test_white_of_deep_colors_is_white(read, irreversible):
+    samples = np.where(np.arange(32)[:, None] % 16 < 8, 255, smooth(32, 32)[..., 0])[..., None].repeat(3, 2)
+    samples = samples.astype(np.uint8)
+    samples[:, ::8] = 0
+    lossy = {"irreversible": True, "quality_mode": "dB", "quality_layers": [30]}
+    data = encoded(pillow(samples), "JPEG2000", num_resolutions=2, **(lossy if irreversible else {}))
+    plain = read(data).pixels.astype(int)
+    # the same data as if for more bits: those of lossy data scale with them, those of others do not and lie in between
+    bits = 16 if irreversible else 9
+    at = data.index(b"\xff\x4f\xff\x51") + 42
+    deep = data[:at] + b"".join(bytes((bits - 1,)) + data[at + 3 * i + 1 : at + 3 * i + 3] for i in range(3))
+    expected = plain if irreversible else (plain + 129) // 2
+    image = read(deep + data[at + 9 :])
+    assert np.abs(image.pixels - expected).max() <= 1
+    assert image.notes == (f"its colors of {bits} bits were read at 8 bits",)
+
+
 def test_resolution_is_a_fraction_with_a_power_of_ten():
     resolution = struct.pack(">HHHHbb", 11811, 100, 5906, 1000, 2, 3)
     nested = box(b"jp2h", box(b"res ", box(b"resc", resolution)))
