@@ -18,9 +18,10 @@ from ddnsr_cli.io.codecs.pillow import (
     check_size,
     decode_with_pillow,
     divided,
+    first_of,
     undeclared_alpha,
 )
-from ddnsr_cli.io.codecs.wholeness import behind, check_no_zeros, hole_in, left_out, zeros_in
+from ddnsr_cli.io.codecs.wholeness import check_no_zeros, hole_in, left_out_behind, zeros_in
 from ddnsr_cli.io.image import COMMENT, Metadata, Pixels, oblong
 
 _TGA_FOOTER, _TGA_FOOTER_BYTES = b"TRUEVISION-XFILE.\0", 26
@@ -28,21 +29,34 @@ _TGA_EXTENSION_BYTES, _TGA_ALPHA_TYPE_AT = 495, 494
 _NO_ALPHA, _STRAIGHT_ALPHA, _MULTIPLIED_ALPHA = 0, 3, 4  # 1, 2: undefined
 _TGA_ONE_BIT = 16  # bits of a pixel, of which one is left
 _TGA_ASPECT_AT = 474  # pixel width, pixel height
+_GIF_EXTENSION, _GIF_IMAGE = 0x21, 0x2C
 _GIF_ASPECT_AT = 12  # (width / height) * 64 - 15; 0: not told
 _QOI_END = bytes(7) + b"\1"
 _PNG_START, _DIB_HEADER_BYTES = b"\x89PNG", 40
+_UNCOMPRESSED = (0, 3, 6)
 _BITFIELDS, _BMP_HEADER_BYTES = 3, 66
 
 
 def decode_bmp(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     """A BMP. Of 32 bits a pixel the byte that is no color counts as alpha that nobody declared."""
     decoded = decode_with_pillow(path, file, file_format="BMP", max_pixels=max_pixels)
+    file.seek(0)
+    decoded = replace(decoded, notes=(*decoded.notes, *_behind_bmp(file.read())))
     if decoded.alpha is not None:
         return decoded
     decoded = replace(decoded, damage=hole_in(decoded.pixels[::-1]))
     file.seek(0)
     spare = _spare_bytes(file, decoded.pixels.shape[0], decoded.pixels.shape[1])
     return decoded if spare is None else undeclared_alpha(decoded, spare)
+
+
+def _behind_bmp(data: bytes) -> tuple[str, ...]:
+    """A note on what lies behind the pixels, where their place and size are told; of compressed ones they are not."""
+    if len(data) < _BMP_HEADER_BYTES or data[14] < 40:
+        return ()
+    start, width, rows, bits, coding = struct.unpack_from("<I4xii2xHI", data, 10)
+    end = start + -(-abs(width) * bits // 32) * 4 * abs(rows)
+    return left_out_behind(data, end) if coding in _UNCOMPRESSED else ()
 
 
 def _spare_bytes(file: BinaryIO, height: int, width: int) -> NDArray[np.uint8] | None:
@@ -162,10 +176,27 @@ def decode_gif(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     with alone_with_pillow(max_pixels), Image.open(file, formats=["GIF"]) as image:
         comment: Any = image.info.get("comment")
     text = {COMMENT: comment.decode("utf-8", "replace")} if isinstance(comment, bytes) and comment else {}
-    file.seek(_GIF_ASPECT_AT)
-    aspect = (file.read(1) or b"\0")[0]
-    notes = oblong(64, aspect + 15) if aspect else ()
+    file.seek(0)
+    data = file.read()
+    aspect = data[_GIF_ASPECT_AT]
+    notes = (*(oblong(64, aspect + 15) if aspect else ()), *left_out_behind(data, _end_of_gif(data)))
     return replace(decoded, metadata=replace(decoded.metadata, text=text), notes=(*decoded.notes, *notes))
+
+
+def _end_of_gif(data: bytes) -> int:
+    """Behind the end mark; without one the end of the file."""
+    at = 13 + _colors_bytes(data[10])
+    while at < len(data) and data[at] in (_GIF_EXTENSION, _GIF_IMAGE):
+        flags = data[at + 9 : at + 10] if data[at] == _GIF_IMAGE else b""
+        at += 11 + _colors_bytes(flags[0]) if flags else 2
+        while at < len(data) and data[at]:
+            at += 1 + data[at]
+        at += 1
+    return at + 1
+
+
+def _colors_bytes(flags: int) -> int:
+    return 6 << (flags & 7) if flags & 0x80 else 0
 
 
 def decode_qoi(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
@@ -174,12 +205,15 @@ def decode_qoi(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     end = data.find(_QOI_END)
     check_no_zeros(data, 0, end if end >= 0 else None)  # two in a row are no code
     file.seek(0)
-    return decode_with_pillow(path, file, file_format="QOI", max_pixels=max_pixels)
+    decoded = decode_with_pillow(path, file, file_format="QOI", max_pixels=max_pixels)
+    others = left_out_behind(data, end + len(_QOI_END)) if end >= 0 else ()
+    return replace(decoded, notes=(*decoded.notes, *others))
 
 
 _GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"  # white space and comments
 _HEADER = re.compile(rb"P([2356])" + _GAP + rb"(\d{1,9})" + _GAP + rb"(\d{1,9})" + _GAP + rb"(\d{1,5})\s")
 _HEADER_BYTES = 1 << 14
+_MOST_FRAMES = 10_000
 _WORD_BYTES = 32  # of a plain sample, with the space and the comments around it: usual ones have 4
 _PLAIN_GRAY, _PLAIN_RGB, _RGB = 2, 3, 6
 
@@ -202,7 +236,20 @@ def decode_pnm(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     read = _plain_samples if kind in {_PLAIN_GRAY, _PLAIN_RGB} else _binary_samples
     samples = read(file, width * height * channels, largest).reshape(height, width, channels)
     hole = "" if kind in {_PLAIN_GRAY, _PLAIN_RGB} else hole_in(samples.astype(np.uint8) if largest < 256 else samples)
-    return Decoded(pixels=_stretched(samples, largest), alpha=None, metadata=Metadata(), damage=hole)
+    rest = file.read() if read is _binary_samples else b""
+    frames = _further_images(rest)
+    notes = (first_of(1 + frames),) if frames else left_out_behind(rest)
+    return Decoded(pixels=_stretched(samples, largest), alpha=None, metadata=Metadata(), damage=hole, notes=notes)
+
+
+def _further_images(rest: bytes) -> int:
+    """How many more binary images follow: the format lets them stand one behind the other."""
+    count, at = 0, 0
+    while (match := _HEADER.match(rest, at)) and match[1] in b"56" and count < _MOST_FRAMES:
+        _, width, height, largest = (int(group) for group in match.groups())
+        at = match.end() + width * height * (3 if match[1] == b"6" else 1) * (1 if largest < 256 else 2)
+        count += at <= len(rest)
+    return count
 
 
 def _binary_samples(file: BinaryIO, count: int, largest: int) -> NDArray[np.uint16]:
@@ -253,8 +300,8 @@ def decode_webp(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
             raise ValueError("its data go on behind its last pixel, and some are zeros")
         if kind == _LOSSLESS and zeros_in(payload) and _is_readable(kind, payload[:-_SLACK_BYTES], max_pixels):
             raise ValueError("its data go on behind its last pixel: some are zeros")
-    things, _ = behind(data, 8 + int.from_bytes(data[4:8], "little"))
-    return replace(decoded, notes=(*decoded.notes, *left_out(things)))
+    others = left_out_behind(data, 8 + int.from_bytes(data[4:8], "little"))
+    return replace(decoded, notes=(*decoded.notes, *others))
 
 
 def _with_declared_alpha(data: bytes) -> bytes:

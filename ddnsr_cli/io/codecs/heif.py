@@ -28,6 +28,7 @@ from ddnsr_cli.io.codecs.wholeness import (
     VIDEO,
     check_no_zeros,
     left_out,
+    named_behind,
 )
 from ddnsr_cli.io.formats import READABLE
 from ddnsr_cli.io.image import Metadata, coded_colors
@@ -123,6 +124,24 @@ class _Numbers:
         return number
 
 
+_TOP_KINDS = frozenset(
+    (
+        b"ftyp",
+        b"meta",
+        b"mdat",
+        b"free",
+        b"skip",
+        b"wide",
+        b"moov",
+        b"moof",
+        b"mfra",
+        b"sidx",
+        b"uuid",
+        b"mpvd",
+        b"idat",
+    )
+)
+_FIRST_BOX = 8
 _DEPTH_SIGNS = (b"auxid:2", b"aux:depth", b"aux:disparity")
 _CODED_COLORS = b"colrnclx"
 _CONFIG, _HIGH_BIT_DEPTH, _GRAY = b"av1C", 0x40, 0x10
@@ -143,7 +162,7 @@ def decode_avif(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
         samples, _ = vips_samples(file, "AVIF")
         # libvips has turned the image already, as the format wants it
         decoded = replace(with_samples(decoded, samples), orientation=1, turned=decoded.orientation)
-    decoded = replace(decoded, notes=(*decoded.notes, *left_out(in_boxes(data))))
+    decoded = replace(decoded, notes=(*decoded.notes, *_others(data)))
     if coded and all(flags & _GRAY for flags in coded):  # gray with alpha comes as three equal channels
         decoded = replace(decoded, pixels=decoded.pixels[..., :1])
     if decoded.metadata.icc is None:
@@ -164,6 +183,17 @@ def in_boxes(data: bytes) -> list[str]:
     things = [GAIN_MAP] if b"tmap" in kinds or any(sign in head for sign in GAIN_MAP_SIGNS) else []
     things += [DEPTH_MAP] if any(sign in head for sign in _DEPTH_SIGNS) else []
     return things + ([VIDEO] if any(kind == b"mpvd" for kind, _, _ in boxes(data)) else [])
+
+
+def _others(data: bytes) -> tuple[str, ...]:
+    """A note on all that an AVIF or HEIC holds beside its main image, in its boxes and behind them; or none."""
+    end = len(data)
+    for kind, start, stop in boxes(data):
+        if kind not in _TOP_KINDS or (kind == b"ftyp" and start > _FIRST_BOX):
+            end = start - _FIRST_BOX
+            break
+        end = stop
+    return left_out([*in_boxes(data), *named_behind(data, end)])
 
 
 def _colors(head: bytes) -> tuple[tuple[bytes, bytes], ...]:
@@ -208,5 +238,5 @@ def decode_heic(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
         alpha=samples[..., -1] if has_alpha else None,
         turned=orientation_of(bare_exif(exif) if exif else None, xmp),
         metadata=Metadata(icc=icc, exif=bare_exif(exif) if exif else None, xmp=xmp, png_color=colors),
-        notes=(*((first_of(len(heif)),) if len(heif) > 1 else ()), *left_out(in_boxes(data))),
+        notes=(*((first_of(len(heif)),) if len(heif) > 1 else ()), *_others(data)),
     )

@@ -40,6 +40,7 @@ _UNREADABLE |= dict.fromkeys((197, 198, 205, 206), "a hierarchical JPEG") | {0xF
 _END_IS_MISSING = "its end is missing, but all its pixels are there"
 _MAY_BE_COARSE = "some of its scans are missing: its pixels are there, but not all their detail"
 _EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
+_IMAGES_OF_INDEX = 0xB002  # of the Multi-Picture Format
 _SPARE_BYTES = 4
 
 
@@ -55,7 +56,7 @@ def decode_jpeg(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     _check_kind(data)
     header = _read_header(path, data, max_pixels)
     stream = look_at_jpeg(data)
-    frames, others = _behind(data, stream)
+    frames, others = _behind(data, stream, header.previews)
     stream = replace(stream, zeros=stream.zeros or _surplus(data, stream))
     data, mended = _without_padding(data, stream)
     decoded, damage = _whole(data, header), ""
@@ -71,9 +72,11 @@ def decode_jpeg(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     return replace(decoded, metadata=metadata, damage=damage, notes=notes)
 
 
-def _behind(data: bytes, stream: JpegStream) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Notes on images, and on other things, that lie behind the first image."""
+def _behind(data: bytes, stream: JpegStream, previews: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Notes on images, and on other things, that lie behind the first image. previews: how many of the former show
+    the same, smaller, and are not told, as thumbnails are not."""
     things, images = behind(data, stream.data_end if stream.end < 0 else stream.end + len(_END))
+    images = max(0, images - previews)
     return (first_of(1 + images),) if images else (), left_out(things)
 
 
@@ -128,6 +131,9 @@ class _Header(NamedTuple):
     left_out: tuple[str, ...]
     """Notes on what has no place."""
 
+    previews: int
+    """Images behind it of which its index says that they are large thumbnails."""
+
 
 def _read_header(path: Path, data: bytes, max_pixels: int) -> _Header:
     with alone_with_pillow(max_pixels), Image.open(BytesIO(data), formats=["JPEG"]) as image:
@@ -136,7 +142,15 @@ def _read_header(path: Path, data: bytes, max_pixels: int) -> _Header:
         metadata, left_out = _segments(list(image.applist), pillow_metadata(image))
         density = image.info.get("jfif_density", (0, 0)) if image.info.get("jfif_unit") == 0 else (0, 0)
         left_out = (*left_out, *oblong(*density))
-        return _Header(mode=image.mode, metadata=metadata, left_out=left_out)
+        return _Header(mode=image.mode, metadata=metadata, left_out=left_out, previews=_previews(image))
+
+
+def _previews(image: JpegImagePlugin.JpegImageFile) -> int:
+    try:
+        entries = (image._getmp() or {}).get(_IMAGES_OF_INDEX, ())  # there is no public way
+        return sum(str(entry["Attribute"]["MPType"]).startswith("Large Thumbnail") for entry in entries)
+    except Exception:  # noqa: BLE001 - a damaged index raises anything, and tells nothing
+        return 0
 
 
 def _whole(data: bytes, header: _Header) -> Decoded | None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ddnsr_cli.io.codecs.pillow import Decoded, decode_with_pillow, undeclared_alpha, with_samples
 from ddnsr_cli.io.codecs.vips import stretched
-from ddnsr_cli.io.codecs.wholeness import check_no_zeros
+from ddnsr_cli.io.codecs.wholeness import check_no_zeros, left_out_behind
 from ddnsr_cli.io.image import Metadata, Pixels
 from ddnsr_cli.io.metadata.exif import bare_exif
 
@@ -48,9 +48,14 @@ def decode_jp2(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     end = data.find(_END_MARKER, start)  # no data look like a marker
     check_no_zeros(data, start, end if end >= 0 else None, least=_LEAST_ZEROS)
     depth = component_bits(data[:_HEAD_BYTES])
+    others = left_out_behind(data, end + len(_END_MARKER)) if end >= 0 else ()
+    if (second := data.find(b"ftyp", end)) > end >= 0:  # a file of boxes behind it, which OpenJPEG takes for its own
+        data = data[: second - 4]
+    file = BytesIO(data)
     metadata = metadata_of_boxes(file)
     file.seek(0)
     decoded = decode_with_pillow(path, file, file_format="JPEG2000", max_pixels=max_pixels, metadata=metadata)
+    decoded = replace(decoded, notes=(*decoded.notes, *others))
     if depth > 8 and decoded.pixels.dtype == np.uint8:
         decoded = _with_white(decoded, path, data, max_pixels)
     if decoded.alpha is not None and not _declares_alpha(file):

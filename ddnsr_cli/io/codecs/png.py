@@ -22,7 +22,7 @@ from ddnsr_cli.io.codecs.png_chunks import (
     write_chunk,
 )
 from ddnsr_cli.io.codecs.vips import whole_samples
-from ddnsr_cli.io.codecs.wholeness import behind, left_out
+from ddnsr_cli.io.codecs.wholeness import left_out_behind
 from ddnsr_cli.io.image import Metadata, Writable
 from ddnsr_cli.io.metadata.exif import orientation_of, raw_profile, resource_block
 
@@ -44,8 +44,8 @@ def decode_png(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
             raise ValueError("its pixels are damaged")
         decoded = decode_with_pillow(path, parts.pixels, file_format="PNG", max_pixels=max_pixels, metadata=metadata)
     frames = (first_of(parts.frames),) if parts.frames > 1 else ()
-    things, _ = behind(file.read(), 0)
-    return replace(decoded, notes=(*frames, *parts.notes, *notes, *decoded.notes, *left_out(things)))
+    others = left_out_behind(file.read())
+    return replace(decoded, notes=(*frames, *parts.notes, *notes, *decoded.notes, *others))
 
 
 def _whole(parts: PngParts, metadata: Metadata) -> Decoded | None:

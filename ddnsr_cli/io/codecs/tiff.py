@@ -58,6 +58,7 @@ DESCRIPTIVE_TAGS = frozenset(
 )
 """Title, camera, author and the like: the fields of the first directory that are EXIF rather than TIFF."""
 
+_SUB_DIRECTORIES = 330
 TILE_OFFSETS, TILE_BYTES, JPEG_TABLES = 324, 325, 347
 _PLACES = (STRIP_OFFSETS, TILE_OFFSETS), (STRIP_BYTES, TILE_BYTES)
 MAKE, _MOST_MAKER = 271, 60
@@ -203,7 +204,12 @@ def read_tiff_header(file: BinaryIO) -> TiffHeader:
     head = read_at(0, 16)
     layout, first = parse_header(head)
     fields = {field.tag: field for field in read_fields(read_at, layout, first)}
-    tables = itertools.islice(directories(read_at, layout, first), MAX_PAGES)
+    below = fields[_SUB_DIRECTORIES].numbers(layout) if _SUB_DIRECTORIES in fields else ()
+    chains = [
+        directories(read_at, layout, first),
+        *(itertools.islice(directories(read_at, layout, at), 1) for at in below),
+    ]
+    tables = itertools.islice(itertools.chain(*chains), MAX_PAGES)
     pages = [
         (_number_in(table, layout, WIDTH), _number_in(table, layout, LENGTH))
         for table in tables

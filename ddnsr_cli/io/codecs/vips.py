@@ -40,7 +40,8 @@ def vips_samples(file: BinaryIO | bytes, file_format: str) -> tuple[Pixels, tupl
     """The first page of a file as (H, W, bands), uint8 or uint16; and what to tell the user.
 
     file: a real file, with a descriptor, or all its bytes. file_format: "TIFF" or "AVIF", no other is tried. Lab
-    becomes RGB, CMYK stays CMYK. Damage raises pyvips.Error, samples of a kind that has no agreed white raise ValueError.
+    becomes RGB, CMYK stays CMYK. Damage raises pyvips.Error, samples of a kind that has no agreed white raise
+    ValueError.
     """
     vips = _vips()
     if isinstance(file, bytes):

@@ -257,9 +257,13 @@ HEAD_BYTES = 1 << 16
 _VIDEO = re.compile(rb"....ftyp[a-zA-Z0-9 ]{4}", re.DOTALL)
 _STILL_BRANDS = (b"avif", b"heic", b"heix", b"mif1")
 _SOUND = re.compile(rb"RIFF....WAVE", re.DOTALL)
-_ARCHIVE = b"PK\x03\x04"
+_ARCHIVES, _DOCUMENT = (b"PK\x03\x04", b"Rar!\x1a\x07", b"7z\xbc\xaf\x27\x1c"), b"%PDF-"
+_SIGN_BYTES = 8
+_PADDING = b"\0\r\n "
+_OTHER_IMAGE = re.compile(rb"\x89PNG\r\n\x1a\n\0\0\0\rIHDR|RIFF....WEBPVP8", re.DOTALL)
 
 GAIN_MAP, DEPTH_MAP, VIDEO, SOUND, ARCHIVE = "a gain map for HDR", "a depth map", "a video", "a sound", "an archive"
+DOCUMENT, OTHER_IMAGES = "a PDF document", "other images"
 
 
 def left_out(things: list[str]) -> tuple[str, ...]:
@@ -268,24 +272,41 @@ def left_out(things: list[str]) -> tuple[str, ...]:
     if not named:
         return ()
     listed = ", ".join(named[:-1]) + " and " + named[-1] if len(named) > 1 else named[0]
-    return (f"the file also holds {listed}, which {'were' if len(named) > 1 else 'was'} left out",)
+    return (
+        f"the file also holds {listed}, which {'were' if len(named) > 1 or OTHER_IMAGES in named else 'was'} left out",
+    )
 
 
 def behind(data: bytes, end: int) -> tuple[list[str], int]:
     """What lies behind the end of an image, and how many whole images are among it, gain maps not counted."""
     rest = data[end:]
-    things, images = [], 0
-    for image in _images(rest):
+    first = rest.lstrip(_PADDING)[:_SIGN_BYTES]
+    if first.startswith((*_ARCHIVES, _DOCUMENT)):  # what lies in it is its own
+        return [DOCUMENT if first.startswith(_DOCUMENT) else ARCHIVE], 0
+    videos = [found for found in _VIDEO.finditer(rest) if found[0][8:] not in _STILL_BRANDS]
+    before = rest[: videos[0].start()] if videos else rest
+    things: list[str] = []
+    images = len(_OTHER_IMAGE.findall(before)) + sum(found[0][8:] in _STILL_BRANDS for found in _VIDEO.finditer(before))
+    for image in _images(before):
         is_gain_map = any(sign in image[:HEAD_BYTES] for sign in GAIN_MAP_SIGNS)
         things += [GAIN_MAP] if is_gain_map else []
         images += not is_gain_map
     if images and not things and any(sign in data[: min(end, HEAD_BYTES)] for sign in _PROMISES):
         things, images = [GAIN_MAP], images - 1  # the map itself need not say what it is
-    video = _VIDEO.search(rest)
-    things += [VIDEO] if video and video[0][8:] not in _STILL_BRANDS else []
-    things += [SOUND] if _SOUND.search(rest) else []
-    things += [ARCHIVE] if rest.startswith(_ARCHIVE) else []
+    things += [VIDEO] if videos else []
+    things += [SOUND] if _SOUND.search(before) else []
     return things, images
+
+
+def left_out_behind(data: bytes, end: int = 0) -> tuple[str, ...]:
+    """The note on all that lies behind the end of an image in a format that knows no second one; or none."""
+    return left_out(named_behind(data, end))
+
+
+def named_behind(data: bytes, end: int) -> list[str]:
+    """What lies behind the end of an image, images as well, in words."""
+    things, images = behind(data, end)
+    return things + [OTHER_IMAGES if images > 1 else "another image"][:images]
 
 
 def _images(rest: bytes) -> list[bytes]:

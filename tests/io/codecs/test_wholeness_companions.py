@@ -57,10 +57,63 @@ def test_frames_that_a_header_promises_and_that_are_not_there_are_not_told(read,
     assert read(animated[:at] + animated[-12:]).notes == ()
 
 
-@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
-def test_a_video_behind_others(read, kind):
+def test_large_thumbnails_of_a_camera_are_no_frames(read):
+    frames = [pillow(noise(24, 32, 3)), pillow(noise(12, 16, 3))]
+    data = encoded(frames[0], "MPO", save_all=True, append_images=frames[1:])
+    second = data.index(struct.pack("<II", 0x030000, data.index(b"\xff\xd8", 2))) + 16
+    for kind, notes in ((0x010002, ()), (0x020002, ("only the first of 2 frames was read",))):
+        assert read(data[:second] + struct.pack("<I", kind) + data[second + 4 :]).notes == notes
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "AVIF", "GIF", "BMP", "PPM", "QOI", "JPEG2000"])
+@pytest.mark.parametrize(
+    ("behind", "what"),
+    [
+        (VIDEO, "a video"),
+        (bytes(32) + b"PK\3\4" + OTHER, "an archive"),
+        (OTHER, "another image"),
+        (OTHER + encoded(pillow(noise(6, 8, 3)), "PNG"), "other images"),
+        (bytes(300), None),
+    ],
+)
+def test_behind_others(read, kind, behind, what):
     data = encoded(pillow(noise(24, 32, 3)), kind)
-    assert read(data + VIDEO).notes == ("the file also holds a video, which was left out",)
+    verb = "were" if what == "other images" else "was"
+    assert read(data).notes == ()
+    assert read(data + behind).notes == ((f"the file also holds {what}, which {verb} left out",) if what else ())
+
+
+@pytest.mark.parametrize(
+    ("behind", "what"),
+    [
+        (b"Rar!\x1a\7\0", "an archive"),
+        (b"\r\n%PDF-1.7\n", "a PDF document"),
+        (b"PK\3\4" + OTHER + VIDEO, "an archive"),
+        (VIDEO + OTHER, "a video"),
+    ],
+)
+def test_what_lies_in_what_is_behind_is_not_told(read, behind, what):
+    assert read(JPEG + behind).notes == (f"the file also holds {what}, which was left out",)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "AVIF"])
+def test_an_image_of_another_format_behind_a_jpeg_counts(read, kind):
+    assert read(JPEG + encoded(pillow(noise(6, 8, 3)), kind)).notes == ("only the first of 2 frames was read",)
+
+
+def test_images_of_a_ppm_are_counted(read):
+    data = encoded(pillow(noise(24, 32, 3)), "PPM")
+    assert read(data + data + encoded(pillow(noise(6, 8, 1)), "PPM")).notes == ("only the first of 3 frames was read",)
+    assert read(data + data[:-1]).notes == ()  # what is cut short is none
+
+
+def test_a_larger_image_below_a_page_of_a_tiff(read, tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(noise(10, 12, 3), photometric="rgb", subifds=2)
+        file.write(noise(5, 6, 3), photometric="rgb", subfiletype=1)
+        file.write(noise(40, 50, 3), photometric="rgb")
+    note = "only the first of 2 frames was read; another is larger (50 x 40)"
+    assert read((tmp_path / "a.tif").read_bytes()).notes == (note,)
 
 
 def test_a_larger_page_of_a_tiff(read, tmp_path):
