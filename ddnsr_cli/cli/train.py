@@ -172,7 +172,8 @@ def train(
     preset: Annotated[
         JointPreset | None,
         typer.Option(
-            help="Train by a method as it was published: the paper's with nothing of ours, or DNSR, its predecessor.",
+            help="Train by a method as it was published: the paper's with nothing of ours, DNSR, its predecessor, or "
+            "CycleGAN between bicubic and real LR images.",
             rich_help_panel=METHOD,
         ),
     ] = None,

@@ -48,6 +48,7 @@ class JointPreset(StrEnum):
 
     PAPER = "paper"
     DNSR = "dnsr"
+    CYCLEGAN_LR = "cyclegan-lr"
 
 
 class GanKind(StrEnum):

@@ -21,6 +21,9 @@ class DegraderConfig:
     blocks: int = 8
     """Residual blocks after the two branches meet."""
 
+    bicubic_first: bool = False
+    """HR images are shrunk by bicubic and only then looked at: what is learned is a translation at LR size."""
+
     def __post_init__(self) -> None:
         if min(self.features, self.blocks) < 1:
             raise ConfigError(f"features and blocks must be at least 1, got {self}.")
@@ -43,6 +46,18 @@ class ResidualBlock(nn.Module):
         return x + change
 
 
+class BicubicShrink(nn.Module):
+    """Antialiased bicubic by 4.
+
+    Shape: (N, C, 4H, 4W) -> (N, C, H, W)
+    """
+
+    def forward(self, hr: Tensor) -> Tensor:
+        """A quarter as high and as wide, the same range but for some overshoot."""
+        size = (hr.shape[-2] // SCALE, hr.shape[-1] // SCALE)
+        return F.interpolate(hr, size=size, mode="bicubic", antialias=True)
+
+
 class Degrader(nn.Module):
     """Clean HR image and real noisy LR image to a realistic LR partner of the first.
 
@@ -56,7 +71,7 @@ class Degrader(nn.Module):
         super().__init__()
         self.config = config
         f = config.features
-        self.hr_branch = nn.Sequential(
+        down = (
             conv3x3(3, f),
             conv3x3(f, 2 * f), _lrelu_layer(),
             _halve(2 * f, 2 * f), _lrelu_layer(),
@@ -64,6 +79,7 @@ class Degrader(nn.Module):
             _halve(4 * f, 4 * f), _lrelu_layer(),
             conv3x3(4 * f, f),
         )  # fmt: skip
+        self.hr_branch = nn.Sequential(*((BicubicShrink(), conv3x3(3, f)) if config.bicubic_first else down))
         self.noise_branch = nn.Sequential(
             conv3x3(3, f), _lrelu_layer(),
             conv3x3(f, 2 * f), _lrelu_layer(),
@@ -81,7 +97,13 @@ class Degrader(nn.Module):
         """LR of `hr` with the noise of `lr_real`. Raises ValueError when `hr` is not four times its size."""
         if hr.shape[-2:] != (SCALE * lr_real.shape[-2], SCALE * lr_real.shape[-1]):
             raise ValueError(f"hr must be 4 times lr_real, got {tuple(hr.shape)} and {tuple(lr_real.shape)}.")
-        clean = self.hr_branch(hr)
+        return self._merged(self.hr_branch(hr), lr_real)
+
+    def translate(self, lr: Tensor, lr_real: Tensor) -> Tensor:
+        """What `bicubic_first` has a degrader make of an LR image that is shrunk already; both (N, 3, H, W)."""
+        return self._merged(self.hr_branch[1:](lr), lr_real)
+
+    def _merged(self, clean: Tensor, lr_real: Tensor) -> Tensor:
         merged = self.merge(torch.cat((clean, self.noise_branch(lr_real)), dim=1))
         lr_fake: Tensor = self.conv_last(clean + merged)
         return lr_fake
@@ -89,7 +111,8 @@ class Degrader(nn.Module):
 
 @torch.no_grad()
 def start_as_area(net: Degrader, generator: torch.Generator) -> None:
-    """Initialize `net` so that its first output is `hr` averaged over squares of 4 x 4 pixels, exactly.
+    """Initialize `net` so that its first output is `hr` averaged over squares of 4 x 4 pixels, exactly; or shrunk by
+    bicubic, if it does that first.
 
     Three channels carry RGB through the HR branch, halved by averaging twice, to `conv_last`; the last convolution of
     the merged path starts at zero, so that noise fades in as it is learned. All else is Kaiming-normal.

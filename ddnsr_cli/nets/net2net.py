@@ -44,10 +44,14 @@ def grow_rrdb(net: RRDBNet, config: RRDBConfig, generator: torch.Generator) -> R
 
 @torch.no_grad()
 def grow_degrader(net: Degrader, config: DegraderConfig, generator: torch.Generator) -> Degrader:
-    """The same for a degrader. Raises ConfigError when a size would shrink."""
+    """The same for a degrader. Raises ConfigError when a size would shrink, or one of the two shrinks by
+    bicubic first.
+    """
     small = net.config
     if small == config:
         return net
+    if small.bicubic_first != config.bicubic_first:
+        raise ConfigError(f"A degrader can only begin one that shrinks as it does; it has {small}, asked is {config}.")
     _refuse_shrinking([(small.features, config.features), (small.blocks, config.blocks)], small, config)
     large = Degrader(config)
     start_as_area(large, generator)

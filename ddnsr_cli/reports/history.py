@@ -177,9 +177,16 @@ PANELS = (
     ),
     Panel(
         section="Losses",
+        title="Translation at LR size, there and back",
+        scale=Scale.DECADES,
+        hint="Each as weighted in the sum.",
+        figures={"lr_cycle": "cycle", "clean_adversarial": "adversarial, of the way back"},
+    ),
+    Panel(
+        section="Losses",
         title="Discriminators",
         scale=Scale.DECADES,
-        figures={"disc_hr": "HR discriminator", "disc_lr": "LR discriminator"},
+        figures={"disc_hr": "HR discriminator", "disc_lr": "LR discriminator", "disc_clean": "clean LR discriminator"},
     ),
     Panel(
         section="Discriminators' beliefs",

@@ -100,6 +100,10 @@ class LossWeights(ReconstructionWeights):
     cycle: float = 10.0
     """Degrader: lambda 3 of eq. 3."""
 
+    lr_cycle: float = 0.0
+    """Of a degrader that shrinks by bicubic first: how far LR images are from themselves when they are made noisy and
+    clean again, and clean and noisy again, by it and a second network, as a mean absolute error. 10 in CycleGAN."""
+
     color: float = 0.0
     """Degrader: mean colors of its image and of the HR one, which the paper does not tie. 20 keeps them together
     where both sets differ in color, or a run is short."""
@@ -181,6 +185,8 @@ class JointOptions:
                 f"The degrader shrinks 4 times, so the network must enlarge 4 times, not {self.sr_net.scale}."
             )
         refuse_unlike(self.discriminator, self.losses)
+        if self.losses.lr_cycle and not self.degrader.bicubic_first:
+            raise ConfigError("The lr_cycle loss is of a degrader that shrinks by bicubic first: --preset cyclegan-lr.")
         if self.stream.crop_px % 32:
             raise ConfigError(
                 f"HR crops are multiples of 32 pixels, for the discriminators; got {self.stream.crop_px}."
@@ -211,6 +217,7 @@ class JointPreset(StrEnum):
 
     PAPER = "paper"
     DNSR = "dnsr"
+    CYCLEGAN_LR = "cyclegan-lr"
 
 
 def with_preset(options: JointOptions, preset: JointPreset) -> JointOptions:
@@ -218,8 +225,13 @@ def with_preset(options: JointOptions, preset: JointPreset) -> JointOptions:
 
     paper: nothing beyond the paper: no gradient is shortened, weights are not averaged, the rate has no warmup,
     networks start from noise, and the degrader is given crops of noisy photos as they are. dnsr: its predecessor, a
-    degrader of a single input that learns from the reconstruction network's mean absolute error, too.
+    degrader of a single input that learns from the reconstruction network's mean absolute error, too. cyclegan-lr:
+    bicubic shrinking, translated at LR size by a degrader of a single input, which a second network undoes.
     """
+    if preset is JointPreset.CYCLEGAN_LR:
+        losses = replace(options.losses, content=0.0, cycle=0.0, lr_adversarial=1.0, lr_cycle=10.0)
+        degrader = replace(options.degrader, bicubic_first=True)
+        return replace(options, dual_input=False, degrader=degrader, losses=losses)
     if preset is JointPreset.PAPER:
         plain = replace(
             options,
@@ -235,7 +247,9 @@ def small_helpers(options: JointOptions) -> JointOptions:
     """Degrader and discriminators at half the width: what a CPU trains, beside a lite reconstruction network."""
     return replace(
         options,
-        degrader=DegraderConfig(features=options.degrader.features // 2, blocks=options.degrader.blocks // 2),
+        degrader=replace(
+            options.degrader, features=options.degrader.features // 2, blocks=options.degrader.blocks // 2
+        ),
         discriminator_features=options.discriminator_features // 2,
         lr_discriminator_features=options.lr_discriminator_features // 2,
     )

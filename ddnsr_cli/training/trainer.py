@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddnsr_cli.config import options_to_json
@@ -30,7 +31,7 @@ from ddnsr_cli.losses import (
     gan_gen_loss,
     noise_transfer_loss,
 )
-from ddnsr_cli.nets.degrader import Degrader, start_as_area, start_with_noise
+from ddnsr_cli.nets.degrader import BicubicShrink, Degrader, start_as_area, start_with_noise
 from ddnsr_cli.nets.discriminators import Features, VGGStyleConfig, VGGStyleDiscriminator
 from ddnsr_cli.nets.rrdb import RRDBNet, start_as_nearest
 from ddnsr_cli.nets.vgg19 import Tap
@@ -41,6 +42,7 @@ from ddnsr_cli.training.reconstruction import FeatureNets, ReconstructionLoss, b
 from ddnsr_cli.training.train_state import TrainState, learned_tensors, restore_learned
 
 ALONE = World()
+bicubic = BicubicShrink()
 
 
 class JointNets(nn.Module):
@@ -54,6 +56,8 @@ class JointNets(nn.Module):
             options.discriminator, features=options.discriminator_features, crop_px=options.stream.crop_px, see=see
         )
         self.disc_lr = _lr_discriminator(options)
+        self.cleaner = Degrader(options.degrader) if options.losses.lr_cycle else None
+        self.disc_clean = _lr_discriminator(options) if options.losses.lr_cycle else None
 
     def learners(self) -> dict[str, nn.Module]:
         """The networks there are, by name."""
@@ -70,6 +74,8 @@ def fresh_nets(options: JointOptions, see: Features | None = None) -> JointNets:
     start_as_nearest(nets.sr_net, torch.Generator().manual_seed(options.stream.seed))
     start_as_area(nets.degrader, torch.Generator().manual_seed(options.stream.seed))
     start_with_noise(nets.degrader)
+    if nets.cleaner is not None:
+        start_as_area(nets.cleaner, torch.Generator().manual_seed(options.stream.seed + 1))
     return nets
 
 
@@ -91,8 +97,25 @@ class Made:
     lr_cycle: Tensor | None
     """None when the cycle loss has no weight."""
 
+    way_back: "WayBack | None"
+    """None when the LR cycle loss has no weight."""
+
     hr_logits: Tensor | None
     """What the discriminator of HR images says of the real ones: both sides of its game need it. None without one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WayBack:
+    """What the network makes that undoes the degrader, and what the degrader makes of that; all (N, 3, H, W)."""
+
+    lr_clean: Tensor
+    """Real LR images made clean."""
+
+    lr_noisy_again: Tensor
+    """The same made noisy again."""
+
+    lr_clean_again: Tensor
+    """The degrader's LR images made clean."""
 
 
 class JointTrainer:
@@ -172,10 +195,12 @@ class JointTrainer:
                 with torch.no_grad():
                     sr_real = self.reconstruct(lr_real)
                 lr_cycle = self.degrade(sr_real, self._second_input(lr_real))
+            way_back = self._way_back(lr_real, lr_fake)
         return Made(
             lr_fake=lr_fake.float(),
             sr_fake=_float_or_none(sr_fake),
             lr_cycle=_float_or_none(lr_cycle),
+            way_back=way_back,
             hr_logits=hr_logits,
         )
 
@@ -199,7 +224,7 @@ class JointTrainer:
             with frozen(self.nets.disc_lr), self._mixed_precision():
                 logits = self.nets.disc_lr(made.lr_fake)
             terms["lr_adversarial"] = weights.lr_adversarial * gan_gen_loss(logits)
-        return terms
+        return terms | self._way_back_losses(lr_real, hr, made)
 
     def noise_transfer_loss(self, hr: Tensor, known: NoiseTransfer) -> Tensor:
         """How far the degrader is from carrying known noise, weighted."""
@@ -221,7 +246,9 @@ class JointTrainer:
                 )
         return terms
 
-    def discriminator_losses(self, lr_real: Tensor, made: Made) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def discriminator_losses(
+        self, lr_real: Tensor, hr: Tensor, made: Made
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """(losses, mean belief in [0, 1] that an image is real) of the discriminators; made images enter detached."""
         losses: dict[str, Tensor] = {}
         beliefs: dict[str, Tensor] = {}
@@ -230,6 +257,12 @@ class JointTrainer:
                 real, fake = self.nets.disc_lr(lr_real), self.nets.disc_lr(made.lr_fake.detach())
             losses["disc_lr"] = gan_disc_loss(real, fake)
             beliefs |= {"disc_lr_real": belief(real), "disc_lr_fake": belief(fake)}
+        if self.nets.disc_clean is not None and made.way_back is not None:
+            with self._mixed_precision():
+                real = self.nets.disc_clean(bicubic(hr))
+                fake = self.nets.disc_clean(made.way_back.lr_clean.detach())
+            losses["disc_clean"] = gan_disc_loss(real, fake)
+            beliefs |= {"disc_clean_real": belief(real), "disc_clean_fake": belief(fake)}
         if self.nets.disc_hr is not None and made.sr_fake is not None and made.hr_logits is not None:
             with self._mixed_precision():
                 fake = self.nets.disc_hr(made.sr_fake.detach())
@@ -283,6 +316,28 @@ class JointTrainer:
         noisy, wanted = (self.world.share(one).to(self.device) for one in (drawn.lr_noisy, drawn.lr_wanted))
         return NoiseTransfer(lr_noisy=noisy, lr_wanted=wanted)
 
+    def _way_back(self, lr_real: Tensor, lr_fake: Tensor) -> WayBack | None:
+        if self.nets.cleaner is None:
+            return None
+        noisy, clean = (partial(self.world.in_parts, net.translate) for net in (self.nets.degrader, self.nets.cleaner))
+        nothing = torch.zeros_like(lr_real)
+        lr_clean = clean(lr_real, nothing)
+        again = noisy(lr_clean, nothing), clean(lr_fake, nothing)
+        return WayBack(lr_clean=lr_clean.float(), lr_noisy_again=again[0].float(), lr_clean_again=again[1].float())
+
+    def _way_back_losses(self, lr_real: Tensor, hr: Tensor, made: Made) -> dict[str, Tensor]:
+        """Weighted terms of CycleGAN that are not of eq. 3, at LR size."""
+        if made.way_back is None or self.nets.disc_clean is None:
+            return {}
+        weights, back = self.options.losses, made.way_back
+        with frozen(self.nets.disc_clean), self._mixed_precision():
+            logits = self.nets.disc_clean(back.lr_clean)
+        cycles = F.l1_loss(back.lr_noisy_again, lr_real) + F.l1_loss(back.lr_clean_again, bicubic(hr))
+        return {
+            "clean_adversarial": weights.lr_adversarial * gan_gen_loss(logits),
+            "lr_cycle": weights.lr_cycle * cycles,
+        }
+
     def _second_input(self, noise: Tensor) -> Tensor:
         return noise if self.options.dual_input else torch.zeros_like(noise)
 
@@ -292,7 +347,7 @@ class JointTrainer:
         terms = self.degrader_losses(real, truth, made) | self.sr_losses(truth, made)
         if known is not None:
             terms["noise_transfer"] = self.noise_transfer_loss(truth, known)
-        losses, beliefs = self.discriminator_losses(real, made)
+        losses, beliefs = self.discriminator_losses(real, truth, made)
         figures = self._backward(terms | losses)
         drifts = {"lr_color_drift": self._drift(made.lr_fake, content_reference(truth))}
         if made.sr_fake is not None:
@@ -319,7 +374,9 @@ class JointTrainer:
         if name == "degrader":
             return 0
         pretrained = self.options.degrader_pretrain_steps
-        return pretrained if name == "disc_lr" else pretrained + self.options.degrader_only_steps
+        if name in ("disc_lr", "cleaner", "disc_clean"):
+            return pretrained
+        return pretrained + self.options.degrader_only_steps
 
     def _clipped_norms(self) -> dict[str, float]:
         norms = {}

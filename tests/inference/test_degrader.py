@@ -15,9 +15,9 @@ CPU = torch.device("cpu")
 SIZES = [(40, 40), (41, 77), (1, 60), (60, 1), (1, 1), (3, 90)]
 
 
-def lively(blocks=1, seed=0):
+def lively(blocks=1, seed=0, *, bicubic_first=False):
     """A degrader in which both inputs and every layer matter, with results about as bright as images."""
-    net = Degrader(DegraderConfig(features=4, blocks=blocks))
+    net = Degrader(DegraderConfig(features=4, blocks=blocks, bicubic_first=bicubic_first))
     start_as_area(net, torch.Generator().manual_seed(seed))
     with torch.no_grad():
         net.merge[-1].weight.normal_(0, 0.1, generator=torch.Generator().manual_seed(seed))
@@ -43,10 +43,12 @@ def untiled(net, hr, noise):
         return (net(hr, noise)[0].clamp(0, 1) * 255).round().permute(1, 2, 0).numpy().astype(int)
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("blocks", [1, 3])
-def test_tiled_equals_untiled_but_for_rounding(blocks, size):
-    net = lively(blocks)
+@pytest.mark.parametrize(
+    ("blocks", "bicubic_first", "size"),
+    [*((blocks, False, size) for blocks in (1, 3) for size in SIZES), (1, True, (41, 77))],
+)
+def test_tiled_equals_untiled_but_for_rounding(blocks, bicubic_first, size):
+    net = lively(blocks, bicubic_first=bicubic_first)
     hr, noise = images(*size)
     whole = untiled(net, hr, noise)
     for tile_px in (5, 16, None):

@@ -1,5 +1,7 @@
 """A larger network that begins as a smaller one gives the same images, and can learn beyond it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -111,5 +113,7 @@ def test_no_size_may_shrink(config):
 def test_neither_does_a_degrader_shrink_nor_the_scale_change():
     with pytest.raises(ConfigError, match="its own sizes or larger"):
         grow_degrader(random_net(Degrader, D_SMALL), DegraderConfig(features=3, blocks=2), seeded())
+    with pytest.raises(ConfigError, match="shrinks as it does"):
+        grow_degrader(random_net(Degrader, D_SMALL), replace(D_SMALL, bicubic_first=True), seeded())
     with pytest.raises(ConfigError, match="scale 4 cannot begin one for scale 2"):
         grow_rrdb(random_net(RRDBNet, SMALL), RRDBConfig(features=8, blocks=2, growth=3, scale=2), seeded())

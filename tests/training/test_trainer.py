@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from ddnsr_cli.errors import TrainingError
+from ddnsr_cli.errors import ConfigError, TrainingError
 from ddnsr_cli.nets.degrader import DegraderConfig
 from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
@@ -49,6 +50,7 @@ SETTINGS = {
     "track 2": TRACK_2,
     "l2": without_discriminator(TRACK_2),
     "paper": with_preset(TRACK_1, JointPreset.PAPER),
+    "cyclegan-lr": with_preset(TRACK_1, JointPreset.CYCLEGAN_LR),
     **{f"ablation {letter}": ablated(TRACK_1, letter) for letter in "ABCDE"},
 }
 
@@ -75,7 +77,7 @@ def joint_and_separate(trainer):
 
     def terms():
         made = trainer.make(lr, hr, lr)
-        discriminators, _ = trainer.discriminator_losses(lr, made)
+        discriminators, _ = trainer.discriminator_losses(lr, hr, made)
         return {"degrader": trainer.degrader_losses(lr, hr, made), "sr_net": trainer.sr_losses(hr, made)} | {
             name: {name: loss} for name, loss in discriminators.items()
         }
@@ -84,7 +86,8 @@ def joint_and_separate(trainer):
     separate = {}
     for owner in terms():
         found = gradients(trainer, sum(terms()[owner].values()))
-        assert {name.split(".")[0] for name in found} == {owner}
+        back = {"cleaner"} if owner == "degrader" and trainer.nets.cleaner is not None else set()
+        assert {name.split(".")[0] for name in found} == {owner} | back
         separate |= found
     return joint, separate
 
@@ -108,6 +111,32 @@ def test_dnsr_learns_its_degrader_by_the_loss_of_the_reconstruction_network_too(
     found = gradients(trainer, terms["pixel"])
     assert {name.split(".")[0] for name in found} == {"degrader", "sr_net"}
     assert all(gradient.abs().sum() > 0 for name, gradient in found.items() if name.startswith("degrader.conv_last"))
+
+
+def test_cyclegan_translates_what_bicubic_made_there_and_back_and_from_real_images_there_and_back(feature_nets):
+    trainer = JointTrainer(SETTINGS["cyclegan-lr"], feature_nets, CPU)
+    lr, hr = batch()
+    bicubic = F.interpolate(hr, scale_factor=0.25, mode="bicubic", antialias=True)
+    torch.testing.assert_close(trainer.make(lr, hr, lr).lr_fake, bicubic)  # at the start nothing is translated
+    for net in (trainer.nets.degrader, trainer.nets.cleaner):
+        torch.nn.init.normal_(net.merge[-1].weight, std=0.02)
+    made, zeros = trainer.make(lr, hr, lr), torch.zeros_like(lr)
+    noisy, clean = (lambda x, net=net: net.translate(x, zeros) for net in (trainer.nets.degrader, trainer.nets.cleaner))
+    assert torch.equal(made.lr_fake, noisy(bicubic))
+    there_and_back = (noisy(clean(lr)) - lr).abs().mean() + (clean(noisy(bicubic)) - bicubic).abs().mean()
+    terms = trainer.degrader_losses(lr, hr, made)
+    assert terms.keys() == {"lr_adversarial", "clean_adversarial", "lr_cycle"}
+    torch.testing.assert_close(terms["lr_cycle"], 10 * there_and_back)
+    torch.testing.assert_close(terms["clean_adversarial"], F.softplus(-trainer.nets.disc_clean(clean(lr))).mean())
+    losses, _ = trainer.discriminator_losses(lr, hr, made)
+    disc = trainer.nets.disc_clean
+    wanted = F.softplus(-disc(bicubic)).mean() + F.softplus(disc(clean(lr).detach())).mean()
+    torch.testing.assert_close(losses["disc_clean"], wanted)
+
+
+def test_the_lr_cycle_is_of_a_degrader_that_shrinks_by_bicubic_first():
+    with pytest.raises(ConfigError, match="cyclegan-lr"):
+        replace(TRACK_1, losses=replace(TRACK_1.losses, lr_cycle=1.0))
 
 
 def test_the_paper_shortens_no_gradient_averages_nothing_and_starts_from_noise(feature_nets):
