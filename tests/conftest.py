@@ -1,5 +1,6 @@
 """What all tests share: no test reaches the network, the user's cache or the user's token."""
 
+import gc
 import os
 import signal
 import tempfile
@@ -34,6 +35,12 @@ for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
 
 
 build_parser_once()
+
+
+def pytest_collection_finish():
+    """What was imported stays: a collection of the garbage, which full memory asks for, need not go through it."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure():

@@ -104,8 +104,7 @@ def _read(path: Path) -> tuple[object, dict[str, str]]:
 
 
 def _built(config: Config, state: Mapping[str, Tensor]) -> OwnNet:
-    with torch.device("meta"):  # the random start would be thrown away
-        net = build(config)
+    net = build(config)
     net.load_state_dict(state, assign=True)
     return net.eval().requires_grad_(False)
 

@@ -12,6 +12,7 @@ from PIL import Image
 from ddnsr_cli.cli.app import main
 from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet, start_as_nearest
 from ddnsr_cli.weights.checkpoint import save_sr_net
+from tests.helpers.compiled_once import compile_once
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Outcome:
 @pytest.fixture
 def ddnsr(capfd, monkeypatch):
     """`ddnsr("upscale", path)` -> Outcome."""
+    compile_once(monkeypatch)
 
     def run(*words):
         capfd.readouterr()

@@ -5,7 +5,7 @@ import torch
 
 from ddnsr_cli.errors import WeightsError
 from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
-from ddnsr_cli.weights.layouts import read_layout
+from ddnsr_cli.weights.layouts import build, read_layout
 
 SIZES = {"features": 8, "blocks": 2, "growth": 4}
 
@@ -239,3 +239,9 @@ def test_two_layouts_at_once_are_refused(state, as_layout):
 
 def test_only_a_wrapper_around_all_is_taken_off(state):
     refused(state | {"module.x": torch.zeros(1)}, "module.x")
+
+
+def test_a_network_that_is_yet_to_be_loaded_is_not_initialized(small_net, monkeypatch):
+    config = small_net().config
+    monkeypatch.setattr(torch.Tensor, "uniform_", lambda *_: 1 / 0)
+    assert {value.device.type for value in build(config).parameters()} == {"meta"}
