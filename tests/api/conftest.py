@@ -5,10 +5,16 @@ import pytest
 
 import ddnsr_cli
 from tests.helpers.command import ddnsr, quick_model
+from tests.helpers.compiled_once import compile_once
 from tests.helpers.drawn_images import drawn_image, noisy
 from tests.helpers.pair_folders import degrader
 
 __all__ = ["ddnsr", "quick_model"]
+
+
+@pytest.fixture(autouse=True)
+def _compiled_once(monkeypatch):
+    compile_once(monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -30,12 +30,19 @@ def train(ddnsr, scene):
     return run
 
 
+@pytest.fixture(scope="module")
+def first_run(tmp_path_factory):
+    """Where the tests of this file find a run of one step, once the first of them has begun it."""
+    return tmp_path_factory.mktemp("begun") / "run"
+
+
 @pytest.fixture
-def begun(train, tmp_path):
+def begun(train, first_run, tmp_path):
     """A run of one step."""
-    done = train(tmp_path / "run", "--steps", 1)
-    assert done.code == 0, done.err
-    return tmp_path / "run"
+    if not first_run.exists():
+        done = train(first_run, "--steps", 1)
+        assert done.code == 0, done.err
+    return shutil.copytree(first_run, tmp_path / "run")
 
 
 def refused(done, code, *parts):

@@ -5,11 +5,13 @@ import random
 from tests.fuzz import seed_files
 from tests.fuzz.fuzz import Place
 from tests.fuzz.mutations import mutated
+from tests.helpers.compiled_once import compile_once
 
 INPUTS = 120
 
 
-def test_some_damaged_files_through_the_command(tmp_path, capfd):
+def test_some_damaged_files_through_the_command(tmp_path, capfd, monkeypatch):
+    compile_once(monkeypatch)
     kinds = {"image": seed_files.images(), "weights": seed_files.weights()}
     place = Place(tmp_path, kinds)
     finds, codes = [], set()
