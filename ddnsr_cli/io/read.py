@@ -1,6 +1,8 @@
 """Reading an image: recognized by content, bounded in size, upright, in gray or RGB with straight alpha."""
 
 import math
+import mmap
+import os
 import re
 import shutil
 import stat
@@ -34,9 +36,10 @@ from ddnsr_cli.io.codecs.jpeg2000 import decode_jp2
 from ddnsr_cli.io.codecs.pillow import Decoded, alone_with_pillow, pillow_size
 from ddnsr_cli.io.codecs.png import decode_png, png_size, stored_png_size
 from ddnsr_cli.io.codecs.tiff import decode_tiff, tiff_size
+from ddnsr_cli.io.codecs.wholeness import left_out
 from ddnsr_cli.io.formats import MODEL_EXTENSIONS, READABLE, foreign_kind, is_tga, sniff
 from ddnsr_cli.io.image import MAX_PIXELS, Metadata, Pixels, RasterImage, profile_fits, rgb8, to_8_bits
-from ddnsr_cli.io.metadata.exif import mend_exif, thumbnail_of
+from ddnsr_cli.io.metadata.exif import dpi_of, mend_exif, thumbnail_of
 from ddnsr_cli.io.metadata.places import Change, mend_xmp, move_places
 
 MAX_FILE_BYTES = 1 << 31
@@ -64,6 +67,8 @@ _MEASURES: dict[str, Callable[[BinaryIO], tuple[int, int, int]]] = {  # the othe
     **{name: partial(pillow_size, file_format=name) for name in ("JPEG", "WEBP", "AVIF", "BMP", "GIF")},
 }
 
+_MOST_SEARCHED_BYTES = 1 << 28
+_CREDENTIALS = b"jumdc2pa" + bytes.fromhex("00110010800000aa00389b71")
 _ALL_CLEAR = "its alpha channel is clear everywhere, and so is the result"
 _OTHER_THUMBNAIL = "its thumbnail shows another image, and was left out"
 _LEAST_LIKENESS, _LEAST_CONTRAST, _COMPARED_PX = 0.6, 8, 24
@@ -85,7 +90,8 @@ def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> RasterImage:
     decode = _DECODERS[_format_of(path)]
     try:
         with path.open("rb") as file:
-            return upright(decode(path, file, max_pixels=max_pixels))
+            decoded = decode(path, file, max_pixels=max_pixels)
+            return upright(replace(decoded, notes=(*decoded.notes, *_credentials(file))))
     except ImageReadError:
         raise
     except Image.DecompressionBombError as error:
@@ -100,6 +106,14 @@ def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> RasterImage:
             f"{shown(path)} is damaged or of a kind that cannot be read ({_reason(error)}). "
             "Get a fresh copy, or save it again as PNG with another program."
         ) from error
+
+
+def _credentials(file: BinaryIO) -> tuple[str, ...]:
+    """A note on signed claims on where an image comes from, which are true of its old bytes only; or none."""
+    if os.fstat(file.fileno()).st_size > _MOST_SEARCHED_BYTES:
+        return ()
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return left_out(["content credentials (C2PA)"]) if data.find(_CREDENTIALS) >= 0 else ()
 
 
 def _read_object(address: StorePath, *, max_pixels: int) -> RasterImage:
@@ -285,7 +299,9 @@ def _mended(metadata: Metadata, pixels: Pixels, change: Change) -> tuple[Metadat
         if exif is None:
             notes.append("its EXIF data are damaged and were left out")
     xmp = None if metadata.xmp is None else mend_xmp(metadata.xmp, width=width, height=height)
-    mended = replace(metadata, icc=icc, exif=exif, xmp=xmp, dpi=sane_dpi(metadata.dpi), size=(width, height))
+    dpi = sane_dpi(metadata.dpi) or sane_dpi(dpi_of(metadata.exif or b""))
+    dpi = (dpi[1], dpi[0]) if dpi and change.swaps_axes else dpi
+    mended = replace(metadata, icc=icc, exif=exif, xmp=xmp, dpi=dpi, size=(width, height))
     moved, lost = move_places(mended, change)
     return moved, (*notes, *lost)
 

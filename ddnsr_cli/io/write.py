@@ -17,7 +17,7 @@ from ddnsr_cli.io.codecs.png import write_png
 from ddnsr_cli.io.codecs.tiff import write_tiff
 from ddnsr_cli.io.formats import check_format, format_of, holds_alpha
 from ddnsr_cli.io.image import COMMENT, Metadata, RasterImage, Writable, gray_to_rgb, profile_fits, to_8_bits
-from ddnsr_cli.io.metadata.exif import SEGMENT_PREFIX, mend_exif, resource_block, without_orientation
+from ddnsr_cli.io.metadata.exif import SEGMENT_PREFIX, dpi_of, mend_exif, resource_block, without_orientation
 from ddnsr_cli.io.metadata.places import Change, mend_xmp, move_places
 
 _JPEG_MARKER_BYTES = 65_533
@@ -26,6 +26,7 @@ _JPEG_XMP_BYTES = _JPEG_MARKER_BYTES - 29
 _JPEG_IPTC_BYTES = _JPEG_MARKER_BYTES - len(SEGMENT_PREFIX) - len(resource_block(b"")) - 1
 _MOST_NAMED = 8
 _HOLD_IPTC = ("PNG", "TIFF", "JPEG")
+_USUAL_DPI = ((72.0, 72.0), (96.0, 96.0))  # what programs write that were told none
 _NO_RESOLUTION, _SQUARE = ("WebP", "AVIF"), 0.01
 _SRGB_GAMMA, _SRGB_CICP = range(45_000, 46_001), b"\x01\x0d\x00\x01"
 
@@ -69,12 +70,20 @@ def _without_place(metadata: Metadata, file_format: str) -> list[str]:
         notes.append(f"BMP has no place for {' and '.join(lost)}; left out")
     if file_format in _NO_RESOLUTION and metadata.dpi and abs(metadata.dpi[0] / metadata.dpi[1] - 1) > _SQUARE:
         notes.append(f"{file_format} cannot say that pixels are not square ({_aspect(metadata.dpi)}); left out")
+    told = (*_USUAL_DPI, dpi_of(metadata.exif or b"") or ())
+    if file_format in _NO_RESOLUTION and metadata.dpi and not notes and not _is_one_of(metadata.dpi, told):
+        notes.append(f"{file_format} has no place for the resolution ({metadata.dpi[0]:.4g} dpi); left out")
     kept = {COMMENT} if file_format == "JPEG" else set()
     if file_format != "PNG" and (lost := [keyword for keyword in metadata.text if keyword not in kept]):
         notes.append(f"{file_format} has no place for text ({_listed(lost)})")
     if file_format != "PNG" and not metadata.icc and _is_far_from_srgb(dict(metadata.png_color)):
         notes.append(f"{file_format} cannot say what its colors mean (no profile, not sRGB): they will look different")
     return notes
+
+
+def _is_one_of(dpi: tuple[float, float], others: tuple[tuple[float, ...], ...]) -> bool:
+    """Whether a resolution is, to a dot, among others."""
+    return any(max(abs(one - two) for one, two in zip(dpi, other, strict=True)) < 1 for other in others if other)
 
 
 def _aspect(dpi: tuple[float, float]) -> str:

@@ -1,11 +1,13 @@
 """What travels with the pixels from file to file."""
 
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from ddnsr_cli.io.image import Metadata, RasterImage
-from ddnsr_cli.io.metadata.exif import orientation_of
+from ddnsr_cli.io.metadata.exif import dpi_of, orientation_of
 from ddnsr_cli.io.read import read_image
 from ddnsr_cli.io.write import write_image
 from tests.helpers.image_files import GRAY, SRGB, encoded, exif_block, noise
@@ -73,6 +75,52 @@ def test_exif_and_xmp_survive_from_every_format_to_every_other(tmp_path, source,
     assert b"caption" in read.xmp
     assert read.icc == SRGB
     assert orientation_of(read.exif, read.xmp) == 1
+
+
+def exif_resolution(across, down, unit=2):
+    fields = [(0x11A, 5, 50), (0x11B, 5, 58), (0x128, 3, unit)]
+    table = struct.pack("<H", 3) + b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in fields)
+    return b"II*\0\x08\0\0\0" + table + bytes(4) + struct.pack("<4I", across, 1, down, 1)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "AVIF"])
+@pytest.mark.parametrize(("unit", "factor"), [(2, 1), (3, 2.54)])
+def test_the_resolution_may_be_told_by_exif_alone(tmp_path, kind, unit, factor):
+    path = tmp_path / "a"
+    path.write_bytes(encoded(Image.new("RGB", (8, 6)), kind, exif=exif_resolution(300, 150, unit)))
+    assert read_image(path).metadata.dpi == pytest.approx((300 * factor, 150 * factor))
+
+
+def test_the_resolution_is_turned_with_the_pixels(tmp_path):
+    path = tmp_path / "a"
+    exif = exif_resolution(300, 150).replace(b"\x28\1\3\0\1\0\0\0\2", b"\x12\1\3\0\1\0\0\0\6")
+    for dpi in ({}, {"dpi": (300, 150)}):
+        path.write_bytes(encoded(Image.new("RGB", (8, 6)), "PNG", exif=exif, **dpi))
+        metadata = read_image(path).metadata
+        assert metadata.dpi == pytest.approx((150, 300), abs=0.02)
+        assert dpi_of(metadata.exif) == (150, 300)
+
+
+@pytest.mark.parametrize("extension", [".webp", ".avif"])
+def test_a_resolution_that_a_format_cannot_say_is_told_unless_it_is_the_usual(tmp_path, extension):
+    path = tmp_path / f"a{extension}"
+    assert "no place for the resolution (300 dpi)" in " ".join(write_image(drawn_image(dpi=(300, 300)), path))
+    assert write_image(drawn_image(dpi=(72, 72)), path) == ()
+    assert write_image(drawn_image(dpi=(300, 300), exif=exif_resolution(300, 300)), path) == ()
+
+
+def test_profile_and_xmp_of_a_gif_are_read(tmp_path):
+    data, path = encoded(Image.new("P", (8, 6), 3), "GIF"), tmp_path / "a.gif"
+    parts = [SRGB[at : at + 255] for at in range(0, len(SRGB), 255)]
+    profile = b"!\xff\x0bICCRGBG1012" + b"".join(bytes((len(part),)) + part for part in parts) + b"\0"
+    xmp = b"!\xff\x0bXMP DataXMP" + XMP + b"\x01" + bytes(range(255, -1, -1)) + b"\0"
+    path.write_bytes(data[:-1] + profile + xmp + b";")
+    metadata = read_image(path).metadata
+    assert (metadata.icc, b"caption" in metadata.xmp, b"\xff" in metadata.xmp) == (None, True, False)
+    colors = Image.fromarray(noise(6, 8, 3)).quantize(8)
+    data = encoded(colors, "GIF")
+    path.write_bytes(data[:-1] + profile + b";")
+    assert read_image(path).metadata.icc == SRGB
 
 
 def test_a_profile_that_no_longer_fits_is_not_written(tmp_path):

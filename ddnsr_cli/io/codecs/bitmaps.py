@@ -29,7 +29,8 @@ _TGA_EXTENSION_BYTES, _TGA_ALPHA_TYPE_AT = 495, 494
 _NO_ALPHA, _STRAIGHT_ALPHA, _MULTIPLIED_ALPHA = 0, 3, 4  # 1, 2: undefined
 _TGA_ONE_BIT = 16  # bits of a pixel, of which one is left
 _TGA_ASPECT_AT = 474  # pixel width, pixel height
-_GIF_EXTENSION, _GIF_IMAGE = 0x21, 0x2C
+_GIF_EXTENSION, _GIF_IMAGE, _GIF_APPLICATION = 0x21, 0x2C, 0xFF
+_GIF_ICC, _GIF_XMP, _GIF_XMP_TRAILER = b"ICCRGBG1012", b"XMP DataXMP", b"\x01\xff\xfe"
 _GIF_ASPECT_AT = 12  # (width / height) * 64 - 15; 0: not told
 _QOI_END = bytes(7) + b"\1"
 _PNG_START, _DIB_HEADER_BYTES = b"\x89PNG", 40
@@ -178,21 +179,40 @@ def decode_gif(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     text = {COMMENT: comment.decode("utf-8", "replace")} if isinstance(comment, bytes) and comment else {}
     file.seek(0)
     data = file.read()
+    blocks, end = _blocks_of_gif(data)
+    profile, packet = blocks.get(_GIF_ICC), blocks.get(_GIF_XMP)
+    known = replace(
+        decoded.metadata,
+        text=text,
+        icc=_joined(profile) if profile else None,
+        xmp=packet[: packet.rfind(_GIF_XMP_TRAILER)] if packet else decoded.metadata.xmp,
+    )
     aspect = data[_GIF_ASPECT_AT]
-    notes = (*(oblong(64, aspect + 15) if aspect else ()), *left_out_behind(data, _end_of_gif(data)))
-    return replace(decoded, metadata=replace(decoded.metadata, text=text), notes=(*decoded.notes, *notes))
+    notes = (*(oblong(64, aspect + 15) if aspect else ()), *left_out_behind(data, end))
+    return replace(decoded, metadata=known, notes=(*decoded.notes, *notes))
 
 
-def _end_of_gif(data: bytes) -> int:
-    """Behind the end mark; without one the end of the file."""
-    at = 13 + _colors_bytes(data[10])
+def _blocks_of_gif(data: bytes) -> tuple[dict[bytes, bytes], int]:
+    """What applications have put into a GIF, by their name, in blocks as it stands; and where the file ends."""
+    at, found = 13 + _colors_bytes(data[10]), {}
     while at < len(data) and data[at] in (_GIF_EXTENSION, _GIF_IMAGE):
         flags = data[at + 9 : at + 10] if data[at] == _GIF_IMAGE else b""
-        at += 11 + _colors_bytes(flags[0]) if flags else 2
+        start = at = at + (11 + _colors_bytes(flags[0]) if flags else 2)
         while at < len(data) and data[at]:
             at += 1 + data[at]
         at += 1
-    return at + 1
+        if not flags and data[start - 1] == _GIF_APPLICATION:
+            found[data[start + 1 : start + 12]] = data[start + 12 : at]
+    return found, at + 1
+
+
+def _joined(blocks: bytes) -> bytes:
+    """The content of blocks, each with its length before it."""
+    at, parts = 0, []
+    while at < len(blocks) and blocks[at]:
+        parts.append(blocks[at + 1 : at + 1 + blocks[at]])
+        at += 1 + blocks[at]
+    return b"".join(parts)
 
 
 def _colors_bytes(flags: int) -> int:

@@ -40,6 +40,7 @@ _UNREADABLE |= dict.fromkeys((197, 198, 205, 206), "a hierarchical JPEG") | {0xF
 _END_IS_MISSING = "its end is missing, but all its pixels are there"
 _MAY_BE_COARSE = "some of its scans are missing: its pixels are there, but not all their detail"
 _EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
+_THERMAL = b"FLIR\0"
 _IMAGES_OF_INDEX = 0xB002  # of the Multi-Picture Format
 _SPARE_BYTES = 4
 
@@ -200,7 +201,8 @@ def _segments(segments: list[tuple[str, bytes]], metadata: Metadata) -> tuple[Me
     text = {COMMENT: "\n".join(comments)} if any(comments) else {}
     resources = b"".join(blocks)
     found = replace(metadata, text={**metadata.text, **text}, iptc=iptc_of(resources))
-    notes = ("the part of its XMP beyond 64 kB was left out",) if extended else ()
+    thermal = left_out(["thermal data"]) if any(data.startswith(_THERMAL) for _, data in segments) else ()
+    notes = (*(("the part of its XMP beyond 64 kB was left out",) if extended else ()), *thermal)
     return found, (*notes, *places_note(resources))
 
 

@@ -16,7 +16,7 @@ from ddnsr_cli.io.codecs.pillow import Decoded, decode_with_pillow, undeclared_a
 from ddnsr_cli.io.codecs.vips import stretched
 from ddnsr_cli.io.codecs.wholeness import check_no_zeros, left_out_behind
 from ddnsr_cli.io.image import Metadata, Pixels
-from ddnsr_cli.io.metadata.exif import bare_exif
+from ddnsr_cli.io.metadata.exif import bare_exif, iptc_of
 
 MAX_BOX_BYTES = 64 << 20
 """A box of metadata that is longer is left out."""
@@ -33,6 +33,7 @@ _LEAST_ZEROS = 128  # a packet without data is one byte of zeros, and there may 
 _COMPONENTS_AT, _DEPTH_STEP = 40, 3
 _HEAD_BYTES = 1 << 16
 _XMP_ID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+_IPTC_ID = bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38")
 _EXIF_ID = b"JpgTiffExif->JP2"
 _ID_BYTES = 16
 _OPACITY, _MOST_DEFINITION_BYTES = (1, 2), 1 << 12
@@ -154,6 +155,8 @@ def metadata_of_boxes(file: BinaryIO) -> Metadata:
             metadata = replace(metadata, icc=metadata.icc or data[3:] or None)
         elif data.startswith(_XMP_ID):
             metadata = replace(metadata, xmp=data[_ID_BYTES:] or None)
+        elif data.startswith(_IPTC_ID):
+            metadata = replace(metadata, iptc=iptc_of(data[_ID_BYTES:]))
         elif data.startswith(_EXIF_ID):
             metadata = replace(metadata, exif=bare_exif(data[_ID_BYTES:]) or None)
         elif kind.startswith(b"res") and length == 10:

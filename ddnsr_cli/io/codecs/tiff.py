@@ -58,7 +58,7 @@ DESCRIPTIVE_TAGS = frozenset(
 )
 """Title, camera, author and the like: the fields of the first directory that are EXIF rather than TIFF."""
 
-_SUB_DIRECTORIES = 330
+_SUB_DIRECTORIES, _LAYERS = 330, 37724
 TILE_OFFSETS, TILE_BYTES, JPEG_TABLES = 324, 325, 347
 _PLACES = (STRIP_OFFSETS, TILE_OFFSETS), (STRIP_BYTES, TILE_BYTES)
 MAKE, _MOST_MAKER = 271, 60
@@ -167,6 +167,9 @@ class TiffHeader:
     largest_page: tuple[int, int]
     """Width and height of the page with the most pixels, smaller copies not looked at."""
 
+    has_layers: bool
+    """Photoshop has put its layers into it."""
+
     is_map: bool
     """It tells places on the ground by pixel."""
 
@@ -262,6 +265,7 @@ def _header(fields: dict[int, Field], layout: Layout, *, is_cr2: bool, pages: li
         is_camera_raw=is_cr2 or thumbnail_first or photometric in _SENSOR_DATA or DNG_VERSION in fields,
         pages=len(pages),
         largest_page=max(pages, key=math.prod, default=(0, 0)),
+        has_layers=_LAYERS in fields,
         is_map=not _MAP_TAGS.isdisjoint(fields),
         icc=fields[ICC].data if ICC in fields else None,
         xmp=xmp,
@@ -324,9 +328,18 @@ def decode_tiff(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     hole = hole_in(decoded.pixels) if header.is_raw and decoded.alpha is None else ""
     shape = oblong(*header.density) if header.density else ()
     place = ("its place on the map (GeoTIFF) was left out",) if header.is_map else ()
+    layers = ("Photoshop's layers were left out",) if header.has_layers else ()
     return replace(
         decoded,
-        notes=(*pages, *decoded.notes, *_left_out(header, decoded), *shape, *place, *places_note(header.photoshop)),
+        notes=(
+            *pages,
+            *decoded.notes,
+            *_left_out(header, decoded),
+            *shape,
+            *place,
+            *layers,
+            *places_note(header.photoshop),
+        ),
         damage=hole,
     )
 

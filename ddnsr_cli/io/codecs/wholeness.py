@@ -272,9 +272,8 @@ def left_out(things: list[str]) -> tuple[str, ...]:
     if not named:
         return ()
     listed = ", ".join(named[:-1]) + " and " + named[-1] if len(named) > 1 else named[0]
-    return (
-        f"the file also holds {listed}, which {'were' if len(named) > 1 or OTHER_IMAGES in named else 'was'} left out",
-    )
+    verb = "was" if len(named) == 1 and named[0].startswith("a") else "were"
+    return (f"the file also holds {listed}, which {verb} left out",)
 
 
 def behind(data: bytes, end: int) -> tuple[list[str], int]:

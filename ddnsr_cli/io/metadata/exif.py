@@ -234,6 +234,10 @@ def pack_fields(fields: Iterable[Field], layout: Layout, at: int) -> bytes:
 
 
 IMAGE_WIDTH, IMAGE_LENGTH, ORIENTATION = 0x0100, 0x0101, 0x0112
+RESOLUTION, RESOLUTION_UNIT = (0x011A, 0x011B), 0x0128
+"""Dots per unit, across and down; 2 inch (also where it is not told), 3 centimeter."""
+
+_INCH, _CENTIMETER = 2, 3
 PIXEL_X_DIMENSION, PIXEL_Y_DIMENSION = 0xA002, 0xA003
 THUMBNAIL_TAGS = ((0x0201, 0x0202), (0x0111, 0x0117))  # where it is, how long it is: JPEG, then bare strips
 
@@ -294,6 +298,19 @@ def orientation_of(exif: bytes | None, xmp: bytes | None) -> int:
     if found is None and xmp and (match := re.search(rb"tiff:Orientation(?:=[\"']|>)\s*([1-8])\b", utf8_xmp(xmp))):
         found = int(match[1])
     return found or 1
+
+
+def dpi_of(exif: bytes) -> tuple[float, float] | None:
+    """Dots per inch, across and down, as EXIF tells them; None where it does not, or is damaged."""
+    try:
+        block = parse_block(exif)
+        fields = {field.tag: field for field in read_fields(block.read_at, block.layout, block.first)}
+    except (struct.error, ValueError):
+        return None
+    across, down = (fields[tag].rationals(block.layout)[:1] if tag in fields else () for tag in RESOLUTION)
+    unit = fields[RESOLUTION_UNIT].numbers(block.layout) if RESOLUTION_UNIT in fields else (_INCH,)
+    per_inch = {_INCH: 1.0, _CENTIMETER: 2.54}.get(unit[0] if unit else _INCH)
+    return (across[0] * per_inch, down[0] * per_inch) if across and down and per_inch else None
 
 
 def utf8_xmp(xmp: bytes) -> bytes:

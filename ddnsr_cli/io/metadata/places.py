@@ -14,7 +14,17 @@ from decimal import Decimal
 from fractions import Fraction
 
 from ddnsr_cli.io.image import Metadata
-from ddnsr_cli.io.metadata.exif import EXIF_IFD, INTEROP_IFD, RATIONAL, SHORT, Block, Entry, parse_block, utf8_xmp
+from ddnsr_cli.io.metadata.exif import (
+    EXIF_IFD,
+    INTEROP_IFD,
+    RATIONAL,
+    RESOLUTION,
+    SHORT,
+    Block,
+    Entry,
+    parse_block,
+    utf8_xmp,
+)
 
 SUBJECT_AREA, SUBJECT_LOCATION = 0x9214, 0xA214
 FOCAL_PLANE = ((0xA20E, 0xA20F), (0x920E, 0x920F))
@@ -89,9 +99,21 @@ def move_exif(exif: bytes, change: Change) -> tuple[bytes, tuple[str, ...]]:
         for tag in STALE_TAGS:
             block.drop(block.first, tag)
         _drop_related_size(block, inner)
+        if change.swaps_axes:
+            _swap_resolution(block, first)
     except (struct.error, ValueError):
         return exif, ()
     return bytes(block.data), tuple(dropped)
+
+
+def _swap_resolution(block: Block, first: dict[int, Entry]) -> None:
+    """Dots across become dots down, where they differ."""
+    both = [first[tag] for tag in RESOLUTION if tag in first]
+    if len(both) == 2 and all(entry.kind == RATIONAL and entry.values == 1 for entry in both):
+        places = [_place(block, entry, 8) for entry in both]
+        across, down = (block.read_at(at, 8) for at in places)
+        for at, value in zip(places, (down, across), strict=True):
+            block.data[at : at + 8] = value
 
 
 def _drop_related_size(block: Block, inner: int | None) -> None:

@@ -61,6 +61,12 @@ def test_resolution_is_a_fraction_with_a_power_of_ten():
     assert metadata_of_boxes(BytesIO(zero)).dpi == (0.0, 0.0)  # left out later as senseless
 
 
+def test_iptc_lies_in_a_box_of_its_own():
+    records = b"\x1c\2\x19\0\2kw"
+    data = box(b"uuid", bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38") + records)
+    assert metadata_of_boxes(BytesIO(data)).iptc == records
+
+
 def test_boxes_of_every_length_and_none():
     xmp = bytes.fromhex("be7acfcb97a942e89c71999491e3afac") + b"<x/>"
     long = struct.pack(">I4sQ", 1, b"uuid", 16 + len(xmp)) + xmp

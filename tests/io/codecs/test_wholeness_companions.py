@@ -137,6 +137,21 @@ def test_what_an_avif_or_heic_holds():
     assert in_boxes(meta.replace(b"tmap", b"av01")) == []
 
 
+def test_data_of_thermal_cameras_and_content_credentials_are_told(read):
+    segment = b"FLIR\0" + bytes(20)
+    data = JPEG[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + JPEG[2:]
+    assert read(data).notes == ("the file also holds thermal data, which were left out",)
+    box = b"jumdc2pa" + bytes.fromhex("00110010800000aa00389b71") + b"\3c2pa\0"
+    for kind in ("PNG", "WEBP", "AVIF"):
+        note = "the file also holds content credentials (C2PA), which were left out"
+        assert read(encoded(pillow(noise(24, 32, 3)), kind, exif=b"II*\0\x08\0\0\0\0\0" + box)).notes == (note,)
+
+
+def test_layers_of_photoshop_in_a_tiff_are_told(read, tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", noise(10, 12, 3), photometric="rgb", extratags=[(37724, 7, 8, bytes(8), True)])
+    assert read((tmp_path / "a.tif").read_bytes()).notes == ("Photoshop's layers were left out",)
+
+
 def test_guides_and_paths_of_photoshop_are_told(read):
     block = b"".join(b"8BIM" + struct.pack(">HHI", kind, 0, 4) + bytes(4) for kind in (0x0408, 0x07D1, 0x03ED))
     segment = b"Photoshop 3.0\0" + block
