@@ -4,7 +4,7 @@ import platform
 import re
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,70 @@ KINDS = "auto, cpu, cuda, cuda:1, mps, xpu, or a number (-1 is the CPU)"
 _NUMBERS = re.compile(r"(-1|\d+)(,(-1|\d+))*")
 PROBE_PX = 48  # a side that no network of ours refuses; small enough for milliseconds
 PROBE_TOLERANCE = 0.1  # of the largest value: fp16 and bf16 stay below a tenth of it, a broken one is off by all
+
+
+Later = Callable[[], Tensor]
+"""Waits for a tensor on the CPU, and gives it."""
+
+
+class Copies(Protocol):
+    """How tensors get to a device and back."""
+
+    @property
+    def ahead(self) -> int:
+        """How many results may be on their way when the first of them is waited for, beside it."""
+
+    def to_device(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+        """A tensor of the CPU on the device."""
+
+    def to_host(self, tensor: Tensor) -> Later:
+        """Begin to copy a tensor of the device to the CPU."""
+
+
+class PlainCopies:
+    """Each copy is finished when it is asked for."""
+
+    ahead = 0
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def to_device(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+        """As of `Copies`."""
+        return tensor.to(self._device, dtype)
+
+    def to_host(self, tensor: Tensor) -> Later:
+        """As of `Copies`."""
+        copied = tensor.cpu()
+        return lambda: copied
+
+
+class PinnedCopies:
+    """Copies by way of memory that keeps its place, which CUDA makes beside its other work and that of this thread."""
+
+    ahead = 1  # then the device is at work while a result is taken over
+
+    def __init__(self, device: torch.device, cuda: Any = torch.cuda) -> None:  # noqa: ANN401 - a module
+        """cuda: what has streams and events, as `torch.cuda` does."""
+        self._device = device
+        self._cuda = cuda
+
+    def to_device(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+        """As of `Copies`."""
+        return tensor.to(dtype).pin_memory().to(self._device, non_blocking=True)
+
+    def to_host(self, tensor: Tensor) -> Later:
+        """As of `Copies`."""
+        copied = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        copied.copy_(tensor, non_blocking=True)
+        done = self._cuda.Event()
+        done.record(self._cuda.current_stream(self._device))
+
+        def wait() -> Tensor:
+            done.synchronize()  # until then it holds anything
+            return copied
+
+        return wait
 
 
 def choose_device(text: str | None = None, *, note: Callable[[str], None] | None = None) -> torch.device:

@@ -2,6 +2,7 @@
 
 import copy
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ddnsr_cli.errors import ImageReadError, OutOfMemoryError, WeightsError
-from ddnsr_cli.inference.device import probe
+from ddnsr_cli.inference.device import Copies, Later, PinnedCopies, PlainCopies, probe
 from ddnsr_cli.inference.memory import bound_kernels, free_bytes, is_out_of_memory, release_memory
 from ddnsr_cli.inference.tiling import (
     Band,
@@ -31,8 +32,8 @@ from ddnsr_cli.nets.blocks import VIEWS, SrNet, SrTraits, as_view, undone_view
 Note = Callable[[str], None]
 """Takes one line to tell the user."""
 
-RunWindow = Callable[[Tensor], Tensor]
-"""From an LR window to its SR window, as `WindowRunner.run`."""
+BeginWindow = Callable[[Tensor], Later]
+"""From an LR window to what waits for its SR window, as `WindowRunner.begin`."""
 
 LEAST_TILE_PX = 32  # below it the halo costs many times the core
 MOST_TILE_PX_CPU = 256  # measured by tests/bench/tiling.py: larger tiles take memory and win nothing
@@ -49,13 +50,23 @@ class WindowRunner:
     """
 
     def __init__(
-        self, net: SrNet, *, device: torch.device, dtype: torch.dtype, tta: bool, name: str, openvino: bool = False
+        self,
+        net: SrNet,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        tta: bool,
+        name: str,
+        openvino: bool = False,
+        copies: Copies | None = None,
     ) -> None:
         """The network is copied: the caller's stays as it is. dtype: fp16, bf16, fp32 or fp64. See `Upscaler`.
 
-        bf16 on a CPU is for parts of the network, see `nets.bf16`.
+        bf16 on a CPU is for parts of the network, see `nets.bf16`. copies: how windows get to the device and back;
+        None: as suits it.
         """
         self.device = device
+        self._copies = copies or (PinnedCopies(device) if device.type == "cuda" else PlainCopies(device))
         self._tta = tta
         self._name = name
         self._said: set[str] = set()
@@ -91,6 +102,11 @@ class WindowRunner:
             half = _on_device(net, device, dtype)
             yield half, held_dtype(half), False
 
+    @property
+    def ahead(self) -> int:
+        """How many windows may be begun before the first of them is waited for: as long, the device need not wait."""
+        return self._copies.ahead
+
     def beside(self) -> "WindowRunner":
         """The same for another thread. PyTorch's network is shared, OpenVINO's is compiled for the thread that asks."""
         other = copy.copy(self)
@@ -107,14 +123,21 @@ class WindowRunner:
         deep: the result is to have more than 8 bits, which bf16 has not. Raises WeightsError when the result is not
         finite even in fp32, ImageReadError when the image is not.
         """
+        return self.begin(lr, on_note, deep=deep)()
+
+    def begin(self, lr: Tensor, on_note: Note, *, deep: bool = False) -> Later:
+        """Begin what `run` does. A GPU then works while this thread goes on; what is given back waits for it."""
         if self._wrong_half:
             self._say_once(self._wrong_half, on_note)
         net = self._full if deep and self.dtype == torch.bfloat16 else self._quick
-        sr = self._forward(net, lr)
+        return partial(self._finished, self._begun(net, lr), net, lr, on_note)
+
+    def _finished(self, begun: Callable[[], Tensor | None], net: nn.Module, lr: Tensor, on_note: Note) -> Tensor:
+        sr = begun()
         if sr is None and self.dtype != self._wide and net is not self._full:
             message = f"{_short(self.dtype)} overflows in {self._name}: tiles where it does are computed in fp32."
             self._say_once(message, on_note)
-            sr = self._forward(self._full, lr)
+            sr = self._begun(self._full, lr)()
         if sr is None:
             if not lr.isfinite().all():
                 raise ImageReadError("The image holds values that are not finite (NaN or infinity). Mend it first.")
@@ -122,11 +145,12 @@ class WindowRunner:
         return sr
 
     @torch.inference_mode()
-    def _forward(self, net: nn.Module, lr: Tensor) -> Tensor | None:
-        """The SR window, or None when a value is not finite."""
-        batch = lr.unsqueeze(0).to(self.device, _input_dtype(net)).contiguous(memory_format=self._memory_format)
+    def _begun(self, net: nn.Module, lr: Tensor) -> Callable[[], Tensor | None]:
+        """What waits for the SR window; it gives None when a value is not finite."""
+        batch = self._copies.to_device(lr.unsqueeze(0), _input_dtype(net)).contiguous(memory_format=self._memory_format)
         sr = (self._mean_of_views(net, batch) if self._tta else net(batch)).to(self._wide)
-        return sr[0].cpu() if bool(sr.isfinite().all()) else None
+        finite, image = self._copies.to_host(sr.isfinite().all()), self._copies.to_host(sr[0])
+        return lambda: image() if bool(finite()) else None
 
     def _mean_of_views(self, net: nn.Module, batch: Tensor) -> Tensor:
         """The mean over the eight flips and quarter turns, each undone after the network."""
@@ -194,17 +218,21 @@ class Upscaler:
         tta: bool = False,
         name: str = "the network",
         openvino: bool = False,
+        copies: Copies | None = None,
     ) -> None:
         """The network is copied to `device`.
 
         dtype: number format to compute in; half precision falls back to fp32 where it fails. tta: mean over the
         eight flips and quarter turns of every tile, eight times the work. name: of the weights, for messages.
-        openvino: let that package run it, where it can. The result is as near to that in fp32 as PyTorch's.
+        openvino: let that package run it, where it can. The result is as near to that in fp32 as PyTorch's. copies:
+        see `WindowRunner`.
         Raises OutOfMemoryError when not even the weights fit.
         """
         bound_kernels()
         self.name = name
-        self._runner = WindowRunner(net, device=device, dtype=dtype, tta=tta, name=name, openvino=openvino)
+        self._runner = WindowRunner(
+            net, device=device, dtype=dtype, tta=tta, name=name, openvino=openvino, copies=copies
+        )
         self._traits = net.traits
         halo_px = max(self._traits.halo_px, tiles.blend_px) if tiles.halo_px is None else tiles.halo_px
         self._halo_px = halo_px
@@ -265,7 +293,7 @@ class Upscaler:
         """
         meter = _Meter(on_tile)
         note = on_note if on_note is not None else _ignore
-        run = partial(self._runner.run, on_note=note, deep=deep)
+        begin = partial(self._runner.begin, on_note=note, deep=deep)
         tiles = self._sized(source.height, source.width, deep=deep)
         done, tail = 0, torch.empty(3, 0, source.width * self.scale)
         while done < source.height:
@@ -279,7 +307,7 @@ class Upscaler:
             )
             meter.expect(plan.tiles)
             for row, until in _rows(plan, source.height):
-                sr = self._row(run, source, plan, row, tail, meter)
+                sr = self._row(begin, source, plan, row, tail, meter)
                 if isinstance(sr, _NoMemory):
                     tiles = self._halved(tiles, plan, sr.reason, note)
                     break
@@ -291,12 +319,13 @@ class Upscaler:
                 del band  # else it lives on while the next row is made
 
     def _row(
-        self, run: RunWindow, source: LrSource, plan: TilePlan, row: Span, tail: Tensor, meter: "_Meter"
+        self, begin: BeginWindow, source: LrSource, plan: TilePlan, row: Span, tail: Tensor, meter: "_Meter"
     ) -> Tensor | _NoMemory:
         """The SR rows that the tiles of one row keep, faded with `tail`, or word that memory ran out."""
         meter.start_row()
         try:
-            return self._joined(_windows(run, source, plan, row, meter), plan, row, tail)
+            windows = _windows(begin, source, plan, row, meter, ahead=self._runner.ahead)
+            return self._joined(windows, plan, row, tail)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -358,11 +387,22 @@ class Upscaler:
 
 
 def _windows(
-    run: RunWindow, source: LrSource, plan: TilePlan, row: Span, meter: "_Meter"
+    begin: BeginWindow, source: LrSource, plan: TilePlan, row: Span, meter: "_Meter", *, ahead: int
 ) -> Iterator[tuple[Span, Tensor]]:
+    """The SR windows of a row; while one is waited for, `ahead` more are begun."""
+    begun: deque[tuple[Span, Later]] = deque()
+
+    def first() -> tuple[Span, Tensor]:
+        col, window = begun.popleft()
+        return col, window()
+
     for col in plan.cols.spans:
-        lr = source.read(row.start, col.start, plan.rows.size, plan.cols.size)
-        yield col, run(lr)
+        begun.append((col, begin(source.read(row.start, col.start, plan.rows.size, plan.cols.size))))
+        if len(begun) > ahead:
+            yield first()
+            meter.tick()
+    while begun:
+        yield first()
         meter.tick()
 
 

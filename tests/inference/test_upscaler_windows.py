@@ -3,6 +3,7 @@ import torch
 
 from ddnsr_cli.errors import ImageReadError, OutOfMemoryError, WeightsError
 from ddnsr_cli.inference import upscaler
+from ddnsr_cli.inference.device import PinnedCopies
 from ddnsr_cli.inference.tiling import TensorSource, TileConfig
 from ddnsr_cli.inference.upscaler import Upscaler, WindowRunner
 from tests.helpers.short_net import ShortNet, whole_numbers
@@ -109,3 +110,103 @@ def test_the_network_sees_channels_last():
             return super().forward(lr)
 
     on_cpu(Picky()).run(whole_numbers(9, 7)[0], lambda note: None)
+
+
+class LateCopies:
+    """Copies that are made when they are waited for, as a device may: `log` tells what came when."""
+
+    ahead = 1
+
+    def __init__(self, fail_at=None):
+        self.log, self.fail_at = [], fail_at
+
+    def to_device(self, tensor, dtype):
+        self.log.append("begin")
+        return tensor.to(dtype)
+
+    def to_host(self, tensor):
+        def wait():
+            if tensor.ndim == 0:  # whether all is finite
+                return tensor
+            self.log.append("wait")
+            if self.log.count("wait") == self.fail_at:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return tensor.clone()
+
+        return wait
+
+
+def with_late_copies(copies, notes=None, **options):
+    ready = Upscaler(
+        ShortNet(), device=CPU, tiles=TileConfig(tile_px=64, halo_px=4, blend_px=2), copies=copies, **options
+    )
+    lr = whole_numbers(100, 180)
+    bands = ready.bands(TensorSource(lr), on_note=(notes if notes is not None else []).append)
+    sr = torch.cat([band.rows for band in bands], dim=1)
+    with torch.no_grad():
+        return sr, ShortNet()(lr)[0]
+
+
+def test_one_window_is_begun_while_another_is_waited_for():
+    copies = LateCopies()
+    sr, whole = with_late_copies(copies)
+    assert torch.equal(sr, whole)
+    row = ["begin", "begin", "wait", "begin", "wait", "wait"]
+    assert copies.log == 2 * row
+    assert on_cpu(ShortNet()).ahead == 0
+
+
+def test_memory_that_runs_out_in_a_window_under_way_halves_the_tile():
+    copies, notes = LateCopies(fail_at=5), []
+    sr, whole = with_late_copies(copies, notes)
+    assert torch.equal(sr, whole)
+    assert notes == ["Out of memory with tiles of 64 px: going on with 32 px."]
+
+
+def test_a_window_under_way_that_overflows_is_redone():
+    lr = torch.ones(3, 12, 12)
+    net, notes = NanInHalf(above=0.9), []
+    late = WindowRunner(net, device=CPU, dtype=torch.float16, tta=False, name="X", copies=LateCopies())
+    with torch.no_grad():
+        assert torch.equal(late.begin(lr, notes.append)(), net(lr[None])[0])
+    assert notes == ["fp16 overflows in X: tiles where it does are computed in fp32."]
+
+
+class Events:
+    """What `torch.cuda` has of streams and events; a copy arrives when its event is waited for."""
+
+    def __init__(self):
+        self.under_way = []
+
+    def current_stream(self, device):
+        return f"stream of {device}"
+
+    def Event(self):  # noqa: N802 - as in `torch.cuda`
+        return self
+
+    def record(self, stream):
+        assert stream == "stream of cuda:1"
+
+    def synchronize(self):
+        for arrive in self.under_way:
+            arrive()
+
+
+def test_a_pinned_copy_is_read_after_it_has_arrived(monkeypatch):
+    events = Events()
+
+    class Slow(torch.Tensor):
+        """Memory into which a copy goes later."""
+
+        def copy_(self, source, *, non_blocking):
+            assert non_blocking
+            events.under_way.append(lambda: torch.Tensor.copy_(self, source))
+
+    def empty(shape, *, dtype, pin_memory):
+        assert pin_memory
+        return torch.zeros(shape, dtype=dtype).as_subclass(Slow)
+
+    monkeypatch.setattr(torch, "empty", empty)
+    wait = PinnedCopies(torch.device("cuda:1"), events).to_host(torch.arange(3.0))
+    assert events.under_way
+    assert wait().tolist() == [0, 1, 2]

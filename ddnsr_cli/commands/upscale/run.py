@@ -40,6 +40,8 @@ SMALL_PX = 1 << 15
 """LR pixels up to which images are done side by side; see `_SideBySide`."""
 
 MOST_LANES = 4
+SIDE_BY_SIDE = ("cpu", "cuda")
+"""Kinds of devices that several threads may use at once."""
 
 StartEngine = Callable[[UpscaleOptions, UpscaleListener], Engine]
 """As `start_engine`."""
@@ -94,7 +96,7 @@ def _workers(
     if options.ray is None:
         engine = (start or start_engine)(options, listener)
         new = partial(Worker, options=options, resumes=resumes)
-        if not resumes or options.fail_fast or options.dry_run or engine.device.type != "cpu":
+        if not resumes or options.fail_fast or options.dry_run or engine.device.type not in SIDE_BY_SIDE:
             yield new(engine, listener=listener)
             return
         with _closed(_SideBySide(engine, new, listener)) as side_by_side:
@@ -159,8 +161,8 @@ class _SideBySide:
     """Small images of a folder several at a time, each by its share of the threads; the others one after another.
 
     The threads of one network wait for each other at every layer, which on a small image takes as long as the work, and
-    while an image is read or written none of them works. Results are the same, byte for byte, and so is what is told,
-    in the same order.
+    while an image is read or written none of them works, nor does a GPU. Results are the same, byte for byte, and so is
+    what is told, in the same order.
     """
 
     def __init__(self, engine: Engine, new: _NewWorker, listener: UpscaleListener) -> None:

@@ -181,6 +181,24 @@ def test_an_end_in_the_middle_leaves_nothing_half_done_and_no_thread(folder, tmp
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"0.png", "1.png"}
 
 
+@pytest.mark.parametrize(("kind", "side_by_side"), [("cuda", True), ("mps", False)])
+def test_of_gpus_those_of_cuda_take_several_at_once(
+    folder, tmp_path, listener, two_threads, monkeypatch, kind, side_by_side
+):
+    asked = []
+
+    class Counted(run._SideBySide):
+        def outcomes(self, jobs):
+            asked.append(kind)
+            return super().outcomes(jobs)
+
+    monkeypatch.setattr(run, "_SideBySide", Counted)
+    (folder / "2.png").unlink()
+    elsewhere = replace(engine(), device=torch.device(kind))  # the network itself is on the CPU
+    assert list(upscale_images([folder], tmp_path / "out", UpscaleOptions(), listener, start=lambda *_: elsewhere))
+    assert asked == [kind] * side_by_side
+
+
 @pytest.mark.parametrize("options", [{"fail_fast": True}, {"dry_run": True}])
 def test_with_nothing_to_be_done_ahead_it_is_one_after_another(
     folder, tmp_path, listener, two_threads, monkeypatch, options
