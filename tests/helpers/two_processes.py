@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -9,13 +10,14 @@ import torch.distributed as dist
 from ddnsr_cli.nets.degrader import DegraderConfig
 from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
-from ddnsr_cli.training.distributed import World
+from ddnsr_cli.training.distributed import World, joined_world
 from ddnsr_cli.training.options import track_options
 from ddnsr_cli.training.paired import PairedTrainer
 from ddnsr_cli.training.paired_options import PairedOptions, with_equation_2
 from ddnsr_cli.training.reconstruction import FeatureNets, VggDifference
 from ddnsr_cli.training.reconstruction_options import GanKind
 from ddnsr_cli.training.trainer import JointTrainer
+from tests.helpers.processes import as_one_of
 from tests.helpers.random_vgg import random_vgg19
 
 CPU = torch.device("cpu")
@@ -74,3 +76,11 @@ def train(rank, count, folder, settings, micro_batch):
     (folder / f"{rank}.json").write_text(figures)
     if count > 1:
         dist.destroy_process_group()
+
+
+def join_and_leave(rank, port, told):
+    """Process `rank` of two that only meet; leaves the names of its threads after that in the file `told`."""
+    as_one_of(2, rank, port)
+    with joined_world() as world:
+        assert world.agree(True, CPU)
+    told.write_text(str(sorted({task.read_text().strip() for task in Path("/proc/self/task").glob("*/comm")})))

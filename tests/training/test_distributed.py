@@ -14,7 +14,7 @@ from torch.distributed import TCPStore
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.training.distributed import GlobalBatchNorm2d, World, share_batch_statistics
 from tests.helpers.processes import ready_processes
-from tests.helpers.two_processes import train
+from tests.helpers.two_processes import join_and_leave, train
 
 SETTINGS = ("track 1", "track 2", "paired")
 
@@ -55,24 +55,20 @@ print(sorted({task.read_text().strip() for task in pathlib.Path("/proc/self/task
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="names of threads are Linux's")
-def test_nothing_of_the_group_lives_on_when_it_is_left():
+def test_nothing_of_the_group_lives_on_when_it_is_left(tmp_path):
     """What does may still be at work when Python ends, and abort it."""
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "WORLD_SIZE": "2"}
     elastic = {"TORCHELASTIC_RUN_ID": "test", "TORCHELASTIC_RESTART_COUNT": "0", "TORCHELASTIC_USE_AGENT_STORE": "True"}
     paths = {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", LEAVE],
-            env={**os.environ, **meeting, **elastic, **paths, "RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    told = [process.communicate(timeout=120)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0]
-    for threads in told:
+    told = tmp_path / "told"
+    other = ready_processes().Process(target=join_and_leave, args=(1, store.port, told))  # it has imported all before
+    other.start()
+    words, environment = [sys.executable, "-c", LEAVE], {**os.environ, **meeting, **elastic, **paths, "RANK": "0"}
+    fresh = subprocess.run(words, env=environment, timeout=120, check=False, stdout=subprocess.PIPE, text=True)
+    other.join(120)
+    assert (fresh.returncode, other.exitcode) == (0, 0)
+    for threads in (fresh.stdout, told.read_text()):
         assert "python" in threads
         assert "gloo" not in threads
 
