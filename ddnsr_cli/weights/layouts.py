@@ -10,6 +10,7 @@ refused by name.
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -275,18 +276,23 @@ def _kernel(named: Mapping[str, Tensor], key: str, source: str) -> tuple[int, ..
 
 def _check(named: Mapping[str, Tensor], config: Config, source: str) -> None:
     """Every name and shape, before anything is built or copied."""
-    expected = build(config).state_dict()
+    expected = _shapes(config)
     for key, wanted in expected.items():
         if key not in named:
             raise _incomplete(named, key, source)
-        if named[key].shape != wanted.shape:
-            shapes = f"{_shape(named[key])}; {_said(config)} has {_shape(wanted)} there"
+        if named[key].shape != wanted:
+            shapes = f"{_shape(named[key])}; {_said(config)} has {_listed(wanted)} there"
             raise WeightsError(f"{source}: {key} has the shape {shapes}. {LOADS}.")
         _check_stored(named[key], key, source)
     if extra := next((key for key in named if key not in expected), None):
         raise OtherNetworkError(
             f"{source} holds {_short(extra)} of {_shape(named[extra])}, which {_said(config)} has not. {LOADS}."
         )
+
+
+@lru_cache(maxsize=8)
+def _shapes(config: Config) -> dict[str, torch.Size]:
+    return {key: value.shape for key, value in build(config).state_dict().items()}
 
 
 def _check_stored(tensor: Tensor, key: str, source: str) -> None:
@@ -330,7 +336,11 @@ def _said(config: Config) -> str:
 
 
 def _shape(tensor: Tensor) -> str:
-    return "x".join(map(str, tensor.shape)) or "one value"
+    return _listed(tensor.shape)
+
+
+def _listed(shape: torch.Size) -> str:
+    return "x".join(map(str, shape)) or "one value"
 
 
 def _short(key: object) -> str:

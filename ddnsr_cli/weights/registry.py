@@ -6,6 +6,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -219,16 +220,29 @@ def read_registry(path: Path | None = None, *, folder: Path = PACKAGE) -> Regist
     """
     path = path or next((place for place in (PACKAGE / FILE, PACKAGE.parent / FILE) if place.is_file()), PACKAGE / FILE)
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as cause:
         raise WeightsError(f"{path} cannot be read ({cause.strerror or cause}). Install ddnsr again.") from cause
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as cause:
-        raise WeightsError(f"{path} is not valid TOML: {' '.join(str(cause).split())[:100]}.") from cause
+    except UnicodeDecodeError as cause:
+        raise _no_toml(path, cause) from cause
+    return _registry(text, path, folder)
+
+
+@lru_cache(maxsize=8)  # a command may ask for it several times
+def _registry(text: str, path: Path, folder: Path) -> Registry:
+    try:
+        raw = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as cause:
+        raise _no_toml(path, cause) from cause
     tables = raw.pop("weights", [])
     if raw or not isinstance(tables, list):
         raise WeightsError(f"{path} must hold [[weights]] tables only, got {', '.join(map(repr, raw)) or 'one table'}.")
     entries = tuple(_entry(table, number) for number, table in enumerate(tables, 1))
     return Registry(entries=entries, folder=folder, root=path.parent)
+
+
+def _no_toml(path: Path, cause: Exception) -> WeightsError:
+    return WeightsError(f"{path} is not valid TOML: {' '.join(str(cause).split())[:100]}.")
 
 
 def _plain(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Distributions of the project, built as a release builds them, but for the compression, which takes most of the time."""
+"""Distributions of the project, built as a release builds them, but without compression: it takes most of the time."""
 
 import subprocess
 import sys
