@@ -2,6 +2,16 @@
 
 import pytest
 
+from tests.helpers.small_training import narrow_vgg19
+
+
+@pytest.fixture(scope="module")
+def narrow_vgg():
+    """For the tests of a module VGG19, random ones too, is an eighth as wide."""
+    with pytest.MonkeyPatch.context() as patch:
+        narrow_vgg19(patch.setitem)
+        yield
+
 
 @pytest.fixture
 def tiny_options():

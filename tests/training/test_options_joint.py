@@ -34,7 +34,7 @@ BF16_LOSSES = 0.05  # relative, of sums of products of three digits; seen: 0.012
 
 
 @pytest.fixture(scope="module")
-def vgg_state():
+def vgg_state(narrow_vgg):
     return random_vgg19("conv3_4")
 
 

@@ -46,7 +46,7 @@ ALL_TERMS = ReconstructionWeights(perceptual=0.7, hr_adversarial=0.2, pixel=1.5,
 
 
 @pytest.fixture(scope="module")
-def feature_nets():
+def feature_nets(narrow_vgg):
     state = random_vgg19("conv3_4")
     return FeatureNets(
         lr=None, hr=VggDifference(VGG19Features(state, (DEEP,))), disc=VGG19Features(state, PROJECTED_TAPS)

@@ -28,7 +28,7 @@ CONTENT, CYCLE = Tap(layer="conv3_4"), Tap(layer="conv2_2")
 
 
 @pytest.fixture(scope="module")
-def feature_nets():
+def feature_nets(narrow_vgg):
     state = random_vgg19("conv3_4")
     return FeatureNets(lr=VGG19Features(state, (CONTENT, CYCLE)), hr=VggDifference(VGG19Features(state, (CONTENT,))))
 

@@ -12,7 +12,6 @@ from ddnsr_cli.training.options import ablated, track_options
 from ddnsr_cli.training.reconstruction import FeatureNets
 from ddnsr_cli.training.trainer import JointTrainer
 from tests.helpers.random_vgg import random_vgg19
-from tests.helpers.small_training import NARROW_CHANNELS, small_training
 
 SIGMA = 8 / 255
 STEPS = 40
@@ -33,14 +32,13 @@ def noisy(count, side, generator):
     return clean + SIGMA * torch.randn(clean.shape, generator=generator)
 
 
-def narrow_vgg():
-    with pytest.MonkeyPatch.context() as patch:
-        small_training(patch.setitem)
-        state = random_vgg19("conv3_4", widths=NARROW_CHANNELS)
-        return VGG19Features(state, (Tap(layer="conv3_4"), Tap(layer="conv2_2")))
+@pytest.fixture(scope="module")
+def feature_nets(narrow_vgg):
+    lr = VGG19Features(random_vgg19("conv3_4"), (Tap(layer="conv3_4"), Tap(layer="conv2_2")))
+    return FeatureNets(lr=lr, hr=None)
 
 
-def trained(letter):
+def trained(letter, feature_nets):
     plain = ablated(track_options(1), letter)
     options = replace(
         plain,
@@ -49,13 +47,13 @@ def trained(letter):
         discriminator_features=4,
         lr_discriminator_features=8,
         degrader_only_steps=STEPS,
-        stream=replace(plain.stream, batch=4, crop_px=64),
+        stream=replace(plain.stream, batch=2, crop_px=64),
         losses=replace(plain.losses, color=20.0),
     )
-    trainer = JointTrainer(options, FeatureNets(lr=narrow_vgg(), hr=None), torch.device("cpu"))
+    trainer = JointTrainer(options, feature_nets, torch.device("cpu"))
     generator = torch.Generator().manual_seed(5)
     for _ in range(STEPS):
-        trainer.train_step(levels(noisy(4, 16, generator)), levels(smooth(4, 64, generator)))
+        trainer.train_step(levels(noisy(2, 16, generator)), levels(smooth(2, 64, generator)))
     return trainer
 
 
@@ -70,8 +68,8 @@ def noise_in_flat_areas(trainer, *, zeros):
 
 
 @pytest.fixture(scope="module")
-def dual():
-    return trained("E")
+def dual(feature_nets):
+    return trained("E", feature_nets)
 
 
 def test_the_real_input_gives_noise_of_the_sources_level(dual):
@@ -82,6 +80,6 @@ def test_a_zero_input_gives_hardly_any(dual):
     assert noise_in_flat_areas(dual, zeros=True) < 0.05 * SIGMA
 
 
-def test_a_degrader_trained_without_it_makes_hardly_any():
-    single = trained("D")
+def test_a_degrader_trained_without_it_makes_hardly_any(feature_nets):
+    single = trained("D", feature_nets)
     assert noise_in_flat_areas(single, zeros=True) < 0.05 * SIGMA
