@@ -3,7 +3,7 @@
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +81,16 @@ _TAG = r"(?:[_\-. ]?x[1-9](?:[a-z]\d?)?|[_\-. ](?:lr|hr|sr|gt|lq|hq|out|rlt|resu
 _BOTH = re.compile(rf"(?:{_TAG})+$", re.IGNORECASE)
 """What the field puts after names of both folders: DRealSR's `_x1` and `_x4`, RealSR's `_HR` and `_LR4`."""
 
-_REST = re.compile(r"(?:[_\-. ](?=.*[A-Za-z])|x[1-9])", re.IGNORECASE)
+_WORD = re.compile(
+    r"(?:(?<=^)|(?<=[/_\-. ]))"
+    r"(?:(?:lr|hr|sr|gt|lq|hq|noisy|clean|low|high|blur|sharp|input|target|ref)(?:x?\d)?(?=[_\-. ]|$)"
+    r"|(?:lr|hr|sr|gt)(?=\d))"
+    r"[_\-. ]?",
+    re.IGNORECASE,
+)
+"""Words that the field puts anywhere into names of both folders: `lr_0001` and `hr_0001`, SIDD's NOISY and GT."""
+
+_REST = re.compile(r"(?:[_\-. (\[](?=.*[A-Za-z])|x[1-9])", re.IGNORECASE)
 """How what only one of two names has begins: DIV2K's `x4`, the `_out` of Real-ESRGAN. Numbers alone tell images."""
 
 _SAME_FORM = ("", " but for the Unicode form", " but for Unicode form and case")
@@ -196,7 +205,30 @@ def _matched(
                         f"{what}{same}"
                     )
                 return {name: one[key] for key, name in other.items()}
-    return None
+    return _matched_but_for_words(left, right, folder, note) if suffix is None else None
+
+
+def _matched_but_for_words(
+    left: Mapping[str, Path], right: Mapping[str, Path], folder: Path, note: Note
+) -> dict[str, str] | None:
+    """As `_matched`, where all names of a folder have the same words of the field more."""
+    (one, words), (other, more) = _without_words(left), _without_words(right)
+    is_unique = (len(one), len(other)) == (len(left), len(right)) and one.keys() == other.keys()
+    if not is_unique or (len(words), len(more)) != (1, 1) or not any((*words, *more)):
+        return None
+    first = sorted(other)[0]
+    said = " and ".join(repr(" ".join(each)) for each in (*words, *more) if each)
+    note(
+        f"{shown(folder)}: {shown(left[one[first]])} is taken for the partner of {shown(right[other[first]])}, "
+        f"and so on for all {len(one)}: names are the same but for {said}"
+    )
+    return {name: one[key] for key, name in other.items()}
+
+
+def _without_words(names: Iterable[str]) -> tuple[dict[str, str], set[tuple[str, ...]]]:
+    """Names by what is left of them without words of the field, and the words of each."""
+    found = {_WORD.sub("", name).rstrip("_-. "): name for name in names}
+    return found, {tuple(word.strip("_-. ") for word in _WORD.findall(name)) for name in found.values()}
 
 
 Strip = tuple[str, str]

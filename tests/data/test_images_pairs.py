@@ -50,6 +50,12 @@ def matched(lr, hr, **rules):
         (["IMG_1", "img_2"], ["img_1", "IMG_2"]),
         ([f"{NFC}x4", "bx4"], [NFD, "b"]),
         (["deep/ax4", "bx4"], ["deep/a", "b"]),
+        (["lr_0001", "lr_0002"], ["hr_0001", "hr_0002"]),
+        (["deep/LR0001", "LR0002"], ["deep/HR0001", "HR0002"]),
+        (["sr_1", "sr_2"], ["1", "2"]),
+        (["1_NOISY_SRGB_010", "2_NOISY_SRGB_010"], ["1_GT_SRGB_010", "2_GT_SRGB_010"]),
+        (["a_low", "b_low"], ["a_high", "b_high"]),
+        (["a(noise_scale)(x4.000000)", "b(noise_scale)(x4.000000)"], ["a", "b"]),
     ],
 )
 def test_names_of_the_field_find_their_partners_and_it_is_told(folders, lr, hr):

@@ -151,16 +151,21 @@ def pair_flaws(lr: Rgb8, hr: Rgb8) -> list[PairFlaw]:
     flaws = _gray_against_color(lr, hr)
     if min(lr.shape[:2]) < LEAST_LR_PX:
         return flaws
+    is_colored = not flaws
     small, large = _brightness(lr), _brightness(hr)
     if min(float(_detail(small).std()), float(_detail(_shrunk(large, scale)).std())) < LEAST_DETAIL:
-        return flaws
+        return _swapped_channels(lr, hr, scale) if is_colored else flaws
     place = _best_place(small, large, scale)
+    if place.likeness < SURE_DETAIL and (turned := _turned(small, large, scale, place.likeness)) is not None:
+        return [*flaws, turned]
     if place.likeness < SAME_DETAIL:
-        other = _other(small, large, scale, place.likeness)
-        return flaws if other is None else [*flaws, other]
+        is_other = place.likeness < OTHER_DETAIL and _correlation(small, _shrunk(large, scale)) < OTHER_LOOK
+        if is_other:
+            return [*flaws, PairFlaw(trouble=Trouble.OTHER, remark="does not show what {partner} shows")]
+        return _swapped_channels(lr, hr, scale) if is_colored else flaws
     if (place.down, place.right) != (0, 0) and (1 - place.likeness**2) * CLEARER < 1 - place.unmoved**2:
         flaws.append(PairFlaw(trouble=Trouble.SHIFTED, remark=f"is shifted against {{partner}}: {_where(place)}"))
-    if not flaws or flaws[0].trouble is not Trouble.COLOR:
+    if is_colored:
         flaws += _swapped_channels(lr, _moved(hr, place), scale)
     return flaws
 
@@ -346,18 +351,17 @@ def _moved(hr: Rgb8, place: _Place) -> Rgb8:
     return hr[rows][:, columns]
 
 
-def _other(small: Plane, large: Plane, scale: int, likeness: float) -> PairFlaw | None:
-    """That HR shows the same in another position, or something else; None: that cannot be told."""
+def _turned(small: Plane, large: Plane, scale: int, likeness: float) -> PairFlaw | None:
+    """That HR shows the same in another position, by far better than in its own; None: it does not."""
     square = large.shape[0] == large.shape[1]
     for turns in range(4) if square else (0, 2):
         for mirrored in (False, True):
             turned = np.rot90(large[:, ::-1] if mirrored else large, turns)
-            if _best_place(small, np.ascontiguousarray(turned), scale).likeness >= SURE_DETAIL:
+            there = _best_place(small, np.ascontiguousarray(turned), scale).likeness
+            if there >= SURE_DETAIL and (1 - there**2) * CLEARER < 1 - likeness**2:
                 how = "mirrored" if mirrored else f"turned by {90 * turns} degrees"
                 return PairFlaw(trouble=Trouble.OTHER, remark=f"is {how} against {{partner}}")
-    if likeness >= OTHER_DETAIL or _correlation(small, _shrunk(large, scale)) >= OTHER_LOOK:
-        return None
-    return PairFlaw(trouble=Trouble.OTHER, remark="does not show what {partner} shows")
+    return None
 
 
 def _where(place: _Place) -> str:
@@ -369,6 +373,7 @@ def _where(place: _Place) -> str:
 def _swapped_channels(lr: Rgb8, hr: Rgb8, scale: int) -> list[PairFlaw]:
     small = np.stack([_shrunk(hr[..., channel].astype(np.float32), scale) for channel in range(3)])
     given = lr.astype(np.float32).transpose(2, 0, 1)
+    given *= small.mean() / max(1.0, float(given.mean()))  # darker or lighter than HR it may be
     blurred, wanted = (np.stack([_blurred(plane) for plane in planes]) for planes in (small, given))
     errors = {
         order: float(np.mean([np.abs(blurred[one] - wanted[other]).mean() for other, one in enumerate(order)]))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from skimage import data
 
 from ddnsr_cli.data.images import ImagePair
 from ddnsr_cli.data.validation.comparisons import check_pairs, pair_flaws
@@ -68,6 +69,20 @@ def test_another_image_and_one_that_was_turned(scenes):
 def test_exchanged_channels(scenes, order, names):
     swapped = WAYS["bicubic"](scenes[0])[..., order]
     assert remarks(swapped, scenes[0]) == [f"has {names} exchanged against {{partner}}"]
+
+
+def test_exchanged_channels_of_an_image_that_is_darker_or_flat(scenes):
+    named = ["has red and blue exchanged against {partner}"]
+    assert remarks((WAYS["bicubic"](scenes[0])[..., ::-1] * 0.7).astype(np.uint8), scenes[0]) == named
+    sky = np.broadcast_to(np.uint8((90, 140, 220)), (256, 256, 3)).copy()
+    assert remarks(noisy(sky[::4, ::4, ::-1], 8), sky) == named
+
+
+def test_what_repeats_itself_and_is_mirrored_is_not_called_shifted():
+    bricks = np.repeat(data.brick()[96:416, 64:448, None], 3, axis=2)
+    small = WAYS["bicubic"](bricks)
+    assert remarks(small, bricks) == []
+    assert remarks(small, np.ascontiguousarray(bricks[:, ::-1])) == ["is mirrored against {partner}"]
 
 
 def test_gray_against_color(scenes):
