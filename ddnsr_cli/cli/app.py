@@ -186,10 +186,12 @@ def _usage(error: Exception, words: list[str]) -> NoReturn:
         typer.echo(message, err=True)
         sys.exit(EXIT_USAGE)
     command = context.command_path if context else "ddnsr"
-    _fail(" ".join(f"{message.rstrip('.')}. {_way_out(error, words) or f'See: {command} --help'}".split()), EXIT_USAGE)
+    _fail(
+        " ".join(f"{message.rstrip('.')}. {_suggestion(error, words) or f'See: {command} --help'}".split()), EXIT_USAGE
+    )
 
 
-def _way_out(error: Exception, words: list[str]) -> str | None:
+def _suggestion(error: Exception, words: list[str]) -> str | None:
     """What to type instead of a command line that cannot be understood; None: nothing is known of it."""
     kind, context = type(error).__name__, getattr(error, "ctx", None)
     first = context is not None and context.parent is None

@@ -77,7 +77,7 @@ def studio(
         if has_desktop() if open_ is None else open_:
             _open(server.address)
         end.wait()
-        say(console, server.queue.last_words())
+        say(console, server.queue.closing_note())
 
 
 def _options(
@@ -127,7 +127,7 @@ def _ended_by_ctrl_c() -> Iterator[threading.Event]:
 
 
 def has_desktop() -> bool:
-    """Whether there is a screen with a browser on it, as far as that can be told."""
+    """Whether there is a screen with a browser on it, as far as that can be known."""
     return sys.platform in {"darwin", "win32"} or bool({"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ))
 
 

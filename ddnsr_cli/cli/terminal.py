@@ -159,7 +159,7 @@ def ending_at_once() -> Iterator[None]:
         yield
     except SystemExit as leaving:
         if threading.current_thread() is threading.main_thread():
-            for number in _ASK_TO_STOP:  # who asks again while it ends need not be told by a traceback
+            for number in _ASK_TO_STOP:  # who asks again while it ends need no traceback
                 signal.signal(number, signal.SIG_IGN)
         status = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
         raise

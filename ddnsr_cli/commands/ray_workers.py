@@ -28,9 +28,9 @@ MOST_TRIES = 3
 """An image whose worker dies is done again twice; and so often in a row a worker may die before it is ready."""
 
 WAIT_S = 30.0
-"""So long nothing is said of workers that do not come."""
+"""After so long without a worker a note says so."""
 
-KNOCK_S = 10.0
+CONNECT_TIMEOUT_S = 10.0
 _STORE_BYTES = 100 << 20  # of a cluster of our own: images go by way of files, so next to nothing lies in it
 
 
@@ -47,7 +47,7 @@ class RayOptions:
     are GPUs share them."""
 
 
-Say = Callable[[str, str], None]
+Notify = Callable[[str, str], None]
 """(to, text): a sentence for the user as `note`, for the curious as `detail`, or for whoever else a command has."""
 
 
@@ -74,7 +74,7 @@ class Work(Protocol):
         """Do one image; the events of it."""
 
     def failure(self, job: Any, error: Exception) -> DdnsrError:  # noqa: ANN401
-        """What `work` raised, as what is told of the image."""
+        """What `work` raised, as the error of the image."""
 
 
 class Options(Protocol):
@@ -85,16 +85,16 @@ class Options(Protocol):
         """As `choose_device` takes it."""
 
 
-OpenWork = Callable[[Any, Say], Work]
-"""(options, say): load the network. A function of a module, or a partial of one: it goes from process to process."""
+OpenWork = Callable[[Any, Notify], Work]
+"""(options, notify): load the network. A function of a module, or a partial of one: it goes from process to process."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Said:
+class Sentence:
     """A sentence that a worker had."""
 
     to: str
-    """As `Say` takes it."""
+    """As `Notify` takes it."""
 
     text: str
 
@@ -138,16 +138,16 @@ class Ready:
 
     pid: int
     host: str
-    said: tuple[Said, ...]
+    sentences: tuple[Sentence, ...]
 
 
 class RemoteWorker:
     """A worker in a process of its own: what Ray runs as an actor."""
 
-    def __init__(self, open_work: Callable[[Say], Work], folder: str) -> None:
+    def __init__(self, open_work: Callable[[Notify], Work], folder: str) -> None:
         """folder: that of the driver, which relative paths start from; on another machine it may be missing."""
         self._open_work = open_work
-        self._said: list[Said] = []
+        self._sentences: list[Sentence] = []
         self._work: Work | None = None
         with suppress(OSError):
             os.chdir(folder)
@@ -156,10 +156,10 @@ class RemoteWorker:
         """Load the network."""
         torch.set_num_threads(1)
         try:
-            self._work = self._open_work(lambda to, text: self._said.append(Said(to=to, text=text)))
+            self._work = self._open_work(lambda to, text: self._sentences.append(Sentence(to=to, text=text)))
         except DdnsrError as error:
             return Failure.of(error)
-        return Ready(model=self._work.model, pid=os.getpid(), host=platform.node(), said=self._taken())
+        return Ready(model=self._work.model, pid=os.getpid(), host=platform.node(), sentences=self._taken())
 
     def work(self, job: HasSource) -> Iterator[Any]:
         """Do one image."""
@@ -176,15 +176,15 @@ class RemoteWorker:
             yield from self._taken()
             yield Failure.of(self._work.failure(job, error))
 
-    def _taken(self) -> tuple[Said, ...]:
-        said = tuple(self._said)
-        self._said.clear()
-        return said
+    def _taken(self) -> tuple[Sentence, ...]:
+        sentences = tuple(self._sentences)
+        self._sentences.clear()
+        return sentences
 
 
 @contextmanager
 def ray_workers(
-    ray_options: RayOptions, options: Options, open_work: OpenWork, say: Say, *, begins: type | None = None
+    ray_options: RayOptions, options: Options, open_work: OpenWork, notify: Notify, *, begins: type | None = None
 ) -> Iterator["RayWorkers[Any, Any]"]:
     """Workers that have started, one at least; they are gone after the block, and so is a cluster of our own.
 
@@ -200,7 +200,7 @@ def ray_workers(
     workers: RayWorkers[Any, Any] | None = None
     try:
         new, count = _actors(ray, ray_options, options, open_work)
-        workers = RayWorkers(ray, new, say, begins=begins)
+        workers = RayWorkers(ray, new, notify, begins=begins)
         workers.begin(count)
         yield workers
     finally:
@@ -232,7 +232,7 @@ def _connect(ray: Any, options: RayOptions) -> bool:  # noqa: ANN401
     quiet = {"log_to_driver": False, "logging_level": "error"}
     asked = options.address or os.environ.get("RAY_ADDRESS")
     try:
-        _knock(asked or _noted_address())
+        _refuse_unreachable(asked or _noted_address())
         ray.init(address=options.address or "auto", **quiet)
     except (ConnectionError, ValueError, OSError, RuntimeError) as error:
         if asked is not None:
@@ -245,11 +245,11 @@ def _connect(ray: Any, options: RayOptions) -> bool:  # noqa: ANN401
     return True
 
 
-def _knock(address: str | None) -> None:
+def _refuse_unreachable(address: str | None) -> None:
     """Raises OSError where nobody listens at an address: Ray itself would try for a minute and a half."""
     host, _, port = (address or "").rpartition("://")[2].rpartition(":")
     if host and port.isdecimal():
-        socket.create_connection((host, int(port)), timeout=KNOCK_S).close()
+        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
 
 
 def _noted_address() -> str | None:
@@ -277,7 +277,7 @@ def _actors(
 
 
 @dataclass(kw_only=True)
-class _Turn(Generic[Job]):
+class _Assignment(Generic[Job]):
     """What one worker is at."""
 
     actor: Any
@@ -295,15 +295,15 @@ class _Turn(Generic[Job]):
 class RayWorkers(Generic[Job, Event]):
     """Gives each worker an image when it is free. No more images are on their way than there are workers."""
 
-    def __init__(self, ray: Any, new: NewActor, say: Say, *, begins: type | None) -> None:  # noqa: ANN401
+    def __init__(self, ray: Any, new: NewActor, notify: Notify, *, begins: type | None) -> None:  # noqa: ANN401
         self._ray = ray
         self._new = new
-        self._say = say
+        self._notify = notify
         self._begins = begins
-        self._turns: list[_Turn[Job]] = []
+        self._assignments: list[_Assignment[Job]] = []
         self._free: list[Any] = []
         self._again: deque[tuple[Job, int]] = deque()
-        self._heard: set[Said] = set()
+        self._reported: set[Sentence] = set()
         self._model: tuple[str, str] | None = None
 
     def begin(self, count: int) -> None:
@@ -324,13 +324,13 @@ class RayWorkers(Generic[Job, Event]):
         waiting = iter(jobs)
         while True:
             self._give_out(waiting)
-            if not any(turn.job for turn in self._turns) and not self._again and self._free:
+            if not any(assignment.job for assignment in self._assignments) and not self._again and self._free:
                 return
             yield from self._step()
 
     def end(self) -> None:
         """Stop all workers, whatever they are at."""
-        for actor in (*self._free, *(turn.actor for turn in self._turns)):
+        for actor in (*self._free, *(assignment.actor for assignment in self._assignments)):
             self._stop(actor)
 
     def _stop(self, actor: Any) -> None:  # noqa: ANN401
@@ -344,90 +344,92 @@ class RayWorkers(Generic[Job, Event]):
                 return
             actor = self._free.pop()
             messages = actor.work.options(num_returns="streaming").remote(job)
-            self._turns.append(_Turn(actor=actor, job=job, tries=tries + 1, messages=messages))
+            self._assignments.append(_Assignment(actor=actor, job=job, tries=tries + 1, messages=messages))
 
     def _start(self, tries: int = 1) -> None:
         actor = self._new()
-        self._turns.append(_Turn(actor=actor, job=None, tries=tries, messages=actor.start.remote()))
+        self._assignments.append(_Assignment(actor=actor, job=None, tries=tries, messages=actor.start.remote()))
 
     def _step(self) -> list[tuple[Job, Event | DdnsrError]]:
         """Wait for one message of a worker, and take it."""
-        by_reference = {turn.messages: turn for turn in self._turns}
+        by_reference = {assignment.messages: assignment for assignment in self._assignments}
         ready: list[Any] = []
         while not ready:
             ready, _ = self._ray.wait(list(by_reference), num_returns=1, timeout=WAIT_S)
-            if not ready and not any(turn.job for turn in self._turns):
-                self._hear(Said(to="note", text="no worker has started yet: the cluster has no room, or is slow"))
-        turn = by_reference[ready[0]]
+            if not ready and not any(assignment.job for assignment in self._assignments):
+                self._report_once(
+                    Sentence(to="note", text="no worker has started yet: the cluster has no room, or is slow")
+                )
+        assignment = by_reference[ready[0]]
         try:
-            message = self._received(turn)
+            message = self._received(assignment)
         except self._ray.exceptions.RayTaskError as error:
-            return self._broken(turn, error)
+            return self._broken(assignment, error)
         except self._ray.exceptions.RayError:
-            return self._died(turn)
-        return self._taken(turn, message)
+            return self._died(assignment)
+        return self._taken(assignment, message)
 
-    def _received(self, turn: _Turn[Job]) -> Any:  # noqa: ANN401 - an event of a command, or one of ours
-        reference = turn.messages if turn.job is None else next(turn.messages)
+    def _received(self, assignment: _Assignment[Job]) -> Any:  # noqa: ANN401 - an event of a command, or one of ours
+        reference = assignment.messages if assignment.job is None else next(assignment.messages)
         return self._ray.get(reference)
 
-    def _taken(self, turn: _Turn[Job], message: Any) -> list[tuple[Job, Event | DdnsrError]]:  # noqa: ANN401
-        if isinstance(message, Said):
-            self._say(message.to, message.text)
+    def _taken(self, assignment: _Assignment[Job], message: Any) -> list[tuple[Job, Event | DdnsrError]]:  # noqa: ANN401
+        if isinstance(message, Sentence):
+            self._notify(message.to, message.text)
             return []
         if isinstance(message, Ready):
-            for said in message.said:
-                self._hear(said)
-            self._say("detail", f"a worker is ready: process {message.pid} on {message.host}")
+            for sentence in message.sentences:
+                self._report_once(sentence)
+            self._notify("detail", f"a worker is ready: process {message.pid} on {message.host}")
             self._model = message.model
-            self._release(turn)
+            self._release(assignment)
             return []
-        if turn.job is not None and self._begins is not None and isinstance(message, self._begins):
-            return [(turn.job, cast("Event", message))]
+        if assignment.job is not None and self._begins is not None and isinstance(message, self._begins):
+            return [(assignment.job, cast("Event", message))]
         outcome: Any = message.restored() if isinstance(message, Failure) else message
-        if turn.job is None:
+        if assignment.job is None:
             assert isinstance(outcome, DdnsrError)
             raise outcome
-        self._release(turn)  # by its last message: were it to die now, nothing would be done again
-        return [(turn.job, outcome)]
+        self._release(assignment)  # by its last message: were it to die now, nothing would be done again
+        return [(assignment.job, outcome)]
 
-    def _release(self, turn: _Turn[Job]) -> None:
-        self._turns.remove(turn)
-        self._free.append(turn.actor)
+    def _release(self, assignment: _Assignment[Job]) -> None:
+        self._assignments.remove(assignment)
+        self._free.append(assignment.actor)
 
-    def _broken(self, turn: _Turn[Job], error: Any) -> list[tuple[Job, Event | DdnsrError]]:  # noqa: ANN401
+    def _broken(self, assignment: _Assignment[Job], error: Any) -> list[tuple[Job, Event | DdnsrError]]:  # noqa: ANN401
         """What goes between the processes could not be read there: another version, mostly."""
         reason = " ".join(str(error.cause).split())[:300]
         failure = UnexpectedError(f"A worker cannot take its work ({reason}). Is the same ddnsr on all nodes?")
-        if turn.job is None:
+        if assignment.job is None:
             raise failure from error
-        self._release(turn)
-        return [(turn.job, failure)]
+        self._release(assignment)
+        return [(assignment.job, failure)]
 
-    def _died(self, turn: _Turn[Job]) -> list[tuple[Job, Event | DdnsrError]]:
+    def _died(self, assignment: _Assignment[Job]) -> list[tuple[Job, Event | DdnsrError]]:
         """Another worker takes its place, and its image is done again."""
-        self._turns.remove(turn)
-        self._stop(turn.actor)  # out of reach it may still be at work
-        if turn.job is None:
-            self._died_early(turn)
+        self._assignments.remove(assignment)
+        self._stop(assignment.actor)  # out of reach it may still be at work
+        if assignment.job is None:
+            self._died_early(assignment)
             return []
         self._start()
-        name = shown(turn.job.source)
-        if turn.tries >= MOST_TRIES:
+        name = shown(assignment.job.source)
+        if assignment.tries >= MOST_TRIES:
             died = f"{name}: {MOST_TRIES} workers died of it. Memory may be short: try fewer (--ray-workers)."
-            return [(turn.job, DeviceError(died))]
-        self._say("note", f"{name}: its worker died; it is done again")
-        self._again.append((turn.job, turn.tries))
+            return [(assignment.job, DeviceError(died))]
+        self._notify("note", f"{name}: its worker died; it is done again")
+        self._again.append((assignment.job, assignment.tries))
         return []
 
-    def _died_early(self, turn: _Turn[Job]) -> None:
-        if turn.tries < MOST_TRIES:
-            self._start(turn.tries + 1)
-        elif not self._turns and not self._free:
+    def _died_early(self, assignment: _Assignment[Job]) -> None:
+        if assignment.tries < MOST_TRIES:
+            self._start(assignment.tries + 1)
+        elif not self._assignments and not self._free:
             raise DeviceError("The workers die before they are ready. Memory may be short: try fewer (--ray-workers).")
 
-    def _hear(self, said: Said) -> None:
-        """Say what each worker says when it starts, once."""
-        if said not in self._heard:
-            self._heard.add(said)
-            self._say(said.to, said.text)
+    def _report_once(self, sentence: Sentence) -> None:
+        """Hand on once what each worker says when it starts."""
+        if sentence not in self._reported:
+            self._reported.add(sentence)
+            self._notify(sentence.to, sentence.text)

@@ -93,7 +93,7 @@ def least_image_px(stream: StreamConfig, scale: int) -> int:
 def batches(visits: CropVisits, *, start: int, on_refused: Callable[[Refusal], None]) -> Generator[Pair, None, None]:
     """Batches from number `start` on, without end. Raises as the visits do.
 
-    on_refused: told once of each image that turned out to be of no use.
+    on_refused: called once for each image that turned out to be of no use.
     Close the generator to end its workers at once.
     """
     config = visits.stream

@@ -23,7 +23,7 @@ from ddnsr_cli.io.selection import OwnResults
 def list_images(folder: Path, *, note: Callable[[str], None] = lambda _text: None) -> list[Path]:
     """Every image under `folder` that `upscale` would find, sorted by its path below it: the same on every machine.
 
-    Links are followed, to folders too. Results of ddnsr itself are left out, which `note` is told, unless there is
+    Links are followed, to folders too. Results of ddnsr itself are left out, with a note, unless there is
     nothing else: then they are meant. Raises DataError when a folder is missing, cannot be looked into, or there is no
     image.
     """
@@ -98,7 +98,7 @@ _SAME_FORM = ("", " but for the Unicode form", " but for Unicode form and case")
 
 @dataclass(frozen=True, kw_only=True)
 class PairRules:
-    """How partners are told by name and size."""
+    """How partners are found by name and size."""
 
     lr_suffix: str | None = None
     """What the names of LR images end in and those of their partners lack; LR images without it are left out. None:
@@ -146,8 +146,8 @@ def match_pairs(
 ) -> list[ImagePair]:
     """Pairs by name (extensions may differ), sorted.
 
-    Names may be told by what the field puts behind them, by their Unicode form or by case, where that is unique for
-    all: it is noted.
+    Partners may be found by what the field puts behind names, by their Unicode form or by case, where that is unique
+    for all: it is noted.
     Raises DataError naming the file when a partner is missing or doubled, or when an HR image is not exactly
     `scale` times as large as its LR partner: less than one LR pixel more or less with `mod_crop`.
     """
@@ -287,7 +287,7 @@ def _alone(lr: Mapping[str, Path], hr: Mapping[str, Path], folders: tuple[Path, 
             if (twin := forms.setdefault(_form(name, 2), name)) != name and not (name in lr and name in hr):
                 return DataError(
                     f"{shown(names[name])} and {shown(names[twin])} differ in case or Unicode form alone, so partners "
-                    f"in {shown(folders[0] if folder == folders[1] else folders[1])} cannot be told. Rename one."
+                    f"in {shown(folders[0] if folder == folders[1] else folders[1])} cannot be known. Rename one."
                 )
     missing = sorted(lr.keys() ^ hr.keys())
     first = missing[0]

@@ -128,7 +128,7 @@ def unpaired_batches(
 ) -> Generator[UnpairedBatch, None, None]:
     """Batches (lr_real, hr, noise) from number `start` on, without end. Raises as `UnpairedVisits` does.
 
-    on_refused: told once of
+    on_refused: called once for
     each image that turned out to be of no use. Close the generator to end its workers at once.
     """
     config = visits.stream

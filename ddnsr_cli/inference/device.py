@@ -89,8 +89,8 @@ def choose_device(text: str | None = None, *, note: Callable[[str], None] | None
     """The device named by `text`, made sure to be there and to compute.
 
     None and "auto": the first there is of CUDA, XPU, MPS, CPU. A number, as `-g` of other tools takes it: -1 is the
-    CPU, 0 the first GPU; of several with commas between it is the first. note: is told, where there is no GPU at all,
-    that a number means the CPU; None: that is refused.
+    CPU, 0 the first GPU; of several with commas between it is the first. note: takes a line where there is no GPU at
+    all and a number means the CPU; None: that is refused.
     Raises DeviceError for an unknown name, a missing device, or one that fails to add 1 and 1.
     """
     wanted = text.strip().lower() if text else "auto"
@@ -205,8 +205,8 @@ def choose_openvino(device: torch.device, wanted: EngineName, *, note: Callable[
     """Whether OpenVINO runs networks on `device` in place of PyTorch, those that it can run.
 
     auto: OpenVINO on x86-64 processors, where it is installed: there it was quicker in bf16 and in fp32, with every
-    network that it runs. note: is told when it is asked for and not there. Raises DeviceError when it is asked for and
-    the device is no CPU.
+    network that it runs. note: takes a line when it is asked for and not there. Raises DeviceError when it is asked
+    for and the device is no CPU.
     """
     if wanted == "openvino" and device.type != "cpu":
         raise DeviceError(f"--engine openvino runs networks on the CPU only, not on {device}. Add --device cpu.")

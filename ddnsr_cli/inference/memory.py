@@ -130,7 +130,7 @@ def _available(proc: Path) -> int | None:
 
 
 def half_of_installed() -> int | None:
-    """Half of this machine's memory in bytes; None where it is not told."""
+    """Half of this machine's memory in bytes; None where the system does not say."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     except (AttributeError, ValueError, OSError):  # Windows has no sysconf, other systems not these names

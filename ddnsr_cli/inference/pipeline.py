@@ -173,7 +173,7 @@ def upscale_rows(
             height=image.height * engine.scale,
             channels=image.channels,
             depth_bits=image.depth_bits,
-            bands=_told_apart(bands if grain is None else map(grain.over, bands)),
+            bands=_errors_marked(bands if grain is None else map(grain.over, bands)),
             metadata=image.metadata,
         )
         return use(rows)
@@ -193,7 +193,7 @@ class _RowsError(Exception):
         self.reason = reason
 
 
-def _told_apart(bands: Iterator[Pixels]) -> Iterator[Pixels]:
+def _errors_marked(bands: Iterator[Pixels]) -> Iterator[Pixels]:
     try:
         yield from bands
     except Exception as error:

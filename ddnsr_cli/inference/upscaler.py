@@ -46,7 +46,7 @@ class WindowRunner:
     """A network on a device, in the number format that it bears.
 
     In half precision it is probed once, and kept in fp32 beside: a window that comes out with NaN or infinity is
-    computed again in fp32. What was reported to the user once is not told again.
+    computed again in fp32. A note to the user is given once.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class WindowRunner:
         self._copies = copies or (PinnedCopies(device) if device.type == "cuda" else PlainCopies(device))
         self._tta = tta
         self._name = name
-        self._said: set[str] = set()
+        self._noted: set[str] = set()
         self._memory_format = net.traits.memory_format
         self._wide = torch.promote_types(dtype, torch.float32)
         if dtype not in (self._wide, *net.traits.half_formats):
@@ -128,7 +128,7 @@ class WindowRunner:
     def begin(self, lr: Tensor, on_note: Note, *, deep: bool = False) -> Later:
         """Begin what `run` does. A GPU then works while this thread goes on; what is given back waits for it."""
         if self._wrong_half:
-            self._say_once(self._wrong_half, on_note)
+            self._note_once(self._wrong_half, on_note)
         net = self._full if deep and self.dtype == torch.bfloat16 else self._quick
         return partial(self._finished, self._begun(net, lr), net, lr, on_note)
 
@@ -136,7 +136,7 @@ class WindowRunner:
         sr = begun()
         if sr is None and self.dtype != self._wide and net is not self._full:
             message = f"{_short(self.dtype)} overflows in {self._name}: tiles where it does are computed in fp32."
-            self._say_once(message, on_note)
+            self._note_once(message, on_note)
             sr = self._begun(self._full, lr)()
         if sr is None:
             if not lr.isfinite().all():
@@ -159,9 +159,9 @@ class WindowRunner:
             total = total + undone_view(net(as_view(batch, view)).to(self._wide), view)
         return torch.as_tensor(total) / VIEWS
 
-    def _say_once(self, message: str, on_note: Note) -> None:
-        if message not in self._said:
-            self._said.add(message)
+    def _note_once(self, message: str, on_note: Note) -> None:
+        if message not in self._noted:
+            self._noted.add(message)
             on_note(message)
 
 

@@ -1,4 +1,4 @@
-"""The image between reading and writing: pixels, alpha, what the file told; other color spaces brought to sRGB."""
+"""The image between reading and writing: pixels, alpha, metadata; other color spaces brought to sRGB."""
 
 import math
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 """Integer samples; 0 is black or transparent, the largest value of the type is white or opaque."""
 
 _SPACES = {1: b"GRAY", 3: b"RGB "}
-_PRIMARIES_NEAR_SRGB, _CURVES_NEAR_SRGB = (1, 2, 5, 6), (1, 2, 6, 13, 14, 15)  # H.273; 2: not told
+_PRIMARIES_NEAR_SRGB, _CURVES_NEAR_SRGB = (1, 2, 5, 6), (1, 2, 6, 13, 14, 15)  # H.273; 2: not stated
 
 _BAND_ROWS = 256
 

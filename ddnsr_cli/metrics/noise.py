@@ -144,7 +144,7 @@ def _spread(amplitudes: Floats | Waves) -> float:
 
 
 def brightness_of(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(H, W) of an image, (H, W, 1 or 3), in its own unit: what noise is told by."""
+    """(H, W) of an image, (H, W, 1 or 3), in its own unit: what noise is estimated on."""
     return image @ _brightness_weights(image.shape[2])
 
 

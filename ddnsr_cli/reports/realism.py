@@ -124,7 +124,7 @@ def realism_page(real: Side, fake: Side, verdict: Verdict) -> str:
     )
     parts = {
         "close": VERDICT_CLASS[verdict.close],
-        "verdict": words(_told(verdict)),
+        "verdict": words(_sentence(verdict)),
         "body": "".join(body),
     }
     return page_html(PAGE, parts, title="Fake LR against real LR")
@@ -399,10 +399,10 @@ def realism_report(
     ours, made = _side(real, seed), _side(fake, seed)
     verdict = compare(ours.realism, made.realism, transfer, method=method)
     write_page(realism_page(ours, made, verdict), page)
-    return _told(verdict)
+    return _sentence(verdict)
 
 
-def _told(verdict: Verdict) -> str:
+def _sentence(verdict: Verdict) -> str:
     return f"{verdict.sentence} {verdict.advice}".strip()
 
 

@@ -1,4 +1,4 @@
-"""The result of an evaluation: every model's scores on every image, what is told of them, and how they are shown."""
+"""The result of an evaluation: every model's scores on every image, their statistics, and how they are shown."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

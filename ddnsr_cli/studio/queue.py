@@ -126,7 +126,7 @@ class Queue:
         item = Item(number=number, name=path.name, source=path, width=width, height=height)
         with self._changed:
             self._items[number] = item
-            self._tell()
+            self._notify()
         return item
 
     def drop(self, number: int) -> None:
@@ -150,14 +150,14 @@ class Queue:
             for number in chosen:
                 self._order.append(number)
                 self._put(number, state=State.WAITING, options=options, suffix=suffix, error="", notes=(), tiles=(0, 0))
-            self._tell()
+            self._notify()
         return len(chosen)
 
     def stop(self, number: int) -> None:
         """Take an image out of the queue; one that is in work ends after its tile. It can be enlarged anew."""
         with self._changed:
             self._halt(number)
-            self._tell()
+            self._notify()
 
     def remove(self, number: int) -> None:
         """Take an image off the page, with its files; results in a folder of their own stay there."""
@@ -167,11 +167,11 @@ class Queue:
                 return
             self._halt(number)
             del self._items[number]
-            self._tell()
+            self._notify()
         if item.state not in {State.WORKING, State.STOPPING}:  # else the worker does, when it comes to an end
             self.drop(number)
 
-    def last_words(self) -> str:
+    def closing_note(self) -> str:
         """What the user should hear at the end: what became of the images, and whether results are lost."""
         _, items = self.snapshot()
         done = sum(item.result is not None for item in items)
@@ -200,7 +200,7 @@ class Queue:
             self._closed = True
             for number in self._items:
                 self._halt(number)
-            self._tell()
+            self._notify()
         self._thread.join(patience_s)
 
     def _halt(self, number: int) -> None:
@@ -215,14 +215,14 @@ class Queue:
         if number in self._items:
             self._items[number] = replace(self._items[number], **changes)
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self._version += 1
         self._changed.notify_all()
 
     def _change(self, number: int, **changes: Any) -> None:  # noqa: ANN401 - fields of an Item
         with self._changed:
             self._put(number, **changes)
-            self._tell()
+            self._notify()
 
     def _work(self) -> None:
         while (item := self._next()) is not None:
@@ -238,7 +238,7 @@ class Queue:
                 return None
             number = self._order.pop(0)
             self._put(number, state=State.WORKING)
-            self._tell()
+            self._notify()
             return self._items[number]
 
     def _enlarge(self, item: Item) -> None:

@@ -97,7 +97,7 @@ class Made:
     lr_cycle: Tensor | None
     """None when the cycle loss has no weight."""
 
-    way_back: "WayBack | None"
+    translations: "Translations | None"
     """None when the LR cycle loss has no weight."""
 
     hr_logits: Tensor | None
@@ -105,7 +105,7 @@ class Made:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WayBack:
+class Translations:
     """What the network makes that undoes the degrader, and what the degrader makes of that; all (N, 3, H, W)."""
 
     lr_clean: Tensor
@@ -195,12 +195,12 @@ class JointTrainer:
                 with torch.no_grad():
                     sr_real = self.reconstruct(lr_real)
                 lr_cycle = self.degrade(sr_real, self._second_input(lr_real))
-            way_back = self._way_back(lr_real, lr_fake)
+            translations = self._translations(lr_real, lr_fake)
         return Made(
             lr_fake=lr_fake.float(),
             sr_fake=_float_or_none(sr_fake),
             lr_cycle=_float_or_none(lr_cycle),
-            way_back=way_back,
+            translations=translations,
             hr_logits=hr_logits,
         )
 
@@ -224,7 +224,7 @@ class JointTrainer:
             with frozen(self.nets.disc_lr), self._mixed_precision():
                 logits = self.nets.disc_lr(made.lr_fake)
             terms["lr_adversarial"] = weights.lr_adversarial * gan_gen_loss(logits)
-        return terms | self._way_back_losses(lr_real, hr, made)
+        return terms | self._translation_losses(lr_real, hr, made)
 
     def noise_transfer_loss(self, hr: Tensor, known: NoiseTransfer) -> Tensor:
         """How far the degrader is from carrying known noise, weighted."""
@@ -257,10 +257,10 @@ class JointTrainer:
                 real, fake = self.nets.disc_lr(lr_real), self.nets.disc_lr(made.lr_fake.detach())
             losses["disc_lr"] = gan_disc_loss(real, fake)
             beliefs |= {"disc_lr_real": belief(real), "disc_lr_fake": belief(fake)}
-        if self.nets.disc_clean is not None and made.way_back is not None:
+        if self.nets.disc_clean is not None and made.translations is not None:
             with self._mixed_precision():
                 real = self.nets.disc_clean(bicubic(hr))
-                fake = self.nets.disc_clean(made.way_back.lr_clean.detach())
+                fake = self.nets.disc_clean(made.translations.lr_clean.detach())
             losses["disc_clean"] = gan_disc_loss(real, fake)
             beliefs |= {"disc_clean_real": belief(real), "disc_clean_fake": belief(fake)}
         if self.nets.disc_hr is not None and made.sr_fake is not None and made.hr_logits is not None:
@@ -316,20 +316,20 @@ class JointTrainer:
         noisy, wanted = (self.world.share(one).to(self.device) for one in (drawn.lr_noisy, drawn.lr_wanted))
         return NoiseTransfer(lr_noisy=noisy, lr_wanted=wanted)
 
-    def _way_back(self, lr_real: Tensor, lr_fake: Tensor) -> WayBack | None:
+    def _translations(self, lr_real: Tensor, lr_fake: Tensor) -> Translations | None:
         if self.nets.cleaner is None:
             return None
         noisy, clean = (partial(self.world.in_parts, net.translate) for net in (self.nets.degrader, self.nets.cleaner))
         nothing = torch.zeros_like(lr_real)
         lr_clean = clean(lr_real, nothing)
         again = noisy(lr_clean, nothing), clean(lr_fake, nothing)
-        return WayBack(lr_clean=lr_clean.float(), lr_noisy_again=again[0].float(), lr_clean_again=again[1].float())
+        return Translations(lr_clean=lr_clean.float(), lr_noisy_again=again[0].float(), lr_clean_again=again[1].float())
 
-    def _way_back_losses(self, lr_real: Tensor, hr: Tensor, made: Made) -> dict[str, Tensor]:
+    def _translation_losses(self, lr_real: Tensor, hr: Tensor, made: Made) -> dict[str, Tensor]:
         """Weighted terms of CycleGAN that are not of eq. 3, at LR size."""
-        if made.way_back is None or self.nets.disc_clean is None:
+        if made.translations is None or self.nets.disc_clean is None:
             return {}
-        weights, back = self.options.losses, made.way_back
+        weights, back = self.options.losses, made.translations
         with frozen(self.nets.disc_clean), self._mixed_precision():
             logits = self.nets.disc_clean(back.lr_clean)
         cycles = F.l1_loss(back.lr_noisy_again, lr_real) + F.l1_loss(back.lr_clean_again, bicubic(hr))

@@ -161,17 +161,17 @@ def check_finite(path: Path, state: Mapping[str, Tensor]) -> None:
 
 
 def _sizes(config: "DataclassInstance") -> str:
-    told = {name: value for name, value in options_to_json(config).items() if value is not None}
-    return json.dumps(told, sort_keys=True)
+    known = {name: value for name, value in options_to_json(config).items() if value is not None}
+    return json.dumps(known, sort_keys=True)
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, half: bool) -> None:
     dtype = torch.float16 if half else torch.float32
     state = {key: tensor.detach().to("cpu", dtype).contiguous() for key, tensor in tensors.items()}
     check_finite(path, state)
-    told = {"format": "pt", **metadata, VERSION_KEY: __version__}
+    known = {"format": "pt", **metadata, VERSION_KEY: __version__}
     sizes = {key: (_DTYPES[tensor.dtype], tuple(tensor.shape), tensor.nbytes) for key, tensor in state.items()}
-    head = safetensors_head(sizes, {key: str(told[key]) for key in sorted(told)})
+    head = safetensors_head(sizes, {key: str(known[key]) for key in sorted(known)})
     try:
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             file.write(head)

@@ -281,12 +281,12 @@ def _check(named: Mapping[str, Tensor], config: Config, source: str) -> None:
         if key not in named:
             raise _incomplete(named, key, source)
         if named[key].shape != wanted:
-            shapes = f"{_shape(named[key])}; {_said(config)} has {_listed(wanted)} there"
+            shapes = f"{_shape(named[key])}; {_described(config)} has {_listed(wanted)} there"
             raise WeightsError(f"{source}: {key} has the shape {shapes}. {LOADS}.")
         _check_stored(named[key], key, source)
     if extra := next((key for key in named if key not in expected), None):
         raise OtherNetworkError(
-            f"{source} holds {_short(extra)} of {_shape(named[extra])}, which {_said(config)} has not. {LOADS}."
+            f"{source} holds {_short(extra)} of {_shape(named[extra])}, which {_described(config)} has not. {LOADS}."
         )
 
 
@@ -329,7 +329,7 @@ def _guess(found: Iterable[str]) -> str:
     return "a network that is not known here"
 
 
-def _said(config: Config) -> str:
+def _described(config: Config) -> str:
     if isinstance(config, CompactConfig):
         return f"a Compact network of {config.features} features, {config.convs} convolutions and scale {config.scale}"
     return f"an RRDB network of {config.features} features, {config.blocks} blocks and growth {config.growth}"

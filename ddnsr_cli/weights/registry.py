@@ -98,7 +98,7 @@ class WeightsEntry:
     command: str | None = None
 
     research_only: bool = False
-    """It learned from images that may be used for research only; whoever uses it is told."""
+    """It learned from images that may be used for research only; whoever uses it gets a note."""
 
     default: bool = False
     """Used when no weights are named; one for each kind of network."""

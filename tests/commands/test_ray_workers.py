@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import pytest
 
 from ddnsr_cli.commands import ray_workers as module
-from ddnsr_cli.commands.ray_workers import Failure, RayOptions, RayWorkers, Ready, Said, ray_workers
+from ddnsr_cli.commands.ray_workers import Failure, RayOptions, RayWorkers, Ready, Sentence, ray_workers
 from ddnsr_cli.commands.upscale.jobs import Job
 from ddnsr_cli.commands.upscale.options import Skipped, Started, UpscaleOptions
 from ddnsr_cli.errors import DeviceError, ImageReadError, UnexpectedError, WeightsError
 
-READY = Ready(model=("net", "5e"), pid=1, host="here", said=(Said(to="note", text="mind the terms"),))
+READY = Ready(model=("net", "5e"), pid=1, host="here", sentences=(Sentence(to="note", text="mind the terms"),))
 
 
 class RayError(Exception):

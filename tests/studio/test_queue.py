@@ -79,7 +79,7 @@ def test_what_is_removed_is_gone_with_its_files_in_work_or_not(studio, held, qui
 def test_the_end_comes_after_the_tile_and_tells_what_is_left(studio, held, quick_model, drawn, tmp_path):
     with studio(results=tmp_path / "kept") as asked:
         started(asked, quick_model, drawn)
-        assert asked.queue.last_words() == f"The studio has ended: 0 results, kept in {tmp_path}/kept; 3 not done."
+        assert asked.queue.closing_note() == f"The studio has ended: 0 results, kept in {tmp_path}/kept; 3 not done."
         threading.Timer(0.05, held.set).start()
     assert list((tmp_path / "kept").iterdir()) == []
     assert not asked.queue._thread.is_alive()

@@ -333,7 +333,7 @@ Prepare = Callable[[Path, Callable[[str], None]], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Way:
+class PreparedMethod:
     """A method ready for use, and what the manifest says of it."""
 
     method: Method
@@ -349,12 +349,12 @@ class Way:
     """What whoever uses the model has to know."""
 
 
-def choose_way(
+def prepare_method(
     noisy_images: NoisyImages | None,
     options: DegradeOptions,
     download: Progress,
     note: Callable[[str], None] | None = None,
-) -> Way:
+) -> PreparedMethod:
     """The method that is asked for, its network loaded.
 
     noisy_images: to draw noise from. download: called with (bytes done, bytes in all) of the weights. note: as
@@ -362,34 +362,36 @@ def choose_way(
     `choose_device`.
     """
     if options.method == "learned":
-        return _learned_way(noisy_images, options, download, note)
+        return _learned_method(noisy_images, options, download, note)
     if options.method == "patches":
         assert noisy_images is not None  # the options have checked themselves
-        return _classical_way(
+        return _classical_method(
             patches(SmoothNoise(noisy_images, PatchLimits(most_variance=options.patch_variance))), noisy_images, options
         )
     if options.method == "impressionism":
         assert noisy_images is not None  # as before
-        return _impressionism_way(noisy_images, options)
+        return _impressionism_method(noisy_images, options)
     if options.method == "classical":
         assert options.degradation is not None  # as before
-        return replace(_classical_way(by_rule(options.degradation), None, options), bytes_each=BY_RULE_BYTES)
-    return _classical_way(bicubic if options.method == "bicubic" else gaussian(_sigma(options)), None, options)
+        return replace(_classical_method(by_rule(options.degradation), None, options), bytes_each=BY_RULE_BYTES)
+    return _classical_method(bicubic if options.method == "bicubic" else gaussian(_sigma(options)), None, options)
 
 
-def _impressionism_way(noisy_images: NoisyImages, options: DegradeOptions) -> Way:
+def _impressionism_method(noisy_images: NoisyImages, options: DegradeOptions) -> PreparedMethod:
     pool = KernelPool(noisy_images, **_of_kernels(options))
     noise = SmoothNoise(noisy_images, PatchLimits(most_variance=options.patch_variance))
-    return replace(_classical_way(impressionism(pool, noise), noisy_images, options), prepare=pool.prepare)
+    return replace(_classical_method(impressionism(pool, noise), noisy_images, options), prepare=pool.prepare)
 
 
 def _of_kernels(options: DegradeOptions) -> dict[str, int]:
     return {"count": options.kernels or PHOTOS, "steps": options.kernel_steps or STEPS}
 
 
-def _classical_way(method: Method, noisy_images: NoisyImages | None, options: DegradeOptions) -> Way:
+def _classical_method(method: Method, noisy_images: NoisyImages | None, options: DegradeOptions) -> PreparedMethod:
     settings = _settings(options, noisy_images, model_sha256=None)
-    return Way(method=method, settings=settings, model=None, noisy_images=noisy_images, bytes_each=CLASSICAL_BYTES)
+    return PreparedMethod(
+        method=method, settings=settings, model=None, noisy_images=noisy_images, bytes_each=CLASSICAL_BYTES
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -436,9 +438,9 @@ def start_degrader(
     )
 
 
-def _learned_way(
+def _learned_method(
     noisy_images: NoisyImages | None, options: DegradeOptions, download: Progress, note: Callable[[str], None] | None
-) -> Way:
+) -> PreparedMethod:
     try:
         engine = start_degrader(
             options.model, device=options.device, offline=options.offline, download=download, note=note
@@ -451,7 +453,7 @@ def _learned_way(
         raise ConfigError("The learned method takes its noise from real photos. Give their folder with --noise-source.")
     used = noisy_images if engine.takes_noise else None
     limits = PatchLimits(most_variance=options.patch_variance)
-    return Way(
+    return PreparedMethod(
         method=Learned(engine.tiled, noise_source(used, options.noise_input, limits) if used else None),
         settings=_settings(options, used, model_sha256=engine.weights.sha256),
         model=engine.model,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ddnsr_cli.commands.degrade.manifest import HR, LR, MANIFEST, Manifest, PairSettings, PlannedPair, manifests_in
-from ddnsr_cli.commands.degrade.methods import Learned, NoisyImages, Way, choose_way, size_of
+from ddnsr_cli.commands.degrade.methods import Learned, NoisyImages, PreparedMethod, prepare_method, size_of
 from ddnsr_cli.commands.degrade.options import DegradeListener, DegradeOptions
 from ddnsr_cli.commands.degrade.worker import Job, Outcome, PairMaker, RemotePairMaker, WrittenPair, transfer_of
 from ddnsr_cli.commands.ray_workers import RayOptions, ray_workers
@@ -47,23 +47,23 @@ def degrade_images(
         listener.note(own.note)
     noisy_images = NoisyImages(noisy, max_pixels=options.max_pixels) if noisy else None
     ours = options if options.ray is None else replace(options, device="cpu")  # it only tells what workers will make
-    way = choose_way(noisy_images, ours, listener.download, listener.note)
-    if way.terms:
-        listener.note(way.terms)
+    prepared = prepare_method(noisy_images, ours, listener.download, listener.note)
+    if prepared.terms:
+        listener.note(prepared.terms)
     wanted = [_planned(one, output, options) for one in found]
     with no_empty_folder(output):
-        manifest = _opened(output, [pair for job in wanted for pair in job.pairs], way.settings, options, listener)
-        todo, skipped = _unfinished(wanted, manifest, way.settings)
+        manifest = _opened(output, [pair for job in wanted for pair in job.pairs], prepared.settings, options, listener)
+        todo, skipped = _unfinished(wanted, manifest, prepared.settings)
         if skipped:
             listener.note(
                 f"{skipped} pairs were there already and were left as they are (--overwrite makes them again)"
             )
-        if todo and way.prepare is not None:
-            way.prepare(output, listener.note)
+        if todo and prepared.prepare is not None:
+            prepared.prepare(output, listener.note)
         failed: set[Path] = set()
         worst: type[DdnsrError] = BatchError
         outcomes = _outcomes if options.ray is None else partial(_ray_outcomes, options.ray, noisy)
-        for outcome in outcomes(todo, way, output, options, listener):
+        for outcome in outcomes(todo, prepared, output, options, listener):
             yield from _recorded(outcome, manifest, listener)
             if outcome.error is not None:
                 if is_disk_full(outcome.error):
@@ -72,10 +72,10 @@ def degrade_images(
                 listener.failed(outcome.error)
                 worst = UnexpectedError if isinstance(outcome.error, UnexpectedError) else worst
         manifest.rewrite()
-        bad = _note_bad_images(way.noisy_images, listener)
+        bad = _note_bad_images(prepared.noisy_images, listener)
         if options.report is not None:
             fake = sorted(output / LR / record.name for record in manifest.records.values())
-            made_by = (_transfer(way, wanted, options), options.method)
+            made_by = (_transfer(prepared, wanted, options), options.method)
             _report(options.report, [one.source for one in noisy], fake, made_by, listener)
         if failed or bad:
             in_their_order = [job.source for job in wanted if job.source in failed]  # whichever was finished first
@@ -177,20 +177,22 @@ def _unfinished(jobs: Sequence[Job], manifest: Manifest, settings: PairSettings)
 
 
 def _outcomes(
-    jobs: Sequence[Job], way: Way, output: Path, options: DegradeOptions, listener: DegradeListener
+    jobs: Sequence[Job], prepared: PreparedMethod, output: Path, options: DegradeOptions, listener: DegradeListener
 ) -> Iterator[Outcome]:
-    maker = PairMaker(way.method, way.settings, folder=output, model=way.model, max_pixels=options.max_pixels)
-    tally = Tally(len(jobs), listener.progress)
-    workers = min(options.workers or default_workers(way.bytes_each), max(1, len(jobs)))
+    maker = PairMaker(
+        prepared.method, prepared.settings, folder=output, model=prepared.model, max_pixels=options.max_pixels
+    )
+    counter = ProgressCounter(len(jobs), listener.progress)
+    workers = min(options.workers or default_workers(prepared.bytes_each), max(1, len(jobs)))
     with one_thread_each():
-        yield from in_order(lambda job, check: maker.make(job, check, tally.add), jobs, workers=workers)
+        yield from in_order(lambda job, check: maker.make(job, check, counter.add), jobs, workers=workers)
 
 
 def _ray_outcomes(
     ray: RayOptions,
     noisy: Sequence[Found],
     jobs: Sequence[Job],
-    way: Way,
+    prepared: PreparedMethod,
     output: Path,
     options: DegradeOptions,
     listener: DegradeListener,
@@ -198,20 +200,20 @@ def _ray_outcomes(
     """The same by workers on Ray, in the order in which they are finished."""
     if not jobs:
         return
-    tally = Tally(len(jobs), listener.progress)
+    counter = ProgressCounter(len(jobs), listener.progress)
 
-    def say(to: str, text: str) -> None:
+    def notify(to: str, text: str) -> None:
         if to == "note":
             listener.note(text)
 
-    with ray_workers(ray, options, partial(RemotePairMaker, noisy=noisy, folder=output), say) as workers:
+    with ray_workers(ray, options, partial(RemotePairMaker, noisy=noisy, folder=output), notify) as workers:
         for job, made in workers.outcomes(jobs):
-            tally.add(1.0)
+            counter.add(1.0)
             if isinstance(made, DdnsrError):
                 yield Outcome(job=job, error=made)
                 continue
-            if way.noisy_images is not None:
-                way.noisy_images.bad.update((path, failure.restored()) for path, failure in made.bad)
+            if prepared.noisy_images is not None:
+                prepared.noisy_images.bad.update((path, failure.restored()) for path, failure in made.bad)
             yield made.restored(job)
 
 
@@ -224,7 +226,7 @@ def _recorded(outcome: Outcome, manifest: Manifest, listener: DegradeListener) -
 
 
 def _note_bad_images(noisy_images: NoisyImages | None, listener: DegradeListener) -> list[Path]:
-    """The noisy images that could not be used, each told."""
+    """The noisy images that could not be used, each reported."""
     bad = dict(sorted(noisy_images.bad.items())) if noisy_images else {}
     for error in bad.values():
         listener.failed(error)
@@ -245,13 +247,13 @@ def _report(
     listener.note(f"{shown(page)}: {verdict}")
 
 
-def _transfer(way: Way, wanted: Sequence[Job], options: DegradeOptions) -> NoiseTransfer | None:
+def _transfer(prepared: PreparedMethod, wanted: Sequence[Job], options: DegradeOptions) -> NoiseTransfer | None:
     """What the degrader of a run makes of its noise input; None for the other methods."""
-    if not isinstance(way.method, Learned):
+    if not isinstance(prepared.method, Learned):
         return None
     with one_thread_each():
         sources = (job.source for job in wanted)
-        return transfer_of(way.method, sources, seed=options.seed, max_pixels=options.max_pixels)
+        return transfer_of(prepared.method, sources, seed=options.seed, max_pixels=options.max_pixels)
 
 
 def _failures(failed: Sequence[Path], total: int, bad: Sequence[Path]) -> str:
@@ -297,7 +299,7 @@ def in_order(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-class Tally:
+class ProgressCounter:
     """Progress of images in work by several threads, in images: tiles count as parts of one."""
 
     def __init__(self, total: int, on_share: Callable[[float, int], None]) -> None:

@@ -14,9 +14,9 @@ import numpy as np
 from torch import Tensor
 
 from ddnsr_cli.commands.degrade.manifest import HR, LR, PairRecord, PairSettings, PlannedPair
-from ddnsr_cli.commands.degrade.methods import Learned, Made, Method, NoiseSource, NoisyImages, choose_way
+from ddnsr_cli.commands.degrade.methods import Learned, Made, Method, NoiseSource, NoisyImages, prepare_method
 from ddnsr_cli.commands.degrade.options import DegradeOptions
-from ddnsr_cli.commands.ray_workers import Failure, Say
+from ddnsr_cli.commands.ray_workers import Failure, Notify
 from ddnsr_cli.config import SCALE, options_to_json
 from ddnsr_cli.data.degradations import shrink_bicubic, whole_levels
 from ddnsr_cli.data.images import shrunk
@@ -196,14 +196,16 @@ class RemoteOutcome:
 class RemotePairMaker:
     """Makes pairs in a process of its own."""
 
-    def __init__(self, options: DegradeOptions, say: Say, *, noisy: Sequence[Found], folder: Path) -> None:
-        """noisy: the images to draw from. folder: of the pairs. Raises as `choose_way`."""
+    def __init__(self, options: DegradeOptions, notify: Notify, *, noisy: Sequence[Found], folder: Path) -> None:
+        """noisy: the images to draw from. folder: of the pairs. Raises as `prepare_method`."""
         self._images = NoisyImages(noisy, max_pixels=options.max_pixels) if noisy else None
-        way = choose_way(self._images, options, lambda _done, _total: None, partial(say, "note"))
-        self.model = way.model or options.method, way.settings.model_sha256 or ""
-        if way.prepare is not None:
-            way.prepare(folder, partial(say, "note"))
-        self._maker = PairMaker(way.method, way.settings, folder=folder, model=way.model, max_pixels=options.max_pixels)
+        prepared = prepare_method(self._images, options, lambda _done, _total: None, partial(notify, "note"))
+        self.model = prepared.model or options.method, prepared.settings.model_sha256 or ""
+        if prepared.prepare is not None:
+            prepared.prepare(folder, partial(notify, "note"))
+        self._maker = PairMaker(
+            prepared.method, prepared.settings, folder=folder, model=prepared.model, max_pixels=options.max_pixels
+        )
 
     def work(self, job: Job) -> Iterator[RemoteOutcome]:
         """All pairs of a job: one event."""
@@ -270,7 +272,7 @@ def transfer_of(method: Learned, hr: Iterable[Path], *, seed: int, max_pixels: i
 def _windows(paths: Iterable[Path], rng: np.random.Generator, max_pixels: int) -> Iterator[Levels]:
     side = SCALE * SIDE_PX
     for path in paths:
-        with suppress(DdnsrError):  # it was told when it was to be degraded
+        with suppress(DdnsrError):  # reported when it was to be degraded
             levels = rgb8(read_image(path, max_pixels=max_pixels))
             height, width = levels.shape[:2]
             if min(height, width) >= side:

@@ -225,7 +225,9 @@ def load_models(
     return (*([Bicubic()] if options.lr else []), *networks, *finished)
 
 
-def load_way_back(options: EvaluateOptions, device: torch.device, listener: EvaluateListener) -> LearnedDegrade | None:
+def load_downscaler(
+    options: EvaluateOptions, device: torch.device, listener: EvaluateListener
+) -> LearnedDegrade | None:
     """The degrader that is asked for. Raises WeightsError, HubError."""
     if options.degrader is None:
         return None
@@ -241,7 +243,7 @@ def load_way_back(options: EvaluateOptions, device: torch.device, listener: Eval
 
 
 def load_lpips_metric(options: EvaluateOptions, device: torch.device, listener: EvaluateListener) -> LpipsMetric | None:
-    """LPIPS; None when it is not wanted, or not at hand and not asked for by name: then the user is told.
+    """LPIPS; None when it is not wanted, or not at hand and not asked for by name: then a note says so.
 
     Its weights are fetched only when it is asked for by name. Raises WeightsError or HubError when they are not to be
     had then.

@@ -42,10 +42,10 @@ class EvaluateOptions:
     reference: Reference = Reference.HR
 
     rules: PairRules = PLAIN
-    """How images of one scene are told."""
+    """How images of one scene are found."""
 
     degrader: str | None = None
-    """Way back to LR for the self-consistency figure; None: antialiased bicubic."""
+    """What shrinks results to LR for the self-consistency figure; None: antialiased bicubic."""
 
     crop_px: int = 4
     """Border that no metric sees, HR pixels."""

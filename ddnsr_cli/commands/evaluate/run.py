@@ -17,9 +17,9 @@ from ddnsr_cli.commands.evaluate.models import (
     check_wishes,
     choose_measures,
     labeled,
+    load_downscaler,
     load_lpips_metric,
     load_models,
-    load_way_back,
 )
 from ddnsr_cli.commands.evaluate.options import EvaluateListener, EvaluateOptions
 from ddnsr_cli.commands.evaluate.tables import describe_methodology
@@ -59,7 +59,7 @@ def evaluate(options: EvaluateOptions, listener: EvaluateListener) -> Outcome:
     """
     device = choose_device(options.device, note=listener.note)
     samples = find_samples(options.lr, options.hr, hr_scale=options.hr_scale, rules=options.rules, note=listener.note)
-    degrade = load_way_back(options, device, listener)
+    degrade = load_downscaler(options, device, listener)
     models = load_models(options, device, listener)
     check_wishes(options, models)
     _refuse_to_lose(options, models)

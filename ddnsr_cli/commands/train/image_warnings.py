@@ -1,4 +1,4 @@
-"""The images of a run: looked at before it begins, sorted out, and those of no use told once each."""
+"""The images of a run: looked at before it begins, sorted out, and those of no use reported once each."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,7 +12,7 @@ from ddnsr_cli.data.validation.report import Finding, Report, Severity, Trouble
 from ddnsr_cli.errors import DataError
 from ddnsr_cli.training.options import JointOptions
 
-MOST_FINDINGS = 4  # of a kind, told when a run begins
+MOST_FINDINGS = 4  # of a kind, reported when a run begins
 HOPELESS = {Trouble.UNREADABLE, Trouble.SMALL}
 TOLD_AS = {Severity.ERROR: "left out", Severity.WARNING: "warning"}
 
@@ -30,7 +30,7 @@ class ImageWarnings:
 
     @property
     def replaced(self) -> tuple[Path, ...]:
-        """The images that training met and had to replace, each once, also those told before the first step."""
+        """The images that training met and had to replace, each once, also those reported before the first step."""
         return tuple(self._replaced)
 
     def findings(self, report: Report, *, most: int | None) -> None:

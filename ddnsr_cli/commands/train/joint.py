@@ -92,7 +92,7 @@ class JointRequest:
     val_hr: Path | None = None
 
     rules: PairRules = PLAIN
-    """How partners to validate on are told."""
+    """How partners to validate on are found."""
     """Folders of LR images to validate on and of their HR partners, the same names."""
 
     device: str = "auto"

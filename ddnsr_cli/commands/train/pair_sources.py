@@ -37,7 +37,7 @@ class SourcePaths:
     """Weights of a degrader."""
 
     rules: PairRules = PLAIN
-    """How ready partners are told."""
+    """How ready partners are found."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,7 +86,7 @@ class PairedRequest:
     val_hr: Path | None = None
 
     rules: PairRules = PLAIN
-    """How partners to validate on are told."""
+    """How partners to validate on are found."""
     """Their HR partners, the same names."""
 
     device: str = "auto"

@@ -177,7 +177,7 @@ def single_job(source: Path, output: Path | None, options: UpscaleOptions) -> Jo
 def folder_jobs(inputs: Sequence[Path], output: Path | None, options: UpscaleOptions, own: OwnResults) -> Iterator[Job]:
     """The jobs of several images or of folders, found while they are asked for; at least one, but in a shard.
 
-    own: is told what is left out.
+    own: counts what is left out.
 
     Raises ImageReadError, at once, where an input does not exist or holds no image at all, ImageWriteError where
     the output names a file.

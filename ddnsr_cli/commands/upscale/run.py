@@ -103,17 +103,17 @@ def _workers(
             yield side_by_side
         return
 
-    def say(to: str, text: str) -> None:
+    def notify(to: str, text: str) -> None:
         getattr(listener, to)(text)
 
-    with ray_workers(options.ray, options, partial(open_worker, resumes=resumes), say, begins=Started) as workers:
+    with ray_workers(options.ray, options, partial(open_worker, resumes=resumes), notify, begins=Started) as workers:
         yield workers
 
 
 _NewWorker = Callable[..., Worker]
 """Takes an engine, and as `listener` whom the work tells."""
 
-_Told = Callable[[], None] | Outcome
+_Report = Callable[[], None] | Outcome
 """What is to be said to the listener, or an outcome."""
 
 
@@ -122,12 +122,12 @@ class _StoppedError(BaseException):
 
 
 class _Lane:
-    """A worker for a thread of its own. What it has to say is kept until it is the image's turn."""
+    """A worker for a thread of its own. What it has to say is kept until the images before are done."""
 
     def __init__(
         self, engine: Engine, new: _NewWorker, listener: UpscaleListener, is_stopped: Callable[[], bool]
     ) -> None:
-        self._told: list[_Told] = []
+        self._reports: list[_Report] = []
         self._listener = listener
         self._is_stopped = is_stopped
         kept = {to: partial(self._keep, to) for to in ("image", "tile", "note", "detail", "failed", "download")}
@@ -136,24 +136,24 @@ class _Lane:
     def _keep(self, to: str, *words: object) -> None:
         if self._is_stopped():
             raise _StoppedError
-        self._told.append(partial(getattr(self._listener, to), *words))
+        self._reports.append(partial(getattr(self._listener, to), *words))
 
-    def done(self, job: Job) -> list[_Told]:
+    def done(self, job: Job) -> list[_Report]:
         """Do one image."""
-        self._told = []
-        self._told += self._worker.outcomes([job])
-        return self._told
+        self._reports = []
+        self._reports += self._worker.outcomes([job])
+        return self._reports
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Turn:
+class _QueuedJob:
     """A small image in work, or waiting for it."""
 
     job: Job
     reads: str
     writes: frozenset[str]
 
-    told: "queue.SimpleQueue[list[_Told] | BaseException]" = field(default_factory=queue.SimpleQueue)
+    report: "queue.SimpleQueue[list[_Report] | BaseException]" = field(default_factory=queue.SimpleQueue)
     """Takes one list, when the image is done."""
 
 
@@ -162,7 +162,7 @@ class _SideBySide:
 
     The threads of one network wait for each other at every layer, which on a small image takes as long as the work, and
     while an image is read or written none of them works, nor does a GPU. Results are the same, byte for byte, and so is
-    what is told, in the same order.
+    what is reported, in the same order.
     """
 
     def __init__(self, engine: Engine, new: _NewWorker, listener: UpscaleListener) -> None:
@@ -170,7 +170,7 @@ class _SideBySide:
         self._new = new
         self._listener = listener
         self._alone = new(engine, listener=listener)
-        self._turns: queue.SimpleQueue[_Turn | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_QueuedJob | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._lanes: int | None = None
         self._is_stopped = False
@@ -182,16 +182,16 @@ class _SideBySide:
 
     def outcomes(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
         """What happens to each image, in order."""
-        ahead: deque[_Turn] = deque()
+        ahead: deque[_QueuedJob] = deque()
         for number, job in enumerate(jobs):
-            # the first alone: what there is to say of the network is said there
+            # the first alone: it brings the notes on the network
             small = number > 0 and _is_small(job) and self._opened() > 1
-            turn = _turn(job)
-            while ahead and (not small or len(ahead) >= 2 * self._opened() or _meets(turn, ahead)):
+            queued = _queued(job)
+            while ahead and (not small or len(ahead) >= 2 * self._opened() or _meets(queued, ahead)):
                 yield from _outcomes_of(ahead.popleft())
             if small:
-                ahead.append(turn)
-                self._turns.put(turn)
+                ahead.append(queued)
+                self._queue.put(queued)
             else:
                 yield from self._alone.outcomes([job])
         while ahead:
@@ -239,31 +239,31 @@ class _SideBySide:
         return len(self._threads) == lanes and all(here.get() for _ in self._threads)
 
     def _serve(self, lane: _Lane) -> None:
-        while (turn := self._turns.get()) is not None and not self._is_stopped:
+        while (queued := self._queue.get()) is not None and not self._is_stopped:
             try:
-                turn.told.put(lane.done(turn.job))
+                queued.report.put(lane.done(queued.job))
             except BaseException as error:  # noqa: BLE001 - it is raised where the image is waited for
-                turn.told.put(error)
+                queued.report.put(error)
 
     def close(self) -> None:
         """End at once what is in work."""
         self._is_stopped = True
         for _ in self._threads:
-            self._turns.put(None)
+            self._queue.put(None)
         for thread in self._threads:
             thread.join()
 
 
-def _outcomes_of(turn: _Turn) -> Iterator[Outcome]:
-    """Wait for an image, say what it had to say, and give its outcomes."""
-    all_told = turn.told.get()
-    if isinstance(all_told, BaseException):
-        raise all_told
-    for told in all_told:
-        if isinstance(told, tuple):
-            yield told
+def _outcomes_of(queued: _QueuedJob) -> Iterator[Outcome]:
+    """Wait for an image, hand on its notes, and give its outcomes."""
+    reports = queued.report.get()
+    if isinstance(reports, BaseException):
+        raise reports
+    for report in reports:
+        if isinstance(report, tuple):
+            yield report
         else:
-            told()
+            report()
 
 
 @contextmanager
@@ -283,16 +283,16 @@ def _is_small(job: Job) -> bool:
     return pixels is not None and pixels <= SMALL_PX
 
 
-def _turn(job: Job) -> _Turn:
+def _queued(job: Job) -> _QueuedJob:
     """A job, and which files it reads and writes, however they are named."""
     reads, *writes = (os.path.realpath(path).casefold() for path in (job.source, job.target, sheet_of(job.target)))
-    return _Turn(job=job, reads=reads, writes=frozenset(writes))
+    return _QueuedJob(job=job, reads=reads, writes=frozenset(writes))
 
 
-def _meets(turn: _Turn, others: Iterable[_Turn]) -> bool:
+def _meets(queued: _QueuedJob, others: Iterable[_QueuedJob]) -> bool:
     """Whether one writes what another reads or writes."""
     return any(
-        turn.reads in other.writes or other.reads in turn.writes or turn.writes & other.writes for other in others
+        queued.reads in other.writes or other.reads in queued.writes or queued.writes & other.writes for other in others
     )
 
 

@@ -11,7 +11,7 @@ from typing import TypedDict
 
 import torch
 
-from ddnsr_cli.commands.ray_workers import Say
+from ddnsr_cli.commands.ray_workers import Notify
 from ddnsr_cli.commands.upscale.jobs import (
     Job,
     Settings,
@@ -230,20 +230,20 @@ def make(
 ) -> Written:
     """Enlarge an image and write the result, and its sheet if one is wanted. Raises ImageWriteError and others."""
     job, notes = prepared.job, _Notes(prepared.job.source, listener)
-    notes.say(*prepared.notes)
+    notes.add(*prepared.notes)
     mark = partial(mark_result, source=prepared.source, settings=settings)
     write = partial(write_image, path=job.target, options=options.write, finish=mark)
     sheet = None
     if in_rows(prepared, options, engine.upscaler.scale):
-        lost, faithfulness, told = upscale_rows(prepared.image, engine.upscaler, options.look, listener, write)
-        notes.say(*told)
+        lost, faithfulness, sentences = upscale_rows(prepared.image, engine.upscaler, options.look, listener, write)
+        notes.add(*sentences)
     else:
         upscaled = upscale_image(prepared.image, engine.upscaler, options.look, prepared.size, listener)
         faithfulness = upscaled.faithfulness
-        notes.say(*upscaled.notes)
+        notes.add(*upscaled.notes)
         sheet = _write_sheet(prepared, upscaled.image, engine.model, settings) if options.compare else None
         lost = write(upscaled.image)
-    notes.say(*lost)
+    notes.add(*lost)
     listener.detail(f"{shown(job.source)}: {_in_words(faithfulness)}")
     return Written(
         input=job.source,
@@ -266,7 +266,7 @@ class _Notes:
         self._listener = listener
         self.sentences: list[str] = []
 
-    def say(self, *notes: str) -> None:
+    def add(self, *notes: str) -> None:
         for note in notes:
             if note not in self.sentences:
                 self.sentences.append(note)
@@ -383,7 +383,7 @@ class Worker:
 
     @staticmethod
     def failure(job: Job, error: Exception) -> DdnsrError:
-        """An error as what is told of the image that it belongs to."""
+        """An error as that of the image that it belongs to."""
         if isinstance(error, DdnsrError):
             return error
         if is_out_of_memory(error):
@@ -420,7 +420,7 @@ class Worker:
 
     def _made(self, prepared: Prepared, settings: Settings) -> Written:
         job, image = prepared.job, prepared.image
-        lost = check_writable(job.target, **_asked(prepared))
+        lost = check_writable(job.target, **_write_needs(prepared))
         self._listener.image(shown(Path(job.source.name)))
         plan = self.engine.upscaler.plan(image.height, image.width)
         width, height = prepared.size
@@ -432,7 +432,7 @@ class Worker:
 
     def _planned(self, prepared: Prepared, why: str | None) -> Planned:
         image, (width, height), job = prepared.image, prepared.size, prepared.job
-        check_format(job.target, **_asked(prepared))
+        check_format(job.target, **_write_needs(prepared))
         upscaler = self.engine.upscaler
         if self._tile is None:
             self._tile = measure_tile(image, self.engine, job.target, self._options)
@@ -470,20 +470,20 @@ def _put(file: Path, target: StorePath) -> None:
         raise ImageWriteError(f"{shown(target)} cannot be put ({reason}). Check address and permissions.") from error
 
 
-def open_worker(options: UpscaleOptions, say: Say, *, resumes: bool) -> Worker:
-    """A worker with its network, in a process of its own. say: for image, note and detail. Raises as `start_engine`."""
+def open_worker(options: UpscaleOptions, notify: Notify, *, resumes: bool) -> Worker:
+    """A worker with its network, in a process of its own. notify: for image, note, detail. Raises as `start_engine`."""
     listener = UpscaleListener(
-        image=partial(say, "image"),
+        image=partial(notify, "image"),
         tile=lambda _done, _total: None,  # thousands of messages for a bar
-        note=partial(say, "note"),
-        detail=partial(say, "detail"),
+        note=partial(notify, "note"),
+        detail=partial(notify, "detail"),
         failed=lambda _error: None,
         download=lambda _done, _total: None,
     )
     return Worker(start_engine(options, listener), options, listener, resumes=resumes)
 
 
-class Asked(TypedDict):
+class WriteNeeds(TypedDict):
     """What a format has to hold, as `check_format` takes it."""
 
     width: int
@@ -492,7 +492,7 @@ class Asked(TypedDict):
     depth_bits: int
 
 
-def _asked(prepared: Prepared) -> Asked:
+def _write_needs(prepared: Prepared) -> WriteNeeds:
     width, height = prepared.size
     image = prepared.image
     return {"width": width, "height": height, "has_alpha": image.has_alpha, "depth_bits": image.depth_bits}

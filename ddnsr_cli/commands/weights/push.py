@@ -87,11 +87,11 @@ def plan_push(request: PushRequest, note: Callable[[str], None]) -> PushPlan:
             f"folder that ddnsr train had as -o."
         )
     sr_file, net, metadata = _loaded(request.run / SR_NET, load_rrdb_net)
-    training, options = _said(metadata, "training"), _said(metadata, "options")
+    training, options = _record(metadata, "training"), _record(metadata, "options")
     files = [sr_file]
     if (request.run / DEGRADER).is_file():
         degrader, _, beside = _loaded(request.run / DEGRADER, load_degrader)
-        _check_step(_said(beside, "training")["step"], training["step"], DEGRADER)
+        _check_step(_record(beside, "training")["step"], training["step"], DEGRADER)
         files.append(degrader)
     card, license = _card(request, training["step"])
     wanted = options.get("schedule", {}).get("steps", 0)
@@ -169,7 +169,7 @@ def _loaded(path: Path, load: Callable[[Path], tuple[Net, dict[str, str]]]) -> t
     return file, net, metadata
 
 
-def _said(metadata: dict[str, str], key: str) -> dict[str, Any]:
+def _record(metadata: dict[str, str], key: str) -> dict[str, Any]:
     """One of the two tables that training writes into its files."""
     try:
         table = json.loads(metadata[key])

@@ -229,7 +229,7 @@ def leaning(lr: Rgb8, hr: Rgb8) -> Leaning | None:
 
 
 def _common_shift(pairs: "Sequence[ImagePair]", leanings: Sequence[Leaning]) -> Iterator[Finding]:
-    """One finding for a shift that is told by all pairs together."""
+    """One finding for a shift that all pairs share."""
     if len(leanings) < LEAST_COMMON_PAIRS:
         return
     slopes, bends = np.moveaxis(np.array(leanings), 2, 0)  # (pairs, 2) each
@@ -248,13 +248,13 @@ def _common_shift(pairs: "Sequence[ImagePair]", leanings: Sequence[Leaning]) -> 
 
 def _twins(pairs: "Sequence[ImagePair]") -> Iterator[Finding]:
     """Each pair of which an image has the bytes of an earlier pair's, once."""
-    told: set[str] = set()
+    reported: set[str] = set()
     for side in ("hr", "lr"):
         of_path = {getattr(pair, side): pair for pair in pairs}
         with suppress(OSError):
             for later, earlier in same_bytes(list(of_path)):
-                if (pair := of_path[later]).name not in told:
-                    told.add(pair.name)
+                if (pair := of_path[later]).name not in reported:
+                    reported.add(pair.name)
                     remark = f"is in a pair whose {side.upper()} image is that of {shown(earlier)}"
                     yield _finding(pair, Trouble.TWINS, remark)
 

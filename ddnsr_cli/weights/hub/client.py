@@ -241,7 +241,7 @@ class Bar:
         type(self).report(self.done, self.total)
 
     def update_transfer(self, count: int | None = 1) -> None:
-        """Bytes on the wire, told beside those of the file: not counted twice."""
+        """Bytes on the wire, reported beside those of the file: not counted twice."""
 
     def set_description(self, *_: object, **__: object) -> None:
         """Nothing is drawn."""

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from ddnsr_cli.commands.degrade.run import Tally, in_order
+from ddnsr_cli.commands.degrade.run import ProgressCounter, in_order
 
 
 def test_results_keep_the_order_of_the_jobs():
@@ -62,7 +62,7 @@ def test_closing_ends_the_work_in_hand():
 
 def test_progress_adds_up_over_threads():
     told = []
-    tally = Tally(40, lambda *now: told.append(now))
+    tally = ProgressCounter(40, lambda *now: told.append(now))
     threads = [threading.Thread(target=lambda: [tally.add(0.01) for _ in range(500)]) for _ in range(8)]
     for thread in threads:
         thread.start()
