@@ -16,19 +16,18 @@ pytest.importorskip("resource", reason="signals and limits of Unix")
 
 from torch.distributed import TCPStore
 
-import ddnsr_cli
 from ddnsr_cli.training.train_state import load_train_state
 from tests.helpers.joint_run import joint_words, vgg_file, write_images
 from tests.helpers.processes import (
     Processes,
     as_one_of,
     as_torchrun,
+    killed_once,
     no_larger_files,
     telling_opens,
 )
 from tests.helpers.small_training import small_training
 
-ROOT = Path(ddnsr_cli.__file__).parents[1]
 LOSSES = 1e-5  # relative: sums of float32 in another order, and what three steps make of it; seen: 2e-7
 NORMS = 1e-3  # batch norm over few samples magnifies rounding in gradients; seen: 1e-6
 BATCH = ("--batch", 4, "--log-every", 1)
@@ -85,8 +84,7 @@ def test_torchrun_gives_the_curve_of_one_process_though_one_of_two_is_killed(sce
     more = (*BATCH, "--steps", 4, "--save-every", 2)
     words = scene.words(tmp_path / "two", *more)
     log = tmp_path / "log"
-    environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "KILLED_AT_STEP": "3"}
-    be_torchrun = partial(as_torchrun, restarts=1, environment=environment)
+    be_torchrun = partial(as_torchrun, restarts=1, first=[(killed_once, (3,))])
     launcher = scene.processes.start(first=[(be_torchrun, (words, log))])
     assert launcher.ended() == 0, launcher.err
     alone = scene.processes.start(*scene.words(tmp_path / "one", *more))

@@ -95,9 +95,9 @@ def test_an_image_that_goes_bad_is_replaced_and_the_run_ends_whole_with_an_error
     running.until(lambda: len(rows(scene.run)) >= 2)
     whole = spoil(scene.bad)
     assert_told_and_whole(running, scene, 40)
-    assert_told_and_whole(scene.start("--steps", 60), scene, 60)  # it is met again, and told again
+    assert_told_and_whole(scene.start("--steps", 52), scene, 52)  # it is met again, and told again
     scene.bad.write_bytes(whole)
-    mended = scene.start("--steps", 80)
+    mended = scene.start("--steps", 56)
     assert mended.ended() == 0, mended.err
     assert str(scene.bad) not in mended.err
 

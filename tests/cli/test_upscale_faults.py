@@ -54,7 +54,8 @@ def words_for(images, out, model):
 
 
 def test_killed_at_any_time_and_run_again_nothing_is_lost(processes, images, quick_model, tmp_path):
-    out, words = tmp_path / "out", words_for(images, tmp_path / "out", quick_model)
+    out, engine = tmp_path / "out", ("--engine", "torch")
+    words = (*words_for(images, out, quick_model), *engine)
     for done in (0, 2):
         running = processes.start(*words)
         running.until(lambda done=done: out.exists() and len(whole(out)) >= done and half_written(out))
@@ -64,7 +65,7 @@ def test_killed_at_any_time_and_run_again_nothing_is_lost(processes, images, qui
     last = processes.start(*words)
     assert last.ended() == 0, last.err
     assert half_written(out) == []
-    straight = processes.start(*words_for(images, tmp_path / "straight", quick_model))
+    straight = processes.start(*words_for(images, tmp_path / "straight", quick_model), *engine)
     assert straight.ended() == 0, straight.err
     assert whole(out) == whole(tmp_path / "straight")
 

@@ -151,28 +151,40 @@ def as_one_of(size, rank, port, start=0):
     os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "True"  # the launcher keeps what the processes meet at
 
 
-def as_torchrun(words, log, *, restarts=0, environment=None):
-    """Be a torchrun of two processes that run the command.
+def as_torchrun(words, log, *, restarts=0, first=()):
+    """Be a torchrun of two processes that run the command: forked, so that they need not import PyTorch anew.
 
-    environment: more for their environment; they are programs of their own then. Without it they are forked, and need
-    not import PyTorch anew.
+    first: what each does before the command, as `start` has it.
     """
     from torch.distributed.launcher.api import elastic_launch
     from torch.distributed.run import config_from_args, parse_args
 
-    os.environ |= environment or {}
-    given = [*TORCHRUN, "--max-restarts", str(restarts), "--log-dir", str(log), "-m", "tests.helpers.small_ddnsr"]
-    config, command, arguments = config_from_args(parse_args([*given, *words]))
-    if environment is None:
-        config.start_method, command, arguments = "fork", _of_torchrun, [words]
-    elastic_launch(config, command)(*arguments)
+    given = [*TORCHRUN, "--max-restarts", str(restarts), "--log-dir", str(log), "-m", "ddnsr_cli"]
+    config, _, _ = config_from_args(parse_args([*given, *words]))
+    config.start_method = "fork"
+    elastic_launch(config, _of_torchrun)(words, first)
     sys.exit()
 
 
-def _of_torchrun(words):
+def _of_torchrun(words, first):
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not the launcher's handlers
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    run_command(words, ())
+    run_command(words, first)
+
+
+def killed_once(step):
+    """As by a machine that dies: the second process that torchrun started, when it has done so many steps."""
+    from ddnsr_cli.training.trainer import JointTrainer
+
+    train_step = JointTrainer.train_step
+
+    def killed(trainer, *batch):
+        if trainer.step == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return train_step(trainer, *batch)
+
+    if (os.environ["RANK"], os.environ["TORCHELASTIC_RESTART_COUNT"]) == ("1", "0"):
+        JointTrainer.train_step = killed
 
 
 def telling_opens(folder, report):

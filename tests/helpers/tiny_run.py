@@ -3,6 +3,7 @@
 import sys
 from contextlib import closing
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import torch
@@ -18,7 +19,6 @@ from ddnsr_cli.training.paired import PairedTrainer
 from ddnsr_cli.training.paired_options import PairedOptions, PairSource
 from ddnsr_cli.training.reconstruction import NO_FEATURE_NETS
 from ddnsr_cli.training.train_state import save_train_state
-from tests.helpers.small_ddnsr import without_compiler
 
 GENTLE = DegradationConfig(noise_sigma=(0.0, 4.0), jpeg_chance=0.2)
 
@@ -46,6 +46,15 @@ def write_images(folder, count=4):
 def tiny_batches(folder, options, *, start=0):
     visits = PairVisits(list_images(folder), options.stream, options.sources[0].degradation)
     return batches(visits, start=start, on_refused=lambda _refusal: None)
+
+
+def without_compiler():
+    """Optimizers import PyTorch's compiler only to keep out of it, which takes longer than all that a run does here."""
+    stand_in = ModuleType("torch._dynamo")
+    stand_in.graph_break = lambda: None
+    stand_in.disable = lambda function, *_, **__: function
+    stand_in.trace_rules = SimpleNamespace(clear_lru_cache=lambda: None)
+    torch._dynamo = sys.modules["torch._dynamo"] = stand_in
 
 
 def run_until_stopped(folder):
