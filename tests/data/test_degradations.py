@@ -430,7 +430,7 @@ def test_ringing_swings_on_both_sides_of_an_edge():
 
 def noise_of(preset, value=0.45, crops=400):
     """Standard deviation of each image of one gray, levels."""
-    lr = degrade(flat(value, crops=crops, px=96), PRESETS[preset], np.random.default_rng(0)).float()
+    lr = degrade(flat(value, crops=crops, px=64), PRESETS[preset], np.random.default_rng(0)).float()
     return lr.std(dim=(2, 3)).mean(dim=1)
 
 
