@@ -5,6 +5,7 @@ What a small network learned in an hour need not be learned again by a large one
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -18,15 +19,18 @@ from ddnsr_cli.nets.rrdb import RESIDUAL_SCALE, RRDB, ResidualDenseBlock, RRDBCo
 def grow_rrdb(net: RRDBNet, config: RRDBConfig, generator: torch.Generator) -> RRDBNet:
     """A network of the sizes `config` that gives what `net` gives, up to rounding; `net` itself when it has them.
 
+    One for scale 4 may begin one for scale 2 or 1, which then gives what it makes of the image shrunk by 2 or 4.
     generator: draws the weights of new channels and blocks. Raises ConfigError when a size would shrink or the scale
-    differs.
+    differs otherwise.
     """
     small = net.config
     if small == config:
         return net
     sizes = [(small.features, config.features), (small.blocks, config.blocks), (small.growth, config.growth)]
-    if small.scale != config.scale:
+    if small.scale != config.scale and small.unshuffle > 1:
         raise ConfigError(f"A network for scale {small.scale} cannot begin one for scale {config.scale}.")
+    if small.scale != config.scale:
+        return grow_rrdb(_folded(net, config.scale), config, generator)
     _refuse_shrinking(sizes, small, config)
     large = RRDBNet(config)
     start_as_nearest(large, generator)
@@ -40,6 +44,16 @@ def grow_rrdb(net: RRDBNet, config: RRDBConfig, generator: torch.Generator) -> R
     # A block that adds nothing still passes its input on 1.2 times: once by its skip, and by what the skip goes around.
     large.conv_body.weight[: small.features] /= (1 + RESIDUAL_SCALE) ** (config.blocks - small.blocks)
     return large
+
+
+def _folded(net: RRDBNet, scale: int) -> RRDBNet:
+    """A network for scale 4 as one for `scale`: where it saw a pixel it sees the mean of those that are folded."""
+    folded = RRDBNet(replace(net.config, scale=scale))
+    folds = folded.config.unshuffle**2
+    weights = net.state_dict()
+    weights["conv_first.weight"] = weights["conv_first.weight"].repeat_interleave(folds, dim=1) / folds
+    folded.load_state_dict(weights)
+    return folded
 
 
 @torch.no_grad()

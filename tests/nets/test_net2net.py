@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
@@ -52,6 +53,15 @@ def test_other_scales_grow_as_well(scale):
     lr = torch.rand(1, 3, 8, 8, dtype=torch.float64, generator=seeded(1))
     with torch.no_grad():
         assert torch.allclose(large(lr), net(lr), atol=1e-6)
+
+
+@pytest.mark.parametrize(("scale", "times"), [(2, 2), (1, 4)])
+def test_a_network_for_scale_4_begins_one_for_less_as_itself_on_the_shrunk_image(scale, times):
+    net = random_net(RRDBNet, SMALL)
+    large = grown(grow_rrdb, net, RRDBConfig(features=9, blocks=2, growth=3, scale=scale))
+    lr = torch.rand(1, 3, 8, 12, dtype=torch.float64, generator=seeded(1))
+    with torch.no_grad():
+        assert torch.allclose(large(lr), net(F.avg_pool2d(lr, times)), atol=1e-6)
 
 
 @pytest.mark.parametrize("config", [DegraderConfig(features=6, blocks=1), DegraderConfig(features=7, blocks=3)])
@@ -115,5 +125,5 @@ def test_neither_does_a_degrader_shrink_nor_the_scale_change():
         grow_degrader(random_net(Degrader, D_SMALL), DegraderConfig(features=3, blocks=2), seeded())
     with pytest.raises(ConfigError, match="shrinks as it does"):
         grow_degrader(random_net(Degrader, D_SMALL), replace(D_SMALL, bicubic_first=True), seeded())
-    with pytest.raises(ConfigError, match="scale 4 cannot begin one for scale 2"):
-        grow_rrdb(random_net(RRDBNet, SMALL), RRDBConfig(features=8, blocks=2, growth=3, scale=2), seeded())
+    with pytest.raises(ConfigError, match="scale 2 cannot begin one for scale 4"):
+        grow_rrdb(random_net(RRDBNet, replace(SMALL, scale=2)), SMALL, seeded())
