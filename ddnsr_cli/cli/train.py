@@ -68,7 +68,7 @@ NOT_FOR_PRETRAINING |= {"discriminator_first_steps", "discriminator_learning_rat
 """Parameters of losses that the mean absolute error alone does not need."""
 
 PAIRS_ONLY = {"mix", "degradation_", "degradation_preset", "sharpen_targets", "discriminator_first_steps"}
-PAIRS_ONLY |= {"discriminator_learning_rate", "teacher", "truth_share"}
+PAIRS_ONLY |= {"discriminator_learning_rate", "teacher", "truth_share", "scale"}
 """Parameters that a track has no use for."""
 
 DATA, METHOD, SIZES, SCHEDULE, LOG = "Images", "Method", "Network sizes", "Schedule", "Log"
@@ -288,6 +288,16 @@ def train(
         int | None,
         typer.Option(min=1, help="Channels that a dense step adds. Other programs read 32.", rich_help_panel=SIZES),
     ] = None,
+    scale: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=4,
+            help="How many times the network enlarges: 4, 2, or 1 to clean images at their size. One for 4 may begin "
+            "any. The default is that of --start-from, or 4.",
+            rich_help_panel=SIZES,
+        ),
+    ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Number of batches in all.", rich_help_panel=SCHEDULE)
     ] = None,
@@ -401,7 +411,8 @@ def train(
     )
     extractors = FeatureFiles(vgg=vgg, lpips=perceptual_weights, offline=offline)
     if track is None:
-        sizes = network_sizes((features, blocks, growth), LITE if lite else plain_network(output, start_from))
+        plain = LITE if lite else plain_network(output, start_from)
+        sizes = network_sizes((features, blocks, growth), plain if scale is None else replace(plain, scale=scale))
         options = paired_options(sizes, schedule, stream, pretrain=pretrain)
         if not pretrain:
             kinds = (discriminator, gan, (perceptual, as_authors))

@@ -283,6 +283,16 @@ def test_networks_of_other_scales_learn_too(train, ddnsr, image_file, tmp_path, 
         assert image.size == (24 * scale, 20 * scale)
 
 
+def test_a_network_for_scale_4_begins_one_for_2(train, tmp_path):
+    begin = sr_file(tmp_path / "begin.safetensors", TINY)
+    done = train(tmp_path / "run", "--start-from", begin, "--scale", 2, "--steps", 1, sizes=RUN)
+    assert done.code == 0, done.err
+    assert load_rrdb_net(tmp_path / "run/sr.safetensors")[0].config == replace(TINY, scale=2)
+    again = train(tmp_path / "run", "--scale", 1, "--steps", 2, sizes=RUN)
+    refused(again, 10, "network.scale 2 -> 1")
+    refused(train(tmp_path / "other", "--scale", 3, sizes=RUN), 2, "scale", "3")
+
+
 def test_a_degrader_is_for_networks_of_its_scale(train, folders, degrader, tmp_path):
     begin = sr_file(tmp_path / "begin.safetensors", replace(TINY, scale=2))
     done = train(tmp_path / "run", "--start-from", begin, "--lr", folders[1], "--mix", f"{degrader}=1", sizes=RUN)
