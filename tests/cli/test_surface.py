@@ -32,8 +32,8 @@ SURFACE = {
         "--vgg --perceptual --perceptual-weights --as-authors --loss --discriminator --gan --teacher --truth-share "
         "--sharpen-targets --discriminator-first-steps --discriminator-learning-rate --degrader-pretrain-steps "
         "--degrader-only-steps --degradation-preset --degradation --lpips --lite --features --blocks "
-        "--growth --scale --steps --batch --micro-batch --crop --learning-rate --warmup-steps --lr-milestones --precision "
-        "--compile --seed --workers --log-every --save-every --keep-every --validate-every --sample-every --device/-g "
+        "--growth --scale --steps --batch --micro-batch --crop --learning-rate --warmup-steps --lr-milestones "
+        "--precision --compile --seed --workers --log-every --save-every --keep-every --validate-every --sample-every --device/-g "
         "--offline -q/--quiet"
     ),
     "eval": (
