@@ -33,8 +33,8 @@ SURFACE = {
         "--sharpen-targets --discriminator-first-steps --discriminator-learning-rate --degrader-pretrain-steps "
         "--degrader-only-steps --degradation-preset --degradation --lpips --lite --features --blocks "
         "--growth --scale --steps --batch --micro-batch --crop --learning-rate --warmup-steps --lr-milestones "
-        "--precision --compile --seed --workers --log-every --save-every --keep-every --validate-every --sample-every --device/-g "
-        "--offline -q/--quiet"
+        "--precision --compile --seed --workers --log-every --save-every --keep-every --validate-every --sample-every "
+        "--device/-g --offline -q/--quiet"
     ),
     "eval": (
         "ranking_files --lr --hr --data --track -m/--models --sr --table3 --reference --lr-suffix --sr-suffix "
