@@ -79,6 +79,7 @@ _FOREIGN: tuple[tuple[str, tuple[bytes, ...], str], ...] = (  # what it is, how 
     ("a sound or video", (b"OggS", b"ID3", b"fLaC"), "It holds no image."),
     ("a companion file of macOS (AppleDouble)", (b"\0\5\x16\7", b"\0\5\x16\0"), "The image has no `._` in its name."),
 )
+_POSTSCRIPT_STARTS, _POSTSCRIPT_TITLE = (b"%!PS", b"%!\n", b"%!\r"), b"%!PS-Adobe-"
 _PAGE_STARTS = (b"<!doctype html", b"<html", b"<head", b"<body", b"<script", b"<title")
 _JSON = re.compile(rb"[\[{]\s*(?:[\"\]}\[{]|-?\d|true|false|null)")
 _MEDIA_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"skip", b"pnot")
@@ -129,6 +130,8 @@ def _text_kind(head: bytes) -> tuple[str, str] | None:
         head = head.replace(b"\0", b"")[2:]
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     lowered = text.lower()
+    if text.startswith(_POSTSCRIPT_STARTS) or _POSTSCRIPT_TITLE in text:  # behind blank lines, or what a printer takes
+        return "a PostScript document", _SAVE_AS
     if b"<svg" in lowered:
         return "an SVG drawing", _SAVE_AS
     if lowered.startswith(_PAGE_STARTS) or b"<html" in lowered or b"<!doctype html" in lowered:

@@ -99,6 +99,9 @@ def test_a_header_with_zeros_behind_it_is_no_crash(tmp_path, capfd, kind):
         (b"hello, this is no image at all", r"fake\.png is not an image we can read\. Save it as one of: PNG"),
         (b"<?xml version='1.0'?><!--" + b" " * 500 + b"--><svg", "is an SVG drawing, which cannot be read"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9", "is a PostScript document, which cannot be read"),
+        (b"\n\r\n \n%!PS-Adobe-3.0 EPSF-3.0\n", "is a PostScript document, which cannot be read"),
+        (b"\xef\xbb\xbf%!\n/x 1 def", "is a PostScript document, which cannot be read"),
+        (b"\x1b%-12345X@PJL\n%!PS-Adobe-3.0\n", "is a PostScript document, which cannot be read"),
     ],
 )
 def test_what_is_no_image_is_refused_whatever_its_name(tmp_path, data, words):

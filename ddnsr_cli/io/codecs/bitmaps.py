@@ -27,6 +27,7 @@ from ddnsr_cli.io.image import COMMENT, Metadata, Pixels, oblong
 _TGA_FOOTER, _TGA_FOOTER_BYTES = b"TRUEVISION-XFILE.\0", 26
 _TGA_EXTENSION_BYTES, _TGA_ALPHA_TYPE_AT = 495, 494
 _NO_ALPHA, _STRAIGHT_ALPHA, _MULTIPLIED_ALPHA = 0, 3, 4  # 1, 2: undefined
+_TGA_RAW, _TGA_FROM_TOP = (2, 3), 0x20
 _TGA_ONE_BIT = 16  # bits of a pixel, of which one is left
 _TGA_ASPECT_AT = 474  # pixel width, pixel height
 _GIF_EXTENSION, _GIF_IMAGE, _GIF_APPLICATION = 0x21, 0x2C, 0xFF
@@ -93,6 +94,8 @@ def decode_tga(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
         width, height = struct.unpack_from("<HH", extension, _TGA_ASPECT_AT)
         decoded = replace(decoded, notes=(*decoded.notes, *oblong(height, width)))
     kind = extension[_TGA_ALPHA_TYPE_AT] if extension else None
+    if head[2] in _TGA_RAW and decoded.alpha is None:
+        decoded = replace(decoded, damage=hole_in(decoded.pixels if head[17] & _TGA_FROM_TOP else decoded.pixels[::-1]))
     if decoded.alpha is None:
         return decoded
     if head[16] == _TGA_ONE_BIT and decoded.pixels.shape[2] == 3:

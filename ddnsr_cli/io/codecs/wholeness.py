@@ -18,6 +18,7 @@ LEAST_ZEROS = 32
 
 _ZEROS = re.compile(rb"\0{%d,}" % LEAST_ZEROS)
 _BLOCK_BYTES = 512
+_NEAR, _LEAST_SEEN, _SLANT_PX = 3, 0.5, 16
 _BLOCKS = re.compile(rb"\0{%d,}" % _BLOCK_BYTES)
 _NEXT_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 _END, _SCAN, _TABLES, _STEPS = 0xD9, 0xDA, 0xC4, 0xDB
@@ -47,8 +48,9 @@ def hole_in(samples: Pixels) -> str:
     """A word on a hole among samples that stand in a file as they are, (H, W, C), row by row; empty where none is seen.
 
     Zeros are black, so only what no drawing does counts: a run of black that begins within a row and ends within one,
-    or with the image, while all of a row's length before it and behind it is not black. Of less than a row it must be
-    as long as blocks of a disk are: black lines are many.
+    or with the image, while all of a row's length before it and behind it is not black. Half of that may be black where
+    the run goes to the end, or is as long as blocks of a disk are, and what lies above its first pixel and below its
+    last is not. Of less than a row, or of whole rows, it must be as long as blocks: black lines are many.
     """
     height, width, channels = samples.shape
     pixel = channels * samples.itemsize
@@ -57,12 +59,23 @@ def hole_in(samples: Pixels) -> str:
     for run in _BLOCKS.finditer(data):
         start, end = run.span()
         is_tail, length = end == height * row, end - start
-        if length < row and (is_tail or length % _BLOCK_BYTES > 2 * pixel):
+        is_of_blocks = length % _BLOCK_BYTES <= 2 * pixel
+        is_slanted = min(length % row, -length % row) <= _SLANT_PX * pixel  # as lines across the image are
+        if (length < row and (is_tail or not is_of_blocks)) or (is_slanted and not is_tail and not is_of_blocks):
             continue
         within = pixel <= start % row <= row - pixel and (is_tail or pixel <= end % row <= row - pixel)
         first, last = start // pixel, -(-end // pixel)
-        around = np.concatenate((flat[max(0, first - width) : first], flat[last : last + width]))
-        if within and around.any(axis=1).all():
+        seen = flat[max(0, first - width) : first].any(axis=1), flat[last : last + width].any(axis=1)
+        edges = (
+            flat[max(0, first - width - _NEAR) : first - width + _NEAR + 1],
+            flat[last + width - _NEAR - 1 :][: 2 * _NEAR],
+        )
+        stands_out = first >= width and all(
+            part.mean() >= _LEAST_SEEN and edge.any(axis=1).all()
+            for part, edge in zip(seen[: 2 - is_tail], edges, strict=False)
+        )
+        is_sure = all(part.all() for part in seen)
+        if within and (is_sure or (stands_out and length >= row and (is_tail or is_of_blocks))):
             return f"{length} bytes of its samples are zeros, from row {start // row} on: look at the result"
     return ""
 

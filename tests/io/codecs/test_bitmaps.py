@@ -140,6 +140,14 @@ def test_a_tga_that_says_it_has_no_alpha_has_none(read):
     assert read("TGA", tga(VARIES, attribute_bits=8, alpha_type=0)).alpha is None
 
 
+@pytest.mark.parametrize("upward", [0, 0x20])
+def test_zeros_in_the_place_of_samples_of_a_tga_are_told(read, upward):
+    pixels = np.maximum(noise(60, 300, 3), 1).tobytes()
+    head = struct.pack("<BBBHHBHHHHBB", 0, 0, 2, 0, 0, 0, 0, 0, 300, 60, 24, upward)
+    assert read("TGA", head + pixels).damage == ""
+    assert "from row 33 on" in read("TGA", head + pixels[:30_150] + bytes(len(pixels) - 30_150)).damage
+
+
 def test_alpha_multiplied_into_the_colors_of_a_tga_is_divided_out(read):
     image = read("TGA", tga(np.full_like(VARIES, 128), attribute_bits=8, alpha_type=4))
     assert np.array_equal(image.pixels, np.minimum(np.rint(COLORS * np.float32(255 / 128)), 255).astype(np.uint8))

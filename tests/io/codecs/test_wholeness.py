@@ -116,6 +116,21 @@ def test_a_hole_among_raw_samples_is_seen_and_a_drawing_is_not():
     assert hole_in(samples) == ""
 
 
+def test_holes_beside_black_areas_are_seen_and_slanted_lines_are_not():
+    samples = np.maximum(noise(60, 300, 3), 1)
+    samples[:, 100:130] = 0  # a black column
+    assert hole_in(samples) == ""
+    holed = samples.copy()
+    holed.reshape(-1)[20_250 : 20_250 + 4096] = 0
+    assert hole_in(holed) == "4096 bytes of its samples are zeros, from row 22 on: look at the result"
+    holed = samples.copy()
+    holed.reshape(-1)[30_150:] = 0
+    assert "from row 33 on" in hole_in(holed)
+    slanted = np.maximum(noise(60, 300, 3), 1)
+    slanted[20, 170:] = slanted[21:24] = slanted[24, :171] = 0
+    assert hole_in(slanted) == ""
+
+
 @pytest.mark.parametrize("kind", ["BMP", "PPM", "TIFF"])
 def test_holes_are_told_in_raw_files(read, kind):
     data = encoded(pillow(np.maximum(noise(60, 300, 3), 1)), kind)
