@@ -1,5 +1,7 @@
 """A network whose faults are known, ready to enlarge."""
 
+import gc
+
 import pytest
 import torch
 
@@ -20,6 +22,13 @@ class ShiftingNet(RRDBNet):
         side = self.config.scale
         sr = self.gain * lr + 4 / 255
         return sr.repeat_interleave(side, dim=2).repeat_interleave(side, dim=3)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_objects_to_go_through():
+    """When memory runs out garbage is collected, here hundreds of times: what was there before is not gone through."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
