@@ -9,6 +9,7 @@ import argparse
 import collections
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from PIL import Image
 CALLS = "openat rename renameat renameat2 unlink unlinkat fsync ftruncate fchmod chmod flock mkdir link linkat write"
 LEFT = (".part", ".tmp")
 MOST_LINES = 30  # notes, and the log of a training
+ENDS = {0, 143, -signal.SIGTERM}  # the last: a number that a thread reaches late is the main one's before Python runs
 
 
 def command(what, source, output, words):
@@ -72,7 +74,7 @@ def walk(what, words, part):
             )
             ends[status] += 1
             left += [(name, number, path.name) for path in output.rglob("*") if any(end in path.name for end in LEFT)]
-            if status not in {0, 143} or "Traceback" in said or len(said.strip().splitlines()) > MOST_LINES:
+            if status not in ENDS or "Traceback" in said or len(said.strip().splitlines()) > MOST_LINES:
                 left.append((name, number, status, said))
     print(f"{what}: {sum(ends.values())} of {len(places)} calls, ends {dict(ends)}, left behind {left or 'nothing'}")
     return left
