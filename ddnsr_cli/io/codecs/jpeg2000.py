@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from ddnsr_cli.io.codecs.pillow import Decoded, decode_with_pillow, undeclared_alpha, with_samples
+from ddnsr_cli.io.codecs.pillow import Decoded, decode_with_pillow, divided, undeclared_alpha, with_samples
 from ddnsr_cli.io.codecs.vips import stretched
 from ddnsr_cli.io.codecs.wholeness import check_no_zeros, left_out_behind
 from ddnsr_cli.io.image import Metadata, Pixels
@@ -36,6 +36,7 @@ _XMP_ID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 _IPTC_ID = bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38")
 _EXIF_ID = b"JpgTiffExif->JP2"
 _ID_BYTES = 16
+_MULTIPLIED = 2
 _OPACITY, _MOST_DEFINITION_BYTES = (1, 2), 1 << 12
 _ICC_METHODS = (2, 3)
 _HOLDERS = (b"jp2h", b"res ")  # boxes that hold boxes: the header, in it the resolution
@@ -59,8 +60,8 @@ def decode_jp2(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     decoded = replace(decoded, notes=(*decoded.notes, *others))
     if depth > 8 and decoded.pixels.dtype == np.uint8:
         decoded = _with_white(decoded, path, data, max_pixels)
-    if decoded.alpha is not None and not _declares_alpha(file):
-        decoded = undeclared_alpha(replace(decoded, alpha=None), decoded.alpha)
+    if decoded.alpha is not None:
+        decoded = _with_alpha(decoded, decoded.alpha, _opacity_of(file))
     if depth <= 8:
         return decoded
     if decoded.pixels.dtype == np.uint16:  # Pillow puts samples of 9 to 15 bits into the upper ones
@@ -119,15 +120,21 @@ def _halve_steps(changed: bytearray, start: int, end: int) -> None:
         struct.pack_into(">H", changed, at, step + (1 << 11))
 
 
-def _declares_alpha(file: BinaryIO) -> bool:
-    """Whether a channel definition says that one is opacity, straight or multiplied into the colors."""
+def _with_alpha(decoded: Decoded, alpha: Pixels, opacity: int) -> Decoded:
+    if not opacity:
+        return undeclared_alpha(replace(decoded, alpha=None), alpha)
+    return replace(decoded, pixels=divided(decoded.pixels, alpha)) if opacity == _MULTIPLIED else decoded
+
+
+def _opacity_of(file: BinaryIO) -> int:
+    """What a channel definition says of opacity: 1 straight, 2 multiplied into the colors; 0: nothing."""
     file.seek(0, 2)
     for kind, at, length in itertools.islice(_boxes(file, 0, file.tell()), MAX_BOXES):
         if kind == b"cdef" and length <= _MOST_DEFINITION_BYTES:
             file.seek(at + 2)
             channels = struct.iter_unpack(">HHH", file.read((length - 2) // 6 * 6))
-            return any(meaning in _OPACITY for _, meaning, _ in channels)
-    return False
+            return next((meaning for _, meaning, _ in channels if meaning in _OPACITY), 0)
+    return 0
 
 
 def component_bits(head: bytes) -> int:

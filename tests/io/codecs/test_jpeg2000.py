@@ -61,6 +61,20 @@ def test_resolution_is_a_fraction_with_a_power_of_ten():
     assert metadata_of_boxes(BytesIO(zero)).dpi == (0.0, 0.0)  # left out later as senseless
 
 
+def test_colors_that_alpha_was_multiplied_into_are_as_they_were(read):
+    colors, alpha = smooth(16, 16), np.full((16, 16, 1), 128, np.uint8)
+    multiplied = np.rint(colors * (alpha / 255)).astype(np.uint8)
+    data = encoded(pillow(np.dstack([multiplied, alpha])), "JPEG2000", irreversible=False, num_resolutions=1)
+    at = data.index(b"cdef") + 6
+    definition = bytearray(data[at : at + 24])
+    assert definition[21] == 1  # of the fourth channel: opacity
+    assert np.array_equal(read(data).pixels, multiplied)
+    definition[21] = 2
+    image = read(data[:at] + definition + data[at + 24 :])
+    assert np.abs(image.pixels.astype(int) - colors).max() <= 1
+    assert np.array_equal(image.alpha, alpha[..., 0])
+
+
 def test_iptc_lies_in_a_box_of_its_own():
     records = b"\x1c\2\x19\0\2kw"
     data = box(b"uuid", bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38") + records)
