@@ -78,7 +78,7 @@ _OF_A_PLANE = (
 
 _PALETTE, _LAB = 3, 8
 _CHANNELS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}  # by photometric interpretation
-_SIGNED = 2  # by sample format
+_SIGNED, _FLOAT = 2, 3  # by sample format
 _REDUCED_OR_MASK = 1 | 4
 _SENSOR_DATA = (32803, 34892)
 _MAP_TAGS = frozenset((33550, 33922, 34264, 34735))  # GeoTIFF: how large a pixel is on the ground, and where
@@ -115,6 +115,9 @@ class TiffHeader:
 
     is_signed: bool
     """Its samples may be below 0, and it is not for Lab. Pillow would take those of 8 bits for what they are not."""
+
+    is_float: bool
+    """Its samples are floating point numbers."""
 
     color_channels: int
     """1 (gray, palette), 3 (RGB, YCbCr, Lab) or 4 (CMYK); 0: something else."""
@@ -248,6 +251,7 @@ def _header(fields: dict[int, Field], layout: Layout, *, is_cr2: bool, pages: li
         height=numbers(LENGTH, 0)[0],
         bits=max(numbers(BITS, 1)),
         is_signed=photometric != _LAB and _SIGNED in numbers(SAMPLE_FORMAT),
+        is_float=_FLOAT in numbers(SAMPLE_FORMAT),
         color_channels=channels,
         is_lab=photometric == _LAB,
         is_palette=photometric == _PALETTE,
@@ -410,6 +414,9 @@ def _check_kind(header: TiffHeader) -> None:
         raise ValueError("its color map is missing or too short")
     if header.is_lab and header.is_separate and header.bits > 8:  # libvips takes the planes for one
         raise ValueError("its Lab channels are planes of their own")
+    is_usual = header.bits <= 16 if not header.is_float else header.color_channels == 3
+    if header.is_multiplied and not is_usual:  # libvips divides as if it were of 8 bits
+        raise ValueError(f"alpha is multiplied into its samples, of {header.bits} bits and a rare kind")
     if header.bits not in _DEPTHS:
         raise ValueError(f"its samples have {header.bits} bits")
 

@@ -222,6 +222,19 @@ def test_deep_lab_in_planes_is_refused(read):
         read("TIFF", file.getvalue())
 
 
+@pytest.mark.parametrize(("channels", "dtype"), [(1, np.float32), (1, np.float16), (1, np.uint32), (3, np.uint32)])
+def test_deep_samples_of_rare_kinds_that_alpha_is_multiplied_into_are_refused(read, channels, dtype):
+    file = BytesIO()
+    samples = np.dstack([COLORS[..., :channels], VARIES]).astype(np.float64) / 255
+    samples = samples * (2**32 - 1 if dtype == np.uint32 else 1)
+    kind = "rgb" if channels == 3 else "minisblack"
+    tifffile.imwrite(
+        file, samples.astype(dtype), photometric=kind, planarconfig="contig", extrasamples=[1], metadata=None
+    )
+    with pytest.raises(ImageReadError, match="alpha is multiplied into its samples, of"):
+        read("TIFF", file.getvalue())
+
+
 def test_the_fourth_channel_of_a_map_is_left_out_and_it_is_said(read):
     data = tiff(VARIES, extra=None, extratags=[(33550, "d", 3, (1.0, 1.0, 0.0), True)])
     image = read("TIFF", data)
