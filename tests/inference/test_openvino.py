@@ -16,6 +16,7 @@ from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
 from ddnsr_cli.weights.checkpoint import load_own_net
 from ddnsr_cli.weights.registry import read_registry
 from ddnsr_cli.weights.resolve import find_weights
+from tests.helpers.compiled_once import compile_once
 from tests.helpers.foreign import small_compact, small_net
 
 pytest.importorskip("openvino")
@@ -86,6 +87,15 @@ def test_the_same_image_twice_gives_the_same_bits():
     first = fast.whole(lr)
     fast.whole(noisy(24, 20))
     assert torch.equal(fast.whole(lr), first)
+
+
+def test_networks_that_tests_compile_once_are_told_apart_by_their_weights(monkeypatch):
+    compile_once(monkeypatch)
+    nets = small_net(), small_net()
+    with torch.no_grad():
+        nets[1].conv_last.bias += 0.125
+    one, other = (upscaler(net)._runner._quick(noisy(16, 16)).clone() for net in nets)
+    torch.testing.assert_close(other, one + 0.125, rtol=0, atol=1e-5)
 
 
 def test_a_result_does_not_change_when_the_next_is_made():
