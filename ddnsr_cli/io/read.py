@@ -112,8 +112,13 @@ def _credentials(file: BinaryIO) -> tuple[str, ...]:
     """A note on signed claims on where an image comes from, which are true of its old bytes only; or none."""
     if os.fstat(file.fileno()).st_size > _MOST_SEARCHED_BYTES:
         return ()
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return left_out(["content credentials (C2PA)"]) if data.find(_CREDENTIALS) >= 0 else ()
+    with (
+        suppress(OSError),
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+    ):  # not every disk can be mapped
+        if data.find(_CREDENTIALS) >= 0:
+            return left_out(["content credentials (C2PA)"])
+    return ()
 
 
 def _read_object(address: StorePath, *, max_pixels: int) -> RasterImage:

@@ -147,6 +147,14 @@ def test_data_of_thermal_cameras_and_content_credentials_are_told(read):
         assert read(encoded(pillow(noise(24, 32, 3)), kind, exif=b"II*\0\x08\0\0\0\0\0" + box)).notes == (note,)
 
 
+def test_a_file_that_cannot_be_mapped_is_read_all_the_same(read, monkeypatch):
+    def refuse(*_args, **_options):
+        raise OSError(19, "No such device")
+
+    monkeypatch.setattr("ddnsr_cli.io.read.mmap.mmap", refuse)
+    assert read(JPEG).notes == ()
+
+
 def test_layers_of_photoshop_in_a_tiff_are_told(read, tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", noise(10, 12, 3), photometric="rgb", extratags=[(37724, 7, 8, bytes(8), True)])
     assert read((tmp_path / "a.tif").read_bytes()).notes == ("Photoshop's layers were left out",)
