@@ -21,7 +21,7 @@ import typer
 
 from ddnsr_cli import __version__
 from ddnsr_cli.cli.options import path_of
-from ddnsr_cli.errors import ConfigError, DdnsrError, ImageReadError, ImageWriteError, UnexpectedError, printable
+from ddnsr_cli.errors import ConfigError, DdnsrError, ImageReadError, ImageWriteError, UnexpectedError, printable, shown
 from ddnsr_cli.files import UNINTERRUPTED, StorePath, path_at, temporary_folder
 
 STANDARD = Path("-")
@@ -66,7 +66,10 @@ def _harmless(line: bytes) -> bytes:
 
 @contextmanager
 def file_of_stdin() -> Iterator[Path]:
-    """A temporary file of all that comes on standard input. Raises ImageReadError, ConfigError for a terminal."""
+    """A temporary file of all that comes on standard input, by whose name errors of the block call it.
+
+    Raises ImageReadError, ConfigError for a terminal.
+    """
     if sys.stdin is None or sys.stdin.isatty():
         raise ConfigError("- reads an image from standard input, which is a terminal. Pipe one in, or name a file.")
     with temporary_folder("ddnsr-") as folder:
@@ -77,7 +80,10 @@ def file_of_stdin() -> Iterator[Path]:
                     file.write(chunk)
         except OSError as error:
             raise ImageReadError(f"Standard input could not be read ({error.strerror}). Name a file.") from error
-        yield path
+        try:
+            yield path
+        except ImageReadError as error:
+            raise ImageReadError(str(error).replace(shown(path), "Standard input")) from error
 
 
 @contextmanager

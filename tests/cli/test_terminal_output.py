@@ -117,7 +117,7 @@ class TestImagesThroughPipes:
         monkeypatch.setattr(sys, "stdin", Piped(b"no image"))
         done = ddnsr("upscale", "-", "-o", tmp_path / "o.png", "-m", quick_model)
         assert (done.code, done.err.count("\n")) == (3, 1)
-        assert "stdin is not an image" in done.err
+        assert done.err.startswith("error: Standard input is not an image")
 
     @pytest.mark.parametrize(
         ("words", "part"),
