@@ -1,5 +1,6 @@
 """What else is in a file is told once, by what it is."""
 
+import mmap
 import struct
 
 import numpy as np
@@ -151,7 +152,7 @@ def test_a_file_that_cannot_be_mapped_is_read_all_the_same(read, monkeypatch):
     def refuse(*_args, **_options):
         raise OSError(19, "No such device")
 
-    monkeypatch.setattr("ddnsr_cli.io.read.mmap.mmap", refuse)
+    monkeypatch.setattr(mmap, "mmap", refuse)
     assert read(JPEG).notes == ()
 
 
