@@ -231,6 +231,17 @@ def test_an_image_in_its_own_place_is_refused(ddnsr, folder, quick_model):
     assert files_in(folder) == before
 
 
+def test_several_images_need_a_folder_and_a_word_that_is_none_is_named_first(ddnsr, image_file, tmp_path):
+    one, other, output = image_file(), image_file("b.png"), tmp_path / "o.png"
+    several = ddnsr("upscale", one, other, "-o", output)
+    assert (several.code, several.err) == (
+        4,
+        f"error: {output} names a file, and there may be several images. Give a folder with -o.\n",
+    )
+    quality = ddnsr("upscale", one, "-o", output, "-q", "90")  # as other programs take it
+    assert (quality.code, quality.err) == (3, "error: 90 does not exist. Check the name.\n")
+
+
 def test_the_first_result_comes_before_the_last_image_is_looked_at(processes, quick_model, image_file, tmp_path):
     image_file("in/a.png")
     for number in range(3):

@@ -183,6 +183,7 @@ def folder_jobs(inputs: Sequence[Path], output: Path | None, options: UpscaleOpt
     the output names a file.
     """
     if output is not None and not is_folder(output) and (is_there(output) or format_of(output)):
+        list(find_images([path for path in inputs if not is_there(path)]))  # a word that is no image says why
         raise ImageWriteError(f"{shown(output)} names a file, and there may be several images. Give a folder with -o.")
     names = _names(output, options)
     found = options.selection.find(inputs, results=names, own=own)
