@@ -106,7 +106,7 @@ class Made:
 
 @dataclass(frozen=True, kw_only=True)
 class Translations:
-    """What the network makes that undoes the degrader, and what the degrader makes of that; all (N, 3, H, W)."""
+    """LR images there and back, by the degrader and the network that undoes it; all (N, 3, H, W)."""
 
     lr_clean: Tensor
     """Real LR images made clean."""
@@ -327,16 +327,16 @@ class JointTrainer:
 
     def _translation_losses(self, lr_real: Tensor, hr: Tensor, made: Made) -> dict[str, Tensor]:
         """Weighted terms of CycleGAN that are not of eq. 3, at LR size."""
-        if made.translations is None or self.nets.disc_clean is None:
+        if made.translations is None:
             return {}
         weights, back = self.options.losses, made.translations
-        with frozen(self.nets.disc_clean), self._mixed_precision():
-            logits = self.nets.disc_clean(back.lr_clean)
         cycles = F.l1_loss(back.lr_noisy_again, lr_real) + F.l1_loss(back.lr_clean_again, bicubic(hr))
-        return {
-            "clean_adversarial": weights.lr_adversarial * gan_gen_loss(logits),
-            "lr_cycle": weights.lr_cycle * cycles,
-        }
+        terms = {"lr_cycle": weights.lr_cycle * cycles}
+        if self.nets.disc_clean is not None:
+            with frozen(self.nets.disc_clean), self._mixed_precision():
+                logits = self.nets.disc_clean(back.lr_clean)
+            terms["clean_adversarial"] = weights.lr_adversarial * gan_gen_loss(logits)
+        return terms
 
     def _second_input(self, noise: Tensor) -> Tensor:
         return noise if self.options.dual_input else torch.zeros_like(noise)

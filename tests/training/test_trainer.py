@@ -134,6 +134,13 @@ def test_cyclegan_translates_what_bicubic_made_there_and_back_and_from_real_imag
     torch.testing.assert_close(losses["disc_clean"], wanted)
 
 
+def test_the_lr_cycle_is_there_without_discriminators_too(feature_nets):
+    options = SETTINGS["cyclegan-lr"]
+    trainer = JointTrainer(replace(options, losses=replace(options.losses, lr_adversarial=0.0)), feature_nets, CPU)
+    lr, hr = batch()
+    assert trainer.degrader_losses(lr, hr, trainer.make(lr, hr, lr)).keys() == {"lr_cycle"}
+
+
 def test_the_lr_cycle_is_of_a_degrader_that_shrinks_by_bicubic_first():
     with pytest.raises(ConfigError, match="cyclegan-lr"):
         replace(TRACK_1, losses=replace(TRACK_1.losses, lr_cycle=1.0))
