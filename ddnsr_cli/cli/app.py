@@ -186,9 +186,8 @@ def _usage(error: Exception, words: list[str]) -> NoReturn:
         typer.echo(message, err=True)
         sys.exit(EXIT_USAGE)
     command = context.command_path if context else "ddnsr"
-    _fail(
-        " ".join(f"{message.rstrip('.')}. {_suggestion(error, words) or f'See: {command} --help'}".split()), EXIT_USAGE
-    )
+    way_out = _suggestion(error, words) or f"See: {command} --help"
+    _fail(" ".join(f"{message.rstrip('.')}. {way_out}".split()), EXIT_USAGE)
 
 
 def _suggestion(error: Exception, words: list[str]) -> str | None:

@@ -48,7 +48,7 @@ NCNN_TAGS = tuple(tag.to_bytes(4, "little") for tag in (SINGLE, HALF, SINGLE_TAG
 MOST_TEXT_BYTES = 8 << 20  # of the layers of an ncnn file; the field's largest have 0.1 MB
 MAX_FILE_BYTES = 2 << 30  # the field's largest, with optimizer states, are some 300 MB
 NETWORK_KEY, DEGRADER_KEY, VERSION_KEY = "ddnsr_network", "ddnsr_degrader", "ddnsr_version"
-_LATER_SIZES = {"bicubic_first": False}  # of degraders: what files written before it do not tell
+_LATER_SIZES = {"bicubic_first": False}  # of degraders: its value in files written before it was there
 _DTYPES = {torch.float32: "F32", torch.float16: "F16"}
 # What reading a damaged or crafted pickle raises depends on the byte that is wrong.
 _BROKEN_PICKLE = (
