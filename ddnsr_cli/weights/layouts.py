@@ -9,9 +9,9 @@ refused by name.
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -48,11 +48,17 @@ _FIRST_KEY = re.compile(r"(|.*\.)(conv_first|model\.0|body\.0)\.(?:weight|bias)"
 _WRAPPERS = re.compile(r"\b_(orig_mod|checkpoint_wrapped_module|fsdp_wrapped_module|forward_module)\.")
 """What PyTorch and Lightning put into names for a module that they wrap."""
 
-_AVERAGED = frozenset(("ema", "average", "averaged", "avg", "swa"))
+_AVERAGED = frozenset(("ema", "average", "averaged", "averaging", "avg", "swa", "shadow", "polyak"))
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")  # of `EMACallback`, too
 _OF_LOSSES = frozenset(
     ("d", "netd", "disc", "discriminator", "critic", "vgg", "perceptual", "criterion", "loss", "lpips")
 )
+_OF_GRADIENTS = frozenset(("exp", "grad", "grads", "gradient", "gradients"))  # `exp_avg` of Adam
 _COUNT = "n_averaged"  # beside the weights, where `torch.optim.swa_utils` keeps an average
+_COUNTS = (_COUNT, "num_updates", "optimization_step", "cur_step")
+"""How often an average was taken; at 0 it is the network that training began with."""
+
+_MOST_LISTED = 10_000
 _SECOND = {"trunk_conv": "conv_body", "upconv1": "conv_up1", "upconv2": "conv_up2", "HRconv": "conv_hr"}
 _FIRST = {"0": "conv_first", "3": "conv_up1", "6": "conv_up2", "8": "conv_hr", "10": "conv_last"}
 _OTHERS = (  # a key that gives a network away, and what to call it; the first that matches
@@ -114,10 +120,11 @@ def check_finite(tensors: Mapping[str, Tensor], source: str) -> None:
 
 
 def named_tensors(loaded: object, source: str) -> dict[str, Tensor]:
-    """The named tensors inside all nests, without a prefix.
+    """The named tensors inside all nests, without a prefix; those of their average where one is kept elsewhere.
 
-    Raises WeightsError when there is something else, or more than any network has.
+    Raises WeightsError when there is something else, or more than any network has, or more than one average.
     """
+    whole = loaded
     for _ in range(DEPTH):
         inner = _opened(loaded, source)
         if inner is loaded:
@@ -132,7 +139,120 @@ def named_tensors(loaded: object, source: str) -> dict[str, Tensor]:
         tensors[str(key)] = value
     if sum(tensor.numel() for tensor in tensors.values()) > MAX_VALUES:
         raise WeightsError(f"{source} is no network that loads: it claims more than {MAX_VALUES:,} values. {LOADS}.")
-    return tensors
+    return _averaged(whole, tensors, source)
+
+
+def _averaged(whole: object, tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+    """The average of a network that a file keeps anywhere, as callbacks of Lightning do; else the network itself.
+
+    An average has a tensor of that shape for each, under its name, with or without dots, or by its place in a list.
+    Raises WeightsError where there are two.
+    """
+    found = {path: twin for path, kept in _averages(whole) if (twin := _twin(kept, tensors))}
+    if len(found) > 1:
+        raise _many(list(found), source)
+    return next(iter(found.values()), tensors)
+
+
+_Path = tuple[str, ...]
+_Kept = dict[str, Tensor] | list[Tensor]
+
+
+def _parts(part: object, depth: int, path: _Path = (), seen: set[int] | None = None) -> Iterator[tuple[_Path, object]]:
+    """(the names that lead there, mapping or list) of all that lies in a part, itself first, each object once."""
+    seen = set() if seen is None else seen
+    if not isinstance(part, Mapping | list | tuple) or id(part) in seen:
+        return
+    seen.add(id(part))
+    yield path, part
+    for name, inner in (part.items() if isinstance(part, Mapping) else enumerate(part)) if depth else ():
+        yield from _parts(inner, depth - 1, (*path, str(name)), seen)
+
+
+def _averages(whole: object) -> Iterator[tuple[str, _Kept]]:
+    """(where it is, tensors) of all that is called averaged, but for what belongs to losses and gradients."""
+    never_taken: list[_Path] = []
+    for path, part in _parts(whole, DEPTH):
+        words = frozenset[str]().union(*map(_words, path))
+        if isinstance(part, Mapping) and _is_never_taken(part):
+            never_taken.append(path)
+        if not words.isdisjoint(_OF_LOSSES | _OF_GRADIENTS) or any(path[: len(at)] == at for at in never_taken):
+            continue
+        is_averaged = not words.isdisjoint(_AVERAGED) or (isinstance(part, Mapping) and _COUNT in part)
+        for prefix, kept in _sets_of(part, is_averaged=is_averaged):
+            yield ".".join((*path, prefix)).strip("."), kept
+
+
+def _sets_of(part: object, *, is_averaged: bool) -> Iterator[tuple[str, _Kept]]:
+    """(what the names begin with, tensors) of a list that is averaged, or in a mapping by what is called so."""
+    if not isinstance(part, Mapping):
+        if is_averaged and isinstance(part, list | tuple) and len(part) <= _MOST_LISTED and all(map(_is_plain, part)):
+            yield "", list(part)
+        return
+    sets: dict[str, dict[str, Tensor]] = {}
+    for key, value in part.items():
+        name = _WRAPPERS.sub("", str(key))
+        prefix = "" if is_averaged else _averaged_prefix(name)
+        if _is_plain(value) and (is_averaged or prefix):
+            sets.setdefault(prefix, {})[name[len(prefix) :]] = value
+    yield from ((prefix, kept) for prefix, kept in sets.items() if not _is_never_taken(kept))
+
+
+def _averaged_prefix(name: str) -> str:
+    """The front of a tensor's name, to the first part of it that is called averaged; empty: none is, or of a loss."""
+    parts = name.split(".")
+    at = next((at for at, part in enumerate(parts) if not _AVERAGED.isdisjoint(_words(part))), None)
+    return "" if at is None or not _OF_LOSSES.isdisjoint(_words(name)) else ".".join((*parts[: at + 1], ""))
+
+
+@lru_cache(maxsize=4096)
+def _words(name: str) -> frozenset[str]:
+    """In lower case, divided at all that is no letter, and at capitals, too; of `EMA{'decay': 0.99}` the front."""
+    name = name.partition("{")[0]
+    return frozenset(word.lower() for word in (*_WORD.findall(name), *re.split(r"[^a-zA-Z]+", name)) if word)
+
+
+def _is_plain(value: object) -> TypeGuard[Tensor]:
+    return isinstance(value, Tensor) and value.layout is torch.strided and not value.is_nested
+
+
+def _is_never_taken(average: Mapping[Any, object]) -> bool:
+    return any(_is_zero(average.get(count)) for count in _COUNTS)
+
+
+def _is_zero(count: object) -> bool:
+    if _is_plain(count):
+        return count.numel() == 1 and count.device.type == "cpu" and count.reshape(-1).tolist() == [0]
+    return isinstance(count, int) and count == 0
+
+
+def _twin(kept: _Kept, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of an average under the names of a network's, buffers of the latter with it; empty: it is none's."""
+    shapes = {name: tensor.shape for name, tensor in tensors.items() if tensor.is_floating_point()}
+    if isinstance(kept, list):
+        listed, wanted = [tensor.shape for tensor in kept], list(shapes.values())
+        places = [at for at in range(len(listed)) if listed[at] == wanted[0] and listed[at:][: len(wanted)] == wanted]
+        return {**tensors, **dict(zip(shapes, kept[places[0] :], strict=False))} if len(places) == 1 else {}
+    kernels = {name: shape for name, shape in shapes.items() if len(shape) > 1}
+    for spelled in (str, _squeezed):
+        known = {spelled(name): tensor for name, tensor in kept.items()}
+        first = spelled(next(iter(kernels), ""))
+        for prefix in [name.removesuffix(first) for name in known if first and name.endswith(first)]:
+            if all(
+                (at := known.get(prefix + spelled(name))) is not None and at.shape == kernels[name] for name in kernels
+            ):
+                return {name: _of_shape(known.get(prefix + spelled(name)), tensor) for name, tensor in tensors.items()}
+    return {}
+
+
+def _of_shape(averaged: Tensor | None, plain: Tensor) -> Tensor:
+    """The averaged tensor, where there is one."""
+    return plain if averaged is None or averaged.shape != plain.shape else averaged
+
+
+def _squeezed(name: str) -> str:
+    """As programs keep it where names of averages may hold no dot."""
+    return name.replace(".", "")
 
 
 def _opened(loaded: object, source: str) -> object:
@@ -141,7 +261,8 @@ def _opened(loaded: object, source: str) -> object:
         return loaded
     nested = {str(name): inner for name, inner in loaded.items() if isinstance(inner, Mapping)}
     averaged = {name for name, inner in nested.items() if _COUNT in inner}
-    if name := _meant([name for name, inner in nested.items() if _holds_network(inner, DEPTH)], source, averaged):
+    holding = [name for name, inner in nested.items() if _holds_network(inner)]
+    if name := _meant([name for name in holding if not _is_never_taken(nested[name])] or holding, source, averaged):
         return nested[name]
     if known := [nest for nest in ("params_ema", "params-ema", *NESTS) if nest in nested]:
         return nested[known[0]]
@@ -152,13 +273,13 @@ def _opened(loaded: object, source: str) -> object:
     return loaded
 
 
-def _holds_network(inner: Mapping[object, object], depth: int) -> bool:
+def _holds_network(inner: Mapping[object, object]) -> bool:
     """Whether the first layer of a network lies in a nest, or in one in it."""
     return any(
-        bool(_FIRST_KEY.fullmatch(_WRAPPERS.sub("", str(key))))
-        if isinstance(value, Tensor)
-        else depth > 0 and isinstance(value, Mapping) and _holds_network(value, depth - 1)
-        for key, value in inner.items()
+        isinstance(value, Tensor) and bool(_FIRST_KEY.fullmatch(_WRAPPERS.sub("", str(key))))
+        for _, part in _parts(inner, DEPTH)
+        if isinstance(part, Mapping)
+        for key, value in part.items()
     )
 
 
@@ -181,11 +302,13 @@ def _meant(names: Iterable[str], source: str, averaged: Iterable[str] = ()) -> s
     ranks = {name: 0 if name in averaged else _rank(name) for name in names}
     best = [name for name, rank in ranks.items() if rank == min(ranks.values())]
     if len(best) > 1:
-        listed = ", ".join(_short(name.rstrip(".")) for name in best)
-        raise WeightsError(
-            f"{source} holds {len(best)} networks ({listed}), any of which may be meant. Save one alone."
-        )
+        raise _many(best, source)
     return best[0] if best else ""
+
+
+def _many(names: list[str], source: str) -> WeightsError:
+    listed = ", ".join(_short(name.rstrip(".")) for name in names)
+    return WeightsError(f"{source} holds {len(names)} networks ({listed}), any of which may be meant. Save one alone.")
 
 
 def _rank(name: str) -> int:
