@@ -198,7 +198,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     """
     handle: int | None = None
     temporary: Path | None = None
-    if _is_special(target):
+    if is_special(target):
         raise OSError(errno.EINVAL, "it is a device or a pipe, not a file", str(target))
 
     def tidy() -> None:
@@ -227,15 +227,17 @@ def atomic_path(target: Path) -> Iterator[Path]:
             tidy()
 
 
-def _is_special(path: Path) -> bool:
+def is_special(path: Path) -> bool:
     """Whether a path is or leads to a device or a pipe, or is one of the names among devices, as /dev/stdout is."""
     if path.absolute().parent == Path("/dev"):
         return True
-    try:
-        mode = path.stat().st_mode
-    except (OSError, ValueError):
-        return False
-    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+    mode = _mode(path)
+    return mode != 0 and not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def is_pipe(path: Path) -> bool:
+    """Whether a path is or leads to a pipe, as those that shells make of `>(command)` do."""
+    return not isinstance(path, StorePath) and stat.S_ISFIFO(_mode(path))
 
 
 def _temporary(target: Path) -> tuple[int | None, Path]:
@@ -288,11 +290,11 @@ def is_folder(path: Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112
 
 
-def _mode(path: StorePath) -> int:
-    """0 where there is nothing, or the store will not say."""
+def _mode(path: Path) -> int:
+    """0 where there is nothing, or the system or the store will not say."""
     try:
         return path.stat().st_mode
-    except OSError:
+    except (OSError, ValueError):
         return 0
 
 

@@ -12,26 +12,53 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from types import FrameType
+from typing import BinaryIO
 
 import typer
 
 from ddnsr_cli import __version__
 from ddnsr_cli.cli.options import path_of
 from ddnsr_cli.errors import ConfigError, DdnsrError, ImageReadError, ImageWriteError, UnexpectedError, printable, shown
-from ddnsr_cli.files import UNINTERRUPTED, StorePath, path_at, temporary_folder
+from ddnsr_cli.files import UNINTERRUPTED, StorePath, is_pipe, path_at, temporary_folder
 
 STANDARD = Path("-")
 """Standard input or output, where a path is asked for; `./-` is a path like it, but not this one."""
 
+_STDIN = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
+_STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+_OF_SHELLS = ("/dev/fd", "/proc/self/fd")
 
-def path_or_standard(text: str) -> Path:
-    """A path or an address as it was given; `STANDARD` itself for `-`. Raises ConfigError as `path_of`."""
+
+def input_of(text: str) -> Path:
+    """A path or an address as it was given; `STANDARD` itself for `-` and stdin's names. Raises as `path_of`."""
+    return _standard_or_path(text, _STDIN)
+
+
+def output_of(text: str) -> Path:
+    """A path or an address as it was given; `STANDARD` itself for `-` and stdout's names. Raises as `path_of`."""
+    return _standard_or_path(text, _STDOUT)
+
+
+def _standard_or_path(text: str, names: tuple[str, ...]) -> Path:
     path = path_at(text)
-    return STANDARD if text == "-" else path if isinstance(path, StorePath) else path_of(text)
+    return STANDARD if text in names else path if isinstance(path, StorePath) else path_of(text)
+
+
+def is_input_stream(path: Path) -> bool:
+    """Whether an image is to be read to the end of what comes: standard input, and what a shell makes of `<(command)`.
+
+    Another pipe may have nobody who writes.
+    """
+    return path is STANDARD or (str(path.parent) in _OF_SHELLS and is_pipe(path))
+
+
+def is_output_stream(path: Path | None) -> bool:
+    """Whether a result is to be written there byte by byte: standard output, or a pipe."""
+    return path is STANDARD or (path is not None and is_pipe(path))
 
 
 def put_path(path: Path, more: str = "", *, end: bytes = b"\n") -> None:
@@ -65,47 +92,63 @@ def _harmless(line: bytes) -> bytes:
 
 
 @contextmanager
-def file_of_stdin() -> Iterator[Path]:
-    """A temporary file of all that comes on standard input, by whose name errors of the block call it.
+def file_of_stream(source: Path) -> Iterator[Path]:
+    """A temporary file of all that comes from `STANDARD` or a pipe, by whose name errors of the block call it.
 
     Raises ImageReadError, ConfigError for a terminal.
     """
-    if sys.stdin is None or sys.stdin.isatty():
+    if source is STANDARD and (sys.stdin is None or sys.stdin.isatty()):
         raise ConfigError("- reads an image from standard input, which is a terminal. Pipe one in, or name a file.")
+    name = "Standard input" if source is STANDARD else shown(source)
     with temporary_folder("ddnsr-") as folder:
         path = folder / "stdin"
         try:
-            with path.open("wb") as file:
-                while chunk := sys.stdin.buffer.read(1 << 20):
+            with path.open("wb") as file, _reading(source) as stream:
+                while chunk := stream.read(1 << 20):
                     file.write(chunk)
         except OSError as error:
-            raise ImageReadError(f"Standard input could not be read ({error.strerror}). Name a file.") from error
+            raise ImageReadError(f"{name} could not be read ({error.strerror}). Name a file.") from error
         try:
             yield path
         except ImageReadError as error:
-            raise ImageReadError(str(error).replace(shown(path), "Standard input")) from error
+            raise ImageReadError(str(error).replace(shown(path), name)) from error
+
+
+def _reading(source: Path) -> AbstractContextManager[BinaryIO]:
+    return nullcontext(sys.stdin.buffer) if source is STANDARD else source.open("rb")
 
 
 @contextmanager
-def file_for_stdout(extension: str) -> Iterator[Path]:
-    """A place for a result, which goes to standard output when the block ends well.
+def file_for_stream(target: Path, extension: str) -> Iterator[Path]:
+    """A place for a result, which goes to `STANDARD` or a pipe when the block ends well.
 
-    Raises ConfigError for a terminal, ImageWriteError where standard output does not take it.
+    A pipe is opened first, so that its reader sees an end when the block fails; until somebody reads it waits.
+    Raises ConfigError for a terminal, ImageWriteError where the target does not take it.
     """
-    if _on_terminal():
+    if target is STANDARD and _on_terminal():
         raise ConfigError("-o - writes an image to standard output, which is a terminal. Add > large.png, or name it.")
-    with temporary_folder("ddnsr-") as folder:
+    name = "Standard output" if target is STANDARD else shown(target)
+    with temporary_folder("ddnsr-") as folder, _writing(target, name) as stream:
         path = folder / f"stdout.{extension}"
         yield path
         try:
             with path.open("rb") as file:
                 while chunk := file.read(1 << 20):
-                    sys.stdout.buffer.write(chunk)
-            sys.stdout.buffer.flush()
+                    stream.write(chunk)
+            stream.flush()
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise ImageWriteError(f"Standard output takes no image ({error.strerror}). Name a file with -o.") from error
+            raise ImageWriteError(f"{name} takes no image ({error.strerror}). Name a file with -o.") from error
+
+
+def _writing(target: Path, name: str) -> AbstractContextManager[BinaryIO]:
+    if target is STANDARD:
+        return nullcontext(sys.stdout.buffer)
+    try:
+        return target.open("wb", buffering=0)
+    except OSError as error:
+        raise ImageWriteError(f"{name} takes no image ({error.strerror}). Name a file with -o.") from error
 
 
 _STDERR = 2

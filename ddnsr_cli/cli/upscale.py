@@ -26,8 +26,19 @@ from ddnsr_cli.cli.options import (
     ray_options,
     selected,
 )
-from ddnsr_cli.cli.terminal import STANDARD, file_for_stdout, file_of_stdin, path_or_standard, put_line, put_path
+from ddnsr_cli.cli.terminal import (
+    STANDARD,
+    file_for_stream,
+    file_of_stream,
+    input_of,
+    is_input_stream,
+    is_output_stream,
+    output_of,
+    put_line,
+    put_path,
+)
 from ddnsr_cli.errors import ConfigError, ImageWriteError, shown
+from ddnsr_cli.files import StorePath, is_special
 
 if TYPE_CHECKING:
     from ddnsr_cli.commands.upscale.options import Event, Planned, UpscaleOptions
@@ -69,7 +80,7 @@ def upscale(
     images: Annotated[
         list[Path] | None,
         typer.Argument(
-            parser=path_or_standard,
+            parser=input_of,
             metavar="images",
             help="Images or folders of images, or s3:// addresses. - reads one from stdin.",
         ),
@@ -79,7 +90,7 @@ def upscale(
         typer.Option(
             "-i",
             "--input",
-            parser=path_or_standard,
+            parser=input_of,
             metavar="<path>",
             help="Images or folders of images, as by the argument.",
         ),
@@ -89,7 +100,7 @@ def upscale(
         typer.Option(
             "-o",
             "--output",
-            parser=path_or_standard,
+            parser=output_of,
             metavar="<path>",
             help="File of the result, or folder for several, or - for stdout. By default it lies beside its source as "
             "NAME_x4.png.",
@@ -259,31 +270,50 @@ def upscale(
     if options.ray is not None and dry_run:
         raise ConfigError("--dry-run is done by this process alone. Leave --ray out.")
     _refuse_streams(named, output, options, as_json=json_)
+    _refuse_device(output)
     with ExitStack() as stack:
-        if named and named[0] is STANDARD:
-            inputs = [stack.enter_context(file_of_stdin())]
-        to_stdout = output is STANDARD
-        if to_stdout:
-            output = stack.enter_context(file_for_stdout(options.format or "png"))
+        if len(named) == 1 and is_input_stream(named[0]):
+            inputs = [stack.enter_context(file_of_stream(named[0]))]
+        to_stream = is_output_stream(output)
+        if output is not None and to_stream:
+            output = stack.enter_context(file_for_stream(output, options.format or _extension_of(output)))
         view = stack.enter_context(upscale_view(quiet=quiet, verbose=verbose))
-        printer = EventPrinter(as_json=json_, silent=to_stdout, end=b"\0" if null else b"\n", clear=view.clear)
+        printer = EventPrinter(as_json=json_, silent=to_stream, end=b"\0" if null else b"\n", clear=view.clear)
         for event in upscale_images(inputs, output, options, view.listener):
             printer.show(event)
 
 
 def _refuse_streams(named: list[Path], output: Path | None, options: "UpscaleOptions", *, as_json: bool) -> None:
-    """Raises ConfigError where standard input or output is to be used for two things, or for nothing that fits."""
-    from_stdin = any(path is STANDARD for path in named)
-    if options.ray is not None and (from_stdin or output is STANDARD):
+    """Raises ConfigError where a stream, standard input and output among them, is to be used for two things, or for
+    nothing that fits."""
+    from_stream, to_stream = any(map(is_input_stream, named)), is_output_stream(output)
+    if options.ray is not None and (from_stream or to_stream):
         raise ConfigError("Workers on Ray read and write files. Name files instead of -, or leave --ray out.")
-    if from_stdin and (len(named) > 1 or output is None):
+    if from_stream and (len(named) > 1 or output is None):
         raise ConfigError("- reads one image from stdin. Name no others, and say where it goes: -o large.png, or -o -.")
-    if output is not STANDARD:
+    if not to_stream:
         return
-    if len(named) != 1 or (not from_stdin and named[0].is_dir()):
-        raise ConfigError("-o - writes one image to stdout. Name one image, or give a folder with -o.")
+    given = "-o -" if output is None or output is STANDARD else f"-o {shown(output)}"
+    if len(named) != 1 or (not from_stream and named[0].is_dir()):
+        where = "stdout" if output is STANDARD else "a pipe"
+        raise ConfigError(f"{given} writes one image to {where}. Name one image, or give a folder with -o.")
     if as_json or options.compare or options.dry_run:
-        raise ConfigError("-o - leaves no room on stdout for --json, --compare and --dry-run. Leave them out.")
+        raise ConfigError(f"{given} writes one image and nothing else. Leave --json, --compare and --dry-run out.")
+
+
+def _refuse_device(output: Path | None) -> None:
+    """Raises ImageWriteError for what is neither a file nor a folder nor written byte by byte."""
+    if output is None or isinstance(output, StorePath) or is_output_stream(output) or not is_special(output):
+        return
+    raise ImageWriteError(
+        f"{shown(output)} is a device, not a file. Name a file, or write to any place by -o - > PLACE."
+    )
+
+
+def _extension_of(output: Path) -> str:
+    """The format that the name of a pipe asks for."""
+    extension = output.suffix.lower().removeprefix(".")
+    return extension if extension in list(Format) else "png"
 
 
 def _tile_px(text: str) -> int | None:

@@ -1,7 +1,11 @@
 """Standard output and input: images through them, names on them, and what a terminal may be told."""
 
 import io
+import os
+import stat
 import sys
+import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -97,11 +101,32 @@ def test_printable_text_is_left_alone():
     assert printable("a\u2028b\x85c\udcffd\u202ee\x9b") == "a?b?c?d?e?"
 
 
+@pytest.fixture
+def pipe(tmp_path):
+    """`pipe(name)` -> a pipe of that name with somebody who reads from it: `path`, and `read()` for all that came."""
+
+    def made(name):
+        path = tmp_path / name
+        os.mkfifo(path)
+        came = []
+        thread = threading.Thread(target=lambda: came.append(path.read_bytes()), daemon=True)
+        thread.start()
+
+        def read():
+            thread.join(30)
+            return came[0]
+
+        return SimpleNamespace(path=path, read=read)
+
+    return made
+
+
 class TestImagesThroughPipes:
     def test_one_goes_in_and_one_comes_out(self, image_file, quick_model, monkeypatch, tmp_path):
         import subprocess
 
-        command = [sys.executable, "-m", "ddnsr_cli", "upscale", "-", "-o", "-", "-f", "jpg", "-m", quick_model]
+        words = ["upscale", "-", "-o", "/dev/stdout", "-f", "jpg", "-m", quick_model]  # the same place as -
+        command = [sys.executable, "-m", "ddnsr_cli", *words]
         done = subprocess.run(command, input=image_file().read_bytes(), capture_output=True, check=False)
         assert (done.returncode, done.stderr) == (0, b"")
         with Image.open(io.BytesIO(done.stdout)) as image:
@@ -135,6 +160,14 @@ class TestImagesThroughPipes:
         assert (done.code, done.err.count("\n")) == (2, 1)
         assert part in done.err
 
+    def test_names_of_standard_input_and_output(self):
+        for given, names in (
+            (terminal.input_of, ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")),
+            (terminal.output_of, ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")),
+        ):
+            assert all(given(name) is terminal.STANDARD for name in names)
+            assert given("./-") is not terminal.STANDARD
+
     def test_a_terminal_gets_no_image(self, ddnsr, image_file, monkeypatch):
         monkeypatch.setattr(terminal, "_on_terminal", lambda: True)
         done = ddnsr("upscale", image_file(), "-o", "-")
@@ -163,3 +196,52 @@ class TestImagesThroughPipes:
         monkeypatch.chdir(tmp_path)
         assert ddnsr("upscale", image_file(), "-o", "./-", "-m", quick_model).code == 0
         assert (tmp_path / "-/image.png").is_file()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without named pipes")
+class TestPipesAndDevices:
+    @pytest.mark.parametrize(
+        ("name", "words", "kind"), [("p.webp", [], "WEBP"), ("p", [], "PNG"), ("q", ["-f", "jpg"], "JPEG")]
+    )
+    def test_a_pipe_is_written_to_and_stays_one(self, ddnsr, image_file, quick_model, pipe, name, words, kind):
+        reader = pipe(name)
+        done = ddnsr("upscale", image_file(), "-o", reader.path, "-m", quick_model, *words)
+        assert (done.code, done.out) == (0, ""), done.err
+        with Image.open(io.BytesIO(reader.read())) as image:
+            assert (image.format, image.size) == (kind, (96, 80))
+        assert reader.path.is_fifo()
+
+    def test_the_reader_of_a_pipe_sees_its_end_where_nothing_comes(self, ddnsr, quick_model, pipe, tmp_path):
+        (tmp_path / "no.png").write_bytes(b"no image")
+        reader = pipe("p.png")
+        done = ddnsr("upscale", tmp_path / "no.png", "-o", reader.path, "-m", quick_model)
+        assert (done.code, done.err.count("\n")) == (3, 1)
+        assert reader.read() == b""
+
+    def test_what_a_pipe_cannot_take_is_refused_before_it_is_opened(self, ddnsr, image_file, tmp_path):
+        os.mkfifo(tmp_path / "p.png")
+        for words in ([image_file(), "--json"], [tmp_path], [image_file(), image_file("b.png")]):
+            done = ddnsr("upscale", *words, "-o", tmp_path / "p.png", "--overwrite")
+            assert (done.code, done.err.count("\n")) == (2, 1)
+            assert "p.png writes one image" in done.err
+
+    def test_what_a_shell_makes_of_a_command_is_read(self, ddnsr, image_file, quick_model, tmp_path):
+        reading, writing = os.pipe()
+        os.write(writing, image_file().read_bytes())
+        os.close(writing)
+        done = ddnsr("upscale", f"/dev/fd/{reading}", "-o", tmp_path / "o.png", "-m", quick_model)
+        os.close(reading)
+        assert done.code == 0, done.err
+        with Image.open(tmp_path / "o.png") as image:
+            assert image.size == (96, 80)
+
+    @pytest.mark.parametrize("words", [[], ["--overwrite"]])
+    def test_a_device_is_refused_and_stays_one(self, ddnsr, image_file, tmp_path, words):
+        (tmp_path / "null.png").symlink_to("/dev/null")
+        for path in ("/dev/null", "/dev/zero", tmp_path / "null.png"):
+            done = ddnsr("upscale", image_file(), "-o", path, *words)
+            assert (done.code, done.err.count("\n")) == (4, 1)
+            assert "is a device, not a file" in done.err
+            assert stat.S_ISCHR(os.stat(path).st_mode)  # noqa: PTH116
+            done = ddnsr("degrade", image_file(), "-o", path, "--method", "bicubic")
+            assert (done.code, done.err.count("\n")) == (4, 1)
