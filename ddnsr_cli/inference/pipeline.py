@@ -28,7 +28,6 @@ from ddnsr_cli.processing.look import (
     slow_error,
 )
 from ddnsr_cli.processing.resize import (
-    BILINEAR,
     KERNEL_REACH_PX,
     Planes,
     enlarged_rows,
@@ -37,6 +36,7 @@ from ddnsr_cli.processing.resize import (
     resize,
     shrunk,
     spread,
+    subtract_enlarged,
 )
 
 MOST_GRAIN = 4.0
@@ -283,7 +283,7 @@ class _Finish:
 
     def finished(self, bands: Iterator[Band]) -> Iterator[Pixels]:
         """The bands of a network over the whole image as bands of pixels."""
-        strips = self._measured(_cut(bands, self._scale, self._lr.channels))
+        strips = self._measured(_cut(bands, self._scale, self._lr.width, self._lr.channels))
         for _ in range(FOLLOWED_TIMES if self._look.color_fix else 0):
             strips = _following(strips, self._lr, self._scale)
         if self._look.strength < 1:
@@ -305,17 +305,17 @@ class _Finish:
             yield as_pixels(strip.sr, self._dtype)
 
 
-def _cut(bands: Iterator[Band], scale: int, channels: int) -> Iterator[Strip]:
+def _cut(bands: Iterator[Band], scale: int, width: int, channels: int) -> Iterator[Strip]:
     """The bands of a network as strips of their own, so that no band outlives its turn."""
     for band in bands:
-        rows = band.rows.numpy()
-        step = scale * _strip_rows(rows.shape[2] // scale)
-        for start in range(0, rows.shape[1], step):
-            part = rows[:, start : start + step].astype(np.float32)
+        step = scale * _strip_rows(width)
+        for start in range(0, band.height, step):
+            part: Planes = band.tiles.part(start, min(band.height, start + step)).numpy().astype(np.float32, copy=False)
             # the channels of a gray image are three estimates of one quantity, see `as_pixels`
             sr = part if channels == 3 else part.mean(axis=0, keepdims=True)
             yield _strip((band.top + start) // scale, sr, scale)
-        del band, rows, part
+            del part, sr
+        del band
 
 
 def _strip_rows(width: int) -> int:
@@ -353,8 +353,8 @@ def _corrected(waiting: Sequence[Strip], above: Planes, lr: PixelSource, scale: 
     planes = lr.rows(start, start + result.shape[1])
     first, last = max(0, strip.top - 1), min(lr.height, strip.bottom + 1)  # neighbors for the enlargement
     error = slow_error(result, planes, first - start, last - start)
-    larger = enlarged_rows(error, strip.top - first, strip.bottom - first, scale=scale, how=BILINEAR)
-    return _strip(strip.top, np.subtract(strip.sr, larger, out=larger), scale)
+    subtract_enlarged(strip.sr, error, strip.top - first, scale=scale)
+    return _strip(strip.top, strip.sr, scale)
 
 
 def _mixed(strips: Iterator[Strip], lr: PixelSource, scale: int, strength: float) -> Iterator[Strip]:

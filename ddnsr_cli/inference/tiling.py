@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.io.image import Pixels
+from ddnsr_cli.processing.resize import row_blocks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,11 +165,13 @@ def as_pixels(planes: NDArray[np.float32], dtype: DTypeLike) -> Pixels:
 
     By NumPy in this thread alone: threads of PyTorch are the network's.
     """
-    levels = np.clip(planes, 0, 1)
-    levels *= np.float32(np.iinfo(np.dtype(dtype)).max)
-    np.rint(levels, out=levels)
     pixels: Pixels = np.empty((*planes.shape[1:], planes.shape[0]), dtype)
-    np.copyto(pixels, levels.transpose(1, 2, 0), casting="unsafe")
+    white = np.float32(np.iinfo(pixels.dtype).max)
+    for channel, plane in enumerate(planes):
+        for block in row_blocks(plane):
+            levels = np.clip(plane[block], 0, 1)
+            levels *= white
+            np.copyto(pixels[block, :, channel], np.rint(levels, out=levels), casting="unsafe")
     return pixels
 
 
@@ -226,45 +229,78 @@ class PixelSource:
         return planes
 
 
+class TileRow:
+    """The SR tiles of one row, put together when rows of them are asked for: the image's whole width is not held twice.
+
+    By NumPy in the thread that asks: threads of PyTorch are the network's.
+    """
+
+    def __init__(
+        self, windows: Iterable[tuple[Span, Tensor]], row: Span, cols: Cut, *, scale: int, above: Tensor
+    ) -> None:
+        """windows: for each column span, in order, the whole SR window on the CPU, (3, scale * h, scale * w).
+
+        above: (3, n, W), what the row above made of the first n SR rows: it fades into these.
+        """
+        self.height = scale * (row.hi - row.lo)
+        self._width = scale * cols.spans[-1].hi
+        self._tiles = [(scale * col.lo, _kept(window, row, col, scale)) for col, window in windows]
+        self._faded = fade(above.numpy(), self._joined(0, above.shape[1]), 1)
+
+    def part(self, start: int, end: int) -> Tensor:
+        """SR rows `start` to `end`, counted from the first: (3, end - start, W), in memory of their own."""
+        rows, faded = self._joined(start, end), self._faded[:, start:end]
+        rows[:, : faded.shape[1]] = faded
+        return torch.from_numpy(rows)
+
+    def _joined(self, start: int, end: int) -> NDArray[np.floating[Any]]:
+        rows = np.empty((3, end - start, self._width), self._tiles[0][1].numpy().dtype)
+        filled = 0
+        for left, tile in self._tiles:
+            kept = tile.numpy()[:, start:end]
+            shared = filled - left
+            rows[:, :, left:filled] = fade(rows[:, :, left:filled], kept[:, :, :shared], 2)
+            rows[:, :, filled : left + kept.shape[2]] = kept[:, :, shared:]
+            filled = left + kept.shape[2]
+        return rows
+
+
+def _kept(window: Tensor, row: Span, col: Span, scale: int) -> Tensor:
+    """The window without its halo, in memory of its own."""
+    top, left, height, width = (
+        scale * px for px in (row.lo - row.start, col.lo - col.start, row.hi - row.lo, col.hi - col.lo)
+    )
+    return window[:, top : top + height, left : left + width].clone(memory_format=torch.contiguous_format)
+
+
+def fade(old: NDArray[Any], new: NDArray[Any], axis: int) -> NDArray[Any]:
+    """From `old` to `new` along `axis` on a raised cosine; where both are equal the result is exactly that value."""
+    length = old.shape[axis]
+    steps = (np.arange(length, dtype=old.dtype) + old.dtype.type(0.5)) / old.dtype.type(max(1, length))
+    weight = 0.5 - 0.5 * np.cos(math.pi * steps, dtype=old.dtype)
+    shape = [1] * old.ndim
+    shape[axis] = length
+    faded: NDArray[Any] = old + weight.reshape(shape) * (new - old)
+    return faded
+
+
 @dataclass(frozen=True, kw_only=True)
 class Band:
-    """Finished rows of the SR image."""
+    """Finished rows of the SR image; values are floats near [0, 1], not clamped."""
 
     top: int
     """Index of the first row, SR pixels."""
 
-    rows: Tensor
-    """(3, h, W), float on the CPU, near [0, 1], not clamped."""
+    height: int
+    """SR pixels."""
 
+    tiles: TileRow
+    """What they are the first rows of."""
 
-def fade(old: Tensor, new: Tensor, dim: int) -> Tensor:
-    """From `old` to `new` along `dim` on a raised cosine; where both are equal the result is exactly that value."""
-    length = old.shape[dim]
-    steps = (torch.arange(length, dtype=old.dtype) + 0.5) / max(1, length)
-    shape = [1] * old.ndim
-    shape[dim] = length
-    weight = (0.5 - 0.5 * torch.cos(math.pi * steps)).view(shape)
-    return old + weight * (new - old)
-
-
-def tile_row(windows: Iterable[tuple[Span, Tensor]], row: Span, cols: Cut, scale: int) -> Tensor:
-    """Put the SR tiles of one row side by side: (3, scale * (row.hi - row.lo), scale * width).
-
-    windows: for each column span, in order, the whole SR window on the CPU, (3, scale * h, scale * w).
-    """
-    canvas = torch.empty(0)
-    height, width = scale * (row.hi - row.lo), scale * cols.spans[-1].hi
-    filled = 0
-    for col, window in windows:
-        if not filled:
-            canvas = window.new_empty(3, height, width)
-        top, left, lo, hi = (scale * px for px in (row.lo - row.start, col.lo - col.start, col.lo, col.hi))
-        kept = window[:, top : top + height, left : left + hi - lo]
-        shared = filled - lo
-        canvas[:, :, lo:filled] = fade(canvas[:, :, lo:filled], kept[:, :, :shared], 2)
-        canvas[:, :, filled:hi] = kept[:, :, shared:]
-        filled = hi
-    return canvas
+    @property
+    def rows(self) -> Tensor:
+        """All of them, put together: (3, height, W) on the CPU."""
+        return self.tiles.part(0, self.height)
 
 
 Progress = Callable[[int, int], None]

@@ -22,9 +22,8 @@ from ddnsr_cli.inference.tiling import (
     TensorSource,
     TileConfig,
     TilePlan,
-    fade,
+    TileRow,
     plan_tiles,
-    tile_row,
 )
 from ddnsr_cli.nets.bf16 import held_dtype, narrowed
 from ddnsr_cli.nets.blocks import VIEWS, SrNet, SrTraits, as_view, undone_view
@@ -307,25 +306,25 @@ class Upscaler:
             )
             meter.expect(plan.tiles)
             for row, until in _rows(plan, source.height):
-                sr = self._row(begin, source, plan, row, tail, meter)
-                if isinstance(sr, _NoMemory):
-                    tiles = self._halved(tiles, plan, sr.reason, note)
+                made = self._row(begin, source, plan, row, tail, meter)
+                if isinstance(made, _NoMemory):
+                    tiles = self._halved(tiles, plan, made.reason, note)
                     break
-                cut = self.scale * (until - row.lo)
-                band, tail = Band(top=self.scale * row.lo, rows=sr[:, :cut]), sr[:, cut:].clone()
+                band = Band(top=self.scale * row.lo, height=self.scale * (until - row.lo), tiles=made)
+                tail = made.part(band.height, made.height)
                 done = until
-                del sr
+                del made
                 yield band
                 del band  # else it lives on while the next row is made
 
     def _row(
         self, begin: BeginWindow, source: LrSource, plan: TilePlan, row: Span, tail: Tensor, meter: "_Meter"
-    ) -> Tensor | _NoMemory:
-        """The SR rows that the tiles of one row keep, faded with `tail`, or word that memory ran out."""
+    ) -> TileRow | _NoMemory:
+        """The SR tiles of one row, into which `tail` fades, or word that memory ran out."""
         meter.start_row()
         try:
             windows = _windows(begin, source, plan, row, meter, ahead=self._runner.ahead)
-            return self._joined(windows, plan, row, tail)
+            return TileRow(windows, row, plan.cols, scale=self.scale, above=tail)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -333,12 +332,6 @@ class Upscaler:
         # Only here: within the handler the traceback still holds every tensor of the failed tile.
         release_memory(self._runner.device)
         return lost
-
-    def _joined(self, windows: Iterator[tuple[Span, Tensor]], plan: TilePlan, row: Span, tail: Tensor) -> Tensor:
-        sr = tile_row(windows, row, plan.cols, self.scale)
-        shared = tail.shape[1]
-        sr[:, :shared] = fade(tail, sr[:, :shared], 1)
-        return sr
 
     def _sized(self, height: int, width: int, *, deep: bool = False) -> TileConfig:
         """The tile options with a size in pixels."""

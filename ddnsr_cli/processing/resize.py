@@ -1,7 +1,7 @@
 """Sizes of results, and bringing images to them; plain enlargement, and results shrunk to their input's size; alpha."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,21 +16,30 @@ from ddnsr_cli.io.image import Pixels, RasterImage, rounded
 Planes = NDArray[np.float32]
 """(C, H, W), samples in [0, 1] or differences of such."""
 
-BICUBIC, BILINEAR = Image.Resampling.BICUBIC, Image.Resampling.BILINEAR
-KERNEL_REACH_PX = 2  # the bicubic kernel's, and more than the bilinear one's
+KERNEL_REACH_PX = 2
+"""How far the bicubic kernel looks beyond a pixel."""
 
 MOST = (1 << 31) - 1
 """No format holds a longer side."""
 
+BLOCK_BYTES = 1 << 18
+"""Of rows worked on at a time, so that all that is made of them stays in the cache of one core."""
 
-def enlarged_rows(
-    planes: Planes, top: int, bottom: int, *, scale: int, how: Image.Resampling = BICUBIC
-) -> NDArray[np.float32]:
+
+def row_blocks(planes: NDArray[Any], scale: int = 1) -> Iterator[slice]:
+    """The rows of (C, H, W) or (H, W) in parts, each of some squares of `scale` rows, that suit a processor's cache."""
+    height, width = planes.shape[-2:]
+    step = scale * max(1, BLOCK_BYTES // (scale * width * planes.itemsize))
+    return (slice(top, min(height, top + step)) for top in range(0, height, step))
+
+
+def enlarged_rows(planes: Planes, top: int, bottom: int, *, scale: int) -> NDArray[np.float32]:
     """What rows `top` to `bottom` of the input become when the whole image is enlarged: (C, scale * rows, scale * W).
 
     Bicubic is that of Pillow and most programs (Keys' kernel with a = -0.5). Rows beyond the given ones are looked
     at, so strips put together are the image enlarged at once, at scales that are powers of two bit for bit.
     """
+    how = Image.Resampling.BICUBIC
     height, width = planes.shape[1:]
     first, last = max(0, top - KERNEL_REACH_PX), min(height, bottom + KERNEL_REACH_PX)
     box = (0, top - first, scale * width, bottom - first)
@@ -42,14 +51,52 @@ def enlarged_rows(
     return np.stack(larger)
 
 
+def subtract_enlarged(sr: Planes, planes: Planes, top: int, *, scale: int) -> None:
+    """Take the bilinear enlargement of LR planes (C, h, W) from SR rows (C, scale * rows, scale * W), in place.
+
+    The SR rows are those that cover row `top` and what follows. One row more is looked at above and below; beyond the
+    planes their border is repeated. Each row is computed for itself: strips leave no seams.
+    """
+    rows = sr.shape[1] // scale
+    around = np.clip(np.arange(top - 1, top + rows + 1), 0, planes.shape[1] - 1)
+    for larger, plane in zip(sr, planes[:, around], strict=True):
+        wide = np.empty((rows + 2, scale * plane.shape[1]), np.float32)
+        across = np.pad(plane, ((0, 0), (1, 1)), mode="edge").T
+        for phase, values in enumerate(_phases(across, scale)):
+            wide[:, phase::scale] = values.T
+        for block in row_blocks(larger, scale):
+            first, last = block.start // scale, block.stop // scale
+            for phase, values in enumerate(_phases(wide[first : last + 2], scale)):
+                larger[block][phase::scale] -= values
+
+
+def _phases(values: NDArray[np.float32], scale: int) -> Iterator[NDArray[np.float32]]:
+    """The `scale` values that stand for each but the first and last along the first axis, on the lines between them."""
+    own = values[1:-1]
+    for phase in range(scale):
+        place = (phase + 0.5) / scale - 0.5  # where the value stands, from the middle of its own
+        between = (values[2:] if place > 0 else values[:-2]) - own
+        between *= np.float32(abs(place))
+        between += own
+        yield between
+
+
 def shrunk(sr: Planes, scale: int) -> Planes:
     """The mean of the SR pixels that cover each LR pixel: (C, scale * h, scale * w) -> (C, h, w), in [0, 1].
 
     Values beyond black and white count as black and white: so they are written.
     """
-    clamped = np.clip(sr, 0, 1)
-    rows = sum(clamped[:, phase::scale] for phase in range(1, scale)) + clamped[:, ::scale]
-    total: Planes = rows[..., ::scale] + sum(rows[..., phase::scale] for phase in range(1, scale))
+    means: Planes = np.empty((sr.shape[0], sr.shape[1] // scale, sr.shape[2] // scale), np.float32)
+    for plane, small in zip(sr, means, strict=True):
+        for block in row_blocks(plane, scale):
+            small[block.start // scale : block.stop // scale] = _square_means(plane[block], scale)
+    return means
+
+
+def _square_means(plane: NDArray[np.float32], scale: int) -> NDArray[np.float32]:
+    clamped = np.clip(plane, 0, 1)
+    rows = sum(clamped[phase::scale] for phase in range(1, scale)) + clamped[::scale]
+    total: NDArray[np.float32] = rows[:, ::scale] + sum(rows[:, phase::scale] for phase in range(1, scale))
     return total / np.float32(scale**2)
 
 

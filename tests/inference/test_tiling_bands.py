@@ -1,40 +1,67 @@
+import numpy as np
 import pytest
 import torch
 
-from ddnsr_cli.inference.tiling import Cut, Span, TensorSource, fade, tile_row
+from ddnsr_cli.inference.tiling import Cut, Span, TensorSource, TileRow, fade
 
 
 def test_a_fade_goes_smoothly_from_old_to_new():
-    result = fade(torch.zeros(3, 5, 64), torch.ones(3, 5, 64), 2)
+    result = fade(np.zeros((3, 5, 64), np.float32), np.ones((3, 5, 64), np.float32), 2)
     ramp = result[0, 0]
+    assert result.dtype == np.float32
     assert ramp[0] < 0.001
     assert ramp[-1] > 0.999
-    assert (ramp.diff() > 0).all()
-    torch.testing.assert_close(ramp + ramp.flip(0), torch.ones(64))
-    torch.testing.assert_close(result, ramp.expand(3, 5, 64))
+    assert (np.diff(ramp) > 0).all()
+    np.testing.assert_allclose(ramp + ramp[::-1], np.ones(64), atol=1e-6)
+    assert np.array_equal(result, np.broadcast_to(ramp, result.shape))
 
 
 def test_a_fade_between_equal_values_is_exactly_those_values():
-    values = torch.rand(3, 37, 4, generator=torch.Generator().manual_seed(0)) * 1e3
-    assert torch.equal(fade(values, values.clone(), 1), values)
+    values = 1e3 * np.random.default_rng(0).random((3, 37, 4), np.float32)
+    assert np.array_equal(fade(values, values.copy(), 1), values)
 
 
 def test_a_fade_of_no_length_is_empty():
-    assert fade(torch.zeros(3, 0, 4), torch.zeros(3, 0, 4), 1).shape == (3, 0, 4)
+    assert fade(np.zeros((3, 0, 4)), np.zeros((3, 0, 4)), 1).shape == (3, 0, 4)
 
 
-def test_a_row_of_tiles_is_cropped_and_joined_in_place():
+COLS = Cut(12, (Span(0, 0, 11), Span(8, 9, 20)))
+ROW = Span(2, 3, 7)
+
+
+def tiles_of(image, above):
+    windows = [(span, image[:, 2:8, span.start : span.start + 12]) for span in COLS.spans]
+    return TileRow(windows, ROW, COLS, scale=1, above=above)
+
+
+def test_a_row_of_tiles_is_cropped_and_put_together():
     image = torch.rand(3, 8, 20, generator=torch.Generator().manual_seed(0))
-    cols = Cut(12, (Span(0, 0, 11), Span(8, 9, 20)))
-    row = Span(2, 3, 7)
-    windows = [(span, image[:, 2:8, span.start : span.start + 12]) for span in cols.spans]
-    assert torch.equal(tile_row(windows, row, cols, 1), image[:, 3:7])
+    tiles = tiles_of(image, torch.empty(3, 0, 20))
+    assert tiles.height == 4
+    assert torch.equal(tiles.part(0, 4), image[:, 3:7])
+
+
+def test_parts_of_a_row_are_the_row_whatever_they_are_cut_at():
+    image = torch.rand(3, 8, 20, generator=torch.Generator().manual_seed(0))
+    tiles = tiles_of(image, torch.zeros(3, 3, 20))
+    whole = tiles.part(0, 4)
+    assert torch.equal(torch.cat([tiles.part(0, 1), tiles.part(1, 4)], dim=1), whole)
+    assert torch.equal(torch.cat([tiles.part(top, top + 1) for top in range(4)], dim=1), whole)
+    torch.testing.assert_close(whole[:, 1], image[:, 4] / 2)  # the middle of the fade from the row above
+    assert torch.equal(whole[:, 3], image[:, 6])
+
+
+def test_tiles_outlive_the_windows_that_they_are_cut_from():
+    image = torch.rand(3, 8, 20, generator=torch.Generator().manual_seed(0))
+    tiles, before = tiles_of(image, torch.empty(3, 0, 20)), image[:, 3:7].clone()
+    image.zero_()
+    assert torch.equal(tiles.part(0, 4), before)
 
 
 def test_a_row_takes_the_middle_of_a_fade_half_from_each_tile():
     cols = Cut(6, (Span(0, 0, 6), Span(3, 3, 9)))
     windows = [(cols.spans[0], torch.zeros(3, 2, 6)), (cols.spans[1], torch.ones(3, 2, 6))]
-    row = tile_row(windows, Span(0, 0, 2), cols, 1)
+    row = TileRow(windows, Span(0, 0, 2), cols, scale=1, above=torch.empty(3, 0, 9)).part(0, 2)
     torch.testing.assert_close(row[0, 0], torch.tensor([0, 0, 0, 0.0669873, 0.5, 0.9330127, 1, 1, 1]))
 
 
