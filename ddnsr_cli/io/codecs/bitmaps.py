@@ -21,13 +21,13 @@ from ddnsr_cli.io.codecs.pillow import (
     first_of,
     undeclared_alpha,
 )
-from ddnsr_cli.io.codecs.wholeness import check_no_zeros, hole_in, left_out_behind, zeros_in
+from ddnsr_cli.io.codecs.wholeness import RawPlace, check_no_zeros, hole_in, left_out_behind, zeros_in
 from ddnsr_cli.io.image import COMMENT, Metadata, Pixels, oblong
 
 _TGA_FOOTER, _TGA_FOOTER_BYTES = b"TRUEVISION-XFILE.\0", 26
 _TGA_EXTENSION_BYTES, _TGA_ALPHA_TYPE_AT = 495, 494
 _NO_ALPHA, _STRAIGHT_ALPHA, _MULTIPLIED_ALPHA = 0, 3, 4  # 1, 2: undefined
-_TGA_RAW, _TGA_FROM_TOP = (2, 3), 0x20
+_TGA_RAW, _TGA_FROM_TOP, _TGA_FROM_RIGHT = (2, 3), 0x20, 0x10
 _TGA_ONE_BIT = 16  # bits of a pixel, of which one is left
 _TGA_ASPECT_AT = 474  # pixel width, pixel height
 _GIF_EXTENSION, _GIF_IMAGE, _GIF_APPLICATION = 0x21, 0x2C, 0xFF
@@ -46,10 +46,23 @@ def decode_bmp(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     decoded = replace(decoded, notes=(*decoded.notes, *_behind_bmp(file.read())))
     if decoded.alpha is not None:
         return decoded
-    decoded = replace(decoded, damage=hole_in(decoded.pixels[::-1]))
+    decoded = replace(decoded, damage=_hole_in_bmp(file, decoded.pixels))
     file.seek(0)
     spare = _spare_bytes(file, decoded.pixels.shape[0], decoded.pixels.shape[1])
     return decoded if spare is None else undeclared_alpha(decoded, spare)
+
+
+def _hole_in_bmp(file: BinaryIO, pixels: Pixels) -> str:
+    file.seek(0)
+    head = file.read(_BMP_HEADER_BYTES)
+    if len(head) < _BMP_HEADER_BYTES:
+        return ""
+    start, header_bytes = struct.unpack_from("<II", head, 10)
+    rows, bits, coding = struct.unpack_from("<i2xHI", head, 22)
+    if header_bytes < _DIB_HEADER_BYTES or coding not in _UNCOMPRESSED or bits != 8 * pixels.shape[2]:
+        return hole_in(pixels[::-1])
+    stride = -(-pixels.shape[1] * bits // 32) * 4
+    return hole_in(pixels[::-1] if rows > 0 else pixels, RawPlace(file=file, start=start, stride=stride))
 
 
 def _behind_bmp(data: bytes) -> tuple[str, ...]:
@@ -95,12 +108,19 @@ def decode_tga(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
         decoded = replace(decoded, notes=(*decoded.notes, *oblong(height, width)))
     kind = extension[_TGA_ALPHA_TYPE_AT] if extension else None
     if head[2] in _TGA_RAW and decoded.alpha is None:
-        decoded = replace(decoded, damage=hole_in(decoded.pixels if head[17] & _TGA_FROM_TOP else decoded.pixels[::-1]))
+        decoded = replace(decoded, damage=_hole_in_tga(file, head, decoded.pixels))
     if decoded.alpha is None:
         return decoded
     if head[16] == _TGA_ONE_BIT and decoded.pixels.shape[2] == 3:
         return _with_tga_bit(decoded, decoded.alpha, kind)
     return _with_tga_alpha(decoded, decoded.alpha, kind, bits=head[17] & 15)
+
+
+def _hole_in_tga(file: BinaryIO, head: bytes, pixels: Pixels) -> str:
+    start = len(head) + head[0] + head[1] * -(-head[7] // 8) * int.from_bytes(head[5:7], "little")
+    is_usual = head[16] == 8 * pixels.shape[2] and not head[17] & _TGA_FROM_RIGHT
+    stored = pixels if head[17] & _TGA_FROM_TOP else pixels[::-1]
+    return hole_in(stored, RawPlace(file=file, start=start, stride=pixels[0].nbytes) if is_usual else None)
 
 
 def _with_tga_bit(decoded: Decoded, alpha: Pixels, kind: int | None) -> Decoded:
@@ -258,8 +278,10 @@ def decode_pnm(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     file.seek(match.end())
     read = _plain_samples if kind in {_PLAIN_GRAY, _PLAIN_RGB} else _binary_samples
     samples = read(file, width * height * channels, largest).reshape(height, width, channels)
-    hole = "" if kind in {_PLAIN_GRAY, _PLAIN_RGB} else hole_in(samples.astype(np.uint8) if largest < 256 else samples)
     rest = file.read() if read is _binary_samples else b""
+    stored = samples.astype(np.uint8) if largest < 256 else samples
+    place = RawPlace(file=file, start=match.end(), stride=stored[0].nbytes)
+    hole = hole_in(stored, place) if read is _binary_samples else ""
     frames = _further_images(rest)
     notes = (first_of(1 + frames),) if frames else left_out_behind(rest)
     return Decoded(pixels=_stretched(samples, largest), alpha=None, metadata=Metadata(), damage=hole, notes=notes)

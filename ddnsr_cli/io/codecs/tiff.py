@@ -21,7 +21,7 @@ from PIL import UnidentifiedImageError
 from ddnsr_cli.errors import ImageReadError, shown
 from ddnsr_cli.io.codecs.pillow import Decoded, check_size, decode_with_pillow, divided, first_of, undeclared_alpha
 from ddnsr_cli.io.codecs.vips import inks_to_rgb, vips_samples
-from ddnsr_cli.io.codecs.wholeness import hole_in, inflates, look_at_jpeg, zeros_in
+from ddnsr_cli.io.codecs.wholeness import RawPlace, hole_in, inflates, look_at_jpeg, zeros_in
 from ddnsr_cli.io.image import Metadata, Pixels, Writable, bands_of, oblong
 from ddnsr_cli.io.metadata.exif import (
     BYTE,
@@ -329,7 +329,7 @@ def decode_tiff(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
                 decoded = replace(decoded, alpha=None)
     decoded = decoded or _decode_with_vips(file, header, metadata)
     pages = (_pages_note(header),) if header.pages > 1 else ()
-    hole = hole_in(decoded.pixels) if header.is_raw and decoded.alpha is None else ""
+    hole = hole_in(decoded.pixels, _raw_place(file, header, decoded)) if header.is_raw and decoded.alpha is None else ""
     shape = oblong(*header.density) if header.density else ()
     place = ("its place on the map (GeoTIFF) was left out",) if header.is_map else ()
     layers = ("Photoshop's layers were left out",) if header.has_layers else ()
@@ -346,6 +346,18 @@ def decode_tiff(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
         ),
         damage=hole,
     )
+
+
+def _raw_place(file: BinaryIO, header: TiffHeader, decoded: Decoded) -> RawPlace | None:
+    """Where samples stand that are decoded as they are, strip behind strip; None where they do not."""
+    pixels, in_a_row = (
+        decoded.pixels,
+        [sum(place) for place in header.places[:-1]] == [at for at, _ in header.places[1:]],
+    )
+    is_as_stored = pixels.shape == (header.height, header.width, header.color_channels) and header.orientation == 1
+    if not (in_a_row and is_as_stored and header.bits == 8 * pixels.itemsize and not header.extra_channels):
+        return None
+    return RawPlace(file=file, start=header.places[0][0], stride=pixels[0].nbytes)
 
 
 def _pages_note(header: TiffHeader) -> str:

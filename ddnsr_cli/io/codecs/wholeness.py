@@ -4,12 +4,15 @@ Cards, transfers and recoveries leave runs of zeros in the place of data. Every 
 long run can be data depends on the code: in some, equal areas are coded by zeros.
 """
 
+import itertools
 import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ddnsr_cli.io.image import Pixels
 
@@ -19,6 +22,7 @@ LEAST_ZEROS = 32
 _ZEROS = re.compile(rb"\0{%d,}" % LEAST_ZEROS)
 _BLOCK_BYTES = 512
 _NEAR, _LEAST_SEEN, _SLANT_PX = 3, 0.5, 16
+_REACH_PX, _MOST_RUNS, _FEW_RUNS = 9, 5000, 1000
 _BLOCKS = re.compile(rb"\0{%d,}" % _BLOCK_BYTES)
 _NEXT_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 _END, _SCAN, _TABLES, _STEPS = 0xD9, 0xDA, 0xC4, 0xDB
@@ -44,13 +48,30 @@ def check_no_zeros(data: bytes, start: int = 0, end: int | None = None, *, least
         raise ValueError(f"{len(run[0])} bytes of its data are zeros, from byte {run.start()} on")
 
 
-def hole_in(samples: Pixels) -> str:
+@dataclass(frozen=True, kw_only=True)
+class RawPlace:
+    """Where the rows of samples stand in a file, as they are."""
+
+    file: BinaryIO
+    """The file, open."""
+
+    start: int
+    """Offset of the first row."""
+
+    stride: int
+    """Bytes from a row to the next."""
+
+
+def hole_in(samples: Pixels, place: RawPlace | None = None) -> str:
     """A word on a hole among samples that stand in a file as they are, (H, W, C), row by row; empty where none is seen.
+
+    place: where they do, by which holes beside black are told, too.
 
     Zeros are black, so only what no drawing does counts: a run of black that begins within a row and ends within one,
     or with the image, while all of a row's length before it and behind it is not black. Half of that may be black where
     the run goes to the end, or is as long as blocks of a disk are, and what lies above its first pixel and below its
-    last is not. Of less than a row, or of whole rows, it must be as long as blocks: black lines are many.
+    last is not. Of less than a row, or of whole rows, it must be as long as blocks: black lines are many. Where their
+    place in the file is known, those of less than a row are told by it alone.
     """
     height, width, channels = samples.shape
     pixel = channels * samples.itemsize
@@ -61,7 +82,9 @@ def hole_in(samples: Pixels) -> str:
         is_tail, length = end == height * row, end - start
         is_of_blocks = length % _BLOCK_BYTES <= 2 * pixel
         is_slanted = min(length % row, -length % row) <= _SLANT_PX * pixel  # as lines across the image are
-        if (length < row and (is_tail or not is_of_blocks)) or (is_slanted and not is_tail and not is_of_blocks):
+        if (length < row and (is_tail or place or not is_of_blocks)) or (
+            is_slanted and not is_tail and not is_of_blocks
+        ):
             continue
         within = pixel <= start % row <= row - pixel and (is_tail or pixel <= end % row <= row - pixel)
         first, last = start // pixel, -(-end // pixel)
@@ -77,7 +100,69 @@ def hole_in(samples: Pixels) -> str:
         is_sure = all(part.all() for part in seen)
         if within and (is_sure or (stands_out and length >= row and (is_tail or is_of_blocks))):
             return f"{length} bytes of its samples are zeros, from row {start // row} on: look at the result"
-    return ""
+    return _torn_hole(flat, width, place) if place else ""
+
+
+@dataclass(frozen=True)
+class _End:
+    """Where black begins or ends within a row."""
+
+    row: int
+    is_torn: bool
+    is_aligned: bool
+    is_within_pixel: bool
+
+
+def _torn_hole(flat: NDArray[Any], width: int, place: RawPlace) -> str:
+    """A word on a run of black of which an end is torn from the image and lies where a block of a disk has its border.
+
+    By chance black ends there once in 512 times, so it depends on how many such ends an image has, torn by itself: a
+    hole beside black gives one or two; nights, lines and letters give many. Those within a pixel are counted apart, for
+    drawings have none. Runs with both ends on a border are a matter of chance where there are a thousand.
+    """
+    runs = [
+        [
+            _end_of_run(flat, width, place, at, is_start=is_start)
+            for at, is_start in zip(run.span(), (True, False), strict=True)
+        ]
+        for run in itertools.islice(_BLOCKS.finditer(flat.data.cast("B")), _MOST_RUNS)
+    ]
+    whole = [ends for ends in runs if all(end.is_torn for end in ends)]
+    torn = [end for ends in runs for end in ends if end.is_torn]
+    found = [ends[0] for ends in whole if len(whole) <= _FEW_RUNS and all(end.is_aligned for end in ends)]
+    for is_within_pixel, few in ((True, 2), (False, 1)):
+        kind = [end for end in torn if end.is_within_pixel == is_within_pixel]
+        found += [end for end in kind if end.is_aligned and len(kind) <= few]
+    if not found:
+        return ""
+    return f"zeros seem to stand in the place of samples near row {found[0].row}: look at the result"
+
+
+def _end_of_run(flat: NDArray[Any], width: int, place: RawPlace, at: int, *, is_start: bool) -> _End:
+    """at: bytes from the first sample to where zeros begin, or to behind the last of them."""
+    pixel = flat.shape[1] * flat.itemsize
+    row, column = divmod(at if is_start else at - 1, width * pixel)
+    offset = place.start + row * place.stride + column + (not is_start)
+    place.file.seek(max(0, offset - pixel))
+    near = place.file.read(2 * pixel)  # in the order of the file, where red may be the last
+    stay = len(near.rstrip(b"\0")) if is_start else len(near) - len(near.lstrip(b"\0"))
+    offset = max(0, offset - pixel) + stay
+    return _End(
+        row=row,
+        is_torn=pixel <= column < (width - 1) * pixel
+        and not _goes_on(flat, width, -(-at // pixel) if is_start else at // pixel, is_start=is_start),
+        is_aligned=offset % _BLOCK_BYTES == 0,
+        is_within_pixel=(offset - place.start) % place.stride % pixel != 0,
+    )
+
+
+def _goes_on(flat: NDArray[Any], width: int, at: int, *, is_start: bool) -> bool:
+    """Whether black begins, or ends, near that pixel in the row above or below, too."""
+    for near in (at - width, at + width):
+        is_seen = np.asarray(flat[max(0, near - _REACH_PX) : max(0, near + _REACH_PX)].any(axis=1))
+        if (np.diff(is_seen.astype(np.int8)) == (-1 if is_start else 1)).any():
+            return True
+    return False
 
 
 def inflates(data: bytes) -> bool:

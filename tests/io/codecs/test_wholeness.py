@@ -9,7 +9,8 @@ from PIL import Image
 
 from ddnsr_cli.errors import ImageReadError
 from ddnsr_cli.io.codecs.wholeness import hole_in, inflates, look_at_jpeg
-from tests.fuzz.truth import ENCODERS, scene
+from ddnsr_cli.io.read import read_image
+from tests.fuzz.truth import ENCODERS, by_tifffile, scene
 from tests.helpers.image_files import encoded, noise, pillow
 
 CHANCE = random.Random(3)
@@ -136,6 +137,62 @@ def test_holes_are_told_in_raw_files(read, kind):
     data = encoded(pillow(np.maximum(noise(60, 300, 3), 1)), kind)
     assert read(data).notes == ()
     assert "bytes of its samples are zeros" in read(with_zeros(data, 20_480, 4096)).damage
+
+
+def beside_black(kind):
+    """An image of which black takes more than half, so that rows above and below a hole say little."""
+    samples = np.maximum(noise(96, 150, 3), 1)
+    if kind == "half":
+        samples[:, 60:] = 0
+    elif kind == "columns":
+        samples[:, 20:55] = samples[:, 90:130] = 0
+    elif kind == "rotated":
+        samples = np.asarray(pillow(samples).rotate(30))
+    else:
+        samples[:30] = samples[60:] = 0
+    return samples
+
+
+RAW = {
+    "BMP": lambda samples: encoded(pillow(samples), "BMP"),
+    "TGA": lambda samples: encoded(pillow(samples), "TGA"),
+    "PPM": lambda samples: encoded(pillow(samples), "PPM"),
+    "PGM": lambda samples: encoded(pillow(samples).convert("L"), "PPM"),
+    "TIFF": lambda samples: encoded(pillow(samples), "TIFF"),
+    "TIFF in strips": lambda samples: by_tifffile(pillow(samples), rowsperstrip=7),
+}
+
+
+@pytest.mark.parametrize("kind", ["half", "columns", "rotated", "letterbox"])
+@pytest.mark.parametrize("name", RAW)
+def test_holes_beside_black_are_told_by_where_blocks_of_a_disk_begin(tmp_path, name, kind):
+    def read(data):
+        path = tmp_path / f"image.{name.lower()}"  # without its suffix a TGA may be a cursor
+        path.write_bytes(data)
+        return read_image(path)
+
+    data = RAW[name](beside_black(kind))
+    sound = read(data)
+    assert sound.notes == ()
+    told = wrong = 0
+    for start in range(512, len(data) - 4096, 512 * (1 if name == "PGM" else 5)):
+        holed = read(with_zeros(data, start, 4096))
+        wrong += (holed.pixels != sound.pixels).any(axis=2).mean() > 0.02
+        told += "zeros" in holed.damage
+    assert told >= 0.3 * wrong > 0  # most others begin and end within black
+
+
+def test_black_that_ends_at_blocks_is_no_hole_where_much_of_it_ends(read):
+    """Lines, letters and nights have many ends that nothing beside them goes on from: some are at blocks by chance."""
+    rng = np.random.default_rng(0)
+    for number in range(10):
+        samples = np.maximum(noise(200, 300, 3), 1)
+        for row in range(0, 200, 10):
+            start = rng.integers(1, 100)
+            samples[row, start : start + rng.integers(171, 190)] = 0
+        if number % 2:
+            samples[samples < rng.integers(60, 120)] = 0
+        assert read(encoded(pillow(samples), "PPM")).damage == ""
 
 
 def test_lossless_webp_may_hold_zeros(read):
