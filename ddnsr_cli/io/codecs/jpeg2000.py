@@ -5,6 +5,7 @@ import math
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -59,14 +60,36 @@ def decode_jp2(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     decoded = decode_with_pillow(path, file, file_format="JPEG2000", max_pixels=max_pixels, metadata=metadata)
     decoded = replace(decoded, notes=(*decoded.notes, *others))
     if depth > 8 and decoded.pixels.dtype == np.uint8:
-        decoded = _with_white(decoded, path, data, max_pixels)
+        deep = _at_full_depth(decoded, data, depth)
+        decoded = _with_white(decoded, path, data, max_pixels) if deep is None else deep
     if decoded.alpha is not None:
         decoded = _with_alpha(decoded, decoded.alpha, _opacity_of(file))
     if depth <= 8:
         return decoded
     if decoded.pixels.dtype == np.uint16:  # Pillow puts samples of 9 to 15 bits into the upper ones
         return replace(decoded, pixels=stretched(decoded.pixels, min(depth, 16)))
-    return replace(decoded, notes=(*decoded.notes, f"its colors of {depth} bits were read at 8 bits"))
+    way_out = "" if find_spec("openjpeg") else "; for all of them: pip install 'ddnsr[jp2]'"
+    return replace(decoded, notes=(*decoded.notes, f"its colors of {depth} bits were read at 8 bits{way_out}"))
+
+
+def _at_full_depth(decoded: Decoded, data: bytes, depth: int) -> Decoded | None:
+    """`decoded` with all bits of its samples, as 16, where OpenJPEG is installed by itself.
+
+    Pillow has turned them into colors; None where that was more than to round them.
+    """
+    try:
+        from openjpeg.utils import decode
+
+        samples: NDArray[Any] = decode(data)
+    except (ImportError, RuntimeError, ValueError, NotImplementedError):
+        return None
+    known = _all_samples(decoded)
+    if samples.dtype != np.uint16 or samples.shape != known.shape:
+        return None
+    off = ((samples >> (depth - 8)) - known).astype(np.int8)  # 256 that became 0 is 255 and 1 more, too
+    if off.min() < -1 or off.max() > 1:
+        return None
+    return with_samples(decoded, stretched(samples << (16 - depth), depth))
 
 
 def _with_white(decoded: Decoded, path: Path, data: bytes, max_pixels: int) -> Decoded:

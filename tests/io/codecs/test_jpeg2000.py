@@ -35,8 +35,43 @@ def test_deep_colors_are_read_at_8_bits_and_it_is_said(read, monkeypatch):
     assert image.notes == ("its colors of 16 bits were read at 8 bits",)
 
 
+@pytest.mark.parametrize("bits", [10, 12, 16])
+@pytest.mark.parametrize("bands", [3, 4])
+@pytest.mark.parametrize("is_bare", [True, False])
+def test_deep_colors_are_read_at_all_their_bits_by_openjpeg(read, bits, bands, is_bare):
+    openjpeg = pytest.importorskip("openjpeg.utils")
+    largest = (1 << bits) - 1
+    levels = np.linspace(0, largest, 80 * 70 * bands).astype(np.uint16).reshape(80, 70, bands)
+    data = openjpeg.encode_array(
+        levels, bits_stored=bits, photometric_interpretation=1 if bands == 3 else 0, codec_format=0 if is_bare else 1
+    )
+    image = read(bytes(data))
+    assert image.depth_bits == 16
+    assert not any("8 bits" in note for note in image.notes)
+    expected = np.rint(levels * (65535 / largest))
+    np.testing.assert_array_equal(image.pixels, expected[..., :3])
+    if image.alpha is not None:
+        np.testing.assert_array_equal(image.alpha, expected[..., 3])
+
+
+def test_deep_colors_that_pillow_has_converted_are_left_to_it(read, monkeypatch):
+    openjpeg = pytest.importorskip("openjpeg.utils")
+    levels = np.linspace(0, 65535, 80 * 70 * 3).astype(np.uint16).reshape(80, 70, 3)
+    data = bytes(openjpeg.encode_array(levels, bits_stored=16, photometric_interpretation=1, codec_format=1))
+    monkeypatch.setattr(openjpeg, "decode", lambda data: levels[::-1])
+    image = read(data)
+    assert (image.depth_bits, image.notes) == (8, ("its colors of 16 bits were read at 8 bits",))
+
+
+def test_the_way_to_all_bits_is_told(read, monkeypatch):
+    monkeypatch.setattr(jpeg2000, "component_bits", lambda head: 16)
+    monkeypatch.setattr(jpeg2000, "find_spec", lambda name: None)
+    assert read(encoded(pillow(smooth(8, 8)), "JPEG2000")).notes[0].endswith("pip install 'ddnsr[jp2]'")
+
+
 @pytest.mark.parametrize("irreversible", [True, False])
-def test_white_of_deep_colors_is_white(read, irreversible):
+def test_white_of_deep_colors_is_white(read, irreversible, monkeypatch):
+    monkeypatch.setattr(jpeg2000, "_at_full_depth", lambda *_: None)
     samples = np.where(np.arange(32)[:, None] % 16 < 8, 255, smooth(32, 32)[..., 0])[..., None].repeat(3, 2)
     samples = samples.astype(np.uint8)
     samples[:, ::8] = 0
