@@ -12,8 +12,9 @@ from rich.table import Table as DrawnTable
 from rich.text import Text
 
 from ddnsr_cli.cli.options import Device, LrSuffix, ModCrop, Offline, Quiet, folder_of
-from ddnsr_cli.cli.terminal import STANDARD, put_text
-from ddnsr_cli.errors import ConfigError, ImageWriteError, printable
+from ddnsr_cli.cli.terminal import STANDARD, STDOUT_NAMES, put_text
+from ddnsr_cli.errors import ConfigError, ImageWriteError, printable, shown
+from ddnsr_cli.files import is_pipe, is_special
 
 if TYPE_CHECKING:
     from ddnsr_cli.commands.evaluate.options import EvaluateOptions
@@ -189,7 +190,8 @@ def evaluate(
 
     And then: ddnsr eval --mean-opinion anna.json ben.json
     """
-    files = {"json": json_, "csv": csv, "markdown": markdown}
+    named = {"json": json_, "csv": csv, "markdown": markdown}
+    files = {kind: STANDARD if str(path) in STDOUT_NAMES else path for kind, path in named.items()}
     _check(files, ranking_files or [], mean_opinion=mean_opinion)
     if mean_opinion:
         if any((lr, hr, data, models, sr, table3, csv, report, ranking)):
@@ -262,9 +264,7 @@ def _run(options: "EvaluateOptions", files: dict[str, Path | None], *, quiet: bo
     from ddnsr_cli.commands.evaluate.run import evaluate as evaluate_all
     from ddnsr_cli.commands.evaluate.tables import as_csv, as_json, as_markdown, tables
 
-    for path in (*files.values(), options.report, options.ranking):
-        if path is not None and not path.absolute().parent.is_dir():  # else it would fail after the work
-            raise ImageWriteError(f"{path} cannot be written: its folder does not exist. Make it first.")
+    _check_places([path for path in files.values() if path is not STANDARD], [options.report, options.ranking])
     with evaluation_view(quiet=quiet) as listener:
         outcome = evaluate_all(options, listener)
     texts = {
@@ -275,6 +275,15 @@ def _run(options: "EvaluateOptions", files: dict[str, Path | None], *, quiet: bo
     _write_files(texts, files)
     if STANDARD not in files.values():
         print_tables(tables(outcome.evaluation, outcome.summary), closing=outcome.evaluation.methodology)
+
+
+def _check_places(texts: list[Path | None], pages: list[Path | None]) -> None:
+    """Raises ImageWriteError for what would fail after the work: no folder, a device, a page to a pipe."""
+    for path in (*texts, *pages):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise ImageWriteError(f"{path} cannot be written: its folder does not exist. Make it first.")
+        if path is not None and is_special(path) and not (path in texts and is_pipe(path)):
+            raise ImageWriteError(f"{shown(path)} is a device or a pipe. Name a file, or - for stdout.")
 
 
 def _write_files(texts: dict[str, str], files: dict[str, Path | None]) -> None:

@@ -29,7 +29,7 @@ STANDARD = Path("-")
 """Standard input or output, where a path is asked for; `./-` is a path like it, but not this one."""
 
 _STDIN = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
-_STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+STDOUT_NAMES = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 _OF_SHELLS = ("/dev/fd", "/proc/self/fd")
 
 
@@ -40,7 +40,7 @@ def input_of(text: str) -> Path:
 
 def output_of(text: str) -> Path:
     """A path or an address as it was given; `STANDARD` itself for `-` and stdout's names. Raises as `path_of`."""
-    return _standard_or_path(text, _STDOUT)
+    return _standard_or_path(text, STDOUT_NAMES)
 
 
 def _standard_or_path(text: str, names: tuple[str, ...]) -> Path:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import sys
 from dataclasses import replace
 
@@ -240,8 +241,23 @@ def test_a_dash_is_stdout_and_then_nothing_else_is(ddnsr, pairs):
     assert json.loads(ddnsr(*words, "--json", "-").out)
     assert ddnsr(*words, "--csv", "-").out.startswith("model,image,psnr_rgb,ssim_rgb,psnr_y,ssim_y\nhr,a,100.0,")
     assert ddnsr(*words, "--markdown", "-").out.startswith("**3 images, ")
-    both = ddnsr(*words, "--json", "-", "--csv", "-")
+    assert json.loads(ddnsr(*words, "--json", "/dev/stdout").out)
+    both = ddnsr(*words, "--json", "-", "--csv", "/dev/fd/1")
     assert (both.code, both.out) == (2, "")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without named pipes")
+def test_a_pipe_is_written_to_and_a_device_is_refused_before_the_work(ddnsr, pairs, tmp_path):
+    words = ["eval", "--hr", pairs[1], "--sr", pairs[1], "-q"]
+    reading, writing = os.pipe()
+    assert ddnsr(*words, "--json", f"/dev/fd/{writing}").code == 0
+    os.close(writing)
+    with os.fdopen(reading, "rb") as stream:
+        assert json.loads(stream.read())
+    for option in ("--csv", "--report"):
+        done = ddnsr(*words, option, "/dev/null")
+        assert (done.code, done.out, done.err.count("\n")) == (4, "", 1)
+        assert "is a device" in done.err
 
 
 def test_the_same_run_gives_the_same_bytes(ddnsr, pairs, quick_model, tmp_path):

@@ -19,7 +19,7 @@ from ddnsr_cli.commands.evaluate.measures import BEST_DB, LpipsMetric, pyiqa_ver
 from ddnsr_cli.commands.evaluate.models import EvaluatedModel, LearnedDegrade
 from ddnsr_cli.commands.evaluate.options import EvaluateOptions, Reference
 from ddnsr_cli.errors import ImageWriteError, shown
-from ddnsr_cli.files import atomic_path
+from ddnsr_cli.files import atomic_path, is_pipe
 from ddnsr_cli.metrics.statistics import DRAWS, LEVEL, Interval, Paired
 from ddnsr_cli.reports.results import BICUBIC, Evaluation, Metric, Summary, counted
 
@@ -37,10 +37,14 @@ class Table:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all. Raises ImageWriteError."""
+    """Write a file whole or not at all, or to a pipe as it comes. Raises ImageWriteError."""
+    content = text.encode("utf-8", "surrogateescape")
     try:
+        if is_pipe(path):
+            path.write_bytes(content)
+            return
         with atomic_path(path) as temporary:
-            temporary.write_bytes(text.encode("utf-8", "surrogateescape"))
+            temporary.write_bytes(content)
     except OSError as error:
         raise ImageWriteError(
             f"{shown(path)} could not be written ({error.strerror}). Choose another place."
