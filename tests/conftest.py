@@ -8,6 +8,7 @@ import tempfile
 import pytest
 from hypothesis import settings
 
+from tests.helpers import compiler_stand_in  # noqa: F401
 from tests.helpers.command_tree import build_parser_once
 
 # The same examples each time, and however long they take: neither chance nor other work on the machine fails a test.

@@ -8,11 +8,10 @@ import pytest
 
 pytest.importorskip("fcntl", reason="locks of Unix")
 
-from tests.helpers.joint_run import SIZES, joint_words, vgg_file, write_images
+from tests.helpers.joint_run import joint_words, pretrain_words, vgg_file, write_images
 from tests.helpers.processes import Processes, forked_workers, telling_opens
 from tests.helpers.small_training import small_training
 
-PRETRAIN = [str(word) for option in SIZES.items() for word in option] + ["--device", "cpu"]
 ENDLESS = ("--steps", 1_000_000, "--log-every", 1)
 
 
@@ -35,7 +34,7 @@ def scene(request, place):
             return processes.start(
                 *joint_words(folders, place / "vgg.safetensors", run, "--ablation", "B", "--l2", *more), first=first
             )
-        return processes.start("train", "--pretrain", "--hr", folders[0], "-o", run, *PRETRAIN, *more, first=first)
+        return processes.start(*pretrain_words(folders[0], run, *more), first=first)
 
     yield SimpleNamespace(start=start, images=place / "images")
     processes.stop()

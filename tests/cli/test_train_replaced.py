@@ -12,11 +12,9 @@ pytest.importorskip("resource", reason="signals of Unix")
 from ddnsr_cli.commands.train.run import Trained, refuse_replaced
 from ddnsr_cli.training.train_state import load_train_state
 from ddnsr_cli.weights.checkpoint import load_sr_net
-from tests.helpers.joint_run import SIZES, joint_words, vgg_file, write_images
+from tests.helpers.joint_run import joint_words, pretrain_words, vgg_file, write_images
 from tests.helpers.processes import Processes
 from tests.helpers.small_training import small_training
-
-PRETRAIN = [str(word) for option in SIZES.items() for word in option] + ["--device", "cpu"]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +29,7 @@ def scene(request, tmp_path, processes):
     """`start("--steps", 5)`, a kind of training in `run`, and the image that is to go bad."""
     hr, lr = write_images(tmp_path)
     run, kind = tmp_path / "run", request.param
-    words = ["train", "--pretrain", "--hr", hr, "-o", run, *PRETRAIN]
+    words = pretrain_words(hr, run)
     if kind == "joint":
         vgg = vgg_file(tmp_path / "vgg.safetensors")
         words = joint_words((hr, lr), vgg, run, "--ablation", "B", "--l2", track=2)

@@ -1,4 +1,4 @@
-"""A joint run that takes a second: images of some pixels, a random VGG19, networks of a few thousand parameters."""
+"""Runs that take a second: images of some pixels, a random VGG19, networks of a few thousand parameters."""
 
 import json
 
@@ -12,7 +12,8 @@ from tests.helpers.random_vgg import random_vgg19
 from tests.helpers.small_training import NARROW_CHANNELS
 
 SIZES = {"--features": 4, "--blocks": 1, "--growth": 2, "--batch": 2, "--crop": 32, "--workers": 0}
-SMALL = [str(word) for option in SIZES.items() for word in option] + ["--lite", "--device", "cpu", "--offline"]
+PLAIN = [str(word) for option in SIZES.items() for word in option] + ["--device", "cpu"]
+SMALL = [*PLAIN, "--lite", "--offline"]
 
 
 def vgg_file(path, seed=1, *, widths=NARROW_CHANNELS):
@@ -37,13 +38,18 @@ def write_images(folder, count=3):
 
 
 def joint_words(folders, vgg, run, *words, track=1):
-    """The command line of a run."""
+    """The command line of a joint run."""
     hr, lr = folders
     extractors = ("--vgg", vgg, "--perceptual", "conv3_4")
     return [
         str(word)
         for word in ("train", "--track", track, "--hr", hr, "--lr", lr, *extractors, "-o", run, *SMALL, *words)
     ]
+
+
+def pretrain_words(hr, run, *words):
+    """The command line of a pretraining."""
+    return [str(word) for word in ("train", "--pretrain", "--hr", hr, "-o", run, *PLAIN, *words)]
 
 
 def saved_step(run):

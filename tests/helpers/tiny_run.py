@@ -3,7 +3,6 @@
 import sys
 from contextlib import closing
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from ddnsr_cli.training.paired import PairedTrainer
 from ddnsr_cli.training.paired_options import PairedOptions, PairSource
 from ddnsr_cli.training.reconstruction import NO_FEATURE_NETS
 from ddnsr_cli.training.train_state import save_train_state
+from tests.helpers import compiler_stand_in  # noqa: F401
 
 GENTLE = DegradationConfig(noise_sigma=(0.0, 4.0), jpeg_chance=0.2)
 
@@ -48,15 +48,6 @@ def tiny_batches(folder, options, *, start=0):
     return batches(visits, start=start, on_refused=lambda _refusal: None)
 
 
-def without_compiler():
-    """Optimizers import PyTorch's compiler only to keep out of it, which takes longer than all that a run does here."""
-    stand_in = ModuleType("torch._dynamo")
-    stand_in.graph_break = lambda: None
-    stand_in.disable = lambda function, *_, **__: function
-    stand_in.trace_rules = SimpleNamespace(clear_lru_cache=lambda: None)
-    torch._dynamo = sys.modules["torch._dynamo"] = stand_in
-
-
 def run_until_stopped(folder):
     """Train without end, telling each step; `state.safetensors` is the save at the stop."""
     options = tiny_options(workers=1, steps=1_000_000)
@@ -74,5 +65,4 @@ def run_until_stopped(folder):
 
 
 if __name__ == "__main__":
-    without_compiler()
     sys.exit(run_until_stopped(Path(sys.argv[1])))
