@@ -25,16 +25,21 @@ ENGINE = ("--engine", "torch")  # each worker begins sooner without OpenVINO
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Ray with room for two workers; they find the package where this process does."""
+    """Ray with room for two workers; they find the package where this process does.
+
+    By its own environment: with one that is set up for them, those that Ray starts beforehand would be of no use.
+    """
     if importlib.util.find_spec("ray") is None:
         pytest.skip("Ray is not installed, or not for this Python")
     ray = ray_workers.import_ray()
     root = str(Path(__file__).parents[2])
     on_stop = signal.getsignal(signal.SIGTERM)
-    ray.init(
-        address="local", num_cpus=2, object_store_memory=100 << 20, include_dashboard=False, log_to_driver=False,
-        logging_level="error", runtime_env={"env_vars": {"PYTHONPATH": root}},
-    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", root)
+        ray.init(
+            address="local", num_cpus=2, object_store_memory=100 << 20, include_dashboard=False, log_to_driver=False,
+            logging_level="error",
+        )  # fmt: skip
     yield ray
     ray.shutdown()
     signal.signal(signal.SIGTERM, on_stop)  # Ray leaves its own, which ends the process
@@ -83,7 +88,7 @@ def test_a_killed_worker_loses_nothing_and_repeats_its_image_alone(
     ddnsr, cluster, folder, image_file, quick_model, capfd
 ):
     (folder / "in" / "5.png").unlink()
-    image_file("in/3.png", width=700, height=500)  # in work long enough to be killed
+    image_file("in/3.png", width=400, height=300)  # in work long enough to be killed
     pids, notes, starts = [], [], []
     silent = lambda *_: None  # noqa: E731
     listener = UpscaleListener(
