@@ -56,6 +56,24 @@ def built_wheel(tmp_path_factory):
     return built("wheel", tmp_path_factory.mktemp("wheel"))
 
 
+@pytest.fixture(scope="session")
+def one_browser(tmp_path_factory):
+    """A tab of a real browser, the same for all tests of a process; see tests/helpers/browser.py."""
+    from tests.helpers.browser import CHROMIUM, Browser
+
+    if CHROMIUM is None:
+        pytest.skip("no chromium on the PATH")
+    with Browser(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def browser(one_browser):
+    """The browser; what it shows at the end of a module costs no time beside the tests of others."""
+    yield one_browser
+    one_browser.open("about:blank")
+
+
 @pytest.fixture
 def fake_hub(monkeypatch):
     """A Hub on the loopback device; see tests/helpers/fake_hub.py."""

@@ -26,6 +26,7 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--disable-features=BackForwardCache,SpareRendererForSitePerProcess",  # else each page has a process of its own
     "--remote-debugging-pipe",
 )
 

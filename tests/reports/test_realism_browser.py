@@ -3,10 +3,7 @@
 import pytest
 
 from ddnsr_cli.reports.realism import realism_report
-from tests.helpers.browser import CHROMIUM, Browser
 from tests.helpers.noisy_images import noise, scene, write_set
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
 
 SIDE = 96
 RATIO = """
@@ -24,12 +21,6 @@ RATIO = """
   }));
 })
 """
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with Browser(tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

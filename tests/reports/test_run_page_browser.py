@@ -3,16 +3,7 @@
 import pytest
 
 from ddnsr_cli.reports.run_page import write_run_report
-from tests.helpers.browser import CHROMIUM, Browser
 from tests.helpers.run_files import joint_rows, write_run, write_sample
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with Browser(tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

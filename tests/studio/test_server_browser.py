@@ -2,16 +2,8 @@
 
 import pytest
 
-from tests.helpers.browser import CHROMIUM, Browser
+from tests.helpers.browser import Browser
 from tests.helpers.hands import click, drag, middle, press
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with Browser(tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
 
 
 def count(browser, state):
