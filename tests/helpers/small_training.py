@@ -1,8 +1,10 @@
-"""Defaults that make a run of the command cheap: narrow networks beside the trained one, and crops of few images mixed.
+"""Defaults that make a run of the command cheap: narrow networks beside the trained one, and crops of few images mixed,
+measured and shown.
 
 What a run does is the same; that it does so at full size is for the tests of the networks and of the stream.
 """
 
+from ddnsr_cli.commands.train import joint, paired
 from ddnsr_cli.data.config import StreamConfig
 from ddnsr_cli.nets.degrader import DegraderConfig
 from ddnsr_cli.nets.discriminators import PROJECTED_TAPS
@@ -28,6 +30,8 @@ def small_training(set_item=dict.__setitem__):
         (StreamConfig.__init__.__kwdefaults__, {"crops_per_image": 4, "images_per_round": 4}),
         (JointOptions.__init__.__kwdefaults__, NARROW_JOINT),
         (PairedOptions.__init__.__kwdefaults__, {"discriminator_features": 4}),
+        (vars(joint), {"MEASURED_IMAGES": 2, "SAMPLE_ROWS": 1}),
+        (vars(paired), {"SAMPLE_ROWS": 1}),
     ):
         for name, value in changes.items():
             set_item(of, name, value)
