@@ -1,8 +1,7 @@
-"""A pretraining of some seconds: its options, its images, and a program that runs until it is stopped."""
+"""A pretraining of some seconds: its options, its images, and a process that runs until it is stopped."""
 
 import sys
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,7 +17,6 @@ from ddnsr_cli.training.paired import PairedTrainer
 from ddnsr_cli.training.paired_options import PairedOptions, PairSource
 from ddnsr_cli.training.reconstruction import NO_FEATURE_NETS
 from ddnsr_cli.training.train_state import save_train_state
-from tests.helpers import compiler_stand_in  # noqa: F401
 
 GENTLE = DegradationConfig(noise_sigma=(0.0, 4.0), jpeg_chance=0.2)
 
@@ -64,5 +62,6 @@ def run_until_stopped(folder):
     return stop.exit_code
 
 
-if __name__ == "__main__":
-    sys.exit(run_until_stopped(Path(sys.argv[1])))
+def be_tiny_run(folder):
+    """What a process is, as `start` of helpers/processes.py has it: with `images` in the folder."""
+    sys.exit(run_until_stopped(folder))

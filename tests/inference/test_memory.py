@@ -1,13 +1,19 @@
 import os
 import platform
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from ddnsr_cli.inference import memory
-from ddnsr_cli.inference.memory import bound_kernels, free_bytes, free_host_bytes, is_out_of_memory, release_memory
+from ddnsr_cli.inference.memory import (
+    bound_kernels,
+    free_bytes,
+    free_host_bytes,
+    give_back_freed,
+    is_out_of_memory,
+    release_memory,
+)
 
 GIB = 1 << 30
 
@@ -141,21 +147,26 @@ def test_what_the_cpu_really_says_is_understood():
     assert is_out_of_memory(caught.value)
 
 
+def scatter_and_give_back(told):
+    """In a process of its own. Writes the bytes that were given back to the file `told`."""
+    resident = lambda: int(Path("/proc/self/statm").read_text().split()[1]) * 4096  # noqa: E731
+    blocks = [bytearray(100_000) for _ in range(1000)]
+    del blocks[::2]
+    before = resident()
+    give_back_freed()
+    told.write_text(str(before - resident()))
+
+
 @pytest.mark.skipif(not platform.libc_ver()[0], reason="what glibc does")
-def test_what_was_freed_is_given_back():
+def test_what_was_freed_is_given_back(tmp_path):
     """Every second of many blocks is freed: too scattered for the library to give it back by itself."""
-    script = (
-        "from ddnsr_cli.inference.memory import give_back_freed\n"
-        "from pathlib import Path\n"
-        "resident = lambda: int(Path('/proc/self/statm').read_text().split()[1]) * 4096\n"
-        "blocks = [bytearray(100_000) for _ in range(1000)]\n"
-        "del blocks[::2]\n"
-        "before = resident()\n"
-        "give_back_freed()\n"
-        "print(before - resident())\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert int(done.stdout) > 40_000_000
+    from tests.helpers.processes import ready_processes
+
+    process = ready_processes().Process(target=scatter_and_give_back, args=(tmp_path / "told",))
+    process.start()
+    process.join(120)
+    assert process.exitcode == 0
+    assert int((tmp_path / "told").read_text()) > 40_000_000
 
 
 def test_kernels_are_bound_unless_the_environment_says_otherwise(monkeypatch):

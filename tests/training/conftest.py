@@ -2,7 +2,10 @@
 
 import pytest
 
+from tests.helpers.processes import processes
 from tests.helpers.small_training import narrow_vgg19
+
+__all__ = ["processes"]
 
 
 @pytest.fixture(scope="module")

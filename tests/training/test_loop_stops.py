@@ -1,10 +1,6 @@
 import os
-import select
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -120,38 +116,22 @@ def test_one_of_several_processes_is_not_disturbed_while_it_leaves(ours):
             signal.signal(number, handler)
 
 
-def started(folder):
-    """helpers/tiny_run.py as a process group of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.helpers.tiny_run", str(folder)],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
 @pytest.mark.skipif(os.name == "nt", reason="process groups and signals of Unix")
-def test_a_stopped_run_finishes_its_step_and_saves_it(tmp_path):
+def test_a_stopped_run_finishes_its_step_and_saves_it(processes, tmp_path):
     # To the whole group, as terminals and schedulers send it: the worker that decodes gets it too.
-    from tests.helpers.tiny_run import write_images
+    from tests.helpers.processes import forked_workers
+    from tests.helpers.tiny_run import be_tiny_run, write_images
 
     write_images(tmp_path / "images")
-    with started(tmp_path) as run:
-        try:
-            assert select.select([run.stdout], [], [], 60)[0], "no step within a minute"
-            assert run.stdout.readline() == "1\n"
-            os.killpg(run.pid, signal.SIGTERM)
-            sent = time.monotonic()
-            steps, errors = run.communicate(timeout=30)
-        finally:
-            run.kill()
-    assert errors == ""
-    assert run.returncode == 128 + signal.SIGTERM
+    run = processes.start(first=[(forked_workers, ()), (be_tiny_run, (tmp_path,))])
+    run.until_lines(1)
+    os.killpg(run.pid, signal.SIGTERM)
+    sent = time.monotonic()
+    assert run.ended() == 128 + signal.SIGTERM
     assert time.monotonic() - sent < 20
-    last = int(([1, *steps.split()])[-1])
-    assert load_train_state(tmp_path / "state.safetensors").step == last
+    assert run.err == ""
+    first, *_, last = map(int, f"1 {run.out}".split())
+    assert (first, load_train_state(tmp_path / "state.safetensors").step) == (1, last)
 
 
 def test_a_launchers_copy_of_ctrl_c_does_not_interrupt():
