@@ -68,10 +68,11 @@ def hole_in(samples: Pixels, place: RawPlace | None = None) -> str:
     place: where they do, by which holes beside black are told, too.
 
     Zeros are black, so only what no drawing does counts: a run of black that begins within a row and ends within one,
-    or with the image, while all of a row's length before it and behind it is not black. Half of that may be black where
-    the run goes to the end, or is as long as blocks of a disk are, and what lies above its first pixel and below its
-    last is not. Of less than a row, or of whole rows, it must be as long as blocks: black lines are many. Where their
-    place in the file is known, those of less than a row are told by it alone.
+    or with the image, while all of a row's length before it and behind it is not black. Of less than two rows, as two
+    lines give that meet across the sides, it must be as long as blocks of a disk are. Half of what is around it may be
+    black where the run goes to the end, or is as long as blocks, and what lies above its first pixel and below its last
+    is not. Of less than a row, or of whole rows, it must be as long as blocks: black lines are many. Where their place
+    in the file is known, those of less than a row are told by it alone.
     """
     height, width, channels = samples.shape
     pixel = channels * samples.itemsize
@@ -97,7 +98,7 @@ def hole_in(samples: Pixels, place: RawPlace | None = None) -> str:
             part.mean() >= _LEAST_SEEN and edge.any(axis=1).all()
             for part, edge in zip(seen[: 2 - is_tail], edges, strict=False)
         )
-        is_sure = all(part.all() for part in seen)
+        is_sure = all(part.all() for part in seen) and (is_tail or is_of_blocks or length >= 2 * row)
         if within and (is_sure or (stands_out and length >= row and (is_tail or is_of_blocks))):
             return f"{length} bytes of its samples are zeros, from row {start // row} on: look at the result"
     return _torn_hole(flat, width, place) if place else ""

@@ -111,6 +111,7 @@ def test_a_hole_among_raw_samples_is_seen_and_a_drawing_is_not():
     drawn[10:20] = 0  # a band
     drawn[30, 20:250] = 0  # a line
     drawn[40:50, 30:280] = 0  # a rectangle
+    drawn[25, 120:] = drawn[26, :150] = 0  # two lines
     drawn[-4:] = 0  # a letterbox
     assert hole_in(drawn) == ""
     assert hole_in(np.zeros((60, 300, 3), np.uint8)) == ""
