@@ -83,13 +83,13 @@ def test_a_stop_signal_finishes_the_step_saves_and_gives_the_shells_status(scene
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_kills_at_any_moment_change_no_byte_of_what_is_learned(scene, tmp_path, precision):
-    words = ("--steps", 16, "--degrader-only-steps", 4, "--save-every", 1, "--log-every", 1, "--precision", precision)
+    words = ("--steps", 12, "--degrader-only-steps", 3, "--save-every", 1, "--log-every", 1, "--precision", precision)
     whole = scene.start(tmp_path / "whole", *words)
     run = tmp_path / "parts"
     state = run / "state"
     halves = 0
     moments = random.Random(precision)
-    for steps_more in (3, 4, 3):  # in the lead, over its end, after it
+    for steps_more in (2, 3, 2):  # in the lead, over its end, after it
         running = scene.start(run, *words, first=[(slow_disk, (0.05,))])
         done = saved_step(run)
         running.until(lambda: saved_step(run) >= done + steps_more)  # noqa: B023
@@ -97,7 +97,7 @@ def test_kills_at_any_moment_change_no_byte_of_what_is_learned(scene, tmp_path, 
             running.until(lambda: any(state.glob(".last-*.part*")))
         running.kill()
         halves += any(state.glob(".last-*.part*"))
-        assert 0 < load_train_state(state / "last.safetensors").step < 16
+        assert 0 < load_train_state(state / "last.safetensors").step < 12
     assert halves, "no kill met a save: the test is weaker than it says"
     last = scene.start(run, *words)
     assert (whole.ended(), last.ended()) == (0, 0), last.err

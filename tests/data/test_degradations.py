@@ -245,17 +245,23 @@ def compressed(levels, **settings):
     return torch.stack([torch.from_numpy(Compression(phase=phase, **settings).of(levels.numpy())) for phase in PHASES])
 
 
+def phase_of(lr, levels, **settings):
+    """The first phase of the blocks with which Pillow makes `lr` of these levels; None: there is none."""
+    for phase in PHASES:
+        if np.array_equal(Compression(phase=phase, **settings).of(levels.numpy()), lr.numpy()):
+            return phase
+    return None
+
+
 @pytest.mark.parametrize(
     ("changes", "settings"),
     [({}, {}), ({"webp_chance": 1.0}, {"webp": True}), ({"full_chroma_chance": 1.0}, {"chroma": "4:4:4"})],
 )
 def test_compression_is_that_of_the_quality_drawn_at_any_phase(changes, settings):
     hr = textured(crops=12)
-    phases = set()
-    for lr, levels in zip(degraded(hr, jpeg_chance=1.0, jpeg_quality=(60, 60), **changes), degraded(hr), strict=True):
-        same = (compressed(levels, quality=60, **settings) == lr).flatten(1).all(1)
-        assert same.any()
-        phases |= {PHASES[int(same.int().argmax())]}
+    made = degraded(hr, jpeg_chance=1.0, jpeg_quality=(60, 60), **changes)
+    phases = {phase_of(lr, levels, quality=60, **settings) for lr, levels in zip(made, degraded(hr), strict=True)}
+    assert None not in phases
     assert len(phases) > 6
 
 

@@ -76,7 +76,7 @@ class Running:
         while not sight():
             assert time.monotonic() < end, "in vain"
             assert self.process.is_alive(), f"ended before: {self.err}"
-            time.sleep(0.01)
+            time.sleep(0.02)
 
 
 def ready_processes():
