@@ -1,0 +1,200 @@
+"""Runs of `ddnsr train` from several seeds, judged alike and told in one table; shared by the scripts beside it."""
+
+import json
+import math
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw
+
+from ddnsr_cli.errors import TrainingError
+from ddnsr_cli.nets.degrader import Degrader, start_as_area
+from ddnsr_cli.training.options import small_helpers, track_options
+from ddnsr_cli.weights.checkpoint import save_degrader
+
+SCORES = ("psnr_rgb", "ssim_rgb", "lpips_alex", "niqe")
+"""Those of the reconstruction network, by `ddnsr eval`."""
+
+COLUMNS = {
+    "psnr_rgb": ("PSNR, dB", 2),
+    "ssim_rgb": ("SSIM", 3),
+    "lpips_alex": ("LPIPS", 3),
+    "niqe": ("NIQE", 2),
+}
+"""Their titles, and how many digits are told."""
+
+LESS_IS_BETTER = ("lpips_alex", "niqe")
+CLAIMED = ("psnr_rgb", "lpips_alex")
+"""The figures by which a claim is judged."""
+
+SHOWN_PX = 96  # side of the part of an image that is shown, LR pixels
+
+T95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
+"""Student's t: half the width of a mean's 95 % interval, in standard errors, by the number of runs."""
+
+Figures = Mapping[str, float | None]
+"""Of one run; None where there is none, as of the noise of a degrader that makes none."""
+
+Columns = Mapping[str, tuple[str, int]]
+"""Name of a figure -> its title, and how many digits are told."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """What the runs are judged on."""
+
+    lr: Path
+    hr: Path
+    lpips: Path
+    reference: str = "hr"
+    """What the HR images are, as for --reference of `ddnsr eval`."""
+
+
+@dataclass(frozen=True, order=True)
+class Run:
+    """One training."""
+
+    kind: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Its folder's."""
+        return f"{self.kind}{self.seed}"
+
+
+def ddnsr(*words: str) -> None:
+    """Run the command. Raises TrainingError when it fails; its own message stands on stderr."""
+    if subprocess.run([sys.executable, "-m", "ddnsr_cli", *words], check=False).returncode:
+        raise TrainingError(f"ddnsr {' '.join(words)} failed; see its message above.")
+
+
+def once(out: Path, *words: str) -> None:
+    """Run the command, which makes `out`, unless an earlier call has done it."""
+    done = out.with_name(f"{out.name}.done")
+    if not done.exists():
+        ddnsr(*words, "-o", str(out))
+        done.touch()
+
+
+def neutral_degrader(path: Path, seed: int, *, lite: bool) -> Path:
+    """Write a degrader that shrinks and adds nothing, of the sizes that `ddnsr train` takes. Returns the file."""
+    options = track_options(1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = Degrader((small_helpers(options) if lite else options).degrader)
+    start_as_area(net, torch.Generator().manual_seed(seed))
+    save_degrader(path, net, metadata={}, half=False)
+    return path
+
+
+def scores(found: Path, models: Mapping[str, str], pairs: Pairs) -> dict[str, dict[str, float]]:
+    """Mean figures of models and of bicubic on the pairs, by name. models: name -> as for -m of `ddnsr upscale`.
+
+    found: where the results of `ddnsr eval` are written.
+    """
+    listed = ",".join(f"{name}={model}" for name, model in models.items())
+    what = ["--lr", str(pairs.lr), "--hr", str(pairs.hr), "--reference", pairs.reference, "--niqe"]
+    ddnsr("eval", *what, "--models", listed, "--lpips-weights", str(pairs.lpips), "--json", str(found), "--quiet")
+    told = json.loads(found.read_text(encoding="utf-8"))
+    return {model: {name: row["mean"][name]["mean"] for name in SCORES} for model, row in told["models"].items()}
+
+
+def table(
+    titles: Mapping[str, str],
+    runs: Mapping[Run, Figures],
+    others: Mapping[str, Figures],
+    columns: Columns = COLUMNS,
+) -> str:
+    """Markdown: a line a kind, means over the seeds with the half width of their 95 % intervals, then the others.
+
+    titles: of the kinds, in their order.
+    """
+    heads = [title for title, _ in columns.values()]
+    lines = [f"| | {' | '.join(heads)} |", f"|---{'|---' * len(heads)}|"]
+    for kind, title in titles.items():
+        own = [figures for run, figures in runs.items() if run.kind == kind]
+        cells = " | ".join(_with_interval([one[name] for one in own], digits) for name, (_, digits) in columns.items())
+        lines.append(f"| {title} | {cells} |")
+    lines += [f"| {title} {_cells(figures, columns)}" for title, figures in others.items()]
+    return "\n".join(lines) + "\n"
+
+
+def gains(titles: Mapping[str, str], runs: Mapping[Run, Figures], best: str) -> str:
+    """Markdown: what the kind claimed to be best gains over each other, seed by seed, and if that holds."""
+    heads = [COLUMNS[name][0] for name in CLAIMED]
+    lines = [f"| {titles[best]} against | {' | '.join(heads)} |", "|---|---|---|"]
+    for kind, title in titles.items():
+        if kind != best:
+            lines.append(f"| {title} | {' | '.join(_gain(runs, best, kind, name) for name in CLAIMED)} |")
+    return "\n".join(lines) + "\n"
+
+
+def half_width(values: Sequence[float]) -> float:
+    """Of the 95 % interval of their mean, by Student's t; infinite for one value, or more than T95 knows."""
+    if len(values) not in T95:
+        return math.inf
+    return T95[len(values)] * statistics.stdev(values) / math.sqrt(len(values))
+
+
+def verdict(gains: Sequence[float]) -> str:
+    """What gains, positive where the claim is right, say of it: an interval that holds 0 decides nothing."""
+    mean, half = statistics.fmean(gains), half_width(gains)
+    if abs(mean) <= half:
+        return "undecided"
+    return "reproduced" if mean > 0 else "the other way round"
+
+
+def sheet(image: Path, out: Path, models: Mapping[str, Path]) -> Image.Image:
+    """The middle of an image, up-scaled by models, bicubic first.
+
+    models: title -> run or file. out: folder for the results.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    results: dict[str, Image.Image] = {"bicubic": _enlarged(image)}
+    for place, (title, model) in enumerate(models.items()):
+        made = out / f"{place}.png"
+        ddnsr("upscale", str(image), "-m", str(model), "-o", str(made), "--overwrite", "--quiet")
+        results[title] = Image.open(made).convert("RGB")
+    side, head = 4 * SHOWN_PX, 24
+    drawn = Image.new("RGB", (3 * side, (len(results) + 2) // 3 * (side + head)), "white")
+    pen = ImageDraw.Draw(drawn)
+    for place, (title, result) in enumerate(results.items()):
+        x, y = place % 3 * side, place // 3 * (side + head)
+        left, top = (result.width - side) // 2, (result.height - side) // 2
+        drawn.paste(result.crop((left, top, left + side, top + side)), (x, y + head))
+        pen.text((x + 4, y + 4), title, fill="black", font_size=14)
+    return drawn
+
+
+def _gain(runs: Mapping[Run, Figures], best: str, other: str, name: str) -> str:
+    sign = -1 if name in LESS_IS_BETTER else 1
+    seeds = sorted({run.seed for run in runs})
+    both = [(runs[Run(best, seed)][name], runs[Run(other, seed)][name]) for seed in seeds]
+    differences = [ours - theirs for ours, theirs in both if ours is not None and theirs is not None]
+    told = _with_interval(differences, COLUMNS[name][1], signed=True)
+    return f"{told}: {verdict([sign * one for one in differences])}"
+
+
+def _with_interval(values: Sequence[float | None], digits: int, *, signed: bool = False) -> str:
+    known = [value for value in values if value is not None]
+    if len(known) < len(values) or not known:
+        return "none"
+    half = half_width(known)
+    told = f"{statistics.fmean(known):{'+' if signed else ''}.{digits}f}"
+    return told if math.isinf(half) else f"{told} ± {half:.{digits}f}"
+
+
+def _cells(figures: Figures, columns: Columns) -> str:
+    values = ((figures.get(name), digits) for name, (_, digits) in columns.items())
+    return "".join("| " if value is None else f"| {value:.{digits}f} " for value, digits in values) + "|"
+
+
+def _enlarged(image: Path) -> Image.Image:
+    small = Image.open(image).convert("RGB")
+    return small.resize((4 * small.width, 4 * small.height), Image.Resampling.BICUBIC)

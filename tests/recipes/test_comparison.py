@@ -1,0 +1,118 @@
+"""Each way to make pairs is trained on alike, and takes what it makes pairs with from the right run."""
+
+import json
+from pathlib import Path
+
+import comparison
+import numpy as np
+import pytest
+import trials
+from PIL import Image
+
+
+@pytest.fixture
+def commands(monkeypatch):
+    """What is asked of ddnsr, instead of doing it; `ddnsr eval` finds the same figures of all."""
+    asked = []
+
+    def run(*words):
+        asked.append(words)
+        if words[0] == "eval":
+            names = [pair.partition("=")[0] for pair in words[words.index("--models") + 1].split(",")]
+            row = {"mean": {name: {"mean": 0.5} for name in trials.SCORES}}
+            told = {"models": dict.fromkeys(["bicubic", *names], row)}
+            Path(words[words.index("--json") + 1]).write_text(json.dumps(told))
+
+    monkeypatch.setattr(trials, "ddnsr", run)
+    return asked
+
+
+@pytest.fixture
+def noisy_folder(tmp_path):
+    """Flat images with Gaussian noise of 8 levels."""
+    folder, rng = tmp_path / "noisy", np.random.default_rng(0)
+    folder.mkdir()
+    for place in range(3):
+        levels = 110 + 10 * place + rng.normal(0, 8, (96, 96, 3))
+        Image.fromarray(levels.round().astype(np.uint8)).save(folder / f"{place}.png")
+    return folder
+
+
+@pytest.fixture
+def compare(tmp_path, noisy_folder):
+    def run(*words):
+        fixed = ["--hr", "hr", "--noise", str(noisy_folder), "--val-lr", "l", "--val-hr", "h", "--lpips", "f"]
+        comparison.main(["--out", str(tmp_path / "out"), "--seeds", "1", *fixed, *words, "--", "--steps", "7"])
+        return (tmp_path / "out/table.md").read_text().splitlines()
+
+    return run
+
+
+def asked_for(commands, folder):
+    (words,) = (words for words in commands if words[-1].endswith(f"/{folder}"))
+    return words
+
+
+def option(words, name):
+    return words[words.index(name) + 1]
+
+
+def test_all_pairs_are_learned_from_alike(commands, compare):
+    compare("--lite")
+    paired = [words for words in commands if "--paired" in words]
+    assert len(paired) == 5
+    own = {"--hr", "--lr", "-o"}
+    shared = {tuple(word for at, word in enumerate(words) if not own & {word, words[at - 1]}) for words in paired}
+    assert len(shared) == 1
+    (words,) = shared
+    assert [option(words, name) for name in ("--discriminator", "--gan", "--steps")] == [
+        "vgg-style",
+        "relativistic",
+        "7",
+    ]
+    assert words.count("--loss") == 3
+    for line in paired:
+        pairs = Path(option(line, "--hr")).parent
+        assert pairs.name == f"pairs_{Path(line[-1]).name}"
+        assert Path(option(line, "--lr")) == pairs / "lr"
+        assert asked_for(commands, pairs.name)[0] == "degrade"
+
+
+def test_each_degrader_makes_the_pairs_of_its_way(commands, compare, noisy_folder):
+    compare("--lite")
+    joint, alone = asked_for(commands, "joint0"), asked_for(commands, "alone0")
+    assert "--single-input" not in joint
+    assert "--single-input" in alone
+    assert option(joint, "--start-degrader") == option(alone, "--start-degrader")
+    assert option(asked_for(commands, "pairs_learned0"), "-m") == joint[-1]
+    assert option(asked_for(commands, "pairs_learned0"), "--noise-source") == str(noisy_folder)
+    assert option(asked_for(commands, "pairs_single0"), "-m") == alone[-1]
+    assert "--noise-source" not in asked_for(commands, "pairs_single0")
+    assert option(asked_for(commands, "pairs_impressionism0"), "--method") == "impressionism"
+    assert "--sigma" not in asked_for(commands, "pairs_bicubic0")
+
+
+def test_gaussian_noise_is_as_strong_as_that_of_the_noisy_images(commands, compare):
+    compare()
+    assert float(option(asked_for(commands, "pairs_gaussian0"), "--sigma")) == pytest.approx(8, abs=0.4)
+
+
+def test_runs_of_the_ablations_are_taken(commands, compare, tmp_path):
+    ablations = tmp_path / "ablations"
+    ablations.mkdir()
+    for name in ("E0.done", "D0.done"):
+        (ablations / name).touch()
+    compare("--ablations", str(ablations))
+    assert not any("--track" in words for words in commands)
+    assert option(asked_for(commands, "pairs_learned0"), "-m") == str(ablations / "E0")
+    assert option(asked_for(commands, "pairs_single0"), "-m") == str(ablations / "D0")
+    assert f"joint0={ablations / 'E0'}" in option(commands[-1], "--models")
+
+
+def test_the_table_tells_of_all_and_of_what_stands_beside(commands, compare):
+    lines = compare("--beside", "x4plus=file.pth")
+    titles = [line.split("|")[1].strip() for line in lines if line.startswith("|")]
+    assert titles[2:10] == [*comparison.TITLES.values(), "bicubic", "x4plus"]
+    assert titles[10] == "the joint method against"
+    assert titles[12:] == list(comparison.TITLES.values())[1:]
+    assert "x4plus=file.pth" in option(commands[-1], "--models")
