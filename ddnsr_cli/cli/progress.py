@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -24,13 +24,14 @@ from rich.table import Table
 from rich.text import Text
 
 from ddnsr_cli.cli.terminal import line_of
-from ddnsr_cli.commands.degrade.options import DegradeListener
-from ddnsr_cli.commands.evaluate.options import EvaluateListener
-from ddnsr_cli.commands.train.run import TrainListener
-from ddnsr_cli.commands.upscale.options import UpscaleListener
 from ddnsr_cli.errors import printable
-from ddnsr_cli.reports.history import panels_for
-from ddnsr_cli.training.loop import StepReport
+
+if TYPE_CHECKING:  # a command loads its own code, not that of the others
+    from ddnsr_cli.commands.degrade.options import DegradeListener
+    from ddnsr_cli.commands.evaluate.options import EvaluateListener
+    from ddnsr_cli.commands.train.run import TrainListener
+    from ddnsr_cli.commands.upscale.options import UpscaleListener
+    from ddnsr_cli.training.loop import StepReport
 
 _ALL_IMAGES_S = 3600.0
 """How far back the speed is looked at: one image may take minutes."""
@@ -52,8 +53,10 @@ class LiveFigures:
         return Group(_table(self.latest), self._steps)
 
 
-def _table(row: StepReport) -> Table:
+def _table(row: "StepReport") -> Table:
     """A line a group, as the panels of the run's page group them."""
+    from ddnsr_cli.reports.history import panels_for
+
     table = Table.grid(padding=(0, 2))
     for panel in panels_for(row.figures):
         values = "  ".join(
@@ -92,7 +95,7 @@ def _lasting_stderr() -> Iterator[TextIO | None]:
 class UpscaleView:
     """What is seen of an up-scaling."""
 
-    listener: UpscaleListener
+    listener: "UpscaleListener"
 
     clear: Callable[[], None]
     """Take the bar away, so that a line on stdout has the terminal to itself; the next image brings it back."""
@@ -104,6 +107,8 @@ def upscale_view(*, quiet: bool, verbose: bool) -> Iterator[UpscaleView]:
 
     Errors are reported even if quiet.
     """
+    from ddnsr_cli.commands.upscale.options import UpscaleListener
+
     with _lasting_stderr() as stderr:
         console = stderr_console(quiet=quiet, file=stderr)
         errors = stderr_console(quiet=False, file=stderr) if quiet else console
@@ -134,7 +139,7 @@ def upscale_view(*, quiet: bool, verbose: bool) -> Iterator[UpscaleView]:
 class DegradeView:
     """What is seen of the making of pairs."""
 
-    listener: DegradeListener
+    listener: "DegradeListener"
 
     clear: Callable[[], None]
     """Take the bar away, so that a line on stdout has the terminal to itself."""
@@ -146,6 +151,8 @@ class DegradeView:
 @contextmanager
 def degrade_view(*, quiet: bool) -> Iterator[DegradeView]:
     """A bar of images with the time left, on a terminal only; notes as lines. Errors are reported even if quiet."""
+    from ddnsr_cli.commands.degrade.options import DegradeListener
+
     with _lasting_stderr() as stderr:
         console, errors = stderr_console(quiet=quiet, file=stderr), stderr_console(quiet=False, file=stderr)
         columns = (TextColumn("degrading"), BarColumn(), MofNCompleteColumn(), TextColumn("images"))
@@ -162,16 +169,18 @@ def degrade_view(*, quiet: bool) -> Iterator[DegradeView]:
 
 
 @contextmanager
-def training_view(*, quiet: bool) -> Iterator[TrainListener]:
+def training_view(*, quiet: bool) -> Iterator["TrainListener"]:
     """On a terminal the latest figures over a bar of steps, which leave the last figures behind as a line; elsewhere
     such a line with every report.
     """
+    from ddnsr_cli.commands.train.run import TrainListener
+
     console = stderr_console(quiet=quiet)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[unit]}"))
     progress = Progress(*columns, *_times(), console=console, disable=True)  # shown as a part of what follows
     bar, figures, hidden = _Stages(progress), LiveFigures(progress), _hidden(console)
 
-    def report(row: StepReport) -> None:
+    def report(row: "StepReport") -> None:
         figures.latest = row
         if hidden:
             say(console, _figures(row))
@@ -194,8 +203,10 @@ def training_view(*, quiet: bool) -> Iterator[TrainListener]:
 
 
 @contextmanager
-def evaluation_view(*, quiet: bool) -> Iterator[EvaluateListener]:
+def evaluation_view(*, quiet: bool) -> Iterator["EvaluateListener"]:
     """A bar of images with the time left, shown on a terminal only; notes as lines."""
+    from ddnsr_cli.commands.evaluate.options import EvaluateListener
+
     console = stderr_console(quiet=quiet)
     columns = (TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), TextColumn("images"))
     with Progress(*columns, *_times(), console=console, transient=True, disable=_hidden(console)) as progress:
@@ -301,7 +312,7 @@ def _hidden(console: Console) -> bool:
     return console.quiet or not console.is_terminal
 
 
-def _figures(row: StepReport) -> str:
+def _figures(row: "StepReport") -> str:
     waiting = f"waiting for data {row.waiting_share:.0%}"
     return f"step {row.step}  {_named(row.figures)}  {row.images_per_s:.1f} images/s  {waiting}"
 
