@@ -38,10 +38,15 @@ for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
 build_parser_once()
 
 
-def pytest_collection_finish():
-    """What was imported stays: a collection of the garbage, which full memory asks for, need not go through it."""
-    gc.collect()
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """What is imported stays: no collection of garbage, now or when memory is full, need go through it."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def pytest_unconfigure():
