@@ -283,7 +283,8 @@ def _check_places(texts: list[Path | None], pages: list[Path | None]) -> None:
         if path is not None and not path.absolute().parent.is_dir():
             raise ImageWriteError(f"{path} cannot be written: its folder does not exist. Make it first.")
         if path is not None and is_special(path) and not (path in texts and is_pipe(path)):
-            raise ImageWriteError(f"{shown(path)} is a device or a pipe. Name a file, or - for stdout.")
+            instead = "Name a file, or - for stdout." if path in texts else "Name a file."
+            raise ImageWriteError(f"{shown(path)} is a device or a pipe. {instead}")
 
 
 def _write_files(texts: dict[str, str], files: dict[str, Path | None]) -> None:
