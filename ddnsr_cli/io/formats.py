@@ -62,7 +62,12 @@ _FOREIGN: tuple[tuple[str, tuple[bytes, ...], str], ...] = (  # what it is, how 
     ("an icon of macOS", (b"icns",), _SAVE_AS),
     ("a DjVu document", (b"AT&TFORM",), _SAVE_AS),
     ("a Windows metafile", (b"\xd7\xcd\xc6\x9a", b"\x01\0\x09\0\0\x03"), _SAVE_AS),
-    ("a Windows cursor", (b"\0\0\2\0",), _SAVE_AS),
+    ("a Windows cursor", tuple(b"\0\0\2\0" + bytes((count,)) for count in range(1, 32)), _SAVE_AS),
+    (
+        "a TGA without its suffix, as it seems",
+        (b"\0\0\2" + bytes(5), b"\0\0\x0a" + bytes(5)),
+        "Give it a name that ends in .tga.",
+    ),
     ("an MNG animation", (b"\x8aMNG", b"\x8bJNG"), _SAVE_AS),
     ("a camera raw file of Fujifilm", (b"FUJIFILMCCD-RAW",), _DEVELOP),
     ("a camera raw file of Panasonic", (b"IIU\0",), _DEVELOP),

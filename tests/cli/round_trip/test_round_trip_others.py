@@ -184,6 +184,8 @@ def test_heic(enlarged, mode):
     [
         (b"8BPS\0\1", "a Photoshop document", "Save it as one of: PNG"),
         (b"\xff\x0a\xfa\x1f", "a JPEG XL image", "Save it as one of: PNG"),
+        (b"\0\0\2\0\1\0\x20\x20", "a Windows cursor", "Save it as one of: PNG"),
+        (b"\0\0\2" + bytes(9) + b"\x40\0\x40\0", "a TGA without its suffix, as it seems", "a name that ends in .tga"),
         (b"%PDF-1.7\n", "a PDF document", "render its pages"),
         (b"\n\n%PDF-1.7\n", "a PDF document", "render its pages"),
         (b"FUJIFILMCCD-RAW 0201", "a camera raw file of Fujifilm", "Develop it first"),
