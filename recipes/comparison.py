@@ -86,7 +86,8 @@ class Comparison:
         for run in runs[1:]:
             pairs = self.out / f"pairs_{run.name}"
             once(pairs, "degrade", str(self.hr), "--seed", str(seed), "--quiet", *self._way(run))
-            once(self.folder(run), "train", "--paired", "--seed", str(seed), *self._sides(pairs), *self._losses())
+            sides = ["--hr", str(pairs / "hr"), "--lr", str(pairs / "lr")]
+            once(self.folder(run), "train", "--paired", "--seed", str(seed), *sides, *self._losses())
         return runs
 
     def _train_joint(self, run: Run) -> None:
@@ -112,9 +113,6 @@ class Comparison:
                 raise ConfigError(f"{self.noise}: the images have no smooth parts to measure noise in. Take others.")
             return ["--method", run.kind, "--sigma", f"{level:.2f}"]
         return ["--method", run.kind, *(noise if run.kind == "impressionism" else [])]
-
-    def _sides(self, pairs: Path) -> list[str]:
-        return ["--hr", str(pairs / "hr"), "--lr", str(pairs / "lr")]
 
     def _losses(self) -> list[str]:
         """What makes training on pairs learn by the losses of the joint method."""

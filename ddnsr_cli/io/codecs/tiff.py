@@ -350,10 +350,8 @@ def decode_tiff(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
 
 def _raw_place(file: BinaryIO, header: TiffHeader, decoded: Decoded) -> RawPlace | None:
     """Where samples stand that are decoded as they are, strip behind strip; None where they do not."""
-    pixels, in_a_row = (
-        decoded.pixels,
-        [sum(place) for place in header.places[:-1]] == [at for at, _ in header.places[1:]],
-    )
+    pixels = decoded.pixels
+    in_a_row = [sum(place) for place in header.places[:-1]] == [at for at, _ in header.places[1:]]
     is_as_stored = pixels.shape == (header.height, header.width, header.color_channels) and header.orientation == 1
     if not (in_a_row and is_as_stored and header.bits == 8 * pixels.itemsize and not header.extra_channels):
         return None
