@@ -4,6 +4,7 @@ goes on exactly.
 
 import copy
 import math
+import statistics
 from dataclasses import replace
 from itertools import islice
 
@@ -397,15 +398,16 @@ def test_crops_that_do_not_fit_the_discriminator_are_refused(kind, crop_px, mult
 
 def test_a_projected_discriminator_tells_made_from_real_within_some_steps_and_keeps_vgg_as_it_is(options, feature_nets):
     chosen = options(
-        discriminator=Discriminator.PROJECTED, discriminator_first_steps=40, discriminator_learning_rate=2e-3
+        discriminator=Discriminator.PROJECTED, discriminator_first_steps=80, discriminator_learning_rate=2e-3
     )
     trainer = PairedTrainer(replace(chosen, discriminator_features=16), feature_nets, CPU)
     before = {name: tensor.clone() for name, tensor in feature_nets.disc.state_dict().items()}
-    rows = [trainer.train_step(*batch(seed)) for seed in range(40)]
-    assert max(row["disc_hr"] for row in rows[-3:]) < 2 * math.log(2) - 0.03  # what it has while it guesses
+    rows = [trainer.train_step(*batch(seed)) for seed in range(80)]
+    guessing = 2 * math.log(2)
+    assert statistics.fmean(row["disc_hr"] for row in rows[-20:]) < guessing - 0.05
     assert all(torch.equal(tensor, before[name]) for name, tensor in feature_nets.disc.state_dict().items())
     assert not any("see" in name for name in trainer.train_state({}).tensors)  # VGG19 is not saved with every run
-    assert "hr_adversarial" in trainer.train_step(*batch(40))
+    assert "hr_adversarial" in trainer.train_step(*batch(80))
 
 
 def test_a_projected_discriminator_needs_features(options):
