@@ -48,7 +48,6 @@ NCNN_TAGS = tuple(tag.to_bytes(4, "little") for tag in (SINGLE, HALF, SINGLE_TAG
 MOST_TEXT_BYTES = 8 << 20  # of the layers of an ncnn file; the field's largest have 0.1 MB
 MAX_FILE_BYTES = 2 << 30  # the field's largest, with optimizer states, are some 300 MB
 NETWORK_KEY, DEGRADER_KEY, VERSION_KEY = "ddnsr_network", "ddnsr_degrader", "ddnsr_version"
-_LATER_SIZES = {"bicubic_first": False}  # of degraders: its value in files written before it was there
 _DTYPES = {torch.float32: "F32", torch.float16: "F16"}
 # What reading a damaged or crafted pickle raises depends on the byte that is wrong.
 _BROKEN_PICKLE = (
@@ -137,8 +136,7 @@ def load_degrader(path: Path) -> tuple[Degrader, dict[str, str]]:
     if DEGRADER_KEY not in metadata:
         raise WeightsError(f"{path.name} holds no degrader. Give the degrader.safetensors of a run of ddnsr train.")
     try:
-        sizes = _LATER_SIZES | json.loads(metadata[DEGRADER_KEY])
-        net = Degrader(options_from_json(DegraderConfig, sizes))
+        net = Degrader(options_from_json(DegraderConfig, json.loads(metadata[DEGRADER_KEY])))
         net.load_state_dict({key: tensor.float() for key, tensor in loaded.items()})
     except (ConfigError, ValueError, TypeError, RuntimeError) as cause:
         raise WeightsError(f"{path.name} is damaged, or of another version: {_one_line(cause)}.") from cause

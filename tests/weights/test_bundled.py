@@ -11,10 +11,13 @@ import torch
 from huggingface_hub import ModelCard
 from PIL import Image
 
+from ddnsr_cli.commands.train.joint import RECORDED
+from ddnsr_cli.config import options_to_json, unlike_names
 from ddnsr_cli.inference.tiling import TileConfig
 from ddnsr_cli.inference.upscaler import Upscaler
 from ddnsr_cli.metrics.fidelity import psnr_db, ssim
 from ddnsr_cli.nets.rrdb import RRDBConfig
+from ddnsr_cli.training.options import JointOptions
 from ddnsr_cli.weights.checkpoint import load_degrader, load_sr_net
 from ddnsr_cli.weights.registry import read_registry
 from ddnsr_cli.weights.resolve import find_weights
@@ -35,6 +38,9 @@ FREE = {"ddnsr-lite", "ddnsr-lite-fidelity", "ddnsr-photo", "ddnsr-track1", "deg
 
 LEAST_GAIN_DB = {"ddnsr-track1": 0.2, "ddnsr-photo": 0.5}
 """Of the crispest over bicubic; their cards have the price."""
+
+ADDED_SINCE: set[str] = set()
+"""Options of `ddnsr train --track` that are younger than the degraders: their records lack them."""
 
 MOST_SHIFT = {"ddnsr-photo": (5.0, 9.0), "ddnsr-lite": (3.0, 2.6)}
 """Levels by which dark grays (5 to 15) and all others may move; Real-ESRGAN x4plus, their teacher: by 7 and 11."""
@@ -117,6 +123,17 @@ def test_a_degrader_is_what_the_registry_says(name):
     degrader, metadata = load_degrader(found.path)
     assert (degrader.config.features, degrader.config.blocks) == (found.entry.features, found.entry.blocks)
     assert json.loads(metadata["options"])["dual_input"]
+
+
+@pytest.mark.parametrize("name", DEGRADERS)
+def test_the_record_in_a_degrader_has_the_names_of_a_run_of_today(name):
+    found = find_weights(name, registry=read_registry(), network="degrader", offline=True)
+    metadata = load_degrader(found.path)[1]
+    options, training = json.loads(metadata["options"]), json.loads(metadata["training"])
+    assert set(unlike_names(options, options_to_json(JointOptions()))) <= ADDED_SINCE
+    assert training.keys() <= {*RECORDED, "phase", "step"}
+    assert training["data"].keys() == {"hr", "lr", "target", "hr_images", "lr_images"}
+    assert training["images"].keys() == {"hr", "lr"}
 
 
 def test_the_default_degrader_is_small():
