@@ -30,7 +30,6 @@ STANDARD = Path("-")
 
 _STDIN = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 STDOUT_NAMES = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
-_OF_SHELLS = ("/dev/fd", "/proc/self/fd")
 
 
 def input_of(text: str) -> Path:
@@ -49,11 +48,8 @@ def _standard_or_path(text: str, names: tuple[str, ...]) -> Path:
 
 
 def is_input_stream(path: Path) -> bool:
-    """Whether an image is to be read to the end of what comes: standard input, and what a shell makes of `<(command)`.
-
-    Another pipe may have nobody who writes.
-    """
-    return path is STANDARD or (str(path.parent) in _OF_SHELLS and is_pipe(path))
+    """Whether an image is to be read to the end of what comes: standard input, or a pipe, as `<(command)` makes one."""
+    return path is STANDARD or is_pipe(path)
 
 
 def is_output_stream(path: Path | None) -> bool:
@@ -95,7 +91,7 @@ def _harmless(line: bytes) -> bytes:
 def file_of_stream(source: Path) -> Iterator[Path]:
     """A temporary file of all that comes from `STANDARD` or a pipe, by whose name errors of the block call it.
 
-    Raises ImageReadError, ConfigError for a terminal.
+    Until somebody writes to a pipe it waits. Raises ImageReadError, ConfigError for a terminal.
     """
     if source is STANDARD and (sys.stdin is None or sys.stdin.isatty()):
         raise ConfigError("- reads an image from standard input, which is a terminal. Pipe one in, or name a file.")

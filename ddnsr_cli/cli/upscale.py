@@ -290,7 +290,9 @@ def _refuse_streams(named: list[Path], output: Path | None, options: "UpscaleOpt
     if options.ray is not None and (from_stream or to_stream):
         raise ConfigError("Workers on Ray read and write files. Name files instead of -, or leave --ray out.")
     if from_stream and (len(named) > 1 or output is None):
-        raise ConfigError("- reads one image from stdin. Name no others, and say where it goes: -o large.png, or -o -.")
+        pipe = next(filter(is_input_stream, named))
+        what = "- reads one image from stdin" if pipe is STANDARD else f"{shown(pipe)} is a pipe, which gives one image"
+        raise ConfigError(f"{what}. Name no others, and say where it goes: -o large.png, or -o -.")
     if not to_stream:
         return
     given = "-o -" if output is None or output is STANDARD else f"-o {shown(output)}"

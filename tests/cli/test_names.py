@@ -107,11 +107,9 @@ class TestLinks:
         assert (tmp_path / "precious.txt").read_text() == "precious"
         assert not (tmp_path / "out.png").is_symlink()
 
-    def test_pipes_and_devices_do_not_hang(self, ddnsr, quick_model, tmp_path):
-        os.mkfifo(tmp_path / "pipe.png")
-        for path in (tmp_path / "pipe.png", "/dev/zero"):
-            done = ddnsr("upscale", path, "-o", tmp_path / "out.png", "-m", quick_model)
-            assert (done.code, done.err.count("\n")) == (3, 1)
+    def test_devices_and_the_pipes_of_a_folder_do_not_hang(self, ddnsr, quick_model, tmp_path):
+        done = ddnsr("upscale", "/dev/zero", "-o", tmp_path / "out.png", "-m", quick_model)
+        assert (done.code, done.err.count("\n")) == (3, 1)
         images(tmp_path / "in", ["a.png"])
         os.mkfifo(tmp_path / "in" / "pipe.png")
         assert ddnsr("upscale", tmp_path / "in", "-o", tmp_path / "out", "-m", quick_model).code == 0

@@ -235,6 +235,25 @@ class TestPipesAndDevices:
         with Image.open(tmp_path / "o.png") as image:
             assert image.size == (96, 80)
 
+    def test_a_named_pipe_is_read_to_its_end(self, ddnsr, image_file, quick_model, tmp_path):
+        os.mkfifo(tmp_path / "in.png")
+        data = image_file().read_bytes()
+        for content, code in ((data, 0), (b"no image", 3)):
+            threading.Thread(target=(tmp_path / "in.png").write_bytes, args=(content,), daemon=True).start()
+            done = ddnsr("upscale", tmp_path / "in.png", "-o", tmp_path / f"{code}.png", "-m", quick_model)
+            assert done.code == code, done.err
+        assert done.err.startswith(f"error: {tmp_path / 'in.png'} is not an image")
+        with Image.open(tmp_path / "0.png") as image:
+            assert image.size == (96, 80)
+        assert not (tmp_path / "3.png").exists()
+
+    def test_a_named_pipe_is_not_waited_for_where_it_could_not_be_used(self, ddnsr, image_file, tmp_path):
+        os.mkfifo(tmp_path / "in.png")
+        for words in ([], [image_file(), "-o", tmp_path / "out"]):
+            done = ddnsr("upscale", tmp_path / "in.png", *words)
+            assert (done.code, done.err.count("\n")) == (2, 1)
+            assert "in.png is a pipe, which gives one image. Name no others, and say where it goes" in done.err
+
     @pytest.mark.parametrize("words", [[], ["--overwrite"]])
     def test_a_device_is_refused_and_stays_one(self, ddnsr, image_file, tmp_path, words):
         (tmp_path / "null.png").symlink_to("/dev/null")
