@@ -118,8 +118,8 @@ def _usable(images: Sequence[Path], least_px: int, warnings: ImageWarnings) -> l
     warnings.refusals(refused)
     if len(part.images) < LEAST_IMAGES:
         raise DataError(
-            f"Of {len(images)} images {len(part.images)} can be used, with {least_px} pixels or more a side; at least "
-            f"{LEAST_IMAGES} are needed."
+            f"{len(part.images)} of {len(images)} images have {least_px} pixels or more a side; "
+            f"at least {LEAST_IMAGES} are needed."
         )
     return list(part.images)
 

@@ -120,7 +120,7 @@ def test_images_of_no_use_are_reported_and_left_out(place):
 def test_a_source_of_one_image_is_refused(place):
     for path in list((place / "pairs").rglob("1.png")):
         path.unlink()
-    with pytest.raises(DataError, match="Of 1 images 1 can be used, with 16 pixels or more a side; at least 2"):
+    with pytest.raises(DataError, match="1 of 1 images have 16 pixels or more a side; at least 2 are needed"):
         opened(place, options(READY), ready(place))
 
 
