@@ -10,6 +10,7 @@ and TIFF of 8 and 16 bits. Only what is wrong in more than 2 of 100 pixels count
 
 import argparse
 import random
+import struct
 import tempfile
 from collections import Counter, defaultdict
 from io import BytesIO
@@ -133,6 +134,21 @@ def by_tifffile(samples, **options):
     return file.getvalue()
 
 
+def by_palette(samples, chance):
+    """In few colors or many, as the places of a palette; that of zeros is any color."""
+    dither = chance.choice((Image.Dither.NONE, Image.Dither.FLOYDSTEINBERG))
+    return Image.fromarray(samples).quantize(chance.choice((2, 4, 16, 64, 256)), dither=dither)
+
+
+def spare_byte(samples, spare):
+    """A BMP of 32 bits a pixel without alpha."""
+    header = b"BM" + struct.pack("<I4xI", 54 + 4 * samples[..., 0].size, 54)
+    header += struct.pack("<IiiHHI20x", 40, samples.shape[1], samples.shape[0], 1, 32, 0)
+    stored = np.full((*samples.shape[:2], 4), spare, np.uint8)
+    stored[..., :3] = samples[::-1, :, ::-1]
+    return header + stored.tobytes()
+
+
 FORMATS = {
     "bmp": lambda samples, _: saved(Image.fromarray(samples), "BMP"),
     "tga": lambda samples, _: saved(Image.fromarray(samples), "TGA"),
@@ -142,6 +158,11 @@ FORMATS = {
     "tif": lambda samples, _: saved(Image.fromarray(samples), "TIFF"),
     "strips.tif": lambda samples, chance: by_tifffile(samples, rowsperstrip=chance.randrange(3, 40)),
     "deep.tif": lambda samples, _: by_tifffile(samples.astype(np.uint16) * 257),
+    "palette.bmp": lambda samples, chance: saved(by_palette(samples, chance), "BMP"),
+    "palette.tga": lambda samples, chance: saved(by_palette(samples, chance), "TGA"),
+    "palette.tif": lambda samples, chance: saved(by_palette(samples, chance), "TIFF"),
+    "two levels.bmp": lambda samples, _: saved(Image.fromarray(samples).convert("1"), "BMP"),
+    "32 bits.bmp": lambda samples, chance: spare_byte(samples, chance.choice((0, 255))),
 }
 
 
@@ -151,10 +172,10 @@ def holed(data, chance):
     return data[:start] + bytes(min(block, len(data) - start)) + data[start + block :]
 
 
-def outcome(number, seed, folder, *, sound):
+def outcome(number, seed, folder, formats, *, sound):
     """(kind of image, what became of it, name of the format)."""
     chance = random.Random(f"{seed}/{number}")
-    kind, name = list(KINDS)[number % len(KINDS)], chance.choice(list(FORMATS))
+    kind, name = list(KINDS)[number % len(KINDS)], chance.choice(formats)
     data = FORMATS[name](KINDS[kind](photo(chance), chance), chance)
     path = folder / f"image.{name}"
     truth, notes = read(path, data)
@@ -174,12 +195,14 @@ def main():
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--sound", action="store_true")
+    parser.add_argument("--formats", nargs="*", default=list(FORMATS), help="Only these.")
     given = parser.parse_args()
     tally, whole = defaultdict(Counter), Counter()
     with tempfile.TemporaryDirectory() as folder:
         for number in range(given.count):
-            kind, what, _ = outcome(number, given.seed, Path(folder), sound=given.sound)
+            kind, what, name = outcome(number, given.seed, Path(folder), given.formats, sound=given.sound)
             tally[kind][what] += 1
+            tally[name][what] += 1
             whole[what] += 1
     for kind, counts in tally.items():
         print(f"{kind}: {dict(counts)}")

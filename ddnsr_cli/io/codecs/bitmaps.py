@@ -27,7 +27,7 @@ from ddnsr_cli.io.image import COMMENT, Metadata, Pixels, oblong
 _TGA_FOOTER, _TGA_FOOTER_BYTES = b"TRUEVISION-XFILE.\0", 26
 _TGA_EXTENSION_BYTES, _TGA_ALPHA_TYPE_AT = 495, 494
 _NO_ALPHA, _STRAIGHT_ALPHA, _MULTIPLIED_ALPHA = 0, 3, 4  # 1, 2: undefined
-_TGA_RAW, _TGA_FROM_TOP, _TGA_FROM_RIGHT = (2, 3), 0x20, 0x10
+_TGA_RAW = (1, 2, 3)
 _TGA_ONE_BIT = 16  # bits of a pixel, of which one is left
 _TGA_ASPECT_AT = 474  # pixel width, pixel height
 _GIF_EXTENSION, _GIF_IMAGE, _GIF_APPLICATION = 0x21, 0x2C, 0xFF
@@ -36,7 +36,7 @@ _GIF_ASPECT_AT = 12  # (width / height) * 64 - 15; 0: not told
 _QOI_END = bytes(7) + b"\1"
 _PNG_START, _DIB_HEADER_BYTES = b"\x89PNG", 40
 _UNCOMPRESSED = (0, 3, 6)
-_BITFIELDS, _BMP_HEADER_BYTES = 3, 66
+_BITFIELDS, _BMP_HEADER_BYTES, _BMP_RGB_BITS = 3, 66, 24
 
 
 def decode_bmp(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
@@ -59,10 +59,12 @@ def _hole_in_bmp(file: BinaryIO, pixels: Pixels) -> str:
         return ""
     start, header_bytes = struct.unpack_from("<II", head, 10)
     rows, bits, coding = struct.unpack_from("<i2xHI", head, 22)
-    if header_bytes < _DIB_HEADER_BYTES or coding not in _UNCOMPRESSED or bits != 8 * pixels.shape[2]:
+    if header_bytes < _DIB_HEADER_BYTES or coding not in _UNCOMPRESSED or bits < 8:
         return hole_in(pixels[::-1])
-    stride = -(-pixels.shape[1] * bits // 32) * 4
-    return hole_in(pixels[::-1] if rows > 0 else pixels, RawPlace(file=file, start=start, stride=stride))
+    place = RawPlace(file=file, start=start, stride=-(-pixels.shape[1] * bits // 32) * 4)
+    if bits == _BMP_RGB_BITS:
+        return hole_in(pixels[::-1] if rows > 0 else pixels, place)
+    return hole_in(place.stored(len(pixels), pixels.shape[1], bits), place)
 
 
 def _behind_bmp(data: bytes) -> tuple[str, ...]:
@@ -118,9 +120,9 @@ def decode_tga(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
 
 def _hole_in_tga(file: BinaryIO, head: bytes, pixels: Pixels) -> str:
     start = len(head) + head[0] + head[1] * -(-head[7] // 8) * int.from_bytes(head[5:7], "little")
-    is_usual = head[16] == 8 * pixels.shape[2] and not head[17] & _TGA_FROM_RIGHT
-    stored = pixels if head[17] & _TGA_FROM_TOP else pixels[::-1]
-    return hole_in(stored, RawPlace(file=file, start=start, stride=pixels[0].nbytes) if is_usual else None)
+    bits = head[16]
+    place = RawPlace(file=file, start=start, stride=pixels.shape[1] * -(-bits // 8))
+    return hole_in(place.stored(len(pixels), pixels.shape[1], bits), place)
 
 
 def _with_tga_bit(decoded: Decoded, alpha: Pixels, kind: int | None) -> Decoded:

@@ -94,7 +94,7 @@ CLASSIC_BYTES = (1 << 32) - (1 << 26)
 """Above this many bytes of samples the file is a BigTIFF; deflate and metadata get what is left to 4 GiB."""
 
 _DEFLATE, _HORIZONTAL, _NO_UNIT, _INCH, _CONTIGUOUS = 8, 2, 1, 2, 1
-_RAW = ((1, 1, 1), (1, 1, 2))  # not compressed, in one plane, gray or RGB
+_NONE = 1
 _LZW, _JPEG, _OLD_DEFLATE, _PACKBITS = 5, 7, 32946, 32773
 _PACKBITS_ZEROS = 160  # 128 as they are are the most that a code gives
 _MIN_IS_BLACK, _RGB, _MULTIPLIED_ALPHA, _STRAIGHT_ALPHA, _SEPARATE = 1, 2, 1, 2, 2
@@ -141,7 +141,10 @@ class TiffHeader:
     """By its number."""
 
     is_raw: bool
-    """Its samples stand in strips as they are, row by row, 0 for black."""
+    """Its samples, gray, RGB or of a palette, stand in strips as they are, row by row."""
+
+    zero_is_black: bool
+    """A sample of 0 is black."""
 
     places: tuple[tuple[int, int], ...]
     """Where the strips or tiles are, and how long."""
@@ -259,7 +262,10 @@ def _header(fields: dict[int, Field], layout: Layout, *, is_cr2: bool, pages: li
         alpha_channel=None if alpha is None else channels + alpha,
         extra_channels=max(0, numbers(SAMPLES, 1)[0] - channels) if channels else 0,
         compression=numbers(COMPRESSION, 1)[0],
-        is_raw=(numbers(COMPRESSION, 1)[0], numbers(PLANAR, 1)[0], photometric) in _RAW and STRIP_OFFSETS in fields,
+        is_raw=(numbers(COMPRESSION, 1)[0], numbers(PLANAR, 1)[0]) == (_NONE, _CONTIGUOUS)
+        and photometric <= _PALETTE
+        and STRIP_OFFSETS in fields,
+        zero_is_black=photometric in {_MIN_IS_BLACK, _RGB},
         is_separate=numbers(PLANAR, 1)[0] == _SEPARATE,
         is_multiplied=alpha is not None and numbers(EXTRA_SAMPLES)[alpha] == _MULTIPLIED_ALPHA,
         places=tuple(zip(*(numbers(tag) or numbers(other) for tag, other in _PLACES), strict=False)),
@@ -329,7 +335,6 @@ def decode_tiff(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
                 decoded = replace(decoded, alpha=None)
     decoded = decoded or _decode_with_vips(file, header, metadata)
     pages = (_pages_note(header),) if header.pages > 1 else ()
-    hole = hole_in(decoded.pixels, _raw_place(file, header, decoded)) if header.is_raw and decoded.alpha is None else ""
     shape = oblong(*header.density) if header.density else ()
     place = ("its place on the map (GeoTIFF) was left out",) if header.is_map else ()
     layers = ("Photoshop's layers were left out",) if header.has_layers else ()
@@ -344,18 +349,23 @@ def decode_tiff(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
             *layers,
             *places_note(header.photoshop),
         ),
-        damage=hole,
+        damage=_hole(file, header, decoded),
     )
 
 
-def _raw_place(file: BinaryIO, header: TiffHeader, decoded: Decoded) -> RawPlace | None:
-    """Where samples stand that are decoded as they are, strip behind strip; None where they do not."""
+def _hole(file: BinaryIO, header: TiffHeader, decoded: Decoded) -> str:
+    """A word on a hole among samples that stand in the file as they are; empty where none is seen."""
+    if not header.is_raw or decoded.alpha is not None:
+        return ""
     pixels = decoded.pixels
     in_a_row = [sum(place) for place in header.places[:-1]] == [at for at, _ in header.places[1:]]
-    is_as_stored = pixels.shape == (header.height, header.width, header.color_channels) and header.orientation == 1
-    if not (in_a_row and is_as_stored and header.bits == 8 * pixels.itemsize and not header.extra_channels):
-        return None
-    return RawPlace(file=file, start=header.places[0][0], stride=pixels[0].nbytes)
+    bits = header.bits * header.color_channels
+    place = RawPlace(file=file, start=header.places[0][0], stride=-(-header.width * bits // 8))
+    has_place = in_a_row and not header.extra_channels and header.bits >= 8
+    if header.zero_is_black:
+        is_as_stored = pixels.shape == (header.height, header.width, header.color_channels) and header.orientation == 1
+        return hole_in(pixels, place if has_place and is_as_stored and header.bits == 8 * pixels.itemsize else None)
+    return hole_in(place.stored(header.height, header.width, bits), place) if has_place else ""
 
 
 def _pages_note(header: TiffHeader) -> str:

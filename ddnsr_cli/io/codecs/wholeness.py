@@ -61,6 +61,14 @@ class RawPlace:
     stride: int
     """Bytes from a row to the next."""
 
+    def stored(self, height: int, width: int, bits: int) -> NDArray[np.uint8]:
+        """(H, W, bytes of a pixel): what stands there, before palette and order; fewer rows where it is short."""
+        self.file.seek(self.start)
+        data = np.frombuffer(self.file.read(height * self.stride), np.uint8)
+        rows = data[: data.size // self.stride * self.stride].reshape(-1, self.stride)
+        pixel = -(-bits // 8)
+        return rows[:, : width * pixel].reshape(len(rows), width, pixel)
+
 
 def hole_in(samples: Pixels, place: RawPlace | None = None) -> str:
     """A word on a hole among samples that stand in a file as they are, (H, W, C), row by row; empty where none is seen.
@@ -75,6 +83,8 @@ def hole_in(samples: Pixels, place: RawPlace | None = None) -> str:
     in the file is known, those of less than a row are told by it alone.
     """
     height, width, channels = samples.shape
+    if not samples.size:
+        return ""
     pixel = channels * samples.itemsize
     row, flat = width * pixel, np.ascontiguousarray(samples).reshape(-1, channels)
     data = flat.data.cast("B")

@@ -10,6 +10,7 @@ from PIL import Image
 from ddnsr_cli.errors import ImageReadError
 from ddnsr_cli.io.codecs.wholeness import hole_in, inflates, look_at_jpeg
 from ddnsr_cli.io.read import read_image
+from tests.fuzz.holes import spare_byte
 from tests.fuzz.truth import ENCODERS, by_tifffile, scene
 from tests.helpers.image_files import encoded, noise, pillow
 
@@ -230,3 +231,44 @@ def test_what_a_camera_writes_beside_the_scan_of_a_baseline_file_means_nothing()
     odd = data[: at + 11] + bytes(3) + data[at + 14 :]
     assert data[at + 11 : at + 14] == b"\0\x3f\0"
     assert look_at_jpeg(odd).is_complete
+
+
+def in_a_palette(kind):
+    """A file of many colors whose place 0, which is white, is drawn nowhere."""
+    image = Image.fromarray(1 + noise(150, 200, 1)[..., 0] % 255)
+    image.putpalette([255, 255, 255, *noise(255, 1, 3).ravel().tolist()])
+    assert image.mode == "P"
+    return encoded(image, kind)
+
+
+@pytest.mark.parametrize("kind", ["BMP", "TGA", "TIFF"])
+def test_holes_among_places_of_a_palette_are_told_whatever_their_color(read, kind):
+    data, name = in_a_palette(kind), f"image.{kind}"
+    assert read(data, name=name).notes == ()
+    assert "bytes of its samples are zeros, from row " in read(with_zeros(data, 10_240, 4096), name=name).damage
+    holed = with_zeros(data, 25_600, len(data) - 25_600)
+    assert "zeros" in read(holed, name=name).damage
+
+
+def test_holes_are_told_in_a_tiff_whose_zeros_are_white(read):
+    data = encoded(pillow(np.maximum(noise(150, 200, 1), 1)), "TIFF", tiffinfo={262: 0})
+    assert read(data).notes == ()
+    assert "bytes of its samples are zeros" in read(with_zeros(data, 10_240, 4096)).damage
+
+
+@pytest.mark.parametrize("spare", [0, 255])
+def test_holes_beside_black_are_told_in_a_bmp_of_32_bits(read, spare):
+    samples = np.maximum(noise(60, 300, 3), 1)
+    samples[:30, 100:160] = 0
+    data = spare_byte(samples, spare)
+    assert not any("zeros" in note for note in read(data).notes)
+    assert "zeros" in read(with_zeros(data, 47_616, 512)).damage  # ends beside black of the row
+
+
+def test_areas_of_one_color_of_a_palette_are_no_holes(read):
+    samples = 1 + noise(150, 200, 1)[..., 0] % 255
+    samples[40:80, 30:150] = samples[100, 20:190] = samples[-10:] = 0
+    image = Image.fromarray(samples)
+    image.putpalette(bytes(768))
+    for kind in ("BMP", "TGA", "TIFF"):
+        assert read(encoded(image, kind), name=f"image.{kind}").notes == ()
