@@ -44,8 +44,8 @@ from ddnsr_cli.weights.resolve import find_weights
 
 MATRIX, MATRIX_ON_A_CARD = 1024, 8192  # side of the matrices of the ceiling
 
-Run = Callable[[], Tensor | None]
-"""One turn: the SR image (1, 3, H, W), or None where there is no image."""
+Run = Callable[[Tensor], Tensor | None]
+"""One turn, of an LR image (1, 3, h, w): the SR image (1, 3, H, W), or None where there is no image."""
 
 
 def image(side: int) -> Tensor:
@@ -73,21 +73,21 @@ def flops(net: OwnNet, lr: Tensor) -> int:
 def engines(net: OwnNet, lr: Tensor, folder: Path, threads: int, device: torch.device) -> Iterator[tuple[str, Run]]:
     """All that can run there, with what one turn of each does."""
     there = copy.deepcopy(net).to(device)
-    yield "eager fp32 NCHW", lambda: there(lr.to(device)).cpu()
-    yield from ours(net, lr, device)
+    yield "eager fp32 NCHW", lambda lr: there(lr.to(device)).cpu()
+    yield from ours(net, device)
     if device.type == "cpu":
-        yield from on_processors(net, lr, folder, threads)
+        yield from on_processors(net, lr.shape, folder, threads)
     else:
         half = copy.deepcopy(net).to(device, torch.float16)
-        yield "eager fp16 NCHW", lambda: half(lr.to(device, torch.float16)).float().cpu()
+        yield "eager fp16 NCHW", lambda lr: half(lr.to(device, torch.float16)).float().cpu()
     side = matrix_side(device)
     for dtype in dict.fromkeys((torch.float32, torch.bfloat16, choose_dtype(device))):
         left, right = torch.randn(2, side, side).to(device, dtype)
         name = f"matmul {str(dtype).removeprefix('torch.')}"
-        yield name, lambda left=left, right=right: nothing(left @ right, device)
+        yield name, lambda _lr, left=left, right=right: nothing(left @ right, device)
 
 
-def ours(net: OwnNet, lr: Tensor, device: torch.device) -> Iterator[tuple[str, Run]]:
+def ours(net: OwnNet, device: torch.device) -> Iterator[tuple[str, Run]]:
     """What the command runs."""
     formats = [torch.float32, choose_dtype(device), *([] if device.type == "cpu" else [torch.bfloat16])]
     for dtype in dict.fromkeys(formats):
@@ -95,14 +95,14 @@ def ours(net: OwnNet, lr: Tensor, device: torch.device) -> Iterator[tuple[str, R
             upscaler = Upscaler(net, device=device, dtype=dtype, tiles=TileConfig(), openvino=by_openvino)
             if upscaler.by_openvino == by_openvino:
                 name = f"ours{' OV' * by_openvino} {str(upscaler.dtype).removeprefix('torch.')}"
-                yield name, lambda upscaler=upscaler: upscaler.whole(lr)
+                yield name, upscaler.whole
 
 
-def on_processors(net: OwnNet, lr: Tensor, folder: Path, threads: int) -> Iterator[tuple[str, Run]]:
-    """The other engines, those that are installed."""
+def on_processors(net: OwnNet, shape: torch.Size, folder: Path, threads: int) -> Iterator[tuple[str, Run]]:
+    """The other engines, those that are installed. shape: of all LR images that they are given."""
     for name, others in (("OpenVINO", openvino), ("ONNX Runtime", onnx_runtime), ("ncnn", ncnn)):
         try:
-            yield from others(net, lr, folder, threads)
+            yield from others(net, shape, folder, threads)
         except ImportError as error:
             print(f"{name} is left out: {error}. See --help for how to install it.", file=sys.stderr)
 
@@ -118,30 +118,30 @@ def nothing(_result: Tensor, device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def openvino(net: OwnNet, lr: Tensor, folder: Path, threads: int) -> Iterator[tuple[str, Run]]:
+def openvino(net: OwnNet, shape: torch.Size, folder: Path, threads: int) -> Iterator[tuple[str, Run]]:
     import openvino as ov
 
     save_onnx(folder / "net.onnx", net, metadata={})
     core = ov.Core()
     for precision in ("f32", "bf16"):
         model = core.read_model(folder / "net.onnx")
-        model.reshape(list(lr.shape))
+        model.reshape(list(shape))
         options = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": "1"}
         compiled = core.compile_model(model, "CPU", options)
-        yield f"OpenVINO {precision}", lambda run=compiled: torch.from_numpy(run(lr.numpy())[0].copy())
+        yield f"OpenVINO {precision}", lambda lr, run=compiled: torch.from_numpy(run(lr.numpy())[0].copy())
 
 
-def onnx_runtime(net: OwnNet, lr: Tensor, folder: Path, threads: int) -> Iterator[tuple[str, Run]]:
+def onnx_runtime(net: OwnNet, _shape: torch.Size, folder: Path, threads: int) -> Iterator[tuple[str, Run]]:
     import onnxruntime
 
     save_onnx(folder / "net.onnx", net, metadata={})
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(folder / "net.onnx", options, providers=["CPUExecutionProvider"])
-    yield "ONNX Runtime fp32", lambda: torch.from_numpy(session.run(None, {"input": lr.numpy()})[0])
+    yield "ONNX Runtime fp32", lambda lr: torch.from_numpy(session.run(None, {"input": lr.numpy()})[0])
 
 
-def ncnn(net: OwnNet, lr: Tensor, folder: Path, threads: int) -> Iterator[tuple[str, Run]]:
+def ncnn(net: OwnNet, _shape: torch.Size, folder: Path, threads: int) -> Iterator[tuple[str, Run]]:
     import ncnn as package
 
     save_ncnn(folder / "net.param", net, half=False)
@@ -153,7 +153,7 @@ def ncnn(net: OwnNet, lr: Tensor, folder: Path, threads: int) -> Iterator[tuple[
         ready.load_param(str(folder / "net.param"))
         ready.load_model(str(folder / "net.bin"))
 
-        def run(ready: "package.Net" = ready) -> Tensor:
+        def run(lr: Tensor, ready: "package.Net" = ready) -> Tensor:
             extractor = ready.create_extractor()
             extractor.input("data", package.Mat(lr[0].contiguous().numpy()).clone())
             return torch.from_numpy(np.array(extractor.extract("output")[1]))[None]
@@ -162,7 +162,7 @@ def ncnn(net: OwnNet, lr: Tensor, folder: Path, threads: int) -> Iterator[tuple[
 
 
 def compared(
-    turns: dict[str, Run], work: int, product: int, rounds: int, clock: Callable[[], float]
+    turns: dict[str, Run], lr: Tensor, work: int, product: int, rounds: int, clock: Callable[[], float]
 ) -> list[dict[str, str | float | None]]:
     """One row an engine. work, product: operations of a network and of a matrix product.
 
@@ -173,7 +173,7 @@ def compared(
     for counted in (False, *[True] * rounds):
         for name, run in turns.items():
             since = clock()
-            results[name] = run()
+            results[name] = run(lr)
             if counted:
                 seconds[name].append(clock() - since)
     first = next(iter(turns))
@@ -221,7 +221,7 @@ def main() -> None:
         work = flops(net, lr)
         turns = dict(engines(net, lr, Path(folder), asked.threads, device))
         clock = time.process_time if asked.threads == 1 and device.type == "cpu" else time.perf_counter
-        rows = compared(turns, work, 2 * matrix_side(device) ** 3, asked.rounds, clock)
+        rows = compared(turns, lr, work, 2 * matrix_side(device) ** 3, asked.rounds, clock)
     show(rows)
     print(
         json.dumps(
