@@ -35,7 +35,8 @@ BeginWindow = Callable[[Tensor], Later]
 """From an LR window to what waits for its SR window, as `WindowRunner.begin`."""
 
 LEAST_TILE_PX = 32  # below it the halo costs many times the core
-MOST_TILE_PX_CPU = 256  # measured by tests/bench/tiling.py: larger tiles take memory and win nothing
+MOST_TILE_PX_CPU = 256  # measured by tests/bench/tiling.py: larger tiles take memory and win little
+HALOS_ALONG_A_TILE = 12  # on a CPU, where that makes a larger tile: else the halo is most of the work
 MOST_TILE_PX_GPU = 512  # from here on the halo costs less than a seventh
 MOST_BAND_BYTES = 192 << 20  # of SR rows as wide as the image, of which two are in memory: one in work, one handed out
 MEMORY_SHARE = 0.6  # of what is free: the rest is for cuDNN's workspaces, fragments and other programs
@@ -352,8 +353,8 @@ class Upscaler:
         held = torch.promote_types(self._runner.held_dtype, torch.float32) if deep else self._runner.held_dtype
         per_px = network_bytes_per_px(self._traits, held)
         budget = MEMORY_SHARE * free_bytes(device)
-        most = MOST_TILE_PX_CPU if device.type == "cpu" else MOST_TILE_PX_GPU
-        for side in range(most, LEAST_TILE_PX, -16):
+        most = max(MOST_TILE_PX_CPU, HALOS_ALONG_A_TILE * self._halo_px // 16 * 16)
+        for side in range(most if device.type == "cpu" else MOST_TILE_PX_GPU, LEAST_TILE_PX, -16):
             wide, high = side + 2 * self._halo_px, min(side, rows) + 2 * self._halo_px
             need = per_px * min(high, height) * min(wide, width)
             if device.type == "cpu":  # the network shares the memory with two bands
