@@ -5,13 +5,16 @@
 
 What stands after `--` goes to each `ddnsr train`. A run that is finished is not trained again, and one that was stopped
 goes on. All degraders of a seed begin with the same weights, which only shrink: none carries noise before it has
-learned to. Writes `table.md`, figures and what they say of each of the paper's claims, and with --show `sheet.png`: the
-middle of that image, up-scaled by each run of the first seed. PSNR, SSIM, LPIPS and NIQE are of `ddnsr eval` on the
-validation pairs; noise is what each degrader puts on the clean validation images, beside that of its source, as
-`docs/realism.md` measures it, and what it carries and leaks of crops as they are.
+learned to. What is found of a run is kept in --figures at once, and a run that stands there is neither trained nor
+judged: so seeds may be spread over machines and days. Writes `table.md`, figures and what they say of each of the
+paper's claims, and with --show `sheet.png`: the middle of that image, up-scaled by each run of the first seed. PSNR,
+SSIM, LPIPS and NIQE are of `ddnsr eval` on the validation pairs; noise is what each degrader puts on the clean
+validation images, beside that of its source, as `docs/realism.md` measures it, and what it carries and leaks of crops
+as they are.
 """
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,6 +39,7 @@ WITHOUT = {
     "E": "the whole method",
 }
 WHOLE = "E"
+BICUBIC, SOURCE = "bicubic", "the source"
 TITLES = {letter: f"{letter}: {without}" for letter, without in WITHOUT.items()}
 
 OF_NOISE = {
@@ -48,14 +52,42 @@ OF_NOISE = {
 """Figures of a run's degrader: title, and how many digits are told."""
 
 
-def train_all(out: Path, seeds: int, words: Sequence[str]) -> list[Run]:
-    """Train what is not finished yet, a seed after the other. Returns the runs; their folders are `out / name`."""
-    runs = [Run(letter, seed) for seed in range(seeds) for letter in WITHOUT]
-    for run in runs:
-        start = neutral_degrader(out / f"neutral_{run.seed}.safetensors", run.seed, lite="--lite" in words)
-        own = ("--ablation", run.kind, "--seed", str(run.seed), "--start-degrader", str(start))
-        once(out / run.name, "train", *own, *words)
-    return runs
+Found = dict[str, dict[str, float | None]]
+"""Figures by name: of runs, and of what they are compared with."""
+
+
+def train(out: Path, run: Run, words: Sequence[str]) -> None:
+    """Train it if it is not finished yet; its folder is `out / name`."""
+    start = neutral_degrader(out / f"neutral_{run.seed}.safetensors", run.seed, lite="--lite" in words)
+    own = ("--ablation", run.kind, "--seed", str(run.seed), "--start-degrader", str(start))
+    once(out / run.name, "train", *own, *words)
+
+
+def judge(out: Path, run: Run, pairs: Pairs, noisy: Path) -> Found:
+    """Figures of a trained run, of bicubic and of the noisy images."""
+    means = scores(out / f"scores_{run.name}.json", {run.name: str(out / run.name)}, pairs)
+    noise = noise_of(out / run.name, pairs.hr, noisy, out / f"pairs_{run.name}")
+    source = _levels(measure_realism(list_images(noisy)))
+    return {run.name: {**means[run.name], **noise}, BICUBIC: dict(means[BICUBIC]), SOURCE: source}
+
+
+def keep(figures: Path, found: Found) -> None:
+    """Add what was found to the file."""
+    with atomic_path(figures) as temporary:
+        temporary.write_text(json.dumps(known_figures(figures) | found, indent=1) + "\n", encoding="utf-8")
+
+
+def known_figures(path: Path) -> Found:
+    """What the file holds; nothing when there is none."""
+    found: Found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return found
+
+
+def told(found: Found) -> str:
+    """Markdown: the table and the claims, by all runs that are known."""
+    runs = {Run(name[0], int(name[1:])): figures for name, figures in found.items() if name not in (BICUBIC, SOURCE)}
+    others: dict[str, Figures] = {name: found[name] for name in (BICUBIC, SOURCE) if name in found}
+    return f"{table(TITLES, runs, others, {**COLUMNS, **OF_NOISE})}\n{gains(TITLES, runs, WHOLE)}"
 
 
 def noise_of(run: Path, hr: Path, source: Path, pairs: Path) -> dict[str, float | None]:
@@ -79,6 +111,8 @@ def main(given: list[str]) -> None:
     parser = argparse.ArgumentParser(description="Train and judge the paper's ablations A to E.")
     parser.add_argument("--out", type=Path, required=True, help="folder for the runs and what they show")
     parser.add_argument("--seeds", type=int, default=3, help="how often each is trained, from 1 to 10 (default: 3)")
+    parser.add_argument("--letters", default="".join(WITHOUT), help="which, in what order (default: ABCDE)")
+    parser.add_argument("--figures", type=Path, help="file for what is found (default: figures.json in --out)")
     parser.add_argument("--noise", type=Path, required=True, help="the noisy images, to compare the made noise with")
     parser.add_argument("--val-lr", type=Path, required=True, help="LR images of the validation pairs")
     parser.add_argument("--val-hr", type=Path, required=True, help="their HR partners")
@@ -89,17 +123,14 @@ def main(given: list[str]) -> None:
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
     pairs = Pairs(lr=options.val_lr, hr=options.val_hr, lpips=options.lpips)
-    runs = train_all(out, options.seeds, options.words)
-    means = scores(out / "scores.json", {run.name: str(out / run.name) for run in runs}, pairs)
-    figures = {
-        run: {**means[run.name], **noise_of(out / run.name, pairs.hr, options.noise, out / f"pairs_{run.name}")}
-        for run in runs
-    }
-    source = _levels(measure_realism(list_images(options.noise)))
-    others: dict[str, Figures] = {"bicubic": means["bicubic"], "the source": source}
-    told = f"{table(TITLES, figures, others, {**COLUMNS, **OF_NOISE})}\n{gains(TITLES, figures, WHOLE)}"
+    figures: Path = options.figures or out / "figures.json"
+    runs = [Run(letter, seed) for seed in range(options.seeds) for letter in options.letters]
+    for run in runs:
+        if run.name not in known_figures(figures):
+            train(out, run, options.words)
+            keep(figures, judge(out, run, pairs, options.noise))
     with atomic_path(out / "table.md") as temporary:
-        temporary.write_text(told, encoding="utf-8")
+        temporary.write_text(told(known_figures(figures)), encoding="utf-8")
     if options.show is not None:
         models = {title: out / Run(letter, 0).name for letter, title in TITLES.items()}
         with atomic_path(out / "sheet.png") as temporary:

@@ -119,14 +119,19 @@ def table(
     lines = [f"| | {' | '.join(heads)} |", f"|---{'|---' * len(heads)}|"]
     for kind, title in titles.items():
         own = [figures for run, figures in runs.items() if run.kind == kind]
-        cells = " | ".join(_with_interval([one[name] for one in own], digits) for name, (_, digits) in columns.items())
+        cells = " | ".join(
+            _with_interval([one.get(name) for one in own], digits) for name, (_, digits) in columns.items()
+        )
         lines.append(f"| {title} | {cells} |")
     lines += [f"| {title} {_cells(figures, columns)}" for title, figures in others.items()]
     return "\n".join(lines) + "\n"
 
 
 def gains(titles: Mapping[str, str], runs: Mapping[Run, Figures], best: str) -> str:
-    """Markdown: what the kind claimed to be best gains over each other, seed by seed, and if that holds."""
+    """Markdown: what the kind claimed to be best gains over each other, seed by seed, and if that holds.
+
+    A seed counts where both were trained.
+    """
     heads = [COLUMNS[name][0] for name in CLAIMED]
     lines = [f"| {titles[best]} against | {' | '.join(heads)} |", "|---|---|---|"]
     for kind, title in titles.items():
@@ -174,9 +179,12 @@ def sheet(image: Path, out: Path, models: Mapping[str, Path]) -> Image.Image:
 
 def _gain(runs: Mapping[Run, Figures], best: str, other: str, name: str) -> str:
     sign = -1 if name in LESS_IS_BETTER else 1
+    nothing: Figures = {}
     seeds = sorted({run.seed for run in runs})
-    both = [(runs[Run(best, seed)][name], runs[Run(other, seed)][name]) for seed in seeds]
+    both = [[runs.get(Run(kind, seed), nothing).get(name) for kind in (best, other)] for seed in seeds]
     differences = [ours - theirs for ours, theirs in both if ours is not None and theirs is not None]
+    if not differences:
+        return "none"
     told = _with_interval(differences, COLUMNS[name][1], signed=True)
     return f"{told}: {verdict([sign * one for one in differences])}"
 

@@ -1,5 +1,6 @@
 """The ablations are trained alike, from one start a seed, each once."""
 
+import json
 from pathlib import Path
 
 import ablations
@@ -24,19 +25,25 @@ def commands(monkeypatch):
 WORDS = ["--track", "1", "--lite", "--steps", "7"]
 
 
+def train_all(folder, seeds, words=WORDS):
+    for seed in range(seeds):
+        for letter in ablations.WITHOUT:
+            ablations.train(folder, trials.Run(letter, seed), words)
+
+
 def test_each_letter_is_trained_once_a_seed_with_the_same_words(commands, tmp_path):
-    runs = ablations.train_all(tmp_path, 2, WORDS)
+    train_all(tmp_path, 2)
     assert [(words[2], words[4], words[-1]) for words in commands] == [
         (letter, str(seed), str(tmp_path / f"{letter}{seed}")) for seed in (0, 1) for letter in "ABCDE"
     ]
     assert all(list(words[7:-2]) == WORDS for words in commands)
     commands.clear()
-    assert ablations.train_all(tmp_path, 2, WORDS) == runs
+    train_all(tmp_path, 2)
     assert commands == []
 
 
 def test_all_degraders_of_a_seed_begin_with_one_that_only_shrinks(commands, tmp_path):
-    ablations.train_all(tmp_path, 2, WORDS)
+    train_all(tmp_path, 2)
     starts = [words[words.index("--start-degrader") + 1] for words in commands]
     assert len(set(starts[:5])) == 1
     assert len(set(starts)) == 2
@@ -55,5 +62,29 @@ def test_a_run_that_failed_is_trained_again(monkeypatch, tmp_path):
 
     monkeypatch.setattr(trials, "ddnsr", fails)
     with pytest.raises(TrainingError):
-        ablations.train_all(tmp_path, 1, [])
+        train_all(tmp_path, 1, [])
     assert sorted(path.name for path in tmp_path.glob("*.done")) == ["A0.done", "B0.done"]
+
+
+def test_what_is_known_of_a_run_is_neither_trained_nor_judged_again(monkeypatch, commands, tmp_path):
+    judged = []
+
+    def judge(_out, run, _pairs, _noisy):
+        judged.append(run.name)
+        found = {"psnr_rgb": 20.0 + run.seed + (run.kind == "E"), "lpips_alex": 0.4}
+        return {run.name: found, "bicubic": {"psnr_rgb": 23.96}, "the source": {"noise": 8.0}}
+
+    monkeypatch.setattr(ablations, "judge", judge)
+    known = {"D0": {"psnr_rgb": 20.0, "lpips_alex": 0.4}}
+    (tmp_path / "known.json").write_text(json.dumps(known), encoding="utf-8")
+    sets = ["--noise", "noisy", "--val-lr", "lr", "--val-hr", "hr", "--lpips", "lpips"]
+    files = ["--out", str(tmp_path / "out"), "--figures", str(tmp_path / "known.json")]
+    for _ in range(2):
+        ablations.main([*files, *sets, "--seeds", "2", "--letters", "ED", "--", *WORDS])
+    assert judged == ["E0", "E1", "D1"]
+    assert [words[2] + words[4] for words in commands] == judged
+    kept = json.loads((tmp_path / "known.json").read_text(encoding="utf-8"))
+    assert list(kept) == ["D0", "E0", "bicubic", "the source", "E1", "D1"]
+    lines = (tmp_path / "out" / "table.md").read_text(encoding="utf-8").splitlines()
+    assert "| D: single input | +1.00 ± 0.00: reproduced | +0.000 ± 0.000: undecided |" in lines
+    assert "| A: no content loss | none | none |" in lines
