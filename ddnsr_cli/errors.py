@@ -3,7 +3,11 @@
 A message is one line: what was wrong, what was given, what to do next.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+
+MOST_NAMES = 20
+"""Files that one message names."""
 
 
 class DdnsrError(Exception):
@@ -91,6 +95,12 @@ class NotFiniteError(TrainingError):
 def shown(path: Path) -> str:
     """A path fit for a message of one line: control characters and undecodable bytes become question marks."""
     return printable(str(path))
+
+
+def listed(paths: Sequence[Path]) -> str:
+    """Names for one line of a message, not too many: each failure was reported when it happened."""
+    more = f" and {len(paths) - MOST_NAMES} more" if len(paths) > MOST_NAMES else ""
+    return ", ".join(shown(path) for path in paths[:MOST_NAMES]) + more
 
 
 def printable(text: str) -> str:

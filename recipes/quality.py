@@ -49,7 +49,7 @@ DIGITS = {"psnr": 2, "lpips": 3, "niqe": 2, "noise_left": 3, "detail": 3}
 LISTENER = UpscaleListener(
     image=lambda _path: None,
     tile=lambda _done, _total: None,
-    note=lambda text: _tell(f"note: {text}\n"),
+    note=lambda text: _write(f"note: {text}\n"),
     detail=lambda _text: None,
     failed=lambda _error: None,
     download=lambda _done, _total: None,
@@ -87,7 +87,7 @@ class Model:
         return larger.pixels.astype(np.uint8)
 
 
-def _tell(text: str) -> None:
+def _write(text: str) -> None:
     sys.stderr.write(text)
     sys.stderr.flush()
 
@@ -181,8 +181,8 @@ def measure(
         store.lr(case, shown)
         for model in models:
             found[model.label][case.key] = _measured(model, case, shown, store, meter)
-        _tell(f"\r{number + 1} of {len(cases)} {case.key}\033[K")
-    _tell("\n")
+        _write(f"\r{number + 1} of {len(cases)} {case.key}\033[K")
+    _write("\n")
     return found
 
 

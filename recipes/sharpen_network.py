@@ -30,7 +30,7 @@ from ddnsr_cli.weights.checkpoint import load_rrdb_net, save_sr_net
 
 BATCH, CROP_PX = 4, 56
 BORDER_PX = 12  # HR pixels of a crop that do not count: there the mask and the convolutions see other borders
-TOLD_EVERY = 20
+REPORT_EVERY = 20
 
 
 def main(words: Sequence[str]) -> None:
@@ -85,7 +85,7 @@ def bake(net: RRDBNet, batches: Iterator[Tensor], mask: SharpenConfig, *, steps:
         optimizer.step()
         schedule.step()
         errors.append((255 * loss.item(), 255 * F.l1_loss(_inner(plain), target).item()))
-        if step % TOLD_EVERY == 0:
+        if step % REPORT_EVERY == 0:
             left, whole = np.mean(errors, axis=0)
             sys.stderr.write(f"step {step}: {left:.3f} of {whole:.3f} levels left\n")
             errors.clear()

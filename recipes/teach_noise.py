@@ -35,7 +35,7 @@ BATCH, CROP_PX = 8, 128
 AS_THEY_ARE = 4  # every so many noise inputs are clean images
 SIGMAS = (0.7, 20.0)  # levels; drawn evenly over their logarithm: weak noise is as common as strong
 DECAY = 0.99  # of the averaged weights, a step
-TOLD_EVERY = 50
+REPORT_EVERY = 50
 
 Noisy = tuple[NDArray[np.uint8], SmoothPatches]
 """An image, and where it is smooth."""
@@ -115,8 +115,8 @@ def teach(
         share = 1 - min(DECAY, (1 + step) / (10 + step))
         torch._foreach_lerp_([*average.parameters()], [one.detach() for one in net.parameters()], share)
         losses.append(255 * loss.item())
-        if (step + 1) % TOLD_EVERY == 0:
-            sys.stderr.write(f"step {step + 1}  loss {np.mean(losses[-TOLD_EVERY:]):.3f}\n")
+        if (step + 1) % REPORT_EVERY == 0:
+            sys.stderr.write(f"step {step + 1}  loss {np.mean(losses[-REPORT_EVERY:]):.3f}\n")
     return average
 
 

@@ -13,9 +13,9 @@ from PIL import Image
 
 from ddnsr_cli.errors import ImageReadError, ImageWriteError
 from ddnsr_cli.io import read, write
-from ddnsr_cli.io.codecs.jpeg import EXIF_PREFIX
 from ddnsr_cli.io.codecs.pillow import decode_image
 from ddnsr_cli.io.image import MAX_PIXELS, RasterImage, to_8_bits
+from ddnsr_cli.io.metadata.exif import EXIF_PREFIX
 from ddnsr_cli.io.read import upright
 from ddnsr_cli.io.write import fitting_metadata, to_pillow
 

@@ -37,7 +37,7 @@ from ddnsr_cli.cli.terminal import (
     put_line,
     put_path,
 )
-from ddnsr_cli.errors import ConfigError, ImageWriteError, shown
+from ddnsr_cli.errors import MOST_NAMES, ConfigError, ImageWriteError, shown
 from ddnsr_cli.files import StorePath, is_special
 
 if TYPE_CHECKING:
@@ -359,8 +359,6 @@ class EventPrinter:
 
     def _list_failures(self) -> None:
         """All failures of a run, last, where the line that ends it has no room for all names."""
-        from ddnsr_cli.commands.upscale.jobs import MOST_NAMES
-
         if len(self._failed) > MOST_NAMES:
             self._clear()
             for path in self._failed:

@@ -21,7 +21,7 @@ _PRIMARIES_NEAR_SRGB, _CURVES_NEAR_SRGB = (1, 2, 5, 6), (1, 2, 6, 13, 14, 15)  #
 
 _BAND_ROWS = 256
 
-_INTENT = {"intent": "relative", "black_point_compensation": True}
+INTENT = {"intent": "relative", "black_point_compensation": True}
 _FAILED = "its color profile could not be used; the colors were left as they are"
 
 _SQUARE = 0.01  # resolutions are whole numbers
@@ -354,8 +354,8 @@ def _converted(pixels: Pixels, icc: bytes) -> tuple[Pixels, bytes]:
     image.set_type(pyvips.GValue.blob_type, "icc-profile-data", icc)
     try:
         # by way of Lab in floating point: straight from 16 bits to 16 bits dark saturated colors were 10 levels off
-        lab = image.icc_import(embedded=True, **_INTENT)
-        rgb = lab.icc_export(output_profile="srgb", depth=pixels.itemsize * 8, **_INTENT)
+        lab = image.icc_import(embedded=True, **INTENT)
+        rgb = lab.icc_export(output_profile="srgb", depth=pixels.itemsize * 8, **INTENT)
         samples: NDArray[Any] = rgb.numpy().reshape(height, width, -1)
         profile = bytes(rgb.get("icc-profile-data"))
     except pyvips.Error as error:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-RasterImage = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
+Levels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 """(H, W, C), C 3 for RGB or 1 for gray. uint8 and float32: levels from 0 to 255; uint16: 65,535 is white."""
 
 Floats = NDArray[np.float64]
@@ -82,7 +82,7 @@ class Noise:
     """Amplitude by frequency: 2, 3, ... 7 half waves in 6 pixels, in levels. White noise has its level everywhere."""
 
 
-def measure_noise(image: RasterImage) -> Noise | None:
+def measure_noise(image: Levels) -> Noise | None:
     """Measure the noise of an image. None when too little of it is open, that is neither black nor white.
 
     Rounding to whole levels counts as noise of up to 0.3 levels. Where no part is smooth, texture counts as noise.
@@ -167,7 +167,7 @@ def _course(waves: Waves, brightness: Waves, *, gain: float, level: float) -> tu
     return tuple(found)
 
 
-def _open_patches(image: RasterImage) -> tuple[Waves, Waves]:
+def _open_patches(image: Levels) -> tuple[Waves, Waves]:
     """((N, C, 36) waves, (N,) mean brightness) of the patches that are nowhere black or white: those hide noise."""
     channels = image.shape[2]
     if min(image.shape[:2]) < PATCH_PX:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ddnsr_cli.config import SCALE
+from ddnsr_cli.metrics.noise import LUMA
 
 Degrade = Callable[[Tensor, Tensor], Tensor]
 """HR images (N, 3, 4H, 4W) and noise inputs (N, 3, H, W) to LR images (N, 3, H, W), all near [0, 1]."""
@@ -24,8 +25,6 @@ WINDOW_PX = 7
 
 SHARE = 1 / 3
 """Of the pixels of an image, the smoothest or the most textured."""
-
-LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +108,7 @@ def _mean(image: Tensor, side: int) -> Tensor:
 
 def _contrast(image: Tensor) -> Tensor:
     """Variance of the brightness in the window around each pixel, (N, 1, H, W), its finest waves left out."""
-    weights = torch.tensor(LUMA, dtype=image.dtype, device=image.device).view(1, 3, 1, 1)
+    weights = torch.from_numpy(LUMA).to(image).view(1, 3, 1, 1)
     luma = ((image - _finest(image)) * weights).sum(dim=1, keepdim=True)
     return _mean(luma * luma, WINDOW_PX) - _mean(luma, WINDOW_PX) ** 2
 

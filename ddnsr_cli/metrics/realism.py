@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ddnsr_cli.metrics.noise import BRIGHTNESS_BINS, LUMA, Noise, RasterImage, measure_noise
+from ddnsr_cli.metrics.noise import BRIGHTNESS_BINS, LUMA, Levels, Noise, measure_noise
 from ddnsr_cli.metrics.noise_transfer import NoiseTransfer
 
 TILE_PX = 32
@@ -84,7 +84,7 @@ class Realism:
     contrast: float
 
 
-def measure_image(image: RasterImage) -> ImageFigures:
+def measure_image(image: Levels) -> ImageFigures:
     """Measure one image, at least 32 pixels a side. Raises ValueError for a smaller one."""
     if image.ndim != 3 or image.shape[2] != 3 or min(image.shape[:2]) < LEAST_PX:
         raise ValueError(f"An image is (H, W, 3) with sides of at least {LEAST_PX}, got {image.shape}.")
@@ -119,7 +119,7 @@ def gather(figures: Sequence[ImageFigures]) -> Realism:
     )
 
 
-def _spectrum(image: RasterImage) -> tuple[float, ...]:
+def _spectrum(image: Levels) -> tuple[float, ...]:
     """Square root of the mean power over tiles, channels and directions."""
     windows = np.lib.stride_tricks.sliding_window_view(image, (TILE_PX, TILE_PX), axis=(0, 1))[::TILE_PX, ::TILE_PX]
     tiles = windows.reshape(-1, TILE_PX, TILE_PX).astype(np.float32)

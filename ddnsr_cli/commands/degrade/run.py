@@ -15,7 +15,7 @@ from ddnsr_cli.commands.degrade.methods import Learned, NoisyImages, PreparedMet
 from ddnsr_cli.commands.degrade.options import DegradeListener, DegradeOptions
 from ddnsr_cli.commands.degrade.worker import Job, Outcome, PairMaker, RemotePairMaker, WrittenPair, transfer_of
 from ddnsr_cli.commands.ray_workers import RayOptions, ray_workers
-from ddnsr_cli.errors import BatchError, DdnsrError, ImageReadError, ImageWriteError, UnexpectedError, shown
+from ddnsr_cli.errors import BatchError, DdnsrError, ImageReadError, ImageWriteError, UnexpectedError, listed, shown
 from ddnsr_cli.files import UNINTERRUPTED, is_disk_full, is_folder, is_there, no_empty_folder
 from ddnsr_cli.inference.degrader import default_workers, one_thread_each
 from ddnsr_cli.io.discovery import Found, OutputNames
@@ -24,8 +24,6 @@ from ddnsr_cli.metrics.noise_transfer import NoiseTransfer
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-MOST_NAMES = 20  # in one message; each failure was reported when it happened
 
 
 def degrade_images(
@@ -257,14 +255,9 @@ def _transfer(prepared: PreparedMethod, wanted: Sequence[Job], options: DegradeO
 
 
 def _failures(failed: Sequence[Path], total: int, bad: Sequence[Path]) -> str:
-    parts = [f"{len(failed)} of {total} images failed: {_listed(failed)}"] if failed else []
-    parts += [f"{len(bad)} noisy images could not be used: {_listed(bad)}"] if bad else []
+    parts = [f"{len(failed)} of {total} images failed: {listed(failed)}"] if failed else []
+    parts += [f"{len(bad)} noisy images could not be used: {listed(bad)}"] if bad else []
     return "; ".join(parts) + "."
-
-
-def _listed(paths: Sequence[Path]) -> str:
-    more = f" and {len(paths) - MOST_NAMES} more" if len(paths) > MOST_NAMES else ""
-    return ", ".join(shown(path) for path in paths[:MOST_NAMES]) + more
 
 
 class Stopped(BaseException):

@@ -14,7 +14,7 @@ from ddnsr_cli.training.options import JointOptions
 
 MOST_FINDINGS = 4  # of a kind, reported when a run begins
 HOPELESS = {Trouble.UNREADABLE, Trouble.SMALL}
-TOLD_AS = {Severity.ERROR: "left out", Severity.WARNING: "warning"}
+CALLED = {Severity.ERROR: "left out", Severity.WARNING: "warning"}
 
 LEAST_IMAGES = 2  # a batch is not to be of one image alone
 
@@ -69,7 +69,7 @@ def _sentences(findings: Iterable[Finding], most: int | None) -> Iterator[str]:
     for finding in findings:
         counts[finding.trouble] += 1
         if most is None or counts[finding.trouble] <= most:
-            yield f"{TOLD_AS[finding.severity]}: {finding.sentence}"
+            yield f"{CALLED[finding.severity]}: {finding.sentence}"
     for trouble, count in counts.items():
         if most is not None and count > most:
             yield f"{count - most} more images with the same trouble ({trouble}); --check lists them all."

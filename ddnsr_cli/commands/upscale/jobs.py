@@ -11,7 +11,7 @@ from typing import Any, Literal
 from ddnsr_cli import __version__
 from ddnsr_cli.commands.upscale.options import UpscaleOptions
 from ddnsr_cli.config import changed_options
-from ddnsr_cli.errors import ConfigError, ImageWriteError, shown
+from ddnsr_cli.errors import ConfigError, ImageWriteError, listed, shown
 from ddnsr_cli.files import StorePath, is_folder, is_there
 from ddnsr_cli.io.discovery import Found, OutputNames, find_images
 from ddnsr_cli.io.formats import format_of
@@ -30,7 +30,6 @@ Settings = Mapping[str, Any]
 """Model and settings that a result depends on, as JSON has them; see `settings_of`."""
 
 BESIDE_SUFFIX = "_x4"  # only when a result lies beside its source: in a folder of its own it keeps the name
-MOST_NAMES = 20  # in one message
 
 
 class State(Enum):
@@ -192,12 +191,6 @@ def folder_jobs(inputs: Sequence[Path], output: Path | None, options: UpscaleOpt
         raise own.refusal(listed(inputs))
     meant = own.without(filter(options.selection.holds, itertools.chain([first], found)))
     return (Job(source=one.source, target=names.target(one)) for one in meant)
-
-
-def listed(paths: Sequence[Path]) -> str:
-    """Names for one line of a message, not too many."""
-    more = f" and {len(paths) - MOST_NAMES} more" if len(paths) > MOST_NAMES else ""
-    return ", ".join(shown(path) for path in paths[:MOST_NAMES]) + more
 
 
 def _names(output: Path | None, options: UpscaleOptions) -> OutputNames:

@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 
 from ddnsr_cli.commands.ray_workers import ray_workers
-from ddnsr_cli.commands.upscale.jobs import Job, folder_jobs, is_single, listed, sheet_of, single_job
+from ddnsr_cli.commands.upscale.jobs import Job, folder_jobs, is_single, sheet_of, single_job
 from ddnsr_cli.commands.upscale.options import (
     Event,
     Failed,
@@ -28,7 +28,7 @@ from ddnsr_cli.commands.upscale.options import (
     Written,
 )
 from ddnsr_cli.commands.upscale.worker import Engine, Outcome, Worker, open_worker, refuse_in_place, start_engine
-from ddnsr_cli.errors import BatchError, DdnsrError, FolderWriteError, ImageWriteError, UnexpectedError, shown
+from ddnsr_cli.errors import BatchError, DdnsrError, FolderWriteError, ImageWriteError, UnexpectedError, listed, shown
 from ddnsr_cli.files import UNINTERRUPTED, StorePath, is_disk_full, is_folder, is_there
 from ddnsr_cli.io.read import pixels_by_head
 from ddnsr_cli.io.selection import OwnResults

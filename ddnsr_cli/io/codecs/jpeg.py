@@ -22,12 +22,18 @@ from ddnsr_cli.io.codecs.pillow import (
 from ddnsr_cli.io.codecs.vips import first_difference, jpeg_complaint, whole_samples
 from ddnsr_cli.io.codecs.wholeness import JpegStream, behind, left_out, look_at_jpeg
 from ddnsr_cli.io.image import COMMENT, ImageRows, Metadata, Writable, oblong, to_8_bits
-from ddnsr_cli.io.metadata.exif import SEGMENT_PREFIX, iptc_of, orientation_of, places_note, resource_block
+from ddnsr_cli.io.metadata.exif import (
+    EXIF_PREFIX,
+    SEGMENT_PREFIX,
+    iptc_of,
+    orientation_of,
+    places_note,
+    resource_block,
+)
 
 MAX_SCANS = 500
 """Every scan of a progressive file goes over the whole image; usual ones have ten, crafted ones thousands."""
 
-EXIF_PREFIX = b"Exif\0\0"
 
 _START, _END, _SCAN = b"\xff\xd8", b"\xff\xd9", b"\xff\xda"
 _APP0, _APP1, _APP2, _APP13, _COM = 0xE0, 0xE1, 0xE2, 0xED, 0xFE

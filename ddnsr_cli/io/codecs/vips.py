@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from ddnsr_cli.io.image import Pixels, is_for_cmyk, to_8_bits
+from ddnsr_cli.io.image import INTENT, Pixels, is_for_cmyk, to_8_bits
 
 WHITE = 65535
 """The largest sample of 16 bits."""
@@ -31,7 +31,6 @@ _TYPES = {
     "complex": np.complex64,
     "dpcomplex": np.complex128,
 }
-_INTENT = {"intent": "relative", "black_point_compensation": True}
 _LOADERS = {"TIFF": "tiffload_source", "AVIF": "heifload_source"}
 _STRICT = {"PNG": "error", "JPEG": "warning"}
 
@@ -126,8 +125,8 @@ def _by_profile(inks: NDArray[np.uint16], icc: bytes) -> NDArray[np.uint16] | No
     image.set_type(vips.GValue.blob_type, "icc-profile-data", icc)
     try:
         # by way of Lab in floating point: straight from 16 bits to 16 bits dark saturated colors are some levels off
-        lab = image.icc_import(embedded=True, **_INTENT)
-        return _samples(lab.icc_export(output_profile="srgb", depth=16, **_INTENT))
+        lab = image.icc_import(embedded=True, **INTENT)
+        return _samples(lab.icc_export(output_profile="srgb", depth=16, **INTENT))
     except vips.Error:
         return None
 

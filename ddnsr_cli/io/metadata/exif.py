@@ -241,7 +241,7 @@ _INCH, _CENTIMETER = 2, 3
 PIXEL_X_DIMENSION, PIXEL_Y_DIMENSION = 0xA002, 0xA003
 THUMBNAIL_TAGS = ((0x0201, 0x0202), (0x0111, 0x0117))  # where it is, how long it is: JPEG, then bare strips
 
-_PREFIX = b"Exif\0\0"
+EXIF_PREFIX = b"Exif\0\0"
 
 
 class Block(NamedTuple):
@@ -274,8 +274,8 @@ class Block(NamedTuple):
 
 def bare_exif(exif: bytes) -> bytes:
     """EXIF without the prefix of JPEG, which some writers put twice."""
-    while exif.startswith(_PREFIX):
-        exif = exif[len(_PREFIX) :]
+    while exif.startswith(EXIF_PREFIX):
+        exif = exif[len(EXIF_PREFIX) :]
     return exif
 
 
