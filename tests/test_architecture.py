@@ -79,6 +79,28 @@ def test_the_rooms_are_few_and_no_chain_of_imports_is_long():
     assert max(map(chain, modules)) == 9
 
 
+def assigned_outside_init(path):
+    """The attributes that methods other than __init__ give a new value, `self.x = ...`; counting up is left out."""
+    classes = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ClassDef)]
+    methods = [node for one in classes for node in one.body if isinstance(node, ast.FunctionDef)]
+    for method in (one for one in methods if one.name != "__init__"):
+        for node in ast.walk(method):
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            if isinstance(node, ast.Assign | ast.AnnAssign):
+                yield from (name for target in targets for name in ast.walk(target) if is_of_self(name))
+
+
+def is_of_self(node):
+    held = isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+    return held and isinstance(node.value, ast.Name) and node.value.id == "self"
+
+
+def test_hardly_any_attribute_gets_another_value_outside_init():
+    modules = list(PACKAGE.rglob("*.py"))
+    lines = sum(path.read_text(encoding="utf-8").count("\n") for path in modules)
+    assert sum(len(list(assigned_outside_init(path))) for path in modules) <= lines / 1000
+
+
 def test_the_page_is_linked():
     assert "(docs/architecture.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
     assert "(docs/architecture.md)" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")

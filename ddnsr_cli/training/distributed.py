@@ -138,6 +138,10 @@ class World:
                 dist.barrier()
 
 
+ALONE = World()
+"""A run of one process."""
+
+
 def _add_up(value: Tensor) -> None:
     """Replace a tensor by its sum over the processes."""
     with _all_there():

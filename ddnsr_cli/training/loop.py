@@ -169,9 +169,10 @@ def run_loop(
         meter.add(trainer.train_step(*batch), images=len(batch[0]))
         hooks.tick(trainer.step)
         if trainer.step % rhythm.log_steps == 0:
-            hooks.report(meter.take(trainer.step))
+            report, meter = meter.report(trainer.step), Meter(clock)
+            hooks.report(report)
     if meter.rows:
-        hooks.report(meter.take(trainer.step))
+        hooks.report(meter.report(trainer.step))
     if not stop:
         hooks.validate(trainer.step)
         hooks.sample(trainer.step)
@@ -200,22 +201,20 @@ class Meter:
         self.rows.append(figures)
         self.images += images
 
-    def take(self, step: int) -> StepReport:
-        """The means since the last report, of each figure over the steps that have it; starts again."""
+    def report(self, step: int) -> StepReport:
+        """The means so far, of each figure over the steps that have it."""
         seconds = self.clock() - self.since
         seen: dict[str, list[float]] = {}
         for row in self.rows:
             for name, value in row.items():
                 seen.setdefault(name, []).append(value)
         means = {name: sum(values) / len(values) for name, values in seen.items()}
-        report = StepReport(
+        return StepReport(
             step=step,
             figures=means,
             images_per_s=self.images / seconds,
             waiting_share=self.waited_s / seconds,
         )
-        self.rows, self.images, self.waited_s, self.since = [], 0, 0.0, self.clock()
-        return report
 
 
 def mixed_precision(device: torch.device, precision: Precision) -> torch.autocast:

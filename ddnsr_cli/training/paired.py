@@ -9,25 +9,18 @@ one when the input is turned. What its eight views agree on is in the input, the
 learner one view, drawn from the seed: by absolute differences it learns their median, at the cost of one view a step.
 """
 
-from dataclasses import replace
-from typing import Any
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddnsr_cli.config import options_to_json
 from ddnsr_cli.nets.blocks import VIEWS, SrNet, as_view, undone_view
 from ddnsr_cli.nets.discriminators import Features
 from ddnsr_cli.nets.rrdb import RRDBNet, start_as_nearest
-from ddnsr_cli.training.distributed import World, share_batch_statistics
-from ddnsr_cli.training.loop import Ema, mixed_precision, refuse_not_finite, to_floats
+from ddnsr_cli.training.distributed import ALONE, World
+from ddnsr_cli.training.loop import refuse_not_finite, to_floats
 from ddnsr_cli.training.paired_options import PairedOptions, SharpenConfig
-from ddnsr_cli.training.reconstruction import FeatureNets, ReconstructionLoss, frozen, hr_discriminator
-from ddnsr_cli.training.train_state import TrainState, learned_tensors, restore_learned
-
-ALONE = World()
+from ddnsr_cli.training.reconstruction import BaseTrainer, FeatureNets, frozen, hr_discriminator
 
 
 def sharpened(images: Tensor, config: SharpenConfig) -> Tensor:
@@ -99,16 +92,9 @@ class PairedNets(nn.Module):
             options.discriminator, features=options.discriminator_features, crop_px=options.stream.crop_px, see=see
         )
 
-    def learners(self) -> dict[str, nn.Module]:
-        """The networks there are, by name."""
-        return dict(self.named_children())
 
-
-class PairedTrainer:
-    """Networks, optimizers and average of a paired run, and how one step moves them.
-
-    Everything that the next step depends on is in `train_state()`; batches follow from the seed and `step`.
-    """
+class PairedTrainer(BaseTrainer[PairedOptions, PairedNets]):
+    """One step of a paired run; the state between steps is that of `BaseTrainer`."""
 
     def __init__(
         self,
@@ -120,36 +106,17 @@ class PairedTrainer:
         teacher: SrNet | None = None,
     ) -> None:
         """feature_nets: for losses and discriminator. teacher: with `options.teacher`, what teaches."""
-        self.options = options
-        self.device = device
-        self.world = world = replace(world, batch=options.stream.batch)
-        self.nets = _fresh_nets(options, feature_nets.disc).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        share_batch_statistics(self.nets, world)
-        self.ema = Ema(self.nets.sr_net, options.ema_decay)
-        self.reconstruction = ReconstructionLoss(
-            weights=options.losses,
-            perceptual=None if feature_nets.hr is None else world.mean_in_parts(feature_nets.hr),
-            gan=options.gan,
-            average=world.average,
-        )
+        nets = _fresh_nets(options, feature_nets.disc)
+        super().__init__(options, nets, {"sr_net": nets.sr_net}, feature_nets, device, world)
         self.teacher = None if teacher is None else Teacher(teacher.to(device), seed=options.stream.seed)
-        self.optimizers = {
-            name: torch.optim.Adam(net.parameters(), lr=options.schedule.learning_rate, fused=True)
-            for name, net in self.nets.learners().items()
-        }
-        self.step = 0
-        self.rate_factor = 1.0
-        """Times the schedule's rate; lowered when a run has to roll back."""
 
     @property
     def waiting(self) -> bool:
         """Whether the discriminator learns alone in this step."""
-        return self.step < self._first_step
+        return self.step < self._first_step("sr_net")
 
-    @property
-    def _first_step(self) -> int:
-        """The step from which on the reconstruction network learns."""
-        return self.options.discriminator_first_steps if self.nets.disc_hr is not None else 0
+    def _first_step(self, name: str) -> int:
+        return self.options.discriminator_first_steps if name == "sr_net" and self.nets.disc_hr is not None else 0
 
     def train_step(self, lr: Tensor, hr: Tensor) -> dict[str, float]:
         """One step of every network on uint8 pairs, (N, 3, h, w) and (N, 3, scale * h, scale * w): the global batch,
@@ -166,32 +133,10 @@ class PairedTrainer:
         self._move()
         return figures
 
-    def start_from(self, net: RRDBNet) -> None:
-        """Begin with the weights of a network of the same sizes, in the average too."""
-        self.nets.sr_net.load_state_dict(net.state_dict())
-        self.ema.average.load_state_dict(net.state_dict())
-
-    def train_state(self, numbers: dict[str, Any]) -> TrainState:
-        """Everything needed to go on, with `numbers` of the caller's beside the options."""
-        tensors = learned_tensors(self.nets, self.averages, self.optimizers)
-        own = {"options": options_to_json(self.options), "rate_factor": self.rate_factor}
-        return TrainState(step=self.step, numbers={**own, **numbers}, tensors=tensors)
-
-    def restore(self, train_state: TrainState) -> None:
-        """Take over a train_state of the same options."""
-        restore_learned(train_state.tensors, self.nets, self.averages, self.optimizers)
-        self.rate_factor = train_state.numbers["rate_factor"]
-        self.step = train_state.step
-
-    @property
-    def averages(self) -> dict[str, RRDBNet]:
-        """The averaged network, as `sr_net`."""
-        return {"sr_net": self.ema.average}
-
     @torch.inference_mode()
     def sample(self, lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
         """What the averaged network makes of crops in [0, 1], as titled columns of a sheet."""
-        return {"LR": lr, "SR": self.ema.average(lr), "HR": hr}
+        return {"LR": lr, "SR": self.emas["sr_net"].average(lr), "HR": hr}
 
     def _learn(self, lr: Tensor, hr: Tensor) -> dict[str, float]:
         """Gradients of every network from its own loss, and the figures."""
@@ -238,32 +183,10 @@ class PairedTrainer:
         with frozen(self.nets.disc_hr), self._mixed_precision():
             return self.reconstruction.adversarial(self.nets.disc_hr, sr, real)
 
-    def _learning(self) -> dict[str, nn.Module]:
-        """The networks that take a step now."""
-        return {name: net for name, net in self.nets.learners().items() if name == "disc_hr" or not self.waiting}
-
-    def _clipped_norms(self) -> dict[str, float]:
-        norms = {}
-        for name, net in self._learning().items():
-            self.world.average_gradients(net)
-            norms[f"norm_{name}"] = nn.utils.clip_grad_norm_(net.parameters(), self.options.clip_norm).item()
-        return norms
-
     def _rate(self, name: str) -> float:
         if name == "disc_hr":
             return self.rate_factor * self.options.discriminator_learning_rate
-        return self.rate_factor * self.options.schedule.rate_at(self.step, first=self._first_step)
-
-    def _move(self) -> None:
-        for name in self._learning():
-            for group in self.optimizers[name].param_groups:
-                group["lr"] = self._rate(name)
-            self.optimizers[name].step()
-        self.ema.update(self.nets.sr_net, self.step)
-        self.step += 1
-
-    def _mixed_precision(self) -> torch.autocast:
-        return mixed_precision(self.device, self.options.precision)
+        return super()._rate(name)
 
 
 def _fresh_nets(options: PairedOptions, see: Features | None) -> PairedNets:

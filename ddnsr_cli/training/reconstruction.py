@@ -1,17 +1,22 @@
-"""Equation 2: what the reconstruction network learns by, and what its discriminator does, in every kind of training.
+"""What every kind of training has: equation 2, by which the reconstruction network and its discriminator learn, and a
+trainer's state and how its networks take a step.
 
 The networks through which losses compare images are frozen, and given.
 """
 
+import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ddnsr_cli.config import options_to_json
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.losses import (
     Average,
@@ -21,6 +26,7 @@ from ddnsr_cli.losses import (
     relativistic_disc_loss,
     relativistic_gen_loss,
 )
+from ddnsr_cli.nets.degrader import Degrader
 from ddnsr_cli.nets.discriminators import (
     Features,
     PatchGANDiscriminator,
@@ -30,8 +36,16 @@ from ddnsr_cli.nets.discriminators import (
     VGGStyleDiscriminator,
 )
 from ddnsr_cli.nets.lpips import LPIPS
+from ddnsr_cli.nets.rrdb import RRDBNet
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
+from ddnsr_cli.training.distributed import World, share_batch_statistics
+from ddnsr_cli.training.loop import Ema, mixed_precision
 from ddnsr_cli.training.reconstruction_options import Discriminator, GanKind, ReconstructionWeights
+from ddnsr_cli.training.train_state import TrainState, learned_tensors, restore_learned
+
+if TYPE_CHECKING:
+    from ddnsr_cli.training.options import JointOptions
+    from ddnsr_cli.training.paired_options import PairedOptions
 
 Difference = Callable[[Tensor, Tensor], Tensor]
 """(made, truth), both (N, 3, H, W) in [0, 1] -> a scalar; only `made` gets a gradient."""
@@ -182,3 +196,102 @@ def hr_discriminator(
         ),
     }
     return builders[kind]() if kind in builders else None
+
+
+Options = TypeVar("Options", bound="JointOptions | PairedOptions")
+Nets = TypeVar("Nets", bound=nn.Module)
+
+
+class BaseTrainer(ABC, Generic[Options, Nets]):
+    """Networks that learn, an Adam for each, averages of some: what goes on from step to step.
+
+    Everything that the next step depends on is in `train_state()`; batches follow from the seed and `step`.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        nets: Nets,
+        averaged: Mapping[str, RRDBNet | Degrader],
+        feature_nets: FeatureNets,
+        device: torch.device,
+        world: World,
+    ) -> None:
+        """averaged: those of `nets` that are averaged, by name."""
+        self.options: Options = options
+        self.device = device
+        self.world = replace(world, batch=options.stream.batch)
+        self.nets: Nets = nets.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        share_batch_statistics(self.nets, self.world)
+        self.emas: dict[str, Ema[Any]] = {name: Ema(net, options.ema_decay) for name, net in averaged.items()}
+        self.reconstruction = ReconstructionLoss(
+            weights=options.losses,
+            perceptual=None if feature_nets.hr is None else self.world.mean_in_parts(feature_nets.hr),
+            gan=options.gan,
+            average=self.world.average,
+        )
+        self.optimizers = {
+            name: torch.optim.Adam(net.parameters(), lr=options.schedule.learning_rate, fused=True)
+            for name, net in self.learners.items()
+        }
+        self.step = 0
+        self.rate_factor = 1.0
+        """Times the schedule's rate; lowered when a run has to roll back."""
+
+    @property
+    def learners(self) -> dict[str, nn.Module]:
+        """The networks there are, by name."""
+        return dict(self.nets.named_children())
+
+    @property
+    def averages(self) -> dict[str, RRDBNet | Degrader]:
+        """The averaged networks."""
+        return {name: ema.average for name, ema in self.emas.items()}
+
+    def start_from(self, name: str, net: nn.Module) -> None:
+        """Begin with the weights of a network of the same sizes, in the average too. name: of one that is averaged."""
+        self.learners[name].load_state_dict(net.state_dict())
+        self.emas[name].average.load_state_dict(net.state_dict())
+
+    def train_state(self, numbers: dict[str, Any]) -> TrainState:
+        """Everything needed to go on, with `numbers` of the caller's beside the options."""
+        tensors = learned_tensors(self.nets, self.averages, self.optimizers)
+        own = {"options": options_to_json(self.options), "rate_factor": self.rate_factor}
+        return TrainState(step=self.step, numbers={**own, **numbers}, tensors=tensors)
+
+    def restore(self, train_state: TrainState) -> None:
+        """Take over a train_state of the same options."""
+        restore_learned(train_state.tensors, self.nets, self.averages, self.optimizers)
+        self.rate_factor = train_state.numbers["rate_factor"]
+        self.step = train_state.step
+
+    @abstractmethod
+    def _first_step(self, name: str) -> int:
+        """The step from which on a network learns."""
+
+    def _rate(self, name: str) -> float:
+        return self.rate_factor * self.options.schedule.rate_at(self.step, first=self._first_step(name))
+
+    def _learning(self) -> dict[str, nn.Module]:
+        """The networks that take a step now."""
+        return {name: net for name, net in self.learners.items() if self.step >= self._first_step(name)}
+
+    def _clipped_norms(self) -> dict[str, float]:
+        norms = {}
+        for name, net in self._learning().items():
+            self.world.average_gradients(net)
+            most = self.options.clip_norm or math.inf
+            norms[f"norm_{name}"] = nn.utils.clip_grad_norm_(net.parameters(), most).item()
+        return norms
+
+    def _move(self) -> None:
+        for name in self._learning():
+            for group in self.optimizers[name].param_groups:
+                group["lr"] = self._rate(name)
+            self.optimizers[name].step()
+        for name, ema in self.emas.items():
+            ema.update(self.learners[name], self.step)
+        self.step += 1
+
+    def _mixed_precision(self) -> torch.autocast:
+        return mixed_precision(self.device, self.options.precision)

@@ -10,17 +10,14 @@ same weights; then each network takes its step. Before that, where asked for: th
 learns alone, with its discriminator.
 """
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddnsr_cli.config import options_to_json
 from ddnsr_cli.data.degradations import NoiseTransfer, draw_noise_transfer
 from ddnsr_cli.losses import (
     color_loss,
@@ -35,13 +32,11 @@ from ddnsr_cli.nets.degrader import BicubicShrink, Degrader, start_as_area, star
 from ddnsr_cli.nets.discriminators import Features, VGGStyleConfig, VGGStyleDiscriminator
 from ddnsr_cli.nets.rrdb import RRDBNet, start_as_nearest
 from ddnsr_cli.nets.vgg19 import Tap
-from ddnsr_cli.training.distributed import World, share_batch_statistics
-from ddnsr_cli.training.loop import Ema, mixed_precision, refuse_not_finite, to_floats
+from ddnsr_cli.training.distributed import ALONE, World
+from ddnsr_cli.training.loop import refuse_not_finite, to_floats
 from ddnsr_cli.training.options import JointOptions
-from ddnsr_cli.training.reconstruction import FeatureNets, ReconstructionLoss, belief, frozen, hr_discriminator
-from ddnsr_cli.training.train_state import TrainState, learned_tensors, restore_learned
+from ddnsr_cli.training.reconstruction import BaseTrainer, FeatureNets, belief, frozen, hr_discriminator
 
-ALONE = World()
 bicubic = BicubicShrink()
 
 
@@ -58,10 +53,6 @@ class JointNets(nn.Module):
         self.disc_lr = _lr_discriminator(options)
         self.cleaner = Degrader(options.degrader) if options.losses.lr_cycle else None
         self.disc_clean = _lr_discriminator(options) if options.losses.lr_cycle else None
-
-    def learners(self) -> dict[str, nn.Module]:
-        """The networks there are, by name."""
-        return dict(self.named_children())
 
 
 def fresh_nets(options: JointOptions, see: Features | None = None) -> JointNets:
@@ -118,38 +109,19 @@ class Translations:
     """The degrader's LR images made clean."""
 
 
-class JointTrainer:
-    """Networks, optimizers and averages of a joint run, and how one step moves them."""
+class JointTrainer(BaseTrainer[JointOptions, JointNets]):
+    """One step of a joint run; the state between steps is that of `BaseTrainer`."""
 
     def __init__(
         self, options: JointOptions, feature_nets: FeatureNets, device: torch.device, world: World = ALONE
     ) -> None:
-        self.options = options
-        self.device = device
+        nets = fresh_nets(options, feature_nets.disc)
+        averaged: dict[str, RRDBNet | Degrader] = {"sr_net": nets.sr_net, "degrader": nets.degrader}
+        super().__init__(options, nets, averaged, feature_nets, device, world)
         self.feature_nets = feature_nets
-        self.world = world = replace(world, batch=options.stream.batch)
-        self.nets = fresh_nets(options, feature_nets.disc).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        share_batch_statistics(self.nets, world)
-        self.emas: dict[str, Ema[RRDBNet] | Ema[Degrader]] = {
-            "sr_net": Ema(self.nets.sr_net, options.ema_decay),
-            "degrader": Ema(self.nets.degrader, options.ema_decay),
-        }
-        self.reconstruction = ReconstructionLoss(
-            weights=options.losses,
-            perceptual=None if feature_nets.hr is None else world.mean_in_parts(feature_nets.hr),
-            gan=options.gan,
-            average=world.average,
-        )
-        self.optimizers = {
-            name: torch.optim.Adam(net.parameters(), lr=options.schedule.learning_rate, betas=(0.9, 0.999), fused=True)
-            for name, net in self.nets.learners().items()
-        }
         compiled = options.compiled
-        self.degrade = partial(world.in_parts, _forward_of(self.nets.degrader, compiled=compiled))
-        self.reconstruct = partial(world.in_parts, _forward_of(self.nets.sr_net, compiled=compiled))
-        self.step = 0
-        self.rate_factor = 1.0
-        """Times the schedule's rate; lowered when a run has to roll back."""
+        self.degrade = partial(self.world.in_parts, _forward_of(self.nets.degrader, compiled=compiled))
+        self.reconstruct = partial(self.world.in_parts, _forward_of(self.nets.sr_net, compiled=compiled))
 
     @property
     def pretraining(self) -> bool:
@@ -271,28 +243,6 @@ class JointTrainer:
             beliefs |= {"disc_hr_real": scores.real_belief, "disc_hr_fake": scores.fake_belief}
         return losses, beliefs
 
-    def start_from(self, name: str, net: nn.Module) -> None:
-        """Begin with the weights of a network of the same sizes, in the average too. name: `sr_net` or `degrader`."""
-        self.nets.learners()[name].load_state_dict(net.state_dict())
-        self.emas[name].average.load_state_dict(net.state_dict())
-
-    def train_state(self, numbers: dict[str, Any]) -> TrainState:
-        """Everything needed to go on, with `numbers` of the caller's beside the options."""
-        tensors = learned_tensors(self.nets, self.averages, self.optimizers)
-        own = {"options": options_to_json(self.options), "rate_factor": self.rate_factor}
-        return TrainState(step=self.step, numbers={**own, **numbers}, tensors=tensors)
-
-    def restore(self, train_state: TrainState) -> None:
-        """Take over a train_state of the same options."""
-        restore_learned(train_state.tensors, self.nets, self.averages, self.optimizers)
-        self.rate_factor = train_state.numbers["rate_factor"]
-        self.step = train_state.step
-
-    @property
-    def averages(self) -> dict[str, RRDBNet | Degrader]:
-        """The averaged networks."""
-        return {name: ema.average for name, ema in self.emas.items()}
-
     @torch.inference_mode()
     def sample(self, lr_real: Tensor, hr: Tensor, noise: Tensor) -> dict[str, Tensor]:
         """What the averaged networks make of crops in [0, 1], as titled columns of a sheet. noise: beside `hr`."""
@@ -365,41 +315,13 @@ class JointTrainer:
         """How far the mean color of a batch is from the truth's: the largest of R, G and B."""
         return self.world.mean((made.detach() - truth).mean(dim=(0, 2, 3))).abs().max()
 
-    def _learning(self) -> dict[str, nn.Module]:
-        """The networks that take a step now."""
-        return {name: net for name, net in self.nets.learners().items() if self.step >= self._first_step(name)}
-
     def _first_step(self, name: str) -> int:
-        """The step from which on a network learns."""
         if name == "degrader":
             return 0
         pretrained = self.options.degrader_pretrain_steps
         if name in ("disc_lr", "cleaner", "disc_clean"):
             return pretrained
         return pretrained + self.options.degrader_only_steps
-
-    def _clipped_norms(self) -> dict[str, float]:
-        norms = {}
-        for name, net in self._learning().items():
-            self.world.average_gradients(net)
-            most = self.options.clip_norm or math.inf
-            norms[f"norm_{name}"] = nn.utils.clip_grad_norm_(net.parameters(), most).item()
-        return norms
-
-    def _rate(self, name: str) -> float:
-        return self.rate_factor * self.options.schedule.rate_at(self.step, first=self._first_step(name))
-
-    def _move(self) -> None:
-        for name in self._learning():
-            for group in self.optimizers[name].param_groups:
-                group["lr"] = self._rate(name)
-            self.optimizers[name].step()
-        self.emas["sr_net"].update(self.nets.sr_net, self.step)
-        self.emas["degrader"].update(self.nets.degrader, self.step)
-        self.step += 1
-
-    def _mixed_precision(self) -> torch.autocast:
-        return mixed_precision(self.device, self.options.precision)
 
 
 def _forward_of(net: nn.Module, *, compiled: bool) -> Callable[..., Tensor]:

@@ -139,7 +139,7 @@ def fed_row(trainer, folder, device):
             crops = meter.wait(batches)
             meter.add(trainer.train_step(*crops), images=BATCH)
         synchronized(device)
-        report = meter.take(FED_STEPS)
+        report = meter.report(FED_STEPS)
     return {"first_s": first_s, "images_per_s": report.images_per_s, "waiting_share": report.waiting_share}
 
 

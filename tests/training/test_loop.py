@@ -165,24 +165,25 @@ def test_the_meter_tells_speed_and_waiting(clock):
         meter.wait(stream)
         clock.now += 1.5
         meter.add({"l1": loss, "rate": 0.25}, images=8)
-    report = meter.take(30)
+    report = meter.report(30)
     assert report.step == 30
     assert report.figures == {"l1": 3.0, "rate": 0.25}
     assert report.images_per_s == pytest.approx(24 / 6.0)
     assert report.waiting_share == pytest.approx(0.25)
 
 
-def test_the_meter_starts_again_after_a_report(clock):
-    meter = Meter(clock)
-    meter.wait(slow_batches(clock, wait_s=5.0))
-    meter.add({"l1": 100.0}, images=1000)
-    meter.take(1)
-    clock.now += 2.0
-    meter.add({"l1": 1.0}, images=2)
-    report = meter.take(2)
-    assert report.figures == {"l1": 1.0}
-    assert report.images_per_s == pytest.approx(1.0)
-    assert report.waiting_share == 0
+def test_each_report_is_of_the_steps_since_the_last(clock):
+    def batches():
+        for wait_s in (5.0, 5.0, 1.0, 1.0):
+            clock.now += wait_s
+            yield torch.zeros(4), torch.zeros(4)
+
+    diary = Diary(clock=clock)
+    rhythm = Rhythm(log_steps=2)
+    run_loop(diary, batches(), steps=4, rhythm=rhythm, hooks=diary.hooks(), stop=diary.stop, clock=clock)
+    assert [report.figures["l1"] for report in diary.reports] == [1.5, 3.5]
+    assert [report.images_per_s for report in diary.reports] == pytest.approx([8 / 10, 8 / 2])
+    assert [report.waiting_share for report in diary.reports] == pytest.approx([1, 1])
 
 
 def test_samples_come_after_the_scores_and_before_the_save():

@@ -274,7 +274,7 @@ each side of the game; VGG19 sees each image once, the real ones too."""
 def test_no_network_runs_more_often_than_the_method_needs(feature_nets, name):
     options, wanted = ECONOMY[name]
     trainer = JointTrainer(options, feature_nets, CPU)
-    seen = Forwards(**trainer.nets.learners(), vgg_lr=feature_nets.lr, vgg_hr=feature_nets.hr.vgg)
+    seen = Forwards(**trainer.learners, vgg_lr=feature_nets.lr, vgg_hr=feature_nets.hr.vgg)
     trainer.train_step(*levels())
     assert dict(seen.counts) == wanted
 

@@ -111,7 +111,7 @@ def test_the_average_follows_the_network(tiny_options, tiny_batches):
     for step, batch in enumerate(islice(tiny_batches(options), 3)):
         trainer.train_step(*batch)
         expected.lerp_(trainer.nets.sr_net.conv_last.weight.detach(), 1 - (1 + step) / (10 + step))
-    torch.testing.assert_close(trainer.ema.average.conv_last.weight, expected)
+    torch.testing.assert_close(trainer.emas["sr_net"].average.conv_last.weight, expected)
     assert not torch.equal(expected, trainer.nets.sr_net.conv_last.weight)
 
 
@@ -165,6 +165,6 @@ def test_a_beginning_is_that_of_the_average_too(tiny_options):
     )
     with torch.no_grad():
         other.nets.sr_net.conv_last.bias.add_(0.5)
-    trainer.start_from(other.nets.sr_net)
-    for net in (trainer.nets.sr_net, trainer.ema.average):
+    trainer.start_from("sr_net", other.nets.sr_net)
+    for net in (trainer.nets.sr_net, trainer.emas["sr_net"].average):
         assert torch.equal(net.conv_last.bias, other.nets.sr_net.conv_last.bias)

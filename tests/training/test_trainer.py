@@ -152,7 +152,7 @@ def test_the_paper_shortens_no_gradient_averages_nothing_and_starts_from_noise(f
     trainer = JointTrainer(paper, feature_nets, CPU)
     figures = [trainer.train_step(lr, hr) for _ in range(3)]
     for name, average in trainer.averages.items():
-        for key, value in trainer.nets.learners()[name].state_dict().items():
+        for key, value in trainer.learners[name].state_dict().items():
             assert torch.equal(average.state_dict()[key], value)
     assert [step["rate"] for step in figures] == [1e-4] * 3
     lr_image = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -189,7 +189,7 @@ def test_every_network_moves_and_every_figure_is_reported(feature_nets, name):
     before = {key: value.clone() for key, value in trainer.nets.named_parameters()}
     figures = trainer.train_step(*map(levels, batch()))
     moved = {key.split(".")[0] for key, value in trainer.nets.named_parameters() if not torch.equal(value, before[key])}
-    assert moved == set(trainer.nets.learners())
+    assert moved == set(trainer.learners)
     wanted = {term for term, weight in vars(options.losses).items() if weight}
     assert wanted <= figures.keys()
     assert not {"content", "lr_adversarial", "cycle"} - wanted & figures.keys()

@@ -39,11 +39,11 @@ from ddnsr_cli.data.validation.comparisons import check_pairs
 from ddnsr_cli.inference.device import choose_device
 from ddnsr_cli.nets.lpips import LPIPS
 from ddnsr_cli.reports.model_card import joint_card
-from ddnsr_cli.training.distributed import AgreedStop, World, own_device
+from ddnsr_cli.training.distributed import ALONE, AgreedStop, World, own_device
 from ddnsr_cli.training.loop import LoopHooks, Rhythm, StopAsked, StopRequest, refuse_without_compiler
 from ddnsr_cli.training.options import JointOptions
 from ddnsr_cli.training.tensorboard_logger import TensorBoardLogger
-from ddnsr_cli.training.trainer import ALONE, JointTrainer
+from ddnsr_cli.training.trainer import JointTrainer
 
 FREE_TO_CHANGE = ("schedule.steps", "stream.workers", "clip_norm", "compiled")
 """Options that a resumed run may change: they decide how on, not what is learned."""

@@ -36,10 +36,10 @@ from ddnsr_cli.nets.blocks import SrNet
 from ddnsr_cli.nets.lpips import LPIPS
 from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
 from ddnsr_cli.reports.model_card import paired_card
-from ddnsr_cli.training.distributed import AgreedStop, World, own_device
+from ddnsr_cli.training.distributed import ALONE, AgreedStop, World, own_device
 from ddnsr_cli.training.loop import LoopHooks, Rhythm, StopAsked, StopRequest
 from ddnsr_cli.training.options import LITE
-from ddnsr_cli.training.paired import ALONE, PairedTrainer
+from ddnsr_cli.training.paired import PairedTrainer
 from ddnsr_cli.training.paired_options import PairedOptions, SourceKind
 from ddnsr_cli.training.tensorboard_logger import TensorBoardLogger
 from ddnsr_cli.training.train_state import load_numbers
@@ -149,7 +149,7 @@ def _train(request: PairedRequest, listener: TrainListener, stop: StopRequest, w
     if folder.resume(trainer, free_to_change=FREE_TO_CHANGE) is not None:
         listener.note(f"resumed {request.run} at step {trainer.step}")
     elif begun is not None:
-        trainer.start_from(begun)
+        trainer.start_from("sr_net", begun)
     world.wait()
     with _hooks(request, trainer, folder, listener, pairs.visits, record, (validation, lpips)) as hooks:
         drive(
