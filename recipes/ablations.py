@@ -14,12 +14,25 @@ as they are.
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from image_files import run_script
-from trials import COLUMNS, Figures, Pairs, Run, gains, neutral_degrader, once, scores, sheet, table
+from trials import (
+    COLUMNS,
+    Found,
+    Pairs,
+    Run,
+    gains,
+    keep,
+    known_figures,
+    neutral_degrader,
+    once,
+    runs_and_others,
+    scores,
+    sheet,
+    table,
+)
 from trials import ddnsr as run_ddnsr
 
 from ddnsr_cli.commands.degrade.methods import Learned, NoisyImages, noise_source, start_degrader
@@ -52,10 +65,6 @@ OF_NOISE = {
 """Figures of a run's degrader: title, and how many digits are told."""
 
 
-Found = dict[str, dict[str, float | None]]
-"""Figures by name: of runs, and of what they are compared with."""
-
-
 def train(out: Path, run: Run, words: Sequence[str]) -> None:
     """Train it if it is not finished yet; its folder is `out / name`."""
     start = neutral_degrader(out / f"neutral_{run.seed}.safetensors", run.seed, lite="--lite" in words)
@@ -68,25 +77,12 @@ def judge(out: Path, run: Run, pairs: Pairs, noisy: Path) -> Found:
     means = scores(out / f"scores_{run.name}.json", {run.name: str(out / run.name)}, pairs)
     noise = noise_of(out / run.name, pairs.hr, noisy, out / f"pairs_{run.name}")
     source = _levels(measure_realism(list_images(noisy)))
-    return {run.name: {**means[run.name], **noise}, BICUBIC: dict(means[BICUBIC]), SOURCE: source}
-
-
-def keep(figures: Path, found: Found) -> None:
-    """Add what was found to the file."""
-    with atomic_path(figures) as temporary:
-        temporary.write_text(json.dumps(known_figures(figures) | found, indent=1) + "\n", encoding="utf-8")
-
-
-def known_figures(path: Path) -> Found:
-    """What the file holds; nothing when there is none."""
-    found: Found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return found
+    return {run.name: {**means[run.name], **noise}, BICUBIC: {**means[BICUBIC]}, SOURCE: source}
 
 
 def told(found: Found) -> str:
     """Markdown: the table and the claims, by all runs that are known."""
-    runs = {Run(name[0], int(name[1:])): figures for name, figures in found.items() if name not in (BICUBIC, SOURCE)}
-    others: dict[str, Figures] = {name: found[name] for name in (BICUBIC, SOURCE) if name in found}
+    runs, others = runs_and_others(found, TITLES)
     return f"{table(TITLES, runs, others, {**COLUMNS, **OF_NOISE})}\n{gains(TITLES, runs, WHOLE)}"
 
 

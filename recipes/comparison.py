@@ -9,8 +9,9 @@ degrader (the joint method), from the pairs that this degrader makes afterwards,
 input, trained likewise, from those of Impressionism, and from those by bicubic with and without Gaussian noise as
 strong as that of the noisy images. What stands after `--` goes to each `ddnsr train`. What is finished is not made
 again, and what was stopped goes on; with --ablations, runs E and D of `ablations.py`, trained by the same words, are
-taken for the joint ones of their seeds. Writes `table.md`, figures by `ddnsr eval` and what the joint method gains over
-each other, and with --show `sheet.png`. For blind votes on the results see `blind.py`.
+taken for the joint ones of their seeds. What is found is kept in --figures at once, and what stands there is neither
+trained nor judged: so seeds may be spread over machines and days. Writes `table.md`, figures by `ddnsr eval` and what
+the joint method gains over each other, and with --show `sheet.png`. For blind votes on the results see `blind.py`.
 
 Not alike: the joint method halves its rate after --lr-milestones and shortens gradients above 10, training on pairs
 lets the rate fall over the last 0.3 of the steps and shortens gradients above 1.
@@ -22,7 +23,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from image_files import run_script
-from trials import Pairs, Run, gains, neutral_degrader, once, scores, sheet, table
+from trials import (
+    Pairs,
+    Run,
+    gains,
+    keep,
+    known_figures,
+    neutral_degrader,
+    once,
+    runs_and_others,
+    scores,
+    sheet,
+    table,
+)
 
 from ddnsr_cli.data.images import list_images
 from ddnsr_cli.errors import ConfigError
@@ -78,17 +91,17 @@ class Comparison:
             return self.ablations / Run(ABLATIONS[run.kind], run.seed).name
         return self.out / run.name
 
-    def train(self, seed: int) -> list[Run]:
-        """All runs of a seed, those of `TITLES`."""
-        for kind in ABLATIONS:
-            self._train_joint(Run(kind, seed))
-        runs = [Run(kind, seed) for kind in TITLES]
-        for run in runs[1:]:
-            pairs = self.out / f"pairs_{run.name}"
-            once(pairs, "degrade", str(self.hr), "--seed", str(seed), "--quiet", *self._way(run))
-            sides = ["--hr", str(pairs / "hr"), "--lr", str(pairs / "lr")]
-            once(self.folder(run), "train", "--paired", "--seed", str(seed), *sides, *self._losses())
-        return runs
+    def train(self, run: Run) -> None:
+        """Train one of `TITLES`, and before it what makes its pairs."""
+        if run.kind == JOINT:
+            self._train_joint(run)
+            return
+        if run.kind in DEGRADERS:
+            self._train_joint(Run(DEGRADERS[run.kind], run.seed))
+        pairs, seed = self.out / f"pairs_{run.name}", str(run.seed)
+        once(pairs, "degrade", str(self.hr), "--seed", seed, "--quiet", *self._way(run))
+        sides = ["--hr", str(pairs / "hr"), "--lr", str(pairs / "lr")]
+        once(self.folder(run), "train", "--paired", "--seed", seed, *sides, *self._losses())
 
     def _train_joint(self, run: Run) -> None:
         start = neutral_degrader(self.out / f"neutral_{run.seed}.safetensors", run.seed, lite=self.lite)
@@ -130,6 +143,7 @@ def main(given: list[str]) -> None:
     parser = argparse.ArgumentParser(description="Train one network on pairs made in six ways, and judge it.")
     parser.add_argument("--out", type=Path, required=True, help="folder for the runs and what they show")
     parser.add_argument("--seeds", type=int, default=3, help="how often each is trained, from 1 to 10 (default: 3)")
+    parser.add_argument("--figures", type=Path, help="file for what is found (default: figures.json in --out)")
     parser.add_argument("--track", type=int, default=1, help="whose discriminator is taken (default: 1)")
     parser.add_argument("--lite", action="store_true", help="degraders and discriminators at half their width")
     parser.add_argument("--learning-rate", type=float, default=2e-4, help="of all networks (default: 0.0002)")
@@ -149,16 +163,20 @@ def main(given: list[str]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     names = ("out", "hr", "noise", "track", "lite", "learning_rate", "lr_milestones", "ablations", "words")
     compared = Comparison(**{name: getattr(options, name) for name in names})
-    runs = [run for seed in range(options.seeds) for run in compared.train(seed)]
-    beside = dict(pair.split("=", 1) for pair in options.beside)
     pairs = Pairs(lr=options.val_lr, hr=options.val_hr, lpips=options.lpips, reference=options.reference)
-    means = scores(out / "scores.json", {run.name: str(compared.folder(run)) for run in runs} | beside, pairs)
-    figures = {run: means[run.name] for run in runs}
-    others = {name: means[name] for name in ("bicubic", *beside)}
+    figures: Path = options.figures or out / "figures.json"
+    for run in [Run(kind, seed) for seed in range(options.seeds) for kind in TITLES]:
+        if run.name not in known_figures(figures):
+            compared.train(run)
+            keep(figures, scores(out / f"scores_{run.name}.json", {run.name: str(compared.folder(run))}, pairs))
+    beside = dict(pair.split("=", 1) for pair in options.beside)
+    for name in beside.keys() - known_figures(figures).keys():
+        keep(figures, scores(out / f"scores_{name}.json", {name: beside[name]}, pairs))
+    known, others = runs_and_others(known_figures(figures), TITLES)
     with atomic_path(out / "table.md") as temporary:
-        temporary.write_text(f"{table(TITLES, figures, others)}\n{gains(TITLES, figures, JOINT)}", encoding="utf-8")
+        temporary.write_text(f"{table(TITLES, known, others)}\n{gains(TITLES, known, JOINT)}", encoding="utf-8")
     if options.show is not None:
-        shown = {TITLES[run.kind]: compared.folder(run) for run in runs if run.seed == 0}
+        shown = {title: compared.folder(Run(kind, 0)) for kind, title in TITLES.items()}
         with atomic_path(out / "sheet.png") as temporary:
             sheet(options.show, out / "shown", shown).save(temporary, "PNG")
 

@@ -3,9 +3,10 @@
 import json
 import math
 import statistics
+import string
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from ddnsr_cli.errors import TrainingError
+from ddnsr_cli.files import atomic_path
 from ddnsr_cli.nets.degrader import Degrader, start_as_area
 from ddnsr_cli.training.options import small_helpers, track_options
 from ddnsr_cli.weights.checkpoint import save_degrader
@@ -39,6 +41,9 @@ T95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 
 
 Figures = Mapping[str, float | None]
 """Of one run; None where there is none, as of the noise of a degrader that makes none."""
+
+Found = dict[str, dict[str, float | None]]
+"""Figures by name: of runs, and of what they are compared with."""
 
 Columns = Mapping[str, tuple[str, int]]
 """Name of a figure -> its title, and how many digits are told."""
@@ -103,6 +108,31 @@ def scores(found: Path, models: Mapping[str, str], pairs: Pairs) -> dict[str, di
     ddnsr("eval", *what, "--models", listed, "--lpips-weights", str(pairs.lpips), "--json", str(found), "--quiet")
     told = json.loads(found.read_text(encoding="utf-8"))
     return {model: {name: row["mean"][name]["mean"] for name in SCORES} for model, row in told["models"].items()}
+
+
+def known_figures(path: Path) -> Found:
+    """What the file holds; nothing when there is none."""
+    found: Found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return found
+
+
+def keep(figures: Path, found: Mapping[str, Figures]) -> None:
+    """Add what was found to the file."""
+    with atomic_path(figures) as temporary:
+        temporary.write_text(json.dumps({**known_figures(figures), **found}, indent=1) + "\n", encoding="utf-8")
+
+
+def runs_and_others(found: Found, kinds: Container[str]) -> tuple[dict[Run, Figures], dict[str, Figures]]:
+    """Figures of runs, whose names are a kind and a seed, and of all else."""
+    runs: dict[Run, Figures] = {}
+    others: dict[str, Figures] = {}
+    for name, figures in found.items():
+        kind = name.rstrip(string.digits)
+        if kind in kinds and kind != name:
+            runs[Run(kind, int(name.removeprefix(kind)))] = figures
+        else:
+            others[name] = figures
+    return runs, others
 
 
 def table(

@@ -106,7 +106,7 @@ def test_runs_of_the_ablations_are_taken(commands, compare, tmp_path):
     assert not any("--track" in words for words in commands)
     assert option(asked_for(commands, "pairs_learned0"), "-m") == str(ablations / "E0")
     assert option(asked_for(commands, "pairs_single0"), "-m") == str(ablations / "D0")
-    assert f"joint0={ablations / 'E0'}" in option(commands[-1], "--models")
+    assert f"joint0={ablations / 'E0'}" in [option(words, "--models") for words in commands if words[0] == "eval"]
 
 
 def test_the_table_tells_of_all_and_of_what_stands_beside(commands, compare):
@@ -115,4 +115,20 @@ def test_the_table_tells_of_all_and_of_what_stands_beside(commands, compare):
     assert titles[2:10] == [*comparison.TITLES.values(), "bicubic", "x4plus"]
     assert titles[10] == "the joint method against"
     assert titles[12:] == list(comparison.TITLES.values())[1:]
-    assert "x4plus=file.pth" in option(commands[-1], "--models")
+    assert option(commands[-1], "--models") == "x4plus=file.pth"
+
+
+def test_what_is_known_is_not_trained_again_but_for_what_others_need(commands, compare, tmp_path):
+    known = tmp_path / "known.json"
+    compare("--figures", str(known))
+    found = json.loads(known.read_text(encoding="utf-8"))
+    assert sorted(found) == sorted(["bicubic", *(f"{kind}0" for kind in comparison.TITLES)])
+    commands.clear()
+    lines = compare("--figures", str(known), "--beside", "x4plus=file.pth")
+    assert [words[0] for words in commands] == ["eval"]
+    del found["learned0"]
+    known.write_text(json.dumps(found), encoding="utf-8")
+    (tmp_path / "out" / "learned0.done").unlink()
+    commands.clear()
+    assert compare("--figures", str(known)) == [line for line in lines if "x4plus" not in line]
+    assert [(words[0], Path(words[-1]).name) for words in commands if words[0] != "eval"] == [("train", "learned0")]
