@@ -36,7 +36,7 @@ FREE = {"ddnsr-lite", "ddnsr-lite-fidelity", "ddnsr-photo", "ddnsr-track1", "deg
 """Learned from freely licensed photos only."""
 
 
-LEAST_GAIN_DB = {"ddnsr-track1": 0.2, "ddnsr-photo": 0.5}
+LEAST_GAIN_DB = {"ddnsr-track1": 0.7, "ddnsr-photo": 0.4}
 """Of the crispest over bicubic; their cards have the price."""
 
 ADDED_SINCE: set[str] = set()
@@ -74,7 +74,7 @@ def test_the_default_is_small(net):
 @pytest.mark.parametrize("name", ENLARGERS)
 def test_bfloat16_costs_about_as_much_as_rounding(name, image):
     """On any CPU; whole levels have a deviation of 0.29."""
-    lr = as_tensor(image.crop((200, 120, 240, 160)))
+    lr = as_tensor(image.crop((206, 126, 234, 154)))
     wide, narrow = (
         255 * Upscaler(network(name), device=CPU, dtype=dtype, tiles=TileConfig()).whole(lr)
         for dtype in (torch.float32, torch.bfloat16)
@@ -142,29 +142,36 @@ def test_the_default_degrader_is_small():
     assert found.entry.size_bytes <= 3_000_000
 
 
-def largest_seam(net, lr, tiles, dtype=torch.float32):
-    whole = Upscaler(net, device=CPU, dtype=dtype, tiles=TileConfig(tile_px=None)).whole(lr)
-    tiled = Upscaler(net, device=CPU, dtype=dtype, tiles=tiles)
-    assert tiled.plan(*lr.shape[-2:]).tiles > 3
-    return (tiled.whole(lr).clamp(0, 1) - whole.clamp(0, 1)).abs().max().item()
+@pytest.fixture(scope="module")
+def largest_seam(net, image):
+    lr = as_tensor(image.crop((100, 60, 190, 150)))
+
+    @cache
+    def whole(dtype):
+        return Upscaler(net, device=CPU, dtype=dtype, tiles=TileConfig(tile_px=None)).whole(lr)
+
+    def largest(tiles, dtype=torch.float32):
+        tiled = Upscaler(net, device=CPU, dtype=dtype, tiles=tiles)
+        assert tiled.plan(*lr.shape[-2:]).tiles > 3
+        return (tiled.whole(lr).clamp(0, 1) - whole(dtype).clamp(0, 1)).abs().max().item()
+
+    return largest
 
 
 @pytest.mark.parametrize(("dtype", "most_levels"), [(torch.float32, 1), (torch.bfloat16, 2.5)])
-def test_tiled_equals_untiled_up_to_what_cannot_be_seen(net, image, dtype, most_levels):
+def test_tiled_equals_untiled_up_to_what_cannot_be_seen(largest_seam, dtype, most_levels):
     """In bfloat16 the least difference may let a value round the other way."""
-    lr = as_tensor(image.crop((100, 60, 220, 160)))
-    assert largest_seam(net, lr, TileConfig(tile_px=40), dtype) <= most_levels / 255
+    assert largest_seam(TileConfig(tile_px=40), dtype) <= most_levels / 255
 
 
-def test_without_a_halo_the_seams_would_show(net, image):
-    lr = as_tensor(image.crop((100, 60, 220, 160)))
-    assert largest_seam(net, lr, TileConfig(tile_px=40, halo_px=0, blend_px=0)) > 1 / 255
+def test_without_a_halo_the_seams_would_show(largest_seam):
+    assert largest_seam(TileConfig(tile_px=40, halo_px=0, blend_px=0)) > 1 / 255
 
 
 @pytest.mark.parametrize("name", ENLARGERS)
 def test_it_beats_bicubic_on_a_noisy_image(name, image):
-    """Half the image shrunk four times, with noise of 8 levels: the way the validation pairs are made."""
-    image = image.crop((0, 0, 300, 400))
+    """A part of the image shrunk four times, with noise of 8 levels: the way the validation pairs are made."""
+    image = image.crop((100, 0, 300, 280))
     hr = as_tensor(image)
     small = np.array(image.resize((image.width // 4, image.height // 4), Image.Resampling.BICUBIC), float)
     noisy = small + np.random.default_rng(0).normal(0, 8, small.shape)
@@ -172,8 +179,8 @@ def test_it_beats_bicubic_on_a_noisy_image(name, image):
     bicubic = as_tensor(lr.resize(image.size, Image.Resampling.BICUBIC))
     with torch.inference_mode():
         sr = network(name)(as_tensor(lr)).clamp(0, 1)
-    assert psnr_db(sr, hr, crop_px=4) > psnr_db(bicubic, hr, crop_px=4) + LEAST_GAIN_DB.get(name, 0.8)
-    assert ssim(sr, hr, crop_px=4) > ssim(bicubic, hr, crop_px=4) + 0.06
+    assert psnr_db(sr, hr, crop_px=4) > psnr_db(bicubic, hr, crop_px=4) + LEAST_GAIN_DB.get(name, 1.3)
+    assert ssim(sr, hr, crop_px=4) > ssim(bicubic, hr, crop_px=4) + 0.07
 
 
 @pytest.mark.parametrize("name", ENLARGERS)
