@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from ddnsr_cli.cli.app import main
 from ddnsr_cli.errors import TrainingError
 from ddnsr_cli.nets.vgg19 import BLOCK_CHANNELS
 from ddnsr_cli.weights.checkpoint import load_degrader, load_sr_net
+from tests.helpers import compiler_stand_in
 from tests.helpers.joint_run import vgg_file
 from tests.helpers.small_training import small_training
 
@@ -199,6 +201,7 @@ def test_a_pack_holds_all_that_a_run_needs(data, tmp_path):
     for name in ("0", "more/1"):
         with Image.open(data / f"lr/{name}.png") as before, Image.open(pack / f"lr/{name}.webp") as packed_image:
             np.testing.assert_array_equal(np.asarray(before), np.asarray(packed_image))
+    shutil.copy(compiler_stand_in.__file__, pack / "sitecustomize.py")  # Python runs it first: see there
     given = ["--run", "run", "--out", "out", "--seconds", 200, "--reserve", 20]
     train = words(pack, "--steps", 1, vgg="vgg.safetensors")
     done = script("recipes/gpu/train.py", *given, "--", *train, code=pack)
