@@ -22,7 +22,7 @@ from ddnsr_cli.data.noise_patches import Rgb8
 from ddnsr_cli.errors import ImageWriteError, TrainingError, shown
 from ddnsr_cli.files import atomic_path
 from ddnsr_cli.nets.degrader import KERNEL_PX, LinearDownscaler, shrunk_by_2
-from ddnsr_cli.nets.discriminators import SmallPatchDiscriminator
+from ddnsr_cli.nets.discriminators import SmallPatchDiscriminator, fine_detail
 
 Kernel = NDArray[np.float64]
 """Square, of odd side and of sum 1: the weights of the pixels that a pixel of the result is made of."""
@@ -30,18 +30,23 @@ Kernel = NDArray[np.float64]
 STEPS = 250
 """Of training, for the kernel of one photo."""
 
+ESTIMATOR = 2
+"""Goes up when the same photo gets another kernel, so that kernels which were kept are not taken for such."""
+
 MIDDLE = KERNEL_PX // 2 + 0.5
 """Where the weight of a kernel of 13 pixels lies: the middle of a shrunk pixel is between two pixels."""
 
-CROP_PX = 64  # side of the crops
+CROP_PX = 96  # side of the crops
 GENERATOR_RATE, DISCRIMINATOR_RATE = 1e-3, 2e-3
-SLOWER_FROM = 0.6  # of the steps, at a tenth of the rates
-ROUNDING = 1 / 255  # noise on what is compared, of [-1, 1]: whole levels tell nothing then
+LEAD = 0.2  # of the steps, in which the discriminator learns alone: led by chance, a kernel goes astray for good
+SLOWER_FROM = 0.7  # of the steps, at a tenth of the rates
+ROUNDING = 1.0  # levels of noise on what is compared: whole levels tell nothing then
+START_WIDTH = 0.8  # deviation of the Gaussian that the kernel begins as, pixels
 START_GAIN, START_RATE, START_STEPS = 0.3, 3e-3, 60
-SUM_WEIGHT, BORDER_WEIGHT, MIDDLE_WEIGHT, SPARSE_WEIGHT = 0.5, 0.5, 1.0, 0.4
-SPARSE_POWER = 0.2
-LEAST_WEIGHT = 1e-4  # below it the power's slope, which has no end, is not followed
+SUM_WEIGHT, BORDER_WEIGHT, MIDDLE_WEIGHT, NEGATIVE_WEIGHT, SHAPE_WEIGHT = 0.5, 0.5, 1.0, 1.0, 1.0
 FREE_PX, BORDER_COST = 2, 30  # weights within the outermost two pixels cost as they lie farther out
+TINY = 1e-12
+COLORS = (2, 3, 2)  # how much red, green and blue count on average in the gray that is compared
 KEPT = 40  # weights of an estimate; smaller ones are the noise of its training
 AVERAGED = 0.25  # of the steps: the last kernels, whose mean is the estimate
 MOVES = 3  # a shift at the border of the square is not quite what was asked for
@@ -73,28 +78,33 @@ class KernelGan:
 
     def __init__(self, image: Rgb8, *, seed: int) -> None:
         """image: (H, W, 3), of 32 pixels a side or more."""
-        planes = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1), np.float32)) / 127.5 - 1
-        self._crops = _Crops(planes, CROP_PX)
+        planes = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1), np.float32))
+        # What the discriminator sees is of about the same size then, however blurred the photo is.
+        scale = 1 / max(1.0, float(fine_detail(planes.mean(0)[None, None]).std()))
+        self._rounding = scale * ROUNDING
+        self._crops = _Crops(scale * planes, CROP_PX)
         self._rng = np.random.default_rng(seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.generator, self.discriminator = LinearDownscaler(), SmallPatchDiscriminator()
-            start_as_bicubic(self.generator)
+            start_as(self.generator, gaussian_kernel(START_WIDTH))
         self._generator_steps = _adam(self.generator, GENERATOR_RATE)
         self._discriminator_steps = _adam(self.discriminator, DISCRIMINATOR_RATE)
         self._costs = torch.from_numpy(_border_costs()).float()
 
-    def step(self) -> Kernel:
-        """One step of each network. Returns the kernel of before it."""
+    def step(self, *, discriminator_alone: bool = False) -> Kernel:
+        """One step of each network, or of one. Returns the kernel of before it."""
         kernel = self.generator.kernel()
-        crop = self._crops.draw(self._rng)
-        made = shrunk_by_2(crop, kernel)
-        real = self._part(crop, made.shape[2], made.shape[3])
-        _, fake = self.discriminator(torch.cat([real, made]))
-        _learn(self._generator_steps, (1 - fake).abs().mean() + self._kernel_loss(kernel))
-        real, fake = self.discriminator(self._unrounded(torch.cat([real, made.detach()])))
-        _learn(self._discriminator_steps, ((1 - real).abs().mean() + fake.abs().mean()) / 2)
-        return kernel.detach().double().numpy()
+        free = kernel.detach().requires_grad_()
+        crop = self._gray(self._crops.draw(self._rng))
+        made = shrunk_by_2(self._turned(crop), free)
+        real = self._turned(self._part(crop, made.shape[2], made.shape[3]))
+        real, fake = self.discriminator(self._unrounded(torch.cat([real, made])))
+        slopes = torch.autograd.grad(F.softplus(-fake).mean(), free, retain_graph=True)[0]
+        _learn(self._discriminator_steps, (F.softplus(-real).mean() + F.softplus(fake).mean()) / 2)
+        if not discriminator_alone:
+            _learn(self._generator_steps, (kernel * slopes).sum() + self._kernel_loss(kernel))
+        return free.detach().double().numpy()
 
     def slow_down(self) -> None:
         """Learn at a tenth of the rates from here on."""
@@ -103,18 +113,27 @@ class KernelGan:
                 group["lr"] /= 10
 
     def _kernel_loss(self, kernel: Tensor) -> Tensor:
-        """What a kernel is asked to be: of sum 1, within its square, in the middle, and sparse."""
+        """What a kernel is asked to be: of sum 1, not negative, within its square, in the middle, and in one piece."""
         total = kernel.sum()
         places = torch.arange(KERNEL_PX, dtype=kernel.dtype) - MIDDLE
         off = torch.stack([(kernel.sum(axis) * places).sum() / total for axis in (0, 1)])
-        sparse = (kernel.abs() + LEAST_WEIGHT).pow(SPARSE_POWER).mean()
         within = (kernel * self._costs).abs().mean()
         return (
             SUM_WEIGHT * (1 - total).abs()
+            + NEGATIVE_WEIGHT * kernel.clamp(max=0).abs().sum()
             + BORDER_WEIGHT * within
             + MIDDLE_WEIGHT * off.square().mean()
-            + SPARSE_WEIGHT * sparse
+            + SHAPE_WEIGHT * raggedness(kernel)
         )
+
+    def _gray(self, crop: Tensor) -> Tensor:
+        """(1, 1, side, side) by random weights, or its negative: what colors a photo has is not to be learned."""
+        weights = self._rng.dirichlet(COLORS) * self._rng.choice([-1, 1])
+        return torch.einsum("c,nchw->nhw", torch.from_numpy(weights.astype(np.float32)), crop)[:, None]
+
+    def _turned(self, images: Tensor) -> Tensor:
+        """Every other time upside down: a photo has twice the patches then, and directions stay what they are."""
+        return images.flip(2, 3) if self._rng.random() < 0.5 else images
 
     def _part(self, crop: Tensor, height: int, width: int) -> Tensor:
         """As large a part of a crop as what is made of it: the two differ by little but the kernel then."""
@@ -124,21 +143,31 @@ class KernelGan:
         return crop[:, :, top : top + height, left : left + width]
 
     def _unrounded(self, images: Tensor) -> Tensor:
-        noise = self._rng.uniform(-ROUNDING, ROUNDING, images.shape).astype(np.float32)
+        noise = self._rng.uniform(-self._rounding / 2, self._rounding / 2, images.shape).astype(np.float32)
         return images + torch.from_numpy(noise)
 
 
-def start_as_bicubic(net: LinearDownscaler) -> None:
-    """Weights under which the kernel is that of bicubic shrinking, to within some hundredths of its largest weight.
-
-    The authors hold the kernel near bicubic in the first steps of the training. Begun there, it needs fewer.
-    """
+def start_as(net: LinearDownscaler, kernel: Kernel) -> None:
+    """Weights under which the kernel of `net` is another, to within some hundredths of its largest weight."""
     for filters in net.filters:
         nn.init.xavier_normal_(filters, START_GAIN)
-    wanted = torch.from_numpy(bicubic_kernel()).float()
+    wanted = torch.from_numpy(kernel).float()
     optimizer = torch.optim.Adam(net.parameters(), lr=START_RATE)
     for _ in range(START_STEPS):
         _learn(optimizer, (net.kernel() - wanted).square().sum())
+
+
+def raggedness(kernel: Tensor) -> Tensor:
+    """How little of a kernel is in one smooth piece: 1 for every Gaussian, be it wide, narrow or longer than broad.
+
+    The size of its slopes against that of its weights. A core with a veil has more than 1, and so have specks.
+    """
+    power = torch.fft.fft2(kernel).abs().square() / kernel.numel()
+    frequencies = 2 * torch.pi * torch.fft.fftfreq(len(kernel), dtype=kernel.dtype)
+    across, down = frequencies[None, :], frequencies[:, None]
+    slopes = (power * across**2).sum() * (power * down**2).sum() - (power * across * down).sum().square()
+    ragged: Tensor = (slopes + TINY).sqrt() / (2 * torch.pi * kernel.square().sum().square() + TINY)
+    return ragged
 
 
 def _adam(net: nn.Module, rate: float) -> torch.optim.Adam:
@@ -159,12 +188,12 @@ def _border_costs() -> Kernel:
     return costs
 
 
-def bicubic_kernel() -> Kernel:
-    """(13, 13): antialiased bicubic shrinking by 2."""
-    x = np.abs(np.arange(KERNEL_PX) - MIDDLE) / 2
-    near, far = 1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
-    line = np.where(x <= 1, near, np.where(x < 2, far, 0))
-    return np.asarray(np.outer(line, line) / line.sum() ** 2)
+def gaussian_kernel(across: float, down: float | None = None, angle: float = 0.0) -> Kernel:
+    """(13, 13): a Gaussian of two deviations in pixels, turned by an angle in radians."""
+    x, y = np.meshgrid(*[np.arange(KERNEL_PX) - MIDDLE] * 2)
+    u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    kernel = np.exp(-0.5 * ((u / across) ** 2 + (v / (down or across)) ** 2))
+    return np.asarray(kernel / kernel.sum())
 
 
 def estimate_kernel(image: Rgb8, *, steps: int, seed: int = 0, on_step: Callable[[], None] = lambda: None) -> Kernel:
@@ -179,7 +208,7 @@ def estimate_kernel(image: Rgb8, *, steps: int, seed: int = 0, on_step: Callable
         on_step()
         if step == int(SLOWER_FROM * steps):
             gan.slow_down()
-        kernel = gan.step()
+        kernel = gan.step(discriminator_alone=step < LEAD * steps)
         if step >= first:
             mean += kernel / (steps - first)
     return cleaned(mean)
@@ -264,7 +293,8 @@ class PhotoKernel:
 class KernelFile:
     """Estimated kernels, one a line as JSON, in a file that is written whole as soon as there is one more.
 
-    They are known by the hash of the photo and the number of steps. What is no such file counts as empty.
+    They are known by the hash of the photo and the number of steps. What is no such file counts as empty, and so do
+    kernels of an earlier estimator.
     """
 
     def __init__(self, path: Path, *, steps: int) -> None:
@@ -282,6 +312,7 @@ class KernelFile:
             "source": found.source,
             "sha256": found.sha256,
             "steps": self.steps,
+            "estimator": ESTIMATOR,
             "kernel": found.kernel.tolist(),
         }
         rows = sorted([*self._rows(), row], key=lambda row: (str(row["source"]), int(row["steps"])))
@@ -306,6 +337,6 @@ def _row(line: str) -> dict[str, Any] | None:
     try:
         row = json.loads(line)
         fits = np.array(row["kernel"], np.float64).shape == (KERNEL_PX, KERNEL_PX)
-        return row if fits and {"source", "sha256", "steps"} <= row.keys() else None
+        return row if fits and {"source", "sha256", "steps"} <= row.keys() and row["estimator"] == ESTIMATOR else None
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -1,6 +1,6 @@
 """The discriminators: one score an image (VGG-style), a patch (PatchGAN, projected, small) or a pixel (U-Net).
 
-Logits, no sigmoid, but of the small one.
+Logits, no sigmoid.
 
 Batch norm is trained in training mode. The authors' code runs it in inference mode, by accident.
 """
@@ -142,25 +142,32 @@ class UNetDiscriminator(nn.Module):
 
 
 class SmallPatchDiscriminator(nn.Module):
-    """Scores patches of 7 pixels, each from its own colors alone: the discriminator of KernelGAN.
+    """Scores patches of 9 pixels, each from its own fine detail alone: after the discriminator of KernelGAN.
 
-    A 7x7 convolution, then 1x1 ones with batch norm; spectral norm on all.
+    It sees how far each pixel is from the mean of the 3 x 3 around it, since a blur shows there; by the rest of a photo
+    it would tell real from made whatever the blur. Then a 7x7 convolution and 1x1 ones with batch norm; spectral norm
+    on all.
 
-    Shape: (N, 3, H, W) -> (N, 1, H - 6, W - 6), in [0, 1]
+    Shape: (N, 1, H, W) -> (N, 1, H - 8, W - 8) logits
     """
 
-    def __init__(self, features: int = 64, depth: int = 5) -> None:
+    def __init__(self, features: int = 32, depth: int = 2) -> None:
         """depth: number of 1x1 convolutions before the score."""
         super().__init__()
-        layers: list[nn.Module] = [spectral_norm(nn.Conv2d(3, features, kernel_size=7))]
+        layers: list[nn.Module] = [spectral_norm(nn.Conv2d(1, features, kernel_size=7))]
         for _ in range(depth):
             layers += [spectral_norm(nn.Conv2d(features, features, kernel_size=1)), nn.BatchNorm2d(features), nn.ReLU()]
-        self.layers = nn.Sequential(*layers, spectral_norm(nn.Conv2d(features, 1, kernel_size=1)), nn.Sigmoid())
+        self.layers = nn.Sequential(*layers, spectral_norm(nn.Conv2d(features, 1, kernel_size=1)))
 
     def forward(self, image: Tensor) -> Tensor:
-        """How likely each patch is real."""
-        scores: Tensor = self.layers(image)
+        """Logits of the patches."""
+        scores: Tensor = self.layers(fine_detail(image))
         return scores
+
+
+def fine_detail(image: Tensor) -> Tensor:
+    """Images (N, C, H, W) less their means over 3 x 3, which there are two fewer of along each side."""
+    return image[:, :, 1:-1, 1:-1] - F.avg_pool2d(image, 3, stride=1)
 
 
 Features = Callable[[Tensor], Mapping[Tap, Tensor]]

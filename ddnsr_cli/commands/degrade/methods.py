@@ -293,7 +293,7 @@ class KernelPool:
         """For shrinking by 4, once they are prepared."""
 
     def prepare(self, folder: Path, note: Callable[[str], None]) -> None:
-        """Read the kernels of a folder of pairs, and estimate those that are missing, in some ten seconds each.
+        """Read the kernels of a folder of pairs, and estimate those that are missing, in some five seconds each.
 
         Raises DataError when no image can be read, TrainingError when a kernel comes to nothing, ImageWriteError.
         """
