@@ -228,7 +228,7 @@ class StreamConfig:
     """Crops cut from an image each time it is decoded."""
 
     images_per_round: int = 32
-    """Visits whose crops are mixed; the buffer holds this times `crops_per_image` crops."""
+    """Images whose crops are mixed; the buffer holds this times `crops_per_image` crops."""
 
     seed: int = 0
     """Draws images, crops and degradations."""
@@ -267,7 +267,7 @@ class StreamConfig:
 
 
 CYCLE = 100
-"""Visits after which the order of turns repeats: shares are exact to a hundredth."""
+"""Items after which the order of turns repeats: shares are exact to a hundredth."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,6 +295,6 @@ class Shares:
 
     @property
     def order(self) -> list[int]:
-        """The source of each visit of a cycle, spread evenly."""
+        """The source of each item of a cycle, spread evenly."""
         places = [((turn + 0.5) / turns, source) for source, turns in enumerate(self.turns) for turn in range(turns)]
         return [source for _, source in sorted(places)]

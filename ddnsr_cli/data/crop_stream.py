@@ -32,7 +32,7 @@ Images = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairVisit:
+class PairCrops:
     """The crops of one image, or of one pair."""
 
     crops: Pair
@@ -45,8 +45,8 @@ class PairVisit:
     """Images whose turn it was and that could not be used."""
 
 
-class CropVisits(Dataset[PairVisit]):
-    """Visit number -> (lr, hr) crops of one image. Stateless: see the module."""
+class PairDataset(Dataset[PairCrops]):
+    """Item number -> (lr, hr) crops of one image. Stateless: see the module."""
 
     def __init__(self, stream: StreamConfig, images: int) -> None:
         """images: how many there are."""
@@ -54,32 +54,32 @@ class CropVisits(Dataset[PairVisit]):
         self.images_in_all = images
 
     def __len__(self) -> int:
-        return ENDLESS  # the loader asks for the visits that it wants
+        return ENDLESS  # the loader asks for the items that it wants
 
     def first_usable(
-        self, visit: int, read: Callable[[int], Usable | Refusal]
+        self, item: int, read: Callable[[int], Usable | Refusal]
     ) -> tuple[int, Usable, tuple[Refusal, ...]]:
         """As the function of this name. Raises DataError when no image can be used."""
-        return first_usable(visit, self.images_in_all, self.stream.seed, read)
+        return first_usable(item, self.images_in_all, self.stream.seed, read)
 
 
-class PairVisits(CropVisits):
-    """Visits to clean images, whose crops are degraded by rule."""
+class RulePairs(PairDataset):
+    """Clean images, whose crops are degraded by rule."""
 
     def __init__(self, images: Sequence[Path], stream: StreamConfig, degradation: DegradationConfig) -> None:
         super().__init__(stream, len(images))
         self.images = list(images)
         self.degradation = degradation
 
-    def __getitem__(self, visit: int) -> PairVisit:
-        """The crops of one visit. Raises DataError when no image can be used."""
-        number, image, refused = self.first_usable(visit, self._read)
-        rng = np.random.default_rng([self.stream.seed, 1, visit])
+    def __getitem__(self, item: int) -> PairCrops:
+        """The crops of one image. Raises DataError when no image can be used."""
+        number, image, refused = self.first_usable(item, self._read)
+        rng = np.random.default_rng([self.stream.seed, 1, item])
         side = least_image_px(self.stream, self.degradation.scale)
         wide = torch.stack([random_crop(image, side, rng) for _ in range(self.stream.crops_per_image)])
         lr = degrade(wide.float() / 255, self.degradation, rng)
         crops = _cut_margin(lr, wide, self.stream.crop_px, self.degradation.scale, rng)
-        return PairVisit(crops=crops, image=number, refused=refused)
+        return PairCrops(crops=crops, image=number, refused=refused)
 
     def _read(self, number: int) -> NDArray[np.uint8] | Refusal:
         return read_or_refuse(self.images[number], least_image_px(self.stream, self.degradation.scale))
@@ -90,25 +90,27 @@ def least_image_px(stream: StreamConfig, scale: int) -> int:
     return stream.crop_px + 2 * MARGIN_LR_PX * scale
 
 
-def batches(visits: CropVisits, *, start: int, on_refused: Callable[[Refusal], None]) -> Generator[Pair, None, None]:
-    """Batches from number `start` on, without end. Raises as the visits do.
+def batches(dataset: PairDataset, *, start: int, on_refused: Callable[[Refusal], None]) -> Generator[Pair, None, None]:
+    """Batches from number `start` on, without end. Raises as the dataset does.
 
     on_refused: called once for each image that turned out to be of no use.
     Close the generator to end its workers at once.
     """
-    config = visits.stream
+    config = dataset.stream
     first_round, skipped = divmod(start, config.batches_per_round)
-    numbered = rounds(visits, first_round=first_round, visits_per_round=config.images_per_round, workers=config.workers)
+    numbered = rounds(
+        dataset, first_round=first_round, images_per_round=config.images_per_round, workers=config.workers
+    )
     reported: set[Path] = set()
     for number, buffer in numbered:
-        report_new((refusal for visit in buffer for refusal in visit.refused), reported, on_refused)
+        report_new((refusal for item in buffer for refusal in item.refused), reported, on_refused)
         yield from _mixed(buffer, number, config, skipped if number == first_round else 0)
 
 
-def _mixed(buffer: Sequence[PairVisit], number: int, config: StreamConfig, skipped: int) -> Iterator[Pair]:
-    lr, hr = (torch.cat(crops) for crops in zip(*(visit.crops for visit in buffer), strict=True))
+def _mixed(buffer: Sequence[PairCrops], number: int, config: StreamConfig, skipped: int) -> Iterator[Pair]:
+    lr, hr = (torch.cat(crops) for crops in zip(*(item.crops for item in buffer), strict=True))
     order = np.random.default_rng([config.seed, 3, number]).permutation(len(lr))
-    images = [visit.image for visit in buffer]
+    images = [item.image for item in buffer]
     order = no_batch_of_one_image(order, np.repeat(images, config.crops_per_image).tolist(), config.batch)
     for first in range(skipped * config.batch, len(order), config.batch):
         chosen = order[first : first + config.batch]
@@ -123,8 +125,8 @@ def _cut_margin(lr: Tensor, hr: Tensor, crop_px: int, scale: int, rng: np.random
     return lr_crop.contiguous(), hr_crop.contiguous()
 
 
-class ReadyPairs(CropVisits):
-    """Visits to pairs of images."""
+class ReadyPairs(PairDataset):
+    """Pairs of images."""
 
     def __init__(self, pairs: Sequence[ImagePair], stream: StreamConfig, scale: int) -> None:
         """scale: HR pixels per LR pixel along a side."""
@@ -132,14 +134,14 @@ class ReadyPairs(CropVisits):
         self.pairs = list(pairs)
         self.scale = scale
 
-    def __getitem__(self, visit: int) -> PairVisit:
-        """The crops of one visit. Raises DataError when no pair can be used."""
-        number, (lr, hr), refused = self.first_usable(visit, self._read)
-        rng = np.random.default_rng([self.stream.seed, 1, visit])
+    def __getitem__(self, item: int) -> PairCrops:
+        """The crops of one image. Raises DataError when no pair can be used."""
+        number, (lr, hr), refused = self.first_usable(item, self._read)
+        rng = np.random.default_rng([self.stream.seed, 1, item])
         side = self.stream.crop_px // self.scale
         crops = [self._crop(lr, hr, side, rng) for _ in range(self.stream.crops_per_image)]
         lr_crops, hr_crops = (torch.stack(list(half)) for half in zip(*crops, strict=True))
-        return PairVisit(crops=(lr_crops, hr_crops), image=number, refused=refused)
+        return PairCrops(crops=(lr_crops, hr_crops), image=number, refused=refused)
 
     def _read(self, number: int) -> Images | Refusal:
         """A pair, or what is wrong with one of the two."""
@@ -169,10 +171,10 @@ def _turned(image: NDArray[np.uint8], place: tuple[int, ...], turns: int, mirror
     return (turned.flip(2) if mirrored else turned).contiguous()
 
 
-class MixedVisits(CropVisits):
-    """Visit number -> crops of the source whose turn it is. Each goes through its own images in its own order."""
+class MixedPairs(PairDataset):
+    """Item number -> crops of the source whose turn it is. Each goes through its own images in its own order."""
 
-    def __init__(self, sources: Sequence[CropVisits], shares: Shares) -> None:
+    def __init__(self, sources: Sequence[PairDataset], shares: Shares) -> None:
         """sources: all of one `StreamConfig`, one for each share. Raises ConfigError when their numbers differ."""
         if len(sources) != len(shares.parts):
             raise ConfigError(f"There are {len(sources)} sources of pairs and {len(shares.parts)} shares.")
@@ -182,13 +184,13 @@ class MixedVisits(CropVisits):
         self.before = [self.order[:place].count(source) for place, source in enumerate(self.order)]
         self.turns = shares.turns
 
-    def __getitem__(self, visit: int) -> PairVisit:
-        """The crops of one visit. Raises DataError when no image of its source can be used."""
-        cycle, place = divmod(visit, CYCLE)
+    def __getitem__(self, item: int) -> PairCrops:
+        """The crops of one image. Raises DataError when no image of its source can be used."""
+        cycle, place = divmod(item, CYCLE)
         source = self.order[place]
         found = self.sources[source][cycle * self.turns[source] + self.before[place]]
         first = sum(one.images_in_all for one in self.sources[:source])
-        return PairVisit(crops=found.crops, image=first + found.image, refused=found.refused)
+        return PairCrops(crops=found.crops, image=first + found.image, refused=found.refused)
 
 
 Degrade = Callable[[Tensor, Tensor], Tensor]
@@ -197,8 +199,8 @@ Degrade = Callable[[Tensor, Tensor], Tensor]
 NOISE_KEY = 6  # keeps the order of the noisy images apart from that of the clean ones
 
 
-class DegradedPairs(CropVisits):
-    """Visits to clean images, whose crops a degrader shrinks with noise from other images."""
+class DegradedPairs(PairDataset):
+    """Clean images, whose crops a degrader shrinks with noise from other images."""
 
     def __init__(
         self, images: Sequence[Path], noisy: Sequence[Path], stream: StreamConfig, *, scale: int, degrade: Degrade
@@ -212,21 +214,21 @@ class DegradedPairs(CropVisits):
         self.inputs = None if stream.noise_input is NoiseInput.CROP else NoiseInputs()
         self.noise_seed = int(np.random.SeedSequence([stream.seed, NOISE_KEY]).generate_state(1)[0])
 
-    def __getitem__(self, visit: int) -> PairVisit:
-        """The crops of one visit. Raises DataError when no image of a side can be used."""
-        number, image, refused = self.first_usable(visit, self._read_hr)
-        place, noise, also = first_usable(visit, len(self.noisy), self.noise_seed, self._read_lr)
-        rng = np.random.default_rng([self.stream.seed, 1, visit])
+    def __getitem__(self, item: int) -> PairCrops:
+        """The crops of one image. Raises DataError when no image of a side can be used."""
+        number, image, refused = self.first_usable(item, self._read_hr)
+        place, noise, also = first_usable(item, len(self.noisy), self.noise_seed, self._read_lr)
+        rng = np.random.default_rng([self.stream.seed, 1, item])
         count, side = self.stream.crops_per_image, self.stream.crop_px
         hr = torch.stack([random_crop(image, side, rng) for _ in range(count)])
         lr_real = torch.stack([random_crop(noise, side // self.scale, rng) for _ in range(count)])
         given = lr_real
         if self.inputs is not None:
-            given = self.inputs(self.noisy[place], noise, lr_real, seed=(self.noise_seed, 1, visit))
+            given = self.inputs(self.noisy[place], noise, lr_real, seed=(self.noise_seed, 1, item))
         with torch.inference_mode():
             lr = self.degrade(hr.float() / 255, given.float() / 255)
         levels = lr.mul(255).round().clamp(0, 255).to(torch.uint8).clone()
-        return PairVisit(crops=(levels, hr), image=number, refused=(*refused, *also))
+        return PairCrops(crops=(levels, hr), image=number, refused=(*refused, *also))
 
     def _read_hr(self, number: int) -> NDArray[np.uint8] | Refusal:
         return read_or_refuse(self.images[number], self.stream.crop_px)

@@ -1,8 +1,9 @@
-"""What the paired and the unpaired stream share: visits to images, made in workers, gathered into rounds.
+"""What the paired and the unpaired stream share: in what order images are read, by workers, gathered into rounds.
 
-A *visit* decodes one image and cuts several crops. A *round* of visits is the shuffle buffer. Nothing here keeps a
-state: whatever a visit or a round holds follows from its number and the seed. An image that cannot be used in the
-middle of a run is replaced by the next one of its epoch, in every run and every worker alike, and is reported.
+An *item* of a dataset is the crops of one image, which is decoded for them. A *round* of items is the shuffle buffer.
+Nothing here keeps a state: whatever an item or a round holds follows from its number and the seed. An image that cannot
+be used in the middle of a run is replaced by the next one of its epoch, in every run and every worker alike, and is
+reported.
 """
 
 import os
@@ -25,7 +26,7 @@ BUSY_SHARE = 0.02  # of a processor: a parent that waits takes less
 LINGER_S = 60  # of a worker after SIGTERM: enough for the trainer to finish a step and save
 ENDLESS = 2**62
 
-Visit = TypeVar("Visit")
+Item = TypeVar("Item")
 Usable = TypeVar("Usable")
 
 
@@ -34,24 +35,24 @@ def epoch_order(epoch: int, images: int, seed: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, 2, epoch]).permutation(images)
 
 
-def images_from_visit(visit: int, images: int, seed: int) -> NDArray[np.int64]:
-    """Indices of all images, first that of the visit: it goes on in the epoch's order, and round its end.
+def images_from(item: int, images: int, seed: int) -> NDArray[np.int64]:
+    """Indices of all images, first that of the item: it goes on in the epoch's order, and round its end.
 
     Every image is the first once an epoch.
     """
-    epoch, place = divmod(visit, images)
+    epoch, place = divmod(item, images)
     return np.roll(epoch_order(epoch, images, seed), -place)
 
 
 def first_usable(
-    visit: int, images: int, seed: int, read: Callable[[int], Usable | Refusal]
+    item: int, images: int, seed: int, read: Callable[[int], Usable | Refusal]
 ) -> tuple[int, Usable, tuple[Refusal, ...]]:
-    """(index, image, refused): what a visit reads, and the images whose turn came before and that cannot be used.
+    """(index, image, refused): what an item is cut from, and the images whose turn came before and that cannot be used.
 
     read: gives the image of an index. Raises DataError when none can be used.
     """
     refused: list[Refusal] = []
-    for index in images_from_visit(visit, images, seed).tolist():
+    for index in images_from(item, images, seed).tolist():
         image = read(index)
         if not isinstance(image, Refusal):
             return index, image, tuple(refused)
@@ -102,41 +103,41 @@ def _exchange(order: NDArray[np.int64], of_crop: NDArray[np.int64], first: int, 
 
 
 def rounds(
-    visits: Dataset[Visit], *, first_round: int, visits_per_round: int, workers: int
-) -> Iterator[tuple[int, list[Visit]]]:
-    """(number, its visits) of every round from `first_round` on, without end. Raises as the visits do.
+    dataset: Dataset[Item], *, first_round: int, images_per_round: int, workers: int
+) -> Iterator[tuple[int, list[Item]]]:
+    """(number, its items) of every round from `first_round` on, without end. Raises as the dataset does.
 
-    workers: processes; 0 makes the visits in this process.
+    workers: processes; 0 makes the items in this process.
     """
-    loader = _loader(visits, first_visit=first_round * visits_per_round, ahead=visits_per_round, workers=workers)
+    loader = _loader(dataset, first_item=first_round * images_per_round, ahead=images_per_round, workers=workers)
     number, buffer = first_round, []
-    for visit in loader:
-        if isinstance(visit, DdnsrError):
-            raise visit
-        buffer.append(visit)
-        if len(buffer) == visits_per_round:
+    for item in loader:
+        if isinstance(item, DdnsrError):
+            raise item
+        buffer.append(item)
+        if len(buffer) == images_per_round:
             yield number, buffer
             number, buffer = number + 1, []
 
 
-class _WithErrors(Dataset[Visit | DdnsrError], Generic[Visit]):
-    """Visits whose errors are values: raised in a worker, they would come out as a whole traceback in one message."""
+class _WithErrors(Dataset[Item | DdnsrError], Generic[Item]):
+    """Items whose errors are values: raised in a worker, they would come out as a whole traceback in one message."""
 
-    def __init__(self, visits: Dataset[Visit]) -> None:
-        self.visits = visits
+    def __init__(self, dataset: Dataset[Item]) -> None:
+        self.dataset = dataset
 
-    def __getitem__(self, visit: int) -> Visit | DdnsrError:
+    def __getitem__(self, item: int) -> Item | DdnsrError:
         try:
-            return self.visits[visit]
+            return self.dataset[item]
         except DdnsrError as error:
             return error
 
 
-def _loader(visits: Dataset[Visit], *, first_visit: int, ahead: int, workers: int) -> DataLoader[Visit | DdnsrError]:
+def _loader(dataset: Dataset[Item], *, first_item: int, ahead: int, workers: int) -> DataLoader[Item | DdnsrError]:
     return DataLoader(
-        _WithErrors(visits),
+        _WithErrors(dataset),
         batch_size=None,
-        sampler=range(first_visit, ENDLESS),
+        sampler=range(first_item, ENDLESS),
         num_workers=workers,
         prefetch_factor=-(-ahead // workers) if workers else None,  # a round is decoded while the last is trained on
         worker_init_fn=_leave_stopping_to_the_trainer,

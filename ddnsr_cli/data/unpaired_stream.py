@@ -32,7 +32,7 @@ degrader is given of the images that `lr_real` is of.
 
 
 @dataclass(frozen=True, kw_only=True)
-class SideVisit:
+class SideCrops:
     """The crops of one image."""
 
     crops: Tensor
@@ -54,11 +54,11 @@ class SideVisit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnpairedVisit:
-    """One visit to each side."""
+class UnpairedCrops:
+    """One image of each side."""
 
-    lr: SideVisit
-    hr: SideVisit
+    lr: SideCrops
+    hr: SideCrops
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class Side:
     """Where the crops of one side come from."""
 
     sets: tuple[ImageSet, ...]
-    """Visited in turn: each gives an equal share of the crops."""
+    """Taken in turn: each gives an equal share of the crops."""
 
     crop_px: int
     """Side of a crop, pixels."""
@@ -81,9 +81,9 @@ class Side:
     noise: NoiseInputs | None = None
     """Makes noise inputs of the images, too; None: none are wanted."""
 
-    def visit(self, visit: int) -> SideVisit:
-        """The crops of a visit. Raises DataError when no image of the set whose turn it is can be used."""
-        turn, index = visit % len(self.sets), visit // len(self.sets)
+    def crops(self, item: int) -> SideCrops:
+        """The crops of an item. Raises DataError when no image of the set whose turn it is can be used."""
+        turn, index = item % len(self.sets), item // len(self.sets)
         seed = int(np.random.SeedSequence([self.seed, 4, self.key, turn + 1]).generate_state(1)[0])
         chosen = self.sets[turn]
         number, image, refused = first_usable(index, len(chosen.images), seed, lambda one: self._read(chosen, one))
@@ -91,15 +91,15 @@ class Side:
         crops = torch.stack([random_crop(image, self.crop_px, rng) for _ in range(self.crops_per_image)])
         path = chosen.images[number]
         noise = self.noise(path, image, crops, seed=(seed, NOISE_KEY, index)) if self.noise is not None else None
-        return SideVisit(crops=crops, image=path, refused=refused, noise=noise)
+        return SideCrops(crops=crops, image=path, refused=refused, noise=noise)
 
     def _read(self, chosen: ImageSet, number: int) -> NDArray[np.uint8] | Refusal:
         image = read_or_refuse(chosen.images[number], chosen.least_px(self.crop_px))
         return image if isinstance(image, Refusal) else shrunk(image, chosen.shrink)
 
 
-class UnpairedVisits(Dataset[UnpairedVisit]):
-    """Visit number -> crops of one noisy LR image and of one clean HR image. Stateless: see the module."""
+class UnpairedDataset(Dataset[UnpairedCrops]):
+    """Item number -> crops of one noisy LR image and of one clean HR image. Stateless: see the module."""
 
     def __init__(self, *, lr: ImageSet, hr: Sequence[ImageSet], stream: StreamConfig, scale: int = 4) -> None:
         if stream.crop_px % scale:
@@ -116,53 +116,55 @@ class UnpairedVisits(Dataset[UnpairedVisit]):
         return Side(sets=sets, crop_px=crop_px, crops_per_image=count, seed=seed, key=key)
 
     def __len__(self) -> int:
-        return ENDLESS  # the loader asks for the visits that it wants
+        return ENDLESS  # the loader asks for the items that it wants
 
-    def __getitem__(self, visit: int) -> UnpairedVisit:
-        """The crops of one visit to each side. Raises DataError when no image of a set can be used."""
-        return UnpairedVisit(lr=self.lr.visit(visit), hr=self.hr.visit(visit))
+    def __getitem__(self, item: int) -> UnpairedCrops:
+        """The crops of one image of each side. Raises DataError when no image of a set can be used."""
+        return UnpairedCrops(lr=self.lr.crops(item), hr=self.hr.crops(item))
 
 
 def unpaired_batches(
-    visits: UnpairedVisits, *, start: int, on_refused: Callable[[Refusal], None]
+    dataset: UnpairedDataset, *, start: int, on_refused: Callable[[Refusal], None]
 ) -> Generator[UnpairedBatch, None, None]:
-    """Batches (lr_real, hr, noise) from number `start` on, without end. Raises as `UnpairedVisits` does.
+    """Batches (lr_real, hr, noise) from number `start` on, without end. Raises as `UnpairedDataset` does.
 
     on_refused: called once for
     each image that turned out to be of no use. Close the generator to end its workers at once.
     """
-    config = visits.stream
+    config = dataset.stream
     first_round, given = divmod(start, config.batches_per_round)
     reported: set[Path] = set()
-    numbered = rounds(visits, first_round=first_round, visits_per_round=config.images_per_round, workers=config.workers)
+    numbered = rounds(
+        dataset, first_round=first_round, images_per_round=config.images_per_round, workers=config.workers
+    )
     for number, buffer in numbered:
-        refused = (refusal for visit in buffer for refusal in (*visit.lr.refused, *visit.hr.refused))
+        refused = (refusal for item in buffer for refusal in (*item.lr.refused, *item.hr.refused))
         report_new(refused, reported, on_refused)
         yield from _mixed(buffer, number, config, given if number == first_round else 0)
 
 
-def _mixed(buffer: Sequence[UnpairedVisit], number: int, config: StreamConfig, given: int) -> Iterator[UnpairedBatch]:
-    sides = {LR_SIDE: [visit.lr for visit in buffer], HR_SIDE: [visit.hr for visit in buffer]}
-    lr, hr = (torch.cat([visit.crops for visit in visits]) for visits in sides.values())
-    noise = torch.cat([visit.noise_inputs for visit in sides[LR_SIDE]])
+def _mixed(buffer: Sequence[UnpairedCrops], number: int, config: StreamConfig, given: int) -> Iterator[UnpairedBatch]:
+    sides = {LR_SIDE: [item.lr for item in buffer], HR_SIDE: [item.hr for item in buffer]}
+    lr, hr = (torch.cat([item.crops for item in items]) for items in sides.values())
+    noise = torch.cat([item.noise_inputs for item in sides[LR_SIDE]])
     lr_order, hr_order = (
-        no_batch_of_one_image(_dealt(config, number, key), _images_of_crops(visits), config.batch)
-        for key, visits in sides.items()
+        no_batch_of_one_image(_dealt(config, number, key), _images_of_crops(items), config.batch)
+        for key, items in sides.items()
     )
     for first in range(given * config.batch, len(lr_order), config.batch):
         chosen = slice(first, first + config.batch)
         yield lr[lr_order[chosen]], hr[hr_order[chosen]], noise[lr_order[chosen]]
 
 
-def _images_of_crops(visits: Sequence[SideVisit]) -> list[Path]:
-    return [visit.image for visit in visits for _ in visit.crops]
+def _images_of_crops(items: Sequence[SideCrops]) -> list[Path]:
+    return [item.image for item in items for _ in item.crops]
 
 
 def _dealt(config: StreamConfig, number: int, key: int) -> NDArray[np.int64]:
-    """An order of a round's crops that goes through all its visits again and again, each time in a new order.
+    """An order of a round's crops that goes through all its images again and again, each time in a new order.
 
-    A batch no larger than the round's visits so holds hardly two crops of one visit.
+    A batch no larger than the round's images so holds hardly two crops of one image.
     """
     rng = np.random.default_rng([config.seed, 5, number, key])
     turns = [rng.permutation(config.images_per_round) for _ in range(config.crops_per_image)]
-    return np.concatenate([visits * config.crops_per_image + crop for crop, visits in enumerate(turns)])
+    return np.concatenate([images * config.crops_per_image + crop for crop, images in enumerate(turns)])

@@ -26,7 +26,7 @@ from ddnsr_cli.config import Precision
 from ddnsr_cli.data.config import StreamConfig
 from ddnsr_cli.data.images import list_images
 from ddnsr_cli.data.targets import ImageSet
-from ddnsr_cli.data.unpaired_stream import UnpairedVisits, unpaired_batches
+from ddnsr_cli.data.unpaired_stream import UnpairedDataset, unpaired_batches
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
 from ddnsr_cli.training.loop import Meter
 from ddnsr_cli.training.options import LITE, small_helpers, track_options
@@ -129,7 +129,7 @@ def write_images(folder):
 def fed_row(trainer, folder, device):
     """Share of the time that a joint step waits for images from the disk, its first batch apart."""
     lr, hr = (ImageSet(images=tuple(list_images(folder / name))) for name in ("lr", "hr"))
-    visits = UnpairedVisits(lr=lr, hr=(hr,), stream=SHORT)
+    visits = UnpairedDataset(lr=lr, hr=(hr,), stream=SHORT)
     with closing(unpaired_batches(visits, start=0, on_refused=lambda _refusal: None)) as batches:
         start = time.perf_counter()
         trainer.train_step(*next(batches))

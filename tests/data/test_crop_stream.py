@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from ddnsr_cli.data.config import DegradationConfig, StreamConfig
-from ddnsr_cli.data.crop_stream import MARGIN_LR_PX, PairVisits, batches, least_image_px
-from ddnsr_cli.data.sampler import images_from_visit
+from ddnsr_cli.data.crop_stream import MARGIN_LR_PX, RulePairs, batches, least_image_px
+from ddnsr_cli.data.sampler import images_from
 from ddnsr_cli.errors import ConfigError, DataError
 
 PLAIN = DegradationConfig(blur_chance=0.0, bicubic_chance=1.0, noise_sigma=(0.0, 0.0), jpeg_chance=0.0)
@@ -52,7 +52,7 @@ def flat_images(tmp_path):
 
 def given(images, config, degradation=RICH, start=0, told=None):
     on_refused = (lambda _refusal: None) if told is None else told.append
-    return batches(PairVisits(images, config, degradation), start=start, on_refused=on_refused)
+    return batches(RulePairs(images, config, degradation), start=start, on_refused=on_refused)
 
 
 def first(count, images, config, degradation=RICH, start=0, told=None):
@@ -129,7 +129,7 @@ def test_each_round_is_mixed_in_its_own_way(flat_images):
     ways = set()
     for number, (_, hr) in enumerate(first(3, flat_images, config, PLAIN)):
         visit_of_image = {
-            images_from_visit(visit, 8, config.seed)[0]: visit % 8 for visit in range(8 * number, 8 * number + 8)
+            images_from(visit, 8, config.seed)[0]: visit % 8 for visit in range(8 * number, 8 * number + 8)
         }
         ways.add(tuple(visit_of_image[image] for image in (hr[:, 0, 0, 0] // 30).tolist()))
     assert len(ways) == 3
@@ -139,12 +139,12 @@ def test_each_round_is_mixed_in_its_own_way(flat_images):
 def test_each_image_is_visited_once_an_epoch(images):
     for epoch in (0, 1, 5):
         visits = range(epoch * images, (epoch + 1) * images)
-        assert sorted(images_from_visit(visit, images, seed=3)[0] for visit in visits) == list(range(images))
+        assert sorted(images_from(visit, images, seed=3)[0] for visit in visits) == list(range(images))
 
 
 def test_each_epoch_and_each_seed_has_its_own_order():
     orders = {
-        tuple(images_from_visit(visit, 20, seed)[0] for visit in range(epoch * 20, epoch * 20 + 20))
+        tuple(images_from(visit, 20, seed)[0] for visit in range(epoch * 20, epoch * 20 + 20))
         for epoch in range(3)
         for seed in range(3)
     }
@@ -211,7 +211,7 @@ def test_a_damaged_image_is_reported_once_in_one_line_and_replaced(flat_images, 
 
 
 def test_a_damaged_image_gives_its_visits_to_the_next_of_its_epoch_and_moves_no_other(flat_images):
-    visits = PairVisits(flat_images, stream(), PLAIN)
+    visits = RulePairs(flat_images, stream(), PLAIN)
     before = [visits[number] for number in range(16)]
     damage(flat_images[3])
     damage(flat_images[5])

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from ddnsr_cli.data.config import CYCLE, DegradationConfig, Shares, StreamConfig
-from ddnsr_cli.data.crop_stream import CropVisits, DegradedPairs, MixedVisits, PairVisit, PairVisits, batches
+from ddnsr_cli.data.crop_stream import DegradedPairs, MixedPairs, PairCrops, PairDataset, RulePairs, batches
 from ddnsr_cli.errors import ConfigError, DataError
 
 TINY = {"batch": 8, "crop_px": 16, "crops_per_image": 2, "images_per_round": 12, "workers": 0}
@@ -34,7 +34,7 @@ def flat_images(folder, levels, side=64):
     return paths
 
 
-class Counted(CropVisits):
+class Counted(PairDataset):
     """Visits that say which they are: the image is the visit's number, the crops are of the source's level."""
 
     def __init__(self, level, config):
@@ -43,7 +43,7 @@ class Counted(CropVisits):
 
     def __getitem__(self, visit):
         hr = torch.full((self.stream.crops_per_image, 3, 16, 16), self.level, dtype=torch.uint8)
-        return PairVisit(crops=(hr[..., ::4, ::4], hr), image=visit, refused=())
+        return PairCrops(crops=(hr[..., ::4, ::4], hr), image=visit, refused=())
 
 
 @pytest.mark.parametrize(
@@ -78,11 +78,11 @@ def test_shares_of_no_use_are_refused(parts):
 
 def test_a_share_for_each_source():
     with pytest.raises(ConfigError, match="2 sources of pairs and 1 shares"):
-        MixedVisits([Counted(1, stream()), Counted(2, stream())], Shares())
+        MixedPairs([Counted(1, stream()), Counted(2, stream())], Shares())
 
 
 def test_every_cycle_holds_the_shares_and_goes_on_in_each_source_where_it_was():
-    mixed = MixedVisits([Counted(10, stream()), Counted(20, stream()), Counted(30, stream())], Shares(parts=(5, 3, 2)))
+    mixed = MixedPairs([Counted(10, stream()), Counted(20, stream()), Counted(30, stream())], Shares(parts=(5, 3, 2)))
     seen = {10: [], 20: [], 30: []}
     for visit in range(3 * CYCLE):
         found = mixed[visit]
@@ -104,10 +104,10 @@ def two_sources(tmp_path, config):
     if not dark.exists():
         flat_images(dark, range(10, 80, 10)), flat_images(bright, (200, 220, 240))
     plain = DegradationConfig(noise_sigma=(2.0, 9.0))
-    return MixedVisits(
+    return MixedPairs(
         [
-            PairVisits(sorted(dark.iterdir()), config, plain),
-            PairVisits(sorted(bright.iterdir()), config, DegradationConfig(noise_sigma=(0.0, 0.0))),
+            RulePairs(sorted(dark.iterdir()), config, plain),
+            RulePairs(sorted(bright.iterdir()), config, DegradationConfig(noise_sigma=(0.0, 0.0))),
         ],
         Shares(parts=(0.9, 0.1)),
     )

@@ -12,7 +12,7 @@ from ddnsr_cli.data.images import shrunk
 from ddnsr_cli.data.noise_patches import slow_part
 from ddnsr_cli.data.sampler import epoch_order, no_batch_of_one_image
 from ddnsr_cli.data.targets import ImageSet
-from ddnsr_cli.data.unpaired_stream import UnpairedVisits, unpaired_batches
+from ddnsr_cli.data.unpaired_stream import UnpairedDataset, unpaired_batches
 from ddnsr_cli.errors import ConfigError, DataError
 
 TINY = {"batch": 8, "crop_px": 16, "crops_per_image": 6, "images_per_round": 8}  # 6 batches a round
@@ -54,7 +54,7 @@ def noisy_sets(tmp_path):
 
 
 def first(count, lr, *hr, start=0, told=None, **changes):
-    visits = UnpairedVisits(lr=lr, hr=hr, stream=stream(**changes))
+    visits = UnpairedDataset(lr=lr, hr=hr, stream=stream(**changes))
     on_refused = (lambda refusal: None) if told is None else told.append
     return list(islice(unpaired_batches(visits, start=start, on_refused=on_refused), count))
 
@@ -91,7 +91,7 @@ def test_another_seed_draws_other_crops(noisy_sets):
     assert same(first(3, *noisy_sets), first(3, *noisy_sets))
     assert not same(first(3, *noisy_sets), first(3, *noisy_sets, seed=1))
     lr, hr = noisy_sets
-    one, other = (UnpairedVisits(lr=lr, hr=[hr], stream=stream(seed=seed))[0] for seed in (0, 1))
+    one, other = (UnpairedDataset(lr=lr, hr=[hr], stream=stream(seed=seed))[0] for seed in (0, 1))
     assert not torch.equal(one.hr.crops, other.hr.crops)
     assert not torch.equal(one.lr.crops, other.lr.crops)
 
@@ -121,8 +121,8 @@ def test_the_two_sides_go_through_their_images_independently(flat_sets):
 
 def test_orders_of_the_two_sides_differ_from_visit_to_visit(flat_sets):
     lr, hr = flat_sets
-    visits = UnpairedVisits(lr=lr, hr=[hr], stream=stream())
-    orders = [[level_of(side.visit(number).crops)[0] % 100 for number in range(32)] for side in (visits.lr, visits.hr)]
+    visits = UnpairedDataset(lr=lr, hr=[hr], stream=stream())
+    orders = [[level_of(side.crops(number).crops)[0] % 100 for number in range(32)] for side in (visits.lr, visits.hr)]
     assert orders[0] != orders[1]
 
 
@@ -180,11 +180,11 @@ def test_an_image_of_the_crop_size_is_enough(tmp_path):
 
 def test_a_damaged_image_gives_its_visit_to_the_next_of_its_epoch(flat_sets):
     lr, hr = flat_sets
-    visits = UnpairedVisits(lr=lr, hr=[hr], stream=stream())
-    before = [level_of(visits.hr.visit(number).crops)[0] for number in range(16)]
+    visits = UnpairedDataset(lr=lr, hr=[hr], stream=stream())
+    before = [level_of(visits.hr.crops(number).crops)[0] for number in range(16)]
     damage(hr.images[3])
     damage(hr.images[5])
-    after = [visits.hr.visit(number) for number in range(16)]
+    after = [visits.hr.crops(number) for number in range(16)]
     for epoch in (before[:8], before[8:]):
         assert sorted(epoch) == list(range(100, 108))
     for number, visit in enumerate(after):
@@ -260,8 +260,8 @@ def test_several_sets_give_equal_parts_whatever_their_sizes(tmp_path, flat_sets)
 
 def test_equal_sets_are_not_visited_in_step(flat_sets):
     lr, hr = flat_sets
-    side = UnpairedVisits(lr=lr, hr=[hr, hr], stream=stream()).hr
-    levels = [level_of(side.visit(number).crops)[0] for number in range(32)]
+    side = UnpairedDataset(lr=lr, hr=[hr, hr], stream=stream()).hr
+    levels = [level_of(side.crops(number).crops)[0] for number in range(32)]
     assert levels[::2] != levels[1::2]
 
 
@@ -273,7 +273,7 @@ def test_the_order_of_an_epoch_is_its_own():
 @pytest.mark.filterwarnings("ignore:This DataLoader will create", "ignore:This process")
 def test_closing_the_stream_ends_its_workers(flat_sets):
     lr, hr = flat_sets
-    visits = UnpairedVisits(lr=lr, hr=[hr], stream=stream(workers=2))
+    visits = UnpairedDataset(lr=lr, hr=[hr], stream=stream(workers=2))
     given = unpaired_batches(visits, start=0, on_refused=lambda refusal: None)
     next(given)
     assert len(multiprocessing.active_children()) == 2
@@ -302,8 +302,8 @@ def test_noise_inputs_are_of_the_images_of_the_crops_unless_crops_are_asked_for(
 def test_an_empty_set_and_an_odd_crop_are_refused(flat_sets):
     lr, hr = flat_sets
     with pytest.raises(DataError, match="empty"):
-        UnpairedVisits(lr=lr, hr=[hr, ImageSet(images=())], stream=stream())
+        UnpairedDataset(lr=lr, hr=[hr, ImageSet(images=())], stream=stream())
     with pytest.raises(DataError, match="empty"):
-        UnpairedVisits(lr=lr, hr=[], stream=stream())
+        UnpairedDataset(lr=lr, hr=[], stream=stream())
     with pytest.raises(ConfigError, match="multiple of 4"):
-        UnpairedVisits(lr=lr, hr=[hr], stream=stream(crop_px=18))
+        UnpairedDataset(lr=lr, hr=[hr], stream=stream(crop_px=18))

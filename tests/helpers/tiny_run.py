@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from ddnsr_cli.data.config import DegradationConfig, StreamConfig
-from ddnsr_cli.data.crop_stream import PairVisits, batches
+from ddnsr_cli.data.crop_stream import RulePairs, batches
 from ddnsr_cli.data.images import list_images
 from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.training.loop import LoopHooks, Rhythm, run_loop, stop_on_signals
@@ -42,7 +42,7 @@ def write_images(folder, count=4):
 
 
 def tiny_batches(folder, options, *, start=0):
-    visits = PairVisits(list_images(folder), options.stream, options.sources[0].degradation)
+    visits = RulePairs(list_images(folder), options.stream, options.sources[0].degradation)
     return batches(visits, start=start, on_refused=lambda _refusal: None)
 
 

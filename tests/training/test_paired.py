@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from ddnsr_cli.config import options_from_json, options_to_json
 from ddnsr_cli.data.config import DegradationConfig
-from ddnsr_cli.data.crop_stream import MixedVisits, PairVisits, batches
+from ddnsr_cli.data.crop_stream import MixedPairs, RulePairs, batches
 from ddnsr_cli.data.images import list_images
 from ddnsr_cli.errors import ConfigError, TrainingError
 from ddnsr_cli.nets.discriminators import PROJECTED_TAPS
@@ -284,7 +284,7 @@ def test_the_discriminator_has_a_rate_of_its_own(options, feature_nets):
 def mixed_batches(folder, options, *, start=0):
     images = list_images(folder)
     rules = [source.degradation for source in options.sources]
-    visits = MixedVisits([PairVisits(images, options.stream, rule) for rule in rules], options.shares)
+    visits = MixedPairs([RulePairs(images, options.stream, rule) for rule in rules], options.shares)
     return batches(visits, start=start, on_refused=lambda _refusal: None)
 
 

@@ -34,7 +34,7 @@ from ddnsr_cli.commands.train.run_folder import (
 )
 from ddnsr_cli.data.images import PLAIN, ImagePair, PairRules, match_pairs
 from ddnsr_cli.data.targets import ImageSet, TargetOptions
-from ddnsr_cli.data.unpaired_stream import UnpairedVisits, unpaired_batches
+from ddnsr_cli.data.unpaired_stream import UnpairedDataset, unpaired_batches
 from ddnsr_cli.data.validation.comparisons import check_pairs
 from ddnsr_cli.inference.device import choose_device
 from ddnsr_cli.nets.lpips import LPIPS
@@ -157,12 +157,12 @@ def _train(request: JointRequest, listener: TrainListener, stop: StopRequest, wo
     for name, net in helpers.begun.items():
         trainer.start_from(name, net)
     world.wait()
-    visits = UnpairedVisits(lr=lr_set, hr=hr_sets, stream=request.options.stream)
-    with _hooks(request, trainer, folder, listener, visits, record, helpers) as hooks:
+    dataset = UnpairedDataset(lr=lr_set, hr=hr_sets, stream=request.options.stream)
+    with _hooks(request, trainer, folder, listener, dataset, record, helpers) as hooks:
         drive(
             trainer,
             folder,
-            lambda step: unpaired_batches(visits, start=step, on_refused=warnings.replacement),
+            lambda step: unpaired_batches(dataset, start=step, on_refused=warnings.replacement),
             steps=request.options.schedule.steps,
             rhythm=request.rhythm,
             hooks=hooks,
@@ -206,7 +206,7 @@ def _hooks(
     trainer: JointTrainer,
     folder: RunFolder,
     listener: TrainListener,
-    visits: UnpairedVisits,
+    dataset: UnpairedDataset,
     record: dict[str, Any],
     helpers: _Helpers,
 ) -> Iterator[LoopHooks]:
@@ -219,15 +219,15 @@ def _hooks(
         card = partial(joint_card, folder.path, trainer.options)
         noise_input = trainer.options.stream.noise_input if trainer.options.dual_input else None
         kind = ShownRun(phase="joint", noise_input=noise_input, card=card)
-        show = RunShow(trainer, folder, logger, listener, _sample_crops(visits, trainer.device), kind)
+        show = RunShow(trainer, folder, logger, listener, _sample_crops(dataset, trainer.device), kind)
         steps = request.options.schedule.steps
         yield show.hooks(helpers.pairs, helpers.lpips, record, request.rhythm, steps=steps)
 
 
-def _sample_crops(visits: UnpairedVisits, device: torch.device) -> tuple[Tensor, ...]:
+def _sample_crops(dataset: UnpairedDataset, device: torch.device) -> tuple[Tensor, ...]:
     """The same few crops every time: (lr_real, hr, noise) in [0, 1]."""
-    few = [visits[number] for number in range(SAMPLE_ROWS)]
-    sides = zip(*[(visit.lr.crops, visit.hr.crops, visit.lr.noise_inputs) for visit in few], strict=True)
+    few = [dataset[number] for number in range(SAMPLE_ROWS)]
+    sides = zip(*[(item.lr.crops, item.hr.crops, item.lr.noise_inputs) for item in few], strict=True)
     return tuple(torch.cat([crops[:1] for crops in side]).to(device).float() / 255 for side in sides)
 
 
@@ -285,8 +285,8 @@ def _target_list(request: JointRequest, hr_sets: Sequence[ImageSet]) -> str:
 
 
 def _few_crops(options: JointOptions, hr_sets: Sequence[ImageSet]) -> list[Tensor]:
-    few = UnpairedVisits(lr=hr_sets[0], hr=hr_sets, stream=options.stream)
-    return [few.hr.visit(visit).crops[:1].float() / 255 for visit in range(MEASURED_IMAGES)]
+    few = UnpairedDataset(lr=hr_sets[0], hr=hr_sets, stream=options.stream)
+    return [few.hr.crops(number).crops[:1].float() / 255 for number in range(MEASURED_IMAGES)]
 
 
 def _validation_pairs(request: JointRequest) -> list[ImagePair]:

@@ -11,7 +11,7 @@ from ddnsr_cli.commands.train.image_warnings import ImageWarnings
 from ddnsr_cli.commands.train.networks import describe_weights
 from ddnsr_cli.commands.train.run_folder import image_list
 from ddnsr_cli.data.config import StreamConfig
-from ddnsr_cli.data.crop_stream import CropVisits, DegradedPairs, MixedVisits, PairVisits, ReadyPairs, least_image_px
+from ddnsr_cli.data.crop_stream import DegradedPairs, MixedPairs, PairDataset, ReadyPairs, RulePairs, least_image_px
 from ddnsr_cli.data.images import PLAIN, PairRules, list_images, match_pairs
 from ddnsr_cli.data.targets import ImageSet, usable_part
 from ddnsr_cli.errors import DataError
@@ -44,7 +44,7 @@ class SourcePaths:
 class PairsInUse:
     """What a run learns from."""
 
-    visits: CropVisits
+    dataset: PairDataset
     digests: dict[str, str] = field(default_factory=dict)
     """Of the images of each source and side, as `hr` and `lr`, `hr_2` and `lr_2`, ...; empty for a side made on the
     way."""
@@ -71,17 +71,17 @@ def open_pairs(options: PairedOptions, paths: Sequence[SourcePaths], warnings: I
 
     Raises DataError when fewer than two are left in a source, WeightsError for a degrader of no use.
     """
-    visits: list[CropVisits] = []
+    datasets: list[PairDataset] = []
     digests: dict[str, str] = {}
     record: list[dict[str, object]] = []
     for number, (source, path) in enumerate(zip(options.sources, paths, strict=True), 1):
         stream = _stream_of(options.stream, number)
         opened, hr, lr = _open(source, path, stream, options.network.scale, warnings)
-        visits.append(opened)
+        datasets.append(opened)
         mark = f"_{number}" if number > 1 else ""
         digests |= {f"hr{mark}": image_list(path.hr, hr), f"lr{mark}": image_list(path.lr, lr) if path.lr else ""}
         record.append(_describe_source(source, path, len(hr)))
-    return PairsInUse(visits=_joined(visits, options), digests=digests, record=record)
+    return PairsInUse(dataset=_joined(datasets, options), digests=digests, record=record)
 
 
 def _stream_of(stream: StreamConfig, number: int) -> StreamConfig:
@@ -90,14 +90,14 @@ def _stream_of(stream: StreamConfig, number: int) -> StreamConfig:
     return stream if number == 1 else replace(stream, seed=int(seeds[0]))
 
 
-def _joined(visits: Sequence[CropVisits], options: PairedOptions) -> CropVisits:
-    return visits[0] if len(visits) == 1 else MixedVisits(visits, options.shares)
+def _joined(datasets: Sequence[PairDataset], options: PairedOptions) -> PairDataset:
+    return datasets[0] if len(datasets) == 1 else MixedPairs(datasets, options.shares)
 
 
 def _open(
     source: PairSource, paths: SourcePaths, stream: StreamConfig, scale: int, warnings: ImageWarnings
-) -> tuple[CropVisits, list[Path], list[Path]]:
-    """(visits, HR images, LR images) of a source."""
+) -> tuple[PairDataset, list[Path], list[Path]]:
+    """(dataset, HR images, LR images) of a source."""
     if source.kind is SourceKind.READY and paths.lr is not None:
         pairs = match_pairs(paths.lr, paths.hr, scale=scale, rules=paths.rules, note=warnings.note)
         usable = set(_usable([pair.hr for pair in pairs], stream.crop_px, warnings))
@@ -109,7 +109,7 @@ def _open(
         return DegradedPairs(hr, lr, stream, scale=scale, degrade=LearnedDegradation(paths.degrader)), hr, lr
     assert source.degradation is not None
     hr = _usable(list_images(paths.hr), least_image_px(stream, scale), warnings)
-    return PairVisits(hr, stream, source.degradation), hr, []
+    return RulePairs(hr, stream, source.degradation), hr, []
 
 
 def _usable(images: Sequence[Path], least_px: int, warnings: ImageWarnings) -> list[Path]:

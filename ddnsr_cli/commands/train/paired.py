@@ -27,7 +27,7 @@ from ddnsr_cli.commands.train.pair_sources import PairsInUse, SourcePaths, open_
 from ddnsr_cli.commands.train.run import SILENT, Trained, TrainListener, drive, validation_lpips
 from ddnsr_cli.commands.train.run_folder import RunFolder, alone_in, refuse_other_asking, refuse_other_images
 from ddnsr_cli.config import options_from_json
-from ddnsr_cli.data.crop_stream import CropVisits, batches
+from ddnsr_cli.data.crop_stream import PairDataset, batches
 from ddnsr_cli.data.images import PLAIN, ImagePair, PairRules, match_pairs
 from ddnsr_cli.data.validation.comparisons import check_pairs
 from ddnsr_cli.errors import ConfigError
@@ -151,11 +151,11 @@ def _train(request: PairedRequest, listener: TrainListener, stop: StopRequest, w
     elif begun is not None:
         trainer.start_from("sr_net", begun)
     world.wait()
-    with _hooks(request, trainer, folder, listener, pairs.visits, record, (validation, lpips)) as hooks:
+    with _hooks(request, trainer, folder, listener, pairs.dataset, record, (validation, lpips)) as hooks:
         drive(
             trainer,
             folder,
-            lambda step: batches(pairs.visits, start=step, on_refused=warnings.replacement),
+            lambda step: batches(pairs.dataset, start=step, on_refused=warnings.replacement),
             steps=options.schedule.steps,
             rhythm=request.rhythm,
             hooks=hooks,
@@ -217,7 +217,7 @@ def _hooks(
     trainer: PairedTrainer,
     folder: RunFolder,
     listener: TrainListener,
-    visits: CropVisits,
+    dataset: PairDataset,
     record: dict[str, Any],
     validation: tuple[list[ImagePair], LPIPS | None],
 ) -> Iterator[LoopHooks]:
@@ -228,13 +228,13 @@ def _hooks(
     folder.prepare(trainer)
     kind = ShownRun(phase="paired", card=partial(paired_card, folder.path, trainer.options))
     with TensorBoardLogger(request.run / "tensorboard", listener.note, start=trainer.step) as logger:
-        show = RunShow(trainer, folder, logger, listener, _sample_crops(visits, trainer.device), kind)
+        show = RunShow(trainer, folder, logger, listener, _sample_crops(dataset, trainer.device), kind)
         yield show.hooks(*validation, record, request.rhythm, steps=request.options.schedule.steps)
 
 
-def _sample_crops(visits: CropVisits, device: torch.device) -> tuple[Tensor, Tensor]:
+def _sample_crops(dataset: PairDataset, device: torch.device) -> tuple[Tensor, Tensor]:
     """The same few crops every time: (lr, hr) in [0, 1]."""
-    few = [visits[number].crops for number in range(SAMPLE_ROWS)]
+    few = [dataset[number].crops for number in range(SAMPLE_ROWS)]
     lr, hr = (torch.cat([crops[side][:1] for crops in few]).to(device) for side in (0, 1))
     return lr.float() / 255, hr.float() / 255
 
@@ -253,7 +253,7 @@ def _record(
         refuse_other_asking(request.run, other_initial_weights(saved, named))
         return {name: saved[name] for name in RECORDED if name in saved}
     crops = [
-        pairs.visits[visit].crops[1][:1].float() / 255 for visit in range(MEASURED_IMAGES if extractors.vgg else 0)
+        pairs.dataset[number].crops[1][:1].float() / 255 for number in range(MEASURED_IMAGES if extractors.vgg else 0)
     ]
     return {
         "data": {"sources": pairs.record},

@@ -10,7 +10,7 @@ from PIL import Image
 from ddnsr_cli.commands.train.image_warnings import ImageWarnings
 from ddnsr_cli.commands.train.pair_sources import SourcePaths, open_pairs
 from ddnsr_cli.data.config import StreamConfig
-from ddnsr_cli.data.crop_stream import MixedVisits, PairVisits, batches
+from ddnsr_cli.data.crop_stream import MixedPairs, RulePairs, batches
 from ddnsr_cli.errors import DataError, WeightsError
 from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
 from ddnsr_cli.training.paired_options import PairedOptions, PairSource, SourceKind
@@ -71,8 +71,8 @@ def first(visits, count=3):
 
 def test_one_source_is_the_plain_stream_of_it(place):
     found, notes = opened(place, options(PairSource()), rule(place))
-    plain = PairVisits(sorted((place / "hr").iterdir()), STREAM, PairSource().degradation)
-    assert all(map(torch.equal, first(found.visits), first(plain)))
+    plain = RulePairs(sorted((place / "hr").iterdir()), STREAM, PairSource().degradation)
+    assert all(map(torch.equal, first(found.dataset), first(plain)))
     assert notes == []
     assert found.record == [{"kind": "rule", "share": 1.0, "hr": "hr", "lr": None, "degrader": None, "images": 3}]
 
@@ -80,8 +80,8 @@ def test_one_source_is_the_plain_stream_of_it(place):
 def test_all_kinds_are_opened_and_told(place):
     chosen = options(PairSource(share=0.5), replace(READY, share=0.3), replace(LEARNED, share=0.2))
     found, _ = opened(place, chosen, rule(place), ready(place), learned(place))
-    assert isinstance(found.visits, MixedVisits)
-    assert found.visits.turns == [50, 30, 20]
+    assert isinstance(found.dataset, MixedPairs)
+    assert found.dataset.turns == [50, 30, 20]
     assert [(one["kind"], one["images"], one["lr"]) for one in found.record] == [
         ("rule", 3, None),
         ("ready", 2, "lr"),
@@ -95,15 +95,15 @@ def test_all_kinds_are_opened_and_told(place):
 
 def test_sources_of_the_same_images_do_not_show_the_same_crops(place):
     found, _ = opened(place, options(PairSource(), PairSource()), rule(place), rule(place))
-    one, other = (source[0].crops[1] for source in found.visits.sources)
+    one, other = (source[0].crops[1] for source in found.dataset.sources)
     assert not torch.equal(one, other)
-    orders = [[source[visit].image for visit in range(9)] for source in found.visits.sources]
+    orders = [[source[visit].image for visit in range(9)] for source in found.dataset.sources]
     assert orders[0] != orders[1]
 
 
 @pytest.mark.parametrize("workers", [pytest.param(1, marks=IN_PROCESSES)])
 def test_a_degrader_gives_the_same_bytes_in_a_worker(place, workers):
-    here, there = (opened(place, options(LEARNED, workers=n), learned(place))[0].visits for n in (0, workers))
+    here, there = (opened(place, options(LEARNED, workers=n), learned(place))[0].dataset for n in (0, workers))
     ours, theirs = first(here, 2), first(there, 2)
     assert all(map(torch.equal, ours, theirs))
     assert ours[0].shape == (8, 3, 4, 4)
