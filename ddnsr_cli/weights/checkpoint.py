@@ -7,7 +7,7 @@ import re
 import struct
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -234,11 +234,14 @@ def _strange(head: bytes) -> str:
     return "it is neither safetensors nor a PyTorch file, or is damaged"
 
 
-def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file; a damaged one raises `WeightsError`."""
+def read_safetensors(
+    path: Path, wanted: Callable[[str], bool] = lambda _name: True
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of those names, and the metadata of a safetensors file; a damaged one raises `WeightsError`."""
     try:
         with safe_open(str(path), framework="pt", device="cpu") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+            tensors = {key: file.get_tensor(key) for key in file.keys() if wanted(key)}  # noqa: SIM118
+            return tensors, dict(file.metadata() or {})
     except (SafetensorError, OSError, ValueError, RuntimeError, AttributeError) as cause:
         raise WeightsError(f"{path.name} is damaged ({_one_line(cause)}). Fetch it again.") from cause
 

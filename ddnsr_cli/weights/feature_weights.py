@@ -4,8 +4,9 @@ import hashlib
 import http.client
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
@@ -15,12 +16,11 @@ from torch import Tensor
 from ddnsr_cli.errors import ConfigError, HubError, WeightsError
 from ddnsr_cli.files import atomic_path, sha256_of
 from ddnsr_cli.metrics.niqe import PristineModel
-from ddnsr_cli.nets.lpips import TRUNKS, trunk_shapes
-from ddnsr_cli.nets.vgg19 import BLOCK_CHANNELS, LAYERS, Tap, check_depth
+from ddnsr_cli.nets.lpips import TRUNKS
+from ddnsr_cli.nets.vgg19 import LAYERS, Tap, check_depth
 from ddnsr_cli.weights.checkpoint import file_kind, read_pickle, read_safetensors
 from ddnsr_cli.weights.hub.client import settings
-from ddnsr_cli.weights.hub.download import HubAccess, HubFile, Progress
-from ddnsr_cli.weights.hub.prefix import BY_SETTINGS, fetch_tensors
+from ddnsr_cli.weights.hub.download import HubAccess, HubFile, Progress, fetch
 from ddnsr_cli.weights.layouts import LOADS
 
 SERVER = "https://download.pytorch.org/models"
@@ -33,12 +33,7 @@ VGG19_ON_HUB = HubFile(
     name="model.safetensors",
     sha256="11aea017b543ff59233749d8f1cf544cda749378f5790d2fedab841fb86b7669",
 )
-VGG16_ON_HUB = HubFile(
-    repo="timm/vgg16.tv_in1k",  # torchvision's weights, BSD-3-Clause
-    revision="3394518cba29aee1ea82a49d971be90d2dd1dab7",
-    name="model.safetensors",
-    sha256="57b026918159a6bf9faf8405c3a551903768e7138989d9c6224a14227203fad8",
-)
+_BY_SETTINGS = HubAccess()
 LPIPS_FOLDER = "DDNSR_LPIPS"
 """Environment variable: the folder where LPIPS files are looked for."""
 _LPIPS_FILE = "lpips_{trunk}_v0.1.safetensors"
@@ -176,27 +171,26 @@ def load_vgg19(
     taps: Iterable[Tap],
     offline: bool = False,
     on_progress: Progress | None = None,
-    hub: HubAccess = BY_SETTINGS,
+    hub: HubAccess = _BY_SETTINGS,
 ) -> FeatureWeights:
     """VGG19's convolutions up to the deepest tap, from a file of the user's or, without one, from the Hub.
 
     file: safetensors, or a pickle that is read without running its code, of torchvision's names `features.N.weight`
-    and `features.N.bias`; more in it is left out. The Hub's file has 575 MB, of which at most 80 are fetched, and kept
-    in the cache; what is checked and what cannot be, `hub.prefix` tells. offline, on_progress, hub: as in `hub.fetch`.
+    and `features.N.bias`; more in it is left out. The Hub's file has 575 MB: it is fetched once, whole, so that all of
+    it is checked. offline, on_progress, hub: as in `fetch`.
     Raises WeightsError or HubError, saying which file to give instead; ValueError without taps.
     """
     layer = max((tap.layer for tap in taps), key=LAYERS.__getitem__)
-    deepest = LAYERS[layer]
-    if file is not None:
-        state = _read(file, f"Give --vgg FILE: {_VGG19_FILES}.")
-        wanted = {name: tensor for name, tensor in state.items() if _is_vgg19_up_to(deepest, name)}
-        check_depth(wanted, layer, file.name)
-        return FeatureWeights(state=wanted, source=file.name, sha256=sha256_of(file))
-    try:
-        path = fetch_tensors(VGG19_ON_HUB, vgg19_shapes(deepest), offline=offline, on_progress=on_progress, hub=hub)
-    except (HubError, WeightsError) as error:
-        raise type(error)(f"{error} Or give --vgg FILE: {_VGG19_FILES}.") from error
-    return FeatureWeights(state=_read(path, "Try again."), source=str(VGG19_ON_HUB), sha256=sha256_of(path))
+    advice = f"--vgg FILE: {_VGG19_FILES}."
+    path, source = file, str(VGG19_ON_HUB) if file is None else file.name
+    if path is None:
+        try:
+            path = fetch(VGG19_ON_HUB, offline=offline, on_progress=on_progress, hub=hub)
+        except (HubError, WeightsError) as error:
+            raise type(error)(f"{error} Or give {advice}") from error
+    state = _read(path, f"Give {advice}", partial(_is_vgg19_up_to, LAYERS[layer]))
+    check_depth(state, layer, source)
+    return FeatureWeights(state=state, source=source, sha256=sha256_of(path))
 
 
 def load_lpips(
@@ -206,16 +200,14 @@ def load_lpips(
     option: str = "--lpips",
     offline: bool = True,
     on_progress: Progress | None = None,
-    hub: HubAccess = BY_SETTINGS,
 ) -> FeatureWeights:
     """LPIPS on a trunk (`alex`, `squeeze`, `vgg`): the convolutions of a classifier, and the heads of version 0.1.
 
     file: the classifier, safetensors or a pickle that is read without running its code, of torchvision's names
     `features.*`; heads in it (`lin0.weight`, ...) are taken before those that come with the package. Without one,
     `lpips_TRUNK_v0.1.safetensors` in the folder that the environment variable DDNSR_LPIPS names; without that,
-    torchvision's file in PyTorch's cache, or, unless `offline`, fetched: from PyTorch's server, VGG16 from the Hub, of
-    which only the convolutions are. option: by which the user gives the file, for messages. on_progress, hub: as in
-    `hub.fetch`.
+    torchvision's file in PyTorch's cache, or, unless `offline`, fetched from PyTorch's server. option: by which the
+    user gives the file, for messages. on_progress: as in `fetch_classifier`.
     Raises ConfigError when the trunk is unknown, WeightsError, saying what to give, when no file is at hand or one is
     of no use, HubError when none can be fetched.
     """
@@ -232,25 +224,15 @@ def load_lpips(
     if file is not None:
         return _with_heads(trunk, file, file.name, advice)
     try:
-        here, source = _trunk(trunk, offline=offline, on_progress=on_progress, hub=hub)
+        fetched = fetch_classifier(_TORCHVISION[trunk], offline=offline, on_progress=on_progress)
     except (HubError, WeightsError) as error:
         raise (WeightsError if offline else type(error))(f"LPIPS needs a classifier: {error} {advice}") from error
-    return _with_heads(trunk, here, source, advice)
-
-
-def _trunk(trunk: str, *, offline: bool, on_progress: Progress | None, hub: HubAccess) -> tuple[Path, str]:
-    """A classifier's file from one of the caches, or fetched, and what to call it. Raises HubError, WeightsError."""
-    file = _TORCHVISION[trunk]
-    if trunk == "vgg" and cached(file) is None:  # of the Hub's, a ninth does
-        shapes = trunk_shapes(trunk)
-        path = fetch_tensors(VGG16_ON_HUB, shapes, offline=offline, on_progress=on_progress, hub=hub)
-        return path, str(VGG16_ON_HUB)
-    return fetch_classifier(file, offline=offline, on_progress=on_progress), file.name
+    return _with_heads(trunk, fetched, fetched.name, advice)
 
 
 def _with_heads(trunk: str, file: Path, source: str, advice: str) -> FeatureWeights:
     """What a file holds of LPIPS; where it holds a classifier alone, with the heads of the package."""
-    state = {key: tensor for key, tensor in _read(file, advice).items() if _LPIPS_NAME.fullmatch(key)}
+    state = _read(file, advice, lambda key: _LPIPS_NAME.fullmatch(key) is not None)
     if not any(key.startswith("lin") for key in state):
         heads = _read(_HEADS, "Install ddnsr again.")
         state |= {key.partition(".")[2]: tensor for key, tensor in heads.items() if key.startswith(f"{trunk}.")}
@@ -258,33 +240,23 @@ def _with_heads(trunk: str, file: Path, source: str, advice: str) -> FeatureWeig
     return FeatureWeights(state=state, source=source, sha256=sha256_of(file))
 
 
-def _read(path: Path, advice: str) -> dict[str, Tensor]:
-    """The tensors of a file, by the readers for RRDB files; what these say of RRDB in a failure, `advice` replaces."""
+def _read(path: Path, advice: str, wanted: Callable[[str], bool] = lambda _name: True) -> dict[str, Tensor]:
+    """The tensors of those names in a file, by the readers for RRDB files; what these say of RRDB in a failure,
+    `advice` replaces.
+    """
     try:
-        loaded = read_safetensors(path)[0] if file_kind(path) == "safetensors" else read_pickle(path)
+        loaded = read_safetensors(path, wanted)[0] if file_kind(path) == "safetensors" else read_pickle(path)
     except WeightsError as error:
         raise WeightsError(f"{str(error).partition(LOADS)[0].rstrip()} {advice}") from error
     if not isinstance(loaded, Mapping):
         raise WeightsError(f"{path.name} holds no named tensors. {advice}")
-    return {str(name): tensor for name, tensor in loaded.items() if isinstance(tensor, Tensor)}
+    named = {str(name): tensor for name, tensor in loaded.items() if isinstance(tensor, Tensor)}
+    return {name: tensor for name, tensor in named.items() if wanted(name)}
 
 
 def _is_vgg19_up_to(deepest: int, name: str) -> bool:
     match = _VGG19_NAME.fullmatch(name)
     return match is not None and int(match[1]) <= deepest
-
-
-def vgg19_shapes(deepest: int) -> dict[str, tuple[int, ...]]:
-    """The shapes of VGG19's convolutions, all 3x3, from the first to the one at place `deepest`."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    before = 3
-    for layer, index in LAYERS.items():
-        if index <= deepest:
-            channels = BLOCK_CHANNELS[layer[4]]
-            shapes[f"features.{index}.weight"] = (channels, before, 3, 3)
-            shapes[f"features.{index}.bias"] = (channels,)
-            before = channels
-    return shapes
 
 
 def load_niqe_model() -> PristineModel:

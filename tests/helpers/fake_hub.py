@@ -60,18 +60,6 @@ class Faults:
     short_by: int = 0
     """Bytes that the content has less than its head says."""
 
-    ignores_ranges: bool = False
-    """A request for a part is answered with the whole."""
-
-    part: tuple[int, int] = (0, 0)
-    """The parts that are sent begin and end so many bytes later than asked for, under the right Content-Range."""
-
-    content_range: str | None = None
-    """What is told of the part that is sent, in place of the truth; empty: nothing."""
-
-    etag: str | None = None
-    """What is declared of a file, in place of its SHA-256."""
-
 
 @dataclass
 class FakeHub:
@@ -79,9 +67,6 @@ class FakeHub:
     faults: Faults = field(default_factory=Faults)
     requests: list[tuple[str, str]] = field(default_factory=list)
     """(method, path) of every request, in order."""
-
-    ranges: list[str | None] = field(default_factory=list)
-    """The Range of every request for content."""
 
     commit: str = COMMIT
     """What `main` points to."""
@@ -178,17 +163,14 @@ class _Handler(BaseHTTPRequestHandler):
         if faults.wrong:
             faults.wrong -= 1
             data = data[:-1] + bytes([data[-1] ^ 1])
-        asked = self.headers.get("Range")
-        self.hub.ranges.append(asked)
-        wanted = None if faults.ignores_ranges else re.fullmatch(r"bytes=(\d+)-(\d*)", asked or "")
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
         start = int(wanted[1]) if wanted else 0
         stop = min(int(wanted[2]) + 1, len(data)) if wanted and wanted[2] else len(data)
-        part = data[start + faults.part[0] : stop + faults.part[1]]
+        part = data[start:stop]
         self.send_response(206 if wanted else 200)
         self.send_header("Content-Length", str(len(part)))
-        told = f"bytes {start}-{stop - 1}/{len(data)}" if faults.content_range is None else faults.content_range
-        if wanted and told:
-            self.send_header("Content-Range", told)
+        if wanted:
+            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(data)}")
         self.end_headers()
         if faults.silent_after is not None:
             self.wfile.write(part[: faults.silent_after])
@@ -257,7 +239,7 @@ class _Hub(_Handler):
         commit = {} if self.hub.faults.no_commit else {"X-Repo-Commit": self.hub.commit}
         if stored.lfs:
             linked = {
-                "X-Linked-Etag": f'"{self.hub.faults.etag or hashlib.sha256(stored.data).hexdigest()}"',
+                "X-Linked-Etag": f'"{hashlib.sha256(stored.data).hexdigest()}"',
                 "X-Linked-Size": str(len(stored.data)),
                 "ETag": '"' + "9" * 40 + '"',
                 "Location": f"{self.hub.blobs}/{repo}/{file}",
@@ -265,8 +247,7 @@ class _Hub(_Handler):
             self.answer(302, commit | linked)
         elif self.command == "HEAD":
             size = {"Content-Length": str(len(stored.data)), "Accept-Ranges": "bytes"}
-            etag = self.hub.faults.etag or "8" * 40
-            self.answer(200, commit | {"ETag": f'"{etag}"'} | size)
+            self.answer(200, commit | {"ETag": f'"{"8" * 40}"'} | size)
         else:
             self.send_content(stored)
 

@@ -358,13 +358,14 @@ class Worker:
         """The job with files of a temporary folder in place of objects. What is said of those is said of these."""
         with temporary_folder("ddnsr-") as folder:
             here = Job(source=fetched(job.source, folder), target=_local(job.target, folder / "result"))
-            self._addresses = {str(folder / "result"): str(job.target.parent), str(folder): str(job.source.parent)}
+            addresses = {str(folder / "result"): str(job.target.parent), str(folder): str(job.source.parent)}
+            self._addresses.update(addresses)
             try:
                 yield here
             except DdnsrError as error:
                 raise type(error)(self._addressed(str(error))) from error.__cause__
             finally:
-                self._addresses = {}
+                self._addresses.clear()
 
     def _addressed(self, text: str) -> str:
         for place, address in self._addresses.items():
