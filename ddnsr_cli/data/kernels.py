@@ -21,6 +21,7 @@ from ddnsr_cli.config import SCALE
 from ddnsr_cli.data.noise_patches import Rgb8
 from ddnsr_cli.errors import ImageWriteError, TrainingError, shown
 from ddnsr_cli.files import atomic_path
+from ddnsr_cli.metrics.noise import measure_noise
 from ddnsr_cli.nets.degrader import KERNEL_PX, LinearDownscaler, shrunk_by_2
 from ddnsr_cli.nets.discriminators import SmallPatchDiscriminator, fine_detail
 
@@ -30,7 +31,7 @@ Kernel = NDArray[np.float64]
 STEPS = 250
 """Of training, for the kernel of one photo."""
 
-ESTIMATOR = 2
+ESTIMATOR = 3
 """Goes up when the same photo gets another kernel, so that kernels which were kept are not taken for such."""
 
 MIDDLE = KERNEL_PX // 2 + 0.5
@@ -40,6 +41,7 @@ CROP_PX = 96  # side of the crops
 GENERATOR_RATE, DISCRIMINATOR_RATE = 1e-3, 2e-3
 LEAD = 0.2  # of the steps, in which the discriminator learns alone: led by chance, a kernel goes astray for good
 SLOWER_FROM = 0.7  # of the steps, at a tenth of the rates
+NOISE_SHARE = 0.95  # of the noise that shrinking takes away: given more than it lost, a kernel grows without end
 ROUNDING = 1.0  # levels of noise on what is compared: whole levels tell nothing then
 START_WIDTH = 0.8  # deviation of the Gaussian that the kernel begins as, pixels
 START_GAIN, START_RATE, START_STEPS = 0.3, 3e-3, 60
@@ -82,6 +84,10 @@ class KernelGan:
         # What the discriminator sees is of about the same size then, however blurred the photo is.
         scale = 1 / max(1.0, float(fine_detail(planes.mean(0)[None, None]).std()))
         self._rounding = scale * ROUNDING
+        noise = measure_noise(image)
+        deviations = np.zeros(3) if noise is None else scale * np.array(noise.rgb)
+        self._covariance = np.outer(deviations, deviations) * (1 if noise is None else np.array(noise.correlation))
+        self._neighbors = max(0.0, (noise and noise.neighbors) or 0.0)
         self._crops = _Crops(scale * planes, CROP_PX)
         self._rng = np.random.default_rng(seed)
         with torch.random.fork_rng(devices=[]):
@@ -96,8 +102,8 @@ class KernelGan:
         """One step of each network, or of one. Returns the kernel of before it."""
         kernel = self.generator.kernel()
         free = kernel.detach().requires_grad_()
-        crop = self._gray(self._crops.draw(self._rng))
-        made = shrunk_by_2(self._turned(crop), free)
+        crop, noise = self._gray(self._crops.draw(self._rng))
+        made = self._as_noisy(shrunk_by_2(self._turned(crop), free), free, noise)
         real = self._turned(self._part(crop, made.shape[2], made.shape[3]))
         real, fake = self.discriminator(self._unrounded(torch.cat([real, made])))
         slopes = torch.autograd.grad(F.softplus(-fake).mean(), free, retain_graph=True)[0]
@@ -126,10 +132,20 @@ class KernelGan:
             + SHAPE_WEIGHT * raggedness(kernel)
         )
 
-    def _gray(self, crop: Tensor) -> Tensor:
-        """(1, 1, side, side) by random weights, or its negative: what colors a photo has is not to be learned."""
+    def _gray(self, crop: Tensor) -> tuple[Tensor, float]:
+        """(1, 1, side, side) by random weights, or its negative: what colors a photo has is not to be learned.
+
+        And the deviation of the photo's noise in it.
+        """
         weights = self._rng.dirichlet(COLORS) * self._rng.choice([-1, 1])
-        return torch.einsum("c,nchw->nhw", torch.from_numpy(weights.astype(np.float32)), crop)[:, None]
+        gray = torch.einsum("c,nchw->nhw", torch.from_numpy(weights.astype(np.float32)), crop)[:, None]
+        return gray, float(np.sqrt(weights @ self._covariance @ weights))
+
+    def _as_noisy(self, made: Tensor, kernel: Tensor, noise: float) -> Tensor:
+        """With as much noise as the photo has: else the noise that is gone would tell made from real, not the blur."""
+        lost = max(0.0, 1 - noise_kept(kernel.detach().numpy(), self._neighbors))
+        level = NOISE_SHARE * noise * np.sqrt(lost)
+        return made + torch.from_numpy(self._rng.normal(0, level, made.shape).astype(np.float32))
 
     def _turned(self, images: Tensor) -> Tensor:
         """Every other time upside down: a photo has twice the patches then, and directions stay what they are."""
@@ -155,6 +171,16 @@ def start_as(net: LinearDownscaler, kernel: Kernel) -> None:
     optimizer = torch.optim.Adam(net.parameters(), lr=START_RATE)
     for _ in range(START_STEPS):
         _learn(optimizer, (net.kernel() - wanted).square().sum())
+
+
+def noise_kept(kernel: NDArray[np.floating[Any]], neighbors: float) -> float:
+    """What share of the variance of noise is left under a kernel.
+
+    neighbors: correlation of the noise with the next pixel, 0 to 1; with those beyond by its powers.
+    """
+    apart = np.abs(np.subtract.outer(*[np.arange(len(kernel))] * 2))
+    alike = float(neighbors) ** apart
+    return float((kernel * (alike @ kernel @ alike)).sum())
 
 
 def raggedness(kernel: Tensor) -> Tensor:

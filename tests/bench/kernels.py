@@ -2,10 +2,10 @@
 
 python tests/bench/kernels.py IMAGE... --blur 2.5,2.5,0 --blur 3,1.5,30
 
-A blur: deviations along two axes in pixels, and the angle of the first in degrees. Each image is blurred, shrunk by 4
-and rounded to levels, and its kernel is estimated. The bench prints the deviations of the estimate along its own axes,
-the wider first, with the angle of that, and how far the kernel for shrinking by 2 lies from the Gaussian that, used
-twice, is as wide: the sum of absolute differences, at most 2.
+A blur: deviations along two axes in pixels, and the angle of the first in degrees. Each image is blurred, shrunk by 4,
+given noise (--noise) and rounded to levels; its kernel is estimated. The bench prints the deviations of the estimate
+along its own axes, the wider first, with the angle of that, and how far the kernel for shrinking by 2 lies from the
+Gaussian that, used twice, is as wide: the sum of absolute differences, at most 2.
 """
 
 import argparse
@@ -30,10 +30,12 @@ def gaussian(along, across, degrees):
     return kernel / kernel.sum()
 
 
-def photo_of(image, kernel):
+def photo_of(image, kernel, noise):
+    """Shrunk under the kernel, with white noise of so many levels."""
     planes = torch.from_numpy(image.transpose(2, 0, 1).astype(float))[:, None]
     shrunk = torch.nn.functional.conv2d(planes, torch.from_numpy(kernel)[None, None], stride=SCALE)
-    return shrunk[:, 0].permute(1, 2, 0).numpy().round().clip(0, 255).astype(np.uint8)
+    levels = shrunk[:, 0].permute(1, 2, 0).numpy()
+    return (levels + np.random.default_rng(0).normal(0, noise, levels.shape)).round().clip(0, 255).astype(np.uint8)
 
 
 def axes(kernel):
@@ -49,6 +51,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", type=Path, nargs="+")
     parser.add_argument("--blur", action="append", required=True)
+    parser.add_argument("--noise", type=float, default=0.0, help="white noise on the shrunk photo, levels")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
@@ -57,7 +60,7 @@ def main():
         along, across, degrees = map(float, blur.split(","))
         by_2 = gaussian_kernel(along / np.sqrt(5), across / np.sqrt(5), np.deg2rad(degrees))
         for path in given.images:
-            photo = photo_of(read_rgb(path), gaussian(along, across, degrees))
+            photo = photo_of(read_rgb(path), gaussian(along, across, degrees), given.noise)
             start = time.process_time()
             found = estimate_kernel(photo, steps=given.steps, seed=given.seed)
             wide, narrow, angle = axes(np.clip(twice(found), 0, None))

@@ -15,6 +15,7 @@ from ddnsr_cli.data.kernels import (
     cleaned,
     estimate_kernel,
     gaussian_kernel,
+    noise_kept,
     raggedness,
     shrink_under,
     twice,
@@ -124,6 +125,27 @@ def deviations(kernel):
     weights = kernel.clip(0).ravel()
     (across, both), (_, down) = np.cov(np.stack([columns.ravel(), rows.ravel()]), aweights=weights, ddof=0)
     return np.sqrt(across), np.sqrt(down), both / np.sqrt(across * down)
+
+
+def test_a_blur_is_found_below_noise():
+    """Of 8 levels over faint detail: were it missing from what is shrunk, no blur at all would be found."""
+    known = twice(gaussian_kernel(2.5 / np.sqrt(5)))
+    shrunk = shrink_under((90 + 0.2 * leaves(512).astype(float)).round().astype(np.uint8), known)
+    noisy = (shrunk + np.random.default_rng(0).normal(0, 8, shrunk.shape)).round().clip(0, 255).astype(np.uint8)
+    found, expected = deviations(twice(estimate_kernel(noisy, steps=150))), deviations(known)
+    assert found[:2] == pytest.approx(expected[:2], rel=0.45)
+
+
+def test_noise_that_a_kernel_leaves_is_what_it_leaves():
+    rng, kernel = np.random.default_rng(0), gaussian_kernel(1.1, 0.8, 0.4)
+    white = rng.normal(0, 1, (1, 1, 400, 400))
+    for neighbors, steps in ((0.0, 0), (0.5, 60)):
+        line = neighbors ** np.arange(steps + 1)
+        smooth = white
+        for axis in (2, 3):
+            smooth = np.apply_along_axis(np.convolve, axis, smooth, line, "valid")
+        left = shrunk_by_2(torch.from_numpy(smooth / smooth.std()), torch.from_numpy(kernel)).var()
+        assert noise_kept(kernel, neighbors) == pytest.approx(float(left), rel=0.1)
 
 
 @pytest.mark.parametrize(
