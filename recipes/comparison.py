@@ -170,8 +170,9 @@ def main(given: list[str]) -> None:
             compared.train(run)
             keep(figures, scores(out / f"scores_{run.name}.json", {run.name: str(compared.folder(run))}, pairs))
     beside = dict(pair.split("=", 1) for pair in options.beside)
-    for name in beside.keys() - known_figures(figures).keys():
-        keep(figures, scores(out / f"scores_{name}.json", {name: beside[name]}, pairs))
+    for name, model in beside.items():
+        if name not in known_figures(figures):
+            keep(figures, scores(out / f"scores_{name}.json", {name: model}, pairs))
     known, others = runs_and_others(known_figures(figures), TITLES)
     with atomic_path(out / "table.md") as temporary:
         temporary.write_text(f"{table(TITLES, known, others)}\n{gains(TITLES, known, JOINT)}", encoding="utf-8")

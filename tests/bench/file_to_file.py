@@ -4,10 +4,11 @@
     python tests/bench/file_to_file.py --image photo.jpg --model ddnsr-photo --rounds 2
 
 `network` is what `ddnsr upscale --engine ...` has its network do, the image in memory and everything warmed up. `ddnsr`
-is the whole command, by PyTorch and by OpenVINO, colors and all. The others are what users get elsewhere with the same
-weights: Pillow reads, tiles of up to 400 pixels go through an engine of `engines.py`, Pillow writes. All take turns in
-processes of their own, by the clock and by the processor, with the peak of memory. A table, then one JSON line; ratios
-hold within one run only. The status is 1 when results differ by more than --most-levels in the mean
+is the whole command, by PyTorch and by OpenVINO, start, colors and all. The others are what users get elsewhere with
+the same weights: Pillow reads, tiles of up to 400 pixels go through an engine of `engines.py`, Pillow writes, without
+their start, that is Python, imports and the engine made ready, which differs from program to program. All take turns
+in processes of their own, by the clock and by the processor; ours with the peak of memory. A table, then one JSON line;
+ratios hold within one run only. The status is 1 when results differ by more than --most-levels in the mean
 (colors are fixed in ours only).
 """
 
@@ -66,11 +67,15 @@ def measured(words: Sequence[str]) -> Cost:
     return Cost(time.perf_counter() - since, used.ru_utime + used.ru_stime, used.ru_maxrss / 1000)
 
 
+def told_by(words: Sequence[str]) -> Cost:
+    """What a process of its own measured and printed."""
+    printed = subprocess.run(words, check=True, capture_output=True, text=True, env=ENVIRONMENT).stdout
+    return Cost(**json.loads(printed.splitlines()[-1]))
+
+
 def network(model: str, image: Path, engine: str) -> Cost:
-    """Of the network alone, second time over; of a process that does nothing else."""
-    words = [sys.executable, __file__, "--network-alone", engine, "--image", str(image), "--model", model]
-    told = subprocess.run(words, check=True, capture_output=True, text=True, env=ENVIRONMENT)
-    return Cost(**json.loads(told.stdout.splitlines()[-1]))
+    """Of the network alone, second time over."""
+    return told_by([sys.executable, __file__, "--network-alone", engine, "--image", str(image), "--model", model])
 
 
 def run_network(net: OwnNet, image: Path, engine: str) -> None:
@@ -87,20 +92,23 @@ def run_network(net: OwnNet, image: Path, engine: str) -> None:
 
 
 def run_elsewhere(net: OwnNet, image: Path, engine: str, output: Path) -> None:
-    """A plain script: read, enlarge in tiles, write."""
-    lr = torch.from_numpy(np.asarray(Image.open(image).convert("RGB")).copy()).permute(2, 0, 1)[None].float() / 255
-    tile = tile_of(lr)
+    """A plain script, its engine ready: read, enlarge in tiles, write. Print the cost."""
+    with Image.open(image) as opened:
+        tile = tile_of(opened.height, opened.width)
+    shape = torch.Size((1, 3, tile[0] + 2 * HALO, tile[1] + 2 * HALO))
     with torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
-        shape = torch.Size((1, 3, tile[0] + 2 * HALO, tile[1] + 2 * HALO))
-        run = net if engine == EAGER else dict(on_processors(net, shape, Path(folder), torch.get_num_threads()))[engine]
-        sr = in_tiles(run, lr, tile, net.config.scale)
-    levels = sr.clamp(0, 1).mul(255).round().byte()[0].permute(1, 2, 0)
-    Image.fromarray(levels.numpy()).save(output)
+        others = on_processors(net, shape, Path(folder), torch.get_num_threads())
+        run = net if engine == EAGER else next(run for name, run in others if name == engine)
+        since, of_cpu = time.perf_counter(), time.process_time()
+        lr = torch.from_numpy(np.asarray(Image.open(image).convert("RGB")).copy()).permute(2, 0, 1)[None].float() / 255
+        levels = in_tiles(run, lr, tile, net.config.scale).clamp(0, 1).mul(255).round().byte()[0].permute(1, 2, 0)
+        Image.fromarray(levels.numpy()).save(output)
+    print(json.dumps(asdict(Cost(time.perf_counter() - since, time.process_time() - of_cpu, 0.0))))
 
 
-def tile_of(lr: Tensor) -> tuple[int, int]:
+def tile_of(*sides: int) -> tuple[int, int]:
     """Height and width of the largest tiles that cut the image evenly, so that an engine is prepared for one size."""
-    height, width = (-(-side // -(-side // TILE)) for side in lr.shape[-2:])
+    height, width = (-(-side // -(-side // TILE)) for side in sides)
     return height, width
 
 
@@ -166,7 +174,7 @@ def compare(asked: argparse.Namespace, image: Path, folder: Path) -> list[Row]:
         for engine in OURS:
             costs[f"network {engine}"].append(network(asked.model, image, engine))
         for name, words in commands.items():
-            costs[name].append(measured(words))
+            costs[name].append((told_by if name in asked.ways else measured)(words))
     network_s = min(statistics.median(cost.seconds for cost in costs[f"network {engine}"]) for engine in OURS)
     eager = folder / f"{EAGER}.png"
     levels = {name: mean_difference(eager, folder / f"{name}.png") for name in commands if eager.exists()}
