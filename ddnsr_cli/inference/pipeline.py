@@ -47,7 +47,7 @@ _STRIPS_HELD = 8  # two waiting for each time that colors are followed, one in w
 STRIP_PX = 1 << 16
 """LR pixels of a strip, about: high ones cost less, as each looks at rows beyond its own, low ones take less memory."""
 
-LEAST_STRIP_ROWS, MOST_STRIP_ROWS = 16, 128
+LEAST_STRIP_ROWS, MOST_STRIP_ROWS = 8, 128
 
 _SEEN_ROWS = REACH_PX + 1
 """How many LR rows above and below a strip its colors follow."""
@@ -252,7 +252,7 @@ def _enlarged(
     if look.strength == 0:
         return use(finish.plain()), finish.faithfulness
     deep = pixels.dtype == np.uint16
-    bands = engine.bands(PixelSource(pixels), deep=deep, on_tile=listener.tile, on_note=listener.note)
+    bands = engine.bands(PixelSource(pixels), deep=deep, exact=deep, on_tile=listener.tile, on_note=listener.note)
     result = handed_over(bands, lambda made, check: use(_checked(finish.finished(made), check)))
     return result, finish.faithfulness
 

@@ -13,7 +13,11 @@ from torch import Tensor
 
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.io.image import Pixels
+from ddnsr_cli.io.mapped import let_go
 from ddnsr_cli.processing.resize import row_blocks
+
+_STEPS = 32_766
+"""From 0.5 to 1.5 in what a tile is held in; even, so that black and white are steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +225,9 @@ class PixelSource:
 
     def read(self, top: int, left: int, height: int, width: int) -> Tensor:
         """The window (3, height, width) in [0, 1]; gray is repeated."""
-        return to_tensor(self._pixels[top : top + height, left : left + width])[0]
+        window = to_tensor(self._pixels[top : top + height, left : left + width])[0]
+        let_go(self._pixels)
+        return window
 
     def rows(self, top: int, bottom: int) -> NDArray[np.float32]:
         """Whole rows from `top` to `bottom`: (C, bottom - top, W) in [0, 1]."""
@@ -236,16 +242,29 @@ class TileRow:
     """
 
     def __init__(
-        self, windows: Iterable[tuple[Span, Tensor]], row: Span, cols: Cut, *, scale: int, above: Tensor
+        self,
+        windows: Iterable[tuple[Span, Tensor]],
+        row: Span,
+        cols: Cut,
+        *,
+        scale: int,
+        above: Tensor,
+        exact: bool = True,
     ) -> None:
         """windows: for each column span, in order, the whole SR window on the CPU, (3, scale * h, scale * w).
 
-        above: (3, n, W), what the row above made of the first n SR rows: it fades into these.
+        above: (3, n, W), what the row above made of the first n SR rows: it fades into these. exact: False: values are
+        held in 16 bits, which is half the memory; they lie in [-0.5, 1.5], at most 0.004 levels of 255 off.
         """
         self.height = scale * (row.hi - row.lo)
         self._width = scale * cols.spans[-1].hi
-        self._tiles = [(scale * col.lo, _kept(window, row, col, scale)) for col, window in windows]
+        self._tiles = [(scale * col.lo, _kept(window, row, col, scale, exact=exact)) for col, window in windows]
         self._faded = fade(above.numpy(), self._joined(0, above.shape[1]), 1)
+
+    @property
+    def nbytes(self) -> int:
+        """Of the tiles."""
+        return sum(tile.nbytes for _, tile in self._tiles)
 
     def part(self, start: int, end: int) -> Tensor:
         """SR rows `start` to `end`, counted from the first: (3, end - start, W), in memory of their own."""
@@ -254,10 +273,10 @@ class TileRow:
         return torch.from_numpy(rows)
 
     def _joined(self, start: int, end: int) -> NDArray[np.floating[Any]]:
-        rows = np.empty((3, end - start, self._width), self._tiles[0][1].numpy().dtype)
+        rows = np.empty((3, end - start, self._width), _read(self._tiles[0][1].numpy()[:, :0]).dtype)
         filled = 0
         for left, tile in self._tiles:
-            kept = tile.numpy()[:, start:end]
+            kept = _read(tile.numpy()[:, start:end])
             shared = filled - left
             rows[:, :, left:filled] = fade(rows[:, :, left:filled], kept[:, :, :shared], 2)
             rows[:, :, filled : left + kept.shape[2]] = kept[:, :, shared:]
@@ -265,12 +284,25 @@ class TileRow:
         return rows
 
 
-def _kept(window: Tensor, row: Span, col: Span, scale: int) -> Tensor:
+def _kept(window: Tensor, row: Span, col: Span, scale: int, *, exact: bool) -> Tensor:
     """The window without its halo, in memory of its own."""
     top, left, height, width = (
         scale * px for px in (row.lo - row.start, col.lo - col.start, row.hi - row.lo, col.hi - col.lo)
     )
-    return window[:, top : top + height, left : left + width].clone(memory_format=torch.contiguous_format)
+    core = window[:, top : top + height, left : left + width]
+    if exact:
+        return core.clone(memory_format=torch.contiguous_format)
+    steps = core.sub(0.5).mul_(_STEPS).round_().clamp_(-_STEPS, _STEPS)
+    return steps.to(torch.int16, memory_format=torch.contiguous_format)
+
+
+def _read(kept: NDArray[Any]) -> NDArray[np.floating[Any]]:
+    """What `_kept` holds, as floats; black and white are exact."""
+    if kept.dtype != np.int16:
+        return kept
+    values: NDArray[np.float32] = np.divide(kept, np.float32(_STEPS), dtype=np.float32)
+    values += np.float32(0.5)
+    return values
 
 
 def fade(old: NDArray[Any], new: NDArray[Any], axis: int) -> NDArray[Any]:

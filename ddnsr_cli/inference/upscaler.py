@@ -38,7 +38,7 @@ LEAST_TILE_PX = 32  # below it the halo costs many times the core
 MOST_TILE_PX_CPU = 256  # measured by tests/bench/tiling.py: larger tiles take memory and win little
 HALOS_ALONG_A_TILE = 12  # on a CPU, where that makes a larger tile: else the halo is most of the work
 MOST_TILE_PX_GPU = 512  # from here on the halo costs less than a seventh
-MOST_BAND_BYTES = 192 << 20  # of SR rows as wide as the image, of which two are in memory: one in work, one handed out
+MOST_BAND_BYTES = 128 << 20  # of SR rows as wide as the image, of which two are in memory: one in work, one handed out
 MEMORY_SHARE = 0.6  # of what is free: the rest is for cuDNN's workspaces, fragments and other programs
 
 
@@ -282,19 +282,21 @@ class Upscaler:
         source: LrSource,
         *,
         deep: bool = False,
+        exact: bool = True,
         on_tile: Progress | None = None,
         on_note: Note | None = None,
     ) -> Iterator[Band]:
         """The SR image as bands of rows from top to bottom, each finished; together they are the image.
 
         Held at a time: one row of tiles, and the rows in which it fades into the next. When memory runs out the
-        tile is halved, and work goes on below the rows already given. deep: see `WindowRunner.run`.
+        tile is halved, and work goes on below the rows already given. deep: see `WindowRunner.run`. exact: see
+        `TileRow`.
         Raises OutOfMemoryError when the least tile does not fit, and what `WindowRunner.run` raises.
         """
         meter = _Meter(on_tile)
         note = on_note if on_note is not None else _ignore
         begin = partial(self._runner.begin, on_note=note, deep=deep)
-        tiles = self._sized(source.height, source.width, deep=deep)
+        tiles = self._sized(source.height, source.width, deep=deep, exact=exact)
         done, tail = 0, torch.empty(3, 0, source.width * self.scale)
         while done < source.height:
             plan = plan_tiles(
@@ -307,7 +309,7 @@ class Upscaler:
             )
             meter.expect(plan.tiles)
             for row, until in _rows(plan, source.height):
-                made = self._row(begin, source, plan, row, tail, meter)
+                made = self._row(begin, source, plan, row, tail, meter, exact=exact)
                 if isinstance(made, _NoMemory):
                     tiles = self._halved(tiles, plan, made.reason, note)
                     break
@@ -319,13 +321,21 @@ class Upscaler:
                 del band  # else it lives on while the next row is made
 
     def _row(
-        self, begin: BeginWindow, source: LrSource, plan: TilePlan, row: Span, tail: Tensor, meter: "_Meter"
+        self,
+        begin: BeginWindow,
+        source: LrSource,
+        plan: TilePlan,
+        row: Span,
+        tail: Tensor,
+        meter: "_Meter",
+        *,
+        exact: bool,
     ) -> TileRow | _NoMemory:
         """The SR tiles of one row, into which `tail` fades, or word that memory ran out."""
         meter.start_row()
         try:
             windows = _windows(begin, source, plan, row, meter, ahead=self._runner.ahead)
-            return TileRow(windows, row, plan.cols, scale=self.scale, above=tail)
+            return TileRow(windows, row, plan.cols, scale=self.scale, above=tail, exact=exact)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -334,21 +344,18 @@ class Upscaler:
         release_memory(self._runner.device)
         return lost
 
-    def _sized(self, height: int, width: int, *, deep: bool = False) -> TileConfig:
+    def _sized(self, height: int, width: int, *, deep: bool = False, exact: bool = False) -> TileConfig:
         """The tile options with a size in pixels."""
+        row_bytes = (4 if exact else 2) * 3 * self.scale**2 * width  # of what an LR row becomes
         side, rows = self._tiles.tile_px, None
         if side is None:
             side = max(height, width)
         elif side == 0:
-            rows = max(LEAST_TILE_PX, MOST_BAND_BYTES // self._row_bytes(width))
-            side = self._side_that_fits(height, width, rows, deep=deep)
+            rows = max(LEAST_TILE_PX, MOST_BAND_BYTES // row_bytes)
+            side = self._side_that_fits(height, width, rows, row_bytes, deep=deep)
         return replace(self._tiles, tile_px=min(side, self._largest_px), rows_px=rows)
 
-    def _row_bytes(self, width: int) -> int:
-        """Of what an LR row becomes."""
-        return 4 * 3 * self.scale**2 * width
-
-    def _side_that_fits(self, height: int, width: int, rows: int, *, deep: bool) -> int:
+    def _side_that_fits(self, height: int, width: int, rows: int, row_bytes: int, *, deep: bool) -> int:
         device = self._runner.device
         held = torch.promote_types(self._runner.held_dtype, torch.float32) if deep else self._runner.held_dtype
         per_px = network_bytes_per_px(self._traits, held)
@@ -358,7 +365,7 @@ class Upscaler:
             wide, high = side + 2 * self._halo_px, min(side, rows) + 2 * self._halo_px
             need = per_px * min(high, height) * min(wide, width)
             if device.type == "cpu":  # the network shares the memory with two bands
-                need += 2 * min(high, height) * self._row_bytes(width)
+                need += 2 * min(high, height) * row_bytes
             if need <= budget:
                 return side
         return LEAST_TILE_PX

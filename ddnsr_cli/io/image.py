@@ -3,7 +3,9 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache
 from io import BytesIO
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -303,13 +305,21 @@ def color_space(icc: bytes) -> bytes | None:
     return icc[16:20] if len(icc) >= 128 and icc[36:40] == b"acsp" else None
 
 
+@cache
+def libvips() -> ModuleType:
+    """Libvips, loaded when it is first needed: that takes a while."""
+    import pyvips
+
+    pyvips.cache_set_max(0)  # remembered operations would keep their files and pixels alive
+    module: ModuleType = pyvips
+    return module
+
+
 def as_vips(samples: Pixels) -> Any:  # noqa: ANN401 - pyvips has no types to name
     """Gray or RGB, (H, W, 1 or 3), as an image of libvips; nothing is copied, and `samples` must outlive it."""
-    import pyvips  # it is slow to load
-
     height, width, channels = samples.shape
     depth = samples.itemsize * 8
-    image = pyvips.Image.new_from_memory(
+    image = libvips().Image.new_from_memory(
         np.ascontiguousarray(samples), width, height, channels, "uchar" if depth == 8 else "ushort"
     )
     kind = {(1, 8): "b-w", (1, 16): "grey16", (3, 8): "srgb", (3, 16): "rgb16"}[channels, depth]
@@ -347,17 +357,16 @@ def _name(icc: bytes, image: RasterImage) -> str:
 
 def _converted(pixels: Pixels, icc: bytes) -> tuple[Pixels, bytes]:
     """Samples in sRGB, and its profile. Raises ValueError where the profile is of no use."""
-    import pyvips
-
+    vips = libvips()
     height, width, channels = pixels.shape
     image = as_vips(pixels)
-    image.set_type(pyvips.GValue.blob_type, "icc-profile-data", icc)
+    image.set_type(vips.GValue.blob_type, "icc-profile-data", icc)
     try:
         # by way of Lab in floating point: straight from 16 bits to 16 bits dark saturated colors were 10 levels off
         lab = image.icc_import(embedded=True, **INTENT)
         rgb = lab.icc_export(output_profile="srgb", depth=pixels.itemsize * 8, **INTENT)
         samples: NDArray[Any] = rgb.numpy().reshape(height, width, -1)
         profile = bytes(rgb.get("icc-profile-data"))
-    except pyvips.Error as error:
+    except vips.Error as error:
         raise ValueError(str(error)) from error
     return np.ascontiguousarray(samples[..., :channels]), profile

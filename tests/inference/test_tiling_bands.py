@@ -29,9 +29,9 @@ COLS = Cut(12, (Span(0, 0, 11), Span(8, 9, 20)))
 ROW = Span(2, 3, 7)
 
 
-def tiles_of(image, above):
+def tiles_of(image, above, *, exact=True):
     windows = [(span, image[:, 2:8, span.start : span.start + 12]) for span in COLS.spans]
-    return TileRow(windows, ROW, COLS, scale=1, above=above)
+    return TileRow(windows, ROW, COLS, scale=1, above=above, exact=exact)
 
 
 def test_a_row_of_tiles_is_cropped_and_put_together():
@@ -49,6 +49,24 @@ def test_parts_of_a_row_are_the_row_whatever_they_are_cut_at():
     assert torch.equal(torch.cat([tiles.part(top, top + 1) for top in range(4)], dim=1), whole)
     torch.testing.assert_close(whole[:, 1], image[:, 4] / 2)  # the middle of the fade from the row above
     assert torch.equal(whole[:, 3], image[:, 6])
+
+
+def test_a_row_held_in_16_bits_is_the_same_to_a_hundredth_of_a_level():
+    image = 2 * torch.rand(3, 8, 20, generator=torch.Generator().manual_seed(0)) - 0.5
+    image[:, 3:5] = torch.tensor([0.0, 1.0])[:, None]
+    image[:, 5] = torch.linspace(-3, 4, 20)
+    rows = tiles_of(image, torch.empty(3, 0, 20), exact=False).part(0, 4)
+    assert rows.dtype == torch.float32
+    assert torch.equal(rows[:, :2], image[:, 3:5])
+    wanted = image[:, 3:7].clamp(-0.5, 1.5)
+    assert 0 < (rows - wanted).abs().max() <= 0.51 / 32_766
+    torch.testing.assert_close(rows[0, 2, [0, -1]], torch.tensor([-0.5, 1.5]))
+
+
+def test_a_row_in_16_bits_takes_half_the_memory():
+    image = torch.rand(3, 8, 20)
+    exact, narrow = (tiles_of(image, torch.empty(3, 0, 20), exact=exact).nbytes for exact in (True, False))
+    assert exact == 2 * narrow == 4 * 3 * 4 * 22  # two columns are in both tiles
 
 
 def test_tiles_outlive_the_windows_that_they_are_cut_from():

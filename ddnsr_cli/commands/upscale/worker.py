@@ -48,6 +48,7 @@ from ddnsr_cli.inference.tiling import TensorSource, TilePlan, to_tensor
 from ddnsr_cli.inference.upscaler import Upscaler
 from ddnsr_cli.io.formats import check_format, check_writable
 from ddnsr_cli.io.image import RasterImage, to_srgb
+from ddnsr_cli.io.mapped import mapped
 from ddnsr_cli.io.provenance import Source, source_of
 from ddnsr_cli.io.read import fetched, read_image
 from ddnsr_cli.io.write import WriteOptions, takes_rows, without_idle_alpha, write_image
@@ -211,6 +212,7 @@ def prepare(job: Job, options: UpscaleOptions, scale: int) -> Prepared:
     if options.look.to_srgb:
         image = to_srgb(image)
     image = without_idle_alpha(image, job.target)
+    image = replace(image, pixels=mapped(image.pixels))
     size = options.size.pixels(image.width, image.height, scale)
     return Prepared(job=job, source=source, image=image, size=size, notes=image.notes, since=since)
 

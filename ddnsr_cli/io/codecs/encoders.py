@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeVar
 
 from numpy.typing import NDArray
 
-from ddnsr_cli.io.image import ImageRows, RasterImage, Writable, as_vips, bands_of
+from ddnsr_cli.io.image import ImageRows, RasterImage, Writable, as_vips, bands_of, libvips
 from ddnsr_cli.io.metadata.exif import LONG, LONG8, SHORT, Layout, numbers_field, pack_fields, pack_header
 
 Given = TypeVar("Given")
@@ -41,21 +41,21 @@ def save_jpeg(image: Writable, file: Sink, *, quality: int) -> None:
 
 
 def _save(image: Writable, file: Sink, encoder: str, **options: str | int) -> None:
-    import pyvips  # it is slow to load
-
+    vips = libvips()
     failures = list[BaseException]()
-    target = pyvips.TargetCustom()
+    target = vips.TargetCustom()
     target.on_write(_guarded(file.write, failures, instead=-1))
     source = None
     try:
         if isinstance(image, ImageRows):
             # at hand until the end: the library does not keep what it reads from alive
             source = _source(_RowsAsTiff(image), failures)
-            vips = pyvips.Image.tiffload_source(source, access="sequential")
+            # fail_on: else the rest of an image would be made up, black, after an error or a stop signal
+            pixels = vips.Image.tiffload_source(source, access="sequential", fail_on="error")
         else:
-            vips = _in_memory(image)
-        getattr(vips, f"{encoder}save_target")(target, keep="none", **options)
-    except pyvips.Error as error:
+            pixels = _in_memory(image)
+        getattr(pixels, f"{encoder}save_target")(target, keep="none", **options)
+    except vips.Error as error:
         raise failures[0] if failures else ValueError(str(error)) from error
     if failures:
         raise failures[0]
@@ -82,9 +82,7 @@ def _guarded(
 
 
 def _source(rows: "_RowsAsTiff", failures: list[BaseException]) -> Any:  # noqa: ANN401 - as above
-    import pyvips
-
-    source = pyvips.SourceCustom()
+    source = libvips().SourceCustom()
     source.on_read(_guarded(rows.read, failures, instead=b""))
     source.on_seek(rows.seek)
     return source

@@ -5,14 +5,12 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
-from types import ModuleType
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ddnsr_cli.io.image import INTENT, Pixels, is_for_cmyk, to_8_bits
+from ddnsr_cli.io.image import INTENT, Pixels, is_for_cmyk, libvips, to_8_bits
 
 WHITE = 65535
 """The largest sample of 16 bits."""
@@ -42,7 +40,7 @@ def vips_samples(file: BinaryIO | bytes, file_format: str) -> tuple[Pixels, tupl
     becomes RGB, CMYK stays CMYK. Damage raises pyvips.Error, samples of a kind that has no agreed white raise
     ValueError.
     """
-    vips = _vips()
+    vips = libvips()
     if isinstance(file, bytes):
         source = vips.Source.new_from_memory(file)
     else:
@@ -62,7 +60,7 @@ def whole_samples(data: bytes, file_format: str) -> Pixels | None:
 
     file_format: "PNG", whose palette and transparent color become bands, or "JPEG".
     """
-    vips = _vips()
+    vips = libvips()
     load = {"PNG": vips.Image.pngload_buffer, "JPEG": vips.Image.jpegload_buffer}[file_format]
     with _complaints() as heard:
         try:
@@ -77,7 +75,7 @@ def jpeg_complaint(data: bytes) -> str | None:
 
     Decoders show such an image all the same, in part gray or out of place. What is merely odd is no matter.
     """
-    vips = _vips()
+    vips = libvips()
     with _complaints() as heard:
         try:
             vips.Image.jpegload_buffer(data, access="sequential", fail_on="warning").avg()
@@ -88,7 +86,7 @@ def jpeg_complaint(data: bytes) -> str | None:
 
 def first_difference(data: bytes, other: bytes) -> int | None:
     """The first row in which two JPEGs of one size differ, from 0, however damaged they are; None: they do not."""
-    vips = _vips()
+    vips = libvips()
     with _complaints():
         try:
             one, two = (_samples(vips.Image.jpegload_buffer(each, access="sequential")) for each in (data, other))
@@ -118,7 +116,7 @@ def inks_to_rgb(inks: Pixels, icc: bytes | None) -> tuple[Pixels, str]:
 
 def _by_profile(inks: NDArray[np.uint16], icc: bytes) -> NDArray[np.uint16] | None:
     """Inks as sRGB; None where the profile is damaged."""
-    vips = _vips()
+    vips = libvips()
     height, width, bands = inks.shape
     image = vips.Image.new_from_memory(np.ascontiguousarray(inks), width, height, bands, "ushort")
     image = image.copy(interpretation="cmyk")
@@ -157,7 +155,7 @@ def _complaints() -> Iterator[list[str]]:
 
     A warning in the last rows of a JPEG is no error of any call: it is logged when the image is let go.
     """
-    handler, logger = _Heard(), logging.getLogger(_vips().__name__)
+    handler, logger = _Heard(), logging.getLogger(libvips().__name__)
     logger.addHandler(handler)
     try:
         yield handler.lines
@@ -197,20 +195,9 @@ def _samples(image: Any) -> NDArray[Any]:  # noqa: ANN401 - pyvips has no types 
         raise ValueError(f"it has {bands} channels")
     height, width = image.height, image.width  # each look at it goes through the library
     samples = np.empty((height, width, bands), _TYPES[image.format])
-    region = _vips().Region.new(image)
+    region = libvips().Region.new(image)
     rows = max(_STRIP_ROWS, _STRIP_BYTES // samples[0].nbytes)
     for top in range(0, height, rows):
         strip = samples[top : top + rows]
         strip[:] = np.frombuffer(region.fetch(0, top, width, len(strip)), strip.dtype).reshape(strip.shape)
     return samples
-
-
-@cache
-def _vips() -> ModuleType:
-    """Libvips, loaded when the first deep file comes."""
-    import pyvips
-
-    logging.getLogger(pyvips.__name__).addHandler(logging.NullHandler())  # or Python prints what nobody listens to
-    pyvips.cache_set_max(0)  # remembered operations would keep their files and pixels alive
-    module: ModuleType = pyvips
-    return module

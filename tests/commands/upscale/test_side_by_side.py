@@ -42,6 +42,11 @@ class WatchedNet(RRDBNet):
         return super().forward(lr)
 
 
+def our_threads():
+    """Not those of libraries that once called Python, which it goes on counting."""
+    return {thread for thread in threading.enumerate() if not thread.name.startswith("Dummy-")}
+
+
 @pytest.fixture
 def two_threads():
     threads = torch.get_num_threads()
@@ -169,7 +174,7 @@ def test_an_end_in_the_middle_leaves_nothing_half_done_and_no_thread(folder, tmp
             begun.release()
             assert held.wait(WAIT_S)
 
-    before = threading.active_count()
+    before = our_threads()
     events = upscale_images([folder], tmp_path / "out", UpscaleOptions(), listener, start=lambda *_: engine(watch))
     while not (isinstance(event := next(events), Started) and event.input.name == "1.png"):
         pass
@@ -177,7 +182,7 @@ def test_an_end_in_the_middle_leaves_nothing_half_done_and_no_thread(folder, tmp
         assert begun.acquire(timeout=WAIT_S)
     threading.Timer(0.2, held.set).start()
     events.close()
-    assert threading.active_count() - before <= 1  # the timer's
+    assert len(our_threads() - before) <= 1  # the timer's
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"0.png", "1.png"}
 
 

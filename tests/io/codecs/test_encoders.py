@@ -1,6 +1,7 @@
 """Images that come in rows, written as images that are whole."""
 
 from dataclasses import replace
+from functools import partial
 from io import BytesIO
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from ddnsr_cli.errors import ImageWriteError
+from ddnsr_cli.io.codecs.encoders import save_jpeg, save_png
 from ddnsr_cli.io.image import COMMENT, ImageRows, Metadata, RasterImage, bands_of
 from ddnsr_cli.io.write import WriteOptions, takes_rows, write_image
 from tests.helpers.image_files import SRGB, noise, smooth
@@ -74,6 +76,18 @@ def test_an_error_in_the_making_of_rows_leaves_no_file(tmp_path, suffix):
     with pytest.raises(LookupError, match="no more"):
         write_image(rows, tmp_path / f"a{suffix}")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("save", [partial(save_png, level=0), partial(save_jpeg, quality=90)])
+def test_nothing_is_made_up_for_rows_that_an_error_ended(save):
+    def bands():
+        yield noise(16, 30, 3)
+        raise LookupError("no more")
+
+    rows, file = replace(in_rows(RasterImage(pixels=noise(60, 30, 3)), (1,)), height=20_000, bands=bands()), BytesIO()
+    with pytest.raises(LookupError, match="no more"):
+        save(rows, file)
+    assert file.tell() < 5_000  # black rows instead are 12 kB as a JPEG and 1.8 MB as such a PNG
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
