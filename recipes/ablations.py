@@ -107,6 +107,7 @@ def main(given: list[str]) -> None:
     parser = argparse.ArgumentParser(description="Train and judge the paper's ablations A to E.")
     parser.add_argument("--out", type=Path, required=True, help="folder for the runs and what they show")
     parser.add_argument("--seeds", type=int, default=3, help="how often each is trained, from 1 to 10 (default: 3)")
+    parser.add_argument("--first-seed", type=int, default=0, help="the seeds are those from this one on (default: 0)")
     parser.add_argument("--letters", default="".join(WITHOUT), help="which, in what order (default: ABCDE)")
     parser.add_argument("--figures", type=Path, help="file for what is found (default: figures.json in --out)")
     parser.add_argument("--noise", type=Path, required=True, help="the noisy images, to compare the made noise with")
@@ -120,7 +121,8 @@ def main(given: list[str]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     pairs = Pairs(lr=options.val_lr, hr=options.val_hr, lpips=options.lpips)
     figures: Path = options.figures or out / "figures.json"
-    runs = [Run(letter, seed) for seed in range(options.seeds) for letter in options.letters]
+    first, last = options.first_seed, options.first_seed + options.seeds
+    runs = [Run(letter, seed) for seed in range(first, last) for letter in options.letters]
     for run in runs:
         if run.name not in known_figures(figures):
             train(out, run, options.words)
@@ -128,7 +130,7 @@ def main(given: list[str]) -> None:
     with atomic_path(out / "table.md") as temporary:
         temporary.write_text(told(known_figures(figures)), encoding="utf-8")
     if options.show is not None:
-        models = {title: out / Run(letter, 0).name for letter, title in TITLES.items()}
+        models = {title: out / Run(letter, first).name for letter, title in TITLES.items()}
         with atomic_path(out / "sheet.png") as temporary:
             sheet(options.show, out / "shown", models).save(temporary, "PNG")
 

@@ -143,6 +143,7 @@ def main(given: list[str]) -> None:
     parser = argparse.ArgumentParser(description="Train one network on pairs made in six ways, and judge it.")
     parser.add_argument("--out", type=Path, required=True, help="folder for the runs and what they show")
     parser.add_argument("--seeds", type=int, default=3, help="how often each is trained, from 1 to 10 (default: 3)")
+    parser.add_argument("--first-seed", type=int, default=0, help="the seeds are those from this one on (default: 0)")
     parser.add_argument("--figures", type=Path, help="file for what is found (default: figures.json in --out)")
     parser.add_argument("--track", type=int, default=1, help="whose discriminator is taken (default: 1)")
     parser.add_argument("--lite", action="store_true", help="degraders and discriminators at half their width")
@@ -165,7 +166,8 @@ def main(given: list[str]) -> None:
     compared = Comparison(**{name: getattr(options, name) for name in names})
     pairs = Pairs(lr=options.val_lr, hr=options.val_hr, lpips=options.lpips, reference=options.reference)
     figures: Path = options.figures or out / "figures.json"
-    for run in [Run(kind, seed) for seed in range(options.seeds) for kind in TITLES]:
+    first, last = options.first_seed, options.first_seed + options.seeds
+    for run in [Run(kind, seed) for seed in range(first, last) for kind in TITLES]:
         if run.name not in known_figures(figures):
             compared.train(run)
             keep(figures, scores(out / f"scores_{run.name}.json", {run.name: str(compared.folder(run))}, pairs))
@@ -177,7 +179,7 @@ def main(given: list[str]) -> None:
     with atomic_path(out / "table.md") as temporary:
         temporary.write_text(f"{table(TITLES, known, others)}\n{gains(TITLES, known, JOINT)}", encoding="utf-8")
     if options.show is not None:
-        shown = {title: compared.folder(Run(kind, 0)) for kind, title in TITLES.items()}
+        shown = {title: compared.folder(Run(kind, first)) for kind, title in TITLES.items()}
         with atomic_path(out / "sheet.png") as temporary:
             sheet(options.show, out / "shown", shown).save(temporary, "PNG")
 

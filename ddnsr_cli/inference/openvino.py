@@ -260,9 +260,8 @@ def _rrdb(net: RRDBNet, narrow_last: NarrowLast | None) -> _Graph:
 def _compact(net: CompactNet) -> _Graph:
     graph = _Graph()
     x = lr = graph.images()
-    last = len(net.body) - 1
     for index, layer in enumerate(net.body):
-        wide = index in (0, 1, last)  # as `nets.bf16.narrowed` has it
+        wide = index in (0, 1)  # as `nets.bf16.narrowed` has it
         if isinstance(layer, nn.Conv2d):
             x = graph.conv(x, layer, wide=wide)
         elif isinstance(layer, nn.PReLU):

@@ -4,7 +4,7 @@ A whole RRDB network in bfloat16 is off by 4 levels of 255: its numbers have 8 b
 scaled by 0.2 three times over, so that their rounding is lost in that of the image, as long as the sums stay wide.
 The stage of HR size adds rounding of its own, 0.3 levels rms: there weights are rounded so that flat areas keep their
 level, and the last convolution is put together from two parts. A Compact network adds little to the enlarged input:
-its inner convolutions bear bfloat16 as the dense blocks do.
+all its convolutions but the first, which sees the image itself, bear bfloat16 as the dense blocks do.
 """
 
 import torch
@@ -185,14 +185,14 @@ def _rounded(weight: Tensor) -> Tensor:
 def narrowed(net: SrNet) -> nn.Module:
     """An fp32 network as one that computes in bfloat16 where it bears it. For inference only; `net` is used up.
 
-    Those are the dense blocks and the stage of HR size of an RRDB network, and all layers of a Compact network between
-    the first PReLU and the last convolution. A network of another kind stays as it is.
+    Those are the dense blocks and the stage of HR size of an RRDB network, and all layers of a Compact network behind
+    the first PReLU; its sum with the enlarged input is in fp32. A network of another kind stays as it is.
     """
     if isinstance(net, RRDBNet):
         return NarrowRRDBNet(net)
     if isinstance(net, CompactNet):
-        first, slopes, *inner, last = net.body
-        net.body = nn.Sequential(first, slopes, NarrowLayers(nn.Sequential(*inner)), last)
+        first, slopes, *inner = net.body
+        net.body = nn.Sequential(first, slopes, NarrowLayers(nn.Sequential(*inner)))
     return net
 
 

@@ -73,12 +73,12 @@ def test_on_a_cpu_bf16_means_a_narrowed_network():
     assert all(weight.dtype == torch.float32 for weight in net.parameters())  # the caller's stays
 
 
-def test_of_a_compact_network_the_inner_layers_are_narrow(small_compact):
+def test_of_a_compact_network_all_layers_behind_the_first_are_narrow(small_compact):
     net, lr = small_compact(convs=4), random_lr()[None]
     narrow = narrow_copy(net)
     dtypes = [next(layer.parameters()).dtype for layer in narrow.body]
-    assert dtypes == [torch.float32, torch.float32, torch.bfloat16, torch.float32]
-    assert len(narrow.body[2].layers) == 8
+    assert dtypes == [torch.float32, torch.float32, torch.bfloat16]
+    assert len(narrow.body[2].layers) == 9
     added = 255 * (net(lr) - torch.nn.functional.interpolate(lr, scale_factor=4))
     difference = 255 * (narrow(lr) - net(lr))
     assert narrow(lr).dtype == torch.float32

@@ -85,6 +85,8 @@ def test_what_is_known_of_a_run_is_neither_trained_nor_judged_again(monkeypatch,
     assert [words[2] + words[4] for words in commands] == judged
     kept = json.loads((tmp_path / "known.json").read_text(encoding="utf-8"))
     assert list(kept) == ["D0", "E0", "bicubic", "the source", "E1", "D1"]
+    ablations.main([*files, *sets, "--seeds", "1", "--first-seed", "3", "--letters", "E", "--", *WORDS])
+    assert judged == ["E0", "E1", "D1", "E3"]
     lines = (tmp_path / "out" / "table.md").read_text(encoding="utf-8").splitlines()
     assert "| D: single input | +1.00 ± 0.00: reproduced | +0.000 ± 0.000: undecided |" in lines
     assert "| A: no content loss | none | none |" in lines

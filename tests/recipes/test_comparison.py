@@ -132,3 +132,9 @@ def test_what_is_known_is_not_trained_again_but_for_what_others_need(commands, c
     commands.clear()
     assert compare("--figures", str(known)) == [line for line in lines if "x4plus" not in line]
     assert [(words[0], Path(words[-1]).name) for words in commands if words[0] != "eval"] == [("train", "learned0")]
+
+
+def test_seeds_are_those_from_the_first_one_on(commands, compare):
+    compare("--first-seed", "2")
+    assert {words[words.index("--seed") + 1] for words in commands if "--seed" in words} == {"2"}
+    assert asked_for(commands, "joint2")
