@@ -189,7 +189,7 @@ def load_model(
 
     tile_px: side of a tile, LR pixels; 0: by free memory, None: no tiles. tta: the mean over eight flips and turns.
     offline: nothing is fetched. progress: called with (bytes done, bytes in all) of a download.
-    on_note: called with a sentence about the terms of the weights, or about an engine that is not there.
+    on_note: called with a sentence about the terms of the weights, another default, or an engine that is not there.
     Raises WeightsError, HubError, DeviceError, ConfigError.
     """
     if dtype not in get_args(DtypeName):

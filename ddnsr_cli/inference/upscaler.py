@@ -38,7 +38,7 @@ LEAST_TILE_PX = 32  # below it the halo costs many times the core
 MOST_TILE_PX_CPU = 256  # measured by tests/bench/tiling.py: larger tiles take memory and win little
 HALOS_ALONG_A_TILE = 12  # on a CPU, where that makes a larger tile: else the halo is most of the work
 MOST_TILE_PX_GPU = 512  # from here on the halo costs less than a seventh
-MOST_BAND_BYTES = 128 << 20  # of SR rows as wide as the image, of which two are in memory: one in work, one handed out
+MOST_BAND_BYTES = 96 << 20  # of SR rows as wide as the image, of which two are in memory: one in work, one handed out
 MEMORY_SHARE = 0.6  # of what is free: the rest is for cuDNN's workspaces, fragments and other programs
 
 

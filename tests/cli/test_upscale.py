@@ -45,6 +45,9 @@ def test_the_bundled_model_is_the_default(ddnsr, image_file, tmp_path):
     assert done.code == 0, done.err
     shrunk = opened(tmp_path / "out.png").resize((32, 32), Image.Resampling.BICUBIC)
     assert np.abs(np.asarray(shrunk, float) - pixels(source)).mean() < 3
+    assert done.err == "note: cpu runs ddnsr-lite; -m ddnsr-photo is crisper and slower.\n"
+    named = ddnsr("upscale", source, "-o", tmp_path / "out.png", "-m", "ddnsr-lite", "--overwrite")
+    assert (named.code, named.err) == (0, "")
 
 
 @pytest.mark.parametrize(

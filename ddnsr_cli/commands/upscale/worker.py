@@ -89,8 +89,9 @@ def start_engine(options: UpscaleOptions, listener: UpscaleListener) -> Engine:
     weights = find_weights(
         options.model, registry=registry, on_gpu=on_gpu, offline=options.offline, on_progress=listener.download
     )
-    if options.model is None and on_gpu and weights.name != registry.default.name:
-        listener.note(f"{device} runs {weights.name}; -m {registry.default.name} is quicker.")
+    other = registry.default_of("rrdb", on_gpu=not on_gpu).name
+    if options.model is None and weights.name != other:
+        listener.note(f"{device} runs {weights.name}; -m {other} is {'quicker' if on_gpu else 'crisper and slower'}.")
     if weights.terms:
         listener.note(weights.terms)
     net, _ = load_sr_net(weights.path)
