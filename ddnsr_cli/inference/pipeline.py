@@ -247,14 +247,17 @@ def _enlarged(
     listener: PixelsListener,
     use: Callable[[Iterator[Pixels]], Result],
 ) -> tuple[Result, Faithfulness]:
-    """The network over the pixels in this thread, and its result, finished and in bands, given to `use` in another."""
+    """The network over the pixels in this thread; another finishes what it makes, a third gives the bands to `use`."""
     finish = _Finish(pixels, engine.scale, look)
     if look.strength == 0:
         return use(finish.plain()), finish.faithfulness
     deep = pixels.dtype == np.uint16
     bands = engine.bands(PixelSource(pixels), deep=deep, exact=deep, on_tile=listener.tile, on_note=listener.note)
-    result = handed_over(bands, lambda made, check: use(_checked(finish.finished(made), check)))
-    return result, finish.faithfulness
+
+    def finished(made: Iterator[Band], check: Callable[[], None]) -> Result:
+        return handed_over(_checked(finish.finished(made), check), lambda ready, _: use(ready))
+
+    return handed_over(bands, finished), finish.faithfulness
 
 
 def _checked(bands: Iterator[Pixels], check: Callable[[], None]) -> Iterator[Pixels]:
