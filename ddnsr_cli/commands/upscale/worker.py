@@ -89,8 +89,7 @@ def start_engine(options: UpscaleOptions, listener: UpscaleListener) -> Engine:
     weights = find_weights(
         options.model, registry=registry, on_gpu=on_gpu, offline=options.offline, on_progress=listener.download
     )
-    other = registry.default_of("rrdb", on_gpu=not on_gpu).name
-    if options.model is None and weights.name != other:
+    if options.model is None and (other := registry.default_of("rrdb", on_gpu=not on_gpu).name) != weights.name:
         listener.note(f"{device} runs {weights.name}; -m {other} is {'quicker' if on_gpu else 'crisper and slower'}.")
     if weights.terms:
         listener.note(weights.terms)
