@@ -4,7 +4,8 @@
 
 What the network makes of an image beside a noise-free input stays as it was, its blur and colors; to that the noise is
 to be added. Noise is simulated, and in half of the crops real where --noise-source is given: that of smooth parts.
-Every fourth input is another clean image as it is, of which nothing is to come. Tells the loss, in levels.
+Every fourth input (--clean-every) is another clean image as it is, of which nothing is to come. Tells the loss, in
+levels.
 """
 
 import argparse
@@ -25,14 +26,14 @@ from ddnsr_cli.data.degradations import CARRIED_NOISE, draw_noise
 from ddnsr_cli.data.images import list_images
 from ddnsr_cli.data.noise_patches import PatchLimits, SmoothPatches, noise_field, slow_part, smooth_patches
 from ddnsr_cli.data.sampler import random_crop
-from ddnsr_cli.errors import DataError
+from ddnsr_cli.errors import ConfigError, DataError
 from ddnsr_cli.io.read import read_rgb
 from ddnsr_cli.losses import content_reference, noise_transfer_loss
 from ddnsr_cli.nets.degrader import Degrader
 from ddnsr_cli.weights.checkpoint import load_degrader, save_degrader
 
 BATCH, CROP_PX = 8, 128
-AS_THEY_ARE = 4  # every so many noise inputs are clean images
+CLEAN_EVERY = 4  # noise inputs, one is a clean image
 SIGMAS = (0.7, 20.0)  # levels; drawn evenly over their logarithm: weak noise is as common as strong
 DECAY = 0.99  # of the averaged weights, a step
 REPORT_EVERY = 50
@@ -62,13 +63,17 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--rate", type=float, default=3e-4)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--clean-every", type=int, default=CLEAN_EVERY, help=f"at most {BATCH}, the batch")
     given = parser.parse_args(words)
+    if not 1 <= given.clean_every <= BATCH:
+        raise ConfigError(f"--clean-every must be from 1 to {BATCH}, got {given.clean_every}.")
     net, metadata = load_degrader(given.weights)
     clean = [image for image in map(read_rgb, list_images(given.hr)) if min(image.shape[:2]) >= CROP_PX]
     if len(clean) < 2:
         raise DataError(f"--hr {given.hr} has {len(clean)} images of {CROP_PX} pixels a side; 2 are needed.")
     noisy = smooth_images(given.noise_source) if given.noise_source else []
-    taught = teach(net.float(), clean, noisy, steps=given.steps, rate=given.rate, seed=given.seed)
+    how = {"steps": given.steps, "rate": given.rate, "seed": given.seed, "clean_every": given.clean_every}
+    taught = teach(net.float(), clean, noisy, **how)
     save_degrader(given.output, taught, metadata=metadata, half=True)
 
 
@@ -89,6 +94,7 @@ def teach(
     steps: int,
     rate: float,
     seed: int,
+    clean_every: int = CLEAN_EVERY,
     crop_px: int = CROP_PX,
 ) -> Degrader:
     """The averaged network after so many steps. What `net` makes without noise is the target, beside the noise."""
@@ -101,7 +107,7 @@ def teach(
     losses: list[float] = []
     for step in range(steps):
         hr, others = (_crops(clean, crop_px, rng) for _ in range(2))
-        drawn = draws(content_reference(others), noisy, rng)
+        drawn = draws(content_reference(others), noisy, rng, clean_every)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             base = before(hr, slow_part(drawn.given)).float()
         with torch.autocast("cpu", torch.bfloat16):
@@ -120,11 +126,11 @@ def teach(
     return average
 
 
-def draws(others: Tensor, noisy: Sequence[Noisy], rng: np.random.Generator) -> Draws:
-    """Noise inputs on the slow part of other images (N, 3, h, w); every fourth is such an image, without noise."""
+def draws(others: Tensor, noisy: Sequence[Noisy], rng: np.random.Generator, clean_every: int = CLEAN_EVERY) -> Draws:
+    """Noise inputs on the slow part of other images (N, 3, h, w); of so many one is such an image, without noise."""
     inputs, noises = [], []
     for index, (other, slow) in enumerate(zip(others, slow_part(others), strict=True)):
-        plain = index % AS_THEY_ARE == AS_THEY_ARE - 1
+        plain = index % clean_every == clean_every - 1
         base = other if plain else slow
         noise = torch.zeros_like(base) if plain else _noise(base.numpy(), noisy, rng)
         inputs.append((base + noise).clamp(0, 1))

@@ -9,7 +9,7 @@ from PIL import Image
 from teach_noise import draws, main, smooth_images, teach
 
 from ddnsr_cli.data.noise_patches import slow_part
-from ddnsr_cli.errors import DataError
+from ddnsr_cli.errors import ConfigError, DataError
 from ddnsr_cli.losses import noise_transfer_loss
 from ddnsr_cli.nets.degrader import Degrader, DegraderConfig, start_as_area, start_with_noise
 from ddnsr_cli.weights.checkpoint import load_degrader, save_degrader
@@ -28,12 +28,13 @@ def others(count=8):
     return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
 
 
-def test_noise_lies_on_slow_parts_and_every_fourth_input_is_an_image_as_it_is():
+@pytest.mark.parametrize(("words", "every"), [((), 4), ((8,), 8)])
+def test_noise_lies_on_slow_parts_and_one_input_of_so_many_is_an_image_as_it_is(words, every):
     images = others()
-    drawn = draws(images, [], np.random.default_rng(0))
+    drawn = draws(images, [], np.random.default_rng(0), *words)
     assert torch.equal(drawn.given * 255, (drawn.given * 255).round())
     for index, (image, slow) in enumerate(zip(images, slow_part(images), strict=True)):
-        if index % 4 == 3:
+        if index % every == every - 1:
             assert torch.equal(drawn.given[index], image)
             assert not drawn.noise[index].any()
         else:
@@ -90,4 +91,6 @@ def test_too_few_or_useless_images_are_told(tmp_path):
     Image.fromarray(rough).save(tmp_path / "rough/r.png")
     with pytest.raises(DataError, match="smooth part"):
         main([*words, "--noise-source", str(tmp_path / "rough")])
+    with pytest.raises(ConfigError, match="from 1 to 8, got 9"):
+        main([*words, "--clean-every", "9"])
     assert not (tmp_path / "o.safetensors").exists()
