@@ -78,12 +78,11 @@ class OpenvinoNet(nn.Module):
         return torch.float32 if self._last is None else torch.bfloat16
 
     def forward(self, lr: Tensor) -> Tensor:
-        """The LR image enlarged."""
+        """The LR image enlarged. It may lie where the next run writes to: take it over before."""
         if isinstance(self.net, CompactNet):
-            return self._run(lr).clone()
+            return self._run(lr)
         result = self._run(self.net.folded(lr))
-        sr = result.clone() if self._last is None else self._last.joined(result)
-        return self.net.cut(sr, lr)
+        return self.net.cut(result if self._last is None else self._last.joined(result), lr)
 
     def _run(self, images: Tensor) -> Tensor:
         """The result lies in memory of OpenVINO's, which the next run writes to.

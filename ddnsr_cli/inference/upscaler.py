@@ -1,6 +1,7 @@
 """Run a network over an image of any size: tiles on the device, finished bands off it."""
 
 import copy
+import math
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -149,8 +150,8 @@ class WindowRunner:
         """What waits for the SR window; it gives None when a value is not finite."""
         batch = self._copies.to_device(lr.unsqueeze(0), _input_dtype(net)).contiguous(memory_format=self._memory_format)
         sr = (self._mean_of_views(net, batch) if self._tta else net(batch)).to(self._wide)
-        finite, image = self._copies.to_host(sr.isfinite().all()), self._copies.to_host(sr[0])
-        return lambda: image() if bool(finite()) else None
+        total, image = self._copies.to_host(sr.sum()), self._copies.to_host(sr[0])  # finite where all values are
+        return lambda: image() if math.isfinite(total()) else None
 
     def _mean_of_views(self, net: nn.Module, batch: Tensor) -> Tensor:
         """The mean over the eight flips and quarter turns, each undone after the network."""
@@ -275,7 +276,7 @@ class Upscaler:
     def whole(self, lr: Tensor) -> Tensor:
         """The SR image in one tensor: (1, 3, H, W) in [0, 1] -> (1, 3, scale * H, scale * W), on the CPU."""
         bands = [band.rows for band in self.bands(TensorSource(lr))]
-        return torch.cat(bands, dim=1).unsqueeze(0)
+        return (bands[0] if len(bands) == 1 else torch.cat(bands, dim=1)).unsqueeze(0)
 
     def bands(
         self,

@@ -100,12 +100,12 @@ def test_networks_that_tests_compile_once_are_told_apart_by_their_weights(monkey
 
 
 def test_a_result_does_not_change_when_the_next_is_made():
-    fast = upscaler(small_net())
-    net = fast._runner._quick
-    first = net(noisy(16, 16))
-    kept = first.clone()
-    net(torch.zeros(1, 3, 16, 16))
-    assert torch.equal(first, kept)
+    for net in (small_net(), small_compact()):  # what OpenVINO writes to again is taken over
+        fast = upscaler(net)
+        first = fast.whole(noisy(16, 16))
+        kept = first.clone()
+        fast.whole(torch.zeros(1, 3, 16, 16))
+        assert torch.equal(first, kept)
 
 
 @pytest.mark.parametrize("size", [(16, 16), (16, 12)])
