@@ -136,7 +136,8 @@ def test_a_refusal_is_reported_at_once_wherever_it_comes(fake_hub, failing, name
     fake_hub.uploads.answers[stage] = (status, {"Content-Type": "application/json"}, body)
     failing(f"upload to {REPO}", *words)
     assert list(dict.fromkeys(fake_hub.uploads.stages)) == ORDER[: ORDER.index(stage) + 1]
-    assert fake_hub.uploads.stages.count(stage) == (2 if stage == "content" else 1)  # two files, no second try
+    files = 2 if stage == "content" else 1  # they go side by side: the refusal of one may keep the other back
+    assert 1 <= fake_hub.uploads.stages.count(stage) <= files  # no second try
     assert fake_hub.uploads.commits == []
 
 
