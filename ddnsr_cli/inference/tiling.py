@@ -261,11 +261,6 @@ class TileRow:
         self._tiles = [(scale * col.lo, _kept(window, row, col, scale, exact=exact)) for col, window in windows]
         self._faded = fade(above.numpy(), self._joined(0, above.shape[1]), 1)
 
-    @property
-    def nbytes(self) -> int:
-        """Of the tiles."""
-        return sum(tile.nbytes for _, tile in self._tiles)
-
     def part(self, start: int, end: int) -> Tensor:
         """SR rows `start` to `end`, counted from the first: (3, end - start, W), in memory of their own."""
         rows, faded = self._joined(start, end), self._faded[:, start:end]
