@@ -318,6 +318,7 @@ def _cut(bands: Iterator[Band], scale: int, width: int, channels: int) -> Iterat
             sr = part if channels == 3 else part.mean(axis=0, keepdims=True)
             yield _strip((band.top + start) // scale, sr, scale)
             del part, sr
+            band.tiles.drop(start + step)
         del band
 
 

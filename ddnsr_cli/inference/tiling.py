@@ -19,6 +19,9 @@ from ddnsr_cli.processing.resize import row_blocks
 _STEPS = 32_766
 """From 0.5 to 1.5 in what a tile is held in; even, so that black and white are steps."""
 
+_BLOCK_ROWS = 128
+"""SR rows of a tile that are freed together: what was made is used up while the next row of tiles is in the making."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TileConfig:
@@ -258,7 +261,11 @@ class TileRow:
         """
         self.height = scale * (row.hi - row.lo)
         self._width = scale * cols.spans[-1].hi
-        self._tiles = [(scale * col.lo, _kept(window, row, col, scale, exact=exact)) for col, window in windows]
+        self._blocks: list[list[tuple[int, Tensor]]] = [[] for _ in range(0, self.height, _BLOCK_ROWS)]
+        for col, window in windows:
+            cores = torch.split(_core(window, row, col, scale), _BLOCK_ROWS, dim=1)
+            for block, core in zip(self._blocks, cores, strict=True):
+                block.append((scale * col.lo, _kept(core, exact=exact)))
         self._faded = fade(above.numpy(), self._joined(0, above.shape[1]), 1)
 
     def part(self, start: int, end: int) -> Tensor:
@@ -267,24 +274,41 @@ class TileRow:
         rows[:, : faded.shape[1]] = faded
         return torch.from_numpy(rows)
 
+    def drop(self, end: int) -> None:
+        """Free what holds only rows before `end`: they are asked for no more."""
+        for block in self._blocks[: end // _BLOCK_ROWS]:
+            block.clear()
+
     def _joined(self, start: int, end: int) -> NDArray[np.floating[Any]]:
-        rows = np.empty((3, end - start, self._width), _read(self._tiles[0][1].numpy()[:, :0]).dtype)
+        dtype = _read(self._blocks[-1][0][1].numpy()[:, :0]).dtype
+        rows: NDArray[np.floating[Any]] = np.empty((3, end - start, self._width), dtype)
+        for index in range(start // _BLOCK_ROWS, -(-end // _BLOCK_ROWS)):
+            top = index * _BLOCK_ROWS
+            first, last = max(start, top), min(end, top + _BLOCK_ROWS)
+            self._join(index, slice(first - top, last - top), rows[:, first - start : last - start])
+        return rows
+
+    def _join(self, index: int, part: slice, rows: NDArray[np.floating[Any]]) -> None:
+        """Rows of one block, into `rows`."""
         filled = 0
-        for left, tile in self._tiles:
-            kept = _read(tile.numpy()[:, start:end])
+        for left, tile in self._blocks[index]:
+            kept = _read(tile.numpy()[:, part])
             shared = filled - left
             rows[:, :, left:filled] = fade(rows[:, :, left:filled], kept[:, :, :shared], 2)
             rows[:, :, filled : left + kept.shape[2]] = kept[:, :, shared:]
             filled = left + kept.shape[2]
-        return rows
 
 
-def _kept(window: Tensor, row: Span, col: Span, scale: int, *, exact: bool) -> Tensor:
-    """The window without its halo, in memory of its own."""
+def _core(window: Tensor, row: Span, col: Span, scale: int) -> Tensor:
+    """The window without its halo, as a view."""
     top, left, height, width = (
         scale * px for px in (row.lo - row.start, col.lo - col.start, row.hi - row.lo, col.hi - col.lo)
     )
-    core = window[:, top : top + height, left : left + width]
+    return window[:, top : top + height, left : left + width]
+
+
+def _kept(core: Tensor, *, exact: bool) -> Tensor:
+    """The samples in memory of their own."""
     if exact:
         return core.clone(memory_format=torch.contiguous_format)
     steps = core.sub(0.5).mul_(_STEPS).round_().clamp_(-_STEPS, _STEPS)

@@ -63,8 +63,7 @@ class NarrowDoubling(nn.Module):
         """conv: the fp32 convolution after the doubling; it is left as it is."""
         super().__init__()
         self.conv = nn.Conv2d(conv.in_channels, 4 * conv.out_channels, kernel_size=2, padding=1)
-        rows = (_folded(conv.weight, row, dim=2) for row in range(2))
-        self.conv.weight.data = _rounded(torch.cat([_folded(taps, col, dim=3) for taps in rows for col in range(2)]))
+        self.conv.weight.data = rounded(doubling_kernels(conv.weight))
         self.conv.bias = nn.Parameter(_bias(conv).repeat(4).to(torch.bfloat16))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -77,6 +76,15 @@ class NarrowDoubling(nn.Module):
             row, col = divmod(index, 2)
             larger[:, :, row::2, col::2] = quarter[:, :, row : row + height, col : col + width]
         return larger
+
+
+def doubling_kernels(weight: Tensor) -> Tensor:
+    """What the four pixels that an LR pixel becomes, row by row, see of LR pixels: (C', C, 3, 3) -> (4 * C', C, 2, 2).
+
+    weight: of a 3x3 convolution after nearest-neighbor doubling.
+    """
+    rows = (_folded(weight, row, dim=2) for row in range(2))
+    return torch.cat([_folded(taps, col, dim=3) for taps in rows for col in range(2)])
 
 
 def _folded(weight: Tensor, side: int, *, dim: int) -> Tensor:
@@ -160,12 +168,12 @@ def _bias(conv: nn.Conv2d) -> Tensor:
 def with_rounded_weight(conv: nn.Conv2d) -> nn.Conv2d:
     """A 3x3 convolution in bfloat16 that leaves the level of flat areas as it is; `conv` stays in fp32."""
     narrow = nn.Conv2d(conv.in_channels, conv.out_channels, kernel_size=3, padding=1)
-    narrow.weight.data = _rounded(conv.weight)
+    narrow.weight.data = rounded(conv.weight)
     narrow.bias = nn.Parameter(_bias(conv).to(torch.bfloat16))
     return narrow
 
 
-def _rounded(weight: Tensor) -> Tensor:
+def rounded(weight: Tensor) -> Tensor:
     """A kernel in bfloat16 whose taps add up as before, for each pair of channels: flat areas keep their level.
 
     What rounding takes from a tap is given to the next smaller one; the smallest are rounded finest.

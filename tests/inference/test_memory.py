@@ -1,5 +1,7 @@
 import os
 import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -145,6 +147,37 @@ def test_what_the_cpu_really_says_is_understood():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(10**15)
     assert is_out_of_memory(caught.value)
+
+
+PAGES_OF_THE_NEXT_BLOCK = """
+import resource
+from concurrent.futures import ThreadPoolExecutor
+
+from ddnsr_cli.inference.memory import keep_one_heap
+
+def pages():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    block = bytearray(80 << 20)
+    block[::4096] = bytes(len(block) // 4096)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+given_back = [pages(), pages()][1]
+keep_one_heap()
+kept = [pages(), pages()][1]
+with ThreadPoolExecutor(1) as pool:
+    print(given_back, kept, pool.submit(pages).result())
+"""
+
+
+@pytest.mark.skipif(not platform.libc_ver()[0], reason="what glibc does")
+def test_a_large_block_is_kept_for_the_next_one_of_any_thread():
+    """What the next block of 80 MB costs after one was freed. A new interpreter: the setting holds for good."""
+    command = [sys.executable, "-c", PAGES_OF_THE_NEXT_BLOCK]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    given_back, kept, elsewhere = map(int, told.split())
+    assert given_back > 1000
+    assert kept < given_back / 10
+    assert elsewhere < given_back / 10
 
 
 def scatter_and_give_back(told):

@@ -63,10 +63,39 @@ def test_a_row_held_in_16_bits_is_the_same_to_a_hundredth_of_a_level():
     torch.testing.assert_close(rows[0, 2, [0, -1]], torch.tensor([-0.5, 1.5]))
 
 
+def held_bytes(row):
+    return sum(tile.untyped_storage().nbytes() for block in row._blocks for _, tile in block)
+
+
+def high_row(rows):
+    """One tile of 300 rows over the whole width of the image that is given, too."""
+    image = torch.rand(3, rows, 20, generator=torch.Generator().manual_seed(0))
+    span = Span(0, 0, rows)
+    return TileRow([(Span(0, 0, 20), image)], span, Cut(20, (Span(0, 0, 20),)), scale=1, above=image[:, :0]), image
+
+
+def test_parts_of_a_high_row_are_joined_from_its_blocks():
+    tiles, image = high_row(300)
+    for start, end in ((0, 300), (0, 1), (100, 128), (127, 129), (128, 256), (250, 300), (299, 300)):
+        assert torch.equal(tiles.part(start, end), image[:, start:end])
+
+
+def test_rows_that_were_used_are_freed():
+    tiles, image = high_row(300)
+    full = held_bytes(tiles)
+    tiles.drop(127)
+    assert held_bytes(tiles) == full == 4 * 3 * 300 * 20
+    tiles.drop(200)
+    assert held_bytes(tiles) == 4 * 3 * (300 - 128) * 20
+    assert torch.equal(tiles.part(200, 300), image[:, 200:300])
+    tiles.drop(300)
+    assert held_bytes(tiles) == 4 * 3 * (300 - 256) * 20  # the last block is not full: it goes with its band
+
+
 def test_a_row_in_16_bits_takes_half_the_memory():
     image = torch.rand(3, 8, 20)
     rows = [tiles_of(image, torch.empty(3, 0, 20), exact=exact) for exact in (True, False)]
-    exact, narrow = (sum(tile.nbytes for _, tile in row._tiles) for row in rows)
+    exact, narrow = (held_bytes(row) for row in rows)
     assert exact == 2 * narrow == 4 * 3 * 4 * 22  # two columns are in both tiles
 
 

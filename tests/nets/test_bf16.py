@@ -5,7 +5,7 @@ import copy
 import torch
 
 from ddnsr_cli.inference.upscaler import WindowRunner
-from ddnsr_cli.nets.bf16 import NarrowBlock, NarrowDoubling, NarrowHrStage, NarrowLast, _rounded, held_dtype, narrowed
+from ddnsr_cli.nets.bf16 import NarrowBlock, NarrowDoubling, NarrowHrStage, NarrowLast, held_dtype, narrowed, rounded
 from ddnsr_cli.nets.blocks import lrelu
 from ddnsr_cli.nets.rrdb import RESIDUAL_SCALE, ResidualDenseBlock, RRDBConfig, RRDBNet, start_as_nearest
 
@@ -107,10 +107,10 @@ def test_flat_areas_keep_their_level():
     torch.manual_seed(0)
     weight = torch.randn(8, 8, 3, 3) / 10
     total = weight.sum((2, 3))
-    kept = (_rounded(weight).float().sum((2, 3)) - total).abs().max()
+    kept = (rounded(weight).float().sum((2, 3)) - total).abs().max()
     plainly = (weight.to(torch.bfloat16).float().sum((2, 3)) - total).abs().max()
     assert kept < plainly / 10
-    assert (_rounded(weight).float() - weight).abs().max() < 2**-7 * weight.abs().max()
+    assert (rounded(weight).float() - weight).abs().max() < 2**-7 * weight.abs().max()
 
 
 def test_the_last_convolution_is_as_exact_as_its_rounded_result():
