@@ -12,11 +12,11 @@ one that is missing is left out with a message:
 With --device cuda the network runs there: eager in fp32 and, as Real-ESRGAN has it, wholly in fp16, and ours in every
 number format, its result copied back, too. The others are for processors and left out. It takes a minute or two.
 
-All take turns in one process, so that a busy moment does not hit one of them only; `matmul` is what the device reaches
-in a plain matrix product. Seconds are those of the processor with one thread, so that other work on the machine counts
-little, and of the clock with more, or on a card. Work is counted as direct convolution, differences are in levels of
-255, against `eager`. A table, then one JSON line; ratios hold within one run only. The status is 1 when a result
-differs by more than --most-levels.
+All take turns in one process, so that a busy moment does not hit one of them only; its heap keeps what is freed, as
+that of the command does. `matmul` is what the device reaches in a plain matrix product. Seconds are those of the
+processor with one thread, so that other work on the machine counts little, and of the clock with more, or on a card.
+Work is counted as direct convolution, differences are in levels of 255, against `eager`. A table, then one JSON line;
+ratios hold within one run only. The status is 1 when a result differs by more than --most-levels.
 """
 
 import argparse
@@ -35,6 +35,7 @@ from torch import Tensor, nn
 
 from ddnsr_cli.commands.weights.convert import save_ncnn, save_onnx
 from ddnsr_cli.inference.device import choose_device, choose_dtype
+from ddnsr_cli.inference.memory import keep_one_heap
 from ddnsr_cli.inference.tiling import TileConfig
 from ddnsr_cli.inference.upscaler import Upscaler
 from ddnsr_cli.weights.checkpoint import load_own_net
@@ -212,6 +213,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--most-levels", type=float, default=5.0, help="that a result may differ from eager")
     asked = parser.parse_args()
+    keep_one_heap()
     torch.set_num_threads(asked.threads)
     device = choose_device(asked.device)
     net, _ = load_own_net(find_weights(asked.model, registry=read_registry(), offline=True).path)
