@@ -21,7 +21,7 @@ from ddnsr_cli.cli.options import (
     loss_weights,
     steps_of,
 )
-from ddnsr_cli.cli.terminal import put_path, put_text
+from ddnsr_cli.cli.terminal import load_torch, put_path, put_text
 from ddnsr_cli.cli.train_arguments import (
     Discriminator,
     GanKind,
@@ -383,6 +383,7 @@ def train(
     else:
         _refuse_given(ctx, PAIRS_ONLY, "is for pairs; a track learns what its images show")
     validation = validation_folders(val, val_lr, val_hr)
+    load_torch()
     from ddnsr_cli.commands.train.networks import FeatureFiles
     from ddnsr_cli.commands.train.paired import plain_network
     from ddnsr_cli.data.config import NoiseInput, StreamConfig

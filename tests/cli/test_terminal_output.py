@@ -3,6 +3,7 @@
 import io
 import os
 import stat
+import subprocess
 import sys
 import threading
 from types import SimpleNamespace
@@ -264,3 +265,18 @@ class TestPipesAndDevices:
             assert stat.S_ISCHR(os.stat(path).st_mode)  # noqa: PTH116
             done = ddnsr("degrade", image_file(), "-o", path, "--method", "bicubic")
             assert (done.code, done.err.count("\n")) == (4, 1)
+
+
+def test_pytorch_is_imported_without_a_look_for_garbage():
+    """A new interpreter: how often garbage of all ages was looked for meanwhile, and whether it will be from now on."""
+    script = """
+import gc
+from ddnsr_cli.cli.terminal import load_torch
+before = gc.get_stats()[2]["collections"]
+load_torch()
+print(gc.get_stats()[2]["collections"] - before, gc.isenabled(), gc.get_freeze_count() > 100_000)
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
+    ).stdout
+    assert told.split() == ["0", "True", "True"]
