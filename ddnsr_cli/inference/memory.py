@@ -58,20 +58,21 @@ def give_back_freed() -> None:
         trim(0)
 
 
-def keep_one_heap() -> None:
+def keep_one_heap(*, proc: Path = Path("/proc")) -> None:
     """Let the C library of most Linux systems have one heap for all threads, and keep in it what is freed.
 
     Blocks of more than 32 MB, as feature maps of HR size are, would go back to the system with each tile and come anew
     page by page: a sixth of the time of ddnsr-lite by PyTorch. With a heap for each thread what one frees is of no use
-    to the others: an eighth more memory, and 64 MB more of addresses for each, which `ulimit -v` may not leave.
-    `give_back_freed` gives all back.
+    to the others: an eighth more memory, and 64 MB more of addresses for each. Where `ulimit -v` limits these, nothing
+    is kept: what lies between kept blocks might be too small for the next one. `give_back_freed` gives all back.
     """
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # another library of C, such as musl's
             mallopt = ctypes.CDLL(None).mallopt
             mallopt(_M_ARENA_MAX, 1)
-            mallopt(_M_MMAP_THRESHOLD, KEPT_BYTES)
-            mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
+            if not limits_addresses(proc=proc):
+                mallopt(_M_MMAP_THRESHOLD, KEPT_BYTES)
+                mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
 def limits_addresses(*, proc: Path = Path("/proc")) -> bool:
