@@ -3,6 +3,7 @@
 import os
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,6 +35,7 @@ from ddnsr_cli.cli.train_arguments import (
     paired_options,
     paired_request,
     validation_folders,
+    weights_file,
     with_losses,
     with_sources,
     with_targets,
@@ -151,14 +153,17 @@ def train(
         ),
     ] = TargetType.DIV2K,
     start_from: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="Begin with these weights; smaller networks are grown. On pairs, their sizes are the default.",
+            metavar="WEIGHTS",
+            help="Begin with these weights: a name of ddnsr weights list, a file, or a run. Smaller ones are grown. On "
+            "pairs, their sizes are the default.",
             rich_help_panel=METHOD,
         ),
     ] = None,
     start_degrader: Annotated[
-        Path | None, typer.Option(help="Begin with these weights of the degrader.", rich_help_panel=METHOD)
+        str | None,
+        typer.Option(metavar="WEIGHTS", help="The same for the degrader.", rich_help_panel=METHOD),
     ] = None,
     l2: Annotated[
         bool,
@@ -232,8 +237,9 @@ def train(
         ),
     ] = None,
     teacher: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
+            metavar="WEIGHTS",
             help="Learn pairs from what these weights make of LR, each step turned by chance, beside the truth.",
             rich_help_panel=METHOD,
         ),
@@ -410,9 +416,11 @@ def train(
         milestones=steps_of(lr_milestones),
         precision=precision,
     )
+    find = partial(weights_file, offline=offline, quiet=quiet)
+    begun, begun_degrader, taught_by = find(start_from, "rrdb"), find(start_degrader, "degrader"), find(teacher, "rrdb")
     extractors = FeatureFiles(vgg=vgg, lpips=perceptual_weights, offline=offline)
     if track is None:
-        plain = LITE if lite else plain_network(output, start_from)
+        plain = LITE if lite else plain_network(output, begun)
         sizes = network_sizes((features, blocks, growth), plain if scale is None else replace(plain, scale=scale))
         options = paired_options(sizes, schedule, stream, pretrain=pretrain)
         if not pretrain:
@@ -427,12 +435,12 @@ def train(
                     else discriminator_learning_rate
                 ),
             )
-        options = with_targets(options, sharpen_targets, (teacher, truth_share))
+        options = with_targets(options, sharpen_targets, (taught_by, truth_share))
         rule = (degradation_preset, degradation_ or [])
         options, sources = with_sources(options, (hr, lr), mix or [], rule)
         sources = tuple(replace(one, rules=rules) for one in sources)
         request = paired_request(sources, output, options, validation)
-        request = replace(request, rules=rules, start_from=start_from, teacher=teacher, extractors=extractors)
+        request = replace(request, rules=rules, start_from=begun, teacher=taught_by, extractors=extractors)
         request = replace(request, rhythm=rhythm, lpips=lpips, device=device)
         _run(request, micro_batch=micro_batch, only_check=check, quiet=quiet)
         return
@@ -458,8 +466,8 @@ def train(
         joint_asked,
         rules=rules,
         rhythm=rhythm,
-        start_from=start_from,
-        start_degrader=start_degrader,
+        start_from=begun,
+        start_degrader=begun_degrader,
         extractors=extractors,
         lpips=lpips,
         device=device,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ddnsr_cli.training.reconstruction_options import Discriminator as TrainDiscriminator
     from ddnsr_cli.training.reconstruction_options import GanKind as TrainGanKind
     from ddnsr_cli.training.reconstruction_options import ReconstructionWeights
+    from ddnsr_cli.weights.registry import Network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,24 @@ class GanKind(StrEnum):
         from ddnsr_cli.training.reconstruction_options import GanKind as TrainGanKind
 
         return TrainGanKind(self.value)
+
+
+def weights_file(word: str | None, network: "Network", *, offline: bool, quiet: bool) -> Path | None:
+    """The weights to begin with or to learn from: a file, that of a run's folder, or that of a released name.
+
+    A file may be gone: where a run goes on, it is needed no more. Raises WeightsError and HubError as `find_weights`.
+    """
+    from ddnsr_cli.cli.progress import download_view
+    from ddnsr_cli.weights.registry import read_registry
+    from ddnsr_cli.weights.resolve import entry_of, find_weights
+
+    if word is None or Path(word).is_file():
+        return None if word is None else Path(word)
+    registry = read_registry()
+    if entry_of(word, registry) is None and not Path(word).is_dir():
+        return Path(word)
+    with download_view(quiet=quiet) as download:
+        return find_weights(word, registry=registry, network=network, offline=offline, on_progress=download).path
 
 
 def validation_folders(val: Path | None, lr: Path | None, hr: Path | None) -> tuple[Path | None, Path | None]:
