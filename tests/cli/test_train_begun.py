@@ -1,6 +1,5 @@
 """What `ddnsr train` may be told to begin with: files, runs and released names."""
 
-import json
 from functools import partial
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 
 from ddnsr_cli.cli.train_arguments import weights_file
 from ddnsr_cli.errors import WeightsError
+from ddnsr_cli.weights.checkpoint import load_rrdb_net
 
 find = partial(weights_file, offline=True, quiet=True)
 
@@ -41,10 +41,24 @@ def test_a_name_of_another_kind_is_refused():
 
 
 def test_a_training_begins_with_a_released_name(ddnsr, tmp_path, image_file):
-    images = [image_file(f"hr/{name}.png", width=64, height=64) for name in "ab"][0].parent
-    words = ("train", "--pretrain", "--hr", images, "--crop", 32, "--batch", 1, "--steps", 1, "--offline", "-q")
+    for name in "ab":
+        image_file(f"hr/{name}.png", width=64, height=64)
+    words = (
+        "train",
+        "--pretrain",
+        "--hr",
+        tmp_path / "hr",
+        "--crop",
+        32,
+        "--batch",
+        1,
+        "--steps",
+        1,
+        "--offline",
+        "-q",
+    )
     done = ddnsr(*words, "--start-from", "ddnsr-lite", "-o", tmp_path / "run")
     assert done.code == 0, done.err
-    options = json.loads((tmp_path / "run/options.json").read_text())
-    assert options["network"]["blocks"] == 3
-    assert options["start_from"]["file"] == "ddnsr-lite.safetensors"
+    card = (tmp_path / "run/README.md").read_text()
+    assert "ddnsr-lite.safetensors" in card
+    assert load_rrdb_net(tmp_path / "run/sr.safetensors")[0].config.blocks == 3
