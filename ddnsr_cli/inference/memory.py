@@ -70,9 +70,8 @@ def keep_one_heap(*, proc: Path = Path("/proc")) -> None:
         with suppress(OSError, AttributeError):  # another library of C, such as musl's
             mallopt = ctypes.CDLL(None).mallopt
             mallopt(_M_ARENA_MAX, 1)
-            if not limits_addresses(proc=proc):
-                mallopt(_M_MMAP_THRESHOLD, KEPT_BYTES)
-                mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
+            if not limits_addresses(proc=proc) and mallopt(_M_MMAP_THRESHOLD, KEPT_BYTES):  # old ones refuse so much,
+                mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)  # and this alone would turn off what they learn by themselves
 
 
 def limits_addresses(*, proc: Path = Path("/proc")) -> bool:
