@@ -174,7 +174,9 @@ def degrade(
     from ddnsr_cli.cli.progress import degrade_view
     from ddnsr_cli.commands.degrade.options import DegradeOptions
     from ddnsr_cli.commands.degrade.run import degrade_images
+    from ddnsr_cli.inference.memory import keep_one_heap
 
+    keep_one_heap()
     options = DegradeOptions(
         selection=selection,
         noise_source=noise_source,

@@ -204,7 +204,9 @@ def evaluate(
     from ddnsr_cli.commands.evaluate.options import EvaluateOptions
     from ddnsr_cli.commands.evaluate.options import Reference as Kind
     from ddnsr_cli.data.images import PairRules
+    from ddnsr_cli.inference.memory import keep_one_heap
 
+    keep_one_heap()
     if data is not None:
         lr, hr = _challenge_folders(data, track, given=lr or hr)
     options = EvaluateOptions(

@@ -86,11 +86,13 @@ def _options(
     """Raises DeviceError, WeightsError for a model of the user that is nowhere, and ConfigError."""
     from ddnsr_cli.commands.upscale.options import UpscaleOptions
     from ddnsr_cli.inference.device import choose_device
+    from ddnsr_cli.inference.memory import keep_one_heap
     from ddnsr_cli.studio.queue import check_results_folder
     from ddnsr_cli.studio.server import StudioOptions, choices_of
     from ddnsr_cli.weights.registry import read_registry
     from ddnsr_cli.weights.resolve import find_weights
 
+    keep_one_heap()
     if output is not None:
         check_results_folder(output)
     chosen, registry = choose_device(device), read_registry()

@@ -243,11 +243,13 @@ def upscale(
     from ddnsr_cli.cli.progress import upscale_view
     from ddnsr_cli.commands.upscale.options import UpscaleOptions
     from ddnsr_cli.commands.upscale.run import upscale_images
+    from ddnsr_cli.inference.memory import keep_one_heap
     from ddnsr_cli.inference.pipeline import LookOptions
     from ddnsr_cli.inference.tiling import TileConfig
     from ddnsr_cli.io.write import WriteOptions
     from ddnsr_cli.processing.resize import OutputSize
 
+    keep_one_heap()
     options = UpscaleOptions(
         selection=selection,
         model=model if name is None else name if model is None else os.path.join(model, name),  # noqa: PTH118

@@ -58,20 +58,32 @@ def give_back_freed() -> None:
         trim(0)
 
 
+def save_addresses(*, proc: Path = Path("/proc")) -> None:
+    """Where `ulimit -v` limits addresses, let all threads allocate from one heap: the C library of most Linux systems
+    would reserve 64 MB and more of them for each thread that writes, and a library that gets none ends the program."""
+    if limits_addresses(proc=proc):
+        _set_heap({_M_ARENA_MAX: 1})
+
+
 def keep_one_heap(*, proc: Path = Path("/proc")) -> None:
     """Let the C library of most Linux systems have one heap for all threads, and keep in it what is freed.
 
-    Blocks of more than 32 MB, as feature maps of HR size are, would go back to the system with each tile and come anew
-    page by page: a sixth of the time of ddnsr-lite by PyTorch. With a heap for each thread what one frees is of no use
-    to the others: an eighth more memory, and 64 MB more of addresses for each. Where `ulimit -v` limits these, nothing
-    is kept: what lies between kept blocks might be too small for the next one. `give_back_freed` gives all back.
+    For a program of our own: it holds for the whole process. Blocks of more than 32 MB, as feature maps of HR size are,
+    would go back to the system with each tile and come anew page by page: a sixth of the time of ddnsr-lite by PyTorch.
+    With a heap for each thread what one frees is of no use to the others: an eighth more memory. Where `ulimit -v`
+    limits addresses, nothing is kept: what lies between kept blocks might be too small for the next one.
+    `give_back_freed` gives all back.
     """
+    if not limits_addresses(proc=proc):
+        _set_heap({_M_ARENA_MAX: 1, _M_MMAP_THRESHOLD: KEPT_BYTES, _M_TRIM_THRESHOLD: KEPT_BYTES})
+
+
+def _set_heap(options: dict[int, int]) -> None:
+    """Up to the first one that is refused: an older library does not keep so much, and the last option alone would turn
+    off what it learns by itself."""
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # another library of C, such as musl's
-            mallopt = ctypes.CDLL(None).mallopt
-            mallopt(_M_ARENA_MAX, 1)
-            if not limits_addresses(proc=proc) and mallopt(_M_MMAP_THRESHOLD, KEPT_BYTES):  # old ones refuse so much,
-                mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)  # and this alone would turn off what they learn by themselves
+            all(ctypes.CDLL(None).mallopt(option, value) for option, value in options.items())
 
 
 def limits_addresses(*, proc: Path = Path("/proc")) -> bool:

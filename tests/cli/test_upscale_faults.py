@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import platform
 import resource
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -169,3 +171,34 @@ def test_a_narrow_terminal_without_colors(processes, images, quick_model, tmp_pa
     assert f"{tmp_path / 'o.png'}\r\n" in text  # in one piece, however narrow
     assert "\x1b[3" not in text  # colors
     assert "\x1b[9" not in text
+
+
+PAGES_AFTER = """
+import resource, sys
+from ddnsr_cli.cli.app import app
+
+def pages():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    bytearray(80 << 20)[::4096] = bytes((80 << 20) // 4096)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+given_back = [pages(), pages()][1]
+app(sys.argv[1:], standalone_mode=False)
+print(given_back, [pages(), pages()][1])
+"""
+
+
+@pytest.mark.skipif(not platform.libc_ver()[0], reason="what glibc does")
+@pytest.mark.parametrize("command", ["upscale", "degrade", "eval"])
+def test_commands_keep_what_is_freed(images, quick_model, tmp_path, command):
+    """A block after another of its size costs no new pages, once the command has begun. The network is tiny."""
+    words = {
+        "upscale": (images / "0.png", "-o", tmp_path / "out.png", "-m", quick_model, "--engine", "torch"),
+        "degrade": (images / "0.png", "-o", tmp_path / "out", "--method", "bicubic"),
+        "eval": ("--lr", images, "--models", quick_model, "--json", tmp_path / "figures.json"),
+    }[command]
+    called = [sys.executable, "-c", PAGES_AFTER, command, *map(str, words), "--quiet"]
+    done = subprocess.run(called, capture_output=True, text=True, check=True, timeout=120)
+    given_back, kept = map(int, done.stdout.split()[-2:])
+    assert given_back > 1000
+    assert kept < given_back / 10

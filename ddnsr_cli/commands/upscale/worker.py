@@ -42,7 +42,7 @@ from ddnsr_cli.errors import (
 )
 from ddnsr_cli.files import StorePath, no_empty_folder, temporary_folder
 from ddnsr_cli.inference.device import choose_device, choose_dtype, choose_openvino
-from ddnsr_cli.inference.memory import give_back_freed, is_out_of_memory, keep_one_heap
+from ddnsr_cli.inference.memory import give_back_freed, is_out_of_memory, keep_one_heap, save_addresses
 from ddnsr_cli.inference.pipeline import Faithfulness, check_memory, result_bytes, upscale_image, upscale_rows
 from ddnsr_cli.inference.tiling import TensorSource, TilePlan, to_tensor
 from ddnsr_cli.inference.upscaler import Upscaler
@@ -82,7 +82,7 @@ def start_engine(options: UpscaleOptions, listener: UpscaleListener) -> Engine:
 
     Raises WeightsError, HubError and DeviceError as the parts do.
     """
-    keep_one_heap()
+    save_addresses()
     device = choose_device(options.device, note=listener.note)
     by_openvino = choose_openvino(device, options.engine, note=listener.note)
     registry, on_gpu = read_registry(), device.type != "cpu"
@@ -475,6 +475,7 @@ def _put(file: Path, target: StorePath) -> None:
 
 def open_worker(options: UpscaleOptions, notify: Notify, *, resumes: bool) -> Worker:
     """A worker with its network, in a process of its own. notify: for image, note, detail. Raises as `start_engine`."""
+    keep_one_heap()
     listener = UpscaleListener(
         image=partial(notify, "image"),
         tile=lambda _done, _total: None,  # thousands of messages for a bar
