@@ -256,7 +256,7 @@ def item_json(item: Item) -> dict[str, Any]:
             "name": done.output.name,
             "width": done.width,
             "height": done.height,
-            "bytes": done.output.stat().st_size if done.output.is_file() else None,
+            "bytes": _bytes_of(done.output),
             "seconds": round(done.seconds, 1),
             "version": item.version,
         }
@@ -273,6 +273,14 @@ def item_json(item: Item) -> dict[str, Any]:
         "error": item.error,
         "result": result,
     }
+
+
+def _bytes_of(result: Path) -> int | None:
+    """None: it is gone, as when the image is enlarged anew."""
+    try:
+        return result.stat().st_size
+    except OSError:
+        return None
 
 
 def upscale_options(asked: Mapping[str, Any], studio: StudioOptions) -> tuple[UpscaleOptions, str]:

@@ -1,6 +1,7 @@
 """The queue: order, stopping, removing, failures, and what stays."""
 
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -123,6 +124,20 @@ def test_the_network_is_loaded_once(studio, quick_model, drawn, monkeypatch):
         assert [path.name for path in asked.folder.glob("1/result*")] == ["result2"]
     assert (first["result"]["version"], first["result"]["name"]) == (2, "a_x2.png")
     assert loads == [1]
+
+
+def test_a_result_that_goes_while_it_is_asked_for_has_no_size(studio, quick_model, drawn, monkeypatch):
+    """It goes between two looks: when the same image is enlarged anew, the result of before is removed."""
+    with studio() as asked:
+        asked.put("a.png", drawn("a.png").read_bytes())
+        asked.enlarge(quick_model, 1)
+        (done,) = asked.wait("done")
+        next(asked.folder.glob("1/result*/*.png")).unlink()
+        monkeypatch.setattr(Path, "is_file", lambda _path: True)
+        (gone,) = asked.images()
+        monkeypatch.undo()
+    assert done["result"]["bytes"] > 0
+    assert gone["result"] == {**done["result"], "bytes": None}
 
 
 def test_a_folder_for_results_that_cannot_be_made_fails_the_image_in_a_sentence(studio, quick_model, drawn, tmp_path):
