@@ -24,6 +24,7 @@ from trials import (
     Pairs,
     Run,
     gains,
+    is_done,
     keep,
     known_figures,
     neutral_degrader,
@@ -67,6 +68,8 @@ OF_NOISE = {
 
 def train(out: Path, run: Run, words: Sequence[str]) -> None:
     """Train it if it is not finished yet; its folder is `out / name`."""
+    if is_done(out / run.name):
+        return  # to judge it alone, other words will do, and the start is that of runs which go on
     start = neutral_degrader(out / f"neutral_{run.seed}.safetensors", run.seed, lite="--lite" in words)
     own = ("--ablation", run.kind, "--seed", str(run.seed), "--start-degrader", str(start))
     once(out / run.name, "train", *own, *words)

@@ -27,6 +27,7 @@ from trials import (
     Pairs,
     Run,
     gains,
+    is_done,
     keep,
     known_figures,
     neutral_degrader,
@@ -104,6 +105,8 @@ class Comparison:
         once(self.folder(run), "train", "--paired", "--seed", seed, *sides, *self._losses())
 
     def _train_joint(self, run: Run) -> None:
+        if is_done(self.folder(run)):
+            return
         start = neutral_degrader(self.out / f"neutral_{run.seed}.safetensors", run.seed, lite=self.lite)
         sides = ["--hr", str(self.hr), "--lr", str(self.noise), "--noise-input", "crop"]
         own = ["--track", str(self.track), "--seed", str(run.seed), "--start-degrader", str(start)]

@@ -81,10 +81,18 @@ def ddnsr(*words: str) -> None:
 
 def once(out: Path, *words: str) -> None:
     """Run the command, which makes `out`, unless an earlier call has done it."""
-    done = out.with_name(f"{out.name}.done")
-    if not done.exists():
+    if not is_done(out):
         ddnsr(*words, "-o", str(out))
-        done.touch()
+        _done(out).touch()
+
+
+def is_done(out: Path) -> bool:
+    """Whether `once` has made it."""
+    return _done(out).exists()
+
+
+def _done(out: Path) -> Path:
+    return out.with_name(f"{out.name}.done")
 
 
 def neutral_degrader(path: Path, seed: int, *, lite: bool) -> Path:

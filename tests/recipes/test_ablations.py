@@ -55,6 +55,14 @@ def test_all_degraders_of_a_seed_begin_with_one_that_only_shrinks(commands, tmp_
     assert not torch.equal(first.merge[0].weight, second.merge[0].weight)
 
 
+def test_finished_runs_leave_the_start_of_those_that_go_on(commands, tmp_path):
+    train_all(tmp_path, 1)
+    start = tmp_path / "neutral_0.safetensors"
+    before = start.read_bytes()
+    train_all(tmp_path, 1, ["--track", "1"])  # as to judge them: of another size, without --lite
+    assert start.read_bytes() == before
+
+
 def test_a_run_that_failed_is_trained_again(monkeypatch, tmp_path):
     def fails(*words):
         if "C" in words:
