@@ -69,7 +69,7 @@ def keep_one_heap(*, proc: Path = Path("/proc")) -> None:
     """Let the C library of most Linux systems have one heap for all threads, and keep in it what is freed.
 
     For a program of our own: it holds for the whole process. Blocks of more than 32 MB, as feature maps of HR size are,
-    would go back to the system with each tile and come anew page by page: a seventh of the time of ddnsr-lite by PyTorch.
+    would go back to the system with each tile and come anew page by page: a seventh of ddnsr-lite's time by PyTorch.
     With a heap for each thread what one frees is of no use to the others: an eighth more memory. Where `ulimit -v`
     limits addresses, nothing is kept: what lies between kept blocks might be too small for the next one.
     `give_back_freed` gives all back.
