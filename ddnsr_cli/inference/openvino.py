@@ -24,7 +24,7 @@ from ddnsr_cli.nets.compact import CompactNet
 from ddnsr_cli.nets.rrdb import RESIDUAL_SCALE, ResidualDenseBlock, RRDBNet
 
 PACKAGE = "openvino"
-MOST_SUMMED_FEATURES = 32  # sums took 5 % less time than copies there, and as long at 64, by tests/bench/engines.py
+MOST_SUMMED_FEATURES = 32  # there sums took 5 % less time than copies, at 64 as long (docs/measurements/speed.md)
 _CONVERTER = "openvino.tools.ovc"
 _NONE: Mapping[str, object] = {}
 
