@@ -205,9 +205,10 @@ def _sheets(options: argparse.Namespace) -> None:
     if len(models) < 2:
         raise ConfigError("A vote is between two or more. Name them: --models A=... B=...")
     cases = chosen_cases(options.cases, find_cases(options.data, list(SETS), limit=options.limit, seed=SEED))
-    options.out.mkdir(parents=True, exist_ok=True)
-    key = make_sheets(models, cases, Store(options.results), options.out, seed=secrets.randbits(32))
     path = options.key or options.out.with_name(f"{options.out.name}.key.json")
+    for folder in (options.out, path.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    key = make_sheets(models, cases, Store(options.results), options.out, seed=secrets.randbits(32))
     path.write_text(json.dumps(key, indent=1) + "\n", encoding="utf-8")
     sys.stdout.write(f"{len(cases)} sheets in {options.out}. The key, not to be opened yet: {path}\n")
 
