@@ -35,10 +35,10 @@ DEGRADERS = [entry.name for entry in HERE if entry.network == "degrader"]
 FREE = {"ddnsr-lite", "ddnsr-lite-fidelity", "ddnsr-photo", "ddnsr-track1", "degrader-lite", "degrader-track1"}
 """Learned from freely licensed photos only."""
 
-LEAST_GAIN_DB = {"ddnsr-track1": 0.7, "ddnsr-photo": 0.45, "ddnsr-lite": 1.0}
+LEAST_GAIN_DB = {"ddnsr-track1": 0.7, "ddnsr-photo": 0.45, "ddnsr-lite": 1.0, "ddnsr-track2": 0.9}
 """Of the crispest over bicubic; their cards have the price."""
 
-MOST_SHIFT = {"ddnsr-photo": (5.0, 9.0), "ddnsr-track1": (3.0, 4.5)}
+MOST_SHIFT = {"ddnsr-photo": (5.0, 9.0), "ddnsr-track1": (3.0, 4.5), "ddnsr-track2": (3.0, 6.0)}
 """Levels by which dark grays (5 to 15) and all others may move; Real-ESRGAN x4plus, their teacher: by 7 and 11."""
 
 
