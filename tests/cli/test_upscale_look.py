@@ -67,7 +67,7 @@ def test_the_default_shifts_no_saturated_color_by_a_level(ddnsr, tmp_path):
         Image.new("RGB", (32, 32), color).save(tmp_path / f"in/{name}.png")
     assert ddnsr("upscale", tmp_path / "in", "-o", tmp_path / "out", "--offline").code == 0
     for name, color in colors.items():
-        assert np.abs(pixels(tmp_path / f"out/{name}.png").mean((0, 1)) - color).max() < 0.6, name
+        assert np.abs(pixels(tmp_path / f"out/{name}.png").mean((0, 1)) - color).max() < 1, name
 
 
 def test_color_fix_mends_a_model_that_shifts(ddnsr, chart, shifting_model, tmp_path):
