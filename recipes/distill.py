@@ -21,17 +21,16 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from image_files import Rgb8, run_script
 from torch import Tensor, nn
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from ddnsr_cli.data.images import list_images
 from ddnsr_cli.errors import ConfigError, DataError
 from ddnsr_cli.files import atomic_path
 from ddnsr_cli.io.read import read_rgb
 from ddnsr_cli.nets.rrdb import RRDBNet
+from ddnsr_cli.training.distributed import ALONE, World, joined_world
 from ddnsr_cli.training.reconstruction import gradient_loss
 from ddnsr_cli.weights.checkpoint import load_rrdb_net, save_sr_net
 
@@ -148,9 +147,9 @@ def _turned(pair: Pair, turn: int) -> tuple[Tensor, Tensor]:
 class Distillation:
     """The two networks, their optimizers and the average, from step to step."""
 
-    def __init__(self, net: RRDBNet, pairs: Mixture, plan: Plan, *, rank: int = 0, processes: int = 1) -> None:
-        """rank, processes: of several that train one network, each with a batch of its own."""
-        self.plan, self.pairs, self.rank, self.processes = plan, pairs, rank, processes
+    def __init__(self, net: RRDBNet, pairs: Mixture, plan: Plan, world: World = ALONE) -> None:
+        """world: several processes may train one network, each with a batch of its own."""
+        self.plan, self.pairs, self.world = plan, pairs, world
         last = torch.channels_last
         self.net = net.float().to(memory_format=last).requires_grad_(True).train()  # type: ignore[call-overload]
         torch.manual_seed(plan.seed)
@@ -179,7 +178,7 @@ class Distillation:
         """One step; gives the losses, and how often the discriminator is right."""
         plan, step = self.plan, self.step + 1
         self._set_rates(step)
-        rng = np.random.default_rng([plan.seed, step, self.rank])
+        rng = np.random.default_rng([plan.seed, step, self.world.rank])
         lr, hr = self.pairs.batch(plan.batch, rng)
         learns = step > plan.disc_only_steps
         with _bf16(), torch.set_grad_enabled(learns):
@@ -248,11 +247,7 @@ class Distillation:
             loss[0].backward(loss[1])  # type: ignore[no-untyped-call]
         else:
             loss.backward()  # type: ignore[no-untyped-call]
-        if self.processes > 1:
-            gradients = [one.grad for one in part.parameters() if one.grad is not None]
-            together = parameters_to_vector(gradients)
-            dist.all_reduce(together)
-            vector_to_parameters(together / self.processes, gradients)
+        self.world.average_gradients(part)
         nn.utils.clip_grad_norm_(part.parameters(), clip)
         optimizer.step()
 
@@ -292,29 +287,27 @@ def main(words: list[str]) -> None:
     plan = Plan(**{name: getattr(given, name) for name in names})
     pairs = Mixture(shares_of(given.mix))
     net, metadata = load_rrdb_net(given.weights)
-    rank, processes = _joined()
-    run = Distillation(net, pairs, plan, rank=rank, processes=processes)
-    state_file: Path = given.output.with_suffix(".state.pt")
+    with joined_world() as world:
+        _run(Distillation(net, pairs, plan, world), given.output, given.save_every, metadata)
+
+
+def _run(run: Distillation, output: Path, save_every: int, metadata: Mapping[str, str]) -> None:
+    """Train to the end, from where an earlier call was stopped; the first process writes and tells."""
+    state_file = output.with_suffix(".state.pt")
     if state_file.exists():
         run.restore(torch.load(state_file, weights_only=True))
     told: list[dict[str, float]] = []
-    while run.step < plan.steps:
+    while run.step < run.plan.steps:
         told.append(run.advance())
-        if rank == 0 and run.step % REPORT_EVERY == 0:
+        if not run.world.is_first:
+            continue
+        if run.step % REPORT_EVERY == 0:
             _report(run.step, told)
             told = []
-        if rank == 0 and (run.step % given.save_every == 0 or run.step == plan.steps):
-            save_sr_net(given.output, run.average, metadata=metadata, half=True)
+        if run.step % save_every == 0 or run.step == run.plan.steps:
+            save_sr_net(output, run.average, metadata=metadata, half=True)
             with atomic_path(state_file) as temporary:
                 torch.save(run.state(), temporary)
-
-
-def _joined() -> tuple[int, int]:
-    """The number of this process and how many there are, as torchrun says."""
-    if not dist.is_torchelastic_launched():
-        return 0, 1
-    dist.init_process_group("gloo")
-    return dist.get_rank(), dist.get_world_size()
 
 
 def _report(step: int, told: Sequence[Mapping[str, float]]) -> None:
