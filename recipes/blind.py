@@ -13,6 +13,11 @@ draw; with more candidates an order such as B>A=C, where what is not named is la
 votes before the key is opened. `count` gives wins, draws and losses by kind of input, writes the votes as a file for
 `ddnsr eval --mean-opinion`, and says which figures of `quality.py` agree with them. It also reads files of the ranking
 page.
+
+Where two results are close, who votes may prefer a place on the sheet: `count` says how often each letter was best. So
+have the same sheets judged once more with the letters the other way round, by someone else (`sheets --reversed KEY`),
+and count both: `count first.csv second.csv --key first.key.json second.key.json`. Where the two differ an image is a
+draw.
 """
 
 import argparse
@@ -21,6 +26,7 @@ import json
 import secrets
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from math import comb, log
 from pathlib import Path
@@ -48,13 +54,25 @@ WANTS_ZERO = ("speckle", "worms")
 
 
 def make_sheets(
-    models: Sequence[Model], cases: Sequence[Case], store: Store, out: Path, *, seed: int
+    models: Sequence[Model],
+    cases: Sequence[Case],
+    store: Store,
+    out: Path,
+    *,
+    seed: int,
+    before: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, object]:
-    """Write the sheets. Returns the key: which sheet shows what, and the model behind each letter."""
+    """Write the sheets. Returns the key: which sheet shows what, and the model behind each letter.
+
+    before: the models of each case by letter, as they were shown: now the other way round.
+    """
     rng = np.random.default_rng(seed)
+    labels = [model.label for model in models]
     digests, rows = [], []
     for number, index in enumerate(rng.permutation(len(cases)), start=1):
-        case, order = cases[index], rng.permutation(len(models))
+        case, order = cases[index], list(rng.permutation(len(models)))
+        if before is not None:
+            order = [labels.index(label) for label in reversed(before[case.key])]
         shown = case.make()
         results = [read_rgb(_result(model, case, store)) for model in models]
         digests.append([case.key, *(sha256(result.tobytes()).hexdigest() for result in results)])
@@ -62,7 +80,6 @@ def make_sheets(
         rows.append({"image": f"{number:02}", "case": case.key, "order": [models[place].label for place in order]})
         sys.stderr.write(f"\r{number} of {len(cases)}")
     sys.stderr.write("\n")
-    labels = [model.label for model in models]
     page = sha256(json.dumps([labels, sorted(digests)]).encode()).hexdigest()
     return {"page": page, "seed": seed, "models": labels, "sheets": rows}
 
@@ -134,6 +151,28 @@ def unveiled(votes: Mapping[str, str], key: Mapping[str, object], rater: str) ->
     images = [one["case"] for one in sheets]
     told = {"format": FORMAT, "page": key["page"], "seed": key["seed"], "rater": rater, "models": models}
     return {**told, "images": images, "ranks": rows}
+
+
+def letters_preferred(votes: Mapping[str, str], models: int) -> str:
+    """A sentence on how often each letter alone was best: with results that are close, a place may be preferred."""
+    letters = "".join(chr(ord("A") + place) for place in range(models))
+    ranks = [vote_ranks(vote, letters) for vote in votes.values()]
+    alone = [letters[row.index(1)] for row in ranks if row.count(1) == 1]
+    return f"Best alone: {', '.join(f'{letter} {alone.count(letter)} times' for letter in letters)}.\n"
+
+
+def of_both_orders(rankings: Sequence[Ranking]) -> list[Ranking]:
+    """One ranking of two that saw the letters in opposite orders: the sum of both ranks of each image decides.
+
+    Raises DataError when they are not of the same models and images.
+    """
+    first, second = rankings
+    places = {image: row for row, image in enumerate(second.images)}
+    if first.models != second.models or set(first.images) != set(places):
+        raise DataError("The two keys are not of the same models and images. Make the second with --reversed.")
+    sums = first.ranks + second.ranks[[places[image] for image in first.images]]
+    ranks = np.array([[1 + int((row < one).sum()) for one in row] for row in sums])
+    return [replace(first, ranks=ranks)]
 
 
 def sign_test(wins: int, losses: int) -> float:
@@ -208,18 +247,29 @@ def _sheets(options: argparse.Namespace) -> None:
     path = options.key or options.out.with_name(f"{options.out.name}.key.json")
     for folder in (options.out, path.parent):
         folder.mkdir(parents=True, exist_ok=True)
-    key = make_sheets(models, cases, Store(options.results), options.out, seed=secrets.randbits(32))
+    before = None
+    if options.reversed is not None:
+        shown = json.loads(options.reversed.read_text(encoding="utf-8"))
+        before = {one["case"]: one["order"] for one in shown["sheets"]}
+    key = make_sheets(models, cases, Store(options.results), options.out, seed=secrets.randbits(32), before=before)
     path.write_text(json.dumps(key, indent=1) + "\n", encoding="utf-8")
     sys.stdout.write(f"{len(cases)} sheets in {options.out}. The key, not to be opened yet: {path}\n")
 
 
 def _count(options: argparse.Namespace) -> None:
     files = options.votes
-    if options.key is not None:
-        key = json.loads(options.key.read_text(encoding="utf-8"))
-        files = [_as_ranks(path, key) for path in options.votes]
+    if options.key:
+        keys = [json.loads(path.read_text(encoding="utf-8")) for path in options.key]
+        if len(keys) not in (1, len(files)):
+            raise ConfigError(f"--key takes one file, or one for each of the {len(files)} files of votes.")
+        pairs = list(zip(files, keys if len(keys) > 1 else keys * len(files), strict=True))
+        for path, key in pairs:
+            sys.stdout.write(letters_preferred(read_votes(path), len(key["models"])))
+        files = [_as_ranks(path, key) for path, key in pairs]
     rankings = [read_ranking(path) for path in files]
-    sys.stdout.write(count_table(rankings))
+    if options.key and len(options.key) == 2:
+        rankings = of_both_orders(rankings)
+    sys.stdout.write("\n" + count_table(rankings))
     if options.figures is not None:
         figures = json.loads(options.figures.read_text(encoding="utf-8"))["figures"]
         sys.stdout.write("\n" + agreement(rankings, figures))
@@ -243,10 +293,15 @@ def main(given: list[str]) -> None:
     sheets.add_argument("--limit", type=int, help="most images of a set")
     sheets.add_argument("--out", type=Path, required=True, help="folder for the sheets")
     sheets.add_argument("--key", type=Path, help="file for the key; default: beside the folder")
+    sheets.add_argument(
+        "--reversed", type=Path, metavar="KEY", help="key of sheets whose letters are to be turned round"
+    )
     sheets.set_defaults(run=_sheets)
     count = commands.add_parser("count", help="count votes")
     count.add_argument("votes", type=Path, nargs="+", help="files of votes, or files of the ranking page")
-    count.add_argument("--key", type=Path, help="the key of the sheets; files of the ranking page need none")
+    count.add_argument(
+        "--key", type=Path, nargs="+", help="the key of the sheets, or of each; not for the ranking page"
+    )
     count.add_argument("--figures", type=Path, help="quality.json, to see which figures agree with the votes")
     count.set_defaults(run=_count)
     options = parser.parse_args(given)

@@ -11,7 +11,17 @@ from skimage import data
 pytest.importorskip("scipy")
 
 import blind
-from blind import agreement, count_table, make_sheets, read_votes, sign_test, unveiled, vote_ranks
+from blind import (
+    agreement,
+    count_table,
+    letters_preferred,
+    make_sheets,
+    of_both_orders,
+    read_votes,
+    sign_test,
+    unveiled,
+    vote_ranks,
+)
 from quality import Model, Store, bicubic
 from quality_sets import Case, Shown
 
@@ -68,6 +78,49 @@ def test_the_seed_alone_gives_the_order(tmp_path, candidates):
     assert first["sheets"] != other["sheets"]
     assert first["page"] == other["page"]
     assert (tmp_path / "a" / "01.png").read_bytes() == (tmp_path / "b" / "01.png").read_bytes()
+
+
+def test_the_same_cases_with_letters_reversed(tmp_path, candidates):
+    first = sheets(candidates, tmp_path / "a", seed=1)
+    before = {one["case"]: one["order"] for one in first["sheets"]}
+    (tmp_path / "b").mkdir()
+    second = make_sheets(*candidates, Store(tmp_path / "s"), tmp_path / "b", seed=2, before=before)
+    assert {one["case"]: one["order"][::-1] for one in second["sheets"]} == before
+    one = second["sheets"][0]
+    drawn = np.array(Image.open(tmp_path / "b" / f"{one['image']}.png"))
+    assert (drawn[-448 - GAP_PX : -GAP_PX, 464:912] == {"black": 0, "white": 255}[one["order"][0]]).all()
+
+
+def test_how_often_each_letter_was_best_is_told():
+    votes = {"01": "A", "02": "draw", "03": "A", "04": "B>A", "05": "A=B"}
+    assert letters_preferred(votes, 2) == "Best alone: A 2 times, B 1 times.\n"
+
+
+def test_votes_in_both_orders_that_differ_are_a_draw(tmp_path, capsys):
+    """Who always takes the left one prefers nothing."""
+    other = {**KEY, "sheets": [{**one, "order": one["order"][::-1]} for one in reversed(KEY["sheets"])]}
+    for name, key, votes in (("a", KEY, "01,A\n02,A\n03,draw\n"), ("b", other, "01,A\n02,B\n03,A\n")):
+        (tmp_path / f"{name}.csv").write_text(f"image,winner\n{votes}")
+        (tmp_path / f"{name}.json").write_text(json.dumps(key))
+    files = [str(tmp_path / name) for name in ("a.csv", "b.csv", "a.json", "b.json")]
+    blind.main(["count", *files[:2], "--key", *files[2:]])
+    told = capsys.readouterr().out
+    assert "Best alone: A 2 times, B 0 times." in told
+    # x/1: theirs, then ours: a draw; x/2: ours twice; y/1: a draw, then theirs
+    assert "| ours / theirs | x | 1 | 1 | 0 |" in told
+    assert "| ours / theirs | y | 0 | 0 | 1 |" in told
+
+
+def test_keys_that_do_not_belong_together_are_refused(tmp_path):
+    other = {**KEY, "models": ["ours", "others"]}
+    rankings = []
+    for name, key in (("a", KEY), ("b", other)):
+        told = unveiled({"01": "A", "02": "B", "03": "draw"}, {**key, "sheets": [
+            {**one, "order": key["models"]} for one in key["sheets"]]}, name)  # fmt: skip
+        (tmp_path / f"{name}.json").write_text(json.dumps(told))
+        rankings.append(read_ranking(tmp_path / f"{name}.json"))
+    with pytest.raises(DataError, match="--reversed"):
+        of_both_orders(rankings)
 
 
 @pytest.mark.parametrize(
