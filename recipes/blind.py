@@ -30,12 +30,14 @@ from dataclasses import replace
 from hashlib import sha256
 from math import comb, log
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from image_files import run_script
 from PIL import Image
 from quality import Model, Store, bicubic, chosen_cases, models_of
 from quality_sets import SCALE, SEED, SETS, Case, Rgb8, find_cases
+from scipy.stats import rankdata
 
 from ddnsr_cli.commands.evaluate.mean_opinion import FORMAT, Ranking, read_ranking
 from ddnsr_cli.errors import ConfigError, DataError
@@ -72,7 +74,7 @@ def make_sheets(
     for number, index in enumerate(rng.permutation(len(cases)), start=1):
         case, order = cases[index], list(rng.permutation(len(models)))
         if before is not None:
-            order = [labels.index(label) for label in reversed(before[case.key])]
+            order = _reversed(before.get(case.key, ()), labels, case)
         shown = case.make()
         results = [read_rgb(_result(model, case, store)) for model in models]
         digests.append([case.key, *(sha256(result.tobytes()).hexdigest() for result in results)])
@@ -82,6 +84,12 @@ def make_sheets(
     sys.stderr.write("\n")
     page = sha256(json.dumps([labels, sorted(digests)]).encode()).hexdigest()
     return {"page": page, "seed": seed, "models": labels, "sheets": rows}
+
+
+def _reversed(shown: Sequence[str], labels: Sequence[str], case: Case) -> list[int]:
+    if sorted(shown) != sorted(labels):
+        raise DataError(f"--reversed: {case.key} was not shown by {', '.join(labels)}. Give its key, models and cases.")
+    return [labels.index(label) for label in reversed(shown)]
 
 
 def _result(model: Model, case: Case, store: Store) -> Path:
@@ -94,7 +102,7 @@ def _result(model: Model, case: Case, store: Store) -> Path:
 def _write(number: str, before: Rgb8, results: Sequence[Rgb8], out: Path) -> None:
     side = min(SIDE_PX, (WIDTH_PX - GAP_PX) // (len(results) + 1) - GAP_PX) // SCALE * SCALE
     window = _busiest(before, side)
-    labels = ["input", *(chr(ord("A") + place) for place in range(len(results)))]
+    labels = ["input", *_letters(len(results))]
     drawn = sheet([[image[window] for image in (before, *results)]], labels)
     with atomic_path(out / f"{number}.png") as temporary:
         Image.fromarray(drawn).save(temporary, "PNG")
@@ -108,6 +116,10 @@ def _busiest(before: Rgb8, side: int) -> tuple[slice, slice]:
     busy = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
     top, left = np.unravel_index(int(busy.argmax()), busy.shape)
     return slice(int(top), int(top) + height), slice(int(left), int(left) + width)
+
+
+def _letters(count: int) -> str:
+    return "".join(chr(ord("A") + place) for place in range(count))
 
 
 def read_votes(path: Path) -> dict[str, str]:
@@ -145,8 +157,7 @@ def unveiled(votes: Mapping[str, str], key: Mapping[str, object], rater: str) ->
         raise DataError(f"There is no vote on sheet {', '.join(missing[:5])}. Look at all of them first.")
     rows = []
     for one in sheets:
-        letters = "".join(chr(ord("A") + place) for place in range(len(models)))
-        by_model = dict(zip(one["order"], vote_ranks(votes[one["image"]], letters), strict=True))
+        by_model = dict(zip(one["order"], vote_ranks(votes[one["image"]], _letters(len(models))), strict=True))
         rows.append([by_model[model] for model in models])
     images = [one["case"] for one in sheets]
     told = {"format": FORMAT, "page": key["page"], "seed": key["seed"], "rater": rater, "models": models}
@@ -155,24 +166,21 @@ def unveiled(votes: Mapping[str, str], key: Mapping[str, object], rater: str) ->
 
 def letters_preferred(votes: Mapping[str, str], models: int) -> str:
     """A sentence on how often each letter alone was best: with results that are close, a place may be preferred."""
-    letters = "".join(chr(ord("A") + place) for place in range(models))
+    letters = _letters(models)
     ranks = [vote_ranks(vote, letters) for vote in votes.values()]
     alone = [letters[row.index(1)] for row in ranks if row.count(1) == 1]
     return f"Best alone: {', '.join(f'{letter} {alone.count(letter)} times' for letter in letters)}.\n"
 
 
-def of_both_orders(rankings: Sequence[Ranking]) -> list[Ranking]:
+def of_both_orders(first: Ranking, second: Ranking) -> Ranking:
     """One ranking of two that saw the letters in opposite orders: the sum of both ranks of each image decides.
 
-    Raises DataError when they are not of the same models and images.
+    Raises DataError when they are not of the same results.
     """
-    first, second = rankings
-    places = {image: row for row, image in enumerate(second.images)}
-    if first.models != second.models or set(first.images) != set(places):
-        raise DataError("The two keys are not of the same models and images. Make the second with --reversed.")
-    sums = first.ranks + second.ranks[[places[image] for image in first.images]]
-    ranks = np.array([[1 + int((row < one).sum()) for one in row] for row in sums])
-    return [replace(first, ranks=ranks)]
+    if first.page != second.page:
+        raise DataError("The two keys are not of the same results. Make the second with --reversed.")
+    places = [second.images.index(image) for image in first.images]
+    return replace(first, ranks=rankdata(first.ranks + second.ranks[places], method="min", axis=1).astype(int))
 
 
 def sign_test(wins: int, losses: int) -> float:
@@ -262,22 +270,23 @@ def _count(options: argparse.Namespace) -> None:
         keys = [json.loads(path.read_text(encoding="utf-8")) for path in options.key]
         if len(keys) not in (1, len(files)):
             raise ConfigError(f"--key takes one file, or one for each of the {len(files)} files of votes.")
-        pairs = list(zip(files, keys if len(keys) > 1 else keys * len(files), strict=True))
-        for path, key in pairs:
-            sys.stdout.write(letters_preferred(read_votes(path), len(key["models"])))
-        files = [_as_ranks(path, key) for path, key in pairs]
+        keys = keys if len(keys) > 1 else keys * len(files)
+        files = [_as_ranks(path, key) for path, key in zip(files, keys, strict=True)]
     rankings = [read_ranking(path) for path in files]
     if options.key and len(options.key) == 2:
-        rankings = of_both_orders(rankings)
+        rankings = [of_both_orders(*rankings)]
     sys.stdout.write("\n" + count_table(rankings))
     if options.figures is not None:
         figures = json.loads(options.figures.read_text(encoding="utf-8"))["figures"]
         sys.stdout.write("\n" + agreement(rankings, figures))
 
 
-def _as_ranks(path: Path, key: Mapping[str, object]) -> Path:
-    target = path.with_name(f"{path.stem}.ranks.json")
-    target.write_text(json.dumps(unveiled(read_votes(path), key, path.stem), indent=1) + "\n", encoding="utf-8")
+def _as_ranks(path: Path, key: Mapping[str, Any]) -> Path:
+    """The votes as ranks in a file beside them; says which letters were best."""
+    votes, target = read_votes(path), path.with_name(f"{path.stem}.ranks.json")
+    told = unveiled(votes, key, path.stem)
+    target.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    sys.stdout.write(letters_preferred(votes, len(key["models"])))
     return target
 
 

@@ -26,7 +26,7 @@ from quality import Model, Store, bicubic
 from quality_sets import Case, Shown
 
 from ddnsr_cli.commands.evaluate.mean_opinion import Ranking, mean_opinion_ranks, read_ranking
-from ddnsr_cli.errors import DataError
+from ddnsr_cli.errors import ConfigError, DataError
 from ddnsr_cli.processing.contact_sheet import GAP_PX
 
 LR = data.astronaut()[:120, :130]
@@ -112,15 +112,30 @@ def test_votes_in_both_orders_that_differ_are_a_draw(tmp_path, capsys):
 
 
 def test_keys_that_do_not_belong_together_are_refused(tmp_path):
-    other = {**KEY, "models": ["ours", "others"]}
     rankings = []
-    for name, key in (("a", KEY), ("b", other)):
-        told = unveiled({"01": "A", "02": "B", "03": "draw"}, {**key, "sheets": [
-            {**one, "order": key["models"]} for one in key["sheets"]]}, name)  # fmt: skip
+    for name, key in (("a", KEY), ("b", {**KEY, "page": "e" * 64})):
+        told = unveiled({"01": "A", "02": "B", "03": "draw"}, key, name)
         (tmp_path / f"{name}.json").write_text(json.dumps(told))
         rankings.append(read_ranking(tmp_path / f"{name}.json"))
     with pytest.raises(DataError, match="--reversed"):
-        of_both_orders(rankings)
+        of_both_orders(*rankings)
+
+
+def test_a_key_of_other_models_or_cases_cannot_be_reversed(tmp_path, candidates):
+    (tmp_path / "b").mkdir()
+    for before in ({}, {case.key: ["black", "gray"] for case in candidates[1]}):
+        with pytest.raises(DataError, match="was not shown by black, white"):
+            make_sheets(*candidates, Store(tmp_path / "s"), tmp_path / "b", seed=2, before=before)
+
+
+def test_as_many_keys_as_votes_or_one(tmp_path):
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("image,winner\n01,A\n02,B\n03,draw\n")
+    (tmp_path / "k.json").write_text(json.dumps(KEY))
+    with pytest.raises(ConfigError, match="one for each of the 2"):
+        blind.main(
+            ["count", str(tmp_path / "a.csv"), str(tmp_path / "b.csv"), "--key", *[str(tmp_path / "k.json")] * 3]
+        )
 
 
 @pytest.mark.parametrize(
