@@ -2,7 +2,10 @@
 
 import platform
 import re
+import threading
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Literal, Protocol
 
@@ -17,6 +20,12 @@ EngineName = Literal["auto", "torch", "openvino"]
 KINDS = "auto, cpu, cuda, cuda:1, mps, xpu, or a number (-1 is the CPU)"
 
 _NUMBERS = re.compile(r"(-1|\d+)(,(-1|\d+))*")
+MOST_GRAPH_PX = 256**2  # LR pixels of a batch: with more, kernels run longer than it takes to start them
+SEEN_FOR_A_GRAPH = 3  # recording takes about as long as three runs
+MOST_GRAPHS = 16  # of one network; further shapes run without
+WARM_UPS = 2  # before recording: libraries choose kernels and get their memory
+GRAPH_TOLERANCE = 1 / 255  # between a graph's first image and the network's own
+
 PROBE_PX = 48  # a side that no network of ours refuses; small enough for milliseconds
 PROBE_TOLERANCE = 0.1  # of the largest value: fp16 and bf16 stay below a tenth of it, a broken one is off by all
 
@@ -25,12 +34,16 @@ Later = Callable[[], Tensor]
 """Waits for a tensor on the CPU, and gives it."""
 
 
-class Copies(Protocol):
-    """How tensors get to a device and back."""
+class Backend(Protocol):
+    """How a device is given its work: what goes there and comes back, and how networks run."""
 
     @property
     def ahead(self) -> int:
         """How many results may be on their way when the first of them is waited for, beside it."""
+
+    @property
+    def batch_px(self) -> int:
+        """LR pixels of all windows of one batch: as many as it takes to keep the device busy. 0: one window."""
 
     def to_device(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
         """A tensor of the CPU on the device."""
@@ -38,41 +51,50 @@ class Copies(Protocol):
     def to_host(self, tensor: Tensor) -> Later:
         """Begin to copy a tensor of the device to the CPU."""
 
+    def prepared(self, net: nn.Module) -> nn.Module:
+        """The network, which is on the device, as it runs quickest there. For inference only."""
 
-class PlainCopies:
-    """Each copy is finished when it is asked for."""
+
+class PlainBackend:
+    """Each copy is finished when it is asked for, and networks run as they are."""
 
     ahead = 0
+    batch_px = 0  # on a processor several small images as one batch gained nothing
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
 
     def to_device(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
-        """As of `Copies`."""
+        """As of `Backend`."""
         return tensor.to(self._device, dtype)
 
     def to_host(self, tensor: Tensor) -> Later:
-        """As of `Copies`."""
+        """As of `Backend`."""
         copied = tensor.cpu()
         return lambda: copied
 
+    def prepared(self, net: nn.Module) -> nn.Module:
+        """As of `Backend`."""
+        return net
 
-class PinnedCopies:
+
+class CudaBackend:
     """Copies by way of memory that keeps its place, which CUDA makes beside its other work and that of this thread."""
 
     ahead = 1  # then the device is at work while a result is taken over
+    batch_px = 512**2  # a window of that size occupies a large card
 
     def __init__(self, device: torch.device, cuda: Any = torch.cuda) -> None:  # noqa: ANN401 - a module
-        """cuda: what has streams and events, as `torch.cuda` does."""
+        """cuda: what has streams, events and graphs, as `torch.cuda` does."""
         self._device = device
         self._cuda = cuda
 
     def to_device(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
-        """As of `Copies`."""
+        """As of `Backend`."""
         return tensor.to(dtype).pin_memory().to(self._device, non_blocking=True)
 
     def to_host(self, tensor: Tensor) -> Later:
-        """As of `Copies`."""
+        """As of `Backend`."""
         copied = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
         copied.copy_(tensor, non_blocking=True)
         done = self._cuda.Event()
@@ -83,6 +105,80 @@ class PinnedCopies:
             return copied
 
         return wait
+
+    def prepared(self, net: nn.Module) -> nn.Module:
+        """As of `Backend`."""
+        return GraphedNet(net, self._cuda)
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """A network's kernels for one shape, from the memory of `lr` to that of `sr`."""
+
+    lr: Tensor
+    sr: Tensor
+    kernels: Any
+
+    def run(self, lr: Tensor) -> Tensor:
+        self.lr.copy_(lr)
+        self.kernels.replay()
+        return self.sr.clone()  # the next run overwrites it
+
+
+class GraphedNet(nn.Module):
+    """A network whose kernels are recorded as a CUDA graph for shapes that come again and again, and started as one.
+
+    A small window takes a card less time than a processor needs to start some hundred kernels one by one. For any
+    thread: what one records serves all. A shape whose recording fails, or gives another image, goes without.
+
+    Shape: that of the network.
+    """
+
+    def __init__(self, net: nn.Module, cuda: Any = torch.cuda) -> None:  # noqa: ANN401 - a module
+        """net: on a device of CUDA. cuda: what has streams and graphs, as `torch.cuda` does."""
+        super().__init__()
+        self.net = net
+        self._cuda = cuda
+        self._lock = threading.Lock()
+        self._seen: Counter[torch.Size] = Counter()
+        self._graphs: dict[torch.Size, _Graph | None] = {}
+        self._pool: list[Any] = []  # memory of the graph before; all share it, as no two run at a time
+
+    def forward(self, lr: Tensor) -> Tensor:
+        """What the network gives for images of any shape."""
+        if lr.shape[0] * lr.shape[-2] * lr.shape[-1] <= MOST_GRAPH_PX:
+            with self._lock:
+                graph = self._graph(lr)
+                if graph is not None:
+                    return graph.run(lr)
+        sr: Tensor = self.net(lr)
+        return sr
+
+    def _graph(self, lr: Tensor) -> _Graph | None:
+        """That of the shape, which is recorded when it has come often enough."""
+        shape = lr.shape
+        self._seen[shape] += 1
+        if self._seen[shape] == SEEN_FOR_A_GRAPH and len(self._graphs) < MOST_GRAPHS:
+            try:
+                self._graphs[shape] = self._recorded(lr)
+            except RuntimeError:  # no memory for it, or a kernel that cannot be recorded: it runs without
+                self._graphs[shape] = None
+        return self._graphs.get(shape)
+
+    def _recorded(self, lr: Tensor) -> _Graph | None:
+        cuda, image = self._cuda, lr.clone()
+        stream, others = cuda.Stream(lr.device), cuda.current_stream(lr.device)
+        stream.wait_stream(others)
+        with cuda.stream(stream):
+            for _ in range(WARM_UPS):
+                expected = self.net(image)
+        others.wait_stream(stream)
+        kernels, pool = cuda.CUDAGraph(), self._pool[-1] if self._pool else None
+        with cuda.graph(kernels, pool=pool, stream=stream, capture_error_mode="thread_local"):
+            sr = self.net(image)
+        self._pool.append(kernels.pool())
+        graph = _Graph(lr=image, sr=sr, kernels=kernels)
+        return graph if (graph.run(lr) - expected).abs().max() <= GRAPH_TOLERANCE else None
 
 
 def choose_device(text: str | None = None, *, note: Callable[[str], None] | None = None) -> torch.device:

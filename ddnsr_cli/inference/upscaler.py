@@ -4,7 +4,7 @@ import copy
 import math
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ddnsr_cli.errors import ImageReadError, OutOfMemoryError, WeightsError
-from ddnsr_cli.inference.device import Copies, Later, PinnedCopies, PlainCopies, probe
+from ddnsr_cli.inference.device import Backend, CudaBackend, PlainBackend, probe
 from ddnsr_cli.inference.memory import bound_kernels, free_bytes, is_out_of_memory, release_memory
 from ddnsr_cli.inference.tiling import (
     Band,
@@ -32,8 +32,11 @@ from ddnsr_cli.nets.blocks import VIEWS, SrNet, SrTraits, as_view, undone_view
 Note = Callable[[str], None]
 """Takes one line to tell the user."""
 
-BeginWindow = Callable[[Tensor], Later]
-"""From an LR window to what waits for its SR window, as `WindowRunner.begin`."""
+LaterWindows = Callable[[], list[Tensor]]
+"""Waits for SR windows, and gives them."""
+
+BeginWindows = Callable[[Sequence[Tensor]], LaterWindows]
+"""From LR windows to what waits for their SR windows, as `WindowRunner.begin`."""
 
 LEAST_TILE_PX = 32  # below it the halo costs many times the core
 MOST_TILE_PX_CPU = 256  # measured by tests/bench/tiling.py: larger tiles take memory and win little
@@ -59,15 +62,15 @@ class WindowRunner:
         tta: bool,
         name: str,
         openvino: bool = False,
-        copies: Copies | None = None,
+        backend: Backend | None = None,
     ) -> None:
         """The network is copied: the caller's stays as it is. dtype: fp16, bf16, fp32 or fp64. See `Upscaler`.
 
-        bf16 on a CPU is for parts of the network, see `nets.bf16`. copies: how windows get to the device and back;
-        None: as suits it.
+        bf16 on a CPU is for parts of the network, see `nets.bf16`. backend: how the device is given its work; None:
+        as suits it.
         """
         self.device = device
-        self._copies = copies or (PinnedCopies(device) if device.type == "cuda" else PlainCopies(device))
+        self._backend = backend or (CudaBackend(device) if device.type == "cuda" else PlainBackend(device))
         self._tta = tta
         self._name = name
         self._noted: set[str] = set()
@@ -77,7 +80,7 @@ class WindowRunner:
             dtype = self._wide
         self._wrong_half = ""
         with _room_for(name, device):
-            self._full = _on_device(net, device, self._wide)
+            self._full = self._backend.prepared(_on_device(net, device, self._wide))
             self._quick, held, self.by_openvino = self._full, held_dtype(self._full), False
             for quick in self._candidates(net, device, dtype, openvino=openvino):
                 if probe(quick[0], self._full, device, _input_dtype(quick[0])):
@@ -101,12 +104,17 @@ class WindowRunner:
                 yield fast, fast.held_dtype, True
         if dtype != self._wide:
             half = _on_device(net, device, dtype)
-            yield half, held_dtype(half), False
+            yield self._backend.prepared(half), held_dtype(half), False
 
     @property
     def ahead(self) -> int:
         """How many windows may be begun before the first of them is waited for: as long, the device need not wait."""
-        return self._copies.ahead
+        return self._backend.ahead
+
+    @property
+    def batch_px(self) -> int:
+        """LR pixels of all windows that are begun as one batch; 0: they are begun one by one."""
+        return self._backend.batch_px
 
     def beside(self) -> "WindowRunner":
         """The same for another thread. PyTorch's network is shared, OpenVINO's is compiled for the thread that asks."""
@@ -124,21 +132,29 @@ class WindowRunner:
         deep: the result is to have more than 8 bits, which bf16 has not. Raises WeightsError when the result is not
         finite even in fp32, ImageReadError when the image is not.
         """
-        return self.begin(lr, on_note, deep=deep)()
+        return self.begin([lr], on_note, deep=deep)()[0]
 
-    def begin(self, lr: Tensor, on_note: Note, *, deep: bool = False) -> Later:
-        """Begin what `run` does. A GPU then works while this thread goes on; what is given back waits for it."""
+    def begin(self, lrs: Sequence[Tensor], on_note: Note, *, deep: bool = False) -> LaterWindows:
+        """Begin what `run` does, with windows of one shape as one batch.
+
+        A GPU then works while this thread goes on; what is given back waits for it.
+        """
         if self._wrong_half:
             self._note_once(self._wrong_half, on_note)
         net = self._full if deep and self.dtype == torch.bfloat16 else self._quick
-        return partial(self._finished, self._begun(net, lr), net, lr, on_note)
+        begun = self._begun(net, lrs)
 
-    def _finished(self, begun: Callable[[], Tensor | None], net: nn.Module, lr: Tensor, on_note: Note) -> Tensor:
-        sr = begun()
+        def finished() -> list[Tensor]:
+            return [self._finished(sr, net, lr, on_note) for sr, lr in zip(begun(), lrs, strict=True)]
+
+        return finished
+
+    def _finished(self, sr: Tensor | None, net: nn.Module, lr: Tensor, on_note: Note) -> Tensor:
+        """One SR window. sr: what the network made of it, None where a value is not finite."""
         if sr is None and self.dtype != self._wide and net is not self._full:
             message = f"{_short(self.dtype)} overflows in {self._name}: tiles where it does are computed in fp32."
             self._note_once(message, on_note)
-            sr = self._begun(self._full, lr)()
+            (sr,) = self._begun(self._full, [lr])()
         if sr is None:
             if not lr.isfinite().all():
                 raise ImageReadError("The image holds values that are not finite (NaN or infinity). Mend it first.")
@@ -146,12 +162,18 @@ class WindowRunner:
         return sr
 
     @torch.inference_mode()
-    def _begun(self, net: nn.Module, lr: Tensor) -> Callable[[], Tensor | None]:
-        """What waits for the SR window; it gives None when a value is not finite."""
-        batch = self._copies.to_device(lr.unsqueeze(0), _input_dtype(net)).contiguous(memory_format=self._memory_format)
+    def _begun(self, net: nn.Module, lrs: Sequence[Tensor]) -> Callable[[], list[Tensor | None]]:
+        """What waits for the SR windows; it gives None for one with a value that is not finite."""
+        batch = self._backend.to_device(torch.stack(tuple(lrs)), _input_dtype(net))
+        batch = batch.contiguous(memory_format=self._memory_format)
         sr = (self._mean_of_views(net, batch) if self._tta else net(batch)).to(self._wide)
-        total, image = self._copies.to_host(sr.sum()), self._copies.to_host(sr[0])  # finite where all values are
-        return lambda: image() if math.isfinite(total()) else None
+        totals, images = self._backend.to_host(sr.sum(dim=(1, 2, 3))), self._backend.to_host(sr)
+
+        def wait() -> list[Tensor | None]:  # a sum is finite where all values are
+            finite = [math.isfinite(total) for total in totals()]
+            return [image if is_finite else None for image, is_finite in zip(images(), finite, strict=True)]
+
+        return wait
 
     def _mean_of_views(self, net: nn.Module, batch: Tensor) -> Tensor:
         """The mean over the eight flips and quarter turns, each undone after the network."""
@@ -219,20 +241,20 @@ class Upscaler:
         tta: bool = False,
         name: str = "the network",
         openvino: bool = False,
-        copies: Copies | None = None,
+        backend: Backend | None = None,
     ) -> None:
         """The network is copied to `device`.
 
         dtype: number format to compute in; half precision falls back to fp32 where it fails. tta: mean over the
         eight flips and quarter turns of every tile, eight times the work. name: of the weights, for messages.
-        openvino: let that package run it, where it can. The result is as near to that in fp32 as PyTorch's. copies:
+        openvino: let that package run it, where it can. The result is as near to that in fp32 as PyTorch's. backend:
         see `WindowRunner`.
         Raises OutOfMemoryError when not even the weights fit.
         """
         bound_kernels()
         self.name = name
         self._runner = WindowRunner(
-            net, device=device, dtype=dtype, tta=tta, name=name, openvino=openvino, copies=copies
+            net, device=device, dtype=dtype, tta=tta, name=name, openvino=openvino, backend=backend
         )
         self._traits = net.traits
         halo_px = max(self._traits.halo_px, tiles.blend_px) if tiles.halo_px is None else tiles.halo_px
@@ -323,7 +345,7 @@ class Upscaler:
 
     def _row(
         self,
-        begin: BeginWindow,
+        begin: BeginWindows,
         source: LrSource,
         plan: TilePlan,
         row: Span,
@@ -335,7 +357,8 @@ class Upscaler:
         """The SR tiles of one row, into which `tail` fades, or word that memory ran out."""
         meter.start_row()
         try:
-            windows = _windows(begin, source, plan, row, meter, ahead=self._runner.ahead)
+            batch, ahead = self._batch(plan), self._runner.ahead
+            windows = _windows(begin, source, plan, row, meter, batch=batch, ahead=ahead)
             return TileRow(windows, row, plan.cols, scale=self.scale, above=tail, exact=exact)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -344,6 +367,13 @@ class Upscaler:
         # Only here: within the handler the traceback still holds every tensor of the failed tile.
         release_memory(self._runner.device)
         return lost
+
+    def _batch(self, plan: TilePlan) -> int:
+        """How many windows are begun as one batch: until memory runs out, as many as keep the device busy."""
+        window_px = plan.rows.size * plan.cols.size
+        if self._largest_px < sys.maxsize or 2 * window_px > self._runner.batch_px:
+            return 1
+        return max(1, min(self._runner.batch_px // window_px, self.fit(window_px)))
 
     def _sized(self, height: int, width: int, *, deep: bool = False, exact: bool = False) -> TileConfig:
         """The tile options with a size in pixels."""
@@ -389,23 +419,25 @@ class Upscaler:
 
 
 def _windows(
-    begin: BeginWindow, source: LrSource, plan: TilePlan, row: Span, meter: "_Meter", *, ahead: int
+    begin: BeginWindows, source: LrSource, plan: TilePlan, row: Span, meter: "_Meter", *, batch: int, ahead: int
 ) -> Iterator[tuple[Span, Tensor]]:
-    """The SR windows of a row; while one is waited for, `ahead` more are begun."""
-    begun: deque[tuple[Span, Later]] = deque()
+    """The SR windows of a row, `batch` at a time; while some are waited for, `ahead` batches more are begun."""
+    begun: deque[tuple[Sequence[Span], LaterWindows]] = deque()
 
-    def first() -> tuple[Span, Tensor]:
-        col, window = begun.popleft()
-        return col, window()
-
-    for col in plan.cols.spans:
-        begun.append((col, begin(source.read(row.start, col.start, plan.rows.size, plan.cols.size))))
-        if len(begun) > ahead:
-            yield first()
+    def first() -> Iterator[tuple[Span, Tensor]]:
+        cols, windows = begun.popleft()
+        for made in zip(cols, windows(), strict=True):
+            yield made
             meter.tick()
+
+    for start in range(0, len(plan.cols.spans), batch):
+        cols = plan.cols.spans[start : start + batch]
+        lrs = [source.read(row.start, col.start, plan.rows.size, plan.cols.size) for col in cols]
+        begun.append((cols, begin(lrs)))
+        if len(begun) > ahead:
+            yield from first()
     while begun:
-        yield first()
-        meter.tick()
+        yield from first()
 
 
 class _Meter:

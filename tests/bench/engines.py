@@ -1,7 +1,7 @@
 """How fast this tool's network runs beside other engines, with the same weights and the same image. Run by hand:
 
     python tests/bench/engines.py --model ddnsr-lite --side 160
-    python tests/bench/engines.py --model ddnsr-photo --side 512 --device cuda --most-levels 10
+    python tests/bench/engines.py --model ddnsr-photo --side 96 512 --device cuda --most-levels 10
 
 `ours` is what `ddnsr upscale` runs, tiles included, with `OV` by OpenVINO; `eager` is the network as users of
 PyTorch get it, in fp32 and NCHW; the others run files exported from the same weights. They are needed here alone, and
@@ -10,13 +10,14 @@ one that is missing is left out with a message:
     pip install onnx onnxruntime ncnn && pip install --no-deps openvino
 
 With --device cuda the network runs there: eager in fp32 and, as Real-ESRGAN has it, wholly in fp16, and ours in every
-number format, its result copied back, too. The others are for processors and left out. It takes a minute or two.
+number format, its result copied back, too, and of small images once more without CUDA graphs. The others are for
+processors and left out. It takes a minute or two.
 
 All take turns in one process, so that a busy moment does not hit one of them only; its heap keeps what is freed, as
 that of the command does. `matmul` is what the device reaches in a plain matrix product. Seconds are those of the
 processor with one thread, so that other work on the machine counts little, and of the clock with more, or on a card.
-Work is counted as direct convolution, differences are in levels of 255, against `eager`. A table, then one JSON line;
-ratios hold within one run only. The status is 1 when a result differs by more than --most-levels.
+Work is counted as direct convolution, differences are in levels of 255, against `eager`. For each side a table, then
+one JSON line; ratios hold within one run only. The status is 1 when a result differs by more than --most-levels.
 """
 
 import argparse
@@ -34,7 +35,7 @@ import torch
 from torch import Tensor, nn
 
 from ddnsr_cli.commands.weights.convert import save_ncnn, save_onnx
-from ddnsr_cli.inference.device import choose_device, choose_dtype
+from ddnsr_cli.inference.device import MOST_GRAPH_PX, SEEN_FOR_A_GRAPH, CudaBackend, choose_device, choose_dtype
 from ddnsr_cli.inference.memory import keep_one_heap
 from ddnsr_cli.inference.tiling import TileConfig
 from ddnsr_cli.inference.upscaler import Upscaler
@@ -44,6 +45,7 @@ from ddnsr_cli.weights.registry import read_registry
 from ddnsr_cli.weights.resolve import find_weights
 
 MATRIX, MATRIX_ON_A_CARD = 1024, 8192  # side of the matrices of the ceiling
+WARM_UPS = {"cpu": 1, "cuda": SEEN_FOR_A_GRAPH}  # rounds; on a card a graph is recorded in the last one
 
 Run = Callable[[Tensor], Tensor | None]
 """One turn, of an LR image (1, 3, h, w): the SR image (1, 3, H, W), or None where there is no image."""
@@ -75,7 +77,7 @@ def engines(net: OwnNet, lr: Tensor, folder: Path, threads: int, device: torch.d
     """All that can run there, with what one turn of each does."""
     there = copy.deepcopy(net).to(device)
     yield "eager fp32 NCHW", lambda lr: there(lr.to(device)).cpu()
-    yield from ours(net, device)
+    yield from ours(net, device, lr.shape[-1])
     if device.type == "cpu":
         yield from on_processors(net, lr.shape, folder, threads)
     else:
@@ -84,19 +86,34 @@ def engines(net: OwnNet, lr: Tensor, folder: Path, threads: int, device: torch.d
     side = matrix_side(device)
     for dtype in dict.fromkeys((torch.float32, torch.bfloat16, choose_dtype(device))):
         left, right = torch.randn(2, side, side).to(device, dtype)
-        name = f"matmul {str(dtype).removeprefix('torch.')}"
+        name = f"matmul {short(dtype)}"
         yield name, lambda _lr, left=left, right=right: nothing(left @ right, device)
 
 
-def ours(net: OwnNet, device: torch.device) -> Iterator[tuple[str, Run]]:
+class WithoutGraphs(CudaBackend):
+    """As `CudaBackend`, but each kernel is started by itself."""
+
+    def prepared(self, net: nn.Module) -> nn.Module:
+        return net
+
+
+def short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def ours(net: OwnNet, device: torch.device, side: int) -> Iterator[tuple[str, Run]]:
     """What the command runs."""
     formats = [torch.float32, choose_dtype(device), *([] if device.type == "cpu" else [torch.bfloat16])]
+    if device.type == "cuda" and side**2 <= MOST_GRAPH_PX:
+        upscaler = Upscaler(
+            net, device=device, dtype=choose_dtype(device), tiles=TileConfig(), backend=WithoutGraphs(device)
+        )
+        yield f"ours {short(upscaler.dtype)} no graph", upscaler.whole
     for dtype in dict.fromkeys(formats):
         for by_openvino in (False, True):
             upscaler = Upscaler(net, device=device, dtype=dtype, tiles=TileConfig(), openvino=by_openvino)
             if upscaler.by_openvino == by_openvino:
-                name = f"ours{' OV' * by_openvino} {str(upscaler.dtype).removeprefix('torch.')}"
-                yield name, upscaler.whole
+                yield f"ours{' OV' * by_openvino} {short(upscaler.dtype)}", upscaler.whole
 
 
 def on_processors(net: OwnNet, shape: torch.Size, folder: Path, threads: int) -> Iterator[tuple[str, Run]]:
@@ -163,15 +180,22 @@ def ncnn(net: OwnNet, _shape: torch.Size, folder: Path, threads: int) -> Iterato
 
 
 def compared(
-    turns: dict[str, Run], lr: Tensor, work: int, product: int, rounds: int, clock: Callable[[], float]
+    turns: dict[str, Run],
+    lr: Tensor,
+    work: int,
+    product: int,
+    *,
+    rounds: int,
+    warm_ups: int,
+    clock: Callable[[], float],
 ) -> list[dict[str, str | float | None]]:
     """One row an engine. work, product: operations of a network and of a matrix product.
 
-    The first round warms up and is not counted.
+    The first rounds warm up and are not counted.
     """
     seconds: dict[str, list[float]] = {name: [] for name in turns}
     results: dict[str, Tensor | None] = {}
-    for counted in (False, *[True] * rounds):
+    for counted in (*[False] * warm_ups, *[True] * rounds):
         for name, run in turns.items():
             since = clock()
             results[name] = run(lr)
@@ -204,10 +228,24 @@ def show(rows: list[dict[str, str | float | None]]) -> None:
         print("".join(f"{cell:>18}" for cell in cells))
 
 
+def measured(net: OwnNet, lr: Tensor, device: torch.device, asked: argparse.Namespace) -> list[str]:
+    """Print the table of one image. Returns the engines whose result differs by more than --most-levels."""
+    with torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
+        work = flops(net, lr)
+        turns = dict(engines(net, lr, Path(folder), asked.threads, device))
+        clock = time.process_time if asked.threads == 1 and device.type == "cpu" else time.perf_counter
+        product, warm_ups = 2 * matrix_side(device) ** 3, WARM_UPS.get(device.type, 1)
+        rows = compared(turns, lr, work, product, rounds=asked.rounds, warm_ups=warm_ups, clock=clock)
+    show(rows)
+    run = {"network": str(net.config), "side": lr.shape[-1], "torch": torch.__version__, "device": str(device)}
+    print(json.dumps({**run, "rows": rows}))
+    return [str(row["engine"]) for row in rows if not (row["most_levels"] or 0.0) <= asked.most_levels]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="ddnsr-lite", help="a name of the registry, or a file of weights")
-    parser.add_argument("--side", type=int, default=160, help="of the LR image, pixels")
+    parser.add_argument("--side", type=int, nargs="+", default=[160], help="of the LR images, pixels")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
@@ -218,25 +256,7 @@ def main() -> None:
     device = choose_device(asked.device)
     net, _ = load_own_net(find_weights(asked.model, registry=read_registry(), offline=True).path)
     net = net.eval().requires_grad_(False)
-    lr = image(asked.side)
-    with torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
-        work = flops(net, lr)
-        turns = dict(engines(net, lr, Path(folder), asked.threads, device))
-        clock = time.process_time if asked.threads == 1 and device.type == "cpu" else time.perf_counter
-        rows = compared(turns, lr, work, 2 * matrix_side(device) ** 3, asked.rounds, clock)
-    show(rows)
-    print(
-        json.dumps(
-            {
-                "network": str(net.config),
-                "side": asked.side,
-                "torch": torch.__version__,
-                "device": str(device),
-                "rows": rows,
-            }
-        )
-    )
-    far = [str(row["engine"]) for row in rows if not (row["most_levels"] or 0.0) <= asked.most_levels]
+    far = [name for side in asked.side for name in measured(net, image(side), device, asked)]
     if far:
         sys.exit(f"These differ from eager by more than {asked.most_levels:g} levels: {', '.join(far)}.")
 

@@ -3,9 +3,10 @@ import torch
 
 from ddnsr_cli.errors import ImageReadError, OutOfMemoryError, WeightsError
 from ddnsr_cli.inference import upscaler
-from ddnsr_cli.inference.device import PinnedCopies
+from ddnsr_cli.inference.device import CudaBackend, GraphedNet
 from ddnsr_cli.inference.tiling import TensorSource, TileConfig
 from ddnsr_cli.inference.upscaler import Upscaler, WindowRunner
+from tests.helpers.cuda_stand_in import CudaStandIn
 from tests.helpers.short_net import ShortNet, whole_numbers
 
 CPU = torch.device("cpu")
@@ -112,53 +113,78 @@ def test_the_network_sees_channels_last():
     on_cpu(Picky()).run(whole_numbers(9, 7)[0], lambda note: None)
 
 
-class LateCopies:
-    """Copies that are made when they are waited for, as a device may: `log` tells what came when."""
+class LateBackend:
+    """A device whose results arrive when they are waited for: `log` tells what came when, and of how many windows."""
 
     ahead = 1
 
-    def __init__(self, fail_at=None):
-        self.log, self.fail_at = [], fail_at
+    def __init__(self, fail_at=None, batch_px=0):
+        self.log, self.fail_at, self.batch_px = [], fail_at, batch_px
 
     def to_device(self, tensor, dtype):
-        self.log.append("begin")
+        self.log.append(f"begin {len(tensor)}")
         return tensor.to(dtype)
 
     def to_host(self, tensor):
         def wait():
-            if tensor.ndim == 0:  # whether all is finite
+            if tensor.ndim == 1:  # whether all is finite
                 return tensor
-            self.log.append("wait")
-            if self.log.count("wait") == self.fail_at:
+            self.log.append(f"wait {len(tensor)}")
+            if len([word for word in self.log if word.startswith("wait")]) == self.fail_at:
                 raise torch.OutOfMemoryError("CUDA out of memory.")
             return tensor.clone()
 
         return wait
 
+    def prepared(self, net):
+        return net
 
-def with_late_copies(copies, notes=None, **options):
-    ready = Upscaler(
-        ShortNet(), device=CPU, tiles=TileConfig(tile_px=64, halo_px=4, blend_px=2), copies=copies, **options
-    )
-    lr = whole_numbers(100, 180)
+
+def on_late_backend(backend, notes=None, *, net=None, lr=None, **options):
+    net, lr = net or ShortNet(), whole_numbers(100, 180) if lr is None else lr
+    ready = Upscaler(net, device=CPU, tiles=TileConfig(tile_px=64, halo_px=4, blend_px=2), backend=backend, **options)
     bands = ready.bands(TensorSource(lr), on_note=(notes if notes is not None else []).append)
     sr = torch.cat([band.rows for band in bands], dim=1)
     with torch.no_grad():
-        return sr, ShortNet()(lr)[0]
+        return sr, net(lr)[0]
 
 
 def test_one_window_is_begun_while_another_is_waited_for():
-    copies = LateCopies()
-    sr, whole = with_late_copies(copies)
+    backend = LateBackend()
+    sr, whole = on_late_backend(backend)
     assert torch.equal(sr, whole)
-    row = ["begin", "begin", "wait", "begin", "wait", "wait"]
-    assert copies.log == 2 * row
+    row = ["begin 1", "begin 1", "wait 1", "begin 1", "wait 1", "wait 1"]
+    assert backend.log == 2 * row
     assert on_cpu(ShortNet()).ahead == 0
 
 
+def test_small_windows_are_begun_as_one_batch():
+    backend, lr = LateBackend(batch_px=2 * 72 * 72), whole_numbers(60, 320)  # five windows of 60 x 70 and less
+    sr, whole = on_late_backend(backend, lr=lr)
+    assert torch.equal(sr, whole)
+    assert backend.log == ["begin 2", "begin 2", "wait 2", "begin 1", "wait 2", "wait 1"]
+
+
+def test_a_batch_has_no_more_windows_than_there_is_memory_for(monkeypatch):
+    monkeypatch.setattr(upscaler, "free_bytes", lambda device: 0)
+    backend = LateBackend(batch_px=1 << 20)
+    sr, whole = on_late_backend(backend)
+    assert torch.equal(sr, whole)
+    assert set(backend.log) == {"begin 1", "wait 1"}
+
+
+def test_memory_that_runs_out_in_a_batch_under_way_halves_the_tile_and_ends_batches():
+    backend, notes = LateBackend(fail_at=1, batch_px=1 << 20), []
+    sr, whole = on_late_backend(backend, notes)
+    assert torch.equal(sr, whole)
+    assert notes == ["Out of memory with tiles of 64 px: going on with 32 px."]
+    assert backend.log[:2] == ["begin 3", "wait 3"]
+    assert set(backend.log[2:]) == {"begin 1", "wait 1"}
+
+
 def test_memory_that_runs_out_in_a_window_under_way_halves_the_tile():
-    copies, notes = LateCopies(fail_at=5), []
-    sr, whole = with_late_copies(copies, notes)
+    backend, notes = LateBackend(fail_at=5), []
+    sr, whole = on_late_backend(backend, notes)
     assert torch.equal(sr, whole)
     assert notes == ["Out of memory with tiles of 64 px: going on with 32 px."]
 
@@ -166,10 +192,74 @@ def test_memory_that_runs_out_in_a_window_under_way_halves_the_tile():
 def test_a_window_under_way_that_overflows_is_redone():
     lr = torch.ones(3, 12, 12)
     net, notes = NanInHalf(above=0.9), []
-    late = WindowRunner(net, device=CPU, dtype=torch.float16, tta=False, name="X", copies=LateCopies())
+    late = WindowRunner(net, device=CPU, dtype=torch.float16, tta=False, name="X", backend=LateBackend())
     with torch.no_grad():
-        assert torch.equal(late.begin(lr, notes.append)(), net(lr[None])[0])
+        assert torch.equal(late.begin([lr], notes.append)()[0], net(lr[None])[0])
     assert notes == ["fp16 overflows in X: tiles where it does are computed in fp32."]
+
+
+class NanWhereBright(ShortNet):
+    """In half precision not finite for white images."""
+
+    def forward(self, lr):
+        is_white = lr.float().mean(dim=(1, 2, 3), keepdim=True) > 0.9
+        return torch.where(is_white & (lr.dtype == torch.float16), torch.nan, super().forward(lr))
+
+
+def test_of_a_batch_only_windows_that_overflow_are_redone():
+    lrs, notes, backend = [torch.full((3, 12, 12), level) for level in (0.25, 1.0, 0.5)], [], LateBackend()
+    late = WindowRunner(NanWhereBright(), device=CPU, dtype=torch.float16, tta=False, name="X", backend=backend)
+    backend.log.clear()
+    srs = late.begin(lrs, notes.append)()
+    with torch.no_grad():
+        for sr, lr in zip(srs, lrs, strict=True):
+            torch.testing.assert_close(sr, ShortNet()(lr[None])[0], rtol=0, atol=0)
+    assert backend.log == ["begin 3", "wait 3", "begin 1", "wait 1"]
+    assert len(notes) == 1
+
+
+class Watched(torch.nn.Module):
+    """A network that tells in which format it runs."""
+
+    def __init__(self, net, log):
+        super().__init__()
+        self.net, self.log = net, log
+
+    def forward(self, lr):
+        self.log.append(lr.dtype)
+        return self.net(lr)
+
+
+def test_networks_run_as_the_backend_prepares_them(monkeypatch):
+    ran = []
+    monkeypatch.setattr(LateBackend, "prepared", lambda self, net: Watched(net, ran))
+    ready = WindowRunner(
+        NanInHalf(above=0.9), device=CPU, dtype=torch.float16, tta=False, name="X", backend=LateBackend()
+    )
+    ran.clear()
+    ready.run(torch.ones(3, 12, 12), lambda note: None)
+    assert ran == [torch.float16, torch.float32]
+
+
+@pytest.mark.parametrize("tta", [False, True])
+def test_tiles_by_graphs_are_those_of_the_network(monkeypatch, tta):
+    cuda = CudaStandIn()
+    monkeypatch.setattr(LateBackend, "prepared", lambda self, net: GraphedNet(net, cuda))
+    lr = whole_numbers(100, 330)
+    sr, _ = on_late_backend(LateBackend(batch_px=2 * 72 * 72), lr=lr, tta=tta)
+    plain = Upscaler(ShortNet(), device=CPU, tiles=TileConfig(tile_px=None), tta=tta).whole(lr)[0]
+    assert torch.equal(sr, plain)
+    assert sum(graph.replays for graph in cuda.graphs) >= 3
+
+
+@pytest.mark.parametrize("tta", [False, True])
+def test_a_batch_gives_each_window_what_it_gets_alone(tta):
+    lrs = [whole_numbers(14, 9)[0], whole_numbers(14, 9)[0].flip(-1)]
+    ready = on_cpu(ShortNet(), tta=tta)
+    alone = [ready.run(lr, lambda note: None) for lr in lrs]
+    for sr, expected in zip(ready.begin(lrs, lambda note: None)(), alone, strict=True):
+        assert torch.equal(sr, expected)
+    assert not torch.equal(*alone)
 
 
 class Events:
@@ -207,6 +297,6 @@ def test_a_pinned_copy_is_read_after_it_has_arrived(monkeypatch):
         return torch.zeros(shape, dtype=dtype).as_subclass(Slow)
 
     monkeypatch.setattr(torch, "empty", empty)
-    wait = PinnedCopies(torch.device("cuda:1"), events).to_host(torch.arange(3.0))
+    wait = CudaBackend(torch.device("cuda:1"), events).to_host(torch.arange(3.0))
     assert events.under_way
     assert wait().tolist() == [0, 1, 2]
