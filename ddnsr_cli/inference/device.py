@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ddnsr_cli.errors import DeviceError
-from ddnsr_cli.inference.memory import limits_addresses
+from ddnsr_cli.inference.memory import RECORDING, limits_addresses
 
 DtypeName = Literal["auto", "fp32", "fp16", "bf16"]
 EngineName = Literal["auto", "torch", "openvino"]
@@ -52,7 +52,7 @@ class Backend(Protocol):
         """Begin to copy a tensor of the device to the CPU."""
 
     def prepared(self, net: nn.Module) -> nn.Module:
-        """The network, which is on the device, as it runs quickest there. For inference only."""
+        """The network, which is on the device, as it runs quickest there over images one after the other."""
 
 
 class PlainBackend:
@@ -107,8 +107,8 @@ class CudaBackend:
         return wait
 
     def prepared(self, net: nn.Module) -> nn.Module:
-        """As of `Backend`."""
-        return GraphedNet(net, self._cuda)
+        """As of `Backend`. AMD's cards, which go by the same name, are left alone: their libraries break recordings."""
+        return net if torch.version.hip else GraphedNet(net, self._cuda)
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,8 @@ class GraphedNet(nn.Module):
     """A network whose kernels are recorded as a CUDA graph for shapes that come again and again, and started as one.
 
     A small window takes a card less time than a processor needs to start some hundred kernels one by one. For any
-    thread: what one records serves all. A shape whose recording fails, or gives another image, goes without.
+    thread: what one records serves all. A shape whose graph gives another image goes without; after an error in a
+    recording nothing more is recorded. For inference mode only.
 
     Shape: that of the network.
     """
@@ -140,9 +141,10 @@ class GraphedNet(nn.Module):
         self.net = net
         self._cuda = cuda
         self._lock = threading.Lock()
+        self._over = threading.Event()
         self._seen: Counter[torch.Size] = Counter()
         self._graphs: dict[torch.Size, _Graph | None] = {}
-        self._pool: list[Any] = []  # memory of the graph before; all share it, as no two run at a time
+        self._place: list[tuple[Any, Any]] = []  # (stream, pool): of one stream, graphs share memory; none run at once
 
     def forward(self, lr: Tensor) -> Tensor:
         """What the network gives for images of any shape."""
@@ -154,31 +156,40 @@ class GraphedNet(nn.Module):
         sr: Tensor = self.net(lr)
         return sr
 
+    def forget(self) -> None:
+        """Give up all graphs, whose memory nothing else can use, and record no more."""
+        with self._lock:
+            self._over.set()
+            self._graphs.clear()
+            self._place.clear()
+
     def _graph(self, lr: Tensor) -> _Graph | None:
         """That of the shape, which is recorded when it has come often enough."""
         shape = lr.shape
         self._seen[shape] += 1
-        if self._seen[shape] == SEEN_FOR_A_GRAPH and len(self._graphs) < MOST_GRAPHS:
+        if self._seen[shape] == SEEN_FOR_A_GRAPH and len(self._graphs) < MOST_GRAPHS and not self._over.is_set():
             try:
-                self._graphs[shape] = self._recorded(lr)
-            except RuntimeError:  # no memory for it, or a kernel that cannot be recorded: it runs without
-                self._graphs[shape] = None
+                with RECORDING:
+                    self._graphs[shape] = self._recorded(lr)
+            except RuntimeError:  # no memory for it, or a kernel that cannot be recorded
+                self._over.set()
         return self._graphs.get(shape)
 
     def _recorded(self, lr: Tensor) -> _Graph | None:
-        cuda, image = self._cuda, lr.clone()
-        stream, others = cuda.Stream(lr.device), cuda.current_stream(lr.device)
+        cuda, image, kernels = self._cuda, lr.clone(), self._cuda.CUDAGraph()
+        stream, pool = self._place[0] if self._place else (cuda.Stream(lr.device), None)
+        others = cuda.current_stream(lr.device)
         stream.wait_stream(others)
-        with cuda.stream(stream):
+        with cuda.stream(stream):  # around the recording, too, which does not go back to `others` where it fails
             for _ in range(WARM_UPS):
                 expected = self.net(image)
-        others.wait_stream(stream)
-        kernels, pool = cuda.CUDAGraph(), self._pool[-1] if self._pool else None
-        with cuda.graph(kernels, pool=pool, stream=stream, capture_error_mode="thread_local"):
-            sr = self.net(image)
-        self._pool.append(kernels.pool())
+            others.wait_stream(stream)
+            with cuda.graph(kernels, pool=pool, stream=stream, capture_error_mode="thread_local"):
+                sr = self.net(image)
+        self._place[:] = [(stream, kernels.pool())]
         graph = _Graph(lr=image, sr=sr, kernels=kernels)
-        return graph if (graph.run(lr) - expected).abs().max() <= GRAPH_TOLERANCE else None
+        is_same = torch.allclose(graph.run(lr), expected, rtol=0, atol=GRAPH_TOLERANCE, equal_nan=True)
+        return graph if is_same else None
 
 
 def choose_device(text: str | None = None, *, note: Callable[[str], None] | None = None) -> torch.device:

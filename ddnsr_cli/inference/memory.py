@@ -4,6 +4,7 @@ import ctypes
 import gc
 import os
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -14,6 +15,7 @@ import torch
 
 _M_ARENA_MAX, _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -8, -3, -1  # of glibc's malloc.h
 KEPT_BYTES = 1 << 30  # what is freed is kept up to here, and larger blocks come from the system one by one
+RECORDING = threading.Lock()  # held while a CUDA graph is recorded: another, or `empty_cache`, would break it
 UNKNOWN_FREE_BYTES = 2 << 30  # where the system does not tell, a desktop of today has at least this to spare
 
 # What allocators say; all but torch.OutOfMemoryError and MemoryError come as bare RuntimeErrors. Two are vague and
@@ -112,7 +114,8 @@ def release_memory(device: torch.device) -> None:
     """Give what PyTorch holds but does not use back to the device."""
     gc.collect()
     if device.type == "cuda":
-        torch.cuda.empty_cache()
+        with RECORDING, suppress(RuntimeError):  # of PyTorch before 2.13, after a recording that failed
+            torch.cuda.empty_cache()
     elif device.type == "mps":
         torch.mps.empty_cache()
     elif device.type == "xpu":

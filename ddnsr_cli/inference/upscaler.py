@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ddnsr_cli.errors import ImageReadError, OutOfMemoryError, WeightsError
-from ddnsr_cli.inference.device import Backend, CudaBackend, PlainBackend, probe
+from ddnsr_cli.inference.device import Backend, CudaBackend, GraphedNet, PlainBackend, probe
 from ddnsr_cli.inference.memory import bound_kernels, free_bytes, is_out_of_memory, release_memory
 from ddnsr_cli.inference.tiling import (
     Band,
@@ -80,7 +80,7 @@ class WindowRunner:
             dtype = self._wide
         self._wrong_half = ""
         with _room_for(name, device):
-            self._full = self._backend.prepared(_on_device(net, device, self._wide))
+            self._full = self._prepared(_on_device(net, device, self._wide))
             self._quick, held, self.by_openvino = self._full, held_dtype(self._full), False
             for quick in self._candidates(net, device, dtype, openvino=openvino):
                 if probe(quick[0], self._full, device, _input_dtype(quick[0])):
@@ -104,7 +104,11 @@ class WindowRunner:
                 yield fast, fast.held_dtype, True
         if dtype != self._wide:
             half = _on_device(net, device, dtype)
-            yield self._backend.prepared(half), held_dtype(half), False
+            yield self._prepared(half), held_dtype(half), False
+
+    def _prepared(self, net: nn.Module) -> nn.Module:
+        # to record the views of a window, which are eight images of one or two shapes, pays for no single one
+        return net if self._tta else self._backend.prepared(net)
 
     @property
     def ahead(self) -> int:
@@ -115,6 +119,13 @@ class WindowRunner:
     def batch_px(self) -> int:
         """LR pixels of all windows that are begun as one batch; 0: they are begun one by one."""
         return self._backend.batch_px
+
+    def release(self) -> None:
+        """Give the device all memory back that is not needed."""
+        for net in (self._quick, self._full):
+            if isinstance(net, GraphedNet):
+                net.forget()
+        release_memory(self.device)
 
     def beside(self) -> "WindowRunner":
         """The same for another thread. PyTorch's network is shared, OpenVINO's is compiled for the thread that asks."""
@@ -365,7 +376,7 @@ class Upscaler:
                 raise
             lost = _NoMemory((str(error).splitlines() or ["no details"])[0])
         # Only here: within the handler the traceback still holds every tensor of the failed tile.
-        release_memory(self._runner.device)
+        self._runner.release()
         return lost
 
     def _batch(self, plan: TilePlan) -> int:

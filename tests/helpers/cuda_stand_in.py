@@ -1,6 +1,7 @@
 """What `torch.cuda` has of streams, events and graphs, on a processor."""
 
-from contextlib import contextmanager, nullcontext
+import threading
+from contextlib import contextmanager
 
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -41,19 +42,27 @@ class Recording(TorchDispatchMode):
 
 
 class CudaStandIn:
-    """In place of the module. fail: every recording does, with this error."""
+    """In place of the module. fail: every recording does, at its end, with this error."""
+
+    recording = False  # on the whole device: another recording would fail
 
     def __init__(self, fail=None):
-        self.fail, self.graphs, self.pools = fail, [], []
+        self.fail, self.graphs, self.places = fail, [], []
+        self.default, self.here = Stream(), threading.local()
 
     def current_stream(self, _device):
-        return Stream()
+        return getattr(self.here, "stream", self.default)
 
     def Stream(self, _device):  # noqa: N802 - as in `torch.cuda`
         return Stream()
 
-    def stream(self, _stream):
-        return nullcontext()
+    @contextmanager
+    def stream(self, stream):
+        before, self.here.stream = self.current_stream(None), stream
+        try:
+            yield
+        finally:
+            self.here.stream = before
 
     def CUDAGraph(self):  # noqa: N802 - as in `torch.cuda`
         self.graphs.append(Graph())
@@ -61,10 +70,17 @@ class CudaStandIn:
 
     @contextmanager
     def graph(self, graph, *, pool, stream, capture_error_mode):
-        assert isinstance(stream, Stream)
+        """As in `torch.cuda`, the stream stays the current one when the recording fails."""
         assert capture_error_mode == "thread_local"  # other threads go on meanwhile
-        self.pools.append(pool)
-        if self.fail is not None:
-            raise self.fail
-        with Recording(graph):
-            yield
+        if CudaStandIn.recording:
+            raise RuntimeError("captures_underway.empty() INTERNAL ASSERT FAILED")
+        self.places.append((stream, pool))
+        before, self.here.stream, CudaStandIn.recording = self.current_stream(None), stream, True
+        try:
+            with Recording(graph):
+                yield
+            if self.fail is not None:
+                raise self.fail
+        finally:
+            CudaStandIn.recording = False
+        self.here.stream = before

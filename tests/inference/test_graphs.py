@@ -1,6 +1,8 @@
 """CUDA graphs, recorded and replayed on a processor by a stand-in for `torch.cuda`."""
 
 import threading
+from contextlib import contextmanager
+from time import sleep
 
 import pytest
 import torch
@@ -41,7 +43,8 @@ def test_a_shape_that_comes_again_and_again_is_recorded_once(net):
     assert replays(graphed, net, images(3, height=11), cuda) == [0, 0, 2]
     assert replays(graphed, net, images(2), cuda) == [1, 1]
     assert len(cuda.graphs) == 2
-    assert cuda.pools == [None, cuda.graphs[0].pool()]  # no two run at a time
+    (stream, none), (other, pool) = cuda.places
+    assert (stream, none, pool) == (other, None, cuda.graphs[0].pool())  # memory is shared: no two run at a time
 
 
 def test_results_stay_as_they_are_when_the_graph_runs_again(net):
@@ -74,10 +77,63 @@ def test_a_network_keeps_no_more_graphs_than_so_many(net, monkeypatch):
 @pytest.mark.parametrize(
     "error", [RuntimeError("operation not permitted"), torch.OutOfMemoryError("CUDA out of memory")]
 )
-def test_a_shape_that_cannot_be_recorded_runs_without(net, error):
+def test_after_a_recording_that_failed_all_shapes_run_without(net, error):
     cuda = CudaStandIn(fail=error)
-    assert replays(GraphedNet(net, cuda), net, images(6), cuda) == [0] * 6
+    graphed = GraphedNet(net, cuda)
+    assert replays(graphed, net, images(6), cuda) == [0] * 6
+    assert replays(graphed, net, images(4, height=9), cuda) == [0] * 4
     assert len(cuda.graphs) == 1  # it is not tried again
+    assert cuda.current_stream(None) is cuda.default  # else what follows runs beside its copies
+
+
+def test_what_is_forgotten_runs_without(net):
+    cuda = CudaStandIn()
+    graphed = GraphedNet(net, cuda)
+    replays(graphed, net, images(4), cuda)
+    graphed.forget()
+    assert replays(graphed, net, images(4), cuda) == [0] * 4
+    assert replays(graphed, net, images(4, height=9), cuda) == [0] * 4
+
+
+def test_an_image_that_overflows_may_be_the_first_of_a_graph(net):
+    cuda = CudaStandIn()
+    graphed = GraphedNet(net, cuda)
+    lrs = images(5)
+    lrs[2, 0, 0, 0, 0] = torch.nan
+    with torch.inference_mode():
+        for lr in lrs:
+            torch.testing.assert_close(graphed(lr), net(lr), equal_nan=True)
+    assert cuda.graphs[0].replays == 4
+
+
+def test_networks_are_recorded_one_at_a_time(net):
+    class Slow(CudaStandIn):
+        def CUDAGraph(self):  # noqa: N802 - as in `torch.cuda`
+            graph = super().CUDAGraph()
+            sleep(0.02)
+            return graph
+
+        @contextmanager
+        def graph(self, *args, **options):
+            with super().graph(*args, **options):
+                sleep(0.05)
+                yield
+
+    cudas = [Slow() for _ in range(3)]
+    lrs = images(4)
+
+    @torch.inference_mode()
+    def run(cuda):
+        graphed = GraphedNet(net, cuda)
+        for lr in lrs:
+            graphed(lr)
+
+    threads = [threading.Thread(target=run, args=(cuda,)) for cuda in cudas]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [[graph.replays for graph in cuda.graphs] for cuda in cudas] == [[3]] * 3
 
 
 def test_a_graph_that_gives_another_image_is_not_used(net):
@@ -115,7 +171,9 @@ def test_threads_that_share_a_graph_get_their_own_images(net):
     assert wrong == []
 
 
-def test_networks_on_cuda_are_graphed(net):
+def test_networks_on_cuda_are_graphed_and_those_on_cards_of_amd_are_not(net, monkeypatch):
     cuda = CudaStandIn()
-    prepared = CudaBackend(torch.device("cuda:0"), cuda).prepared(net)
-    assert replays(prepared, net, images(3), cuda) == [0, 0, 2]
+    backend = CudaBackend(torch.device("cuda:0"), cuda)
+    assert replays(backend.prepared(net), net, images(3), cuda) == [0, 0, 2]
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    assert backend.prepared(net) is net

@@ -2,6 +2,7 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -219,3 +220,24 @@ def test_kernels_are_bound_unless_the_environment_says_otherwise(monkeypatch):
     monkeypatch.setenv(name, "7")
     bound_kernels()
     assert os.environ[name] == "7"
+
+
+def test_the_cache_of_a_card_is_not_emptied_while_a_graph_is_recorded(monkeypatch):
+    emptied = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(memory.RECORDING.locked()))
+    releasing = threading.Thread(target=release_memory, args=(torch.device("cuda"),))
+    with memory.RECORDING:
+        releasing.start()
+        releasing.join(0.1)
+        assert emptied == []
+    releasing.join()
+    assert emptied == [True]
+
+
+def test_a_cache_that_cannot_be_emptied_is_left(monkeypatch):
+    def broken():
+        raise RuntimeError("captures_underway.empty() INTERNAL ASSERT FAILED")
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", broken)
+    release_memory(torch.device("cuda"))
+    assert not memory.RECORDING.locked()

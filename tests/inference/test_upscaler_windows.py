@@ -241,15 +241,42 @@ def test_networks_run_as_the_backend_prepares_them(monkeypatch):
     assert ran == [torch.float16, torch.float32]
 
 
-@pytest.mark.parametrize("tta", [False, True])
-def test_tiles_by_graphs_are_those_of_the_network(monkeypatch, tta):
-    cuda = CudaStandIn()
-    monkeypatch.setattr(LateBackend, "prepared", lambda self, net: GraphedNet(net, cuda))
-    lr = whole_numbers(100, 330)
-    sr, _ = on_late_backend(LateBackend(batch_px=2 * 72 * 72), lr=lr, tta=tta)
-    plain = Upscaler(ShortNet(), device=CPU, tiles=TileConfig(tile_px=None), tta=tta).whole(lr)[0]
-    assert torch.equal(sr, plain)
+@pytest.fixture
+def cuda(monkeypatch):
+    """What networks of `LateBackend` are recorded by."""
+    stand_in = CudaStandIn()
+    monkeypatch.setattr(LateBackend, "prepared", lambda self, net: GraphedNet(net, stand_in))
+    return stand_in
+
+
+def test_tiles_by_graphs_are_those_of_the_network(cuda):
+    sr, whole = on_late_backend(LateBackend(batch_px=2 * 72 * 72), lr=whole_numbers(100, 330))
+    assert torch.equal(sr, whole)
     assert sum(graph.replays for graph in cuda.graphs) >= 3
+
+
+def test_the_mean_of_views_is_not_recorded(cuda):
+    lr = whole_numbers(100, 330)
+    sr, _ = on_late_backend(LateBackend(), lr=lr, tta=True)
+    assert torch.equal(sr, Upscaler(ShortNet(), device=CPU, tiles=TileConfig(tile_px=None), tta=True).whole(lr)[0])
+    assert cuda.graphs == []
+
+
+def test_memory_that_runs_out_is_taken_from_graphs(cuda, monkeypatch):
+    released = []
+    monkeypatch.setattr(upscaler, "release_memory", released.append)
+    net = ShortNet()
+    ready = Upscaler(
+        net, device=CPU, tiles=TileConfig(tile_px=64, halo_px=4, blend_px=2), backend=LateBackend(fail_at=8)
+    )
+    lr = whole_numbers(200, 330)
+    with torch.no_grad():
+        assert torch.equal(ready.whole(lr), net(lr))
+    recorded = sum(graph.replays for graph in cuda.graphs)
+    assert recorded
+    ready.whole(lr)
+    assert released == [CPU]
+    assert sum(graph.replays for graph in cuda.graphs) == recorded
 
 
 @pytest.mark.parametrize("tta", [False, True])
