@@ -1,4 +1,4 @@
-"""docs/architecture.md says what is so: files, names, floors and rooms."""
+"""docs/architecture.md says what is so: files, names, layers and packages."""
 
 import ast
 import functools
@@ -41,21 +41,21 @@ def test_every_name_on_the_page_is_in_its_module():
     assert [f"{path}:{name}" for path, name in sorted(named) if name not in names_in(place(path))] == []
 
 
-def test_every_folder_on_the_page_exists_and_every_room_is_on_it():
+def test_every_folder_on_the_page_exists_and_every_package_is_on_it():
     assert [folder for folder in FOLDERS if folder != "ddnsr_cli/" and place(folder) is None] == []
-    rooms = {f"{path.name}/" for path in PACKAGE.iterdir() if path.name != "__pycache__" and any(path.glob("*.*"))}
+    packages = {f"{path.name}/" for path in PACKAGE.iterdir() if path.name != "__pycache__" and any(path.glob("*.*"))}
     rows = set(re.findall(r"^\| `(\w+/)` \|", PAGE, flags=re.MULTILINE))
-    assert rooms == rows
+    assert packages == rows
 
 
 def test_the_image_is_that_of_the_import_contracts():
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
         "contracts"
     ]
-    (floors,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    (layers,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
     (image,) = re.findall(r"```text\n(.*?)```", PAGE, flags=re.DOTALL)
     drawn = [line.strip() for line in image.splitlines() if line.strip() != "|"]
-    assert [re.split(r"\s{3,}", line)[0] for line in drawn] == [floor.replace("ddnsr_cli.", "") for floor in floors]
+    assert [re.split(r"\s{3,}", line)[0] for line in drawn] == [layer.replace("ddnsr_cli.", "") for layer in layers]
 
 
 def imported_at_the_top(path):
@@ -68,7 +68,7 @@ def imported_at_the_top(path):
                 yield place
 
 
-def test_the_rooms_are_few_and_no_chain_of_imports_is_long():
+def test_the_modules_are_few_and_no_chain_of_imports_is_long():
     modules = [path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"]
     assert len(modules) <= 135
 

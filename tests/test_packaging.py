@@ -142,3 +142,10 @@ def test_both_readme_commands_use_the_pins():
     assert all("-c constraints.txt" in command for command in commands)
     assert ".venv/bin/ddnsr upscale examples/" in commands[0]
     assert commands[1].endswith("bin/pytest -n auto --dist loadfile")
+
+
+def test_every_test_that_a_page_names_exists():
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "recipes").rglob("*.md")]
+    named = {path for page in pages for path in re.findall(r"\btests/[\w/]+(?:\.py\b|/)", page.read_text("utf-8"))}
+    assert len(named) > 20
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []

@@ -64,7 +64,7 @@ def evaluate(
         typer.Option(
             "-m",
             "--models",
-            help="Models, as in a,b,c; each as for -m of upscale, or NAME=MODEL. The default is the bundled one.",
+            help="Models, as in a,b,c; each as for -m of upscale, or NAME=MODEL. The default is ddnsr-lite.",
             rich_help_panel=WHAT,
         ),
     ] = None,

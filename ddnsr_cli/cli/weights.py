@@ -83,7 +83,7 @@ def pull(name: Name, offline: Offline = False, quiet: Quiet = False) -> None:
 def convert(name: Name, output: NewFile, half: Half = False, offline: Offline = False, quiet: Quiet = False) -> None:
     """Write a model of any kind that loads as safetensors, .pth, ncnn pair or ONNX; a degrader as safetensors.
 
-    The ncnn pair is a custom model for Upscayl and realesrgan-ncnn-vulkan. ONNX needs ddnsr[onnx].
+    The ncnn pair is a custom model for Upscayl and realesrgan-ncnn-vulkan. ONNX needs the extra `onnx`.
     docs/other_programs.md tells which program takes which.
     """
     from ddnsr_cli.cli.progress import download_view

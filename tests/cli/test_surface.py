@@ -8,6 +8,7 @@ import tempfile
 
 import pytest
 import typer
+from rich.text import Text
 
 from ddnsr_cli import __version__
 from ddnsr_cli.cli.app import app
@@ -56,6 +57,16 @@ def test_the_surface_is_the_one_promised():
     found = {name: " ".join("/".join(p.opts) for p in command.params if p.name != "help")
              for name, command in commands(typer.main.get_command(app))}  # fmt: skip
     assert found == SURFACE
+
+
+def test_no_word_of_the_help_is_taken_for_markup():
+    told = [text for _, command in commands(typer.main.get_command(app)) for text in helps_of(command)]
+    assert len(told) > 100
+    assert [text for text in told if Text.from_markup(text).plain != text] == []
+
+
+def helps_of(command):
+    return [text for text in (command.help, *(getattr(param, "help", None) for param in command.params)) if text]
 
 
 def test_version(ddnsr):
