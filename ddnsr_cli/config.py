@@ -20,7 +20,8 @@ Options = TypeVar("Options", bound="DataclassInstance")
 
 
 class Precision(StrEnum):
-    """The number format of the networks that learn. Weights, losses and the frozen networks stay in float32."""
+    """The number format of the networks that learn, of a teacher, and of VGG19 where it looks at HR images. Weights and
+    losses stay in float32, and so does VGG19 where it looks at LR images."""
 
     AUTO = "auto"
     """bfloat16 on a GPU, float32 elsewhere."""

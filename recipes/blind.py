@@ -151,8 +151,13 @@ def vote_ranks(vote: str, letters: str) -> list[int]:
 
 
 def unveiled(votes: Mapping[str, str], key: Mapping[str, object], rater: str) -> dict[str, object]:
-    """Votes on sheets as a file for `ddnsr eval --mean-opinion`. Raises DataError when a sheet has no vote."""
+    """Votes on sheets as a file for `ddnsr eval --mean-opinion`.
+
+    Raises DataError when a sheet has no vote, or a vote no sheet.
+    """
     models, sheets = list(key["models"]), list(key["sheets"])
+    if unknown := sorted(votes.keys() - {one["image"] for one in sheets}):
+        raise DataError(f"There are votes on sheet {', '.join(unknown[:5])}, not in the key. Give its own key.")
     if missing := [one["image"] for one in sheets if one["image"] not in votes]:
         raise DataError(f"There is no vote on sheet {', '.join(missing[:5])}. Look at all of them first.")
     rows = []
@@ -225,9 +230,10 @@ def agreement(rankings: Sequence[Ranking], figures: Mapping[str, Mapping[str, Ma
     for ranking in rankings:
         for image, ranks in zip(ranking.images, ranking.ranks, strict=True):
             for better, worse in _decided(ranks):
-                rows = [_goodness(figures[ranking.models[place]][image]) for place in (better, worse)]
+                rows = [_goodness(figures.get(ranking.models[place], {}).get(image, {})) for place in (better, worse)]
                 for name in rows[0].keys() & rows[1].keys():
-                    agreed.setdefault(name, []).append(rows[0][name] > rows[1][name])
+                    if rows[0][name] != rows[1][name]:
+                        agreed.setdefault(name, []).append(rows[0][name] > rows[1][name])
     lines = ["| figure | agrees | of | share |", "|---|---|---|---|"]
     for name, row in sorted(agreed.items(), key=lambda item: (-np.mean(item[1]), item[0])):
         lines.append(f"| {name} | {sum(row)} | {len(row)} | {np.mean(row):.2f} |")
@@ -257,17 +263,17 @@ def _sheets(options: argparse.Namespace) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     before = None
     if options.reversed is not None:
-        shown = json.loads(options.reversed.read_text(encoding="utf-8"))
+        shown = _read_json(options.reversed)
         before = {one["case"]: one["order"] for one in shown["sheets"]}
     key = make_sheets(models, cases, Store(options.results), options.out, seed=secrets.randbits(32), before=before)
-    path.write_text(json.dumps(key, indent=1) + "\n", encoding="utf-8")
+    _write_json(path, key)
     sys.stdout.write(f"{len(cases)} sheets in {options.out}. The key, not to be opened yet: {path}\n")
 
 
 def _count(options: argparse.Namespace) -> None:
     files = options.votes
     if options.key:
-        keys = [json.loads(path.read_text(encoding="utf-8")) for path in options.key]
+        keys = [_read_json(path) for path in options.key]
         if len(keys) not in (1, len(files)):
             raise ConfigError(f"--key takes one file, or one for each of the {len(files)} files of votes.")
         keys = keys if len(keys) > 1 else keys * len(files)
@@ -277,15 +283,27 @@ def _count(options: argparse.Namespace) -> None:
         rankings = [of_both_orders(*rankings)]
     sys.stdout.write("\n" + count_table(rankings))
     if options.figures is not None:
-        figures = json.loads(options.figures.read_text(encoding="utf-8"))["figures"]
+        figures = _read_json(options.figures)["figures"]
         sys.stdout.write("\n" + agreement(rankings, figures))
+
+
+def _read_json(path: Path) -> Any:  # noqa: ANN401 - keys and figures
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}). Give a file of this script or of quality.py.") from error
+
+
+def _write_json(path: Path, told: Mapping[str, object]) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
 def _as_ranks(path: Path, key: Mapping[str, Any]) -> Path:
     """The votes as ranks in a file beside them; says which letters were best."""
     votes, target = read_votes(path), path.with_name(f"{path.stem}.ranks.json")
     told = unveiled(votes, key, path.stem)
-    target.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    _write_json(target, told)
     sys.stdout.write(letters_preferred(votes, len(key["models"])))
     return target
 

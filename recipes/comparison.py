@@ -174,6 +174,8 @@ def main(given: list[str]) -> None:
         if run.name not in known_figures(figures):
             compared.train(run)
             keep(figures, scores(out / f"scores_{run.name}.json", {run.name: str(compared.folder(run))}, pairs))
+    if odd := [pair for pair in options.beside if "=" not in pair]:
+        raise ConfigError(f"--beside takes NAME=MODEL, got {odd[0]}.")
     beside = dict(pair.split("=", 1) for pair in options.beside)
     for name, model in beside.items():
         if name not in known_figures(figures):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw
+from scipy.stats import t
 
 from ddnsr_cli.errors import TrainingError
 from ddnsr_cli.files import atomic_path
@@ -35,9 +36,6 @@ CLAIMED = ("psnr_rgb", "lpips_alex")
 """The figures by which a claim is judged."""
 
 SHOWN_PX = 96  # side of the part of an image that is shown, LR pixels
-
-T95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
-"""Student's t: half the width of a mean's 95 % interval, in standard errors, by the number of runs."""
 
 Figures = Mapping[str, float | None]
 """Of one run; None where there is none, as of the noise of a degrader that makes none."""
@@ -179,10 +177,10 @@ def gains(titles: Mapping[str, str], runs: Mapping[Run, Figures], best: str) -> 
 
 
 def half_width(values: Sequence[float]) -> float:
-    """Of the 95 % interval of their mean, by Student's t; infinite for one value, or more than T95 knows."""
-    if len(values) not in T95:
+    """Of the 95 % interval of their mean, by Student's t; infinite for one value."""
+    if len(values) < 2:
         return math.inf
-    return T95[len(values)] * statistics.stdev(values) / math.sqrt(len(values))
+    return float(t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
 
 
 def verdict(gains: Sequence[float]) -> str:

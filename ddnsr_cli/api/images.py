@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 AnyImage = TypeVar("AnyImage", "Image.Image", "NDArray[Any]", "Tensor", RasterImage)
-"""An image: of Pillow, in any mode that files have; an array (H, W) or (H, W, C), uint8, uint16 or floats in [0, 1]; a
-tensor (C, H, W) or (N, C, H, W), floats in [0, 1] or uint8; or what `read_image` gives. C is 1 for gray, 2 for gray and
-alpha, 3 for RGB, 4 for RGBA. Floats are worked on with 16 bits."""
+"""An image: of Pillow, of 1 or 8 bits a sample or gray of 16 (`I;16`); an array (H, W) or (H, W, C), uint8, uint16 or
+floats in [0, 1]; a tensor (C, H, W) or (N, C, H, W), floats in [0, 1] or uint8; or what `read_image` gives. C is 1 for
+gray, 2 for gray and alpha, 3 for RGB, 4 for RGBA. Floats are worked on with 16 bits."""
 
 GiveBack = Callable[[Sequence[RasterImage]], Any]
 

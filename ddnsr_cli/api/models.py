@@ -75,7 +75,7 @@ class Model:
     ) -> AnyImage:
         """The image enlarged, of the kind, depth and channels that were given: the pixels of `ddnsr upscale`.
 
-        image: see `kinds.AnyImage`. Size and look are as the command's options of those names; without a size the
+        image: see `api.images.AnyImage`. Size and look are as the command's options of those names; without a size the
         network's own scale. progress: called with (tiles done, tiles in all) of each image. on_note: called with each
         sentence that the user should read.
         Raises ConfigError, ImageReadError, OutOfMemoryError, and WeightsError for weights that give NaN.

@@ -166,8 +166,10 @@ class GraphedNet(nn.Module):
     def _graph(self, lr: Tensor) -> _Graph | None:
         """That of the shape, which is recorded when it has come often enough."""
         shape = lr.shape
+        if shape in self._graphs or len(self._graphs) == MOST_GRAPHS or self._over.is_set():
+            return self._graphs.get(shape)
         self._seen[shape] += 1
-        if self._seen[shape] == SEEN_FOR_A_GRAPH and len(self._graphs) < MOST_GRAPHS and not self._over.is_set():
+        if self._seen[shape] == SEEN_FOR_A_GRAPH:
             try:
                 with RECORDING:
                     self._graphs[shape] = self._recorded(lr)

@@ -213,7 +213,7 @@ def enlarge_image(
     pixels = image.pixels if image.alpha is None else fill_transparent(image.pixels, image.alpha)
     larger, faithfulness = _whole(pixels, engine, look, listener)
     alpha = None if image.alpha is None else _larger_alpha(image.alpha, engine, look, listener)
-    return replace(image, pixels=larger, alpha=alpha), faithfulness
+    return replace(image, pixels=larger, alpha=alpha, notes=(), damage=""), faithfulness  # those are the input's
 
 
 def _larger_alpha(alpha: Pixels, engine: Upscaler, look: LookOptions, listener: PixelsListener) -> Pixels:
@@ -385,12 +385,21 @@ def _grain(image: RasterImage, width: int, look: LookOptions) -> GrainLayer | No
 
     width: of the result, pixels.
     """
-    like = grain_like(image.pixels) if look.grain else None
+    like = grain_like(_seen_part(image)) if look.grain else None
     if like is None:
         return None
     content = zlib.crc32(np.ascontiguousarray(image.pixels).data)
     white = np.iinfo(image.pixels.dtype).max
     return GrainLayer(like, width, white=white, amount=look.grain, seed=(look.seed, content))
+
+
+def _seen_part(image: RasterImage) -> Pixels:
+    """The least part that holds all but transparent pixels, below which any colors may lie; these filled in it."""
+    if image.alpha is None or not image.alpha.any():
+        return image.pixels
+    rows, cols = (np.flatnonzero(image.alpha.any(axis=axis)) for axis in (1, 0))
+    part = (slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1))
+    return fill_transparent(image.pixels[part], image.alpha[part])
 
 
 def _has_left(drift_levels: float, model: str) -> str:

@@ -38,6 +38,7 @@ LaterWindows = Callable[[], list[Tensor]]
 BeginWindows = Callable[[Sequence[Tensor]], LaterWindows]
 """From LR windows to what waits for their SR windows, as `WindowRunner.begin`."""
 
+LEAST_HALO_PX = 16  # tiles fade over part of it, which in shallow networks would lack what they look at
 LEAST_TILE_PX = 32  # below it the halo costs many times the core
 MOST_TILE_PX_CPU = 256  # measured by tests/bench/tiling.py: larger tiles take memory and win little
 HALOS_ALONG_A_TILE = 12  # on a CPU, where that makes a larger tile: else the halo is most of the work
@@ -268,7 +269,8 @@ class Upscaler:
             net, device=device, dtype=dtype, tta=tta, name=name, openvino=openvino, backend=backend
         )
         self._traits = net.traits
-        halo_px = max(self._traits.halo_px, tiles.blend_px) if tiles.halo_px is None else tiles.halo_px
+        least = max(self._traits.halo_px, LEAST_HALO_PX, tiles.blend_px)
+        halo_px = least if tiles.halo_px is None else tiles.halo_px
         self._halo_px = halo_px
         self._tiles = replace(tiles, halo_px=halo_px, tile_px=tiles.tile_px if self._traits.tiles else None)
         self._largest_px = sys.maxsize  # what memory bore; learnt once, kept for the images that follow

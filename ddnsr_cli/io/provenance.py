@@ -12,6 +12,7 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -48,11 +49,31 @@ def is_unchanged(path: Path, source: Source, result: Path, *, digest: Callable[[
     Not to be touched means neither written nor put in place: a rename keeps the time of writing, not that of change.
     digest: of a file, asked only when it was touched. Raises OSError as the file system does.
     """
-    status = path.stat()
-    if status.st_size != source.bytes:
+    if path.stat().st_size != source.bytes:
         return False
-    touched = max(status.st_mtime_ns, status.st_ctime_ns)
-    return touched < result.stat().st_mtime_ns or digest(path) == source.sha256
+    return touched_ns(path) < result.stat().st_mtime_ns or digest(path) == source.sha256
+
+
+def touched_ns(path: Path) -> int:
+    """When a file was last written or put in place. Raises OSError as the file system does."""
+    status = path.stat()
+    return max(status.st_mtime_ns, status.st_ctime_ns)
+
+
+def date_back(result: Path, source: Path, before_ns: int) -> bool:
+    """Whether a file was touched while a result was made of it; then the result is no newer than what it was made of,
+    so that `is_unchanged` looks at the file.
+
+    before_ns: when it was last touched before it was read.
+    """
+    try:
+        if touched_ns(source) == before_ns:
+            return False
+    except OSError:
+        return False  # it is gone
+    with suppress(OSError):
+        os.utime(result, ns=(before_ns, before_ns))
+    return True
 
 
 def add_stamp(path: Path, note: Callable[[int], bytes]) -> None:

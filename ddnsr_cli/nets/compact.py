@@ -58,7 +58,7 @@ class CompactNet(SrNet):
 
     @property
     def traits(self) -> SrTraits:
-        """Each convolution sees one pixel further, so this halo makes tiles exact."""
+        """Each convolution sees one pixel further, so this halo makes tiles exact, but for where they fade."""
         # Three feature maps at a time; at the end SR images before and after the shuffle, and the repeated input.
         config = self.config
         values = max(3 * config.features, 3 * 3 * config.shuffle**2)

@@ -187,6 +187,9 @@ class JointOptions:
         refuse_unlike(self.discriminator, self.losses)
         if self.losses.lr_cycle and not self.degrader.bicubic_first:
             raise ConfigError("The lr_cycle loss is of a degrader that shrinks by bicubic first: --preset cyclegan-lr.")
+        losses = self.losses
+        if not any((losses.content, losses.lr_adversarial, losses.cycle, losses.color, losses.lr_cycle)):
+            raise ConfigError("The degrader has nothing to learn by: give it content, lr_adversarial, cycle or color.")
         if self.stream.crop_px % 32:
             raise ConfigError(
                 f"HR crops are multiples of 32 pixels, for the discriminators; got {self.stream.crop_px}."

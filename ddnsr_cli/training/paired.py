@@ -163,18 +163,21 @@ class PairedTrainer(BaseTrainer[PairedOptions, PairedNets]):
     def _terms(self, lr: Tensor, sr: Tensor, hr: Tensor) -> dict[str, Tensor]:
         """The terms against each target, weighted by its share and added by name."""
         total: dict[str, Tensor] = {}
+        targets = self._targets(lr, hr)
         with self._mixed_precision():
-            for share, target in self._targets(lr, hr):
+            for share, target in targets:
                 for name, term in self.reconstruction.terms(sr, target).items():
                     total[name] = total[name] + share * term if name in total else share * term
         return total
 
     def _targets(self, lr: Tensor, hr: Tensor) -> list[tuple[float, Tensor]]:
-        """(share, target): the truth, and what the teacher makes of LR where there is one, each sharpened if asked."""
+        """(share, target), fp32: the truth, and what the teacher makes of LR, if there is one; sharpened if asked."""
         targets = [(1.0, hr)]
         if self.teacher is not None and self.options.teacher is not None:
             truth = self.options.teacher.truth_share
-            targets = [(1 - truth, self.teacher(lr, self.step)), (truth, hr)]
+            with self._mixed_precision():
+                taught = self.teacher(lr, self.step)
+            targets = [(1 - truth, taught.float()), (truth, hr)]
         sharpen = self.options.sharpen
         return [(share, sharpened(image, sharpen) if sharpen else image) for share, image in targets if share]
 

@@ -197,3 +197,10 @@ def test_pairs_of_objects_are_those_of_files(ddnsr, image_file, tmp_path, bucket
 
 def test_places_of_results_are_files_but_for_upscale(ddnsr):
     refused(ddnsr("degrade", "in", "-o", "s3://images/pairs"), 2, "s3://images/pairs is the address of a store")
+
+
+def test_an_object_may_be_called_as_any_folder_of_ours(ddnsr, image_file, quick_model, memory, temporary):
+    for name in ("result", "results", "images"):
+        memory.put_file(str(image_file("a.png")), f"/in/{name}")
+        done = ddnsr("upscale", f"memory://in/{name}", "-o", f"memory://out/{name}.png", "-m", quick_model)
+        assert (done.code, done.out) == (0, f"memory://out/{name}.png\n"), done.err

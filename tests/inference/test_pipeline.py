@@ -1,5 +1,7 @@
 """From samples to larger samples."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -110,3 +112,25 @@ def test_looks_without_meaning_are_refused(wrong):
         LookOptions(**wrong)
     with pytest.raises(ConfigError):
         LookOptions(strength=float("nan"))
+
+
+def test_what_is_below_transparent_parts_makes_no_grain(image, engine, listener):
+    """The right half is clear, and what lies there is noise, stronger than that of the image."""
+    hidden = (120 + 12 * np.random.default_rng(1).standard_normal(image.pixels.shape)).astype(np.uint8)
+    alpha = np.full((90, 140), 255, np.uint8)
+    alpha[:, 70:] = 0
+    wide = RasterImage(pixels=np.concatenate([image.pixels, hidden], axis=1), alpha=alpha)
+    look = LookOptions(grain=1)
+    layers = [pipeline._grain(one, 560, look) for one in (image, wide)]
+    ends = [np.full((64, 560, 3), 128, np.uint8) for _ in layers]
+    for layer, flat in zip(layers, ends, strict=True):
+        layer.lay_on(flat)
+    alone, beside = (flat.std() for flat in ends)
+    assert alone > 1
+    assert beside == pytest.approx(alone, rel=0.05)
+
+
+def test_what_was_said_of_the_input_is_not_said_of_the_result(image, engine, listener):
+    noted = replace(image, notes=("only the first of 2 frames",), damage="cut off")
+    larger, _ = enlarge_image(noted, engine(), LookOptions(), listener)
+    assert (larger.notes, larger.damage) == ((), "")

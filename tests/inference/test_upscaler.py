@@ -432,3 +432,11 @@ def test_bytes_per_pixel_follow_scale_and_format(scale):
     assert math.isclose(wide, 2 * half, abs_tol=2)
     at_4 = network_bytes_per_px(small(4).traits, torch.float32)
     assert math.isclose(wide, at_4 / traits.align**2, rel_tol=0.1)
+
+
+@pytest.mark.parametrize("convs", [0, 2, 8])
+def test_tiles_of_a_shallow_compact_network_fade_where_both_are_exact(small_compact, convs):
+    net = small_compact(convs=convs).double()
+    lr = torch.rand(1, 3, 50, 90, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    tiled = Upscaler(net, device=CPU, dtype=torch.float64, tiles=TileConfig(tile_px=32)).whole(lr)
+    torch.testing.assert_close(tiled, untiled(net, lr), rtol=0, atol=1e-12)

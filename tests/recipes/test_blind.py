@@ -1,6 +1,7 @@
 """Blind votes: what is on a sheet, what the key holds, and how votes are read and counted."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -228,3 +229,23 @@ def test_each_pair_of_several_is_counted_and_draws_say_nothing():
 def test_the_sign_test():
     assert sign_test(0, 0) == sign_test(5, 5) == 1
     assert sign_test(21, 3) == sign_test(3, 21) == pytest.approx(0.000277, rel=0.01)
+
+
+def test_a_figure_that_is_equal_says_nothing():
+    ranks = np.array([[1, 2], [1, 2]])
+    ranking = Ranking(path=Path("r"), page="p", rater="r", models=("a", "b"), images=("x/1", "x/2"), ranks=ranks)
+    figures = {"a": {"x/1": {"psnr": 30.0}, "x/2": {"psnr": 31.0}}, "b": {"x/1": {"psnr": 30.0}, "x/2": {"psnr": 30.0}}}
+    assert "| psnr | 1 | 1 | 1.00 |" in agreement([ranking], figures)
+    del figures["b"]["x/2"]  # not measured
+    assert "psnr" not in agreement([ranking], figures)
+
+
+def test_votes_on_sheets_that_the_key_does_not_have_are_refused():
+    with pytest.raises(DataError, match="votes on sheet 04"):
+        unveiled({"01": "A", "02": "B", "03": "draw", "04": "A"}, KEY, "me")
+
+
+def test_a_key_that_is_not_there_is_one_line(tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("image,winner\n01,A\n")
+    with pytest.raises(DataError, match=r"none.json cannot be read"):
+        blind.main(["count", str(tmp_path / "a.csv"), "--key", str(tmp_path / "none.json")])

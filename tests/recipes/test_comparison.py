@@ -9,6 +9,8 @@ import pytest
 import trials
 from PIL import Image
 
+from ddnsr_cli.errors import ConfigError
+
 
 @pytest.fixture
 def commands(monkeypatch):
@@ -138,3 +140,8 @@ def test_seeds_are_those_from_the_first_one_on(commands, compare):
     compare("--first-seed", "2")
     assert {words[words.index("--seed") + 1] for words in commands if "--seed" in words} == {"2"}
     assert asked_for(commands, "joint2")
+
+
+def test_what_stands_beside_has_a_name(commands, compare):
+    with pytest.raises(ConfigError, match=r"--beside takes NAME=MODEL, got file.pth"):
+        compare("--beside", "file.pth")

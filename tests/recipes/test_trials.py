@@ -1,6 +1,7 @@
 """Runs from several seeds are told in one table, with intervals, and claims judged by them."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,9 @@ def test_an_interval_that_holds_nothing_decides_nothing(gains, said):
 
 def test_students_interval_is_that_of_the_textbook():
     assert trials.half_width([1.0, 2.0, 3.0]) == pytest.approx(4.303 / 3**0.5, rel=1e-3)
+    twelve = [0.0, 2.0] * 6
+    assert trials.half_width(twelve) == pytest.approx(2.201 * (12 / 11) ** 0.5 / 12**0.5, rel=1e-3)
+    assert trials.half_width([1.0]) == math.inf
 
 
 def test_a_claim_is_judged_by_lpips_where_less_is_better():

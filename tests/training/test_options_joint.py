@@ -299,3 +299,10 @@ def test_compiling_leaves_names_and_state_alone(feature_nets, monkeypatch):
     plain = JointTrainer(TRACK_2, feature_nets, CPU)
     assert trainer.train_state({}).tensors.keys() == plain.train_state({}).tensors.keys()
     assert figures_of(trainer, steps=1) == figures_of(plain, steps=1)
+
+
+def test_a_degrader_that_has_nothing_to_learn_by_is_refused():
+    for other in ({}, {"noise_transfer": 1000.0}):
+        with pytest.raises(ConfigError, match="nothing to learn by"):
+            replace(track_options(1), losses=LossWeights(content=0, lr_adversarial=0, cycle=0, **other))
+    assert replace(track_options(1), losses=LossWeights(content=0, lr_adversarial=0, cycle=0, color=1)).losses.color

@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ddnsr_cli.config import options_from_json, options_to_json
+from ddnsr_cli.config import Precision, options_from_json, options_to_json
 from ddnsr_cli.data.config import DegradationConfig
 from ddnsr_cli.data.crop_stream import MixedPairs, RulePairs, batches
 from ddnsr_cli.data.images import list_images
@@ -20,6 +20,7 @@ from ddnsr_cli.errors import ConfigError, TrainingError
 from ddnsr_cli.nets.discriminators import PROJECTED_TAPS
 from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
+from ddnsr_cli.training import paired
 from ddnsr_cli.training.options import ScheduleConfig
 from ddnsr_cli.training.paired import PairedTrainer, Teacher, sharpened
 from ddnsr_cli.training.paired_options import (
@@ -413,3 +414,18 @@ def test_a_projected_discriminator_tells_made_from_real_within_some_steps_and_ke
 def test_a_projected_discriminator_needs_features(options):
     with pytest.raises(ConfigError, match="--vgg"):
         PairedTrainer(options(discriminator=Discriminator.PROJECTED), NO_FEATURE_NETS, CPU)
+
+
+def test_targets_are_sharpened_in_fp32_where_networks_compute_in_bf16(options, monkeypatch):
+    made = []
+
+    def watched(images, config):
+        made.append((sharpened(images, config), images))
+        return made[-1][0]
+
+    monkeypatch.setattr(paired, "sharpened", watched)
+    chosen = replace(options(), sharpen=SharpenConfig(sigma_px=1.5), precision=Precision.BF16)
+    PairedTrainer(chosen, NO_FEATURE_NETS, CPU).train_step(*batch())
+    ((sharp, truth),) = made
+    assert sharp.dtype == torch.float32
+    assert torch.equal(sharp, sharpened(truth, SharpenConfig(sigma_px=1.5)))

@@ -1,5 +1,6 @@
 """`ddnsr upscale`: from image files to larger image files."""
 
+import math
 import os
 import queue
 import threading
@@ -32,12 +33,16 @@ from ddnsr_cli.errors import BatchError, DdnsrError, FolderWriteError, ImageWrit
 from ddnsr_cli.files import UNINTERRUPTED, StorePath, is_disk_full, is_folder, is_there
 from ddnsr_cli.io.read import pixels_by_head
 from ddnsr_cli.io.selection import OwnResults
+from ddnsr_cli.processing.resize import OutputSize
 
 __all__ = ["UpscaleListener", "UpscaleOptions", "upscale_images"]
 
 
 SMALL_PX = 1 << 15
 """LR pixels up to which images are done side by side; see `_SideBySide`."""
+
+SMALL_RESULT_PX = 16 * SMALL_PX
+"""The same of the result."""
 
 MOST_LANES = 4
 SIDE_BY_SIDE = ("cpu", "cuda")
@@ -99,7 +104,7 @@ def _workers(
         if not resumes or options.fail_fast or options.dry_run or engine.device.type not in SIDE_BY_SIDE:
             yield new(engine, listener=listener)
             return
-        with _closed(_SideBySide(engine, new, listener)) as side_by_side:
+        with _closed(_SideBySide(engine, new, listener, options.size)) as side_by_side:
             yield side_by_side
         return
 
@@ -165,8 +170,10 @@ class _SideBySide:
     what is reported, in the same order.
     """
 
-    def __init__(self, engine: Engine, new: _NewWorker, listener: UpscaleListener) -> None:
+    def __init__(self, engine: Engine, new: _NewWorker, listener: UpscaleListener, size: OutputSize) -> None:
+        """size: of the results."""
         self._engine = engine
+        self._size = size
         self._new = new
         self._listener = listener
         self._alone = new(engine, listener=listener)
@@ -185,7 +192,7 @@ class _SideBySide:
         ahead: deque[_QueuedJob] = deque()
         for number, job in enumerate(jobs):
             # the first alone: it brings the notes on the network
-            small = number > 0 and _is_small(job) and self._opened() > 1
+            small = number > 0 and self._is_small(job) and self._opened() > 1
             queued = _queued(job)
             while ahead and (not small or len(ahead) >= 2 * self._opened() or _meets(queued, ahead)):
                 yield from _outcomes_of(ahead.popleft())
@@ -196,6 +203,19 @@ class _SideBySide:
                 yield from self._alone.outcomes([job])
         while ahead:
             yield from _outcomes_of(ahead.popleft())
+
+    def _is_small(self, job: Job) -> bool:
+        """Whether neither the image nor its result is large: each lane looks at free memory by itself."""
+        pixels = None if job.is_in_store else pixels_by_head(job.source)
+        return pixels is not None and pixels <= SMALL_PX and self._result_px(pixels) <= SMALL_RESULT_PX
+
+    def _result_px(self, pixels: int) -> float:
+        """Of an image of so many pixels; infinite where that depends on its sides."""
+        size, scale = self._size, self._engine.upscaler.scale
+        if size.megapixels is not None:
+            return size.megapixels * 1e6
+        is_by_scale = size == OutputSize(scale=size.scale)
+        return pixels * (size.scale or scale) ** 2 if is_by_scale else math.inf
 
     def _opened(self) -> int:
         """How many images are done at a time; their threads start when it is asked first."""
@@ -276,11 +296,6 @@ def _closed(workers: _SideBySide) -> Iterator[_SideBySide]:
                 workers.close()
         finally:
             workers.close()
-
-
-def _is_small(job: Job) -> bool:
-    pixels = None if job.is_in_store else pixels_by_head(job.source)
-    return pixels is not None and pixels <= SMALL_PX
 
 
 def _queued(job: Job) -> _QueuedJob:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypedDict
 
 import torch
+from torch import Tensor
 
 from ddnsr_cli.commands.ray_workers import Notify
 from ddnsr_cli.commands.upscale.jobs import (
@@ -44,15 +45,16 @@ from ddnsr_cli.files import StorePath, no_empty_folder, temporary_folder
 from ddnsr_cli.inference.device import choose_device, choose_dtype, choose_openvino
 from ddnsr_cli.inference.memory import give_back_freed, is_out_of_memory, keep_one_heap, save_addresses
 from ddnsr_cli.inference.pipeline import Faithfulness, check_memory, result_bytes, upscale_image, upscale_rows
-from ddnsr_cli.inference.tiling import TensorSource, TilePlan, to_tensor
+from ddnsr_cli.inference.tiling import TensorSource, TilePlan, to_pixels, to_tensor
 from ddnsr_cli.inference.upscaler import Upscaler
 from ddnsr_cli.io.formats import check_format, check_writable
 from ddnsr_cli.io.image import RasterImage, to_srgb
 from ddnsr_cli.io.mapped import mapped
-from ddnsr_cli.io.provenance import Source, source_of
+from ddnsr_cli.io.provenance import Source, date_back, source_of, touched_ns
 from ddnsr_cli.io.read import fetched, read_image
 from ddnsr_cli.io.write import WriteOptions, takes_rows, without_idle_alpha, write_image
 from ddnsr_cli.processing.contact_sheet import comparison
+from ddnsr_cli.processing.resize import resize
 from ddnsr_cli.weights.checkpoint import load_sr_net
 from ddnsr_cli.weights.registry import read_registry
 from ddnsr_cli.weights.resolve import find_weights
@@ -134,21 +136,22 @@ def measure_tile(image: RasterImage, engine: Engine, target: Path, options: Upsc
     upscaler, device = engine.upscaler, engine.device
     plan = upscaler.plan(image.height, image.width)
     part = replace(image, pixels=image.pixels[: plan.rows.size, : plan.cols.size].copy(), alpha=None)
-    source = TensorSource(to_tensor(part.pixels))
-    if device.type != "cpu":  # the first run on a device chooses its kernels
-        upscaler.whole(to_tensor(part.pixels))
-    seconds = 0.0
+    source, made, seconds = TensorSource(to_tensor(part.pixels)), list[Tensor](), 0.0
 
     def run() -> None:
         nonlocal seconds
         start = time.perf_counter()
-        if options.look.strength > 0:
-            for _ in upscaler.bands(source):
-                pass
+        made[:] = [band.rows for band in upscaler.bands(source)]
         seconds = time.perf_counter() - start
 
-    peak = _peak_bytes(device, run)
-    larger = replace(part, pixels=part.pixels.repeat(upscaler.scale, axis=0).repeat(upscaler.scale, axis=1))
+    if options.look.strength > 0:
+        if device.type != "cpu":  # the first run on a device chooses its kernels
+            run()
+        peak = _peak_bytes(device, run)
+        pixels = to_pixels(torch.cat(made, dim=1), dtype=part.pixels.dtype, gray=part.is_gray)
+        larger = replace(part, pixels=pixels)
+    else:
+        peak, larger = 0, resize(part, upscaler.scale * part.width, upscaler.scale * part.height)
     return TileCost(
         seconds_per_lr_px=seconds / (part.width * part.height),
         writing_seconds_per_px=_writing_seconds(larger, target, options.write) / (larger.width * larger.height),
@@ -190,6 +193,9 @@ class Prepared:
 
     job: Job
     source: Source
+    touched_ns: int
+    """When the file was last written before it was read, as of `io.provenance`."""
+
     image: RasterImage
 
     size: tuple[int, int]
@@ -206,7 +212,8 @@ def prepare(job: Job, options: UpscaleOptions, scale: int) -> Prepared:
     """Read the image of a job and bring it into the form that the network takes. Raises ImageReadError."""
     since = time.perf_counter()
     try:
-        image, source = read_image(job.source, max_pixels=options.max_pixels), source_of(job.source)
+        touched, source = touched_ns(job.source), source_of(job.source)
+        image = read_image(job.source, max_pixels=options.max_pixels)
     except OSError as error:
         raise ImageReadError(f"{shown(job.source)} went away while it was read ({error.strerror}).") from error
     if options.look.to_srgb:
@@ -214,7 +221,7 @@ def prepare(job: Job, options: UpscaleOptions, scale: int) -> Prepared:
     image = without_idle_alpha(image, job.target)
     image = replace(image, pixels=mapped(image.pixels))
     size = options.size.pixels(image.width, image.height, scale)
-    return Prepared(job=job, source=source, image=image, size=size, notes=image.notes, since=since)
+    return Prepared(job=job, source=source, touched_ns=touched, image=image, size=size, notes=image.notes, since=since)
 
 
 def in_rows(prepared: Prepared, options: UpscaleOptions, scale: int) -> bool:
@@ -246,6 +253,10 @@ def make(
         sheet = _write_sheet(prepared, upscaled.image, engine.model, settings) if options.compare else None
         lost = write(upscaled.image)
     notes.add(*lost)
+    made = [job.target, *([] if sheet is None else [sheet])]
+    changed = [date_back(path, job.source, prepared.touched_ns) for path in made]
+    if any(changed):
+        notes.add("it was changed meanwhile, and the result is of what it was before; the same command does it again")
     listener.detail(f"{shown(job.source)}: {_in_words(faithfulness)}")
     return Written(
         input=job.source,
@@ -359,8 +370,10 @@ class Worker:
     def _brought_here(self, job: Job) -> Iterator[Job]:
         """The job with files of a temporary folder in place of objects. What is said of those is said of these."""
         with temporary_folder("ddnsr-") as folder:
-            here = Job(source=fetched(job.source, folder), target=_local(job.target, folder / "result"))
-            addresses = {str(folder / "result"): str(job.target.parent), str(folder): str(job.source.parent)}
+            images, results = folder / "images", folder / "results"
+            images.mkdir()
+            here = Job(source=fetched(job.source, images), target=_local(job.target, results))
+            addresses = {str(results): str(job.target.parent), str(images): str(job.source.parent)}
             self._addresses.update(addresses)
             try:
                 yield here

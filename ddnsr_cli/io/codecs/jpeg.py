@@ -249,7 +249,8 @@ class _WithoutStart:
 def _front(metadata: Metadata) -> Iterator[tuple[int, bytes]]:
     """What stands before the tables and pixels of a JPEG: (marker, data)."""
     unit, dpi = (1, metadata.dpi) if metadata.dpi else (0, (1, 1))
-    yield _APP0, b"JFIF\0" + struct.pack(">BBBHHBB", 1, 1, unit, *(min(round(dots), 65_535) for dots in dpi), 0, 0)
+    density = (max(1, min(round(dots), 65_535)) for dots in dpi)  # 0 would say that none is known
+    yield _APP0, b"JFIF\0" + struct.pack(">BBBHHBB", 1, 1, unit, *density, 0, 0)
     if metadata.exif:
         yield _APP1, EXIF_PREFIX + metadata.exif
     if metadata.xmp:

@@ -20,6 +20,7 @@ from ddnsr_cli.io.image import RasterImage
 from ddnsr_cli.io.read import image_size, pixels_by_head
 from ddnsr_cli.io.write import write_image
 from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
+from ddnsr_cli.processing.resize import OutputSize
 
 CPU = torch.device("cpu")
 WAIT_S = 20.0
@@ -146,12 +147,61 @@ def test_a_large_one_waits_until_the_small_ones_are_done_and_has_all_threads(
     assert written == ["0", "1", "3", "4", "5", "6", "7", "8", "9"]
 
 
+def side_by_side(options, listener):
+    return run._SideBySide(
+        engine(), lambda ready, *, listener: Worker(ready, options, listener, resumes=True), listener, options.size
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "is_small"),
+    [
+        ({}, True),
+        ({"scale": 4}, True),
+        ({"scale": 2.5}, True),
+        ({"megapixels": 0.5}, True),
+        ({"scale": 64}, False),
+        ({"megapixels": 100}, False),
+        ({"long_side": 50}, False),
+        ({"width": 50}, False),
+    ],
+)
+def test_a_small_one_that_becomes_large_is_done_alone(tmp_path, listener, size, is_small):
+    """Each lane looks at free memory by itself, and does not know of the others."""
+    workers = side_by_side(UpscaleOptions(size=OutputSize(**size)), listener)
+    image = drawn(tmp_path / "a.png", width=200, height=150)
+    assert workers._is_small(Job(source=image, target=tmp_path / "b.png")) == is_small
+
+
+def test_an_image_that_is_replaced_while_it_is_read_is_done_again(tmp_path, listener, said, monkeypatch):
+    read = worker.read_image
+    drawn(tmp_path / "in/a.png")
+
+    def read_and_replace(path, **options):
+        seen = read(path, **options)
+        drawn(path, seed=1)
+        return seen
+
+    def once():
+        events = upscale_images(
+            [tmp_path / "in"], tmp_path / "out", UpscaleOptions(), listener, start=lambda *_: engine()
+        )
+        return [type(event).__name__ for event in events]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(worker, "read_image", read_and_replace)
+        assert "Written" in once()
+    assert any("changed meanwhile" in str(one) for one in said)
+    said.clear()
+    assert "Written" in once()
+    assert "Written" not in once()
+    assert not any("changed meanwhile" in str(one) for one in said)
+
+
 def test_one_that_reads_what_another_writes_waits_for_it(tmp_path, listener, two_threads):
     first, second, third = (drawn(tmp_path / name) for name in ("a.png", "b.png", "c.png"))
     options = UpscaleOptions(overwrite=True)
-    workers = run._SideBySide(
-        engine(), lambda ready, *, listener: Worker(ready, options, listener, resumes=True), listener
-    )
+    workers = side_by_side(options, listener)
     jobs = [
         Job(source=first, target=tmp_path / "0.png"),
         Job(source=first, target=second),

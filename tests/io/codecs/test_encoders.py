@@ -116,3 +116,10 @@ def test_a_long_profile_is_cut_into_segments(tmp_path):
     write_image(RasterImage(pixels=smooth(20, 20), metadata=Metadata(icc=profile)), tmp_path / "a.jpg")
     with Image.open(tmp_path / "a.jpg") as image:
         assert image.info["icc_profile"] == profile
+
+
+def test_a_jpeg_of_less_than_a_dot_an_inch_says_one(tmp_path):
+    image = RasterImage(pixels=np.zeros((8, 8, 3), np.uint8), metadata=Metadata(dpi=(0.4, 0.4)))
+    write_image(image, tmp_path / "a.jpg")
+    with Image.open(tmp_path / "a.jpg") as written:
+        assert written.info["dpi"] == (1, 1)
