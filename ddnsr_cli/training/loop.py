@@ -141,6 +141,9 @@ class LoopHooks:
     """After every step; must be quick."""
     sample: Callable[[int], None] = lambda _step: None
 
+    is_validated: Callable[[int], bool] = lambda _step: True
+    """Whether the run that goes on from this step was validated there: one that was stopped there was not."""
+
 
 def run_loop(
     trainer: Trainer,
@@ -157,14 +160,17 @@ def run_loop(
     """
     meter = Meter(clock)
     start = trainer.step
+    is_missed = start > 0 and start % rhythm.validate_steps == 0 and not hooks.is_validated(start)
     while trainer.step < steps and not stop:
-        if trainer.step > start:
+        is_new = trainer.step > start
+        if is_new or is_missed:
             if trainer.step % rhythm.validate_steps == 0:
                 hooks.validate(trainer.step)
             if trainer.step % rhythm.sample_steps == 0:
                 hooks.sample(trainer.step)
-            if trainer.step % rhythm.save_steps == 0:
-                hooks.save(trainer.step)
+        if is_new and trainer.step % rhythm.save_steps == 0:
+            hooks.save(trainer.step)
+        is_missed = False
         batch = meter.wait(batches)
         meter.add(trainer.train_step(*batch), images=len(batch[0]))
         hooks.tick(trainer.step)

@@ -11,8 +11,10 @@ from ddnsr_cli.training.loop import LoopHooks, Meter, Rhythm, StopRequest, run_l
 class Diary:
     """A trainer and hooks that write down what is called, in order."""
 
-    def __init__(self, *, step=0, stop_at=None, clock=time.perf_counter):
+    def __init__(self, *, step=0, stop_at=None, clock=time.perf_counter, is_validated=True):
         self.step = step
+        self.is_validated = is_validated
+        self.samples = []
         self.clock = clock
         self.stop_at = stop_at
         self.stop = StopRequest()
@@ -35,11 +37,13 @@ class Diary:
             validate=lambda step: self.lines.append(f"validate {step}"),
             save=lambda step: self.lines.append(f"save {step}"),
             report=self.report,
+            sample=lambda step: self.samples.append(step),
             tick=lambda step: self.lines.append(f"tick {step}"),
+            is_validated=lambda step: self.is_validated,
         )
 
-    def run(self, *, steps, log=100, save=100, validate=100):
-        rhythm = Rhythm(log_steps=log, save_steps=save, validate_steps=validate)
+    def run(self, *, steps, log=100, save=100, validate=100, sample=10_000):
+        rhythm = Rhythm(log_steps=log, save_steps=save, validate_steps=validate, sample_steps=sample)
         numbered = ((torch.full((4,), n), torch.zeros(4)) for n in itertools.count())
         run_loop(self, numbered, steps=steps, rhythm=rhythm, hooks=self.hooks(), stop=self.stop, clock=self.clock)
         return self.lines
@@ -75,6 +79,18 @@ def test_a_resumed_run_does_not_repeat_the_save_it_came_from():
     assert lines[0] == "step 4 on batch 0"
     assert "save 4" not in lines
     assert "validate 4" not in lines
+
+
+def test_what_a_stop_left_out_is_made_up_for():
+    diary = Diary(step=4, is_validated=False)
+    lines = diary.run(steps=6, save=2, validate=2, sample=4)
+    assert lines[:2] == ["validate 4", "step 4 on batch 0"]
+    assert lines.count("validate 4") == 1
+    assert "save 4" not in lines
+    assert diary.samples == [4, 6]
+    for step in (3, 0):
+        lines = Diary(step=step, is_validated=False).run(steps=6, save=2, validate=2)
+        assert lines[0] == f"step {step} on batch 0"
 
 
 @pytest.mark.parametrize("stop_at", [0, 1, 2])

@@ -108,6 +108,7 @@ class RunShow:
         return LoopHooks(
             validate=validate,
             sample=self.sample,
+            is_validated=lambda step: not pairs or record.get("latest", {}).get("step", 0) >= step,
             save=lambda _step: self.save(record, keep_steps=rhythm.keep_steps),
             report=self.report,
             tick=lambda step: self.listener.tick(step, steps),

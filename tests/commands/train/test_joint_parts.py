@@ -216,3 +216,13 @@ def test_a_line_that_a_kill_cut_short_is_ended_first(begun):
 def test_a_rhythm_without_sense_is_refused(wrong):
     with pytest.raises(ConfigError, match="at least 1"):
         Rhythm(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("record", "known"), [({}, False), ({"latest": {"step": 2}}, False), ({"latest": {"step": 4}}, True)]
+)
+def test_a_run_knows_by_its_record_if_it_was_validated_where_it_goes_on(record, known):
+    show = RunShow(SimpleNamespace(step=4), None, None, None, (), ShownRun(phase="paired", card=lambda *_: ""))
+    rhythm = Rhythm(log_steps=1, save_steps=1, validate_steps=2)
+    assert show.hooks([object()], None, record, rhythm, steps=6).is_validated(4) == known
+    assert show.hooks([], None, record, rhythm, steps=6).is_validated(4)
