@@ -1,5 +1,6 @@
 """Runs of `ddnsr train` from several seeds, judged alike and told in one table; shared by the scripts beside it."""
 
+import fcntl
 import json
 import math
 import statistics
@@ -123,9 +124,11 @@ def known_figures(path: Path) -> Found:
 
 
 def keep(figures: Path, found: Mapping[str, Figures]) -> None:
-    """Add what was found to the file."""
-    with atomic_path(figures) as temporary:
-        temporary.write_text(json.dumps({**known_figures(figures), **found}, indent=1) + "\n", encoding="utf-8")
+    """Add what was found to the file, to which other runs may add meanwhile."""
+    with figures.with_name(f".{figures.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with atomic_path(figures) as temporary:
+            temporary.write_text(json.dumps({**known_figures(figures), **found}, indent=1) + "\n", encoding="utf-8")
 
 
 def runs_and_others(found: Found, kinds: Container[str]) -> tuple[dict[Run, Figures], dict[str, Figures]]:

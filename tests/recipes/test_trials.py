@@ -2,6 +2,7 @@
 
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,15 @@ def test_the_sheet_shows_the_middle_of_each(monkeypatch, tmp_path):
     side = 4 * trials.SHOWN_PX
     shown = [drawn.getpixel((place * side + side // 2, side // 2)) for place in range(3)]
     assert shown == [(10, 20, 30), *colors.values()]
+
+
+def test_what_two_runs_find_at_once_is_kept(tmp_path):
+    path = tmp_path / "figures.json"
+
+    def find(run):
+        for seed in range(40):
+            trials.keep(path, {f"{run}{seed}": {"psnr_rgb": float(seed)}})
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(find, "AB"))
+    assert len(trials.known_figures(path)) == 80

@@ -37,7 +37,7 @@ class Diary:
             validate=lambda step: self.lines.append(f"validate {step}"),
             save=lambda step: self.lines.append(f"save {step}"),
             report=self.report,
-            sample=lambda step: self.samples.append(step),
+            sample=self.samples.append,
             tick=lambda step: self.lines.append(f"tick {step}"),
             is_validated=lambda step: self.is_validated,
         )
