@@ -90,3 +90,6 @@ def run_script(main: Callable[[list[str]], None]) -> None:
     except DdnsrError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)
+    except OSError as error:
+        sys.stderr.write(f"error: {error.filename}: {error.strerror}. Check what was named.\n")
+        sys.exit(DataError.exit_code)

@@ -269,9 +269,11 @@ def main(given: list[str]) -> None:
         + "."
     )
     text = markdown(found, closing)
-    (options.out / "quality.md").write_text(text, encoding="utf-8")
+    with atomic_path(options.out / "quality.md") as temporary:
+        temporary.write_text(text, encoding="utf-8")
     everything = {"closing": closing, "means": means(found), "figures": found}
-    (options.out / "quality.json").write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")
+    with atomic_path(options.out / "quality.json") as temporary:
+        temporary.write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")
     sys.stdout.write(text)
 
 

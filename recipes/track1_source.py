@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import convolve1d
 
+from ddnsr_cli.errors import ConfigError
+
 SCALE = 4
+MOST_NEIGHBORS = 0.7  # with three taps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +29,13 @@ class Noise:
 
     channels: float = 0.4
     """Correlation between two colors of a pixel."""
+
+    def __post_init__(self) -> None:
+        if self.sigma < 0 or not -MOST_NEIGHBORS <= self.neighbors <= MOST_NEIGHBORS or not 0 <= self.channels <= 1:
+            raise ConfigError(
+                f"Noise has a sigma of at least 0, neighbors from -{MOST_NEIGHBORS} to {MOST_NEIGHBORS} and channels "
+                f"from 0 to 1, got {self}."
+            )
 
     def draw(self, shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float64]:
         """(H, W, 3) of such noise."""

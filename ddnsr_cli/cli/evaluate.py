@@ -15,6 +15,7 @@ from ddnsr_cli.cli.options import Device, LrSuffix, ModCrop, Offline, Quiet, fol
 from ddnsr_cli.cli.terminal import STANDARD, STDOUT_NAMES, load_torch, put_text
 from ddnsr_cli.errors import ConfigError, ImageWriteError, printable, shown
 from ddnsr_cli.files import is_pipe, is_special
+from ddnsr_cli.io.formats import READABLE_EXTENSIONS
 
 if TYPE_CHECKING:
     from ddnsr_cli.commands.evaluate.options import EvaluateOptions
@@ -194,7 +195,8 @@ def evaluate(
     files = {kind: STANDARD if str(path) in STDOUT_NAMES else path for kind, path in named.items()}
     _check(files, ranking_files or [], mean_opinion=mean_opinion)
     if mean_opinion:
-        if any((lr, hr, data, models, sr, table3, csv, report, ranking)):
+        others = (lr, hr, data, models, sr, table3, csv, report, ranking, keep, degrader, lpips, lpips_weights, niqe)
+        if any((*others, pyiqa, against)):
             raise ConfigError(
                 "--mean-opinion reads files and compares no images. Only --json, --markdown and --seed go with it."
             )
@@ -249,6 +251,7 @@ def _check(files: dict[str, Path | None], ranking_files: list[Path], *, mean_opi
         )
     if sum(path == STANDARD for path in files.values()) > 1:
         raise ConfigError("Only one of --json, --csv and --markdown can go to stdout (-). Name files for the others.")
+    _refuse_to_lose(list(files.values()), ranking_files)
 
 
 def _show_mean_opinion(ranking_files: list[Path], files: dict[str, Path | None], seed: int) -> None:
@@ -264,10 +267,14 @@ def _show_mean_opinion(ranking_files: list[Path], files: dict[str, Path | None],
 
 def _run(options: "EvaluateOptions", files: dict[str, Path | None], *, quiet: bool) -> None:
     from ddnsr_cli.cli.progress import evaluation_view
+    from ddnsr_cli.commands.evaluate.models import path_named
     from ddnsr_cli.commands.evaluate.run import evaluate as evaluate_all
     from ddnsr_cli.commands.evaluate.tables import as_csv, as_json, as_markdown, tables
 
-    _check_places([path for path in files.values() if path is not STANDARD], [options.report, options.ranking])
+    pages = [options.report, options.ranking]
+    _check_places([path for path in files.values() if path is not STANDARD], pages)
+    folders = [options.lr, options.hr, *(path_named(text) for text in options.sr)]
+    _refuse_to_lose([*files.values(), *pages], [path for path in folders if path is not None])
     with evaluation_view(quiet=quiet) as listener:
         outcome = evaluate_all(options, listener)
     texts = {
@@ -278,6 +285,24 @@ def _run(options: "EvaluateOptions", files: dict[str, Path | None], *, quiet: bo
     _write_files(texts, files)
     if STANDARD not in files.values():
         print_tables(tables(outcome.evaluation, outcome.summary), closing=outcome.evaluation.methodology)
+
+
+def _refuse_to_lose(written: list[Path | None], read: list[Path]) -> None:
+    """Raises ImageWriteError where two results would be one file, or one would replace a file that is read.
+
+    read: files, and folders of images.
+    """
+    places: list[Path] = []
+    for path in written:
+        if path is None or path == STANDARD or is_special(path):
+            continue
+        place = path.resolve()
+        if place in places:
+            raise ImageWriteError(f"{shown(path)} is named for two results. Give each a file of its own.")
+        is_image = path.suffix.lower() in READABLE_EXTENSIONS and path.exists()
+        if any(place == other or (is_image and other in place.parents) for other in (one.resolve() for one in read)):
+            raise ImageWriteError(f"{shown(path)} is read by this command. Write the result somewhere else.")
+        places.append(place)
 
 
 def _check_places(texts: list[Path | None], pages: list[Path | None]) -> None:

@@ -20,7 +20,15 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 
 import torch
 
-from ddnsr_cli.errors import ConfigError, DdnsrError, DeviceError, UnexpectedError, printable, shown
+from ddnsr_cli.errors import (
+    ConfigError,
+    DdnsrError,
+    DeviceError,
+    UnexpectedError,
+    WeightsError,
+    printable,
+    shown,
+)
 from ddnsr_cli.inference.degrader import usable_cores
 
 MISSING = "--ray needs Ray, which is not installed. Get it with: pip install 'ddnsr[ray]'"
@@ -381,6 +389,11 @@ class RayWorkers(Generic[Job, Event]):
             for sentence in message.sentences:
                 self._report_once(sentence)
             self._notify("detail", f"a worker is ready: process {message.pid} on {message.host}")
+            if self._model not in (None, message.model):
+                raise WeightsError(
+                    f"{message.host} has another file for {message.model[0]} than the other workers. Put the same "
+                    "weights on all machines."
+                )
             self._model = message.model
             self._release(assignment)
             return []

@@ -126,8 +126,8 @@ class DegradationConfig:
         if odd := {name: value for name, value in chances.items() if not 0 <= value <= 1}:
             raise ConfigError(f"Chances lie in [0, 1], got {_shown(odd)}.")
         ranges = {name: value for name, value in values.items() if isinstance(value, tuple)}
-        if odd := {name: (low, high) for name, (low, high) in ranges.items() if not 0 <= low <= high}:
-            raise ConfigError(f"A range goes from low to high and is not negative, got {_shown(odd)}.")
+        if odd := {name: (low, high) for name, (low, high) in ranges.items() if not 0 <= low <= high < math.inf}:
+            raise ConfigError(f"A range goes from low to high, is finite and not negative, got {_shown(odd)}.")
         if odd := {name: ranges[name] for name in ABOVE_ZERO if not ranges[name][0]}:
             raise ConfigError(f"This is above 0 in all of its range, got {_shown(odd)}.")
         if odd := {name: ranges[name] for name in AT_MOST_ONE if ranges[name][1] > 1}:
@@ -244,6 +244,8 @@ class StreamConfig:
             raise ConfigError(
                 f"batch, crop_px and crops_per_image are at least 1, workers and seed at least 0, got {self}."
             )
+        if self.images_per_round < 2:
+            raise ConfigError("images_per_round must be at least 2: a batch from one image trains badly.")
         if self.crops_per_round % self.batch:
             fit = [size for size in range(1, self.crops_per_round + 1) if self.crops_per_round % size == 0]
             near = [max(size for size in fit if size < self.batch), *[size for size in fit if size > self.batch][:1]]
@@ -252,8 +254,6 @@ class StreamConfig:
                 f"{self.images_per_round} images), and a batch of {self.batch} does not divide that. Choose "
                 f"{' or '.join(map(str, near))}."
             )
-        if self.images_per_round < 2:
-            raise ConfigError("images_per_round must be at least 2: a batch from one image trains badly.")
 
     @property
     def crops_per_round(self) -> int:

@@ -185,7 +185,8 @@ def coarsened(noise: Pixels, sigma: float) -> Pixels:
     reach = max(2, min(round(2.5 * sigma), min(noise.shape[-2:]) // 4))
     line = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     line /= np.sqrt(np.square(line).sum())
-    padded = np.pad(noise, ((0, 0), (reach, reach), (reach, reach)), mode="reflect")
+    # wrapped: mirrored noise would be under the kernel twice, and the border noisier than the rest
+    padded = np.pad(noise, ((0, 0), (reach, reach), (reach, reach)), mode="wrap")
     across = _weighed_sum(padded, line, axis=2)
     return _weighed_sum(across, line, axis=1)
 

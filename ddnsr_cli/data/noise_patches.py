@@ -131,7 +131,7 @@ class SmoothPatches:
     def thinned(self, most: int) -> "SmoothPatches":
         """At most so many, of every brightness."""
         step = -(-len(self.places) // most)
-        return SmoothPatches(places=self.places[::step], brightness=self.brightness[::step])
+        return SmoothPatches(places=self.places[::step].copy(), brightness=self.brightness[::step].copy())
 
     def drawn(self, wanted: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.intp]:
         """(..., 2): a patch for each brightness wanted (...), out of those as bright, or of the nearest."""
@@ -210,15 +210,16 @@ class NoiseInputs:
     """Makes the noise inputs of training crops. Smooth patches of each image are looked for once."""
 
     def __init__(self) -> None:
-        self._found: dict[Path, SmoothPatches | None] = {}
+        self._found: dict[tuple[Path, tuple[int, ...]], SmoothPatches | None] = {}
 
     def __call__(self, path: Path, image: Rgb8, crops: Tensor, *, seed: tuple[int, ...]) -> Tensor:
         """(N, 3, h, w), uint8, for crops of that shape out of an image (H, W, 3): each has the noise of the image's
         smooth parts on the slow changes of the crop. Of an image without smooth parts it is the crops themselves.
         """
-        if path not in self._found:
-            self._found[path] = smooth_patches(image, PatchLimits())
-        patches = self._found[path]
+        key = (path, image.shape)  # a file that is replaced meanwhile may have become smaller
+        if key not in self._found:
+            self._found[key] = smooth_patches(image, PatchLimits())
+        patches = self._found[key]
         if patches is None:
             return crops
         rng = np.random.default_rng(seed)

@@ -88,12 +88,13 @@ def measure_image(image: Levels) -> ImageFigures:
     """Measure one image, at least 32 pixels a side. Raises ValueError for a smaller one."""
     if image.ndim != 3 or image.shape[2] != 3 or min(image.shape[:2]) < LEAST_PX:
         raise ValueError(f"An image is (H, W, 3) with sides of at least {LEAST_PX}, got {image.shape}.")
-    red, green, blue = (float(mean) for mean in image.reshape(-1, 3).mean(0, dtype=np.float64))
+    levels = image.astype(np.float32) / np.float32(257 if image.dtype == np.uint16 else 1)
+    red, green, blue = (float(mean) for mean in levels.reshape(-1, 3).mean(0, dtype=np.float64))
     return ImageFigures(
         noise=measure_noise(image),
-        spectrum=_spectrum(image),
+        spectrum=_spectrum(levels),
         mean_rgb=(red, green, blue),
-        contrast=float((image.astype(np.float32) @ LUMA).std()),
+        contrast=float((levels @ LUMA).std()),
     )
 
 
@@ -119,7 +120,7 @@ def gather(figures: Sequence[ImageFigures]) -> Realism:
     )
 
 
-def _spectrum(image: Levels) -> tuple[float, ...]:
+def _spectrum(image: NDArray[np.float32]) -> tuple[float, ...]:
     """Square root of the mean power over tiles, channels and directions."""
     windows = np.lib.stride_tricks.sliding_window_view(image, (TILE_PX, TILE_PX), axis=(0, 1))[::TILE_PX, ::TILE_PX]
     tiles = windows.reshape(-1, TILE_PX, TILE_PX).astype(np.float32)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+MOST_STEPS = 1 << 53  # a damaged line may say anything
 Point = tuple[int, float]
 
 
@@ -74,9 +75,10 @@ def read_history(log: Path) -> History:
 def _row(line: bytes) -> Mapping[str, Any] | None:
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return row if isinstance(row, dict) and type(row.get("step")) is int else None
+    step = row.get("step") if isinstance(row, dict) else None
+    return row if type(step) is int and 0 <= step <= MOST_STEPS else None
 
 
 def _forget_from(step: int, points: Mapping[str, list[Point]]) -> None:
@@ -88,12 +90,19 @@ def _forget_from(step: int, points: Mapping[str, list[Point]]) -> None:
 def _add(row: Mapping[str, Any], points: dict[str, list[Point]]) -> None:
     step = row["step"]
     for name, value in row.items():
-        if name == "step" or type(value) not in (int, float) or not math.isfinite(value):
+        if name == "step" or type(value) not in (int, float) or not _is_finite(value):
             continue
         seen = points.setdefault(name, [])
         if seen and seen[-1][0] == step:
             seen.pop()
         seen.append((step, float(value)))
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
 
 
 def _curve(seen: list[Point]) -> Curve:

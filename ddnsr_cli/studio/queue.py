@@ -146,7 +146,7 @@ class Queue:
     def enlarge(self, numbers: list[int], options: UpscaleOptions, suffix: str) -> int:
         """Let images wait for their turn; how many do. Those that wait already, or are in work, go on as they are."""
         with self._changed:
-            chosen = [n for n in numbers if n in self._items and not _is_busy(self._items[n])]
+            chosen = [n for n in dict.fromkeys(numbers) if n in self._items and not _is_busy(self._items[n])]
             for number in chosen:
                 self._order.append(number)
                 self._put(number, state=State.WAITING, options=options, suffix=suffix, error="", notes=(), tiles=(0, 0))
@@ -186,12 +186,19 @@ class Queue:
     def archive(self, paths: list[Path]) -> Path:
         """A file with copies of results in it, no two of one name; whoever asks for it removes it."""
         handle, place = tempfile.mkstemp(suffix=".zip", dir=self._folder)
-        with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w") as archive:  # images are compressed already
-            names: set[str] = set()
-            for path in paths:
-                inside = next(name for name in numbered(path.name) if name not in names)
-                names.add(inside)
-                archive.write(path, inside)
+        try:
+            with (
+                os.fdopen(handle, "wb") as file,
+                zipfile.ZipFile(file, "w") as archive,
+            ):  # images are compressed already
+                names: set[str] = set()
+                for path in paths:
+                    inside = next(name for name in numbered(path.name) if name not in names)
+                    names.add(inside)
+                    archive.write(path, inside)
+        except OSError as error:
+            Path(place).unlink()
+            raise ImageWriteError(f"The results cannot be packed ({error.strerror}). Make them anew.") from error
         return Path(place)
 
     def close(self, patience_s: float = 20.0) -> None:

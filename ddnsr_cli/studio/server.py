@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import secrets
 import socket
 import threading
@@ -23,7 +24,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ddnsr_cli.commands.upscale.options import UpscaleOptions
-from ddnsr_cli.errors import ConfigError, DdnsrError, ImageReadError, ImageWriteError
+from ddnsr_cli.errors import ConfigError, DdnsrError, ImageReadError, ImageWriteError, printable
 from ddnsr_cli.files import is_disk_full
 from ddnsr_cli.inference.pipeline import LookOptions
 from ddnsr_cli.io.formats import FOREIGN_EXTENSIONS, READABLE_EXTENSIONS
@@ -269,8 +270,8 @@ def item_json(item: Item) -> dict[str, Any]:
         "model": Path(item.options.model or "").name if item.options else None,
         "tiles": item.tiles,
         "fetched": item.fetched,
-        "notes": item.notes,
-        "error": item.error,
+        "notes": [printable(note) for note in item.notes],
+        "error": printable(item.error),
         "result": result,
     }
 
@@ -286,7 +287,7 @@ def _bytes_of(result: Path) -> int | None:
 def upscale_options(asked: Mapping[str, Any], studio: StudioOptions) -> tuple[UpscaleOptions, str]:
     """What the page asks for, and what the names of results end in. Raises ConfigError."""
     model, file_format = asked.get("model"), asked.get("format", "png")
-    if model not in {choice.name for choice in studio.choices}:
+    if model not in [choice.name for choice in studio.choices]:
         raise ConfigError("The page asks for a model that is not offered. Load it again.")
     if file_format not in FORMATS:
         raise ConfigError(f"Results can be {', '.join(FORMATS)}. Choose one of them.")
@@ -311,7 +312,7 @@ def upscale_options(asked: Mapping[str, Any], studio: StudioOptions) -> tuple[Up
 
 def _number(asked: Mapping[str, Any], name: str, default: float | None = None) -> float | None:
     value = asked.get(name, default)
-    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)):
         return value
     raise ConfigError(f"{name.replace('_', ' ')} must be a number, got {value!r}.")
 
@@ -362,7 +363,7 @@ def _gone() -> Response:
 
 
 async def _refused(_request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": " ".join(str(error).split())}, status_code=422)
+    return JSONResponse({"error": printable(" ".join(str(error).split()))}, status_code=422)
 
 
 class _Guard:

@@ -297,7 +297,7 @@ def takes_noise(metadata: Mapping[str, str], path: Path) -> bool:
     """Whether a degrader was trained with noisy images as its second input, by what its file says."""
     try:
         said = json.loads(metadata.get("options", "{}")).get("dual_input", True)
-    except (ValueError, AttributeError) as cause:
+    except (ValueError, AttributeError, RecursionError) as cause:
         raise WeightsError(
             f"{path.name} says nonsense of its options: it is damaged. Fetch or train it again."
         ) from cause

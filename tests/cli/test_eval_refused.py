@@ -173,3 +173,41 @@ def test_a_page_is_not_written_to_a_pipe(ddnsr, pairs, tmp_path, option):
     done = ddnsr("eval", "--lr", pairs[0], "--hr", pairs[1], "--sr", pairs[1], option, tmp_path / "pipe.html")
     assert_refused(done, 4, "pipe.html is a device or a pipe. Name a file.")
     assert stat.S_ISFIFO((tmp_path / "pipe.html").stat().st_mode)
+
+
+def test_no_result_replaces_what_is_read_or_another_result(ddnsr, pairs, tmp_path):
+    lr, hr = pairs
+    words = ("eval", "--lr", lr, "--hr", hr, "-m", "bicubic", "--lpips", "none")
+    before = (hr / "a.png").read_bytes()
+    assert_refused(ddnsr(*words, "--json", hr / "a.png"), 4, hr / "a.png", "is read by this command")
+    assert_refused(ddnsr(*words, "--report", hr / "a.png"), 4, hr / "a.png", "is read by this command")
+    assert (hr / "a.png").read_bytes() == before
+    same = tmp_path / "same"
+    assert_refused(ddnsr(*words, "--json", same, "--csv", same), 4, same, "two results")
+    assert_refused(ddnsr(*words, "--report", same, "--ranking", same), 4, same, "two results")
+    assert not same.exists()
+    (tmp_path / "anna.json").write_text("{}")
+    done = ddnsr("eval", "--mean-opinion", tmp_path / "anna.json", "--json", tmp_path / "anna.json")
+    assert_refused(done, 4, tmp_path / "anna.json", "is read by this command")
+    assert (tmp_path / "anna.json").read_text() == "{}"
+
+
+def test_kept_images_replace_none_of_another_program(ddnsr, pairs, tmp_path):
+    lr, hr = pairs
+    theirs = tmp_path / "kept/bicubic/a.png"
+    theirs.parent.mkdir(parents=True)
+    save(theirs, levels(hr / "a.png"))
+    before = theirs.read_bytes()
+    words = ("eval", "--lr", lr, "--hr", hr, "-m", "bicubic", "--lpips", "none", "--keep", tmp_path / "kept")
+    assert_refused(ddnsr(*words), 4, theirs, "is no image of ddnsr eval")
+    assert theirs.read_bytes() == before
+    theirs.unlink()
+    assert ddnsr(*words).code == 0
+    assert ddnsr(*words).code == 0  # its own it replaces
+
+
+@pytest.mark.parametrize("word", ["--niqe", "--keep", "--against", "--degrader", "--pyiqa"])
+def test_opinions_go_with_no_option_of_comparisons(ddnsr, tmp_path, word):
+    (tmp_path / "a.json").write_text("{}")
+    value = [] if word == "--niqe" else [tmp_path / "x"]
+    assert_refused(ddnsr("eval", "--mean-opinion", tmp_path / "a.json", word, *value), 2, "compares no images")

@@ -235,3 +235,11 @@ def test_the_local_path_imports_nothing_of_ray():
     ((path, depth),) = found
     assert path == package / "commands" / "ray_workers.py"
     assert depth  # within a function, when it is asked for
+
+
+def test_workers_with_other_weights_under_the_same_name_are_refused(workers):
+    other = Ready(model=("net", "6f"), pid=2, host="there", sentences=())
+    in_turn = fake_ray(wait=lambda turns, num_returns, timeout: (turns[:1], turns[1:]))
+    begun = workers(FakeActor(), FakeActor(answer=other), FakeActor(), ray=in_turn)
+    with pytest.raises(WeightsError, match="another file for net"):
+        list(begun.outcomes(jobs(9)))

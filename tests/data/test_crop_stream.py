@@ -297,3 +297,9 @@ def test_streams_that_mean_nothing_are_refused(nonsense, word):
 def test_the_buffer_is_counted_in_crops_and_batches():
     config = StreamConfig(batch=16, crops_per_image=16, images_per_round=32)
     assert (config.crops_per_round, config.batches_per_round) == (512, 32)
+
+
+@pytest.mark.parametrize("images", [1, 0, -1])
+def test_a_round_of_less_than_two_images_is_refused(images):
+    with pytest.raises(ConfigError, match="images_per_round must be at least 2"):
+        StreamConfig(images_per_round=images, batch=5)

@@ -11,6 +11,7 @@ from ddnsr_cli.data.degradations import (
     RESIZERS,
     Compression,
     bell,
+    coarsened,
     degrade,
     draw_noise,
     filtered,
@@ -492,3 +493,19 @@ def test_images_differ_widely_and_many_are_mild():
 def test_draws_that_mean_nothing_are_refused(nonsense):
     with pytest.raises(ConfigError, match=next(iter(nonsense)) if len(nonsense) == 1 else "plateau_chance"):
         DegradationConfig(**nonsense)
+
+
+@pytest.mark.parametrize(("side", "sigma"), [(32, 2.0), (40, 3.6), (8, 0.8)])
+def test_coarse_noise_is_as_strong_at_the_border_as_in_the_middle(side, sigma):
+    rng = np.random.default_rng(0)
+    drawn = [coarsened(rng.standard_normal((3, side, side)).astype(np.float32), sigma) for _ in range(400)]
+    variance = np.square(np.stack(drawn)).mean(axis=(0, 1))
+    assert variance.mean() == pytest.approx(1, abs=0.03)
+    frame = np.concatenate([variance[0], variance[-1], variance[:, 0], variance[:, -1]])
+    assert frame.mean() == pytest.approx(1, abs=0.08)
+
+
+@pytest.mark.parametrize("name", ["noise_sigma", "blur_sigma", "size"])
+def test_a_range_without_an_end_is_refused(name):
+    with pytest.raises(ConfigError, match="is finite"):
+        DegradationConfig(**{name: (0.6, float("inf"))})

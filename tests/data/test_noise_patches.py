@@ -8,6 +8,7 @@ from ddnsr_cli.data.noise_patches import (
     PATCH_PX,
     NoiseInputs,
     PatchLimits,
+    SmoothPatches,
     noise_field,
     slow_part,
     smooth_noise_input,
@@ -196,3 +197,19 @@ def test_of_an_image_without_smooth_parts_crops_are_taken_as_they_are():
 def test_limits_that_mean_nothing_are_refused(nonsense):
     with pytest.raises(ConfigError):
         PatchLimits(**nonsense)
+
+
+def test_thinned_patches_keep_no_others_alive():
+    patches = SmoothPatches(places=np.zeros((10_000, 2), np.intp), brightness=np.zeros(10_000)).thinned(100)
+    assert len(patches.places) == 100
+    assert patches.places.base is None
+    assert patches.brightness.base is None
+
+
+def test_an_image_that_is_replaced_by_a_smaller_one_is_looked_at_again():
+    rng = np.random.default_rng(0)
+    inputs, crops = NoiseInputs(), torch.full((2, 3, 32, 32), 128, dtype=torch.uint8)
+    for side in (256, 64):
+        image = (128 + 4 * rng.standard_normal((side, side, 3))).astype(np.uint8)
+        made = inputs(Path("a.png"), image, crops, seed=(0,))
+        assert made.float().std() == pytest.approx(4, rel=0.15)

@@ -69,3 +69,12 @@ def test_what_is_no_image_is_refused():
         measure_image(np.zeros((31, 64, 3), np.uint8))
     with pytest.raises(ValueError, match="at least one"):
         gather([])
+
+
+def test_16_bits_are_measured_in_the_same_levels():
+    rng = np.random.default_rng(0)
+    image = (120 + 10 * rng.standard_normal((96, 96, 3))).astype(np.uint8)
+    shallow, deep = measure_image(image), measure_image(image.astype(np.uint16) * 257)
+    assert deep.mean_rgb == pytest.approx(shallow.mean_rgb)
+    assert deep.contrast == pytest.approx(shallow.contrast, rel=1e-5)
+    assert deep.spectrum == pytest.approx(shallow.spectrum, rel=1e-4)

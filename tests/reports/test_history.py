@@ -78,3 +78,15 @@ def test_a_row_without_a_step_is_left_out(history, row):
 def test_no_log_is_an_empty_log(tmp_path):
     seen = read_history(tmp_path / "log.jsonl")
     assert (seen.step, seen.curves, seen.left_out) == (0, {}, 0)
+
+
+@pytest.mark.parametrize(
+    "line", [b"[" * 100_000, b'{"step": 99999999999999999999999, "l1": 1}', b'{"step": -1, "l1": 1}']
+)
+def test_a_damaged_line_of_any_kind_is_left_out(history, line):
+    seen = history([{"step": 100, "l1": 0.25}], line + b"\n")
+    assert (seen.step, seen.left_out) == (100, 1)
+
+
+def test_a_whole_number_beyond_floats_is_left_out(history):
+    assert history([], b'{"step": 1, "l1": 1' + b"0" * 400 + b"}\n").curves == {}

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ddnsr_cli.commands.upscale import worker
+from ddnsr_cli.errors import ImageWriteError
 from ddnsr_cli.studio.queue import MOST_NAME_BYTES, free_path, safe_name
 
 
@@ -178,3 +179,34 @@ def test_a_name_that_is_taken_is_numbered(tmp_path):
         (tmp_path / name).write_text("")
     assert free_path(tmp_path / "a.png") == tmp_path / "a_3.png"
     assert free_path(tmp_path / "b.png") == tmp_path / "b.png"
+
+
+def test_an_image_that_is_asked_for_twice_at_once_waits_once(studio, held, quick_model, drawn):
+    with studio() as asked:
+        started(asked, quick_model, drawn)
+        held.set()
+        asked.wait("done")
+        held.clear()
+        assert asked.enlarge(quick_model, 1, 1, 2, 2)[0] == 200
+        asked.send("DELETE", "images/2")
+        held.set()
+        asked.wait("done")
+        asked.enlarge(quick_model, 3)
+        asked.wait("done")
+        assert asked.queue._thread.is_alive()
+
+
+def test_results_that_are_gone_cannot_be_packed_and_nothing_is_left(studio, tmp_path):
+    with studio() as asked:
+        with pytest.raises(ImageWriteError, match="cannot be packed"):
+            asked.queue.archive([tmp_path / "gone.png"])
+        assert list(asked.folder.glob("*.zip")) == []
+
+
+def test_a_folder_whose_name_is_no_text_fails_the_image_and_not_the_page(studio, quick_model, drawn, tmp_path):
+    (tmp_path / "kept\udce9").write_text("a file")
+    with studio(results=tmp_path / "kept\udce9") as asked:
+        asked.put("a.png", drawn("a.png").read_bytes())
+        asked.enlarge(quick_model, 1)
+        (image,) = asked.wait("failed")
+        assert "kept" in image["error"]

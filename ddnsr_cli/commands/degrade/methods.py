@@ -175,7 +175,7 @@ class SmoothNoise:
     def __init__(self, images: NoisyImages, limits: PatchLimits) -> None:
         self.images = images
         self.limits = limits
-        self.found: dict[str, SmoothPatches | None] = {}
+        self.found: dict[tuple[str, tuple[int, ...]], SmoothPatches | None] = {}
         """Of the images met so far: found again, they would be the same."""
 
     def draw(self, hr: Levels, rng: np.random.Generator) -> tuple[DrawnImage, LevelsSource, NoiseCrop | None]:
@@ -192,9 +192,10 @@ class SmoothNoise:
         return self.images.draw(rng, self._patches)
 
     def _patches(self, relative: str, levels: Levels) -> SmoothPatches | None:
-        if relative not in self.found:
-            self.found[relative] = smooth_patches(levels, self.limits)
-        return self.found[relative]
+        key = (relative, levels.shape)  # a file that is replaced meanwhile may have become smaller
+        if key not in self.found:
+            self.found[key] = smooth_patches(levels, self.limits)
+        return self.found[key]
 
 
 class CroppedNoise:
@@ -488,7 +489,7 @@ def _settings(options: DegradeOptions, noisy_images: NoisyImages | None, *, mode
         seed=options.seed,
         cleanup=options.cleanup,
         sigma=_sigma(options) if options.method == "gaussian" else None,
-        patch_variance=options.patch_variance,
+        patch_variance=None if options.patch_variance is None else float(options.patch_variance),
         noise_input=_noise_input(options) if noisy_images else None,
         kernels=kernels["count"] if kernels else None,
         kernel_steps=kernels["steps"] if kernels else None,

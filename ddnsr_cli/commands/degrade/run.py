@@ -71,8 +71,8 @@ def degrade_images(
                 worst = UnexpectedError if isinstance(outcome.error, UnexpectedError) else worst
         manifest.rewrite()
         bad = _note_bad_images(prepared.noisy_images, listener)
-        if options.report is not None:
-            fake = sorted(output / LR / record.name for record in manifest.records.values())
+        fake = sorted(output / LR / record.name for record in manifest.records.values())
+        if options.report is not None and fake:
             made_by = (_transfer(prepared, wanted, options), options.method)
             _report(options.report, [one.source for one in noisy], fake, made_by, listener)
         if failed or bad:

@@ -142,7 +142,7 @@ class NoiseAndDetail:
 
     @torch.inference_mode()
     def __call__(self, shot: Shot) -> dict[str, list[float]]:
-        """The consistency of every model's image, by its key. The first model is bicubic."""
+        """Both figures of every model's image against the clean reference, by their keys. The first is bicubic."""
         assert shot.reference is not None  # as above
         _refuse_small(shot.name, shot.reference, BLOCK_PX + 2 * self.crop_px)
         inner = (..., slice(self.crop_px, -self.crop_px or None), slice(self.crop_px, -self.crop_px or None))
@@ -190,12 +190,12 @@ class SelfConsistency:
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """Noise that is left, and detail that is kept."""
+        """The one figure, by what brings results back."""
         return (SELF_CONSISTENCY if self.degrade is None else SELF_CONSISTENCY_LEARNED,)
 
     @torch.inference_mode()
     def __call__(self, shot: Shot) -> dict[str, list[float]]:
-        """Both figures of every model's image against the clean reference, by their keys."""
+        """The consistency of every model's image, by its key."""
         assert shot.lr is not None  # this measure is chosen only where there are LR images
         _refuse_small(shot.name, shot.lr, 1 + 2 * self.crop_px)
         back = [shrunk(one, SCALE) if self.degrade is None else self.degrade(one, shot.lr) for one in shot.sr]

@@ -308,11 +308,16 @@ def _note_terms(weights: Iterable[FoundWeights], listener: EvaluateListener) -> 
             listener.note(found.terms)
 
 
+def path_named(text: str) -> Path:
+    """The folder of finished images in a word of `--sr`, in which no shell has looked behind the `=`."""
+    return Path(labeled(text)[1]).expanduser()
+
+
 def _finished(text: str, options: EvaluateOptions, listener: EvaluateListener) -> Finished:
     label, folder = labeled(text)
     at_lr_size = options.reference is Reference.LR_SIZE
     truth = None if at_lr_size else options.hr
-    paths = find_finished(Path(folder), options.lr, truth, rules=options.rules, note=listener.note)
+    paths = find_finished(path_named(text), options.lr, truth, rules=options.rules, note=listener.note)
     return Finished(label=label or short_name(folder), origin="finished images", paths=paths)
 
 
@@ -321,7 +326,7 @@ def _weights(
 ) -> list[tuple[str, FoundWeights]]:
     """(label, weights) of every network."""
     named = [labeled(text) for text in options.models if text != BICUBIC]
-    if not named and not options.sr and not options.table3:
+    if not options.models and not options.sr and not options.table3:
         named = [(None, registry.default.name)]
     given: list[tuple[str, FoundWeights]] = []
     for label, name in named:

@@ -1,9 +1,11 @@
 """`ddnsr eval`: models, or finished images, in figures."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,10 +18,10 @@ from ddnsr_cli.commands.evaluate.models import (
     Finished,
     check_wishes,
     choose_measures,
-    labeled,
     load_downscaler,
     load_lpips_metric,
     load_models,
+    path_named,
 )
 from ddnsr_cli.commands.evaluate.options import EvaluateListener, EvaluateOptions
 from ddnsr_cli.commands.evaluate.tables import describe_methodology
@@ -27,10 +29,10 @@ from ddnsr_cli.data.images import ImagePair
 from ddnsr_cli.data.validation.comparisons import check_pairs
 from ddnsr_cli.data.validation.report import Trouble
 from ddnsr_cli.errors import ImageWriteError, shown
-from ddnsr_cli.files import temporary_folder
+from ddnsr_cli.files import is_there, temporary_folder
 from ddnsr_cli.inference.device import choose_device
 from ddnsr_cli.io.image import RasterImage, rgb8
-from ddnsr_cli.io.provenance import mark_as
+from ddnsr_cli.io.provenance import made_as, mark_as
 from ddnsr_cli.io.write import WriteOptions, write_image
 from ddnsr_cli.reports.evaluation_page import write_eval_page
 from ddnsr_cli.reports.page import Rgb8
@@ -38,6 +40,7 @@ from ddnsr_cli.reports.ranking_page import write_ranking_page
 from ddnsr_cli.reports.results import Evaluation, Sample, Summary, summarize
 
 MOST_FINDINGS = 4  # of a kind and set
+MOST_NAME_BYTES = 200  # of a folder: file systems bear 255
 QUICK = WriteOptions(compression=1)  # images that are deleted again, or packed into a page
 
 
@@ -121,6 +124,8 @@ class _ImageStore:
         if self._folder is None:
             return
         path = self._folder / folder_name(label) / f"{sample.name}.png"
+        if is_there(path) and made_as(path) != "evaluated":
+            raise ImageWriteError(f"{shown(path)} exists and is no image of ddnsr eval. Give another --keep.")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -133,7 +138,7 @@ def _refuse_to_lose(options: EvaluateOptions, models: Sequence[EvaluatedModel]) 
     """No image that is read is written over, and none that is written is read the next time."""
     if options.keep is None:
         return
-    read = [options.lr, options.hr, *(Path(labeled(text)[1]) for text in options.sr)]
+    read = [options.lr, options.hr, *map(path_named, options.sr)]
     for one in models:
         place = (options.keep / folder_name(one.label)).resolve()
         for folder in (path.resolve() for path in read if path is not None):
@@ -153,9 +158,12 @@ def _image_store(options: EvaluateOptions) -> Iterator[_ImageStore]:
 
 
 def folder_name(label: str) -> str:
-    """A label as the name of one folder; unlike labels stay unlike."""
-    name = quote(label, safe=" @+,=()")
-    return name.replace(".", "%2E", 1) if name.startswith(".") else name
+    """A label as the name of one folder; unlike labels stay unlike. Of a long one the end is a hash."""
+    name = quote(os.fsencode(label), safe=" @+,=()")
+    name = name.replace(".", "%2E", 1) if name.startswith(".") else name
+    if len(name) <= MOST_NAME_BYTES:
+        return name
+    return f"{name[: MOST_NAME_BYTES - 17]}~{sha256(os.fsencode(label)).hexdigest()[:16]}"
 
 
 def _measured(

@@ -84,10 +84,10 @@ class PairedRequest:
     """Folder of LR images to validate on; with `val_hr`."""
 
     val_hr: Path | None = None
+    """Their HR partners, the same names."""
 
     rules: PairRules = PLAIN
     """How partners to validate on are found."""
-    """Their HR partners, the same names."""
 
     device: str = "auto"
     """As `choose_device` takes."""

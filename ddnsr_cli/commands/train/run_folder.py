@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,6 +27,7 @@ MOST_NAMED = 8
 """Options that a message names."""
 
 KEPT_STATES = 3
+_NUMBERED = re.compile(r"step_(\d+)\.safetensors").fullmatch
 """How many numbered copies of the state stay, the newest."""
 
 
@@ -164,8 +166,8 @@ class RunFolder:
         Raises TrainingError on a full disk; what was there is then intact.
         """
         save_train_state(self.state.with_name(f"{name}.safetensors"), trainer.train_state(numbers))
-        numbered = sorted(self.state.parent.glob("step_*.safetensors"))
-        for old in numbered[:-KEPT_STATES]:
+        numbered = [(int(found[1]), path) for path in self.state.parent.iterdir() if (found := _NUMBERED(path.name))]
+        for _, old in sorted(numbered)[:-KEPT_STATES]:
             old.unlink()
 
     def _refuse_files_of_others(self) -> None:
@@ -187,7 +189,7 @@ class RunFolder:
     def write_text(self, name: str, text: str) -> None:
         """Write a text file of the folder, whole or not at all. Raises as `save`."""
         with wrap_write_errors(self.path / name), atomic_path(self.path / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # a path may be no text
 
     def sample_path(self, step: int) -> Path:
         """Where the sample sheet of a step belongs; its folder is made."""

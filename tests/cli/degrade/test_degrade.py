@@ -402,3 +402,12 @@ def test_on_a_terminal_the_bar_makes_way_for_the_paths(scene, small_degrader):
     assert "3/3" in seen
     for name in ("a.png", "b.png", "deep/c.png"):
         assert f"\x1b[2K{scene / 'pairs/lr' / name}\r\n" in seen
+
+
+def test_where_no_pair_was_made_the_failures_are_told_and_no_report(make, scene):
+    for path in (scene / "hr").rglob("*.*"):
+        path.write_bytes(b"\x89PNG\r\n\x1a\n")
+    done = make("pairs", "--method", "patches", "--realism-report", scene / "report.html")
+    assert done.code == 9
+    assert "images failed" in done.err.splitlines()[-1]
+    assert not (scene / "report.html").exists()

@@ -1,8 +1,13 @@
+from pathlib import Path
+
 import pytest
 
+from ddnsr_cli.commands.evaluate import models
 from ddnsr_cli.commands.evaluate.models import labeled, refuse_doubles, short_name
-from ddnsr_cli.commands.evaluate.run import folder_name
+from ddnsr_cli.commands.evaluate.options import EvaluateListener, EvaluateOptions
+from ddnsr_cli.commands.evaluate.run import MOST_NAME_BYTES, folder_name
 from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.weights.registry import read_registry
 
 
 @pytest.mark.parametrize(
@@ -41,3 +46,21 @@ def test_folders_of_kept_images_stay_in_their_place_and_apart():
     assert len(set(names)) == len(labels)
     assert not any("/" in name or name.startswith(".") for name in names)
     assert names[-1] == "DDNSR GAN"
+
+
+def test_folders_of_labels_bear_any_name_and_stay_unlike():
+    long = "写真" * 60
+    names = [folder_name(label) for label in ("caf\udce9", "café", ".hidden", long, f"{long}2")]
+    assert len(set(names)) == 5
+    assert all(len(name) <= MOST_NAME_BYTES and not name.startswith(".") for name in names)
+    assert names[0] == "caf%E9"
+
+
+def test_bicubic_alone_asks_for_no_network(tmp_path):
+    options = EvaluateOptions(lr=tmp_path, models=("bicubic",))
+    assert models._weights(options, read_registry(), EvaluateListener(note=print, tick=print, download=print)) == []
+
+
+def test_a_tilde_behind_a_name_is_the_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert models.path_named("ours=~/results") == Path("/home/me/results")

@@ -226,3 +226,24 @@ def test_a_run_knows_by_its_record_if_it_was_validated_where_it_goes_on(record, 
     rhythm = Rhythm(log_steps=1, save_steps=1, validate_steps=2)
     assert show.hooks([object()], None, record, rhythm, steps=6).is_validated(4) == known
     assert show.hooks([], None, record, rhythm, steps=6).is_validated(4)
+
+
+def test_of_numbered_states_the_newest_stay_and_copies_of_the_user(tmp_path, monkeypatch):
+    folder = RunFolder.__new__(RunFolder)
+    folder.path = tmp_path
+    folder.state = tmp_path / "state" / "last.safetensors"
+    folder.state.parent.mkdir()
+    names = ["step_9999000", "step_9999500", "step_10000000", "step_0001000-keep"]
+    for name in names:
+        (folder.state.parent / f"{name}.safetensors").touch()
+    monkeypatch.setattr(run_folder, "save_train_state", lambda path, _state: path.touch())
+    folder.save(SimpleNamespace(train_state=lambda numbers: None), {}, name="step_10000500")
+    kept = sorted(path.stem for path in folder.state.parent.iterdir())
+    assert kept == ["step_0001000-keep", "step_10000000", "step_10000500", "step_9999500"]
+
+
+def test_a_card_may_name_a_folder_whose_name_is_no_text(tmp_path):
+    folder = RunFolder.__new__(RunFolder)
+    folder.path = tmp_path
+    folder.write_text("README.md", "| images | caf\udce9 |\n")
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == "| images | caf\\udce9 |\n"
