@@ -49,31 +49,26 @@ def is_unchanged(path: Path, source: Source, result: Path, *, digest: Callable[[
     Not to be touched means neither written nor put in place: a rename keeps the time of writing, not that of change.
     digest: of a file, asked only when it was touched. Raises OSError as the file system does.
     """
-    if path.stat().st_size != source.bytes:
-        return False
-    return touched_ns(path) < result.stat().st_mtime_ns or digest(path) == source.sha256
-
-
-def touched_ns(path: Path) -> int:
-    """When a file was last written or put in place. Raises OSError as the file system does."""
     status = path.stat()
+    if status.st_size != source.bytes:
+        return False
+    return _touched_ns(status) < result.stat().st_mtime_ns or digest(path) == source.sha256
+
+
+def _touched_ns(status: os.stat_result) -> int:
     return max(status.st_mtime_ns, status.st_ctime_ns)
 
 
-def date_back(result: Path, source: Path, before_ns: int) -> bool:
-    """Whether a file was touched while a result was made of it; then the result is no newer than what it was made of,
-    so that `is_unchanged` looks at the file.
+def was_written(path: Path, before: os.stat_result) -> bool:
+    """Whether a file is another than it was before, by size and time. Raises OSError as the file system does."""
+    now = path.stat()
+    return (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns)
 
-    before_ns: when it was last touched before it was read.
-    """
-    try:
-        if touched_ns(source) == before_ns:
-            return False
-    except OSError:
-        return False  # it is gone
+
+def date_back(result: Path, before: os.stat_result) -> None:
+    """Make a result no newer than the file that it was made of, so that `is_unchanged` looks at that file."""
     with suppress(OSError):
-        os.utime(result, ns=(before_ns, before_ns))
-    return True
+        os.utime(result, ns=(_touched_ns(before),) * 2)
 
 
 def add_stamp(path: Path, note: Callable[[int], bytes]) -> None:

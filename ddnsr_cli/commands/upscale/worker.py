@@ -1,5 +1,6 @@
 """Images from their files to the results, by a network that is loaded once."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -50,7 +51,7 @@ from ddnsr_cli.inference.upscaler import Upscaler
 from ddnsr_cli.io.formats import check_format, check_writable
 from ddnsr_cli.io.image import RasterImage, to_srgb
 from ddnsr_cli.io.mapped import mapped
-from ddnsr_cli.io.provenance import Source, date_back, source_of, touched_ns
+from ddnsr_cli.io.provenance import Source, date_back, source_of, was_written
 from ddnsr_cli.io.read import fetched, read_image
 from ddnsr_cli.io.write import WriteOptions, takes_rows, without_idle_alpha, write_image
 from ddnsr_cli.processing.contact_sheet import comparison
@@ -193,8 +194,8 @@ class Prepared:
 
     job: Job
     source: Source
-    touched_ns: int
-    """When the file was last written before it was read, as of `io.provenance`."""
+    before: os.stat_result
+    """Of the file, before it was read."""
 
     image: RasterImage
 
@@ -212,8 +213,10 @@ def prepare(job: Job, options: UpscaleOptions, scale: int) -> Prepared:
     """Read the image of a job and bring it into the form that the network takes. Raises ImageReadError."""
     since = time.perf_counter()
     try:
-        touched, source = touched_ns(job.source), source_of(job.source)
-        image = read_image(job.source, max_pixels=options.max_pixels)
+        before = job.source.stat()
+        image, source = read_image(job.source, max_pixels=options.max_pixels), source_of(job.source)
+        if was_written(job.source, before):  # what was read is not what the note would tell of
+            raise ImageReadError(f"{shown(job.source)} was changed while it was read. Try again when it is finished.")
     except OSError as error:
         raise ImageReadError(f"{shown(job.source)} went away while it was read ({error.strerror}).") from error
     if options.look.to_srgb:
@@ -221,7 +224,7 @@ def prepare(job: Job, options: UpscaleOptions, scale: int) -> Prepared:
     image = without_idle_alpha(image, job.target)
     image = replace(image, pixels=mapped(image.pixels))
     size = options.size.pixels(image.width, image.height, scale)
-    return Prepared(job=job, source=source, touched_ns=touched, image=image, size=size, notes=image.notes, since=since)
+    return Prepared(job=job, source=source, before=before, image=image, size=size, notes=image.notes, since=since)
 
 
 def in_rows(prepared: Prepared, options: UpscaleOptions, scale: int) -> bool:
@@ -232,6 +235,12 @@ def in_rows(prepared: Prepared, options: UpscaleOptions, scale: int) -> bool:
     image = prepared.image
     native = prepared.size == (image.width * scale, image.height * scale)
     return native and not image.has_alpha and not options.compare and takes_rows(prepared.job.target)
+
+
+def _was_written_meanwhile(prepared: Prepared) -> bool:
+    with suppress(OSError):  # it is gone
+        return was_written(prepared.job.source, prepared.before)
+    return False
 
 
 def make(
@@ -253,9 +262,9 @@ def make(
         sheet = _write_sheet(prepared, upscaled.image, engine.model, settings) if options.compare else None
         lost = write(upscaled.image)
     notes.add(*lost)
-    made = [job.target, *([] if sheet is None else [sheet])]
-    changed = [date_back(path, job.source, prepared.touched_ns) for path in made]
-    if any(changed):
+    if _was_written_meanwhile(prepared):
+        for path in (job.target, *([] if sheet is None else [sheet])):
+            date_back(path, prepared.before)
         notes.add("it was changed meanwhile, and the result is of what it was before; the same command does it again")
     listener.detail(f"{shown(job.source)}: {_in_words(faithfulness)}")
     return Written(

@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -173,23 +174,48 @@ def test_a_small_one_that_becomes_large_is_done_alone(tmp_path, listener, size, 
     assert workers._is_small(Job(source=image, target=tmp_path / "b.png")) == is_small
 
 
-def test_an_image_that_is_replaced_while_it_is_read_is_done_again(tmp_path, listener, said, monkeypatch):
-    read = worker.read_image
+@pytest.fixture
+def once(tmp_path, listener):
+    """`once()`: the names of the events of a run over the folder `in`."""
+
+    def run_once():
+        events = upscale_images(
+            [tmp_path / "in"], tmp_path / "out", UpscaleOptions(), listener, start=lambda *_: engine()
+        )
+        names = []
+        with suppress(BatchError):
+            names.extend(type(event).__name__ for event in events)
+        return names
+
     drawn(tmp_path / "in/a.png")
+    return run_once
+
+
+def test_an_image_that_is_replaced_while_it_is_read_fails_and_is_done_the_next_time(tmp_path, once, said, monkeypatch):
+    read = worker.read_image
 
     def read_and_replace(path, **options):
         seen = read(path, **options)
         drawn(path, seed=1)
         return seen
 
-    def once():
-        events = upscale_images(
-            [tmp_path / "in"], tmp_path / "out", UpscaleOptions(), listener, start=lambda *_: engine()
-        )
-        return [type(event).__name__ for event in events]
-
     with monkeypatch.context() as patched:
         patched.setattr(worker, "read_image", read_and_replace)
+        assert "Written" not in once()
+    assert any("was changed while it was read" in str(one) for one in said)
+    assert "Written" in once()
+    assert "Written" not in once()
+
+
+def test_an_image_that_is_replaced_while_it_is_enlarged_is_done_again(tmp_path, once, said, monkeypatch):
+    enlarge = worker.upscale_rows
+
+    def replace_and_enlarge(*words):
+        drawn(tmp_path / "in/a.png", seed=1)
+        return enlarge(*words)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(worker, "upscale_rows", replace_and_enlarge)
         assert "Written" in once()
     assert any("changed meanwhile" in str(one) for one in said)
     said.clear()
