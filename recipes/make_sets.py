@@ -24,17 +24,26 @@ LISTS = Path(__file__).parent / "lists"
 def make_sets(data: Path, out: Path, lists: Path, grainless: float | None = None) -> None:
     """Fill `out`/source and `out`/target, and `out`/grainless where a level is given.
 
-    Raises DataError for an image that is missing or is another one than was listed.
+    Raises DataError for an image that is missing, is another one than was listed or has the name of another, and where
+    a folder holds what was not put there now.
     """
+    placed: dict[Path, set[str]] = {}
     for name in ("source", "target"):
-        folder = out / name
-        folder.mkdir(parents=True, exist_ok=True)
         for file, digest in read_list(lists / f"{name}.txt").items():
             image = checked(data / file, digest)
-            place(image, folder)
-            if grainless is not None and is_smoother(image, grainless):
-                (out / "grainless").mkdir(exist_ok=True)
-                place(image, out / "grainless")
+            smoother = grainless is not None and is_smoother(image, grainless)
+            for folder in (out / name, *([out / "grainless"] if smoother else [])):
+                names = placed.setdefault(folder, set())
+                if image.name in names:
+                    raise DataError(f"Two listed images are called {image.name}. Rename one.")
+                names.add(image.name)
+                folder.mkdir(parents=True, exist_ok=True)
+                place(image, folder)
+    for folder, names in placed.items():
+        if others := sorted(path.name for path in folder.iterdir() if path.name not in names):
+            raise DataError(
+                f"{folder} holds {others[0]}, which was not put there now. Remove it, or give another --out."
+            )
 
 
 def is_smoother(image: Path, level: float) -> bool:

@@ -5,6 +5,7 @@ there are refused. Of a larger image the window with the most texture is taken, 
 """
 
 import io
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -16,7 +17,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, laplace
 
 from ddnsr_cli.data.images import list_images
-from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.errors import ConfigError, DataError
 from ddnsr_cli.io.read import read_rgb
 
 Rgb8 = NDArray[np.uint8]
@@ -92,7 +93,15 @@ def find_cases(data: Path, sets: list[str], *, limit: int | None, seed: int = SE
     """
     if unknown := [name for name in sets if name not in SETS]:
         raise ConfigError(f"There is no set {', '.join(unknown)}. There are {', '.join(SETS)}.")
-    return [case for name in sets for case in _drawn(_cases(data, name, seed), limit)]
+    return [case for name in sets for case in _drawn(_each_once(_cases(data, name, seed)), limit)]
+
+
+def _each_once(cases: list[Case]) -> list[Case]:
+    """Raises DataError where two are of one name: one result would be taken for the other's."""
+    for name, count in Counter(case.key for case in cases).items():
+        if count > 1:
+            raise DataError(f"{count} images would be {name}: their files have one name. Rename all but one.")
+    return cases
 
 
 def _drawn(cases: list[Case], limit: int | None) -> list[Case]:

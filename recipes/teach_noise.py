@@ -30,7 +30,7 @@ from ddnsr_cli.errors import ConfigError, DataError
 from ddnsr_cli.io.read import read_rgb
 from ddnsr_cli.losses import content_reference, noise_transfer_loss
 from ddnsr_cli.nets.degrader import Degrader
-from ddnsr_cli.weights.checkpoint import load_degrader, save_degrader
+from ddnsr_cli.weights.checkpoint import load_degrader, save_degrader, takes_noise
 
 BATCH, CROP_PX = 8, 128
 CLEAN_EVERY = 4  # noise inputs, one is a clean image
@@ -68,6 +68,8 @@ def main(words: Sequence[str]) -> None:
     if not 1 <= given.clean_every <= BATCH:
         raise ConfigError(f"--clean-every must be from 1 to {BATCH}, got {given.clean_every}.")
     net, metadata = load_degrader(given.weights)
+    if not takes_noise(metadata, given.weights):
+        raise ConfigError(f"{given.weights} was trained with a single input, and carries no noise. Take another.")
     clean = [image for image in map(read_rgb, list_images(given.hr)) if min(image.shape[:2]) >= CROP_PX]
     if len(clean) < 2:
         raise DataError(f"--hr {given.hr} has {len(clean)} images of {CROP_PX} pixels a side; 2 are needed.")

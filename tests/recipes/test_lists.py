@@ -137,3 +137,20 @@ def test_a_list_of_another_shape_is_refused(tmp_path):
     (tmp_path / "list.txt").write_text("image.webp\n", encoding="utf-8")
     with pytest.raises(DataError, match="line 1"):
         read_list(tmp_path / "list.txt")
+
+
+def test_what_an_earlier_run_put_there_is_not_taken_for_this_ones(lists, tmp_path):
+    make_sets(tmp_path, tmp_path / "sets", lists)
+    (tmp_path / "sets/target/old.webp").write_bytes(b"of another list")
+    with pytest.raises(DataError, match=r"old\.webp, which was not put there now"):
+        make_sets(tmp_path, tmp_path / "sets", lists)
+    assert (tmp_path / "sets/target/old.webp").exists()
+
+
+def test_two_images_of_one_name_are_refused(lists, tmp_path):
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more/source.webp").write_bytes(b"three")
+    with (tmp_path / "source.txt").open("a") as text:
+        text.write(f"{hashlib.sha256(b'three').hexdigest()}  more/source.webp\n")
+    with pytest.raises(DataError, match=r"called source\.webp"):
+        make_sets(tmp_path, tmp_path / "sets", lists)

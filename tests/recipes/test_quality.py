@@ -186,3 +186,12 @@ def test_the_command_writes_its_table(images, tmp_path, random_lpips):
 def test_two_models_of_one_name_are_refused():
     with pytest.raises(ConfigError, match="one name"):
         models_of(["a=bicubic", "a=ddnsr-lite"])
+
+
+def test_two_images_that_would_be_one_case_are_refused(tmp_path):
+    for part in ("track1_val/HR", "bench/Set5", "bench/Set14"):
+        (tmp_path / part).mkdir(parents=True)
+    for path in ("track1_val/HR/a.png", "bench/Set5/img_001.png", "bench/Set14/img_001.png"):
+        Image.fromarray(IMAGE).save(tmp_path / path)
+    with pytest.raises(DataError, match="2 images would be clean/img_001"):
+        find_cases(tmp_path, ["clean"], limit=None)

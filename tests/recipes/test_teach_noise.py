@@ -94,3 +94,10 @@ def test_too_few_or_useless_images_are_told(tmp_path):
     with pytest.raises(ConfigError, match="from 1 to 8, got 9"):
         main([*words, "--clean-every", "9"])
     assert not (tmp_path / "o.safetensors").exists()
+
+
+def test_a_degrader_of_a_single_input_is_refused(tmp_path):
+    save_degrader(tmp_path / "single.safetensors", fresh(), metadata={"options": '{"dual_input": false}'}, half=False)
+    words = [str(tmp_path / "single.safetensors"), "--hr", str(tmp_path), "-o", str(tmp_path / "taught.safetensors")]
+    with pytest.raises(ConfigError, match="single input"):
+        main(words)

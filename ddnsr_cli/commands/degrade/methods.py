@@ -261,7 +261,9 @@ def gaussian(sigma: float) -> Method:
 
 
 def by_rule(config: DegradationConfig) -> Method:
-    """Blur, resizing, noise and compression of one draw for the whole image."""
+    """Blur, resizing, noise and compression of one draw for the whole image. Raises ConfigError for another scale."""
+    if config.scale != SCALE:
+        raise ConfigError(f"LR is {SCALE} times smaller than HR; the degradation has a scale of {config.scale}.")
 
     def make(hr: Levels, rng: np.random.Generator, _on_tile: OnTile) -> Made:
         planes = np.ascontiguousarray(hr.transpose(2, 0, 1), np.float32)

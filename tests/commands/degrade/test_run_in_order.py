@@ -3,7 +3,10 @@ import time
 
 import pytest
 
+from ddnsr_cli.commands.degrade.methods import by_rule
 from ddnsr_cli.commands.degrade.run import ProgressCounter, in_order
+from ddnsr_cli.data.config import DegradationConfig
+from ddnsr_cli.errors import ConfigError
 
 
 def test_results_keep_the_order_of_the_jobs():
@@ -70,3 +73,8 @@ def test_progress_adds_up_over_threads():
         thread.join()
     assert told[-1] == (pytest.approx(40), 40)
     assert [done for done, _ in told] == sorted(done for done, _ in told)
+
+
+def test_a_rule_of_another_scale_is_refused():
+    with pytest.raises(ConfigError, match="has a scale of 2"):
+        by_rule(DegradationConfig(scale=2))
