@@ -90,16 +90,16 @@ def _options(
     from ddnsr_cli.studio.queue import check_results_folder
     from ddnsr_cli.studio.server import StudioOptions, choices_of
     from ddnsr_cli.weights.registry import read_registry
-    from ddnsr_cli.weights.resolve import find_weights
+    from ddnsr_cli.weights.resolve import find_weights, released_entry
 
     keep_one_heap()
     if output is not None:
         check_results_folder(output)
     chosen, registry = choose_device(device), read_registry()
     for name in own:
-        if registry.get(name) is None:
+        if released_entry(name, registry) is None:
             find_weights(name, registry=registry, offline=offline)
-    entry = registry.get(own[0]) if own else registry.default_of("rrdb", on_gpu=chosen.type != "cpu")
+    entry = released_entry(own[0], registry) if own else registry.default_of("rrdb", on_gpu=chosen.type != "cpu")
     first = entry.name if entry is not None else own[0]
     return StudioOptions(
         choices=choices_of(registry, first, own),

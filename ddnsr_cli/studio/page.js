@@ -184,12 +184,12 @@
   }
 
   // Images that come: one after the other, so that a folder of them does not fill the memory.
-  const waiting = [];
-  async function send(files) {
+  const waiting = [], refused = [];
+  async function send(files, unread = []) {
     waiting.push(...files);
+    refused.push(...unread.map((name) => `${name} could not be read.`));
     toSend += files.length;
     if (toSend > files.length) return; // another call is at it
-    const refused = [];
     tell("");
     while (waiting.length) {
       const file = waiting.shift();
@@ -203,27 +203,34 @@
       }
     }
     sending = toSend = 0;
-    const more = refused.length > 3 ? ` And ${times(refused.length - 3, "more file")} like ${refused.length > 4 ? "them" : "it"}.` : "";
-    if (refused.length) tell(refused.slice(0, 3).join(" ") + more);
+    const told = refused.splice(0), others = told.splice(3).length;
+    if (others) told.push(`And ${others.toLocaleString("en")} more like ${others > 1 ? "them" : "it"}.`);
+    if (told.length) tell(told.join(" "));
     await refresh();
     show();
   }
+  const fileOf = (entry) => new Promise((resolve, reject) => entry.file(resolve, reject));
   const entries = (reader) => new Promise((resolve, reject) => reader.readEntries(resolve, reject));
-  async function filesOf(entry) {
-    if (entry.isFile) return [await new Promise((resolve, reject) => entry.file(resolve, reject))];
-    const found = [], reader = entry.createReader();
-    for (let some = await entries(reader); some.length; some = await entries(reader)) {
-      found.push(...some);
+  async function filesOf(entry, unread) { // unread: takes the names of what cannot be read
+    const found = [];
+    try {
+      if (entry.isFile) return [await fileOf(entry)];
+      const reader = entry.createReader();
+      for (let some = await entries(reader); some.length; some = await entries(reader)) {
+        found.push(...some);
+      }
+    } catch {
+      unread.push(entry.fullPath.replace(/^\//, ""));
     }
     // As the command walks a folder: by name, and what does not even claim to be an image is left out without a word.
     const inside = found.filter((one) => !one.name.startsWith(".") && (one.isDirectory || isImage(one.name)));
     inside.sort((one, other) => names.compare(one.name, other.name));
-    return (await Promise.all(inside.map(filesOf))).flat();
+    return (await Promise.all(inside.map((one) => filesOf(one, unread)))).flat();
   }
-  async function dropped(transfer) {
+  async function dropped(transfer, unread) {
     const all = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean), files = [...transfer.files];
     if (!all.some((entry) => entry.isDirectory)) return files;
-    return (await Promise.all(all.map(filesOf))).flat();
+    return (await Promise.all(all.map((one) => filesOf(one, unread)))).flat();
   }
 
   // Comparing.
@@ -297,7 +304,8 @@
     event.preventDefault();
     inside = 0;
     document.body.classList.remove("over");
-    send(await dropped(event.dataTransfer).catch(() => []));
+    const unread = [], files = await dropped(event.dataTransfer, unread);
+    send(files, unread.sort(names.compare));
   });
   addEventListener("paste", (event) => { if (event.clipboardData.files.length) send([...event.clipboardData.files]); });
   addEventListener("beforeunload", (event) => { if (toSend) event.preventDefault(); });

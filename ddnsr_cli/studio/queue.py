@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ddnsr_cli.commands.upscale.options import UpscaleListener, UpscaleOptions, Written
 from ddnsr_cli.errors import ConfigError, DdnsrError, ImageWriteError
-from ddnsr_cli.files import is_there
+from ddnsr_cli.files import is_disk_full, is_there
 from ddnsr_cli.io.discovery import OutputNames, stem_of
 from ddnsr_cli.io.image import MAX_PIXELS
 from ddnsr_cli.io.read import image_size
@@ -70,13 +70,17 @@ class Item:
     fetched: tuple[int, int] = (0, 0)
     """Bytes of the model that are here, and in all, while it is fetched."""
 
-    notes: tuple[str, ...] = ()
-    """What the user should hear of the result."""
-
     error: str = ""
-    """Why there is none."""
+    """Why the last attempt gave no result."""
 
     result: Written | None = None
+    """Of the last attempt that gave one; it stays while the image waits anew, and where that is stopped or fails."""
+
+    model: str | None = None
+    """What the result was made with."""
+
+    notes: tuple[str, ...] = ()
+    """What the user should hear of the result."""
 
     version: int = 0
     """Of the result; it begins at 1 and grows when the image is enlarged again."""
@@ -108,13 +112,20 @@ class Queue:
         self._thread.start()
 
     def place(self, name: str) -> tuple[int, Path]:
-        """A number for an image that comes, and where its file is to be written: in a folder of its own."""
+        """A number for an image that comes, and where its file is to be written: in a folder of its own.
+
+        Raises ImageWriteError.
+        """
         with self._changed:
             self._last += 1
             number = self._last
         folder = self._folder / str(number)
-        folder.mkdir()
-        return number, folder / safe_name(name)
+        file = folder / safe_name(name)
+        try:
+            folder.mkdir()
+        except OSError as error:
+            raise not_put(file, error) from error
+        return number, file
 
     def add(self, number: int, path: Path) -> Item:
         """Put an image on the page, once its file is written. Raises ImageReadError; then the file is gone, too."""
@@ -149,7 +160,7 @@ class Queue:
             chosen = [n for n in dict.fromkeys(numbers) if n in self._items and not _is_busy(self._items[n])]
             for number in chosen:
                 self._order.append(number)
-                self._put(number, state=State.WAITING, options=options, suffix=suffix, error="", notes=(), tiles=(0, 0))
+                self._put(number, state=State.WAITING, options=options, suffix=suffix, error="", tiles=(0, 0))
             self._notify()
         return len(chosen)
 
@@ -184,9 +195,13 @@ class Queue:
         return f"The studio has ended: {text}{f'; {left} not done' if left else ''}."
 
     def archive(self, paths: list[Path]) -> Path:
-        """A file with copies of results in it, no two of one name; whoever asks for it removes it."""
-        handle, place = tempfile.mkstemp(suffix=".zip", dir=self._folder)
+        """A file with copies of results in it, no two of one name; whoever asks for it removes it.
+
+        Raises ImageWriteError.
+        """
+        place: str | None = None
         try:
+            handle, place = tempfile.mkstemp(suffix=".zip", dir=self._folder)
             with (
                 os.fdopen(handle, "wb") as file,
                 zipfile.ZipFile(file, "w") as archive,
@@ -197,7 +212,8 @@ class Queue:
                     names.add(inside)
                     archive.write(path, inside)
         except OSError as error:
-            Path(place).unlink()
+            if place is not None:
+                Path(place).unlink(missing_ok=True)
             raise ImageWriteError(f"The results cannot be packed ({error.strerror}). Make them anew.") from error
         return Path(place)
 
@@ -258,8 +274,9 @@ class Queue:
             target = self._target(item, options)
             for event in upscale_images([item.source], target, options, self._listener(number), start=self._started):
                 if isinstance(event, Written):
+                    made = {"result": event, "model": options.model, "version": item.version + 1}
                     notes = tuple(map(self._without_folder, event.notes))
-                    self._change(number, state=State.DONE, result=event, notes=notes, version=item.version + 1)
+                    self._change(number, state=State.DONE, notes=notes, **made)
                     self._forget_result(item)
         except _StoppedError:
             self._change(number, state=back)
@@ -330,6 +347,12 @@ def _ignore(_text: str) -> None:
 
 def _ignore_failure(_error: DdnsrError) -> None:
     pass
+
+
+def not_put(path: Path, error: OSError) -> ImageWriteError:
+    """What to tell where an image that comes cannot be written."""
+    what = "the disk is full" if is_disk_full(error) else error.strerror
+    return ImageWriteError(f"{path.name} cannot be put into the folder for temporary files: {what}.")
 
 
 def safe_name(name: str) -> str:

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import re
 import secrets
 import socket
 import threading
@@ -24,8 +25,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ddnsr_cli.commands.upscale.options import UpscaleOptions
-from ddnsr_cli.errors import ConfigError, DdnsrError, ImageReadError, ImageWriteError, printable
-from ddnsr_cli.files import is_disk_full
+from ddnsr_cli.errors import ConfigError, DdnsrError, ImageReadError, printable
 from ddnsr_cli.inference.pipeline import LookOptions
 from ddnsr_cli.io.formats import FOREIGN_EXTENSIONS, READABLE_EXTENSIONS
 from ddnsr_cli.io.image import MAX_PIXELS, rgb8, to_8_bits, to_srgb
@@ -33,8 +33,9 @@ from ddnsr_cli.io.read import read_image
 from ddnsr_cli.io.write import WriteOptions
 from ddnsr_cli.processing.resize import OutputSize
 from ddnsr_cli.reports.page import PageKind, page_html, reduced, words
-from ddnsr_cli.studio.queue import Item, Queue
+from ddnsr_cli.studio.queue import Item, Queue, not_put
 from ddnsr_cli.weights.registry import Registry
+from ddnsr_cli.weights.resolve import released_entry
 
 HOST = "127.0.0.1"
 FORMATS = ("png", "jpg", "webp", "tif", "avif")
@@ -54,6 +55,9 @@ _HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"content-security-policy", b"frame-ancestors 'none'"),
 )
+_OUR_HOST = re.compile(rb"(%s|localhost)(:[0-9]*)?" % re.escape(HOST.encode()))
+"""What browsers name when they ask us; without a port where that is 80."""
+
 _START_S = 10.0
 
 
@@ -90,7 +94,7 @@ def choices_of(registry: Registry, first: str, own: tuple[str, ...]) -> tuple[Ch
 
     first: a name among them.
     """
-    found = [Choice(name=name, title=Path(name).name, about=name) for name in own if registry.get(name) is None]
+    found = [Choice(name=name, title=Path(name).name, about=name) for name in own if not released_entry(name, registry)]
     for entry in registry.entries:
         if entry.network == "rrdb" and not registry.lacks(entry):
             size = f"{entry.size_bytes / 1e6:.0f} MB"
@@ -165,8 +169,7 @@ class Studio:
                         )
                     file.write(chunk)
         except OSError as error:
-            what = "the disk is full" if is_disk_full(error) else error.strerror
-            raise ImageWriteError(f"{path.name} cannot be put into the folder for temporary files: {what}.") from error
+            raise not_put(path, error) from error
 
     async def enlarge(self, request: Request) -> Response:
         """Let images wait for their turn, with the settings of the page."""
@@ -267,7 +270,7 @@ def item_json(item: Item) -> dict[str, Any]:
         "width": item.width,
         "height": item.height,
         "state": item.state.value,
-        "model": Path(item.options.model or "").name if item.options else None,
+        "model": Path(item.model).name if item.model else None,
         "tiles": item.tiles,
         "fetched": item.fetched,
         "notes": [printable(note) for note in item.notes],
@@ -378,9 +381,9 @@ class _Guard:
                 message["headers"] = [*message["headers"], *_HEADERS]
             await send(message)
 
-        host = dict(scope.get("headers", ())).get(b"host", b"").decode("latin-1").rpartition(":")[0]
+        host = dict(scope.get("headers", ())).get(b"host", b"")
         app: Callable[[Scope, Receive, Any], Awaitable[None]] = self._app
-        if scope["type"] != "http" or host not in {HOST, "localhost"}:
+        if scope["type"] != "http" or not _OUR_HOST.fullmatch(host):
             app = Response("ddnsr studio is for this machine only.\n", status_code=403, media_type="text/plain")
         await app(scope, receive, send_guarded)
 

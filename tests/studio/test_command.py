@@ -58,6 +58,16 @@ def test_what_cannot_begin_is_told_in_a_line(ddnsr, words, code, told):  # noqa:
     assert told in done.err
 
 
+def test_a_file_that_is_called_as_a_released_model_is_offered_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = {"device": "cpu", "max_pixels": 1000, "offline": True}
+    assert command._options(("BSRGAN",), None, 0, **asked).choices[0].name == "bsrgan"
+    (tmp_path / "BSRGAN.safetensors").write_bytes(b"ours")
+    choices = command._options(("BSRGAN",), None, 0, **asked).choices
+    assert (choices[0].name, choices[0].about) == ("BSRGAN", "BSRGAN")
+    assert "bsrgan" in {choice.name for choice in choices}
+
+
 def test_without_its_libraries_it_says_what_to_install(ddnsr, monkeypatch):  # noqa: F811
     for name in [name for name in sys.modules if name.startswith("ddnsr_cli.studio")]:
         monkeypatch.delitem(sys.modules, name)

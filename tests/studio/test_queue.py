@@ -1,6 +1,8 @@
 """The queue: order, stopping, removing, failures, and what stays."""
 
+import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -112,6 +114,26 @@ def test_a_model_that_cannot_be_loaded_fails_the_image_and_not_the_studio(studio
         asked.wait("done")
 
 
+@pytest.mark.parametrize("way", ["failed", "stopped in work", "stopped before"])
+def test_a_result_keeps_its_model_and_notes_where_it_is_not_made_anew(studio, held, quick_model, drawn, way):
+    held.set()
+    with studio() as asked:
+        for name in ("a.png", "b.png"):
+            asked.put(name, drawn("a.png").read_bytes() + b"PK\x03\x04")
+        asked.enlarge(quick_model, 1, 2)
+        before, _ = asked.wait("done")
+        assert before["notes"] == ["the file also holds an archive, which was left out"]
+        other = replace(asked.queue.item(1).options, model="other.pth" if way == "failed" else str(quick_model))
+        held.clear()
+        asked.queue.enlarge([1] if way != "stopped before" else [2, 1], other, "_x4")
+        if way != "failed":
+            asked.send("POST", "images/1/stop")
+        held.set()
+        after = asked.wait("done", "failed")[0]
+        assert after["state"] == ("failed" if way == "failed" else "done")
+        assert {**after, "state": "done", "error": "", "tiles": before["tiles"]} == before
+
+
 def test_the_network_is_loaded_once(studio, quick_model, drawn, monkeypatch):
     loads, load = [], worker.start_engine
     monkeypatch.setattr(worker, "start_engine", lambda *words: loads.append(1) or load(*words))
@@ -201,6 +223,13 @@ def test_results_that_are_gone_cannot_be_packed_and_nothing_is_left(studio, tmp_
         with pytest.raises(ImageWriteError, match="cannot be packed"):
             asked.queue.archive([tmp_path / "gone.png"])
         assert list(asked.folder.glob("*.zip")) == []
+
+
+def test_without_the_folder_for_temporary_files_nothing_can_be_packed(studio, tmp_path):
+    with studio() as asked:
+        shutil.rmtree(asked.folder)
+        with pytest.raises(ImageWriteError, match="cannot be packed"):
+            asked.queue.archive([])
 
 
 def test_a_folder_whose_name_is_no_text_fails_the_image_and_not_the_page(studio, quick_model, drawn, tmp_path):

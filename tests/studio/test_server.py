@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import socket
 import zipfile
 from urllib.parse import urlsplit
@@ -58,6 +59,31 @@ def test_only_whoever_knows_the_word_gets_anything_and_only_by_this_machines_nam
     assert "access-control-allow-origin" not in headers
     assert b"http" not in page.replace(b"http-equiv", b"")  # no outside address
     assert b"quick &lt;b&gt;&amp;&quot;" in page
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1", 200),
+        ("127.0.0.1:8000", 200),
+        ("localhost", 200),
+        ("[::1]:80", 403),
+        ("", 403),
+        ("evil.example", 403),
+        ("localhost:evil.example:80", 403),
+        ("localhost.evil.example:80", 403),
+    ],
+)
+def test_the_host_is_this_machine_with_a_port_or_without_as_browsers_leave_80_out(one, host, status):
+    assert one.send("GET", "", Host=host)[0] == status
+
+
+def test_without_the_folder_for_temporary_files_an_image_is_refused_in_a_sentence(studio, drawn):
+    with studio() as asked:
+        shutil.rmtree(asked.folder)
+        status, answer = asked.put("a.png", drawn("a.png").read_bytes())
+    assert status == 422
+    assert answer["error"].startswith("a.png cannot be put into the folder for temporary files: No such file")
 
 
 def test_two_studios_have_two_words(studio):
@@ -217,3 +243,15 @@ def test_the_names_of_results_tell_their_size():
         upscale_options({"model": first, **size}, offered)[1] for size in ({}, {"scale": 2.5}, {"long_side": 99})
     ]
     assert endings == ["_x4", "_x2.5", "_99px"]
+
+
+def test_a_name_means_what_it_means_to_the_command(tmp_path, monkeypatch):
+    registry = read_registry()
+    monkeypatch.chdir(tmp_path)
+    of_registry = [choice.name for choice in choices_of(registry, "bsrgan", ())]
+    for own in ("BSRGAN", "BSRGAN.pth", "bsrgan"):
+        assert [choice.name for choice in choices_of(registry, "bsrgan", (own,))] == of_registry
+    (tmp_path / "BSRGAN.safetensors").write_bytes(b"ours")
+    first, *others = [choice.name for choice in choices_of(registry, "BSRGAN", ("BSRGAN", "bsrgan"))]
+    assert first == "BSRGAN"
+    assert sorted(others) == sorted(of_registry)

@@ -125,6 +125,30 @@ def test_a_dropped_folder_is_walked_as_the_command_does(browser, studio, drawn, 
         assert browser.evaluate("document.querySelector('#alert').hidden")
 
 
+def test_what_cannot_be_read_of_a_dropped_folder_is_told_and_the_rest_is_taken(browser, studio, drawn):
+    """Entries in the place of a drop's: here folders are listed and files read whatever their permissions are."""
+    content = list(drawn("a.png").read_bytes())
+    entries = f"""(() => {{
+      const refuse = (_, fail) => fail(new DOMException("no", "NotReadableError"));
+      const read = (give) => give(new File([new Uint8Array({content})], "a.png"));
+      const file = (fullPath, file) => ({{ isFile: true, name: fullPath.split("/").pop(), fullPath, file }});
+      const folder = (fullPath, ...answers) => ({{ isDirectory: true, name: fullPath.split("/").pop(), fullPath,
+        createReader: () => ({{ readEntries: (give, fail) => answers.shift()(give, fail) }}) }});
+      const inside = [folder("/all/locked", refuse), file("/all/gone.png", refuse), file("/all/a.png", read),
+        folder("/all/half", (give) => give([file("/all/half/a.png", read)]), refuse)];
+      const all = [folder("/all", (give) => give(inside), (give) => give([])), folder("/none", refuse)];
+      return {{ items: all.map((entry) => ({{ webkitGetAsEntry: () => entry }})), files: [] }};
+    }})()"""
+    with studio() as asked:
+        browser.open(asked.address)
+        browser.evaluate(f"dispatchEvent(Object.assign(new Event('drop'), {{ dataTransfer: {entries} }}))")
+        browser.wait_for("!document.querySelector('#alert').hidden")
+        assert [image["name"] for image in asked.images()] == ["a.png", "a.png"]
+        named = " ".join(f"all/{name} could not be read." for name in ("gone.png", "half", "locked"))
+        assert text(browser, "#alert") == f"{named} And 1 more like it."
+        assert browser.complaints == []
+
+
 def test_two_browsers_see_one_queue_and_the_second_goes_on_where_the_first_is_closed(browser, studio, drawn, tmp_path):
     with studio() as asked:
         with Browser(tmp_path / "profile") as first:
