@@ -133,7 +133,8 @@ class Place:
     def __init__(self, folder, kinds):
         import torch
 
-        from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet, start_as_nearest
+        from ddnsr_cli.nets.config import RRDBConfig
+        from ddnsr_cli.nets.rrdb import RRDBNet, start_as_nearest
         from ddnsr_cli.weights.checkpoint import save_sr_net
 
         self.folder = folder

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from ddnsr_cli.io.codecs.pillow import Decoded, decode_with_pillow, divided, undeclared_alpha, with_samples
 from ddnsr_cli.io.codecs.vips import stretched
-from ddnsr_cli.io.codecs.wholeness import check_no_zeros, left_out_behind
+from ddnsr_cli.io.codecs.wholeness import BLOCK_BYTES, check_no_zeros, left_out_behind
 from ddnsr_cli.io.image import Metadata, Pixels
 from ddnsr_cli.io.metadata.exif import bare_exif, iptc_of
 
@@ -23,15 +24,19 @@ MAX_BOX_BYTES = 64 << 20
 """A box of metadata that is longer is left out."""
 
 MAX_BOXES = 1000
-"""Those behind are not looked at."""
+MAX_SEGMENTS = 1000
+"""Boxes, and segments of the main header; those behind are not looked at."""
 
 _SIZES_MARKER = b"\xff\x4f\xff\x51"  # start of the code stream, and of the segment that tells sizes and depths
 _DATA_MARKER, _END_MARKER = b"\xff\x93", b"\xff\xd9"
 _PART_MARKER = b"\xff\x90"  # of a tile: the main header is over
 _STEPS = {0xFF5C: 0, 0xFF5D: 1}  # markers of quantization: bytes before the style, if components are few
 _DIMMED_BLACK, _MOST_OFF = 64, 16
+_FIRST_MARKER, _CODING, _CODING_OF_ONE = 0xFF00, 0xFF52, 0xFF53  # of all components, and of one
+_LAYERS_AT, _LEVELS_AT, _PRECINCTS_BEHIND_LEVELS, _HAS_PRECINCTS, _LARGEST = 2, 5, 5, 1, 0xFF
 _LEAST_ZEROS = 128  # a packet without data is one byte of zeros, and there may be many in a row
-_COMPONENTS_AT, _DEPTH_STEP = 40, 3
+_FIRST_BIT = b"\x80"  # of a packet with data
+_EXTENTS_AT, _COMPONENTS_AT, _DEPTH_STEP = 8, 40, 3
 _HEAD_BYTES = 1 << 16
 _XMP_ID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 _IPTC_ID = bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38")
@@ -49,7 +54,8 @@ def decode_jp2(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     data = file.read()
     start = max(0, data.find(_DATA_MARKER))
     end = data.find(_END_MARKER, start)  # no data look like a marker
-    check_no_zeros(data, start, end if end >= 0 else None, least=_LEAST_ZEROS)
+    packets = most_packets(data)
+    check_no_zeros(data, start, end if end >= 0 else None, are_data=lambda run: _are_packets(run, packets))
     depth = component_bits(data[:_HEAD_BYTES])
     others = left_out_behind(data, end + len(_END_MARKER)) if end >= 0 else ()
     if (second := data.find(b"ftyp", end)) > end >= 0:  # a file of boxes behind it, which OpenJPEG takes for its own
@@ -70,6 +76,56 @@ def decode_jp2(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
         return replace(decoded, pixels=stretched(decoded.pixels, min(depth, 16)))
     way_out = "" if find_spec("openjpeg") else "; for all of them: pip install 'ddnsr[jp2]'"
     return replace(decoded, notes=(*decoded.notes, f"its colors of {depth} bits were read at 8 bits{way_out}"))
+
+
+def _are_packets(zeros: re.Match[bytes], most: int) -> bool:
+    """Whether zeros can be packets without data, of which a tile has so many at most: what follows them is none."""
+    (start, end), length = zeros.span(), len(zeros[0])
+    if length < _LEAST_ZEROS:
+        return True
+    is_of_blocks = start % BLOCK_BYTES == end % BLOCK_BYTES == 0
+    return length <= most and zeros.string[end : end + 1] >= _FIRST_BIT and not is_of_blocks
+
+
+def most_packets(data: bytes) -> int:
+    """How many packets a tile has at most: by resolution, component, precinct and layer; 0: the header does not tell.
+
+    What the headers of single tiles change is not looked at.
+    """
+    at = data.find(_SIZES_MARKER)
+    layers = of_a_layer = 0
+    try:
+        right, bottom, _, _, width, height = struct.unpack_from(">6I", data, at + _EXTENTS_AT)
+        sides = (right, width), (bottom, height)
+        (components,) = struct.unpack_from(">H", data, at + _COMPONENTS_AT)
+        for kind, start, end in itertools.islice(_header_segments(data, at + 2), MAX_SEGMENTS):
+            if kind == _CODING:
+                (layers,) = struct.unpack_from(">H", data, start + _LAYERS_AT)
+                of_a_layer = max(of_a_layer, _precincts(data[start], data[start + _LEVELS_AT : end], *sides))
+            elif kind == _CODING_OF_ONE:
+                style = start + (1 if components < 257 else 2)
+                of_a_layer = max(of_a_layer, _precincts(data[style], data[style + 1 : end], *sides))
+    except (struct.error, IndexError):
+        return 0
+    return int(layers * components * of_a_layer)
+
+
+def _precincts(style: int, coding: bytes, across: tuple[int, int], down: tuple[int, int]) -> int:
+    """Precincts of a tile's component at most, those of all its resolutions.
+
+    coding: from the number of levels on. across, down: where the image ends, and how long a tile is.
+    """
+    levels = coding[0]
+    stated = coding[_PRECINCTS_BEHIND_LEVELS:] if style & _HAS_PRECINCTS else bytes((_LARGEST,)) * (levels + 1)
+    return sum(
+        _parts(*across, level + (powers & 15)) * _parts(*down, level + (powers >> 4))
+        for level, powers in zip(range(levels, -1, -1), stated, strict=False)
+    )
+
+
+def _parts(image: int, tile: int, power: int) -> int:
+    """Into how many a side of a tile is cut by a grid of 2 ** power pixels that begins at 0, at most."""
+    return min(-(-image >> power), -(-tile >> power) + 1)
 
 
 def _at_full_depth(decoded: Decoded, data: bytes, depth: int) -> Decoded | None:
@@ -124,13 +180,23 @@ def _of_one_bit_more(data: bytes) -> bytes:
     (components,) = struct.unpack_from(">H", data, at + _COMPONENTS_AT)
     for number in range(components):
         changed[at + _COMPONENTS_AT + 2 + _DEPTH_STEP * number] += 1
-    at += 2
-    while changed[at : at + 2] != _PART_MARKER:
-        kind, length = struct.unpack_from(">HH", changed, at)
+    for kind, start, end in _header_segments(data, at + 2):
         if kind in _STEPS:
-            _halve_steps(changed, at + 4 + _STEPS[kind] * (1 if components < 257 else 2), at + 2 + length)
-        at += 2 + length
+            _halve_steps(changed, start + _STEPS[kind] * (1 if components < 257 else 2), end)
     return bytes(changed)
+
+
+def _header_segments(data: bytes, at: int) -> Iterator[tuple[int, int, int]]:
+    """(marker, start, end) of what follows each marker of the main header, its length not included.
+
+    Raises struct.error where the header breaks off.
+    """
+    while data[at : at + 2] != _PART_MARKER:
+        kind, length = struct.unpack_from(">HH", data, at)
+        if kind < _FIRST_MARKER:
+            raise struct.error("no marker")
+        yield kind, at + 4, at + 2 + length
+        at += 2 + length
 
 
 def _halve_steps(changed: bytearray, start: int, end: int) -> None:

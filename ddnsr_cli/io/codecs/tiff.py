@@ -358,6 +358,8 @@ def _hole(file: BinaryIO, header: TiffHeader, decoded: Decoded) -> str:
     if not header.is_raw or decoded.alpha is not None:
         return ""
     pixels = decoded.pixels
+    if not header.places:  # old programs left the byte counts out
+        return hole_in(pixels) if header.zero_is_black else ""
     in_a_row = [sum(place) for place in header.places[:-1]] == [at for at, _ in header.places[1:]]
     bits = header.bits * header.color_channels
     place = RawPlace(file=file, start=header.places[0][0], stride=-(-header.width * bits // 8))

@@ -7,7 +7,7 @@ long run can be data depends on the code: in some, equal areas are coded by zero
 import itertools
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -20,10 +20,12 @@ LEAST_ZEROS = 32
 """Bytes of zeros in a row that are looked at."""
 
 _ZEROS = re.compile(rb"\0{%d,}" % LEAST_ZEROS)
-_BLOCK_BYTES = 512
+BLOCK_BYTES = 512
+"""Of a disk or card: holes begin and end where these do."""
+
 _NEAR, _LEAST_SEEN, _SLANT_PX = 3, 0.5, 16
 _REACH_PX, _MOST_RUNS, _FEW_RUNS = 9, 5000, 1000
-_BLOCKS = re.compile(rb"\0{%d,}" % _BLOCK_BYTES)
+_BLOCKS = re.compile(rb"\0{%d,}" % BLOCK_BYTES)
 _NEXT_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 _END, _SCAN, _TABLES, _STEPS = 0xD9, 0xDA, 0xC4, 0xDB
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -39,10 +41,15 @@ def zeros_in(data: bytes, start: int = 0, end: int | None = None) -> re.Match[by
     return _ZEROS.search(data, start, len(data) if end is None else end)
 
 
-def check_no_zeros(data: bytes, start: int = 0, end: int | None = None, *, least: int = LEAST_ZEROS) -> None:
-    """Raises ValueError for a run of zeros where the code knows none: in what arithmetic coders make, or LZW."""
+def check_no_zeros(
+    data: bytes, start: int = 0, end: int | None = None, *, are_data: Callable[[re.Match[bytes]], bool] | None = None
+) -> None:
+    """Raises ValueError for a run of zeros where the code knows none: in what arithmetic coders make, or LZW.
+
+    are_data: tells of a run that it is one which the code knows.
+    """
     run = zeros_in(data, start, end)
-    while run and len(run[0]) < least:
+    while run and are_data is not None and are_data(run):
         run = zeros_in(data, run.end(), end)
     if run:
         raise ValueError(f"{len(run[0])} bytes of its data are zeros, from byte {run.start()} on")
@@ -91,7 +98,7 @@ def hole_in(samples: Pixels, place: RawPlace | None = None) -> str:
     for run in _BLOCKS.finditer(data):
         start, end = run.span()
         is_tail, length = end == height * row, end - start
-        is_of_blocks = length % _BLOCK_BYTES <= 2 * pixel
+        is_of_blocks = length % BLOCK_BYTES <= 2 * pixel
         is_slanted = min(length % row, -length % row) <= _SLANT_PX * pixel  # as lines across the image are
         if (length < row and (is_tail or place or not is_of_blocks)) or (
             is_slanted and not is_tail and not is_of_blocks
@@ -162,7 +169,7 @@ def _end_of_run(flat: NDArray[Any], width: int, place: RawPlace, at: int, *, is_
         row=row,
         is_torn=pixel <= column < (width - 1) * pixel
         and not _goes_on(flat, width, -(-at // pixel) if is_start else at // pixel, is_start=is_start),
-        is_aligned=offset % _BLOCK_BYTES == 0,
+        is_aligned=offset % BLOCK_BYTES == 0,
         is_within_pixel=(offset - place.start) % place.stride % pixel != 0,
     )
 

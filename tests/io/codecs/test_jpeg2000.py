@@ -1,3 +1,4 @@
+import re
 import struct
 from io import BytesIO
 
@@ -5,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ddnsr_cli.errors import ImageReadError
 from ddnsr_cli.io.codecs import jpeg2000
 from ddnsr_cli.io.codecs.jpeg2000 import component_bits, metadata_of_boxes
-from tests.helpers.image_files import encoded, pillow, smooth
+from tests.helpers.image_files import encoded, noise, pillow, smooth
 
 
 def box(kind, data):
@@ -131,3 +133,68 @@ def test_boxes_in_boxes_without_end_do_no_harm():
     for _ in range(3000):
         data = box(b"jp2h", data)
     assert metadata_of_boxes(BytesIO(data)).icc is None
+
+
+def white_around_noise(side):
+    samples = np.full((side, side, 3), 255, np.uint8)
+    samples[10:90, 10:90] = noise(80, 80, 3)
+    return samples
+
+
+def with_empty_layers(stream, layers):
+    """A bare stream of one layer and 6 resolutions as one of many, of which the others hold nothing in any tile."""
+    at = stream.index(b"\xff\x52")
+    made = stream[: at + 6] + struct.pack(">H", layers) + stream[at + 8 : (at := stream.index(b"\xff\x90"))]
+    empty = bytes((layers - 1) * 6 * 3)
+    while stream[at : at + 2] == b"\xff\x90":
+        (length,) = struct.unpack_from(">I", stream, at + 6)
+        made += stream[at : at + 6] + struct.pack(">I", length + len(empty)) + stream[at + 10 : at + length] + empty
+        at += length
+    return made + stream[at:]
+
+
+@pytest.mark.parametrize("layers", [6, 12, 50])
+def test_empty_packets_of_many_layers_are_no_damage(read, layers):
+    samples = white_around_noise(256)
+    stream = encoded(pillow(samples), "JPEG2000", no_jp2=True, tile_size=(128, 128))
+    np.testing.assert_array_equal(read(with_empty_layers(stream, layers)).pixels, samples)
+
+
+@pytest.mark.parametrize("order", ["LRCP", "RPCL"])
+@pytest.mark.parametrize("tile", [{}, {"tile_size": (512, 512), "offset": (100, 60), "tile_offset": (40, 50)}])
+def test_empty_packets_of_many_precincts_are_no_damage(read, order, tile):
+    samples = white_around_noise(1000)
+    kinds = {"precinct_size": (32, 32), "codeblock_size": (16, 16), "progression": order, "num_resolutions": 3}
+    data = encoded(pillow(samples), "JPEG2000", **kinds, **tile)
+    # OpenJPEG writes a packet that no block is in as a bit of 1; other encoders, as an empty one: a bit of 0
+    data = re.sub(rb"\x80{50,}", lambda run: b"\x80" + bytes(len(run[0]) - 2) + b"\x80", data)
+    assert bytes(500) in data
+    np.testing.assert_array_equal(read(data).pixels, samples)
+
+
+def test_zeros_that_are_no_empty_packets_are_damage_in_streams_of_many_layers_too(read):
+    stream = with_empty_layers(encoded(pillow(noise(128, 128, 3)), "JPEG2000", no_jp2=True), 50)
+    assert read(stream).pixels.shape == (128, 128, 3)
+    # no packet begins with a byte below 128; a block of a disk; more than there are packets
+    low = next(at for at in range(5000, 9000) if stream[at] and stream[at + 600] in range(1, 128))
+    high = next(at for at in range(5000, 9000) if stream[at] and stream[at + 1000] >= 128 and stream[at - 1])
+    for at, length in ((low, 600), (5120, 1024), (high, 1000)):
+        damaged = stream[:at] + bytes(length) + stream[at + length :]
+        with pytest.raises(ImageReadError, match="of its data are zeros"):
+            read(damaged)
+
+
+@pytest.mark.parametrize(
+    "header", [b"\xff\x4f\xff\x51", b"\xff\x4f\xff\x51" + bytes(60), b"\xff\x4f\xff\x51" + b"\xff" * 300, b""]
+)
+def test_a_header_that_makes_no_sense_tells_of_no_packets(header):
+    assert jpeg2000.most_packets(header) == 0
+
+
+def test_packets_are_counted():
+    image = pillow(smooth(300, 200))
+    assert jpeg2000.most_packets(encoded(image, "JPEG2000")) == 6 * 3
+    fine = {"precinct_size": (64, 64), "codeblock_size": (32, 32), "num_resolutions": 2}
+    assert jpeg2000.most_packets(encoded(image, "JPEG2000", **fine)) == 3 * (5 * 4 + 5 * 4)
+    layers = {"quality_mode": "rates", "quality_layers": [9, 3]}
+    assert jpeg2000.most_packets(encoded(image, "JPEG2000", **fine, **layers)) == 2 * 3 * (5 * 4 + 5 * 4)
