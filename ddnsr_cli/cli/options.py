@@ -1,5 +1,6 @@
 """Options that several commands share, and values of options that are written as text."""
 
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, replace
@@ -11,7 +12,7 @@ import typer
 
 from ddnsr_cli.data.config import NoiseInput
 from ddnsr_cli.errors import ConfigError, ImageReadError
-from ddnsr_cli.files import StorePath, path_at
+from ddnsr_cli.files import StorePath, is_folder, path_at
 
 if TYPE_CHECKING:
     from ddnsr_cli.commands.ray_workers import RayOptions
@@ -295,8 +296,8 @@ def _named_source(
             raise ConfigError(f"--mix {name} degrades clean images. Give their folder with --hr.")
         made = degradation(DegradationPreset(name), settings)
         return PairSource(share=share, degradation=made), SourcePaths(hr=hr)
-    path = Path(name)
-    if path.is_dir() and not (path / RUN_WEIGHTS["degrader"]).is_file():
+    path = home_path(name)
+    if is_folder(path) and not (path / RUN_WEIGHTS["degrader"]).is_file():
         ready_lr, ready_hr = find_pair_folders(path)
         ready = PairSource(kind=SourceKind.READY, share=share, degradation=None)
         return ready, SourcePaths(hr=ready_hr, lr=ready_lr)
@@ -308,6 +309,11 @@ def _named_source(
         )
     learned = PairSource(kind=SourceKind.LEARNED, share=share, degradation=None)
     return learned, SourcePaths(hr=hr, lr=lr, degrader=_degrader(name))
+
+
+def home_path(text: str) -> Path:
+    """A path with `~` as the home, where no shell has put it in, as in `--start-from=~/net.safetensors`."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - a user that there is not, is left as it is
 
 
 def _degrader(name: str) -> Path:

@@ -74,6 +74,12 @@ def stderr_console(*, quiet: bool, file: TextIO | None = None) -> Console:
     return Console(file=file, stderr=True, quiet=quiet, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
+def noting(*, quiet: bool) -> Callable[[str], None]:
+    """What says notes on stderr, as lines; nothing where it is to be quiet."""
+    console = stderr_console(quiet=quiet)
+    return lambda text: say(console, f"note: {text}")
+
+
 def say(console: Console, text: str) -> None:
     """One line on a console. What of it is a name, or was read from a file, has no say over the terminal."""
     console.print(printable(text))

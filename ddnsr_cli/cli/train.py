@@ -22,7 +22,7 @@ from ddnsr_cli.cli.options import (
     loss_weights,
     steps_of,
 )
-from ddnsr_cli.cli.terminal import load_torch, put_path, put_text
+from ddnsr_cli.cli.terminal import put_path, put_text
 from ddnsr_cli.cli.train_arguments import (
     Discriminator,
     GanKind,
@@ -34,6 +34,7 @@ from ddnsr_cli.cli.train_arguments import (
     network_sizes,
     paired_options,
     paired_request,
+    refuse_contradictions,
     validation_folders,
     weights_file,
     with_losses,
@@ -389,15 +390,18 @@ def train(
     else:
         _refuse_given(ctx, PAIRS_ONLY, "is for pairs; a track learns what its images show")
     validation = validation_folders(val, val_lr, val_hr)
+    from ddnsr_cli.inference.engine import load_torch
+
     load_torch()
     from ddnsr_cli.commands.train.networks import FeatureFiles
     from ddnsr_cli.commands.train.paired import plain_network
     from ddnsr_cli.data.config import NoiseInput, StreamConfig
     from ddnsr_cli.data.images import PairRules
-    from ddnsr_cli.nets.rrdb import RRDBConfig
+    from ddnsr_cli.nets.config import RRDBConfig
     from ddnsr_cli.training.loop import Rhythm
     from ddnsr_cli.training.options import LITE
 
+    refuse_contradictions(preset, noise_input=noise_input, l2=l2)
     rules = PairRules(lr_suffix=lr_suffix, mod_crop=mod_crop)
     stream = StreamConfig(
         batch=batch, crop_px=crop, seed=seed, workers=workers, noise_input=noise_input or NoiseInput.SMOOTH
@@ -454,7 +458,7 @@ def train(
     joint = replace(
         joint,
         layers=FeatureLayers(perceptual=perceptual, as_authors=as_authors),
-        discriminator=chosen_discriminator(discriminator or joint.discriminator, losses),
+        discriminator=chosen_discriminator(discriminator, joint.discriminator, losses),
         gan=gan.option if gan else joint.gan,
         losses=losses,
         degrader_pretrain_steps=degrader_pretrain_steps,
@@ -483,6 +487,14 @@ def _refuse_given(ctx: typer.Context, names: set[str], why: str) -> None:
             raise ConfigError(f"{parameter.opts[0]} {why}. Leave it out.")
 
 
+def _processes() -> int:
+    """Those of a run by torchrun. Raises ConfigError where the environment names no number."""
+    text = os.environ.get("WORLD_SIZE", "1")
+    if not text.isdecimal():
+        raise ConfigError(f"WORLD_SIZE is to be the number of processes, got {text!r}. Unset it, or use torchrun.")
+    return int(text)
+
+
 def _run(request: "PairedRequest | JointRequest", *, micro_batch: int | None, only_check: bool, quiet: bool) -> None:
     from ddnsr_cli.cli.progress import training_view
     from ddnsr_cli.commands.train.joint import JointRequest, train_joint
@@ -493,7 +505,7 @@ def _run(request: "PairedRequest | JointRequest", *, micro_batch: int | None, on
     if only_check:
         _check(request, quiet=quiet)
         return
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    several = _processes() > 1
     try:
         with (
             joined_world(micro_batch=micro_batch) as world,

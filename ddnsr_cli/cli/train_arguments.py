@@ -1,21 +1,24 @@
 """What the command line of `ddnsr train` asks for, as the requests of its workflows."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ddnsr_cli.cli.options import DegradationPreset
+from ddnsr_cli.cli.options import DegradationPreset, home_path
 from ddnsr_cli.config import Precision, TargetType
+from ddnsr_cli.data.config import NoiseInput
 from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.files import is_folder
 
 if TYPE_CHECKING:
     from ddnsr_cli.commands.train.joint import JointRequest
     from ddnsr_cli.commands.train.pair_sources import SourcePaths
     from ddnsr_cli.commands.train.paired import PairedRequest
     from ddnsr_cli.data.config import StreamConfig
-    from ddnsr_cli.nets.rrdb import RRDBConfig
+    from ddnsr_cli.nets.config import RRDBConfig
     from ddnsr_cli.training.options import JointOptions
     from ddnsr_cli.training.paired_options import PairedOptions
     from ddnsr_cli.training.reconstruction_options import Discriminator as TrainDiscriminator
@@ -75,11 +78,14 @@ def weights_file(word: str | None, network: "Network", *, offline: bool, quiet: 
     from ddnsr_cli.weights.registry import read_registry
     from ddnsr_cli.weights.resolve import entry_of, find_weights
 
-    if word is None or Path(word).is_file():
-        return None if word is None else Path(word)
+    if word is None:
+        return None
+    path = home_path(word)
     registry = read_registry()
-    if entry_of(word, registry) is None and not Path(word).is_dir():
-        return Path(word)
+    if os.path.isfile(path) or (  # noqa: PTH113 - False for a name too long
+        entry_of(word, registry) is None and not is_folder(path)
+    ):
+        return path
     with download_view(quiet=quiet) as download:
         return find_weights(word, registry=registry, network=network, offline=offline, on_progress=download).path
 
@@ -147,18 +153,25 @@ def with_losses(
         options,
         losses=losses,
         layers=PerceptualLayers(perceptual=perceptual, as_authors=as_authors),
-        discriminator=chosen_discriminator(discriminator or options.discriminator, losses),
+        discriminator=chosen_discriminator(discriminator, options.discriminator, losses),
         gan=gan.option if gan else options.gan,
     )
 
 
 def chosen_discriminator(
-    discriminator: "Discriminator | TrainDiscriminator", losses: "ReconstructionWeights"
+    asked: Discriminator | None, otherwise: "TrainDiscriminator", losses: "ReconstructionWeights"
 ) -> "TrainDiscriminator":
-    """The discriminator, none where its loss has no weight."""
+    """The discriminator, none where its loss has no weight. Raises ConfigError where one is asked for then."""
     from ddnsr_cli.training.reconstruction_options import Discriminator as TrainDiscriminator
 
-    return TrainDiscriminator(discriminator.value) if losses.hr_adversarial else TrainDiscriminator.NONE
+    if losses.hr_adversarial:
+        return otherwise if asked is None else TrainDiscriminator(asked.value)
+    if asked is not None:
+        raise ConfigError(
+            f"--discriminator {asked.value} would learn for nothing: hr_adversarial has no weight here. Leave it out, "
+            f"or give --loss hr_adversarial=0.005."
+        )
+    return TrainDiscriminator.NONE
 
 
 def with_targets(
@@ -213,6 +226,14 @@ def paired_request(
     from ddnsr_cli.commands.train.paired import PairedRequest
 
     return PairedRequest(sources=sources, run=output, options=options, val_lr=validation[0], val_hr=validation[1])
+
+
+def refuse_contradictions(preset: JointPreset | None, *, noise_input: NoiseInput | None, l2: bool) -> None:
+    """Raises ConfigError where a preset would have it otherwise than an option that was given."""
+    if preset is JointPreset.PAPER and noise_input is NoiseInput.SMOOTH:
+        raise ConfigError("--preset paper has crops for noise inputs. Leave --noise-input out, or the preset.")
+    if preset is JointPreset.DNSR and l2:
+        raise ConfigError("--preset dnsr learns by mean absolute error. Leave --l2 out, or the preset.")
 
 
 def joint_options(

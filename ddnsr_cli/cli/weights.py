@@ -70,12 +70,14 @@ def info(name: Annotated[str, typer.Argument(help="Registry name of a model.")])
 @weights.command()
 def pull(name: Name, offline: Offline = False, quiet: Quiet = False) -> None:
     """Fetch a model into the cache, check its hash, and print where it lies."""
-    from ddnsr_cli.cli.progress import download_view
+    from ddnsr_cli.cli.progress import download_view, noting
     from ddnsr_cli.weights.registry import read_registry
     from ddnsr_cli.weights.resolve import find_weights
 
     with download_view(quiet=quiet) as download:
         found = find_weights(name, registry=read_registry(), network=None, offline=offline, on_progress=download)
+    if found.terms:
+        noting(quiet=quiet)(found.terms)
     put_path(found.path)
 
 
@@ -86,11 +88,12 @@ def convert(name: Name, output: NewFile, half: Half = False, offline: Offline = 
     The ncnn pair is a custom model for Upscayl and realesrgan-ncnn-vulkan. ONNX needs the extra `onnx`.
     docs/other_programs.md tells which program takes which.
     """
-    from ddnsr_cli.cli.progress import download_view
+    from ddnsr_cli.cli.progress import download_view, noting
     from ddnsr_cli.commands.weights.convert import convert_weights
 
     with download_view(quiet=quiet) as download:
-        files = convert_weights(name, output, half=half, offline=offline, on_progress=download)
+        note = noting(quiet=quiet)
+        files = convert_weights(name, output, half=half, offline=offline, on_progress=download, note=note)
     for file in files:
         put_path(file)
 
@@ -109,11 +112,12 @@ def mix(
 
     The first may be smaller where the second grew from it in training.
     """
-    from ddnsr_cli.cli.progress import download_view
+    from ddnsr_cli.cli.progress import download_view, noting
     from ddnsr_cli.commands.weights.convert import mix_weights
 
     with download_view(quiet=quiet) as download:
-        files = mix_weights((first, second), share, output, half=half, offline=offline, on_progress=download)
+        names, note = (first, second), noting(quiet=quiet)
+        files = mix_weights(names, share, output, half=half, offline=offline, on_progress=download, note=note)
     for file in files:
         put_path(file)
 
@@ -136,7 +140,7 @@ def push(
     quiet: Quiet = False,
 ) -> None:
     """Publish the weights of a training run and their card on the Hugging Face Hub, in one commit."""
-    from ddnsr_cli.cli.progress import download_view, say, stderr_console
+    from ddnsr_cli.cli.progress import download_view, noting, stderr_console
     from ddnsr_cli.commands.weights.push import PushRequest, plan_push, push_run, registry_entry
     from ddnsr_cli.errors import ConfigError
 
@@ -144,7 +148,7 @@ def push(
         raise ConfigError("--toml needs the commit that --dry-run does not make. Give one of them.")
     console = stderr_console(quiet=quiet)
     request = PushRequest(run=run, repo=repo, license=license, private=private)
-    plan = plan_push(request, note=lambda text: say(console, f"note: {text}"))
+    plan = plan_push(request, note=noting(quiet=quiet))
     if dry_run:
         _echo_files(plan)
         console.print(f"note: nothing was sent to {repo}")

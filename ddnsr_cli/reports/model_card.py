@@ -246,7 +246,10 @@ def joint_card(run: Path, options: JointOptions, step: int, record: Mapping[str,
 
 
 def _begun(weights: Mapping[str, str] | None, *, otherwise: str) -> str:
-    return otherwise if weights is None else f"{weights['file']}, sha256 {weights['sha256'][:16]}..."
+    if weights is None:
+        return otherwise
+    terms = f" ({weights['terms']})" if "terms" in weights else ""
+    return f"{weights['file']}, sha256 {weights['sha256'][:16]}...{terms}"
 
 
 def _images(count: int | None) -> str:

@@ -10,9 +10,11 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from ddnsr_cli.commands.train import networks
+from ddnsr_cli.nets.config import RRDBConfig
 from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
-from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
+from ddnsr_cli.nets.rrdb import RRDBNet
 from ddnsr_cli.reports.history import panels_for
+from ddnsr_cli.weights.arrays import TERMS_KEY, stated_terms
 from ddnsr_cli.weights.checkpoint import load_rrdb_net, save_degrader, save_sr_net
 from tests.helpers.joint_run import SIZES, last_state, vgg_file, write_images
 
@@ -222,6 +224,73 @@ def test_a_taught_run_goes_on_to_the_same_bytes_and_names_its_teacher(train, tmp
     refused(train(tmp_path / "whole", "--steps", 4, *words, other), 10, "--teacher", "another -o")
     refused(train(tmp_path / "whole", "--steps", 4, *words[:-1]), 10, "teacher {...} -> None")
     assert last_state(tmp_path / "whole") == before
+
+
+def test_another_degrader_or_an_ncnn_teacher_of_other_weights_is_refused(train, ddnsr, folders, degrader, tmp_path):
+    """The text of an ncnn pair is the same for all weights of a network."""
+    mix = ["--lr", folders[1], "--mix", "photo=0.5", "--mix", f"{degrader}=0.5"]
+    assert train(tmp_path / "mixed", "--steps", 1, *mix).code == 0
+    save_degrader(degrader, Degrader(DegraderConfig(features=4, blocks=1)), metadata={}, half=False)
+    refused(train(tmp_path / "mixed", "--steps", 2, *mix), 10, "--mix number 2", " -> ", "another -o")
+    teachers = tmp_path / "one.param", tmp_path / "two.param"
+    for number, text in enumerate(teachers):
+        torch.manual_seed(number)
+        save_sr_net(tmp_path / "net.safetensors", RRDBNet(TINY), metadata={}, half=False)
+        assert ddnsr("weights", "convert", tmp_path / "net.safetensors", "-o", text).code == 0
+    assert teachers[0].read_bytes() == teachers[1].read_bytes()
+    assert train(tmp_path / "taught", "--steps", 1, "--teacher", teachers[0]).code == 0
+    refused(train(tmp_path / "taught", "--steps", 2, "--teacher", teachers[1]), 10, "--teacher", "another -o")
+
+
+def test_with_other_images_to_validate_on_the_best_state_is_found_anew(train, image_file, tmp_path):
+    for name in ("one", "two"):
+        image_file(f"{name}/lr/{name}.png", width=24, height=24)
+        image_file(f"{name}/hr/{name}.png", width=96, height=96)
+    run, each = tmp_path / "run", ["--validate-every", 1]
+    assert train(run, "--steps", 1, *each, "--val", tmp_path / "one").code == 0
+    best = run / "state/best.safetensors"
+    before = best.read_bytes()
+    done = train(run, "--steps", 2, *each, "--val", tmp_path / "two")
+    assert done.code == 0
+    assert "note: the images to validate on are others than before" in done.err
+    assert best.read_bytes() != before
+    assert "best, of step 2, 1 pair" in (run / "README.md").read_text()
+    done = train(run, "--steps", 3, *each, "--val", tmp_path / "two")
+    assert "others than before" not in done.err
+
+
+def test_terms_of_weights_go_with_all_that_learned_with_them(train, ddnsr, tmp_path):
+    terms, run = "net is for research only: its images are.", tmp_path / "run"
+    start = tmp_path / "start.safetensors"
+    save_sr_net(start, RRDBNet(TINY), metadata={TERMS_KEY: terms}, half=False)
+    for steps in (1, 2):
+        done = train(run, "--steps", steps, "--start-from", start)
+        assert f"note: {terms}" in done.err.splitlines()
+    assert stated_terms(run / "sr.safetensors") == terms
+    assert terms in (run / "README.md").read_text()
+    done = ddnsr("weights", "push", run, "a/b", "--dry-run", "--license", "MIT")
+    assert f"note: of what it learned with: {terms}" in done.err
+
+
+def test_a_path_behind_an_equals_sign_may_begin_at_home_and_a_long_one_is_no_fault_of_the_program(
+    train, monkeypatch, tmp_path
+):
+    sr_file(tmp_path / "start.safetensors")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert train(tmp_path / "run", "--start-from=~/start.safetensors").code == 0
+    refused(train(tmp_path / "other", "--start-from", 300 * "x" + "/y"), 5, "cannot be read")
+    refused(train(tmp_path / "other", "--mix", f"{5000 * 'x'}=1", "--lr", tmp_path), 5, "x" * 9)
+
+
+def test_an_environment_that_names_no_number_of_processes_is_refused(train, monkeypatch, tmp_path):
+    monkeypatch.setenv("WORLD_SIZE", "")
+    refused(train(tmp_path / "run"), 2, "WORLD_SIZE", "''")
+
+
+def test_a_discriminator_that_no_loss_asks_is_refused(train, tmp_path):
+    words = ["--loss", "hr_adversarial=0"]
+    refused(train(tmp_path / "run", *words, "--discriminator", "unet"), 2, "--discriminator unet", "hr_adversarial")
+    assert train(tmp_path / "run", *words).code == 0
 
 
 def test_a_teacher_of_another_scale_or_none_is_refused(train, tmp_path):

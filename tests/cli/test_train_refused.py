@@ -311,3 +311,17 @@ def test_the_checks_name_four_images_of_a_kind_and_check_all(train, scene, tmp_p
     assert "2 more images cannot be used" in again.err
     checked = train(tmp_path / "other", "--check", folders=(hr, lr))
     assert sum("bad" in line for line in checked.err.splitlines()) == 6
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--preset", "paper", "--noise-input", "smooth"], "--noise-input"),
+        (["--preset", "dnsr", "--l2"], "--l2"),
+        (["--l2", "--discriminator", "unet"], "--discriminator unet"),
+        (["--preset", "dnsr", "--discriminator", "patchgan"], "--discriminator patchgan"),
+    ],
+)
+def test_what_contradicts_an_option_is_refused_instead_of_dropped(ddnsr, scene, tmp_path, words, part):
+    refused(ddnsr(*joint_words(*scene, tmp_path / "run", *words, track=2)), 2, part, "Leave")
+    assert not (tmp_path / "run").exists()

@@ -10,8 +10,10 @@ from PIL import Image
 from ddnsr_cli.commands.upscale import worker
 from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
 from ddnsr_cli.weights import registry
+from ddnsr_cli.weights.arrays import TERMS_KEY, stated_terms
 from ddnsr_cli.weights.checkpoint import load_degrader, load_sr_net, save_degrader, save_sr_net
 from ddnsr_cli.weights.registry import read_registry
+from tests.helpers.foreign import small_net
 
 
 def test_list_names_every_model_with_its_license(ddnsr):
@@ -212,3 +214,25 @@ def test_a_mix_that_makes_no_sense_is_refused(ddnsr, quick_model, small_net, tmp
         assert word in done.err
         assert done.err.count("\n") == 1
     assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_terms_are_told_and_kept_whatever_is_made_of_weights(ddnsr, tmp_path):
+    terms = "one is for research only: its images are."
+    for name, metadata in (("one", {TERMS_KEY: terms}), ("two", {})):
+        save_sr_net(tmp_path / f"{name}.safetensors", small_net(), metadata=metadata, half=False)
+    one, two, mixed = (tmp_path / f"{name}.safetensors" for name in ("one", "two", "mixed"))
+    assert f"note: {terms}" in ddnsr("weights", "mix", one, two, "-o", mixed).err
+    again = tmp_path / "again.safetensors"
+    assert f"note: {terms}" in ddnsr("weights", "convert", mixed, "-o", again).err
+    assert f"note: {terms}" in ddnsr("weights", "convert", again, "-o", tmp_path / "plain.pth").err
+    assert stated_terms(again) == terms
+    assert ddnsr("weights", "convert", two, "-o", tmp_path / "free.safetensors").err == ""
+    assert ddnsr("weights", "convert", again, "-o", tmp_path / "quiet.pth", "--quiet").err == ""
+
+
+def test_of_weights_for_research_only_it_is_told_when_they_are_fetched_or_converted(ddnsr, tmp_path):
+    note = "note: degrader-track2 is for research only"
+    assert ddnsr("weights", "pull", "degrader-track2").err.startswith(note)
+    copy = tmp_path / "copy.safetensors"
+    assert ddnsr("weights", "convert", "degrader-track2", "-o", copy).err.startswith(note)
+    assert stated_terms(copy).startswith("degrader-track2 is for research only")

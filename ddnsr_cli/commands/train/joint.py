@@ -24,10 +24,11 @@ from ddnsr_cli.commands.train.networks import (
     other_initial_weights,
     refuse_other_extractors,
 )
-from ddnsr_cli.commands.train.run import SILENT, Trained, TrainListener, drive, validation_lpips
+from ddnsr_cli.commands.train.run import SILENT, Trained, TrainListener, drive, terms_of, validation_lpips
 from ddnsr_cli.commands.train.run_folder import (
     RunFolder,
     alone_in,
+    compare_from_here,
     image_list,
     refuse_other_asking,
     refuse_other_images,
@@ -50,7 +51,7 @@ FREE_TO_CHANGE = ("schedule.steps", "stream.workers", "clip_norm", "compiled")
 
 RECORDED = (
     *("track", "data", "images", "vgg", "perceptual_lpips", "scales", "start_from", "start_degrader"),
-    *("latest", "best"),
+    *("validation", "latest", "best"),
 )
 """What a save keeps beside the state; scores, the latest and the best, as validation goes on."""
 
@@ -149,6 +150,9 @@ def _train(request: JointRequest, listener: TrainListener, stop: StopRequest, wo
     lr_set, hr_sets = image_sets(folders, request.target, request.options, warnings)
     images = {"lr": image_list(request.lr, lr_set.images), "hr": _target_list(request, hr_sets)}
     record = _record(request, extractors, saved, (lr_set, hr_sets), images)
+    compare_from_here(record, helpers.pairs, listener.note)
+    for terms in terms_of(record):
+        listener.note(terms)
     trainer = JointTrainer(
         request.options, feature_nets_of(request.options, extractors, record["scales"], device), device, world
     )

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from ddnsr_cli.errors import ConfigError, TrainingError
-from ddnsr_cli.files import sha256_of
 from ddnsr_cli.losses import content_reference
+from ddnsr_cli.nets.config import RRDBConfig
 from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
 from ddnsr_cli.nets.discriminators import PROJECTED_TAPS
 from ddnsr_cli.nets.lpips import LPIPS
 from ddnsr_cli.nets.net2net import grow_degrader, grow_rrdb
-from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
+from ddnsr_cli.nets.rrdb import RRDBNet
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features, mean_activations
 from ddnsr_cli.training.options import JointOptions
 from ddnsr_cli.training.paired_options import PairedOptions
@@ -23,6 +23,8 @@ from ddnsr_cli.training.reconstruction import Difference, FeatureNets, LpipsDiff
 from ddnsr_cli.training.reconstruction_options import Discriminator
 from ddnsr_cli.weights.checkpoint import load_degrader, load_rrdb_net
 from ddnsr_cli.weights.feature_weights import FeatureWeights, load_lpips, load_vgg19
+from ddnsr_cli.weights.registry import read_registry
+from ddnsr_cli.weights.resolve import FoundWeights, weights_sha256
 
 Net = TypeVar("Net", RRDBNet, Degrader)
 Sizes = TypeVar("Sizes", RRDBConfig, DegraderConfig)
@@ -42,8 +44,23 @@ def initial_degrader(weights: Path, sizes: DegraderConfig, seed: int) -> Degrade
 
 
 def describe_weights(weights: Path | None) -> dict[str, str] | None:
-    """What a record says of weights: name and SHA-256."""
-    return None if weights is None else {"file": weights.name, "sha256": sha256_of(weights)}
+    """What a record says of weights: name, SHA-256, and the terms that go with them."""
+    if weights is None:
+        return None
+    found = FoundWeights(path=weights, name=weights.name, entry=read_registry().research_entry(weights))
+    return {"file": weights.name, "sha256": found.sha256, **({"terms": found.terms} if found.terms else {})}
+
+
+def other_degraders(
+    before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]
+) -> dict[str, tuple[str, str]]:
+    """Which sources of pairs have another degrader than they began with, as `other_initial_weights`."""
+    changed = {}
+    for number, sources in enumerate(zip(before, now, strict=False), 1):
+        old, new = ((source.get("degrader") or {}).get("sha256", "nothing")[:12] for source in sources)
+        if old != new:
+            changed[f"--mix number {number}"] = old, new
+    return changed
 
 
 def other_initial_weights(saved: Mapping[str, Any], given: Mapping[str, Path | None]) -> dict[str, tuple[str, str]]:
@@ -56,7 +73,7 @@ def other_initial_weights(saved: Mapping[str, Any], given: Mapping[str, Path | N
     for option, weights in given.items():
         if weights is not None and weights.is_file():
             before = (saved.get(option.removeprefix("--").replace("-", "_")) or {}).get("sha256", "nothing")[:12]
-            now = sha256_of(weights)[:12]
+            now = weights_sha256(weights)[:12]
             if before != now:
                 changed[option] = before, now
     return changed

@@ -20,12 +20,19 @@ from ddnsr_cli.commands.train.networks import (
     initial_sr_net,
     load_feature_extractors,
     measured_scales,
+    other_degraders,
     other_initial_weights,
     refuse_other_extractors,
 )
 from ddnsr_cli.commands.train.pair_sources import PairsInUse, SourcePaths, open_pairs
-from ddnsr_cli.commands.train.run import SILENT, Trained, TrainListener, drive, validation_lpips
-from ddnsr_cli.commands.train.run_folder import RunFolder, alone_in, refuse_other_asking, refuse_other_images
+from ddnsr_cli.commands.train.run import SILENT, Trained, TrainListener, drive, terms_of, validation_lpips
+from ddnsr_cli.commands.train.run_folder import (
+    RunFolder,
+    alone_in,
+    compare_from_here,
+    refuse_other_asking,
+    refuse_other_images,
+)
 from ddnsr_cli.config import options_from_json
 from ddnsr_cli.data.crop_stream import PairDataset, batches
 from ddnsr_cli.data.images import PLAIN, ImagePair, PairRules, match_pairs
@@ -33,8 +40,9 @@ from ddnsr_cli.data.validation.comparisons import check_pairs
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.inference.device import choose_device
 from ddnsr_cli.nets.blocks import SrNet
+from ddnsr_cli.nets.config import RRDBConfig
 from ddnsr_cli.nets.lpips import LPIPS
-from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
+from ddnsr_cli.nets.rrdb import RRDBNet
 from ddnsr_cli.reports.model_card import paired_card
 from ddnsr_cli.training.distributed import ALONE, AgreedStop, World, own_device
 from ddnsr_cli.training.loop import LoopHooks, Rhythm, StopAsked, StopRequest
@@ -48,7 +56,10 @@ from ddnsr_cli.weights.checkpoint import load_rrdb_net, load_sr_net
 FREE_TO_CHANGE = ("schedule.", "stream.workers", "clip_norm", "discriminator_learning_rate")
 """Options that a resumed run may change: they decide how on, not what is learned from."""
 
-RECORDED = ("data", "images", "vgg", "perceptual_lpips", "scales", "start_from", "teacher", "latest", "best")
+RECORDED = (
+    *("data", "images", "vgg", "perceptual_lpips", "scales", "start_from", "teacher"),
+    *("validation", "latest", "best"),
+)
 """What a save keeps beside the state; scores, the latest and the best, as validation goes on."""
 
 MEASURED_IMAGES = 8  # crops on which the features' scales are measured
@@ -144,6 +155,9 @@ def _train(request: PairedRequest, listener: TrainListener, stop: StopRequest, w
         _look_at_images(request, warnings, listener, stop if world.size == 1 else None)
     pairs = open_pairs(options, request.sources, warnings)
     record = _record(request, extractors, saved, pairs)
+    compare_from_here(record, validation, listener.note)
+    for terms in terms_of(record):
+        listener.note(terms)
     feature_nets = feature_nets_of(options, extractors, record["scales"], device)
     trainer = PairedTrainer(options, feature_nets, device, world, teacher=teacher)
     if folder.resume(trainer, free_to_change=FREE_TO_CHANGE) is not None:
@@ -250,7 +264,9 @@ def _record(
         refuse_other_extractors(request.run, saved, extractors)
         refuse_other_images(request.run, saved["images"], pairs.digests)
         named = {"--start-from": request.start_from, "--teacher": request.teacher}
-        refuse_other_asking(request.run, other_initial_weights(saved, named))
+        changed = other_initial_weights(saved, named)
+        changed |= other_degraders(saved["data"]["sources"], pairs.record)
+        refuse_other_asking(request.run, changed)
         return {name: saved[name] for name in RECORDED if name in saved}
     crops = [
         pairs.dataset[number].crops[1][:1].float() / 255 for number in range(MEASURED_IMAGES if extractors.vgg else 0)

@@ -23,6 +23,7 @@ from ddnsr_cli.metrics.fidelity import Distance, compare
 from ddnsr_cli.nets.lpips import LPIPS
 from ddnsr_cli.training.loop import LoopHooks, Rhythm, StepReport, Stop, Trainer, run_loop
 from ddnsr_cli.training.train_state import load_train_state
+from ddnsr_cli.weights.arrays import TERMS_KEY
 from ddnsr_cli.weights.feature_weights import load_lpips
 
 MOST_ROLLBACKS = 3
@@ -129,13 +130,23 @@ def drive(
             return
 
 
+def terms_of(record: Mapping[str, Any]) -> list[str]:
+    """The terms that go with the weights that a run learns with, by its record."""
+    sources = record.get("data", {}).get("sources", [])
+    described = [record.get(name) for name in ("start_from", "start_degrader", "teacher")]
+    described += [source.get("degrader") for source in sources]
+    return list(dict.fromkeys(one["terms"] for one in described if one and one.get("terms")))
+
+
 def export_metadata(trainer: RunTrainer, phase: str, facts: Mapping[str, Any]) -> dict[str, str]:
     """What exported weights say of where they come from. phase: kind of training; facts: data and whatever else."""
+    terms = terms_of(facts)
     versions = {"ddnsr": __version__, "python": platform.python_version(), "torch": torch.__version__}
     return {
         "training": json.dumps({"phase": phase, "step": trainer.step, **facts}, sort_keys=True),
         "options": json.dumps(options_to_json(trainer.options), sort_keys=True),
         "versions": json.dumps(versions),
+        **({TERMS_KEY: " ".join(terms)} if terms else {}),
     }
 
 

@@ -4,12 +4,13 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ddnsr_cli.config import changed_options, options_to_json, unlike_names
+from ddnsr_cli.data.images import ImagePair
 from ddnsr_cli.errors import TrainingError
 from ddnsr_cli.files import atomic_path, no_empty_folder
 from ddnsr_cli.training.train_state import TrainState, load_numbers, load_train_state, save_train_state
@@ -214,6 +215,21 @@ def image_list(folder: Path, images: Iterable[Path]) -> str:
     """A digest of the paths, below their folder, of the images a run learns from: batches follow from them."""
     names = "\n".join(path.relative_to(folder).as_posix() for path in images)
     return hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def compare_from_here(record: dict[str, Any], pairs: Sequence[ImagePair], note: Callable[[str], None]) -> None:
+    """Keep in a run's record which images it is validated on. With others than before, scores begin anew.
+
+    note: takes a line where they do. Without images nothing changes.
+    """
+    if not pairs:
+        return
+    names = "\n".join(f"{pair.lr.name}/{pair.hr.name}/{pair.hr.stat().st_size}" for pair in pairs)
+    digest = hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()
+    if record.get("validation", digest) != digest and record.pop("best", None) is not None:
+        record.pop("latest", None)
+        note("the images to validate on are others than before: which state is the best is found anew")
+    record["validation"] = digest
 
 
 def refuse_other_asking(run: Path, changed: Mapping[str, tuple[Any, Any]]) -> None:

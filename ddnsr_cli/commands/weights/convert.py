@@ -2,19 +2,21 @@
 
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from ddnsr_cli import __version__
 from ddnsr_cli.errors import ConfigError, WeightsError
-from ddnsr_cli.files import atomic_path
+from ddnsr_cli.files import atomic_path, no_empty_folder
 from ddnsr_cli.nets.compact import CompactNet
+from ddnsr_cli.nets.config import RRDBConfig
 from ddnsr_cli.nets.net2net import grow_rrdb
-from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
+from ddnsr_cli.nets.rrdb import RRDBNet
+from ddnsr_cli.weights.arrays import TERMS_KEY, VERSION_KEY
 from ddnsr_cli.weights.checkpoint import (
-    VERSION_KEY,
     check_finite,
     holds_degrader,
     load_degrader,
@@ -28,35 +30,53 @@ from ddnsr_cli.weights.registry import read_registry
 from ddnsr_cli.weights.resolve import NCNN, FoundWeights, find_weights
 
 Progress = Callable[[int, int], None]
+Note = Callable[[str], None]
 SAFETENSORS, PTH, ONNX = ".safetensors", ".pth", ".onnx"
 
 
 def convert_weights(
-    name: str, output: Path, *, half: bool, offline: bool, on_progress: Progress | None
+    name: str, output: Path, *, half: bool, offline: bool, on_progress: Progress | None, note: Note
 ) -> tuple[Path, ...]:
     """Find `name` as `-m` does, a degrader too, and write it; gives the files that there are then.
 
     output: its suffix tells the kind: .safetensors, .pth, .param (an ncnn pair, with a .bin beside) or .onnx. The
-    metadata of the source is kept where the kind has room for it.
+    metadata of the source is kept where the kind has room for it. note: called with the terms of the weights, which a
+    safetensors file keeps.
     Raises WeightsError or HubError when it cannot be found or read, ConfigError for an output that exists or is of no
     kind that is written.
     """
     files = _output_files(output, half=half)
     found = _found(name, offline=offline, on_progress=on_progress)
+    terms = _told_terms(note, found)
     if holds_degrader(found.path):
         if output.suffix != SAFETENSORS:
             raise ConfigError(f"{found.name} is a degrader, which is written as {SAFETENSORS} only, got {output.name}.")
         degrader, metadata = load_degrader(found.path)
-        _make_folder(output)
-        save_degrader(output, degrader, metadata=metadata, half=half)
+        with _folder_of(output):
+            save_degrader(output, degrader, metadata={**metadata, **terms}, half=half)
         return files
     net, metadata = load_own_net(found.path)
-    _save(output, net, metadata=metadata, half=half)
+    _save(output, net, metadata={**metadata, **terms}, half=half)
     return files
 
 
+def _told_terms(note: Note, *found: FoundWeights) -> dict[str, str]:
+    """The terms of weights as metadata of what is made of them; they are told."""
+    every = list(dict.fromkeys(one.terms for one in found if one.terms))
+    for terms in every:
+        note(terms)
+    return {TERMS_KEY: " ".join(every)} if every else {}
+
+
 def mix_weights(
-    names: tuple[str, str], share: float, output: Path, *, half: bool, offline: bool, on_progress: Progress | None
+    names: tuple[str, str],
+    share: float,
+    output: Path,
+    *,
+    half: bool,
+    offline: bool,
+    on_progress: Progress | None,
+    note: Note,
 ) -> tuple[Path, ...]:
     """Write the network between two of the same sizes, `share` of the way from the first to the second.
 
@@ -82,7 +102,8 @@ def mix_weights(
         {"name": found.path.name, "sha256": found.sha256, "share": part}
         for found, part in ((first, 1 - share), (second, share))
     ]
-    _save(output, net, metadata={"mix": json.dumps(parts)}, half=half)
+    terms = _told_terms(note, first, second)
+    _save(output, net, metadata={"mix": json.dumps(parts), **terms}, half=half)
     return files
 
 
@@ -102,22 +123,26 @@ def _save(output: Path, net: OwnNet, *, metadata: Mapping[str, str], half: bool)
         raise ConfigError(
             f"The network resizes its image at its end, which {output.suffix} cannot say. Write {NCNN} or {ONNX}."
         )
-    _make_folder(output)
-    if output.suffix == NCNN:
-        save_ncnn(output, net, half=half)
-    elif output.suffix == PTH:
-        save_pth(output, net, half=half)
-    elif output.suffix == ONNX:
-        save_onnx(output, net, metadata=metadata)
-    else:
-        save_sr_net(output, net, metadata=metadata, half=half)
+    with _folder_of(output):
+        if output.suffix == NCNN:
+            save_ncnn(output, net, half=half)
+        elif output.suffix == PTH:
+            save_pth(output, net, half=half)
+        elif output.suffix == ONNX:
+            save_onnx(output, net, metadata=metadata)
+        else:
+            save_sr_net(output, net, metadata=metadata, half=half)
 
 
-def _make_folder(output: Path) -> None:
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as cause:
-        raise WeightsError(f"The folder {output.parent} cannot be made: {cause.strerror or cause}.") from cause
+@contextmanager
+def _folder_of(output: Path) -> Iterator[None]:
+    """The folder is there in the block; one that was made for it and stays empty is gone behind it."""
+    with no_empty_folder(output.parent, alone=True):
+        try:
+            output.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as cause:
+            raise WeightsError(f"The folder {output.parent} cannot be made: {cause.strerror or cause}.") from cause
+        yield
 
 
 def _output_files(output: Path, *, half: bool) -> tuple[Path, ...]:

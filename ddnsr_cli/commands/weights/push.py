@@ -15,8 +15,9 @@ from torch import nn
 
 from ddnsr_cli.errors import ConfigError, WeightsError
 from ddnsr_cli.files import atomic_path, sha256_of
-from ddnsr_cli.nets.rrdb import RRDBConfig
+from ddnsr_cli.nets.config import RRDBConfig
 from ddnsr_cli.reports.model_card import license_of, with_license
+from ddnsr_cli.weights.arrays import TERMS_KEY
 from ddnsr_cli.weights.checkpoint import load_degrader, load_rrdb_net
 from ddnsr_cli.weights.hub.download import HubAccess, Progress
 from ddnsr_cli.weights.hub.upload import Pushed, check_repo, upload
@@ -94,6 +95,8 @@ def plan_push(request: PushRequest, note: Callable[[str], None]) -> PushPlan:
         _check_step(_record(beside, "training")["step"], training["step"], DEGRADER)
         files.append(degrader)
     card, license = _card(request, training["step"])
+    if terms := metadata.get(TERMS_KEY):
+        note(f"of what it learned with: {terms}")
     wanted = options.get("schedule", {}).get("steps", 0)
     if training["step"] < wanted:
         note(f"the run is at step {training['step']} of {wanted}; its weights are sent as they are")

@@ -115,6 +115,24 @@ def test_a_resize_at_the_end_has_no_place_in_files_of_weights_alone(small_compac
     save_ncnn(tmp_path / "x2.param", small_compact(scale=2, inner_scale=4), half=False)
     with pytest.raises(ConfigError, match="resizes its image at its end"):
         convert_weights(
-            str(tmp_path / "x2.param"), tmp_path / f"x2{suffix}", half=False, offline=True, on_progress=None
+            str(tmp_path / "x2.param"),
+            tmp_path / f"x2{suffix}",
+            half=False,
+            offline=True,
+            on_progress=None,
+            note=lambda text: None,
         )
     assert not (tmp_path / f"x2{suffix}").exists()
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".param"])
+def test_a_file_that_is_refused_leaves_no_folder(small_net, tmp_path, suffix):
+    net = small_net()
+    next(net.parameters()).data.view(-1)[0] = 1e6
+    save_pth(tmp_path / "big.pth", net, half=False)
+    for output in (tmp_path / "new" / "sub" / f"x{suffix}", tmp_path / f"x{suffix}"):
+        with pytest.raises(WeightsError, match="not finite as float16"):
+            convert_weights(
+                str(tmp_path / "big.pth"), output, half=True, offline=True, on_progress=None, note=lambda text: None
+            )
+    assert [path.name for path in tmp_path.iterdir()] == ["big.pth"]
