@@ -70,7 +70,7 @@ def imported_at_the_top(path):
 
 def test_the_modules_are_few_and_no_chain_of_imports_is_long():
     modules = [path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"]
-    assert len(modules) <= 135
+    assert len(modules) <= 141
 
     @functools.cache
     def chain(path):

@@ -22,11 +22,10 @@ from ddnsr_cli.data.config import NoiseInput
 from ddnsr_cli.data.noise_patches import LEAST_NOISE_PX, pair_rng
 from ddnsr_cli.errors import ConfigError, DataError, OutOfMemoryError
 from ddnsr_cli.inference.degrader import Levels, LevelsInMemory, LevelsSource
-from ddnsr_cli.inference.device import DtypeName, EngineName
+from ddnsr_cli.inference.engine import DtypeName, EngineName, Note
 from ddnsr_cli.inference.memory import is_out_of_memory
 from ddnsr_cli.inference.pipeline import LookOptions, check_memory, upscale_image
 from ddnsr_cli.inference.tiling import Progress, TileConfig
-from ddnsr_cli.inference.upscaler import Note
 from ddnsr_cli.io.image import RasterImage, rgb8, to_srgb
 from ddnsr_cli.metrics.fidelity import SSIM_TAPS, luma, psnr_db, ssim
 from ddnsr_cli.processing.resize import OutputSize
@@ -51,8 +50,8 @@ class Model:
         """Use `load_model`."""
         self.name = engine.model
         self.scale = engine.upscaler.scale
-        self.device = engine.device
-        self.dtype = engine.upscaler.dtype
+        self.device = torch.device(engine.upscaler.device)
+        self.dtype: torch.dtype = getattr(torch, engine.upscaler.dtype)
         self._upscaler = engine.upscaler
         self._turn = threading.Lock()
 

@@ -29,7 +29,7 @@ from ddnsr_cli.cli.options import (
     ray_options,
     selected,
 )
-from ddnsr_cli.cli.terminal import load_torch, put_line, put_path
+from ddnsr_cli.cli.terminal import put_line, put_path
 
 if TYPE_CHECKING:
     from ddnsr_cli.commands.degrade.worker import WrittenPair
@@ -170,6 +170,8 @@ def degrade(
     named = [*(images or []), *(input_ or [])]
     example = "ddnsr degrade hr/ --noise-source noisy/ -o pairs/"
     inputs, selection = selected(named, image_list, shard, again=again, example=example)
+    from ddnsr_cli.inference.engine import load_torch
+
     load_torch()
     from ddnsr_cli.cli.progress import degrade_view
     from ddnsr_cli.commands.degrade.options import DegradeOptions

@@ -12,7 +12,7 @@ from rich.table import Table as DrawnTable
 from rich.text import Text
 
 from ddnsr_cli.cli.options import Device, LrSuffix, ModCrop, Offline, Quiet, folder_of
-from ddnsr_cli.cli.terminal import STANDARD, STDOUT_NAMES, load_torch, put_text
+from ddnsr_cli.cli.terminal import STANDARD, STDOUT_NAMES, put_text
 from ddnsr_cli.errors import ConfigError, ImageWriteError, printable, shown
 from ddnsr_cli.files import is_pipe, is_special
 from ddnsr_cli.io.formats import READABLE_EXTENSIONS
@@ -202,6 +202,8 @@ def evaluate(
             )
         _show_mean_opinion(ranking_files or [], files, seed)
         return
+    from ddnsr_cli.inference.engine import load_torch
+
     load_torch()
     from ddnsr_cli.commands.evaluate.options import EvaluateOptions
     from ddnsr_cli.commands.evaluate.options import Reference as Kind

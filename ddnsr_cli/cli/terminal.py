@@ -5,7 +5,6 @@ On a signal nothing half done is left behind; on an error there is one line abou
 """
 
 import atexit
-import gc
 import os
 import signal
 import sys
@@ -281,18 +280,3 @@ def _log(error: Exception) -> str:
     except OSError as failure:
         return f"no log: it could not be written, {failure.strerror or failure}"
     return str(Path(log.name))
-
-
-def load_torch() -> None:
-    """Import PyTorch before what needs it, without a look for garbage among its objects, which all stay.
-
-    There are hundreds of thousands of them, looked through again and again: a tenth of a second, and more later.
-    """
-    if "torch" in sys.modules:
-        return
-    gc.disable()
-    try:
-        import torch  # noqa: F401
-    finally:
-        gc.freeze()
-        gc.enable()

@@ -33,7 +33,6 @@ from ddnsr_cli.cli.terminal import (
     input_of,
     is_input_stream,
     is_output_stream,
-    load_torch,
     output_of,
     put_line,
     put_path,
@@ -239,7 +238,6 @@ def upscale(
     named = [*(images or []), *(input_ or [])]
     inputs, selection = selected(named, image_list, shard, again=again, example="ddnsr upscale photo.jpg -o out.png")
     tiles_px = _tile_px(tile)
-    load_torch()
     from ddnsr_cli.cli.progress import upscale_view
     from ddnsr_cli.commands.upscale.options import UpscaleOptions
     from ddnsr_cli.commands.upscale.run import upscale_images

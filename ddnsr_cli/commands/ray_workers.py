@@ -18,8 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, cast
 
-import torch
-
 from ddnsr_cli.errors import (
     ConfigError,
     DdnsrError,
@@ -29,7 +27,7 @@ from ddnsr_cli.errors import (
     printable,
     shown,
 )
-from ddnsr_cli.inference.degrader import usable_cores
+from ddnsr_cli.inference.engine import usable_cores
 
 MISSING = "--ray needs Ray, which is not installed. Get it with: pip install 'ddnsr[ray]'"
 MOST_TRIES = 3
@@ -162,6 +160,8 @@ class RemoteWorker:
 
     def start(self) -> Ready | Failure:
         """Load the network."""
+        import torch
+
         torch.set_num_threads(1)
         try:
             self._work = self._open_work(lambda to, text: self._sentences.append(Sentence(to=to, text=text)))

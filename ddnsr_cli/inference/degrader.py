@@ -5,7 +5,6 @@ result. A window's halo covers all that the network sees: a tiled result differs
 """
 
 import copy
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -15,11 +14,13 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ddnsr_cli.config import SCALE
 from ddnsr_cli.errors import OutOfMemoryError, WeightsError
+from ddnsr_cli.inference.engine import usable_cores
 from ddnsr_cli.inference.memory import free_host_bytes, is_out_of_memory, release_memory
-from ddnsr_cli.inference.tiling import Span, TileConfig, TilePlan, plan_tiles, to_pixels, to_tensor
+from ddnsr_cli.inference.tiling import Span, TileConfig, TilePlan, as_pixels, plan_tiles, to_planes
 from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
 
 TILE_PX = 160  # LR; a window with the full network's halo takes half a gigabyte, two fifths of it halo
@@ -138,14 +139,13 @@ class TiledDegrader:
     def _run(self, hr: Levels, noise: Levels) -> Levels:
         with self._turn, _same_sums(self._device):
             batch = [
-                to_tensor(levels).to(self._device).contiguous(memory_format=torch.channels_last)
+                as_tensor(levels).to(self._device).contiguous(memory_format=torch.channels_last)
                 for levels in (hr, noise)
             ]
             lr = self._net(*batch)[0].cpu()
         if not lr.isfinite().all():
             raise WeightsError(f"{self._name} gives values that are not finite: it is damaged. Use another with -m.")
-        pixels: Levels = to_pixels(lr, dtype=np.uint8, gray=False).astype(np.uint8, copy=False)
-        return pixels
+        return as_levels(lr)
 
     def _no_memory(self, what: str, error: BaseException) -> OutOfMemoryError:
         reason = (str(error).splitlines() or ["no details"])[0]
@@ -153,6 +153,16 @@ class TiledDegrader:
         return OutOfMemoryError(
             f"{self._device} has no memory for {what} of {self._name} ({reason}). Close other programs or use {advice}."
         )
+
+
+def as_tensor(levels: Levels) -> Tensor:
+    """(H, W, 3) as (1, 3, H, W) in [0, 1]."""
+    return torch.from_numpy(to_planes(levels))[None]
+
+
+def as_levels(image: Tensor) -> Levels:
+    """(3, H, W), near [0, 1], on the CPU as (H, W, 3): clamped, then rounded."""
+    return as_pixels(image.numpy(), np.uint8).astype(np.uint8, copy=False)
 
 
 def reach_px(config: DegraderConfig) -> int:
@@ -178,11 +188,6 @@ def default_workers(bytes_each: int, *, cores: int | None = None, free_bytes: in
     free_bytes = free_host_bytes() if free_bytes is None else free_bytes
     room = int(MEMORY_SHARE * free_bytes / (bytes_each + IMAGE_BYTES))
     return max(1, min(cores, room))
-
-
-def usable_cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

@@ -1,22 +1,19 @@
 """The device and the number format that networks compute in."""
 
-import platform
 import re
 import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ddnsr_cli.errors import DeviceError
-from ddnsr_cli.inference.memory import RECORDING, limits_addresses
+from ddnsr_cli.inference.engine import FAST_BF16, DtypeName
+from ddnsr_cli.inference.memory import RECORDING
 
-DtypeName = Literal["auto", "fp32", "fp16", "bf16"]
-EngineName = Literal["auto", "torch", "openvino"]
 KINDS = "auto, cpu, cuda, cuda:1, mps, xpu, or a number (-1 is the CPU)"
 
 _NUMBERS = re.compile(r"(-1|\d+)(,(-1|\d+))*")
@@ -303,30 +300,11 @@ def _choose_cpu_dtype(wanted: DtypeName) -> torch.dtype:
 
 
 def _cpu_multiplies_bf16() -> bool:
-    """Whether the processor has instructions for it: Intel Xeon from Cooper Lake, AMD from Zen 4 on."""
+    """Whether the processor has instructions for it."""
     if not hasattr(torch.cpu, "get_capabilities") or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False  # an older PyTorch cannot tell
     known = torch.cpu.get_capabilities()
-    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
-
-
-def choose_openvino(device: torch.device, wanted: EngineName, *, note: Callable[[str], None]) -> bool:
-    """Whether OpenVINO runs networks on `device` in place of PyTorch, those that it can run.
-
-    auto: OpenVINO on x86-64 processors, where it is installed: there it was quicker in bf16 and in fp32, with every
-    network that it runs. note: takes a line when it is asked for and not there. Raises DeviceError when it is asked
-    for and the device is no CPU.
-    """
-    if wanted == "openvino" and device.type != "cpu":
-        raise DeviceError(f"--engine openvino runs networks on the CPU only, not on {device}. Add --device cpu.")
-    if wanted == "torch" or device.type != "cpu":
-        return False
-    if find_spec("openvino") is None:
-        if wanted == "openvino":
-            note('OpenVINO is not installed: PyTorch does its work. Get it with: pip install "ddnsr[openvino]"')
-        return False
-    is_quicker = platform.machine().lower() in ("x86_64", "amd64")
-    return wanted == "openvino" or (is_quicker and not limits_addresses())  # it reserves many, and uses few
+    return any(known.get(name) for name in FAST_BF16)
 
 
 def _has_fast_half(device: torch.device) -> bool:

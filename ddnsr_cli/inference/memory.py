@@ -1,4 +1,4 @@
-"""Free memory of devices, and what running out of it looks like."""
+"""Free memory of devices, and what running out of it looks like; PyTorch is loaded only where it is needed."""
 
 import ctypes
 import gc
@@ -9,9 +9,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 _M_ARENA_MAX, _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -8, -3, -1  # of glibc's malloc.h
 KEPT_BYTES = 1 << 30  # what is freed is kept up to here, and larger blocks come from the system one by one
@@ -105,13 +106,16 @@ def _heap_trimmer() -> Callable[[int], int] | None:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether `error` says that memory ran out, on any device."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    of_torch = getattr(sys.modules.get("torch"), "OutOfMemoryError", MemoryError)  # it may not be loaded, or not wholly
+    if isinstance(error, MemoryError | of_torch):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY_TEXTS)
 
 
-def release_memory(device: torch.device) -> None:
+def release_memory(device: "torch.device") -> None:
     """Give what PyTorch holds but does not use back to the device."""
+    import torch
+
     gc.collect()
     if device.type == "cuda":
         with RECORDING, suppress(RuntimeError):  # of PyTorch before 2.13, after a recording that failed
@@ -122,8 +126,10 @@ def release_memory(device: torch.device) -> None:
         torch.xpu.empty_cache()
 
 
-def free_bytes(device: torch.device) -> int:
+def free_bytes(device: "torch.device") -> int:
     """Bytes that PyTorch can still get on `device`: free ones, and those it holds unused."""
+    import torch
+
     if device.type == "cuda":
         held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + held

@@ -3,30 +3,48 @@
 In bfloat16 it rounds where `nets.bf16` rounds and nowhere else: sums over blocks, the first convolution and that after
 the blocks are in fp32, and the stage of HR size has the same rounded weights. So both engines are as near to fp32.
 Networks are given as text in its own format, IR of version 11, which takes a hundredth of the time that its converter
-takes for a large one, and says of each layer whether it may be rounded.
+takes for a large one, and says of each layer whether it may be rounded. PyTorch is not needed, and not loaded.
 """
 
+import copy
+import gc
 import importlib
+import math
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from ddnsr_cli.nets.bf16 import NarrowLast, doubling_kernels, rounded, with_rounded_weight
-from ddnsr_cli.nets.blocks import LEAKY_SLOPE
-from ddnsr_cli.nets.compact import CompactNet
-from ddnsr_cli.nets.rrdb import RESIDUAL_SCALE, ResidualDenseBlock, RRDBNet
+from ddnsr_cli.inference.engine import LaterWindows, Note, Runner, Window, not_finite
+from ddnsr_cli.inference.memory import free_host_bytes
+from ddnsr_cli.nets.arrays import (
+    Array,
+    CompactLayers,
+    Conv,
+    DenseBlock,
+    RRDBLayers,
+    Weights,
+    doubling_kernels,
+    enlarged_by_numpy,
+    folded,
+    in_two_parts,
+    network_layers,
+    rounded,
+)
+from ddnsr_cli.nets.config import LEAKY_SLOPE, RESIDUAL_SCALE, VIEWS, CompactConfig, RRDBConfig, SrConfig
 
 PACKAGE = "openvino"
 MOST_SUMMED_FEATURES = 32  # there sums took 5 % less time than copies, at 64 as long (docs/measurements/speed.md)
 _CONVERTER = "openvino.tools.ovc"
 _NONE: Mapping[str, object] = {}
+
+_PROBE_PX = 8  # a side that no network of ours refuses; small enough for a tenth of a second by NumPy
+_PROBE_TOLERANCE = 0.1  # of the largest value: bf16 stays below a tenth of it, a wrong result is off by all
 
 _AS_LARGE = {
     "strides": "1,1",
@@ -50,43 +68,49 @@ _STALE = np.float32(-12345.5)  # no sample has this value
 _OUT = 9  # the number of every layer's output; those of its inputs are below
 
 
-class OpenvinoNet(nn.Module):
-    """A network of ours on the CPU, run by OpenVINO.
+class OpenvinoNet:
+    """A network of ours on the CPU, compiled by OpenVINO for the thread that makes it."""
 
-    Shape: (1, 3, H, W) -> (1, 3, scale * H, scale * W), fp32.
-    """
+    def __init__(self, config: SrConfig, weights: Weights, *, narrow: bool, threads: int) -> None:
+        """narrow: compute in bfloat16 where the network bears it.
 
-    def __init__(self, net: RRDBNet | CompactNet, *, narrow: bool) -> None:
-        """net: in fp32 on the CPU; it is left as it is. narrow: compute in bfloat16 where the network bears it.
-
-        As many threads as PyTorch has now. Raises ImportError without the package, RuntimeError where it fails.
+        Raises ImportError without the package, RuntimeError where it fails, KeyError or ValueError where the weights
+        are not of that network.
         """
-        super().__init__()
-        self.net = net
-        self._narrow = narrow
-        self._last = NarrowLast(net.conv_last) if narrow and isinstance(net, RRDBNet) else None
-        graph = _rrdb(net, self._last) if isinstance(net, RRDBNet) else _compact(net)
-        self._side = 4 if isinstance(net, RRDBNet) else net.config.scale  # an RRDB network's image comes in folded
-        self._compiled = graph.compiled(narrow=narrow)
-        self._result: NDArray[np.float32] | None = None
-
-    def beside(self) -> "OpenvinoNet":
-        """The same network, compiled again for another thread: the one that asks."""
-        return OpenvinoNet(self.net, narrow=self._narrow)
+        layers = network_layers(config, weights)
+        self._config = config
+        self._rest: Array | None = None
+        if isinstance(layers, RRDBLayers):
+            if narrow:
+                last, self._rest = in_two_parts(layers.last)
+            else:
+                last = layers.last
+            graph = _rrdb(layers, last, narrow=narrow)
+        else:
+            graph = _compact(layers)
+        self._side = 4 if isinstance(config, RRDBConfig) else config.scale  # an RRDB network's image comes in folded
+        self._compiled = graph.compiled(narrow=narrow, threads=threads)
+        self._result: Array | None = None
 
     @property
-    def held_dtype(self) -> torch.dtype:
-        """The format of the feature maps that take most of the memory."""
-        return torch.float32 if self._last is None else torch.bfloat16
+    def held_bytes(self) -> int:
+        """Of one value of the feature maps that take most of the memory."""
+        return 4 if self._rest is None else 2
 
-    def forward(self, lr: Tensor) -> Tensor:
-        """The LR image enlarged. It may lie where the next run writes to: take it over before."""
-        if isinstance(self.net, CompactNet):
+    def enlarged(self, lr: Array) -> Array:
+        """(1, 3, H, W) to (1, 3, scale * H, scale * W). It may lie where the next run writes to: take it over first."""
+        if isinstance(self._config, CompactConfig):
             return self._run(lr)
-        result = self._run(self.net.folded(lr))
-        return self.net.cut(result if self._last is None else self._last.joined(result), lr)
+        result = self._run(folded(lr, self._config.unshuffle))
+        if self._rest is not None:  # what the two parts of the last convolution add up to
+            coarse, fine = result[:, :3], result[:, 3:]
+            coarse += fine
+            coarse += self._rest
+            result = coarse
+        height, width = (self._config.scale * length for length in lr.shape[2:])
+        return result[:, :, :height, :width]
 
-    def _run(self, images: Tensor) -> Tensor:
+    def _run(self, images: Array) -> Array:
         """The result lies in memory of OpenVINO's, which the next run writes to.
 
         Where memory runs out OpenVINO may leave the last result there without a word: it is marked before. Raises
@@ -94,21 +118,162 @@ class OpenvinoNet(nn.Module):
         """
         if self._result is not None:
             self._result.flat[:: max(1, self._result.size - 1)] = _STALE  # the first and the last
-        result: NDArray[np.float32] = self._compiled(images.contiguous().numpy(), share_outputs=True)[0]
+        result: Array = self._compiled(np.ascontiguousarray(images), share_outputs=True)[0]
         self._result = result
         height, width = images.shape[2:]
         side = self._side
         if result.shape[2:] != (side * height, side * width) or _STALE in (result.flat[0], result.flat[-1]):
             raise MemoryError("OpenVINO has no memory for a tile.")
-        return torch.from_numpy(result)
+        return result
 
 
-def openvino_net(net: nn.Module, *, narrow: bool) -> OpenvinoNet | None:
-    """A network as `OpenvinoNet`; None where it is of another kind, or OpenVINO cannot run it here."""
-    if type(net) is RRDBNet or (type(net) is CompactNet and net.config.shuffle == net.config.scale):
-        with suppress(ImportError, MemoryError, RuntimeError):  # a version that lacks something, an odd processor
-            return OpenvinoNet(net, narrow=narrow)
+class OpenvinoRunner:
+    """A network run by OpenVINO; a `Runner`.
+
+    A window that comes out with NaN or infinity is computed again in fp32 by PyTorch, and so is one that is to have
+    more than 8 bits where this network has not.
+    """
+
+    device = "cpu"
+    by_openvino = True
+    ahead = 0
+    batch_px = 0
+
+    def __init__(
+        self,
+        net: OpenvinoNet,
+        new: Callable[[int], OpenvinoNet],
+        *,
+        narrow: bool,
+        threads: int,
+        tta: bool,
+        name: str,
+        in_fp32: Callable[[], Runner],
+    ) -> None:
+        """net: for so many threads. new: compiles it for others. in_fp32: loads it for PyTorch."""
+        self._net = net
+        self._new = new
+        self._narrow = narrow
+        self.threads = threads
+        self._tta = tta
+        self._name = name
+        self._in_fp32 = cache(in_fp32)
+        self._loading = threading.Lock()
+        self._tells_threads = "torch" not in sys.modules  # else whoever loaded it has said how many it may use
+        self._noted: set[str] = set()
+
+    @property
+    def dtype(self) -> str:
+        """As of `Runner`."""
+        return "bfloat16" if self._narrow else "float32"
+
+    def held_bytes(self, *, deep: bool = False) -> int:
+        """As of `Runner`."""
+        # PyTorch is loaded before anybody looks at what memory is left
+        return self._full().held_bytes(deep=True) if deep and self._narrow else self._net.held_bytes
+
+    def free_bytes(self) -> int:
+        """As of `Runner`."""
+        return free_host_bytes()
+
+    def release(self) -> None:
+        """As of `Runner`: what OpenVINO holds it needs."""
+        gc.collect()
+
+    def beside(self, threads: int) -> "OpenvinoRunner":
+        """As of `Runner`: the network is compiled again."""
+        other = copy.copy(self)
+        other._net = self._new(threads)
+        other.threads, other._tells_threads = threads, True
+        return other
+
+    def use_threads(self, threads: int) -> None:
+        """As of `Runner`: the network was compiled for those it uses."""
+
+    def begin(self, lrs: Sequence[Window], on_note: Note, *, deep: bool = False) -> LaterWindows:
+        """As of `Runner`; all is done at once."""
+        if deep and self._narrow:
+            return self._full().begin(lrs, on_note, deep=deep)
+        windows = [self._enlarged(lr, on_note) for lr in lrs]
+        return lambda: windows
+
+    def _full(self) -> Runner:
+        with self._loading:
+            full = self._in_fp32()
+        if self._tells_threads:
+            full.use_threads(self.threads)
+        return full
+
+    def _enlarged(self, lr: Window, on_note: Note) -> Window:
+        images = np.asarray(lr, np.float32)[None]
+        with np.errstate(all="ignore"):
+            sr = (self._mean_of_views(images) if self._tta else self._net.enlarged(images))[0]
+            is_finite = math.isfinite(sr.sum())  # a sum is finite where all values are
+        if is_finite:
+            window: Window = sr
+            return window
+        if not self._narrow:
+            raise not_finite(lr, self._name)
+        message = f"bf16 overflows in {self._name}: tiles where it does are computed in fp32."
+        if message not in self._noted:
+            self._noted.add(message)
+            on_note(message)
+        return self._full().begin([lr], on_note)()[0]
+
+    def _mean_of_views(self, images: Array) -> Array:
+        """The mean over the eight flips and quarter turns, each undone after the network."""
+        total: Array = np.zeros(1, np.float32)
+        for view in range(VIEWS):
+            mirrored = images[..., ::-1] if view >= VIEWS // 2 else images
+            turned = np.rot90(self._net.enlarged(np.rot90(mirrored, view % 4, (2, 3))), -(view % 4), (2, 3))
+            total = total + (turned[..., ::-1] if view >= VIEWS // 2 else turned)
+        return total / np.float32(VIEWS)
+
+
+def openvino_runner(
+    config: SrConfig,
+    weights: Weights,
+    *,
+    narrow: bool,
+    threads: int,
+    tta: bool,
+    name: str,
+    in_fp32: Callable[[], Runner],
+) -> OpenvinoRunner | None:
+    """A network as a `Runner`; None where it is of another kind, or OpenVINO does not run it, or runs it wrongly.
+
+    narrow: compute in bfloat16 where the network bears it. threads: of the processor. tta: see `NetUpscaler`. name: of
+    the weights, for messages. in_fp32: loads the network for PyTorch, for what must be computed in fp32.
+    """
+    if isinstance(config, CompactConfig) and config.shuffle != config.scale:
+        return None
+
+    try:
+        network_layers(config, weights)
+    except (KeyError, ValueError):
+        return None
+
+    def new(threads: int) -> OpenvinoNet:
+        with np.errstate(all="ignore"):  # of weights that overflow; what comes of them is looked at
+            return OpenvinoNet(config, weights, narrow=narrow, threads=threads)
+
+    with suppress(ImportError, MemoryError, RuntimeError), np.errstate(all="ignore"):  # an odd version or processor
+        net = new(threads)
+        if _is_right(net, config, weights):
+            return OpenvinoRunner(net, new, narrow=narrow, threads=threads, tta=tta, name=name, in_fp32=in_fp32)
     return None
+
+
+def _is_right(net: OpenvinoNet, config: SrConfig, weights: Weights) -> bool:
+    """Whether it gives about what the network gives for a random image.
+
+    By doing, as `device.probe` does: no list tells on which processors a version of OpenVINO fails.
+    """
+    lr = np.random.default_rng(0).random((3, _PROBE_PX, _PROBE_PX), np.float32)
+    expected = enlarged_by_numpy(config, weights, lr)
+    result = net.enlarged(lr[None])[0]
+    error = np.abs(result - expected).max()
+    return bool(error <= _PROBE_TOLERANCE * np.abs(expected).max())  # NaN compares false
 
 
 class _Graph:
@@ -157,31 +322,31 @@ class _Graph:
         """What comes in: one image of any size and number of channels."""
         return self.layer("Parameter", (), {"shape": "1,?,?,?", "element_type": "f32"})
 
-    def conv(self, x: int, conv: nn.Conv2d, *, scale: float = 1.0, wide: bool = False, wide_sum: bool = False) -> int:
+    def conv(self, x: int, conv: Conv, *, scale: float = 1.0, wide: bool = False, wide_sum: bool = False) -> int:
         """A 3x3 convolution whose result is scaled. wide: in fp32; wide_sum: its result only."""
-        products = self._products(x, conv.weight * scale, wide=wide)
+        products = self._products(x, conv.weight * np.float32(scale), wide=wide)
         return self._biased(products, conv, scale=scale, wide=wide or wide_sum)
 
-    def _products(self, x: int, weight: Tensor, *, wide: bool = False) -> int:
-        return self.layer("Convolution", (x, self.constant(_array(weight))), _AS_LARGE, wide=wide)
+    def _products(self, x: int, weight: Array, *, wide: bool = False) -> int:
+        return self.layer("Convolution", (x, self.constant(weight)), _AS_LARGE, wide=wide)
 
-    def _biased(self, products: int, conv: nn.Conv2d, *, scale: float = 1.0, wide: bool = False) -> int:
-        if conv.bias is None:
-            return products
-        return self.add(products, self.constant(_array(conv.bias * scale).reshape(1, -1, 1, 1)), wide=wide)
+    def _biased(self, products: int, conv: Conv, *, scale: float = 1.0, wide: bool = False) -> int:
+        bias = (conv.bias * np.float32(scale)).reshape(1, -1, 1, 1)
+        return self.add(products, self.constant(bias), wide=wide)
 
-    def doubling(self, x: int, conv: nn.Conv2d, *, narrow: bool) -> int:
+    def doubling(self, x: int, conv: Conv, *, narrow: bool) -> int:
         """Nearest-neighbor doubling and the 3x3 convolution after it, as one transposed convolution of 4/9 of the work.
 
         narrow: the weights are rounded as by `nets.bf16.NarrowDoubling`.
         """
         kernels = doubling_kernels(conv.weight)
-        by_pixel = (rounded(kernels).float() if narrow else kernels).view(2, 2, -1, *kernels.shape[1:])
-        taps = torch.empty(conv.in_channels, conv.out_channels, 4, 4)
+        by_pixel = (rounded(kernels) if narrow else kernels).reshape(2, 2, -1, *kernels.shape[1:])
+        out_channels, in_channels = conv.weight.shape[:2]
+        taps = np.empty((in_channels, out_channels, 4, 4), np.float32)
         for row in range(2):
             for col in range(2):
-                taps[:, :, 1 - row :: 2, 1 - col :: 2] = by_pixel[row, col].transpose(0, 1).flip(2, 3)
-        products = self.layer("ConvolutionBackpropData", (x, self.constant(_array(taps))), _DOUBLED)
+                taps[:, :, 1 - row :: 2, 1 - col :: 2] = by_pixel[row, col].swapaxes(0, 1)[:, :, ::-1, ::-1]
+        products = self.layer("ConvolutionBackpropData", (x, self.constant(taps)), _DOUBLED)
         return self._biased(products, conv)
 
     def add(self, left: int, right: int, *, wide: bool) -> int:
@@ -207,30 +372,34 @@ class _Graph:
         inputs = (x, self.constant(sizes), self.constant(np.full(2, times, np.float32)), self.constant(axes))
         return self.layer("Interpolate", inputs, _REPEATED, opset=4, wide=wide)
 
-    def dense_block(self, x: int, block: ResidualDenseBlock) -> int:
+    def dense_block(self, x: int, block: DenseBlock) -> int:
         """x plus the scaled residual, which alone is rounded."""
-        maps = [x]
-        for conv in (block.conv1, block.conv2, block.conv3, block.conv4):
-            maps.append(self.lrelu(self._over(maps, conv, block)))
-        return self.add(x, self._over(maps, block.conv5, block, scale=RESIDUAL_SCALE), wide=True)
+        growth, features, *_ = block[0].weight.shape
+        sizes, maps = (features, growth), [x]
+        *inner, last = block
+        for conv in inner:
+            maps.append(self.lrelu(self._over(maps, conv, sizes)))
+        return self.add(x, self._over(maps, last, sizes, scale=RESIDUAL_SCALE), wide=True)
 
-    def _over(self, maps: Sequence[int], conv: nn.Conv2d, block: ResidualDenseBlock, *, scale: float = 1.0) -> int:
+    def _over(self, maps: Sequence[int], conv: Conv, sizes: tuple[int, int], *, scale: float = 1.0) -> int:
         """A convolution of the block over its maps so far.
 
         To lay maps side by side they are copied, for each convolution; where these are small a sum over the maps is
-        quicker. Its parts are rounded, which networks of more blocks would show.
+        quicker. Its parts are rounded, which networks of more blocks would show. sizes: channels of the
+        first map and of the others.
         """
-        features, growth = block.conv1.in_channels, block.conv1.out_channels
+        features, growth = sizes
         if features > MOST_SUMMED_FEATURES:
             dense = self.layer("Concat", maps, {"axis": 1}) if len(maps) > 1 else maps[0]
             return self.conv(dense, conv, scale=scale)
-        first, *others = (conv.weight * scale).tensor_split(tuple(range(features, conv.in_channels, growth)), dim=1)
+        ends = tuple(range(features, conv.weight.shape[1], growth))
+        first, *others = np.split(conv.weight * np.float32(scale), ends, axis=1)
         total = self._biased(self._products(maps[0], first), conv, scale=scale)
         for x, weight in zip(maps[1:], others, strict=True):
             total = self.add(total, self._products(x, weight), wide=False)
         return total
 
-    def compiled(self, *, narrow: bool) -> Any:  # noqa: ANN401  # of a package without types
+    def compiled(self, *, narrow: bool, threads: int) -> Any:  # noqa: ANN401  # of a package without types
         """Ready to run, from an array to a list of arrays."""
         ov = openvino_package()
         text = "".join(
@@ -240,7 +409,7 @@ class _Graph:
         core = _core()
         options = {
             "INFERENCE_PRECISION_HINT": "bf16" if narrow else "f32",
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": False,  # else several processes share the first core
         }
@@ -268,41 +437,31 @@ def openvino_package() -> Any:  # noqa: ANN401  # it has no types
         del sys.modules[_CONVERTER]
 
 
-def _array(parameter: Tensor) -> NDArray[np.float32]:
-    values: NDArray[np.float32] = parameter.detach().to(torch.float32).numpy()
-    return values
-
-
-def _rrdb(net: RRDBNet, narrow_last: NarrowLast | None) -> _Graph:
-    """From the folded image to the SR image, or to what `narrow_last` joins; None: all is to be in fp32."""
+def _rrdb(layers: RRDBLayers, last: Conv, *, narrow: bool) -> _Graph:
+    """From the folded image to what the convolution `last` gives, which may be in two parts."""
     graph = _Graph()
-    shallow = x = graph.conv(graph.images(), net.conv_first, wide=True)
-    for blocks in net.body:
+    shallow = x = graph.conv(graph.images(), layers.first, wide=True)
+    for blocks in layers.blocks:
         inner = x
-        for block in blocks.children():
-            assert isinstance(block, ResidualDenseBlock)
+        for block in blocks:
             inner = graph.dense_block(inner, block)
         x = graph.add(x, graph.scaled(inner, RESIDUAL_SCALE), wide=True)
-    x = graph.add(shallow, graph.conv(x, net.conv_body, wide=True), wide=True)
-    narrow = narrow_last is not None
-    for conv in (net.conv_up1, net.conv_up2):
+    x = graph.add(shallow, graph.conv(x, layers.body, wide=True), wide=True)
+    for conv in layers.up:
         x = graph.lrelu(graph.doubling(x, conv, narrow=narrow))
-    x = graph.lrelu(graph.conv(x, with_rounded_weight(net.conv_hr) if narrow else net.conv_hr))
-    last = net.conv_last if narrow_last is None else narrow_last.conv
+    x = graph.lrelu(graph.conv(x, layers.hr.rounded() if narrow else layers.hr))
     graph.layer("Result", (graph.conv(x, last, wide_sum=True),))
     return graph
 
 
-def _compact(net: CompactNet) -> _Graph:
+def _compact(layers: CompactLayers) -> _Graph:
     graph = _Graph()
     x = lr = graph.images()
-    for index, layer in enumerate(net.body):
-        wide = index in (0, 1)  # as `nets.bf16.narrowed` has it
-        if isinstance(layer, nn.Conv2d):
-            x = graph.conv(x, layer, wide=wide)
-        elif isinstance(layer, nn.PReLU):
-            x = graph.slopes(x, _array(layer.weight), wide=wide)
-    side = net.config.shuffle
+    for index, (conv, slopes) in enumerate(layers.convs):
+        wide = index == 0  # as `nets.bf16.narrowed` has it
+        x = graph.slopes(graph.conv(x, conv, wide=wide), slopes, wide=wide)
+    x = graph.conv(x, layers.last)
+    side = layers.config.shuffle
     x = graph.layer("DepthToSpace", (x,), {"mode": "depth_first", "block_size": side}, wide=True)
     graph.layer("Result", (graph.add(x, graph.nearest(lr, side, wide=True), wide=True),))
     return graph

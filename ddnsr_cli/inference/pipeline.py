@@ -13,9 +13,10 @@ import numpy as np
 
 from ddnsr_cli.errors import ConfigError, OutOfMemoryError
 from ddnsr_cli.files import UNINTERRUPTED
+from ddnsr_cli.inference.engine import Note
 from ddnsr_cli.inference.memory import free_host_bytes
 from ddnsr_cli.inference.tiling import Band, PixelSource, Progress, as_pixels
-from ddnsr_cli.inference.upscaler import Note, Upscaler
+from ddnsr_cli.inference.upscaler import Upscaler
 from ddnsr_cli.io.image import ImageRows, Pixels, RasterImage
 from ddnsr_cli.processing.look import (
     MOST_DRIFT_LEVELS,
@@ -47,7 +48,7 @@ _STRIPS_HELD = 8  # two waiting for each time that colors are followed, one in w
 STRIP_PX = 1 << 16
 """LR pixels of a strip, about: high ones cost less, as each looks at rows beyond its own, low ones take less memory."""
 
-LEAST_STRIP_ROWS, MOST_STRIP_ROWS = 8, 128
+LEAST_STRIP_ROWS, MOST_STRIP_ROWS = 4, 128
 
 _SEEN_ROWS = REACH_PX + 1
 """How many LR rows above and below a strip its colors follow."""
@@ -313,7 +314,7 @@ def _cut(bands: Iterator[Band], scale: int, width: int, channels: int) -> Iterat
     for band in bands:
         step = scale * _strip_rows(width)
         for start in range(0, band.height, step):
-            part: Planes = band.tiles.part(start, min(band.height, start + step)).numpy().astype(np.float32, copy=False)
+            part: Planes = band.tiles.part(start, min(band.height, start + step)).astype(np.float32, copy=False)
             # the channels of a gray image are three estimates of one quantity, see `as_pixels`
             sr = part if channels == 3 else part.mean(axis=0, keepdims=True)
             yield _strip((band.top + start) // scale, sr, scale)

@@ -1,4 +1,7 @@
-"""From an image to windows for a network and back: the plan, the tensors, and bands of finished SR rows."""
+"""From an image to windows for a network and back: the plan, the arrays, and bands of finished SR rows.
+
+All by NumPy: threads of PyTorch are the network's, and where OpenVINO runs it PyTorch is not even loaded.
+"""
 
 import math
 from collections.abc import Callable, Iterable
@@ -7,11 +10,10 @@ from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
-import torch
-from numpy.typing import DTypeLike, NDArray
-from torch import Tensor
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.inference.engine import Window
 from ddnsr_cli.io.image import Pixels
 from ddnsr_cli.io.mapped import let_go
 from ddnsr_cli.processing.resize import row_blocks
@@ -35,7 +37,7 @@ class TileConfig:
 
     halo_px: int | None = None
     """Context around a core that the network reads: a seam is at least this far from the border of both windows; None:
-    what the network needs, see `nets.sr_net`."""
+    what the network needs, see `nets.config`."""
 
     blend_px: int = 4
     """How far past the seam a tile's result still counts, taken out of the halo: neighbors fade over twice this."""
@@ -146,32 +148,15 @@ def _spans(starts: list[int], seams: list[int], blend: int, done: int, length: i
     return tuple(Span(*span) for span in zip(starts, los, his, strict=True))
 
 
-def to_tensor(pixels: Pixels) -> Tensor:
-    """Pixels (H, W, C), C = 1 or 3, uint8 or uint16, as (1, 3, H, W) float32 in [0, 1].
-
-    Gray is repeated three times by a view: do not write into the result.
-    """
-    scaled = pixels.transpose(2, 0, 1).astype(np.float32)
-    scaled /= np.iinfo(pixels.dtype).max
-    return torch.from_numpy(np.ascontiguousarray(scaled))[None].expand(-1, 3, -1, -1)
-
-
-def to_pixels(sr: Tensor, *, dtype: DTypeLike, gray: bool) -> Pixels:
-    """A network's result (3, h, w) as pixels (h, w, C) of `dtype`, uint8 or uint16: clamped, then rounded.
-
-    sr: finite, nominally in [0, 1]; on any device, of any floating type. gray: C = 1, the mean of the three
-    channels. They are three estimates of one quantity, not red, green and blue, so each counts the same and their
-    errors average out; a luma would weigh them as colors.
-    """
-    values = sr.detach().to(torch.float32)
-    return as_pixels((values.mean(dim=0, keepdim=True) if gray else values).cpu().numpy(), dtype)
+def to_planes(pixels: Pixels) -> NDArray[np.float32]:
+    """Pixels (H, W, C), uint8 or uint16, as (C, H, W) in [0, 1]."""
+    planes = np.ascontiguousarray(pixels.transpose(2, 0, 1)).astype(np.float32)
+    planes /= np.iinfo(pixels.dtype).max
+    return planes
 
 
 def as_pixels(planes: NDArray[np.float32], dtype: DTypeLike) -> Pixels:
-    """(C, h, w), nominally in [0, 1], as pixels (h, w, C) of `dtype`, uint8 or uint16: clamped, then rounded.
-
-    By NumPy in this thread alone: threads of PyTorch are the network's.
-    """
+    """(C, h, w), nominally in [0, 1], as pixels (h, w, C) of `dtype`, uint8 or uint16: clamped, then rounded."""
     pixels: Pixels = np.empty((*planes.shape[1:], planes.shape[0]), dtype)
     white = np.float32(np.iinfo(pixels.dtype).max)
     for channel, plane in enumerate(planes):
@@ -197,23 +182,24 @@ class LrSource(Protocol):
     def width(self) -> int:
         """LR pixels."""
 
-    def read(self, top: int, left: int, height: int, width: int) -> Tensor:
-        """The window (3, height, width), RGB, float in [0, 1]; it lies wholly within the image."""
+    def read(self, top: int, left: int, height: int, width: int) -> Window:
+        """The window (3, height, width), RGB, in [0, 1]; it lies wholly within the image. Not to be written to."""
 
 
-class TensorSource:
+class ArraySource:
     """An image in memory as an `LrSource`."""
 
-    def __init__(self, lr: Tensor) -> None:
-        """lr: (1, 3, H, W) or (3, H, W), floats in [0, 1]."""
-        image = lr[0] if lr.ndim == 4 and lr.shape[0] == 1 else lr
-        if image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0:
-            raise ValueError(f"An image is (1, 3, H, W) or (3, H, W) and not empty, got {tuple(lr.shape)}.")
+    def __init__(self, lr: ArrayLike) -> None:
+        """lr: (1, 3, H, W) or (3, H, W), floats in [0, 1], of NumPy or of PyTorch on the CPU."""
+        images = np.asarray(lr)
+        image: Window = images[0] if images.ndim == 4 and images.shape[0] == 1 else images
+        if image.ndim != 3 or image.shape[0] != 3 or image.size == 0:
+            raise ValueError(f"An image is (1, 3, H, W) or (3, H, W) and not empty, got {images.shape}.")
         self._lr = image
-        self.height = image.shape[1]
-        self.width = image.shape[2]
+        self.height: int = image.shape[1]
+        self.width: int = image.shape[2]
 
-    def read(self, top: int, left: int, height: int, width: int) -> Tensor:
+    def read(self, top: int, left: int, height: int, width: int) -> Window:
         """The window (3, height, width) of the image in memory, in [0, 1]."""
         return self._lr[:, top : top + height, left : left + width]
 
@@ -226,61 +212,64 @@ class PixelSource:
         self._pixels = pixels
         self.height, self.width, self.channels = pixels.shape
 
-    def read(self, top: int, left: int, height: int, width: int) -> Tensor:
+    def read(self, top: int, left: int, height: int, width: int) -> Window:
         """The window (3, height, width) in [0, 1]; gray is repeated."""
-        window = to_tensor(self._pixels[top : top + height, left : left + width])[0]
-        let_go(self._pixels)
-        return window
+        return np.broadcast_to(self._planes(top, left, height, width), (3, height, width))
 
     def rows(self, top: int, bottom: int) -> NDArray[np.float32]:
         """Whole rows from `top` to `bottom`: (C, bottom - top, W) in [0, 1]."""
-        planes: NDArray[np.float32] = self.read(top, 0, bottom - top, self.width)[: self.channels].numpy()
+        return self._planes(top, 0, bottom - top, self.width)
+
+    def _planes(self, top: int, left: int, height: int, width: int) -> NDArray[np.float32]:
+        planes = to_planes(self._pixels[top : top + height, left : left + width])
+        let_go(self._pixels)
         return planes
 
 
 class TileRow:
-    """The SR tiles of one row, put together when rows of them are asked for: the image's whole width is not held twice.
-
-    By NumPy in the thread that asks: threads of PyTorch are the network's.
-    """
+    """The SR tiles of one row, put together when rows of them are asked for: its whole width is not held twice."""
 
     def __init__(
         self,
-        windows: Iterable[tuple[Span, Tensor]],
+        windows: Iterable[tuple[Span, Window]],
         row: Span,
         cols: Cut,
         *,
         scale: int,
-        above: Tensor,
+        above: Window,
         exact: bool = True,
     ) -> None:
-        """windows: for each column span, in order, the whole SR window on the CPU, (3, scale * h, scale * w).
+        """windows: for each column span, in order, the whole SR window, (3, scale * h, scale * w).
 
         above: (3, n, W), what the row above made of the first n SR rows: it fades into these. exact: False: values are
         held in 16 bits, which is half the memory; they lie in [-0.5, 1.5], at most 0.004 levels of 255 off.
         """
         self.height = scale * (row.hi - row.lo)
         self._width = scale * cols.spans[-1].hi
-        self._blocks: list[list[tuple[int, Tensor]]] = [[] for _ in range(0, self.height, _BLOCK_ROWS)]
+        self._blocks: list[list[tuple[int, NDArray[Any]]]] = [[] for _ in range(0, self.height, _BLOCK_ROWS)]
         for col, window in windows:
-            cores = torch.split(_core(window, row, col, scale), _BLOCK_ROWS, dim=1)
-            for block, core in zip(self._blocks, cores, strict=True):
-                block.append((scale * col.lo, _kept(core, exact=exact)))
-        self._faded = fade(above.numpy(), self._joined(0, above.shape[1]), 1)
+            core = _core(window, row, col, scale)
+            for index, block in enumerate(self._blocks):
+                part = core[:, index * _BLOCK_ROWS : (index + 1) * _BLOCK_ROWS]
+                block.append((scale * col.lo, _kept(part, exact=exact)))
+        self._above = above
 
-    def part(self, start: int, end: int) -> Tensor:
+    def part(self, start: int, end: int) -> Window:
         """SR rows `start` to `end`, counted from the first: (3, end - start, W), in memory of their own."""
-        rows, faded = self._joined(start, end), self._faded[:, start:end]
-        rows[:, : faded.shape[1]] = faded
-        return torch.from_numpy(rows)
+        rows, above = self._joined(start, end), self._above[:, start:end]
+        shared, length = above.shape[1], self._above.shape[1]
+        rows[:, :shared] = fade(above, rows[:, :shared], 1, start=start, length=length)
+        return rows
 
     def drop(self, end: int) -> None:
         """Free what holds only rows before `end`: they are asked for no more."""
         for block in self._blocks[: end // _BLOCK_ROWS]:
             block.clear()
+        if end >= self._above.shape[1]:
+            self._above = self._above[:, :0].copy()
 
     def _joined(self, start: int, end: int) -> NDArray[np.floating[Any]]:
-        dtype = _read(self._blocks[-1][0][1].numpy()[:, :0]).dtype
+        dtype = _read(self._blocks[-1][0][1][:, :0]).dtype
         rows: NDArray[np.floating[Any]] = np.empty((3, end - start, self._width), dtype)
         for index in range(start // _BLOCK_ROWS, -(-end // _BLOCK_ROWS)):
             top = index * _BLOCK_ROWS
@@ -292,14 +281,14 @@ class TileRow:
         """Rows of one block, into `rows`."""
         filled = 0
         for left, tile in self._blocks[index]:
-            kept = _read(tile.numpy()[:, part])
+            kept = _read(tile[:, part])
             shared = filled - left
             rows[:, :, left:filled] = fade(rows[:, :, left:filled], kept[:, :, :shared], 2)
             rows[:, :, filled : left + kept.shape[2]] = kept[:, :, shared:]
             filled = left + kept.shape[2]
 
 
-def _core(window: Tensor, row: Span, col: Span, scale: int) -> Tensor:
+def _core(window: Window, row: Span, col: Span, scale: int) -> Window:
     """The window without its halo, as a view."""
     top, left, height, width = (
         scale * px for px in (row.lo - row.start, col.lo - col.start, row.hi - row.lo, col.hi - col.lo)
@@ -307,12 +296,19 @@ def _core(window: Tensor, row: Span, col: Span, scale: int) -> Tensor:
     return window[:, top : top + height, left : left + width]
 
 
-def _kept(core: Tensor, *, exact: bool) -> Tensor:
+def _kept(core: Window, *, exact: bool) -> NDArray[Any]:
     """The samples in memory of their own."""
     if exact:
-        return core.clone(memory_format=torch.contiguous_format)
-    steps = core.sub(0.5).mul_(_STEPS).round_().clamp_(-_STEPS, _STEPS)
-    return steps.to(torch.int16, memory_format=torch.contiguous_format)
+        return core.copy()
+    kept = np.empty(core.shape, np.int16)
+    for values, held in zip(core, kept, strict=True):
+        for block in row_blocks(values):
+            steps = values[block] - np.float32(0.5)
+            steps *= _STEPS
+            np.rint(steps, out=steps)
+            np.clip(steps, -_STEPS, _STEPS, out=steps)
+            np.copyto(held[block], steps, casting="unsafe")
+    return kept
 
 
 def _read(kept: NDArray[Any]) -> NDArray[np.floating[Any]]:
@@ -324,13 +320,17 @@ def _read(kept: NDArray[Any]) -> NDArray[np.floating[Any]]:
     return values
 
 
-def fade(old: NDArray[Any], new: NDArray[Any], axis: int) -> NDArray[Any]:
-    """From `old` to `new` along `axis` on a raised cosine; where both are equal the result is exactly that value."""
-    length = old.shape[axis]
-    steps = (np.arange(length, dtype=old.dtype) + old.dtype.type(0.5)) / old.dtype.type(max(1, length))
+def fade(old: NDArray[Any], new: NDArray[Any], axis: int, *, start: int = 0, length: int | None = None) -> NDArray[Any]:
+    """From `old` to `new` along `axis` on a raised cosine; where both are equal the result is exactly that value.
+
+    start, length: where they lie along a fade of that length; None: they are all of it.
+    """
+    given = old.shape[axis]
+    whole = given if length is None else length
+    steps = (np.arange(start, start + given, dtype=old.dtype) + old.dtype.type(0.5)) / old.dtype.type(max(1, whole))
     weight = 0.5 - 0.5 * np.cos(math.pi * steps, dtype=old.dtype)
     shape = [1] * old.ndim
-    shape[axis] = length
+    shape[axis] = given
     faded: NDArray[Any] = old + weight.reshape(shape) * (new - old)
     return faded
 
@@ -349,8 +349,8 @@ class Band:
     """What they are the first rows of."""
 
     @property
-    def rows(self) -> Tensor:
-        """All of them, put together: (3, height, W) on the CPU."""
+    def rows(self) -> Window:
+        """All of them, put together: (3, height, W)."""
         return self.tiles.part(0, self.height)
 
 

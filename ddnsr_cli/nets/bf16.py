@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from ddnsr_cli.nets.blocks import SrNet, lrelu
 from ddnsr_cli.nets.compact import CompactNet
-from ddnsr_cli.nets.rrdb import RESIDUAL_SCALE, ResidualDenseBlock, RRDBNet
+from ddnsr_cli.nets.config import RESIDUAL_SCALE
+from ddnsr_cli.nets.rrdb import ResidualDenseBlock, RRDBNet
 
 MIDDLE = 0.5  # of the values of an image: bfloat16 is finest near 0
 

@@ -1,13 +1,12 @@
 """What networks share: their smallest parts, and what all that enlarge have in common."""
 
 from abc import abstractmethod
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-LEAKY_SLOPE = 0.2  # every LeakyReLU of the paper and of ESRGAN
+from ddnsr_cli.nets.config import LEAKY_SLOPE, VIEWS, SrTraits
 
 
 def conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
@@ -21,36 +20,6 @@ def conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
 def lrelu(x: Tensor) -> Tensor:
     """LeakyReLU of slope 0.2, in place: its input is always a fresh convolution result."""
     return F.leaky_relu(x, LEAKY_SLOPE, inplace=True)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SrTraits:
-    """What running a network over an image of any size depends on."""
-
-    scale: int
-    """SR pixels per LR pixel along a side."""
-
-    halo_px: int
-    """LR pixels of context with which a tile comes out as in the whole image, up to what cannot be seen."""
-
-    values_per_px: float
-    """Peak number of activations per LR pixel of a window, weights not counted; see `tests/bench/tiling.py`."""
-
-    align: int = 1
-    """Windows start at its multiples, LR pixels: a network that folds squares of pixels folds the same ones then."""
-
-    tiles: bool = True
-    """False: it needs the whole image at once, as long as there is memory for that."""
-
-    half_formats: tuple[torch.dtype, ...] = (torch.float16, torch.bfloat16)
-    """In which of these it may be tried."""
-
-    memory_format: torch.memory_format = torch.channels_last
-    """How its weights and images lie in memory."""
-
-
-VIEWS = 8
-"""The symmetries of a square: four quarter turns, then those of the mirrored image."""
 
 
 def as_view(images: Tensor, view: int) -> Tensor:

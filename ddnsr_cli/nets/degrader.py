@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from ddnsr_cli.config import SCALE
 from ddnsr_cli.errors import ConfigError
-from ddnsr_cli.nets.blocks import LEAKY_SLOPE, conv3x3, lrelu
+from ddnsr_cli.nets.blocks import conv3x3, lrelu
+from ddnsr_cli.nets.config import LEAKY_SLOPE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ddnsr_cli.errors import ConfigError
-from ddnsr_cli.nets.blocks import LEAKY_SLOPE, lrelu
+from ddnsr_cli.nets.blocks import lrelu
+from ddnsr_cli.nets.config import LEAKY_SLOPE
 from ddnsr_cli.nets.vgg19 import Tap
 
 PROJECTED_TAPS = {Tap(layer="conv1_2"): 64, Tap(layer="conv2_2"): 128, Tap(layer="conv3_4"): 256}

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.nets.config import RESIDUAL_SCALE, RRDBConfig
 from ddnsr_cli.nets.degrader import Degrader, DegraderConfig, ResidualBlock, start_as_area
-from ddnsr_cli.nets.rrdb import RESIDUAL_SCALE, RRDB, ResidualDenseBlock, RRDBConfig, RRDBNet, start_as_nearest
+from ddnsr_cli.nets.rrdb import RRDB, ResidualDenseBlock, RRDBNet, start_as_nearest
 
 
 @torch.no_grad()

@@ -1,45 +1,11 @@
 """The reconstruction network R: RRDB-net of ESRGAN (Wang et al. 2018, section 3.1)."""
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddnsr_cli.errors import ConfigError
-from ddnsr_cli.nets.blocks import SrNet, SrTraits, conv3x3, lrelu
-
-RESIDUAL_SCALE = 0.2  # keeps 23 stacked RRDBs stable; ESRGAN section 3.1
-SCALES = (1, 2, 4)
-HALO_PX = 16  # reach is hundreds of pixels, but beyond this nothing is seen of it: tests/bench/tiling.py
-
-
-@dataclass(frozen=True, kw_only=True)
-class RRDBConfig:
-    """The sizes of an RRDB-net. Channel counts unless said."""
-
-    features: int = 64
-    """Channels of the trunk."""
-
-    blocks: int = 23
-    """Number of RRDBs (three dense blocks each)."""
-
-    growth: int = 32
-    """Channels that each convolution of a dense block adds."""
-
-    scale: int = 4
-    """SR pixels per LR pixel along a side: 1, 2 or 4."""
-
-    def __post_init__(self) -> None:
-        if min(self.features, self.blocks, self.growth) < 1:
-            raise ConfigError(f"features, blocks and growth must be at least 1, got {self}.")
-        if self.scale not in SCALES:
-            raise ConfigError(f"The scale of an RRDB network is 1, 2 or 4, got {self.scale}.")
-
-    @property
-    def unshuffle(self) -> int:
-        """Side of the pixel squares folded into channels before `conv_first`: 1 for x4, 2 for x2, 4 for x1."""
-        return 4 // self.scale
+from ddnsr_cli.nets.blocks import SrNet, conv3x3, lrelu
+from ddnsr_cli.nets.config import RESIDUAL_SCALE, RRDBConfig, SrTraits
 
 
 class ResidualDenseBlock(nn.Module):
@@ -108,16 +74,8 @@ class RRDBNet(SrNet):
 
     @property
     def traits(self) -> SrTraits:
-        """Two moments compete for the peak of memory.
-
-        In the last dense block of the trunk: inputs of skips and the result (5 x features), and the concatenation
-        before and after it grows (8 x growth). At HR size: the up-scaled features and the convolution of them
-        (2 x 16 x features) beside those at half the size (4) and the shallow ones (1).
-        """
-        trunk = 5 * self.config.features + 8 * self.config.growth
-        hr_stage = 37 * self.config.features
-        values = max(trunk, hr_stage) / self.config.unshuffle**2
-        return SrTraits(scale=self.config.scale, align=self.config.unshuffle, halo_px=HALO_PX, values_per_px=values)
+        """As of its sizes."""
+        return self.config.traits
 
     def forward(self, lr: Tensor) -> Tensor:
         """The LR image enlarged: (N, 3, H, W) to (N, 3, scale * H, scale * W)."""

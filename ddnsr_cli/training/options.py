@@ -7,8 +7,8 @@ from enum import StrEnum
 from ddnsr_cli.config import Precision
 from ddnsr_cli.data.config import NoiseInput, StreamConfig
 from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.nets.config import RRDBConfig
 from ddnsr_cli.nets.degrader import DegraderConfig
-from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.nets.vgg19 import LAYERS
 from ddnsr_cli.training.reconstruction_options import (
     Discriminator,

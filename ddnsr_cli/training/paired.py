@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddnsr_cli.nets.blocks import VIEWS, SrNet, as_view, undone_view
+from ddnsr_cli.nets.blocks import SrNet, as_view, undone_view
+from ddnsr_cli.nets.config import VIEWS
 from ddnsr_cli.nets.discriminators import Features
 from ddnsr_cli.nets.rrdb import RRDBNet, start_as_nearest
 from ddnsr_cli.training.distributed import ALONE, World

@@ -7,7 +7,7 @@ from enum import StrEnum
 from ddnsr_cli.config import SCALE, Precision
 from ddnsr_cli.data.config import DegradationConfig, Shares, StreamConfig
 from ddnsr_cli.errors import ConfigError
-from ddnsr_cli.nets.rrdb import RRDBConfig
+from ddnsr_cli.nets.config import RRDBConfig
 from ddnsr_cli.training.options import LITE, ScheduleConfig
 from ddnsr_cli.training.reconstruction_options import (
     Discriminator,

@@ -2,17 +2,11 @@
 
 import ctypes
 import json
-import pickle
-import re
-import struct
-import warnings
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ddnsr_cli import __version__
@@ -20,40 +14,18 @@ from ddnsr_cli.config import options_from_json, options_to_json
 from ddnsr_cli.errors import ConfigError, WeightsError
 from ddnsr_cli.files import atomic_path, safetensors_head
 from ddnsr_cli.nets.blocks import SrNet
+from ddnsr_cli.nets.config import SrConfig
 from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
 from ddnsr_cli.nets.rrdb import RRDBNet
-from ddnsr_cli.weights.foreign import load_foreign
-from ddnsr_cli.weights.layouts import LOADS, Config, OtherNetworkError, OwnNet, build, read_layout
-from ddnsr_cli.weights.ncnn import HALF, MAGIC, SINGLE, SINGLE_TAGGED, read_ncnn
+from ddnsr_cli.weights.arrays import DEGRADER_KEY, NETWORK_KEY, VERSION_KEY
+from ddnsr_cli.weights.files import LOADS, file_kind, head_of, one_line, read_pickle, read_safetensors
+from ddnsr_cli.weights.layouts import OtherNetworkError, OwnNet, build, read_layout
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-PICKLES = (".pth", ".pt", ".ckpt")
-_LOADS_AS = f"{LOADS}, as .safetensors, .pth or ncnn pair."
-FOR_OTHERS = {
-    ".onnx": "an ONNX graph",
-    ".pt2": "a program exported by PyTorch",
-    ".engine": "a TensorRT engine",
-    ".tflite": "a TensorFlow Lite graph",
-    ".mlmodel": "a Core ML model",
-    ".h5": "a file of Keras",
-    ".gguf": "a GGUF file",
-}
-"""What files of these suffixes are that other programs run."""
-
-NCNN_TAGS = tuple(tag.to_bytes(4, "little") for tag in (SINGLE, HALF, SINGLE_TAGGED))
-"""What the weights of an ncnn pair begin with."""
-
 MOST_TEXT_BYTES = 8 << 20  # of the layers of an ncnn file; the field's largest have 0.1 MB
-MAX_FILE_BYTES = 2 << 30  # the field's largest, with optimizer states, are some 300 MB
-NETWORK_KEY, DEGRADER_KEY, VERSION_KEY = "ddnsr_network", "ddnsr_degrader", "ddnsr_version"
 _DTYPES = {torch.float32: "F32", torch.float16: "F16"}
-# What reading a damaged or crafted pickle raises depends on the byte that is wrong.
-_BROKEN_PICKLE = (
-    pickle.UnpicklingError, RuntimeError, EOFError, LookupError, AttributeError, ValueError, TypeError, OSError,
-    AssertionError, ArithmeticError, ImportError, MemoryError, struct.error,
-)  # fmt: skip
 
 
 def load_sr_net(path: Path) -> tuple[SrNet, dict[str, str]]:
@@ -68,6 +40,8 @@ def load_sr_net(path: Path) -> tuple[SrNet, dict[str, str]]:
     try:
         return _built(*read_layout(loaded, path.name)), metadata
     except OtherNetworkError as refusal:
+        from ddnsr_cli.weights.foreign import load_foreign
+
         return load_foreign(loaded, path.name, refusal), metadata
 
 
@@ -103,7 +77,7 @@ def _read(path: Path) -> tuple[object, dict[str, str]]:
     return loaded, metadata
 
 
-def _built(config: Config, state: Mapping[str, Tensor]) -> OwnNet:
+def _built(config: SrConfig, state: Mapping[str, Tensor]) -> OwnNet:
     net = build(config)
     net.load_state_dict(state, assign=True)
     return net.eval().requires_grad_(False)
@@ -139,7 +113,7 @@ def load_degrader(path: Path) -> tuple[Degrader, dict[str, str]]:
         net = Degrader(options_from_json(DegraderConfig, json.loads(metadata[DEGRADER_KEY])))
         net.load_state_dict({key: tensor.float() for key, tensor in loaded.items()})
     except (ConfigError, ValueError, TypeError, RuntimeError) as cause:
-        raise WeightsError(f"{path.name} is damaged, or of another version: {_one_line(cause)}.") from cause
+        raise WeightsError(f"{path.name} is damaged, or of another version: {one_line(cause)}.") from cause
     if not all(bool(torch.isfinite(tensor).all()) for tensor in loaded.values()):
         raise WeightsError(f"{path.name} has values that are not finite. Fetch or train it again.")
     return net.eval().requires_grad_(False), metadata
@@ -184,113 +158,19 @@ def tensor_bytes(tensor: Tensor) -> bytes:
     return ctypes.string_at(tensor.data_ptr(), tensor.nbytes)
 
 
-def file_kind(path: Path) -> str:
-    """`safetensors`, `ncnn` or `pickle`, by content; everything else is refused with what it is."""
-    head = _head(path)
-    length = int.from_bytes(head[:8], "little")
-    if len(head) > 8 and head[8:9] == b"{" and length < MAX_FILE_BYTES:
-        return "safetensors"
-    if head.startswith(MAGIC.encode()) and path.suffix.lower() == ".param":
-        return "ncnn"
-    if (kind := FOR_OTHERS.get(path.suffix.lower())) is not None:
-        raise WeightsError(
-            f"{path.name} is {kind}, from which no network is read. Give the .safetensors, .pth or .param that it was "
-            f"made from. {LOADS}."
-        )
-    if head.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
-        if path.suffix.lower() in PICKLES:
-            return "pickle"
-        raise WeightsError(
-            f"{path.name} is a pickle (a .pth file) under another name. Only files named {', '.join(PICKLES)} are read "
-            f"so: rename it when you trust where it comes from."
-        )
-    if path.suffix.lower() == ".bin" and head[:4] in NCNN_TAGS:
-        text = path.with_suffix(".param").name
-        raise WeightsError(
-            f"{path.name} holds the weights of {text}, which is not beside it. Put the two side by side."
-        )
-    raise WeightsError(f"{path.name} is not a weights file: {_strange(head)}. {_LOADS_AS}")
+def _read_ncnn(path: Path) -> tuple[SrConfig, dict[str, Tensor]]:
+    from ddnsr_cli.weights.ncnn import read_ncnn
 
-
-def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            head = file.read(512)
-            size = file.seek(0, 2)
-    except OSError as cause:
-        raise WeightsError(f"{path} cannot be read: {cause.strerror or cause}.") from cause
-    if size > MAX_FILE_BYTES:
-        raise WeightsError(f"{path.name} has {size / 1e9:.1f} GB; no network here is that large. {LOADS}.")
-    return head
-
-
-def _strange(head: bytes) -> str:
-    if not head.strip(b"\0"):
-        return "it is empty" if not head else "it starts with zeros"
-    if head.startswith(b"version https://git-lfs"):
-        return "it is a Git LFS pointer, the file itself was not fetched"
-    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-        return "it is a web page, perhaps of a failed download"
-    return "it is neither safetensors nor a PyTorch file, or is damaged"
-
-
-def read_safetensors(
-    path: Path, wanted: Callable[[str], bool] = lambda _name: True
-) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of those names, and the metadata of a safetensors file; a damaged one raises `WeightsError`."""
-    try:
-        with safe_open(str(path), framework="pt", device="cpu") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys() if wanted(key)}  # noqa: SIM118
-            return tensors, dict(file.metadata() or {})
-    except (SafetensorError, OSError, ValueError, RuntimeError, AttributeError) as cause:
-        raise WeightsError(f"{path.name} is damaged ({_one_line(cause)}). Fetch it again.") from cause
-
-
-def _read_ncnn(path: Path) -> tuple[Config, dict[str, Tensor]]:
     weights = path.with_suffix(".bin")
     if not weights.is_file():
         raise WeightsError(f"{path.name} belongs to {weights.name}, which is not beside it. Put the two side by side.")
-    _head(weights)  # refuses one without measure
+    head_of(weights)  # refuses one without measure
     try:
         if path.stat().st_size > MOST_TEXT_BYTES:
             raise WeightsError(f"{path.name} is too long for the text of an ncnn pair. {LOADS}.")
         return read_ncnn(path.read_bytes(), weights.read_bytes(), path.name)
     except OSError as cause:
         raise WeightsError(f"{path} cannot be read: {cause.strerror or cause}.") from cause
-
-
-def read_pickle(path: Path) -> object:
-    """What a pickle of tensors and plain containers holds; no other code in it is run."""
-    if (inflated := _inflated_bytes(path)) > MAX_FILE_BYTES:
-        raise WeightsError(f"{path.name} inflates to {inflated / 1e9:.1f} GB; no network here is that large. {LOADS}.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch, about archives that it then refuses
-            loaded: object = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as cause:
-        banned = re.search(r"GLOBAL ([\w.]+)", str(cause))  # the rest of the message advises to let the code run
-        what = f"holds more than weights ({banned[1][:80]})" if banned else "is damaged or holds more than weights"
-        raise WeightsError(
-            f"{path.name} {what}; it is refused and nothing of it was run. Get it as .safetensors, or fetch it again."
-        ) from cause
-    except _BROKEN_PICKLE as cause:
-        what = "a TorchScript program" if "TorchScript" in str(cause) else f"damaged ({_one_line(cause)})"
-        raise WeightsError(f"{path.name} is {what}, not PyTorch weights. {_LOADS_AS}") from cause
-    return loaded
-
-
-def _inflated_bytes(path: Path) -> int:
-    """What the members of a zip file claim to hold; 0 for another file. PyTorch takes memory for all of it."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return sum(member.file_size for member in archive.infolist())
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return 0  # a pickle of the old kind, or damaged: reading it will tell
-
-
-def _one_line(cause: BaseException) -> str:
-    text = " ".join(str(cause).split()) or type(cause).__name__
-    return "".join(char for char in text if char.isprintable())[:100]
 
 
 def takes_noise(metadata: Mapping[str, str], path: Path) -> bool:

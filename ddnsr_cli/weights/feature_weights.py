@@ -18,10 +18,9 @@ from ddnsr_cli.files import atomic_path, sha256_of
 from ddnsr_cli.metrics.niqe import PristineModel
 from ddnsr_cli.nets.lpips import TRUNKS
 from ddnsr_cli.nets.vgg19 import LAYERS, Tap, check_depth
-from ddnsr_cli.weights.checkpoint import file_kind, read_pickle, read_safetensors
+from ddnsr_cli.weights.files import LOADS, file_kind, read_pickle, read_safetensors
 from ddnsr_cli.weights.hub.client import settings
 from ddnsr_cli.weights.hub.download import HubAccess, HubFile, Progress, fetch
-from ddnsr_cli.weights.layouts import LOADS
 
 SERVER = "https://download.pytorch.org/models"
 TIMEOUT_S = 10.0  # of silence

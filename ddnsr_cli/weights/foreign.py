@@ -4,11 +4,11 @@ import functools
 import importlib
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ddnsr_cli.errors import WeightsError
-from ddnsr_cli.nets.blocks import SrNet, SrTraits
+from ddnsr_cli.nets.blocks import SrNet
+from ddnsr_cli.nets.config import SrTraits
 from ddnsr_cli.weights.layouts import check_finite, named_tensors
 
 HALO_PX = (
@@ -50,8 +50,8 @@ class ForeignNet(SrNet):
             values_per_px=VALUES_PER_PX,
             align=needs.minimum if 0 < needs.minimum <= LARGEST_WINDOW_PX else needs.multiple_of,
             tiles=self._descriptor.tiling.name != "INTERNAL",
-            half_formats=(torch.float16,) if self._descriptor.supports_half else (),
-            memory_format=torch.contiguous_format,
+            half_formats=("float16",) if self._descriptor.supports_half else (),
+            channels_last=False,
         )
 
     def forward(self, lr: Tensor) -> Tensor:

@@ -18,24 +18,22 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from ddnsr_cli.errors import WeightsError
-from ddnsr_cli.nets.compact import LARGEST_SCALE, CompactConfig, CompactNet
-from ddnsr_cli.nets.rrdb import SCALES, RRDBConfig, RRDBNet
+from ddnsr_cli.nets.compact import CompactNet
+from ddnsr_cli.nets.config import LARGEST_SCALE, SCALES, CompactConfig, RRDBConfig, SrConfig
+from ddnsr_cli.nets.rrdb import RRDBNet
+from ddnsr_cli.weights.arrays import MAX_VALUES
+from ddnsr_cli.weights.files import LOADS
 
 NESTS = (  # in this order, after all that are called averaged: those are the ones meant for use
     "params", "generator", "net_g", "netG", "gen", "g", "G", "state_dict", "model_state_dict", "model", "net", "module",
 )  # fmt: skip
 DEPTH = 4  # nests that a file may pile up
-MAX_VALUES = 250_000_000  # 1 GB as float32, 15 times the field's largest; a crafted file can claim any shape
 STORED = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-LOADS = "What loads: RRDB networks of ESRGAN, BSRGAN (x4), RealSR and Real-ESRGAN (x4, x2, x1), and SRVGGNetCompact"
 
 
 class OtherNetworkError(WeightsError):
     """The file is sound, as far as it was looked at, but its network is none of ours."""
 
-
-Config = RRDBConfig | CompactConfig
-"""The sizes of a network that loads; its type tells which network."""
 
 OwnNet = RRDBNet | CompactNet
 """A network that is written here, and can be saved."""
@@ -71,7 +69,7 @@ _OTHERS = (  # a key that gives a network away, and what to call it; the first t
 )
 
 
-def read_layout(loaded: object, source: str) -> tuple[Config, dict[str, Tensor]]:
+def read_layout(loaded: object, source: str) -> tuple[SrConfig, dict[str, Tensor]]:
     """The sizes and the float32 state dict, under our names, of a loaded checkpoint.
 
     loaded: what the file held: tensors by name, bare, inside one of `NESTS`, or with a prefix that all names share.
@@ -88,7 +86,7 @@ def read_layout(loaded: object, source: str) -> tuple[Config, dict[str, Tensor]]
     return config, state
 
 
-def build(config: Config) -> OwnNet:
+def build(config: SrConfig) -> OwnNet:
     """The network of those sizes on the meta device: its values are yet to be loaded."""
     with torch.device("meta"), _NoRandomStart():
         return CompactNet(config) if isinstance(config, CompactConfig) else RRDBNet(config)
@@ -397,7 +395,7 @@ def _kernel(named: Mapping[str, Tensor], key: str, source: str) -> tuple[int, ..
     return shape
 
 
-def _check(named: Mapping[str, Tensor], config: Config, source: str) -> None:
+def _check(named: Mapping[str, Tensor], config: SrConfig, source: str) -> None:
     """Every name and shape, before anything is built or copied."""
     expected = _shapes(config)
     for key, wanted in expected.items():
@@ -414,7 +412,7 @@ def _check(named: Mapping[str, Tensor], config: Config, source: str) -> None:
 
 
 @lru_cache(maxsize=8)
-def _shapes(config: Config) -> dict[str, torch.Size]:
+def _shapes(config: SrConfig) -> dict[str, torch.Size]:
     return {key: value.shape for key, value in build(config).state_dict().items()}
 
 
@@ -452,7 +450,7 @@ def _guess(found: Iterable[str]) -> str:
     return "a network that is not known here"
 
 
-def _described(config: Config) -> str:
+def _described(config: SrConfig) -> str:
     if isinstance(config, CompactConfig):
         return f"a Compact network of {config.features} features, {config.convs} convolutions and scale {config.scale}"
     return f"an RRDB network of {config.features} features, {config.blocks} blocks and growth {config.growth}"

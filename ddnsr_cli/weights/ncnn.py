@@ -10,19 +10,15 @@ import torch
 from torch import Tensor
 
 from ddnsr_cli.errors import WeightsError
-from ddnsr_cli.nets.blocks import LEAKY_SLOPE
-from ddnsr_cli.nets.compact import LARGEST_SCALE, CompactConfig
-from ddnsr_cli.nets.rrdb import RESIDUAL_SCALE, RRDBConfig
-from ddnsr_cli.weights.layouts import Config, read_layout
+from ddnsr_cli.nets.config import LARGEST_SCALE, LEAKY_SLOPE, RESIDUAL_SCALE, CompactConfig, RRDBConfig, SrConfig
+from ddnsr_cli.weights.files import HALF, MAGIC, SINGLE, SINGLE_TAGGED
+from ddnsr_cli.weights.layouts import read_layout
 
-MAGIC = "7767517"
-HALF, SINGLE = 0x01306B47, 0  # what kernels are stored as
 INPUT, OUTPUT = "data", "output"
 _ACTIVATED = f"9=2 -23310=1,{LEAKY_SLOPE:e}"  # a convolution with its LeakyReLU
 _BLOCK_SUM = f"0=1 -23301=2,{RESIDUAL_SCALE:e},1.000000e+00"
 
 MOST_LAYERS = 20_000  # the field's largest have 1,000
-SINGLE_TAGGED = 0x0002C056  # another way to say float32
 INT8 = 0x000D4B38
 
 _VALUE = re.compile(r"(-?\d+)=(\S+)")
@@ -56,7 +52,7 @@ class _Graph:
         return self.add("Interp", [source], f"0=1 1={times:e} 2={times:e}")
 
 
-def param_text(config: Config) -> str:
+def param_text(config: SrConfig) -> str:
     """The `.param` file of a network of those sizes."""
     graph = _Graph()
     if isinstance(config, CompactConfig):
@@ -158,7 +154,7 @@ _Blob = tuple[int, float]
 """What a layer gives: the number of a term, and what it is multiplied with."""
 
 
-def read_ncnn(param: bytes, weights: bytes, source: str) -> tuple[Config, dict[str, Tensor]]:
+def read_ncnn(param: bytes, weights: bytes, source: str) -> tuple[SrConfig, dict[str, Tensor]]:
     """The sizes and the float32 state dict, under our names, of an RRDB or Compact network.
 
     param, weights: the content of both files. source: what to call them in messages.
@@ -176,7 +172,7 @@ def read_ncnn(param: bytes, weights: bytes, source: str) -> tuple[Config, dict[s
     return config, state
 
 
-def _with_resize(config: Config, last: _Layer) -> Config:
+def _with_resize(config: SrConfig, last: _Layer) -> SrConfig:
     """The sizes with the bicubic resize that a Compact network may have at its end: its weights do not tell it."""
     if not (isinstance(config, CompactConfig) and last.kind == "Interp" and last.number(0) == _BICUBIC):
         return config

@@ -43,16 +43,25 @@ class FoundWeights:
 
     @property
     def sha256(self) -> str:
-        """Of the file; of an ncnn pair, of both files, the text first."""
-        pair = (self.path.with_suffix(".bin"),) if self.path.suffix.lower() == NCNN else ()
-        return sha256_of(self.path, *pair)
+        """As of `weights_sha256`."""
+        return weights_sha256(self.path)
 
     @property
     def terms(self) -> str | None:
-        """What whoever uses it has to know; None: nothing."""
-        if self.entry is None or not self.entry.research_only:
+        """What whoever uses it has to know; None: nothing. Files that were made of such weights say it themselves."""
+        if self.entry is None:
+            from ddnsr_cli.weights.arrays import stated_terms  # which loads NumPy
+
+            return stated_terms(self.path)
+        if not self.entry.research_only:
             return None
         return f"{self.name} is for research only, as are images that it learned from: {self.entry.trained_on}."
+
+
+def weights_sha256(path: Path) -> str:
+    """Of a weights file; of an ncnn pair, of both files, the text first, which alone tells nothing of the weights."""
+    pair = (path.with_suffix(".bin"),) if path.suffix.lower() == NCNN else ()
+    return sha256_of(path, *pair)
 
 
 def find_weights(
@@ -78,8 +87,8 @@ def find_weights(
     released one; HubError as `hub.fetch`.
     """
     kind: Network = network or "rrdb"
-    entry = registry.default_of(kind, on_gpu=on_gpu) if name is None else entry_of(name, registry)
-    if entry is not None and (name in (None, entry.name) or _file(Path(str(name))) is None):
+    entry = registry.default_of(kind, on_gpu=on_gpu) if name is None else released_entry(name, registry)
+    if entry is not None:
         if network not in (None, entry.network):
             raise WeightsError(f"{entry.name} is {_WHAT_IT_IS[entry.network]}. Name another: ddnsr weights list.")
         path = _released(entry, registry, offline=offline, on_progress=on_progress, hub=hub)
@@ -97,6 +106,12 @@ def entry_of(name: str, registry: Registry) -> WeightsEntry | None:
     """The entry of a name, an alias, or either as the name of a file, as people have it from other programs."""
     stem, dot, suffix = name.rpartition(".")
     return registry.get(name) or (registry.get(stem) if dot + suffix.lower() in HERE else None)
+
+
+def released_entry(name: str, registry: Registry) -> WeightsEntry | None:
+    """The entry that a name means as `-m`: that of this very name, or of an alias where no file is called so."""
+    entry = entry_of(name, registry)
+    return entry if entry is not None and (name == entry.name or _file(Path(name)) is None) else None
 
 
 def _released(

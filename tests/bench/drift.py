@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
-from ddnsr_cli.inference.tiling import to_tensor
+from ddnsr_cli.inference.tiling import to_planes
 from ddnsr_cli.io.discovery import find_images
 from ddnsr_cli.io.read import read_image
 from ddnsr_cli.processing.look import MOST_DRIFT_LEVELS, Drift
@@ -49,7 +49,7 @@ SPOILT = {
 def middle(path):
     pixels = read_image(path).pixels
     top, left = (max(0, (length - SIDE_PX) // 2) for length in pixels.shape[:2])
-    return to_tensor(pixels[top : top + SIDE_PX, left : left + SIDE_PX])
+    return torch.from_numpy(to_planes(pixels[top : top + SIDE_PX, left : left + SIDE_PX]))[None].expand(-1, 3, -1, -1)
 
 
 def drift(sr, lr, scale):

@@ -24,7 +24,8 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet  # noqa: E402
+from ddnsr_cli.nets.config import RRDBConfig  # noqa: E402
+from ddnsr_cli.nets.rrdb import RRDBNet  # noqa: E402
 from ddnsr_cli.weights.checkpoint import save_sr_net  # noqa: E402
 from tests.fuzz.seed_files import images  # noqa: E402
 from tests.helpers.image_files import encoded, noise, pillow  # noqa: E402

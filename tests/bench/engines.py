@@ -37,8 +37,8 @@ from torch import Tensor, nn
 from ddnsr_cli.commands.weights.convert import save_ncnn, save_onnx
 from ddnsr_cli.inference.device import MOST_GRAPH_PX, SEEN_FOR_A_GRAPH, CudaBackend, choose_device, choose_dtype
 from ddnsr_cli.inference.memory import keep_one_heap
+from ddnsr_cli.inference.net_upscaler import NetUpscaler
 from ddnsr_cli.inference.tiling import TileConfig
-from ddnsr_cli.inference.upscaler import Upscaler
 from ddnsr_cli.weights.checkpoint import load_own_net
 from ddnsr_cli.weights.layouts import OwnNet
 from ddnsr_cli.weights.registry import read_registry
@@ -105,15 +105,15 @@ def ours(net: OwnNet, device: torch.device, side: int) -> Iterator[tuple[str, Ru
     """What the command runs."""
     formats = [torch.float32, choose_dtype(device), *([] if device.type == "cpu" else [torch.bfloat16])]
     if device.type == "cuda" and side**2 <= MOST_GRAPH_PX:
-        upscaler = Upscaler(
+        upscaler = NetUpscaler(
             net, device=device, dtype=choose_dtype(device), tiles=TileConfig(), backend=WithoutGraphs(device)
         )
-        yield f"ours {short(upscaler.dtype)} no graph", upscaler.whole
+        yield f"ours {upscaler.dtype} no graph", upscaler.whole
     for dtype in dict.fromkeys(formats):
         for by_openvino in (False, True):
-            upscaler = Upscaler(net, device=device, dtype=dtype, tiles=TileConfig(), openvino=by_openvino)
+            upscaler = NetUpscaler(net, device=device, dtype=dtype, tiles=TileConfig(), openvino=by_openvino)
             if upscaler.by_openvino == by_openvino:
-                yield f"ours{' OV' * by_openvino} {short(upscaler.dtype)}", upscaler.whole
+                yield f"ours{' OV' * by_openvino} {upscaler.dtype}", upscaler.whole
 
 
 def on_processors(net: OwnNet, shape: torch.Size, folder: Path, threads: int) -> Iterator[tuple[str, Run]]:

@@ -32,8 +32,8 @@ from PIL import Image
 from torch import Tensor
 
 from ddnsr_cli.inference.device import choose_dtype
+from ddnsr_cli.inference.net_upscaler import NetUpscaler
 from ddnsr_cli.inference.tiling import PixelSource, TileConfig
-from ddnsr_cli.inference.upscaler import Upscaler
 from ddnsr_cli.io.read import read_image
 from ddnsr_cli.weights.checkpoint import load_own_net
 from ddnsr_cli.weights.layouts import OwnNet
@@ -82,7 +82,7 @@ def run_network(net: OwnNet, image: Path, engine: str) -> None:
     """Print the cost of one pass, as the command runs it."""
     device = torch.device("cpu")
     dtype = choose_dtype(device)
-    upscaler = Upscaler(net, device=device, dtype=dtype, tiles=TileConfig(), openvino=engine == "openvino")
+    upscaler = NetUpscaler(net, device=device, dtype=dtype, tiles=TileConfig(), openvino=engine == "openvino")
     source = PixelSource(read_image(image).pixels)
     for _ in range(2):  # the first pass warms up
         since, of_cpu = time.perf_counter(), time.process_time()

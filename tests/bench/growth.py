@@ -126,8 +126,8 @@ def network_seconds_an_image(images: Path, *, by_openvino: bool) -> float:
     import torch
 
     from ddnsr_cli.inference.device import choose_dtype
+    from ddnsr_cli.inference.net_upscaler import NetUpscaler
     from ddnsr_cli.inference.tiling import PixelSource, TileConfig
-    from ddnsr_cli.inference.upscaler import Upscaler
     from ddnsr_cli.io.read import read_image
     from ddnsr_cli.weights.checkpoint import load_sr_net
     from ddnsr_cli.weights.registry import read_registry
@@ -135,7 +135,7 @@ def network_seconds_an_image(images: Path, *, by_openvino: bool) -> float:
 
     device = torch.device("cpu")
     net, _ = load_sr_net(find_weights(None, registry=read_registry(), offline=True).path)
-    upscaler = Upscaler(net, device=device, dtype=choose_dtype(device), tiles=TileConfig(), openvino=by_openvino)
+    upscaler = NetUpscaler(net, device=device, dtype=choose_dtype(device), tiles=TileConfig(), openvino=by_openvino)
     sources = [PixelSource(read_image(path).pixels) for path in sorted(images.iterdir())]
     list(upscaler.bands(sources[0]))  # the first one warms up
     since = time.perf_counter()

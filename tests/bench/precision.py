@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ddnsr_cli.inference.net_upscaler import NetUpscaler
 from ddnsr_cli.inference.tiling import TileConfig
-from ddnsr_cli.inference.upscaler import Upscaler
 from ddnsr_cli.nets.blocks import SrNet
 from ddnsr_cli.weights.checkpoint import load_sr_net
 from ddnsr_cli.weights.registry import read_registry
@@ -28,7 +28,9 @@ CPU = torch.device("cpu")
 
 
 def compared(net: SrNet, lr: Tensor, rounds: int) -> dict[str, float]:
-    engines = [Upscaler(net, device=CPU, dtype=dtype, tiles=TileConfig()) for dtype in (torch.float32, torch.bfloat16)]
+    engines = [
+        NetUpscaler(net, device=CPU, dtype=dtype, tiles=TileConfig()) for dtype in (torch.float32, torch.bfloat16)
+    ]
     seconds: list[list[float]] = [[], []]
     results: list[Tensor] = [lr, lr]
     for _ in range(rounds):

@@ -19,12 +19,13 @@ import torch
 from torch import Tensor
 
 from ddnsr_cli.inference.device import choose_device
-from ddnsr_cli.inference.tiling import TensorSource, TileConfig
-from ddnsr_cli.inference.upscaler import Upscaler, network_bytes_per_px
-from ddnsr_cli.nets.compact import CompactConfig
-from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet, start_as_nearest
+from ddnsr_cli.inference.net_upscaler import NetUpscaler
+from ddnsr_cli.inference.tiling import ArraySource, TileConfig
+from ddnsr_cli.inference.upscaler import network_bytes_per_px
+from ddnsr_cli.nets.config import CompactConfig, RRDBConfig, SrConfig
+from ddnsr_cli.nets.rrdb import RRDBNet, start_as_nearest
 from ddnsr_cli.weights.checkpoint import load_own_net
-from ddnsr_cli.weights.layouts import Config, OwnNet, build
+from ddnsr_cli.weights.layouts import OwnNet, build
 
 CPU = torch.device("cpu")
 
@@ -73,7 +74,7 @@ def clock(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def seconds(upscaler: Upscaler, lr: Tensor, device: torch.device) -> float:
+def seconds(upscaler: NetUpscaler, lr: Tensor, device: torch.device) -> float:
     start = clock(device)
     upscaler.whole(lr)
     return clock(device) - start
@@ -82,7 +83,7 @@ def seconds(upscaler: Upscaler, lr: Tensor, device: torch.device) -> float:
 def time_rows(net: OwnNet, lr: Tensor, device: torch.device, rounds: int) -> list[dict[str, float | None]]:
     """Seconds per tile size; the sizes take turns, so that a busy moment does not hit one of them only."""
     sizes = (None, *(tile for tile in TILES if tile < lr.shape[-1]))
-    ready = {size: Upscaler(net, device=device, tiles=TileConfig(tile_px=size)) for size in sizes}
+    ready = {size: NetUpscaler(net, device=device, tiles=TileConfig(tile_px=size)) for size in sizes}
     ready[TILES[0]].whole(lr[..., :64, :64])
     times = {size: [] for size in sizes}
     for _ in range(rounds):
@@ -103,11 +104,11 @@ def time_rows(net: OwnNet, lr: Tensor, device: torch.device, rounds: int) -> lis
 
 def halo_rows(net: OwnNet, lr: Tensor, device: torch.device) -> list[dict[str, float]]:
     """Greatest and mean distance from the untiled image, in levels of 255, with tiles of 48 px: many seams."""
-    untiled = Upscaler(net, device=device, tiles=TileConfig(tile_px=None)).whole(lr)
+    untiled = NetUpscaler(net, device=device, tiles=TileConfig(tile_px=None)).whole(lr)
     rows = []
     for halo, blend in HALOS:
         tiles = TileConfig(tile_px=48, halo_px=halo, blend_px=blend)
-        error = 255 * (Upscaler(net, device=device, tiles=tiles).whole(lr) - untiled).abs()
+        error = 255 * (NetUpscaler(net, device=device, tiles=tiles).whole(lr) - untiled).abs()
         levels = {"max_levels": float(error.max()), "mean_levels": float(error.mean())}
         rows.append({"halo_px": halo, "blend_px": blend, **levels})
     return rows
@@ -118,14 +119,14 @@ def peak_rows(side: int) -> list[dict[str, float | str]]:
     rows: list[dict[str, float | str]] = []
     for config in PEAKS:
         measured = peak_apart(config, side, None) / side**2
-        estimate = network_bytes_per_px(build(config).traits, torch.float32)
+        estimate = network_bytes_per_px(config.traits, 4)
         row = {"network": f"{type(config).__name__[:4]} {'/'.join(map(str, vars(config).values()))}"}
         figures = {"bytes_per_px": round(measured), "estimate": estimate}
         rows.append({**row, **figures, "estimate_to_measured": round(estimate / measured, 3)})
     return rows
 
 
-def peak_apart(config: Config, side: int, tile: int | None) -> int:
+def peak_apart(config: SrConfig, side: int, tile: int | None) -> int:
     """`peak_bytes` in a process of its own: a high-water mark never falls."""
     asked = {"kind": type(config).__name__, "sizes": vars(config), "side": side, "tile": tile}
     command = [sys.executable, __file__, "--peak", json.dumps(asked)]
@@ -135,10 +136,10 @@ def peak_apart(config: Config, side: int, tile: int | None) -> int:
 def peak_bytes(kind: str, sizes: dict[str, int], side: int, tile: int | None) -> int:
     """What the first band of a square image takes beyond a tiny image, by the process's high-water mark."""
     config = (CompactConfig if kind == "CompactConfig" else RRDBConfig)(**sizes)
-    upscaler = Upscaler(build(config), device=CPU, tiles=TileConfig(tile_px=tile))
+    upscaler = NetUpscaler(build(config), device=CPU, tiles=TileConfig(tile_px=tile))
     marks = []
     for px in (8, side):
-        next(upscaler.bands(TensorSource(torch.rand(1, 3, px, px))))
+        next(upscaler.bands(ArraySource(torch.rand(1, 3, px, px))))
         marks.append(high_water_bytes())
     return marks[1] - marks[0]
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save
 
 from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
-from ddnsr_cli.weights import checkpoint
+from ddnsr_cli.weights import files
 from ddnsr_cli.weights.checkpoint import save_degrader
 from tests.helpers.foreign import small_net
 
@@ -96,7 +96,7 @@ def test_a_pickle_with_code_does_not_run_it(refused, tmp_path, name, kind):
 
 @pytest.mark.parametrize("member", ["data/0", "data.pkl"])
 def test_a_zip_that_inflates_without_measure(refused, monkeypatch, member):
-    monkeypatch.setattr(checkpoint, "MAX_FILE_BYTES", 1_000_000)
+    monkeypatch.setattr(files, "MAX_FILE_BYTES", 1_000_000)
     whole, bomb = io.BytesIO(), io.BytesIO()
     torch.save({"params": dict(small_net().state_dict())}, whole)
     with zipfile.ZipFile(whole) as archive, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as blown_up:

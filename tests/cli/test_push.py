@@ -11,8 +11,9 @@ import torch
 
 from ddnsr_cli.commands.weights import push as weight_push
 from ddnsr_cli.config import options_to_json
+from ddnsr_cli.nets.config import RRDBConfig
 from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
-from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
+from ddnsr_cli.nets.rrdb import RRDBNet
 from ddnsr_cli.reports.model_card import joint_card, license_of, paired_card, with_license
 from ddnsr_cli.training.options import JointOptions, ScheduleConfig
 from ddnsr_cli.training.paired_options import PairedOptions

@@ -271,7 +271,7 @@ def test_pytorch_is_imported_without_a_look_for_garbage():
     """A new interpreter: how often garbage of all ages was looked for meanwhile, and whether it will be from now on."""
     script = """
 import gc
-from ddnsr_cli.cli.terminal import load_torch
+from ddnsr_cli.inference.engine import load_torch
 before = gc.get_stats()[2]["collections"]
 load_torch()
 print(gc.get_stats()[2]["collections"] - before, gc.isenabled(), gc.get_freeze_count() > 100_000)

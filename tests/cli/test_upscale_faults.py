@@ -15,7 +15,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet, start_as_nearest
+from ddnsr_cli.nets.config import RRDBConfig
+from ddnsr_cli.nets.rrdb import RRDBNet, start_as_nearest
 from ddnsr_cli.weights.checkpoint import save_sr_net
 from tests.helpers.processes import no_larger_files
 

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from ddnsr_cli.cli.app import main
-from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet, start_as_nearest
+from ddnsr_cli.nets.config import RRDBConfig
+from ddnsr_cli.nets.rrdb import RRDBNet, start_as_nearest
 from ddnsr_cli.weights.checkpoint import save_sr_net
 from tests.helpers.compiled_once import compile_once
 

@@ -4,8 +4,9 @@ import re
 
 import torch
 
-from ddnsr_cli.nets.compact import CompactConfig, CompactNet
-from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
+from ddnsr_cli.nets.compact import CompactNet
+from ddnsr_cli.nets.config import CompactConfig, RRDBConfig
+from ddnsr_cli.nets.rrdb import RRDBNet
 
 SECOND = {"conv_body": "trunk_conv", "conv_up1": "upconv1", "conv_up2": "upconv2", "conv_hr": "HRconv"}
 FIRST = {"conv_first": "0", "conv_up1": "3", "conv_up2": "6", "conv_hr": "8", "conv_last": "10"}

@@ -10,7 +10,7 @@ from PIL import Image
 from ddnsr_cli.data.config import DegradationConfig, StreamConfig
 from ddnsr_cli.data.crop_stream import RulePairs, batches
 from ddnsr_cli.data.images import list_images
-from ddnsr_cli.nets.rrdb import RRDBConfig
+from ddnsr_cli.nets.config import RRDBConfig
 from ddnsr_cli.training.loop import LoopHooks, Rhythm, run_loop, stop_on_signals
 from ddnsr_cli.training.options import ScheduleConfig
 from ddnsr_cli.training.paired import PairedTrainer

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from ddnsr_cli.nets.config import RRDBConfig
 from ddnsr_cli.nets.degrader import DegraderConfig
-from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
 from ddnsr_cli.training.distributed import World, joined_world
 from ddnsr_cli.training.options import track_options

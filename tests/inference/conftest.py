@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from ddnsr_cli.commands.upscale.options import UpscaleListener
+from ddnsr_cli.inference.net_upscaler import NetUpscaler
 from ddnsr_cli.inference.tiling import TileConfig
-from ddnsr_cli.inference.upscaler import Upscaler
-from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
+from ddnsr_cli.nets.config import RRDBConfig
+from ddnsr_cli.nets.rrdb import RRDBNet
 
 
 class ShiftingNet(RRDBNet):
@@ -37,7 +38,7 @@ def engine():
 
     def make(scale=4, tile_px=64):
         tiles = TileConfig(tile_px=tile_px)
-        return Upscaler(ShiftingNet(scale), device=torch.device("cpu"), tiles=tiles)
+        return NetUpscaler(ShiftingNet(scale), device=torch.device("cpu"), tiles=tiles)
 
     return make
 

@@ -4,7 +4,7 @@ from torch import nn
 
 from ddnsr_cli.errors import DeviceError
 from ddnsr_cli.inference import device as device_module
-from ddnsr_cli.inference.device import choose_device, choose_dtype, choose_openvino, probe
+from ddnsr_cli.inference.device import choose_device, choose_dtype, probe
 
 CPU = torch.device("cpu")
 
@@ -138,36 +138,3 @@ class Warped(nn.Module):
 def test_a_probe_finds_black_nan_and_wrong_images(dtype, half_factor, good):
     net = Warped(2.0, half_factor)
     assert probe(net, net, CPU, dtype) is good
-
-
-@pytest.mark.parametrize(
-    ("device", "is_installed", "processor", "wanted", "expected"),
-    [
-        ("cpu", True, "x86_64", "auto", True),
-        ("cpu", True, "AMD64", "auto", True),
-        ("cpu", True, "arm64", "auto", False),
-        ("cpu", True, "arm64", "openvino", True),
-        ("cpu", True, "x86_64", "torch", False),
-        ("cpu", False, "x86_64", "auto", False),
-        ("cuda", True, "x86_64", "auto", False),
-        ("cuda", True, "x86_64", "torch", False),
-    ],
-)
-def test_openvino_runs_networks_where_it_is_quicker(monkeypatch, device, is_installed, processor, wanted, expected):
-    monkeypatch.setattr(device_module, "find_spec", lambda name: (name == "openvino" and is_installed) or None)
-    monkeypatch.setattr(device_module.platform, "machine", lambda: processor)
-    notes = []
-    assert choose_openvino(torch.device(device), wanted, note=notes.append) is expected
-    assert notes == []
-    monkeypatch.setattr(device_module, "limits_addresses", lambda: True)
-    assert choose_openvino(torch.device(device), wanted, note=notes.append) is (expected and wanted == "openvino")
-
-
-def test_openvino_that_is_missing_is_said_once_and_on_a_card_it_is_refused(monkeypatch):
-    monkeypatch.setattr(device_module, "find_spec", lambda name: None)
-    notes = []
-    assert not choose_openvino(CPU, "openvino", note=notes.append)
-    (note,) = notes
-    assert 'pip install "ddnsr[openvino]"' in note
-    with pytest.raises(DeviceError, match="--device cpu"):
-        choose_openvino(torch.device("cuda:0"), "openvino", note=notes.append)

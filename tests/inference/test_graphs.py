@@ -9,7 +9,8 @@ import torch
 
 from ddnsr_cli.inference import device
 from ddnsr_cli.inference.device import CudaBackend, GraphedNet
-from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
+from ddnsr_cli.nets.config import RRDBConfig
+from ddnsr_cli.nets.rrdb import RRDBNet
 from tests.helpers.cuda_stand_in import CudaStandIn
 
 

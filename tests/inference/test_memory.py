@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -142,6 +143,14 @@ def test_every_allocator_is_understood(error):
 @pytest.mark.parametrize("error", [RuntimeError("expected 3 channels"), ValueError("out of memory"), KeyError("x")])
 def test_other_errors_are_not_taken_for_it(error):
     assert not is_out_of_memory(error)
+
+
+def test_errors_are_told_apart_while_another_thread_still_imports_pytorch(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", ModuleType("torch"))
+    assert is_out_of_memory(MemoryError())
+    assert not is_out_of_memory(ValueError("x"))
+    monkeypatch.delitem(sys.modules, "torch")
+    assert is_out_of_memory(RuntimeError("could not create a primitive"))
 
 
 def test_what_the_cpu_really_says_is_understood():

@@ -5,27 +5,32 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
 
-from ddnsr_cli.inference import upscaler as inference
+from ddnsr_cli.commands.upscale.options import UpscaleListener, UpscaleOptions
+from ddnsr_cli.commands.upscale.worker import start_engine
+from ddnsr_cli.errors import ImageReadError, WeightsError
 from ddnsr_cli.inference.device import choose_dtype
+from ddnsr_cli.inference.net_upscaler import NetUpscaler
 from ddnsr_cli.inference.openvino import OpenvinoNet, openvino_package
-from ddnsr_cli.inference.tiling import TileConfig
-from ddnsr_cli.inference.upscaler import Upscaler
-from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
-from ddnsr_cli.weights.checkpoint import load_own_net
+from ddnsr_cli.inference.tiling import ArraySource, TileConfig
+from ddnsr_cli.nets.config import RRDBConfig
+from ddnsr_cli.nets.rrdb import RRDBNet
+from ddnsr_cli.weights.checkpoint import load_own_net, save_sr_net
 from ddnsr_cli.weights.registry import read_registry
 from ddnsr_cli.weights.resolve import find_weights
 from tests.helpers.compiled_once import compile_once
 from tests.helpers.foreign import small_compact, small_net
+from tests.helpers.windows import joined, run
 
 pytest.importorskip("openvino")
 CPU = torch.device("cpu")
 
 
 def upscaler(net, *, openvino=True, dtype=torch.float32, tile_px=None, **options):
-    return Upscaler(net, device=CPU, dtype=dtype, tiles=TileConfig(tile_px=tile_px), openvino=openvino, **options)
+    return NetUpscaler(net, device=CPU, dtype=dtype, tiles=TileConfig(tile_px=tile_px), openvino=openvino, **options)
 
 
 def noisy(height, width):
@@ -78,7 +83,7 @@ def test_in_bf16_it_is_as_near_to_fp32_as_pytorch_is(lite, convs):
     fast = upscaler(net, dtype=torch.bfloat16)
     most, rms = levels(fast.whole(lr), exact)
     assert fast.by_openvino
-    assert fast.dtype == torch.bfloat16
+    assert fast.dtype == "bfloat16"
     assert rms <= 1.1 * ours + 1e-3
     assert convs is not None or 0 < most <= 2
 
@@ -95,7 +100,8 @@ def test_networks_that_tests_compile_once_are_told_apart_by_their_weights(monkey
     nets = small_net(), small_net()
     with torch.no_grad():
         nets[1].conv_last.bias += 0.125
-    one, other = (upscaler(net)._runner._quick(noisy(16, 16)).clone() for net in nets)
+    lr = noisy(16, 16)[0]
+    one, other = (run(upscaler(net)._runner, lr).clone() for net in nets)
     torch.testing.assert_close(other, one + 0.125, rtol=0, atol=1e-5)
 
 
@@ -111,12 +117,12 @@ def test_a_result_does_not_change_when_the_next_is_made():
 @pytest.mark.parametrize("size", [(16, 16), (16, 12)])
 def test_a_result_that_was_left_from_the_last_run_is_out_of_memory(size):
     """As OpenVINO was seen to do under a limit of memory."""
-    net = upscaler(small_net())._runner._quick
-    net(noisy(16, 16))
+    net = upscaler(small_net())._runner._net
+    net.enlarged(noisy(16, 16).numpy())
     left = net._result
     net._compiled = lambda *_, **__: [left]
     with pytest.raises(MemoryError, match="memory"):
-        net(noisy(*size))
+        net.enlarged(noisy(*size).numpy())
 
 
 def test_tiles_and_views_are_as_with_pytorch():
@@ -128,9 +134,101 @@ def test_tiles_and_views_are_as_with_pytorch():
 
 def test_16_bit_images_are_computed_in_fp32():
     net, lr = small_net(), noisy(12, 12)
-    source = inference.TensorSource(lr)
-    deep = torch.cat([band.rows for band in upscaler(net, dtype=torch.bfloat16).bands(source, deep=True)], dim=1)
+    deep = joined(upscaler(net, dtype=torch.bfloat16).bands(ArraySource(lr), deep=True))
     assert torch.equal(deep[None], upscaler(net, openvino=False).whole(lr))
+
+
+@pytest.mark.parametrize("tta", [False, True])
+def test_a_window_that_overflows_in_bf16_is_computed_in_fp32_by_pytorch_and_said_once(monkeypatch, tta):
+    enlarged, net, notes = OpenvinoNet.enlarged, small_net(), []
+    fast = upscaler(net, dtype=torch.bfloat16, tile_px=16, tta=tta, name="X")
+    monkeypatch.setattr(OpenvinoNet, "enlarged", lambda self, lr: enlarged(self, lr) * (np.inf if lr.max() > 1 else 1))
+    lr = noisy(120, 16)
+    lr[..., 70:, :] += 1
+    sr = joined(fast.bands(ArraySource(lr), on_note=notes.append))
+    exact = upscaler(net, openvino=False, tile_px=16, tta=tta).whole(lr)[0]
+    assert notes == ["bf16 overflows in X: tiles where it does are computed in fp32."]
+    assert torch.equal(sr[:, 4 * 80 :], exact[:, 4 * 80 :])
+    assert not torch.equal(sr[:, : 4 * 40], exact[:, : 4 * 40])
+
+
+def test_the_number_of_threads_that_a_program_told_pytorch_is_left_alone():
+    fast, before = upscaler(small_net(), dtype=torch.bfloat16), torch.get_num_threads()
+    torch.set_num_threads(before + 1)  # after the network was made
+    try:
+        list(fast.bands(ArraySource(noisy(12, 12)), deep=True))
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def in_a_lane(fast, threads):
+    """How many threads PyTorch has, in a thread of its own, after a window for which it is needed."""
+
+    def run():
+        list(fast.beside(threads).bands(ArraySource(noisy(12, 12)), deep=True))
+        return torch.get_num_threads()
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(run).result()
+
+
+def test_a_thread_among_several_lets_pytorch_use_its_share():
+    before = torch.get_num_threads()
+    try:
+        assert [in_a_lane(upscaler(small_net(), dtype=torch.bfloat16), threads) for threads in (1, 2)] == [1, 2]
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_weights_that_overflow_are_left_to_pytorch_without_a_warning():
+    net = small_net()
+    with torch.no_grad():
+        for conv in (net.conv_up2, net.conv_hr, net.conv_last):
+            conv.weight *= 1e30
+    assert not upscaler(net, dtype=torch.bfloat16).by_openvino
+
+
+def test_a_network_that_openvino_does_not_run_is_tried_once_and_needs_its_file_once(monkeypatch, tmp_path):
+    path, tried, listener = tmp_path / "net.safetensors", [], UpscaleListener(**dict.fromkeys(LISTENER, ignore))
+    monkeypatch.setattr(OpenvinoNet, "__init__", lambda self, *_, **__: tried.append(1) or fail())
+    save_sr_net(path, small_net(), metadata={}, half=False)
+    options = UpscaleOptions(model=str(path), device="cpu", engine="openvino")
+    assert not start_engine(options, listener).upscaler.by_openvino
+    assert len(tried) == 1
+
+
+LISTENER = ("image", "tile", "note", "detail", "failed", "download")
+
+
+def ignore(*_):
+    pass
+
+
+def fail():
+    raise RuntimeError("no such processor")
+
+
+def test_what_pytorch_is_needed_for_later_is_done_with_the_same_weights(tmp_path):
+    """Hours after the start another network may lie in their place."""
+    path, listener = tmp_path / "net.safetensors", UpscaleListener(**dict.fromkeys(LISTENER, ignore))
+    save_sr_net(path, small_net(), metadata={}, half=False)
+    started = start_engine(UpscaleOptions(model=str(path), device="cpu", engine="openvino"), listener).upscaler
+    path.unlink()
+    lr = noisy(12, 12)
+    deep = joined(started.bands(ArraySource(lr), deep=True))
+    assert started.by_openvino
+    torch.testing.assert_close(deep[None], upscaler(small_net(), openvino=False).whole(lr), rtol=0, atol=1e-6)
+
+
+def test_values_not_finite_even_in_fp32_name_the_weights_or_the_image(monkeypatch):
+    fast, lr = upscaler(small_net(), name="X"), noisy(16, 16)
+    monkeypatch.setattr(OpenvinoNet, "enlarged", lambda self, lr: np.full((1, 3, 64, 64), np.nan, np.float32))
+    with pytest.raises(WeightsError, match="X gives values that are not finite"):
+        fast.whole(lr)
+    lr[0, 1, 2, 3] = torch.nan
+    with pytest.raises(ImageReadError, match="image holds values"):
+        fast.whole(lr)
 
 
 class Changed(RRDBNet):
@@ -161,7 +259,8 @@ def test_where_it_fails_pytorch_goes_on(monkeypatch, error):
 
 
 def test_a_result_that_is_wrong_is_not_taken(monkeypatch):
-    monkeypatch.setattr(OpenvinoNet, "forward", lambda self, lr: self.net(lr) + 1)
+    enlarged = OpenvinoNet.enlarged
+    monkeypatch.setattr(OpenvinoNet, "enlarged", lambda self, lr: enlarged(self, lr) + 1)
     assert not upscaler(small_net()).by_openvino
 
 
@@ -213,7 +312,7 @@ def ten_times(ready, lr):
 @pytest.mark.parametrize("dtype", list(dict.fromkeys((torch.float32, choose_dtype(CPU)))))
 def test_two_threads_have_a_compiled_network_each_and_get_the_same_image(net, dtype):
     one = upscaler(net, dtype=dtype)
-    other = one.beside()
+    other = one.beside(1)
     first, second = noisy(20, 30), noisy(24, 16)
     alone = [one.whole(lr) for lr in (first, second)]
     with ThreadPoolExecutor(2) as pool:
@@ -221,5 +320,5 @@ def test_two_threads_have_a_compiled_network_each_and_get_the_same_image(net, dt
         results = [[torch.equal(sr, alone[index]) for sr in many.result()] for index, many in enumerate(often)]
     assert other.by_openvino
     assert all(map(all, results))
-    assert other._runner._quick is not one._runner._quick
-    assert other._runner._full is one._runner._full
+    assert other._runner._net is not one._runner._net
+    assert (other.threads, one.threads) == (1, torch.get_num_threads())

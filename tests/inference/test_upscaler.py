@@ -6,12 +6,15 @@ import pytest
 import torch
 
 from ddnsr_cli.errors import OutOfMemoryError
-from ddnsr_cli.inference import upscaler as inference
-from ddnsr_cli.inference.tiling import TensorSource, TileConfig
-from ddnsr_cli.inference.upscaler import MOST_TILE_PX_CPU, Upscaler, network_bytes_per_px
-from ddnsr_cli.nets.compact import CompactConfig, CompactNet
-from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet, start_as_nearest
+from ddnsr_cli.inference import net_upscaler as inference
+from ddnsr_cli.inference.net_upscaler import NetUpscaler
+from ddnsr_cli.inference.tiling import ArraySource, TileConfig
+from ddnsr_cli.inference.upscaler import MOST_TILE_PX_CPU, network_bytes_per_px
+from ddnsr_cli.nets.compact import CompactNet
+from ddnsr_cli.nets.config import CompactConfig, RRDBConfig
+from ddnsr_cli.nets.rrdb import RRDBNet, start_as_nearest
 from tests.helpers.short_net import Log, ShortNet, whole_numbers
+from tests.helpers.windows import joined
 
 CPU = torch.device("cpu")
 SIZES = [(40, 40), (41, 77), (1, 130), (130, 1), (1, 1), (3, 200), (2, 2), (67, 93)]
@@ -20,7 +23,7 @@ SIZES = [(40, 40), (41, 77), (1, 130), (130, 1), (1, 1), (3, 200), (2, 2), (67, 
 def upscaler(net, tile_px=16, *, halo_px=None, blend_px=2, **options):
     halo = net.reach_px + blend_px if halo_px is None else halo_px
     tiles = TileConfig(tile_px=tile_px, halo_px=halo, blend_px=blend_px)
-    return Upscaler(net, device=CPU, tiles=tiles, **options)
+    return NetUpscaler(net, device=CPU, tiles=tiles, **options)
 
 
 def untiled(net, lr):
@@ -97,7 +100,7 @@ def test_an_rrdb_network_with_the_usual_halo_is_within_one_level():
 
     def farthest(halo_px, blend_px):
         tiles = TileConfig(tile_px=32, halo_px=halo_px, blend_px=blend_px)
-        return (Upscaler(net, device=CPU, tiles=tiles).whole(lr) - whole).abs().max()
+        return (NetUpscaler(net, device=CPU, tiles=tiles).whole(lr) - whole).abs().max()
 
     usual = TileConfig()
     assert farthest(usual.halo_px, usual.blend_px) <= 1 / 255
@@ -113,7 +116,7 @@ def test_the_halo_of_a_compact_network_is_its_reach(small_compact, convs, scale,
 
     def farthest(**halo):
         tiles = TileConfig(tile_px=16, blend_px=0, **halo)
-        return (Upscaler(net, device=CPU, dtype=torch.float64, tiles=tiles).whole(lr) - untiled(net, lr)).abs().max()
+        return (NetUpscaler(net, device=CPU, dtype=torch.float64, tiles=tiles).whole(lr) - untiled(net, lr)).abs().max()
 
     reach = net.traits.halo_px
     assert reach == convs + 2 + (inner_scale is not None)
@@ -148,25 +151,27 @@ def test_windows_start_where_the_network_asks():
     assert all(span.start % 8 == 0 for span in (*plan.rows.spans, *plan.cols.spans))
 
 
-@pytest.mark.parametrize(("formats", "used"), [((), torch.float32), ((torch.float16,), torch.float16)])
+@pytest.mark.parametrize(("formats", "used"), [((), "float32"), (("float16",), "float16")])
 def test_half_precision_is_used_where_the_network_bears_it(formats, used):
     assert upscaler(Apart(half_formats=formats), dtype=torch.float16).dtype == used
 
 
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_images_lie_in_memory_as_the_network_asks(layout):
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_images_lie_in_memory_as_the_network_asks(channels_last):
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+
     class Asked(Apart):
         def forward(self, lr):
             assert lr.is_contiguous(memory_format=layout)
             assert self.conv.weight.is_contiguous(memory_format=layout)
             return super().forward(lr)
 
-    assert upscaler(Asked(memory_format=layout)).whole(whole_numbers(20, 20)).any()
+    assert upscaler(Asked(channels_last=channels_last)).whole(whole_numbers(20, 20)).any()
 
 
 def test_a_blend_wider_than_the_reach_widens_the_halo(small_compact):
     net = small_compact(convs=0)
-    assert Upscaler(net, device=CPU, tiles=TileConfig(tile_px=16, blend_px=4)).whole(torch.rand(1, 3, 40, 40)).any()
+    assert NetUpscaler(net, device=CPU, tiles=TileConfig(tile_px=16, blend_px=4)).whole(torch.rand(1, 3, 40, 40)).any()
 
 
 def test_every_window_of_an_image_has_one_shape():
@@ -186,13 +191,13 @@ def test_the_callers_network_is_left_alone():
 def test_bands_follow_each_other_and_are_the_image():
     net = ShortNet()
     lr = whole_numbers(67, 93)
-    bands = list(upscaler(net).bands(TensorSource(lr)))
+    bands = list(upscaler(net).bands(ArraySource(lr)))
     assert len(bands) > 3
     tops = [band.top for band in bands]
     heights = [band.rows.shape[1] for band in bands]
     assert tops == [sum(heights[:i]) for i in range(len(heights))]
     assert all(band.rows.shape[0::2] == (3, 4 * 93) for band in bands)
-    assert torch.equal(torch.cat([band.rows for band in bands], dim=1), untiled(net, lr)[0])
+    assert torch.equal(joined(bands), untiled(net, lr)[0])
 
 
 def live_tensor_bytes():
@@ -268,7 +273,7 @@ def test_rows_are_read_downwards():
 
 def test_bands_are_made_only_when_asked_for():
     net = ShortNet()
-    bands = upscaler(net).bands(TensorSource(whole_numbers(67, 93)))
+    bands = upscaler(net).bands(ArraySource(whole_numbers(67, 93)))
     assert len(net.shapes) == 0
     next(bands)
     assert len(net.shapes) == 6
@@ -277,7 +282,7 @@ def test_bands_are_made_only_when_asked_for():
 def test_progress_counts_every_tile():
     seen = []
     ready = upscaler(ShortNet())
-    list(ready.bands(TensorSource(whole_numbers(67, 93)), on_tile=lambda *counts: seen.append(counts)))
+    list(ready.bands(ArraySource(whole_numbers(67, 93)), on_tile=lambda *counts: seen.append(counts)))
     assert seen == [(i + 1, 24) for i in range(24)]
     assert ready.plan(67, 93).tiles == 24
 
@@ -302,8 +307,8 @@ class SmallDevice(ShortNet):
 def run(ready, lr):
     """All bands in one, the notes and the progress."""
     notes, progress = [], []
-    bands = ready.bands(TensorSource(lr), on_tile=lambda *counts: progress.append(counts), on_note=notes.append)
-    return torch.cat([band.rows for band in bands], dim=1)[None], notes, progress
+    bands = ready.bands(ArraySource(lr), on_tile=lambda *counts: progress.append(counts), on_note=notes.append)
+    return joined(bands)[None], notes, progress
 
 
 OTHER_ERRORS = [MemoryError(), RuntimeError("MPS backend out of memory"), RuntimeError("could not create a primitive")]
@@ -392,7 +397,7 @@ def test_an_error_of_another_kind_goes_through():
 )
 def test_the_tile_grows_with_free_memory(monkeypatch, gib, least, most):
     monkeypatch.setattr(inference, "free_bytes", lambda device: gib << 30)
-    ready = Upscaler(RRDBNet(RRDBConfig(blocks=1)), device=CPU, tiles=TileConfig())
+    ready = NetUpscaler(RRDBNet(RRDBConfig(blocks=1)), device=CPU, tiles=TileConfig())
     side = ready._sized(2000, 2000).tile_px
     assert least <= side <= most
 
@@ -400,7 +405,7 @@ def test_the_tile_grows_with_free_memory(monkeypatch, gib, least, most):
 def test_a_network_with_a_wide_halo_gets_larger_tiles(monkeypatch):
     """A Compact network of 32 convolutions pays 1.6 times its work for tiles of 256 pixels."""
     monkeypatch.setattr(inference, "free_bytes", lambda device: 1 << 40)
-    ready = Upscaler(CompactNet(CompactConfig(features=4, convs=32)), device=CPU, tiles=TileConfig())
+    ready = NetUpscaler(CompactNet(CompactConfig(features=4, convs=32)), device=CPU, tiles=TileConfig())
     rows = ready.plan(2000, 2000).rows
     assert rows.size**2 < 1.4 * (2000 / len(rows.spans)) ** 2
 
@@ -409,7 +414,7 @@ def test_a_narrow_stage_of_hr_size_makes_room_for_larger_tiles(monkeypatch):
     monkeypatch.setattr(inference, "free_bytes", lambda device: 1 << 29)
     net = RRDBNet(RRDBConfig(blocks=1))
     wide, narrow = (
-        Upscaler(net, device=CPU, dtype=dtype, tiles=TileConfig())._sized(2000, 2000).tile_px
+        NetUpscaler(net, device=CPU, dtype=dtype, tiles=TileConfig())._sized(2000, 2000).tile_px
         for dtype in (torch.float32, torch.bfloat16)
     )
     assert 32 < wide < narrow < MOST_TILE_PX_CPU
@@ -417,7 +422,7 @@ def test_a_narrow_stage_of_hr_size_makes_room_for_larger_tiles(monkeypatch):
 
 def test_a_very_wide_image_gets_lower_tiles_for_its_bands(monkeypatch):
     monkeypatch.setattr(inference, "free_bytes", lambda device: 3 << 30)
-    ready = Upscaler(RRDBNet(RRDBConfig(features=8, blocks=1, growth=4)), device=CPU, tiles=TileConfig())
+    ready = NetUpscaler(RRDBNet(RRDBConfig(features=8, blocks=1, growth=4)), device=CPU, tiles=TileConfig())
     assert ready.plan(10_000, 30_000).rows.size < ready.plan(10_000, 3_000).rows.size
 
 
@@ -428,9 +433,9 @@ def small(scale):
 @pytest.mark.parametrize("scale", [1, 2, 4])
 def test_bytes_per_pixel_follow_scale_and_format(scale):
     traits = small(scale).traits
-    wide, half = (network_bytes_per_px(traits, dtype) for dtype in (torch.float32, torch.float16))
+    wide, half = (network_bytes_per_px(traits, value_bytes) for value_bytes in (4, 2))
     assert math.isclose(wide, 2 * half, abs_tol=2)
-    at_4 = network_bytes_per_px(small(4).traits, torch.float32)
+    at_4 = network_bytes_per_px(small(4).traits, 4)
     assert math.isclose(wide, at_4 / traits.align**2, rel_tol=0.1)
 
 
@@ -438,5 +443,5 @@ def test_bytes_per_pixel_follow_scale_and_format(scale):
 def test_tiles_of_a_shallow_compact_network_fade_where_both_are_exact(small_compact, convs):
     net = small_compact(convs=convs).double()
     lr = torch.rand(1, 3, 50, 90, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    tiled = Upscaler(net, device=CPU, dtype=torch.float64, tiles=TileConfig(tile_px=32)).whole(lr)
+    tiled = NetUpscaler(net, device=CPU, dtype=torch.float64, tiles=TileConfig(tile_px=32)).whole(lr)
     torch.testing.assert_close(tiled, untiled(net, lr), rtol=0, atol=1e-12)

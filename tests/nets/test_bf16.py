@@ -4,10 +4,12 @@ import copy
 
 import torch
 
-from ddnsr_cli.inference.upscaler import WindowRunner
+from ddnsr_cli.inference.net_upscaler import NetRunner
 from ddnsr_cli.nets.bf16 import NarrowBlock, NarrowDoubling, NarrowHrStage, NarrowLast, held_dtype, narrowed, rounded
 from ddnsr_cli.nets.blocks import lrelu
-from ddnsr_cli.nets.rrdb import RESIDUAL_SCALE, ResidualDenseBlock, RRDBConfig, RRDBNet, start_as_nearest
+from ddnsr_cli.nets.config import RESIDUAL_SCALE, RRDBConfig
+from ddnsr_cli.nets.rrdb import ResidualDenseBlock, RRDBNet, start_as_nearest
+from tests.helpers.windows import run
 
 CPU = torch.device("cpu")
 
@@ -65,9 +67,9 @@ def test_it_is_off_by_less_than_the_rounding_of_an_image():
 
 def test_on_a_cpu_bf16_means_a_narrowed_network():
     net, lr = started(), random_lr()
-    ready = WindowRunner(net, device=CPU, dtype=torch.bfloat16, tta=False, name="x")
-    assert (ready.dtype, ready.held_dtype) == (torch.bfloat16, torch.bfloat16)
-    sr = ready.run(lr, lambda note: None)
+    ready = NetRunner(net, device=CPU, dtype=torch.bfloat16, tta=False, name="x")
+    assert (ready.dtype, ready.held_bytes(), ready.held_bytes(deep=True)) == ("bfloat16", 2, 4)
+    sr = run(ready, lr)
     assert sr.dtype == torch.float32
     assert torch.equal(sr, narrowed(copy.deepcopy(net).to(memory_format=torch.channels_last))(lr[None])[0])
     assert all(weight.dtype == torch.float32 for weight in net.parameters())  # the caller's stays
@@ -139,15 +141,15 @@ def test_a_stage_does_not_change_the_network_it_was_made_of():
 
 
 def test_more_than_8_bits_are_computed_in_fp32():
-    ready, lr = WindowRunner(started(), device=CPU, dtype=torch.bfloat16, tta=False, name="x"), random_lr()
-    exact = WindowRunner(started(), device=CPU, dtype=torch.float32, tta=False, name="x").run(lr, lambda note: None)
-    assert torch.equal(ready.run(lr, lambda note: None, deep=True), exact)
-    assert not torch.equal(ready.run(lr, lambda note: None), exact)
+    ready, lr = NetRunner(started(), device=CPU, dtype=torch.bfloat16, tta=False, name="x"), random_lr()
+    exact = run(NetRunner(started(), device=CPU, dtype=torch.float32, tta=False, name="x"), lr)
+    assert torch.equal(run(ready, lr, deep=True), exact)
+    assert not torch.equal(run(ready, lr), exact)
 
 
 def test_averages_over_flips_work_too():
-    ready = WindowRunner(started(), device=CPU, dtype=torch.bfloat16, tta=True, name="x")
-    exact = WindowRunner(started(), device=CPU, dtype=torch.float32, tta=True, name="x")
+    ready = NetRunner(started(), device=CPU, dtype=torch.bfloat16, tta=True, name="x")
+    exact = NetRunner(started(), device=CPU, dtype=torch.float32, tta=True, name="x")
     lr = random_lr()
-    difference = ready.run(lr, lambda note: None) - exact.run(lr, lambda note: None)
+    difference = run(ready, lr) - run(exact, lr)
     assert 255 * difference.square().mean().sqrt() < 0.29

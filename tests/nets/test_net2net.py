@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.nets.config import RRDBConfig
 from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
 from ddnsr_cli.nets.net2net import grow_degrader, grow_rrdb
-from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
+from ddnsr_cli.nets.rrdb import RRDBNet
 
 SMALL = RRDBConfig(features=4, blocks=2, growth=3)
 D_SMALL = DegraderConfig(features=4, blocks=1)

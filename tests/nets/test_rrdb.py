@@ -4,7 +4,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ddnsr_cli.errors import ConfigError
-from ddnsr_cli.nets.rrdb import RRDB, ResidualDenseBlock, RRDBConfig, RRDBNet, start_as_nearest
+from ddnsr_cli.nets.config import RRDBConfig
+from ddnsr_cli.nets.rrdb import RRDB, ResidualDenseBlock, RRDBNet, start_as_nearest
 
 
 def random_lr(*size, seed=0):

@@ -5,7 +5,7 @@ import pytest
 from ddnsr_cli.config import options_from_json, options_to_json
 from ddnsr_cli.data.config import DegradationConfig, StreamConfig
 from ddnsr_cli.errors import ConfigError
-from ddnsr_cli.nets.rrdb import RRDBConfig
+from ddnsr_cli.nets.config import RRDBConfig
 from ddnsr_cli.training.loop import Rhythm
 from ddnsr_cli.training.options import ScheduleConfig
 from ddnsr_cli.training.paired_options import PairedOptions, PairSource

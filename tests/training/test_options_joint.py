@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from ddnsr_cli.config import Precision
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.losses import COLOR_PX, color_loss
+from ddnsr_cli.nets.config import RRDBConfig
 from ddnsr_cli.nets.degrader import DegraderConfig
 from ddnsr_cli.nets.lpips import LPIPS, TRUNKS, squeezenet_features
-from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
 from ddnsr_cli.training.options import (
     FeatureLayers,

@@ -17,8 +17,9 @@ from ddnsr_cli.data.config import DegradationConfig
 from ddnsr_cli.data.crop_stream import MixedPairs, RulePairs, batches
 from ddnsr_cli.data.images import list_images
 from ddnsr_cli.errors import ConfigError, TrainingError
+from ddnsr_cli.nets.config import RRDBConfig
 from ddnsr_cli.nets.discriminators import PROJECTED_TAPS
-from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
+from ddnsr_cli.nets.rrdb import RRDBNet
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
 from ddnsr_cli.training import paired
 from ddnsr_cli.training.options import ScheduleConfig

@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddnsr_cli.nets.blocks import VIEWS, SrNet, SrTraits, as_view, undone_view
+from ddnsr_cli.nets.blocks import SrNet, as_view, undone_view
+from ddnsr_cli.nets.config import VIEWS, SrTraits
 from ddnsr_cli.training.paired import Teacher, with_colors_of
 
 

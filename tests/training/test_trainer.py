@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from ddnsr_cli.errors import ConfigError, TrainingError
+from ddnsr_cli.nets.config import RRDBConfig
 from ddnsr_cli.nets.degrader import DegraderConfig
-from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
 from ddnsr_cli.training.options import (
     JointOptions,

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from ddnsr_cli.nets.config import RRDBConfig
 from ddnsr_cli.nets.degrader import DegraderConfig
-from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
 from ddnsr_cli.training.options import ablated, track_options
 from ddnsr_cli.training.reconstruction import FeatureNets

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from ddnsr_cli.data.config import NoiseInput
 from ddnsr_cli.data.degradations import draw_noise_transfer
 from ddnsr_cli.data.noise_patches import slow_part
+from ddnsr_cli.nets.config import RRDBConfig
 from ddnsr_cli.nets.degrader import DegraderConfig
-from ddnsr_cli.nets.rrdb import RRDBConfig
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
 from ddnsr_cli.training.options import track_options
 from ddnsr_cli.training.reconstruction import FeatureNets

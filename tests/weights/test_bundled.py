@@ -13,10 +13,10 @@ from PIL import Image
 
 from ddnsr_cli.commands.train.joint import RECORDED
 from ddnsr_cli.config import options_to_json, unlike_names
+from ddnsr_cli.inference.net_upscaler import NetUpscaler
 from ddnsr_cli.inference.tiling import TileConfig
-from ddnsr_cli.inference.upscaler import Upscaler
 from ddnsr_cli.metrics.fidelity import psnr_db, ssim
-from ddnsr_cli.nets.rrdb import RRDBConfig
+from ddnsr_cli.nets.config import RRDBConfig
 from ddnsr_cli.training.options import JointOptions
 from ddnsr_cli.weights.checkpoint import load_degrader, load_sr_net
 from ddnsr_cli.weights.registry import read_registry
@@ -72,7 +72,7 @@ def test_bfloat16_costs_about_as_much_as_rounding(name, image):
     """On any CPU; whole levels have a deviation of 0.29."""
     lr = as_tensor(image.crop((206, 126, 234, 154)))
     wide, narrow = (
-        255 * Upscaler(network(name), device=CPU, dtype=dtype, tiles=TileConfig()).whole(lr)
+        255 * NetUpscaler(network(name), device=CPU, dtype=dtype, tiles=TileConfig()).whole(lr)
         for dtype in (torch.float32, torch.bfloat16)
     )
     assert 0 < (narrow - wide).square().mean().sqrt() < 0.45
@@ -145,10 +145,10 @@ def largest_seam(net, image):
 
     @cache
     def whole(dtype):
-        return Upscaler(net, device=CPU, dtype=dtype, tiles=TileConfig(tile_px=None)).whole(lr)
+        return NetUpscaler(net, device=CPU, dtype=dtype, tiles=TileConfig(tile_px=None)).whole(lr)
 
     def largest(tiles, dtype=torch.float32):
-        tiled = Upscaler(net, device=CPU, dtype=dtype, tiles=tiles)
+        tiled = NetUpscaler(net, device=CPU, dtype=dtype, tiles=tiles)
         assert tiled.plan(*lr.shape[-2:]).tiles > 3
         return (tiled.whole(lr).clamp(0, 1) - whole(dtype).clamp(0, 1)).abs().max().item()
 

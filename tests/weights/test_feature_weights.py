@@ -14,7 +14,7 @@ from ddnsr_cli.errors import ConfigError, HubError, WeightsError
 from ddnsr_cli.files import sha256_of
 from ddnsr_cli.nets.lpips import LPIPS, TRUNKS, trunk_shapes
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
-from ddnsr_cli.weights import checkpoint, feature_weights
+from ddnsr_cli.weights import feature_weights, files
 from ddnsr_cli.weights import feature_weights as classifiers
 from ddnsr_cli.weights.feature_weights import LPIPS_FOLDER, VGG19_ON_HUB, load_lpips, load_vgg19
 from ddnsr_cli.weights.hub.download import HubAccess
@@ -102,7 +102,7 @@ def test_layers_that_are_not_looked_through_are_not_read(monkeypatch, tmp_path, 
 
             yield SimpleNamespace(keys=file.keys, metadata=file.metadata, get_tensor=get_tensor)
 
-    monkeypatch.setattr(checkpoint, "safe_open", watched)
+    monkeypatch.setattr(files, "safe_open", watched)
     load_vgg19(tmp_path / "vgg19.safetensors", taps=CONV2_2)
     assert set(read) == UP_TO_CONV2_2
 

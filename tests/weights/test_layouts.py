@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from ddnsr_cli.errors import WeightsError
-from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
+from ddnsr_cli.nets.config import RRDBConfig
+from ddnsr_cli.nets.rrdb import RRDBNet
 from ddnsr_cli.weights.layouts import build, read_layout
 
 SIZES = {"features": 8, "blocks": 2, "growth": 4}

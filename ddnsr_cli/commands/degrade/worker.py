@@ -23,9 +23,8 @@ from ddnsr_cli.data.images import shrunk
 from ddnsr_cli.data.noise_patches import base_of, pair_rng
 from ddnsr_cli.errors import DataError, DdnsrError, ImageWriteError, OutOfMemoryError, UnexpectedError, shown
 from ddnsr_cli.files import atomic_path, sha256_of
-from ddnsr_cli.inference.degrader import Levels, LevelsInMemory
+from ddnsr_cli.inference.degrader import Levels, LevelsInMemory, as_levels, as_tensor
 from ddnsr_cli.inference.memory import is_out_of_memory
-from ddnsr_cli.inference.tiling import to_pixels, to_tensor
 from ddnsr_cli.io.discovery import Found
 from ddnsr_cli.io.formats import check_writable
 from ddnsr_cli.io.image import Metadata, RasterImage, rgb8
@@ -264,7 +263,7 @@ def transfer_of(method: Learned, hr: Iterable[Path], *, seed: int, max_pixels: i
         return None
 
     def degrade(hr: Tensor, given: Tensor) -> Tensor:
-        return to_tensor(method.engine.lr(*(LevelsInMemory(_levels(image)) for image in (hr, given))))
+        return as_tensor(method.engine.lr(*(LevelsInMemory(_levels(image)) for image in (hr, given))))
 
     return measure_noise_transfer(degrade, (_trial(noise, windows, at, rng) for at in range(len(windows))))
 
@@ -287,8 +286,8 @@ def _trial(noise: NoiseSource, windows: Sequence[Levels], at: int, rng: np.rando
     given = noise.of(clean, hr, rng)
     # of a clean image that would be passed over nothing comes into the result
     levels = given.read(0, 0, side, side) if given else whole_levels(base_of(shrink_bicubic(hr)))
-    return Trial(hr=to_tensor(hr), noisy=to_tensor(noisy), clean=to_tensor(clean), clean_input=to_tensor(levels))
+    return Trial(hr=as_tensor(hr), noisy=as_tensor(noisy), clean=as_tensor(clean), clean_input=as_tensor(levels))
 
 
 def _levels(image: Tensor) -> Levels:
-    return to_pixels(image[0], dtype=np.uint8, gray=False).astype(np.uint8, copy=False)
+    return as_levels(image[0])

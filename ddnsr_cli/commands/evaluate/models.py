@@ -25,7 +25,8 @@ from ddnsr_cli.config import SCALE
 from ddnsr_cli.errors import ConfigError, HubError, WeightsError
 from ddnsr_cli.inference.degrader import LevelsInMemory, TiledDegrader
 from ddnsr_cli.inference.device import choose_dtype
-from ddnsr_cli.inference.tiling import TensorSource, TileConfig, to_pixels, to_tensor
+from ddnsr_cli.inference.net_upscaler import NetUpscaler
+from ddnsr_cli.inference.tiling import PixelSource, TileConfig, as_pixels
 from ddnsr_cli.inference.upscaler import Upscaler
 from ddnsr_cli.io.image import rgb8
 from ddnsr_cli.nets.lpips import LPIPS
@@ -97,9 +98,9 @@ class Network:
         assert opened.lr is not None  # networks take part only where there are LR images
         height, width, channels = opened.lr.pixels.shape
         canvas = np.empty((SCALE * height, SCALE * width, 3), np.uint8)
-        source = TensorSource(to_tensor(opened.lr.pixels))
-        for band in self.engine.bands(source, on_note=self.note):
-            rows = to_pixels(band.rows, dtype=np.uint8, gray=channels == 1)
+        for band in self.engine.bands(PixelSource(opened.lr.pixels), on_note=self.note):
+            made = band.rows
+            rows = as_pixels(made.mean(axis=0, keepdims=True) if channels == 1 else made, np.uint8)
             canvas[band.top : band.top + len(rows)] = rows
         return canvas
 
@@ -109,8 +110,8 @@ def load_network(found: FoundWeights, label: str, device: torch.device, note: Ca
     net, _ = load_sr_net(found.path)
     if net.traits.scale != SCALE:
         raise ConfigError(f"{found.name} enlarges {net.traits.scale} times; all that is compared enlarges {SCALE}.")
-    engine = Upscaler(net, device=device, dtype=choose_dtype(device), tiles=TileConfig(), name=found.name)
-    origin = f"sha256 {found.sha256}, {str(engine.dtype).removeprefix('torch.')} on {device}"
+    engine = NetUpscaler(net, device=device, dtype=choose_dtype(device), tiles=TileConfig(), name=found.name)
+    origin = f"sha256 {found.sha256}, {engine.dtype} on {device}"
     return Network(label=label, origin=origin, engine=engine, note=note)
 
 

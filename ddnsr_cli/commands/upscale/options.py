@@ -7,7 +7,7 @@ from typing import Any
 
 from ddnsr_cli.commands.ray_workers import RayOptions
 from ddnsr_cli.errors import DdnsrError
-from ddnsr_cli.inference.device import DtypeName, EngineName
+from ddnsr_cli.inference.engine import DtypeName, EngineName
 from ddnsr_cli.inference.pipeline import LookOptions
 from ddnsr_cli.inference.tiling import TileConfig
 from ddnsr_cli.io.image import MAX_PIXELS

@@ -13,8 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-import torch
-
 from ddnsr_cli.commands.ray_workers import ray_workers
 from ddnsr_cli.commands.upscale.jobs import Job, folder_jobs, is_single, sheet_of, single_job
 from ddnsr_cli.commands.upscale.options import (
@@ -101,7 +99,7 @@ def _workers(
     if options.ray is None:
         engine = (start or start_engine)(options, listener)
         new = partial(Worker, options=options, resumes=resumes)
-        if not resumes or options.fail_fast or options.dry_run or engine.device.type not in SIDE_BY_SIDE:
+        if not resumes or options.fail_fast or options.dry_run or engine.upscaler.kind not in SIDE_BY_SIDE:
             yield new(engine, listener=listener)
             return
         with _closed(_SideBySide(engine, new, listener, options.size)) as side_by_side:
@@ -220,7 +218,7 @@ class _SideBySide:
     def _opened(self) -> int:
         """How many images are done at a time; their threads start when it is asked first."""
         if self._lanes is None:
-            threads = torch.get_num_threads()
+            threads = self._engine.upscaler.threads
             # one more than threads: now and then one waits for the disk
             wanted = min(MOST_LANES, threads + 1, self._engine.upscaler.fit(SMALL_PX)) if threads > 1 else 1
             self._lanes = wanted if wanted > 1 and self._open(wanted) else 1
@@ -228,16 +226,13 @@ class _SideBySide:
 
     def _open(self, lanes: int) -> bool:
         """Whether all of them are ready."""
-        threads = torch.get_num_threads()
-        share, here, go = max(1, threads // lanes), queue.SimpleQueue[bool](), queue.SimpleQueue[None]()
+        ours = self._engine.upscaler
+        threads = ours.threads
+        share, here = max(1, threads // lanes), queue.SimpleQueue[bool]()
 
         def run() -> None:
-            torch.get_num_threads()  # at the first question a thread takes the number that all have
-            torch.set_num_threads(share)
-            here.put(True)
-            go.get()
             try:
-                upscaler = self._engine.upscaler.beside()
+                upscaler = ours.beside(share)
             except (MemoryError, RuntimeError):  # there is room for one only
                 here.put(False)
                 return
@@ -251,12 +246,9 @@ class _SideBySide:
                     thread = threading.Thread(target=run, daemon=True)
                     thread.start()
                     self._threads.append(thread)
-            for _ in self._threads:
-                here.get()
-            torch.set_num_threads(threads)  # for this thread and those to come
-            for _ in self._threads:
-                go.put(None)
-        return len(self._threads) == lanes and all(here.get() for _ in self._threads)
+            ready = [here.get() for _ in self._threads]
+            ours.use_threads(threads)  # in this thread, and in those to come
+        return len(self._threads) == lanes and all(ready)
 
     def _serve(self, lane: _Lane) -> None:
         while (queued := self._queue.get()) is not None and not self._is_stopped:

@@ -10,8 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypedDict
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from ddnsr_cli.commands.ray_workers import Notify
 from ddnsr_cli.commands.upscale.jobs import (
@@ -43,10 +42,11 @@ from ddnsr_cli.errors import (
     shown,
 )
 from ddnsr_cli.files import StorePath, no_empty_folder, temporary_folder
-from ddnsr_cli.inference.device import choose_device, choose_dtype, choose_openvino
+from ddnsr_cli.inference.engine import Runner, Window, choose_openvino, format_without_torch, load_torch, thread_count
 from ddnsr_cli.inference.memory import give_back_freed, is_out_of_memory, keep_one_heap, save_addresses
+from ddnsr_cli.inference.openvino import openvino_runner
 from ddnsr_cli.inference.pipeline import Faithfulness, check_memory, result_bytes, upscale_image, upscale_rows
-from ddnsr_cli.inference.tiling import TensorSource, TilePlan, to_pixels, to_tensor
+from ddnsr_cli.inference.tiling import PixelSource, TilePlan, as_pixels
 from ddnsr_cli.inference.upscaler import Upscaler
 from ddnsr_cli.io.formats import check_format, check_writable
 from ddnsr_cli.io.image import RasterImage, to_srgb
@@ -54,11 +54,13 @@ from ddnsr_cli.io.mapped import mapped
 from ddnsr_cli.io.provenance import Source, date_back, source_of, was_written
 from ddnsr_cli.io.read import fetched, read_image
 from ddnsr_cli.io.write import WriteOptions, takes_rows, without_idle_alpha, write_image
+from ddnsr_cli.nets.arrays import Weights
+from ddnsr_cli.nets.config import SrConfig
 from ddnsr_cli.processing.contact_sheet import comparison
 from ddnsr_cli.processing.resize import resize
-from ddnsr_cli.weights.checkpoint import load_sr_net
+from ddnsr_cli.weights.arrays import read_arrays
 from ddnsr_cli.weights.registry import read_registry
-from ddnsr_cli.weights.resolve import find_weights
+from ddnsr_cli.weights.resolve import FoundWeights, find_weights
 
 MOST_FREED_PX = 1 << 17
 """LR pixels of images done before what they left in the heap is given back."""
@@ -71,7 +73,6 @@ class Engine:
     """A network, and which one it is."""
 
     upscaler: Upscaler
-    device: torch.device
 
     model: str
     """How the user calls it."""
@@ -86,9 +87,10 @@ def start_engine(options: UpscaleOptions, listener: UpscaleListener) -> Engine:
     Raises WeightsError, HubError and DeviceError as the parts do.
     """
     save_addresses()
-    device = choose_device(options.device, note=listener.note)
-    by_openvino = choose_openvino(device, options.engine, note=listener.note)
-    registry, on_gpu = read_registry(), device.type != "cpu"
+    quick = format_without_torch(options.device, options.dtype, options.engine)
+    device = "cpu" if quick is not None else _device_of_torch(options, listener)
+    by_openvino = quick is not None or choose_openvino(device, options.engine, note=listener.note)
+    registry, on_gpu = read_registry(), device != "cpu"
     weights = find_weights(
         options.model, registry=registry, on_gpu=on_gpu, offline=options.offline, on_progress=listener.download
     )
@@ -96,21 +98,62 @@ def start_engine(options: UpscaleOptions, listener: UpscaleListener) -> Engine:
         listener.note(f"{device} runs {weights.name}; -m {other} is {'quicker' if on_gpu else 'crisper and slower'}.")
     if weights.terms:
         listener.note(weights.terms)
+    read = None if quick is None else read_arrays(weights.path)
+    upscaler = None if read is None else _without_torch(*read, weights.name, options, narrow=quick == "bf16")
+    if upscaler is None:
+        upscaler = _with_torch(weights, options, device, by_openvino=by_openvino and read is None)
+    if by_openvino and not upscaler.by_openvino and options.engine == "openvino":
+        listener.note(f"OpenVINO does not run {weights.name}: PyTorch does its work.")
+    by = "OpenVINO" if upscaler.by_openvino else "PyTorch"
+    listener.detail(f"model {weights.name} ({weights.path}), on {device}, in {upscaler.dtype}, by {by}")
+    return Engine(upscaler=upscaler, model=weights.name, sha256=weights.sha256)
+
+
+def _device_of_torch(options: UpscaleOptions, listener: UpscaleListener) -> str:
+    load_torch()
+    from ddnsr_cli.inference.device import choose_device
+
+    return str(choose_device(options.device, note=listener.note))
+
+
+def _without_torch(
+    config: SrConfig, arrays: Weights, name: str, options: UpscaleOptions, *, narrow: bool
+) -> Upscaler | None:
+    """The network run by OpenVINO; None where that does not run it.
+
+    Importing PyTorch, which is left out here, takes longer than to enlarge a small image.
+    """
+
+    def in_fp32() -> Runner:
+        from ddnsr_cli.inference.net_upscaler import runner_in_fp32
+
+        return runner_in_fp32(config, arrays, tta=options.tta, name=name)
+
+    threads = thread_count()
+    runner = openvino_runner(
+        config, arrays, narrow=narrow, threads=threads, tta=options.tta, name=name, in_fp32=in_fp32
+    )
+    return None if runner is None else Upscaler(runner, config.traits, tiles=options.tiles, name=name)
+
+
+def _with_torch(weights: FoundWeights, options: UpscaleOptions, device: str, *, by_openvino: bool) -> Upscaler:
+    load_torch()
+    import torch
+
+    from ddnsr_cli.inference.device import choose_dtype
+    from ddnsr_cli.inference.net_upscaler import NetUpscaler
+    from ddnsr_cli.weights.checkpoint import load_sr_net
+
     net, _ = load_sr_net(weights.path)
-    upscaler = Upscaler(
+    return NetUpscaler(
         net,
-        device=device,
-        dtype=choose_dtype(device, options.dtype),
+        device=torch.device(device),
+        dtype=choose_dtype(torch.device(device), options.dtype),
         tiles=options.tiles,
         tta=options.tta,
         name=weights.name,
         openvino=by_openvino,
     )
-    if by_openvino and not upscaler.by_openvino and options.engine == "openvino":
-        listener.note(f"OpenVINO does not run {weights.name}: PyTorch does its work.")
-    dtype, by = str(upscaler.dtype).removeprefix("torch."), "OpenVINO" if upscaler.by_openvino else "PyTorch"
-    listener.detail(f"model {weights.name} ({weights.path}), on {device}, in {dtype}, by {by}")
-    return Engine(upscaler=upscaler, device=device, model=weights.name, sha256=weights.sha256)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,10 +177,10 @@ class TileCost:
 
 def measure_tile(image: RasterImage, engine: Engine, target: Path, options: UpscaleOptions) -> TileCost:
     """Run the network over one tile of an image, and write what comes out into a temporary folder, in vain."""
-    upscaler, device = engine.upscaler, engine.device
+    upscaler = engine.upscaler
     plan = upscaler.plan(image.height, image.width)
     part = replace(image, pixels=image.pixels[: plan.rows.size, : plan.cols.size].copy(), alpha=None)
-    source, made, seconds = TensorSource(to_tensor(part.pixels)), list[Tensor](), 0.0
+    source, made, seconds = PixelSource(part.pixels), list[Window](), 0.0
 
     def run() -> None:
         nonlocal seconds
@@ -146,10 +189,10 @@ def measure_tile(image: RasterImage, engine: Engine, target: Path, options: Upsc
         seconds = time.perf_counter() - start
 
     if options.look.strength > 0:
-        if device.type != "cpu":  # the first run on a device chooses its kernels
+        if upscaler.kind != "cpu":  # the first run on a device chooses its kernels
             run()
-        peak = _peak_bytes(device, run)
-        pixels = to_pixels(torch.cat(made, dim=1), dtype=part.pixels.dtype, gray=part.is_gray)
+        peak, rows = _peak_bytes(upscaler, run), np.concatenate(made, axis=1)
+        pixels = as_pixels(rows.mean(axis=0, keepdims=True) if part.is_gray else rows, part.pixels.dtype)
         larger = replace(part, pixels=pixels)
     else:
         peak, larger = 0, resize(part, upscaler.scale * part.width, upscaler.scale * part.height)
@@ -168,9 +211,12 @@ def _writing_seconds(image: RasterImage, target: Path, options: WriteOptions) ->
     return 0.0
 
 
-def _peak_bytes(device: torch.device, work: Callable[[], None]) -> int:
+def _peak_bytes(upscaler: Upscaler, work: Callable[[], None]) -> int:
     """What `work` takes at its peak beyond what was in use; 0 where the system does not tell."""
-    if device.type == "cuda":
+    if upscaler.kind == "cuda":
+        import torch
+
+        device = upscaler.device
         torch.cuda.reset_peak_memory_stats(device)
         work()
         return torch.cuda.max_memory_allocated(device)
@@ -222,7 +268,11 @@ def prepare(job: Job, options: UpscaleOptions, scale: int) -> Prepared:
     if options.look.to_srgb:
         image = to_srgb(image)
     image = without_idle_alpha(image, job.target)
-    image = replace(image, pixels=mapped(image.pixels))
+    pixels = mapped(image.pixels)
+    is_in_file = pixels is not image.pixels
+    image = replace(image, pixels=pixels)
+    if is_in_file:  # what they took is free now
+        give_back_freed()
     size = options.size.pixels(image.width, image.height, scale)
     return Prepared(job=job, source=source, before=before, image=image, size=size, notes=image.notes, since=since)
 

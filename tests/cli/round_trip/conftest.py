@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet, start_as_nearest
+from ddnsr_cli.nets.config import RRDBConfig
+from ddnsr_cli.nets.rrdb import RRDBNet, start_as_nearest
 from ddnsr_cli.weights.checkpoint import save_sr_net
 from tests.helpers.command import ddnsr, image_file, quick_model
 from tests.helpers.round_trip import Result

@@ -15,12 +15,13 @@ from ddnsr_cli.commands.upscale.options import Started, UpscaleListener, Upscale
 from ddnsr_cli.commands.upscale.run import upscale_images
 from ddnsr_cli.commands.upscale.worker import Engine, Worker
 from ddnsr_cli.errors import BatchError
+from ddnsr_cli.inference.net_upscaler import NetUpscaler
 from ddnsr_cli.inference.tiling import TileConfig
-from ddnsr_cli.inference.upscaler import Upscaler
 from ddnsr_cli.io.image import RasterImage
 from ddnsr_cli.io.read import image_size, pixels_by_head
 from ddnsr_cli.io.write import write_image
-from ddnsr_cli.nets.rrdb import RRDBConfig, RRDBNet
+from ddnsr_cli.nets.config import RRDBConfig
+from ddnsr_cli.nets.rrdb import RRDBNet
 from ddnsr_cli.processing.resize import OutputSize
 
 CPU = torch.device("cpu")
@@ -71,7 +72,7 @@ def listener(said):
 def engine(watch=lambda lr: None):
     torch.manual_seed(0)
     net = WatchedNet(watch)
-    return Engine(upscaler=Upscaler(net, device=CPU, tiles=TileConfig()), device=CPU, model="watched", sha256="0" * 64)
+    return Engine(upscaler=NetUpscaler(net, device=CPU, tiles=TileConfig()), model="watched", sha256="0" * 64)
 
 
 def drawn(path, width=20, height=16, seed=0):
@@ -275,7 +276,8 @@ def test_of_gpus_those_of_cuda_take_several_at_once(
 
     monkeypatch.setattr(run, "_SideBySide", Counted)
     (folder / "2.png").unlink()
-    elsewhere = replace(engine(), device=torch.device(kind))  # the network itself is on the CPU
+    elsewhere = engine()
+    monkeypatch.setattr(NetUpscaler, "kind", kind)  # the network itself is on the CPU
     assert list(upscale_images([folder], tmp_path / "out", UpscaleOptions(), listener, start=lambda *_: elsewhere))
     assert asked == [kind] * side_by_side
 

@@ -2,18 +2,19 @@ import pytest
 import torch
 
 from ddnsr_cli.errors import ImageReadError, OutOfMemoryError, WeightsError
-from ddnsr_cli.inference import upscaler
+from ddnsr_cli.inference import net_upscaler
 from ddnsr_cli.inference.device import CudaBackend, GraphedNet
-from ddnsr_cli.inference.tiling import TensorSource, TileConfig
-from ddnsr_cli.inference.upscaler import Upscaler, WindowRunner
+from ddnsr_cli.inference.net_upscaler import NetRunner, NetUpscaler
+from ddnsr_cli.inference.tiling import ArraySource, TileConfig
 from tests.helpers.cuda_stand_in import CudaStandIn
 from tests.helpers.short_net import ShortNet, whole_numbers
+from tests.helpers.windows import joined, run
 
 CPU = torch.device("cpu")
 
 
 def on_cpu(net, dtype=torch.float32, *, tta=False):
-    return WindowRunner(net, device=CPU, dtype=dtype, tta=tta, name="lite.safetensors")
+    return NetRunner(net, device=CPU, dtype=dtype, tta=tta, name="lite.safetensors")
 
 
 class NanInHalf(ShortNet):
@@ -34,18 +35,18 @@ def test_half_precision_that_fails_the_probe_is_not_used(value):
     notes = []
     lr = whole_numbers(20, 20)[0]
     ready = on_cpu(net, torch.float16)
-    assert ready.dtype == torch.float32
+    assert ready.dtype == "float32"
     with torch.no_grad():
-        assert torch.equal(ready.run(lr, notes.append), net(lr[None])[0])
-    ready.run(lr, notes.append)
+        assert torch.equal(run(ready, lr, notes.append), net(lr[None])[0])
+    run(ready, lr, notes.append)
     assert notes == ["fp16 gives wrong values on cpu: computing in fp32."]
 
 
 def test_half_precision_that_is_right_is_used():
     notes = []
     ready = on_cpu(ShortNet(), torch.float16)
-    sr = ready.run(whole_numbers(20, 20)[0], notes.append)
-    assert ready.dtype == torch.float16
+    sr = run(ready, whole_numbers(20, 20)[0], notes.append)
+    assert ready.dtype == "float16"
     assert sr.dtype == torch.float32
     assert torch.equal(sr, sr.half().float())
     assert notes == []
@@ -57,11 +58,11 @@ def test_a_tile_that_overflows_is_redone_in_fp32_and_said_once(value):
     lr = whole_numbers(64, 16) / 2
     lr[..., 20:, :] = 1  # two of three rows of tiles are bright
     notes = []
-    ready = Upscaler(
+    ready = NetUpscaler(
         net, device=CPU, dtype=torch.float16, tiles=TileConfig(tile_px=16, halo_px=2, blend_px=0), name="X"
     )
-    sr = torch.cat([band.rows for band in ready.bands(TensorSource(lr), on_note=notes.append)], dim=1)
-    assert ready.dtype == torch.float16
+    sr = joined(ready.bands(ArraySource(lr), on_note=notes.append))
+    assert ready.dtype == "float16"
     assert sr.isfinite().all()
     with torch.no_grad():
         assert torch.equal(sr[:, 180:], net(lr)[0, :, 180:])
@@ -73,14 +74,14 @@ def test_values_not_finite_even_in_fp32_name_the_weights(dtype):
     net = ShortNet()
     net.conv.weight.data[0, 0, 0, 0] = float("nan")
     with pytest.raises(WeightsError, match=r"lite.safetensors gives values that are not finite"):
-        on_cpu(net, dtype).run(whole_numbers(8, 8)[0], lambda note: None)
+        run(on_cpu(net, dtype), whole_numbers(8, 8)[0])
 
 
 def test_an_image_with_nan_is_not_blamed_on_the_weights():
     lr = whole_numbers(8, 8)[0]
     lr[0, 3, 3] = float("nan")
     with pytest.raises(ImageReadError, match="image holds values"):
-        on_cpu(ShortNet()).run(lr, lambda note: None)
+        run(on_cpu(ShortNet()), lr)
 
 
 def test_a_network_that_does_not_fit_is_reported_in_one_line(monkeypatch):
@@ -97,7 +98,7 @@ def test_a_probe_without_room_is_reported_in_one_line(monkeypatch):
     def full(*args, **options):
         raise torch.OutOfMemoryError("CUDA out of memory.\nMore")
 
-    monkeypatch.setattr(upscaler, "probe", full)
+    monkeypatch.setattr(net_upscaler, "probe", full)
     with pytest.raises(OutOfMemoryError, match=r"cpu has no room for lite.safetensors"):
         on_cpu(ShortNet(), torch.float16)
 
@@ -110,7 +111,7 @@ def test_the_network_sees_channels_last():
             assert not torch.is_grad_enabled()
             return super().forward(lr)
 
-    on_cpu(Picky()).run(whole_numbers(9, 7)[0], lambda note: None)
+    run(on_cpu(Picky()), whole_numbers(9, 7)[0])
 
 
 class LateBackend:
@@ -142,9 +143,11 @@ class LateBackend:
 
 def on_late_backend(backend, notes=None, *, net=None, lr=None, **options):
     net, lr = net or ShortNet(), whole_numbers(100, 180) if lr is None else lr
-    ready = Upscaler(net, device=CPU, tiles=TileConfig(tile_px=64, halo_px=4, blend_px=2), backend=backend, **options)
-    bands = ready.bands(TensorSource(lr), on_note=(notes if notes is not None else []).append)
-    sr = torch.cat([band.rows for band in bands], dim=1)
+    ready = NetUpscaler(
+        net, device=CPU, tiles=TileConfig(tile_px=64, halo_px=4, blend_px=2), backend=backend, **options
+    )
+    bands = ready.bands(ArraySource(lr), on_note=(notes if notes is not None else []).append)
+    sr = joined(bands)
     with torch.no_grad():
         return sr, net(lr)[0]
 
@@ -166,7 +169,7 @@ def test_small_windows_are_begun_as_one_batch():
 
 
 def test_a_batch_has_no_more_windows_than_there_is_memory_for(monkeypatch):
-    monkeypatch.setattr(upscaler, "free_bytes", lambda device: 0)
+    monkeypatch.setattr(net_upscaler, "free_bytes", lambda device: 0)
     backend = LateBackend(batch_px=1 << 20)
     sr, whole = on_late_backend(backend)
     assert torch.equal(sr, whole)
@@ -192,9 +195,9 @@ def test_memory_that_runs_out_in_a_window_under_way_halves_the_tile():
 def test_a_window_under_way_that_overflows_is_redone():
     lr = torch.ones(3, 12, 12)
     net, notes = NanInHalf(above=0.9), []
-    late = WindowRunner(net, device=CPU, dtype=torch.float16, tta=False, name="X", backend=LateBackend())
+    late = NetRunner(net, device=CPU, dtype=torch.float16, tta=False, name="X", backend=LateBackend())
     with torch.no_grad():
-        assert torch.equal(late.begin([lr], notes.append)()[0], net(lr[None])[0])
+        assert torch.equal(run(late, lr, notes.append), net(lr[None])[0])
     assert notes == ["fp16 overflows in X: tiles where it does are computed in fp32."]
 
 
@@ -208,12 +211,12 @@ class NanWhereBright(ShortNet):
 
 def test_of_a_batch_only_windows_that_overflow_are_redone():
     lrs, notes, backend = [torch.full((3, 12, 12), level) for level in (0.25, 1.0, 0.5)], [], LateBackend()
-    late = WindowRunner(NanWhereBright(), device=CPU, dtype=torch.float16, tta=False, name="X", backend=backend)
+    late = NetRunner(NanWhereBright(), device=CPU, dtype=torch.float16, tta=False, name="X", backend=backend)
     backend.log.clear()
-    srs = late.begin(lrs, notes.append)()
+    srs = late.begin([lr.numpy() for lr in lrs], notes.append)()
     with torch.no_grad():
         for sr, lr in zip(srs, lrs, strict=True):
-            torch.testing.assert_close(sr, ShortNet()(lr[None])[0], rtol=0, atol=0)
+            assert torch.equal(torch.from_numpy(sr), ShortNet()(lr[None])[0])
     assert backend.log == ["begin 3", "wait 3", "begin 1", "wait 1"]
     assert len(notes) == 1
 
@@ -233,11 +236,9 @@ class Watched(torch.nn.Module):
 def test_networks_run_as_the_backend_prepares_them(monkeypatch):
     ran = []
     monkeypatch.setattr(LateBackend, "prepared", lambda self, net: Watched(net, ran))
-    ready = WindowRunner(
-        NanInHalf(above=0.9), device=CPU, dtype=torch.float16, tta=False, name="X", backend=LateBackend()
-    )
+    ready = NetRunner(NanInHalf(above=0.9), device=CPU, dtype=torch.float16, tta=False, name="X", backend=LateBackend())
     ran.clear()
-    ready.run(torch.ones(3, 12, 12), lambda note: None)
+    run(ready, torch.ones(3, 12, 12))
     assert ran == [torch.float16, torch.float32]
 
 
@@ -258,15 +259,15 @@ def test_tiles_by_graphs_are_those_of_the_network(cuda):
 def test_the_mean_of_views_is_not_recorded(cuda):
     lr = whole_numbers(100, 330)
     sr, _ = on_late_backend(LateBackend(), lr=lr, tta=True)
-    assert torch.equal(sr, Upscaler(ShortNet(), device=CPU, tiles=TileConfig(tile_px=None), tta=True).whole(lr)[0])
+    assert torch.equal(sr, NetUpscaler(ShortNet(), device=CPU, tiles=TileConfig(tile_px=None), tta=True).whole(lr)[0])
     assert cuda.graphs == []
 
 
 def test_memory_that_runs_out_is_taken_from_graphs(cuda, monkeypatch):
     released = []
-    monkeypatch.setattr(upscaler, "release_memory", released.append)
+    monkeypatch.setattr(net_upscaler, "release_memory", released.append)
     net = ShortNet()
-    ready = Upscaler(
+    ready = NetUpscaler(
         net, device=CPU, tiles=TileConfig(tile_px=64, halo_px=4, blend_px=2), backend=LateBackend(fail_at=8)
     )
     lr = whole_numbers(200, 330)
@@ -283,9 +284,10 @@ def test_memory_that_runs_out_is_taken_from_graphs(cuda, monkeypatch):
 def test_a_batch_gives_each_window_what_it_gets_alone(tta):
     lrs = [whole_numbers(14, 9)[0], whole_numbers(14, 9)[0].flip(-1)]
     ready = on_cpu(ShortNet(), tta=tta)
-    alone = [ready.run(lr, lambda note: None) for lr in lrs]
-    for sr, expected in zip(ready.begin(lrs, lambda note: None)(), alone, strict=True):
-        assert torch.equal(sr, expected)
+    alone = [run(ready, lr) for lr in lrs]
+    begun = ready.begin([lr.numpy() for lr in lrs], lambda note: None)
+    for sr, expected in zip(begun(), alone, strict=True):
+        assert torch.equal(torch.from_numpy(sr), expected)
     assert not torch.equal(*alone)
 
 
