@@ -150,7 +150,8 @@ class Upscaler:
                 del made
                 yield band
                 del band  # else it lives on while the next row is made
-                give_back_freed()  # what is kept lies scattered, and the next row would not fit into it
+                if done < source.height:
+                    give_back_freed()  # what is kept lies scattered, and the next row would not fit into it
 
     def _row(
         self,

@@ -7,6 +7,7 @@ import torch
 
 from ddnsr_cli.errors import OutOfMemoryError
 from ddnsr_cli.inference import net_upscaler as inference
+from ddnsr_cli.inference import upscaler as upscaler_module
 from ddnsr_cli.inference.net_upscaler import NetUpscaler
 from ddnsr_cli.inference.tiling import ArraySource, TileConfig
 from ddnsr_cli.inference.upscaler import MOST_TILE_PX_CPU, network_bytes_per_px
@@ -198,6 +199,15 @@ def test_bands_follow_each_other_and_are_the_image():
     assert tops == [sum(heights[:i]) for i in range(len(heights))]
     assert all(band.rows.shape[0::2] == (3, 4 * 93) for band in bands)
     assert torch.equal(joined(bands), untiled(net, lr)[0])
+
+
+@pytest.mark.parametrize(("height", "expected"), [(16, 0), (67, 3)])
+def test_memory_is_given_back_between_bands_and_not_after_the_last(monkeypatch, height, expected):
+    """A small image is one band: the next one of a folder needs the same memory again."""
+    given = []
+    monkeypatch.setattr(upscaler_module, "give_back_freed", lambda: given.append(1))
+    bands = list(upscaler(ShortNet()).bands(ArraySource(whole_numbers(height, 20))))
+    assert len(given) == len(bands) - 1 == expected
 
 
 def live_tensor_bytes():

@@ -226,8 +226,9 @@ def compare_from_here(record: dict[str, Any], pairs: Sequence[ImagePair], note: 
         return
     names = "\n".join(f"{pair.lr.name}/{pair.hr.name}/{pair.hr.stat().st_size}" for pair in pairs)
     digest = hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()
-    if record.get("validation", digest) != digest and record.pop("best", None) is not None:
-        record.pop("latest", None)
+    if record.get("validation", digest) != digest:
+        for scores in ("latest", "best"):
+            record.pop(scores, None)
         note("the images to validate on are others than before: which state is the best is found anew")
     record["validation"] = digest
 
