@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _M_ARENA_MAX, _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -8, -3, -1  # of glibc's malloc.h
 KEPT_BYTES = 1 << 30  # what is freed is kept up to here, and larger blocks come from the system one by one
 RECORDING = threading.Lock()  # held while a CUDA graph is recorded: another, or `empty_cache`, would break it
+_NO_LIMIT = 1 << 62  # of control groups of version 1, about
 UNKNOWN_FREE_BYTES = 2 << 30  # where the system does not tell, a desktop of today has at least this to spare
 
 # What allocators say; all but torch.OutOfMemoryError and MemoryError come as bare RuntimeErrors. Two are vague and
@@ -196,9 +197,10 @@ def _group_limits(root: Path, path: str, limit_name: str, usage_name: str, cache
     group = root / path.lstrip("/")
     found = []
     for folder in (group, *group.parents):
-        limit, usage = _text(folder / limit_name).strip(), _text(folder / usage_name).strip()
-        if limit.isdigit() and usage.isdigit():  # "max" is no limit
-            found.append(int(limit) - int(usage) + _cached(folder, cache_key))
+        limit = _text(folder / limit_name).strip()
+        if limit.isdigit() and int(limit) < _NO_LIMIT:  # "max" is none either
+            usage = _text(folder / usage_name).strip()
+            found += [int(limit) - int(usage) + _cached(folder, cache_key)] if usage.isdigit() else []
         if folder == root:
             break
     return found

@@ -248,12 +248,17 @@ def _enlarged(
     listener: PixelsListener,
     use: Callable[[Iterator[Pixels]], Result],
 ) -> tuple[Result, Faithfulness]:
-    """The network over the pixels in this thread; another finishes what it makes, a third gives the bands to `use`."""
+    """The network over the pixels in this thread; another finishes what it makes, a third gives the bands to `use`.
+
+    Where other images are enlarged meanwhile this thread does it all.
+    """
     finish = _Finish(pixels, engine.scale, look)
     if look.strength == 0:
         return use(finish.plain()), finish.faithfulness
     deep = pixels.dtype == np.uint16
     bands = engine.bands(PixelSource(pixels), deep=deep, exact=deep, on_tile=listener.tile, on_note=listener.note)
+    if engine.is_beside:
+        return use(finish.finished(bands)), finish.faithfulness
 
     def finished(made: Iterator[Band], check: Callable[[], None]) -> Result:
         return handed_over(_checked(finish.finished(made), check), lambda ready, _: use(ready))

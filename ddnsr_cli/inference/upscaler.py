@@ -56,6 +56,7 @@ class Upscaler:
         halo_px = least if tiles.halo_px is None else tiles.halo_px
         self._halo_px = halo_px
         self._tiles = replace(tiles, halo_px=halo_px, tile_px=tiles.tile_px if self._traits.tiles else None)
+        self._is_beside = False
         self._largest_px = sys.maxsize  # what memory bore; learnt once, kept for the images that follow
 
     @property
@@ -88,6 +89,11 @@ class Upscaler:
         """See `Runner`."""
         return self._runner.threads
 
+    @property
+    def is_beside(self) -> bool:
+        """Whether others of its kind work in other threads: what surrounds the network then needs none of its own."""
+        return self._is_beside
+
     def use_threads(self, threads: int) -> None:
         """See `Runner`."""
         self._runner.use_threads(threads)
@@ -96,6 +102,7 @@ class Upscaler:
         """The same for another thread, the one that asks. Raises what `Runner.beside` raises."""
         other = copy.copy(self)
         other._runner = self._runner.beside(threads)
+        other._is_beside = True
         return other
 
     def fit(self, pixels: int) -> int:

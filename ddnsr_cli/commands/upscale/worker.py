@@ -277,12 +277,15 @@ def prepare(job: Job, options: UpscaleOptions, scale: int) -> Prepared:
     return Prepared(job=job, source=source, before=before, image=image, size=size, notes=image.notes, since=since)
 
 
-def in_rows(prepared: Prepared, options: UpscaleOptions, scale: int) -> bool:
+def in_rows(prepared: Prepared, options: UpscaleOptions, upscaler: Upscaler) -> bool:
     """Whether a result is written while it is made: nothing in it needs the whole image, which then is never in memory.
 
     A result of another size or with alpha does, and so do the sheet beside it and formats that are written at once.
+    Small ones side by side are quicker to write whole.
     """
-    image = prepared.image
+    if upscaler.is_beside:
+        return False
+    image, scale = prepared.image, upscaler.scale
     native = prepared.size == (image.width * scale, image.height * scale)
     return native and not image.has_alpha and not options.compare and takes_rows(prepared.job.target)
 
@@ -302,7 +305,7 @@ def make(
     mark = partial(mark_result, source=prepared.source, settings=settings)
     write = partial(write_image, path=job.target, options=options.write, finish=mark)
     sheet = None
-    if in_rows(prepared, options, engine.upscaler.scale):
+    if in_rows(prepared, options, engine.upscaler):
         lost, faithfulness, sentences = upscale_rows(prepared.image, engine.upscaler, options.look, listener, write)
         notes.add(*sentences)
     else:
@@ -471,7 +474,7 @@ class Worker:
         return failure
 
     def _is_in_rows(self, prepared: Prepared) -> bool:
-        return in_rows(prepared, self._options, self.engine.upscaler.scale)
+        return in_rows(prepared, self._options, self.engine.upscaler)
 
     def _found(self, job: Job, settings: Settings) -> tuple[State, str | None]:
         """What an earlier run left of this job. Raises ImageWriteError where that is not ours to replace."""

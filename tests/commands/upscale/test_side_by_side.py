@@ -15,6 +15,7 @@ from ddnsr_cli.commands.upscale.options import Started, UpscaleListener, Upscale
 from ddnsr_cli.commands.upscale.run import upscale_images
 from ddnsr_cli.commands.upscale.worker import Engine, Worker
 from ddnsr_cli.errors import BatchError
+from ddnsr_cli.inference import pipeline
 from ddnsr_cli.inference.net_upscaler import NetUpscaler
 from ddnsr_cli.inference.tiling import TileConfig
 from ddnsr_cli.io.image import RasterImage
@@ -125,6 +126,20 @@ def test_two_are_in_work_at_once_each_by_one_thread_and_the_first_alone(folder, 
     list(upscale_images([folder], tmp_path / "out", UpscaleOptions(), listener, start=lambda *_: engine(watch)))
     assert dict(threads) == {20: 2} | dict.fromkeys((21, *range(23, 29)), 1)
     assert (torch.get_num_threads(), in_a_new_thread(torch.get_num_threads)) == (2, 2)
+
+
+def test_only_an_image_alone_has_threads_of_its_own(folder, tmp_path, listener, said, two_threads, monkeypatch):
+    handed_over, asked = pipeline.handed_over, []
+
+    def watched(items, use):
+        asked.append(threading.current_thread())
+        return handed_over(items, use)
+
+    monkeypatch.setattr(pipeline, "handed_over", watched)
+    _, results = done(folder, tmp_path / "out", listener, said)
+    assert len(results) == 8
+    assert asked.count(threading.main_thread()) == 1  # of the first, whose writing is handed over by another thread
+    assert len(asked) == 2
 
 
 def in_a_new_thread(ask):
