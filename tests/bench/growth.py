@@ -1,12 +1,13 @@
 """How the cost of `ddnsr upscale` grows with the size of an image and with the number of files. Run by hand:
 
     python tests/bench/growth.py --megapixels 0.25 1 4 16 --files 10 100 1000 --plot growth.png
-    python tests/bench/growth.py --share 60 --rounds 3 [--beside TREE...] [-- --engine openvino]
+    python tests/bench/growth.py --share 1000 --rounds 2 [--tenth 0.25] [--beside TREE...] [-- --engine openvino]
 
 Each line is a whole command in a process of its own: seconds of the clock, of the processor and peak memory, the start
 included. Images are drawn, a slope with objects and noise of 6 levels; those of the file counts have 128 x 96 pixels.
 --share tells what part of the network's own rate a folder of so many small images reaches: the seconds from its first
-result to its last, against the network alone over the same images in memory, by turns. --beside: older trees of the
+result to its last, against the network alone over the same images in memory, by turns; of few images the last count,
+which leave threads idle. --tenth: every tenth image has so many megapixels. --beside: older trees of the
 package, which take turns with this one. Words behind -- go to the command; without any, PyTorch runs the network. A
 table, then one JSON line; with --plot the first is drawn, too.
 """
@@ -57,10 +58,18 @@ def drawn(width: int, height: int, seed: int) -> NDArray[np.uint8]:
     return noisy.clip(0, 255).astype(np.uint8)
 
 
-def fill(folder: Path, number: int, width: int, height: int) -> Path:
-    """A folder of so many images."""
+def shape(megapixels: float) -> tuple[int, int]:
+    """Width and height of an image of so many megapixels."""
+    height = round(math.sqrt(megapixels * 1e6 * 3 / 4))
+    return height * 4 // 3, height
+
+
+def fill(folder: Path, number: int, width: int, height: int, *, tenth: float = 0.0) -> Path:
+    """A folder of so many images. tenth: megapixels of every tenth, if any."""
     folder.mkdir()
+    small, large = (width, height), shape(tenth) if tenth else (width, height)
     for index in range(number):
+        width, height = large if index % 10 == 9 else small
         Image.fromarray(drawn(width, height, index)).save(folder / f"{index:05}.png", compress_level=1)
     return folder
 
@@ -90,8 +99,7 @@ def costs(folder: Path, sizes: Sequence[float], counts: Sequence[int], words: Se
     """One a size and one a number of files."""
     rows = []
     for size in sizes:
-        height = round(math.sqrt(size * 1e6 * 3 / 4))
-        images = fill(folder / f"{size}", 1, height * 4 // 3, height)
+        images = fill(folder / f"{size}", 1, *shape(size))
         rows.append(whole_run(images, folder / f"{size}_out", size, 1, words))
         print(rows[-1], file=sys.stderr)
     for count in counts:
@@ -144,9 +152,8 @@ def network_seconds_an_image(images: Path, *, by_openvino: bool) -> float:
     return (time.perf_counter() - since) / (len(sources) - 1)
 
 
-def shares(folder: Path, number: int, rounds: int, beside: Sequence[Path], words: Sequence[str]) -> dict[str, float]:
+def shares(images: Path, rounds: int, beside: Sequence[Path], words: Sequence[str]) -> dict[str, float]:
     """Median seconds an image of the network alone and of the commands, by turns; processes of their own."""
-    images = fill(folder / "images", number, *SMALL)
     alone = [sys.executable, __file__, "--network-alone", str(images), "--", *words]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
 
@@ -234,6 +241,7 @@ def main() -> None:
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--add", type=Path, nargs="*", default=[], help="what earlier runs printed")
     parser.add_argument("--share", type=int, default=0, help="number of small images")
+    parser.add_argument("--tenth", type=float, default=0.0, help="megapixels of every tenth image")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--beside", type=Path, nargs="*", default=[])
     parser.add_argument("--network-alone", type=Path, help=argparse.SUPPRESS)
@@ -244,10 +252,11 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         if asked.share:
-            seconds = shares(Path(name), asked.share, asked.rounds, asked.beside, asked.words)
+            images = fill(Path(name) / "images", asked.share, *SMALL, tenth=asked.tenth)
+            seconds = shares(images, asked.rounds, asked.beside, asked.words)
             for what, median in seconds.items():
                 print(f"{what:>8} {1000 * median:8.1f} ms an image   {seconds['network'] / median:7.1%} of the network")
-            print(json.dumps({"images": asked.share, "seconds_an_image": seconds}))
+            print(json.dumps({"images": asked.share, "tenth": asked.tenth, "seconds_an_image": seconds}))
             return
         earlier = [Cost(**row) for path in asked.add for row in json.loads(path.read_text().splitlines()[-1])]
         rows = earlier + costs(Path(name), asked.megapixels, asked.files, asked.words)
