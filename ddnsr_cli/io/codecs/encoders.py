@@ -16,7 +16,6 @@ _LAYOUT = Layout("<", big=True)
 _WIDTH, _LENGTH, _BITS, _PHOTOMETRIC, _OFFSETS, _SAMPLES, _ROWS, _BYTES = 256, 257, 258, 262, 273, 277, 278, 279
 _BLACK_IS_ZERO, _RGB = 1, 2
 _STRIP_ROWS = 16
-_QUICK_LEVELS = 4  # of zlib, up to which time counts, and size above
 
 
 class Sink(Protocol):
@@ -31,8 +30,8 @@ def save_png(image: Writable, file: Sink, *, level: int) -> None:
 
     level: 0 (stored) to 9 (smallest). An error that the bands of the image raise is raised as it is.
     """
-    # of 40 results files were 0.8 % larger with "avg" than with "paeth" at level 4, in four fifths of the time
-    _save(image, file, "png", compression=level, filter="avg" if level <= _QUICK_LEVELS else "paeth")
+    # Paeth at level 4 makes smaller files than the plain filter "up" at level 6, in two thirds of the time
+    _save(image, file, "png", compression=level, filter="paeth")
 
 
 def save_jpeg(image: Writable, file: Sink, *, quality: int) -> None:
