@@ -106,12 +106,6 @@ class Fire(nn.Module):
         return torch.cat((self.expand1x1(few), self.expand3x3(few)), dim=1).relu()
 
 
-def trunk_shapes(trunk: str) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of a trunk's tensors, as torchvision's file has them: `features.0.weight`, ..."""
-    with torch.device("meta"):
-        return {f"features.{name}": tuple(value.shape) for name, value in _features(trunk).state_dict().items()}
-
-
 def _features(trunk: str) -> nn.Sequential:
     return {"alex": alexnet_features, "squeeze": squeezenet_features, "vgg": vgg16_features}[trunk]()
 

@@ -68,6 +68,10 @@ class World:
         part, more = divmod(self.batch, self.size)
         return (part + (self.rank < more)) * self.size / self.batch
 
+    def micro_batches(self, share: Tensor) -> tuple[Tensor, ...]:
+        """A share (n, ...) as what a network takes at once."""
+        return torch.split(share, self.micro_batch or len(share))
+
     def in_parts(self, function: Callable[..., Tensor], *shares: Tensor) -> Tensor:
         """function(*shares), all (n, ...), by micro-batches where shares are larger: nothing may look at all of one."""
         most = self.micro_batch or len(shares[0])
@@ -131,11 +135,18 @@ class World:
         _add_up(flag)
         return bool(flag.item() > 0)
 
-    def wait(self) -> None:
-        """Go on when all processes are here."""
+    def refuse_other_steps(self, step: int) -> None:
+        """Raises TrainingError, in all processes, where they do not go on from the same step."""
+        here = torch.tensor([float(step), float(step) ** 2], dtype=torch.float64)
         if self.size > 1:
-            with _all_there():
-                dist.barrier()
+            _add_up(here)
+            here /= self.size
+        mean, square = here.tolist()
+        if square > mean**2 + 0.1:
+            raise TrainingError(
+                f"The processes go on from different steps, this one from {step}: they see different run folders. "
+                f"Give an -o on a disk that all of them share."
+            )
 
 
 ALONE = World()
@@ -250,8 +261,10 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
     """
 
     def __init__(self, like: nn.BatchNorm2d, world: World) -> None:
-        super().__init__(like.num_features, eps=like.eps, momentum=like.momentum)
+        device, dtype = like.weight.device, like.weight.dtype
+        super().__init__(like.num_features, eps=like.eps, momentum=like.momentum, device=device, dtype=dtype)
         self.load_state_dict(like.state_dict())
+        self.train(like.training)
         self._world = world
 
     def forward(self, x: Tensor) -> Tensor:

@@ -165,7 +165,7 @@ def run_loop(
         is_new = trainer.step > start
         if is_new or is_missed:
             if trainer.step % rhythm.validate_steps == 0:
-                hooks.validate(trainer.step)
+                _validate(hooks, trainer.step, is_saved=not is_new)
             if trainer.step % rhythm.sample_steps == 0:
                 hooks.sample(trainer.step)
         if is_new and trainer.step % rhythm.save_steps == 0:
@@ -180,9 +180,19 @@ def run_loop(
     if meter.rows:
         hooks.report(meter.report(trainer.step))
     if not stop:
-        hooks.validate(trainer.step)
+        _validate(hooks, trainer.step, is_saved=trainer.step == start)
         hooks.sample(trainer.step)
     hooks.save(trainer.step)
+
+
+def _validate(hooks: LoopHooks, step: int, *, is_saved: bool) -> None:
+    """What was learned is saved before an error of a validation ends the run, which goes on with that validation."""
+    try:
+        hooks.validate(step)
+    except Exception:
+        if not is_saved:
+            hooks.save(step)
+        raise
 
 
 class Meter:

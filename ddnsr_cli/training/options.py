@@ -188,6 +188,11 @@ class JointOptions:
         if self.losses.lr_cycle and not self.degrader.bicubic_first:
             raise ConfigError("The lr_cycle loss is of a degrader that shrinks by bicubic first: --preset cyclegan-lr.")
         losses = self.losses
+        if not self.dual_input and (self.degrader_pretrain_steps or losses.noise_transfer):
+            raise ConfigError(
+                "A degrader of a single input carries no noise: drop --degrader-pretrain-steps and --loss "
+                "noise_transfer, or --single-input, ablation D and the presets dnsr and cyclegan-lr."
+            )
         if not any((losses.content, losses.lr_adversarial, losses.cycle, losses.color, losses.lr_cycle)):
             raise ConfigError("The degrader has nothing to learn by: give it content, lr_adversarial, cycle or color.")
         if self.stream.crop_px % 32:

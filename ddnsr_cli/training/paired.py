@@ -177,7 +177,7 @@ class PairedTrainer(BaseTrainer[PairedOptions, PairedNets]):
         if self.teacher is not None and self.options.teacher is not None:
             truth = self.options.teacher.truth_share
             with self._mixed_precision():
-                taught = self.teacher(lr, self.step)
+                taught = torch.cat([self.teacher(part, self.step) for part in self.world.micro_batches(lr)])
             targets = [(1 - truth, taught.float()), (truth, hr)]
         sharpen = self.options.sharpen
         return [(share, sharpened(image, sharpen) if sharpen else image) for share, image in targets if share]

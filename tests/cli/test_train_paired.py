@@ -458,3 +458,11 @@ def test_one_kind_of_training_at_a_time(ddnsr, folders, tmp_path):
     for kinds in ([], ["--paired", "--pretrain"], ["--paired", "--track", 1]):
         done = ddnsr("train", *kinds, "--hr", folders[0], "-o", tmp_path / "run")
         refused(done, 2, "--track 1, --track 2, --paired, or --pretrain")
+
+
+def test_images_too_small_to_validate_on_are_told_before_the_first_step(train, image_file, tmp_path):
+    image_file("val/lr/a.png", width=4, height=4), image_file("val/hr/a.png", width=16, height=16)
+    for more in ((), ("--check",)):
+        done = train(tmp_path / "run", "--val", tmp_path / "val", *more)
+        assert done.code == 8, done.err
+        assert "too few to validate on" in done.err.splitlines()[-1]

@@ -3,8 +3,10 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -100,7 +102,6 @@ def test_a_state_that_cannot_be_used_is_reported_and_left_alone(train, begun):
         (["--degrader-only-steps", 5], "degrader_only_steps 0 -> 5"),
         (["--precision", "bf16"], "precision auto -> bf16"),
         (["--loss", "color=1"], "losses.color 0.0 -> 1.0"),
-        (["--learning-rate", "0.01"], "schedule.learning_rate 0.0001 -> 0.01"),
         (["--features", 8], "sr_net.features 4 -> 8"),
     ],
 )
@@ -111,7 +112,8 @@ def test_a_changed_option_that_matters_is_reported(train, begun, words, told):
 
 
 def test_options_that_do_not_matter_may_change(train, begun):
-    assert train(begun, "--steps", 2, "--workers", 1, "--log-every", 1, "--keep-every", 1).code == 0
+    words = ("--workers", 1, "--log-every", 1, "--keep-every", 1, "--learning-rate", 5e-5)
+    assert train(begun, "--steps", 2, *words).code == 0
 
 
 def test_a_run_of_another_kind_is_reported(ddnsr, train, scene, tmp_path, begun):
@@ -325,3 +327,24 @@ def test_the_checks_name_four_images_of_a_kind_and_check_all(train, scene, tmp_p
 def test_what_contradicts_an_option_is_refused_instead_of_dropped(ddnsr, scene, tmp_path, words, part):
     refused(ddnsr(*joint_words(*scene, tmp_path / "run", *words, track=2)), 2, part, "Leave")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("px", "code", "told"), [(16, 3, "damaged"), (4, 8, "too few to validate on: 19 a side")])
+def test_images_that_no_validation_can_use_are_told_before_the_first_step(train, tmp_path, px, code, told):
+    write_noise_pair(tmp_path / "val", px)
+    if px == 16:
+        cut = tmp_path / "val/hr/1.png"
+        cut.write_bytes(cut.read_bytes()[:3000])
+    for more in ((), ("--check",)):
+        done = train(tmp_path / "run", "--val", tmp_path / "val", "--steps", 2, "--log-every", 1, *more)
+        assert done.code == code, done.err
+        assert told in done.err
+        assert "step" not in done.err
+    assert not (tmp_path / "run/state").exists()
+
+
+def write_noise_pair(folder, px):
+    for name, side in (("lr", px), ("hr", 4 * px)):
+        (folder / name).mkdir(parents=True)
+        noise = np.random.default_rng(side).integers(0, 256, (side, side, 3)).astype(np.uint8)
+        Image.fromarray(noise).save(folder / name / "1.png")

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from ddnsr_cli.errors import TrainingError
 from ddnsr_cli.nets.config import RRDBConfig
 from ddnsr_cli.nets.degrader import DegraderConfig
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
@@ -76,6 +77,17 @@ def train(rank, count, folder, settings, micro_batch):
     (folder / f"{rank}.json").write_text(figures)
     if count > 1:
         dist.destroy_process_group()
+
+
+def go_on_from(rank, step, meet, told):
+    """Process `rank` of two, which goes on from `step`; leaves in the file `told` why it does not."""
+    dist.init_process_group("gloo", init_method=f"file://{meet}", rank=rank, world_size=2)
+    try:
+        World(rank=rank, size=2).refuse_other_steps(step)
+        told.write_text("")
+    except TrainingError as error:
+        told.write_text(str(error))
+    dist.destroy_process_group()
 
 
 def join_and_leave(rank, port, told):

@@ -14,7 +14,7 @@ from torch.distributed import TCPStore
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.training.distributed import GlobalBatchNorm2d, World, share_batch_statistics
 from tests.helpers.processes import ready_processes
-from tests.helpers.two_processes import join_and_leave, train
+from tests.helpers.two_processes import go_on_from, join_and_leave, train
 
 SETTINGS = ("track 1", "track 2", "paired")
 
@@ -106,6 +106,32 @@ def test_global_batch_norm_equals_plain_batch_norm_when_alone():
     for name, value in plain.state_dict().items():
         torch.testing.assert_close(ours.state_dict()[name], value)
     torch.testing.assert_close(ours.eval()(x), plain.eval()(x))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_global_batch_norm_is_where_the_plain_one_was(training):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).to("meta", torch.float64).train(training)
+    share_batch_statistics(net, World(size=2))
+    assert type(net[1]) is GlobalBatchNorm2d
+    assert net[1].training == training
+    assert all(tensor.is_meta for tensor in net.state_dict().values())
+    assert net[1].weight.dtype == net[1].running_mean.dtype == torch.float64
+
+
+@pytest.mark.parametrize(("steps", "are_one"), [((4, 4), True), ((4, 0), False)])
+def test_processes_that_go_on_from_different_steps_are_refused(tmp_path, steps, are_one):
+    context = ready_processes()
+    processes = [
+        context.Process(target=go_on_from, args=(rank, step, tmp_path / "meet", tmp_path / str(rank)))
+        for rank, step in enumerate(steps)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    for rank, step in enumerate(steps):
+        told = (tmp_path / str(rank)).read_text()
+        assert told == "" if are_one else f"this one from {step}: they see different run folders" in told
 
 
 def test_a_batch_that_cannot_be_shared_is_refused():

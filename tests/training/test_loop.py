@@ -210,3 +210,28 @@ def test_samples_come_after_the_scores_and_before_the_save():
     run_loop(diary, numbered, steps=3, rhythm=rhythm, hooks=hooks, stop=diary.stop)
     events = [line for line in diary.lines if line.split()[0] in {"validate", "sample", "save"}]
     assert events == ["validate 2", "sample 2", "save 2", "validate 3", "sample 3", "save 3"]
+
+
+@pytest.mark.parametrize(("at", "saved"), [(2, ["save 2"]), (3, ["save 2", "save 3"])])
+def test_what_was_learned_is_saved_before_an_error_of_a_validation(at, saved):
+    diary = Diary()
+    hooks = diary.hooks()
+
+    def validate(step):
+        if step == at:
+            raise LookupError
+
+    diary.hooks = lambda: replace(hooks, validate=validate)
+    with pytest.raises(LookupError):
+        diary.run(steps=3, save=2, validate=1)
+    assert [line for line in diary.lines if line.startswith("save")] == saved
+    assert [line for line in diary.lines if line.startswith("step")] == [f"step {n} on batch {n}" for n in range(at)]
+
+
+def test_a_validation_that_fails_where_a_run_goes_on_writes_nothing():
+    diary = Diary(step=3)
+    hooks = replace(diary.hooks(), validate=lambda _step: 1 / 0)
+    diary.hooks = lambda: hooks
+    with pytest.raises(ZeroDivisionError):
+        diary.run(steps=3)
+    assert diary.lines == []

@@ -306,3 +306,10 @@ def test_a_degrader_that_has_nothing_to_learn_by_is_refused():
         with pytest.raises(ConfigError, match="nothing to learn by"):
             replace(track_options(1), losses=LossWeights(content=0, lr_adversarial=0, cycle=0, **other))
     assert replace(track_options(1), losses=LossWeights(content=0, lr_adversarial=0, cycle=0, color=1)).losses.color
+
+
+def test_a_degrader_of_a_single_input_cannot_learn_to_carry_noise():
+    options = replace(track_options(1), dual_input=False)
+    for changes in ({"degrader_pretrain_steps": 5}, {"losses": replace(options.losses, noise_transfer=1.0)}):
+        with pytest.raises(ConfigError, match=r"single input.*--degrader-pretrain-steps"):
+            replace(options, **changes)

@@ -22,6 +22,7 @@ from ddnsr_cli.nets.discriminators import PROJECTED_TAPS
 from ddnsr_cli.nets.rrdb import RRDBNet
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
 from ddnsr_cli.training import paired
+from ddnsr_cli.training.distributed import World
 from ddnsr_cli.training.options import ScheduleConfig
 from ddnsr_cli.training.paired import PairedTrainer, Teacher, sharpened
 from ddnsr_cli.training.paired_options import (
@@ -235,6 +236,27 @@ def test_a_teacher_and_the_truth_share_every_loss_but_the_discriminators(options
     assert {name: figures[name] for name in ("disc_hr", "hr_adversarial")} == {
         name: others[name] for name in ("disc_hr", "hr_adversarial")
     }
+
+
+def test_a_teacher_takes_micro_batches_too(options, feature_nets):
+    seen = []
+
+    class Watched(RRDBNet):
+        def forward(self, lr):
+            seen.append(len(lr))
+            return super().forward(lr)
+
+    chosen = options(losses=ALL_TERMS, teacher=TeacherConfig())
+    torch.manual_seed(0)
+    net = Watched(chosen.network)
+    figures = []
+    for micro_batch, sizes in ((None, [4]), (3, [3, 1])):
+        trainer = PairedTrainer(chosen, feature_nets, CPU, World(micro_batch=micro_batch), teacher=net)
+        lr, hr = (torch.cat([part, 255 - part])[:4] for part in batch())
+        figures.append(trainer.train_step(lr, hr))
+        assert seen == sizes
+        seen.clear()
+    assert figures[1] == pytest.approx(figures[0], rel=1e-4)
 
 
 def test_without_a_share_for_the_truth_only_the_teacher_counts(options, feature_nets):

@@ -141,7 +141,8 @@ class RunShow:
             self.warned = True
             self.listener.note(
                 f"Step {row.step}: the colors of the results drift ({drift:.1f} of 255 levels). Look at the samples; "
-                f"a lower --learning-rate, more --degrader-only-steps or more --loss pixel=... holds them."
+                f"a lower --learning-rate holds them, and so do more --degrader-only-steps or --loss pixel=... from "
+                f"the start on."
             )
 
     def sample(self, step: int) -> None:

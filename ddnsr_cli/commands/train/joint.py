@@ -24,7 +24,15 @@ from ddnsr_cli.commands.train.networks import (
     other_initial_weights,
     refuse_other_extractors,
 )
-from ddnsr_cli.commands.train.run import SILENT, Trained, TrainListener, drive, terms_of, validation_lpips
+from ddnsr_cli.commands.train.run import (
+    SILENT,
+    Trained,
+    TrainListener,
+    drive,
+    refuse_unusable,
+    terms_of,
+    validation_lpips,
+)
 from ddnsr_cli.commands.train.run_folder import (
     RunFolder,
     alone_in,
@@ -46,7 +54,7 @@ from ddnsr_cli.training.options import JointOptions
 from ddnsr_cli.training.tensorboard_logger import TensorBoardLogger
 from ddnsr_cli.training.trainer import JointTrainer
 
-FREE_TO_CHANGE = ("schedule.steps", "stream.workers", "clip_norm", "compiled")
+FREE_TO_CHANGE = ("schedule.steps", "schedule.learning_rate", "stream.workers", "clip_norm", "compiled")
 """Options that a resumed run may change: they decide how on, not what is learned."""
 
 RECORDED = (
@@ -90,11 +98,13 @@ class JointRequest:
     """LPIPS weights (AlexNet) for validation; None: validation goes without."""
 
     val_lr: Path | None = None
+    """Folder of LR images to validate on; with `val_hr`."""
+
     val_hr: Path | None = None
+    """Their HR partners, the same names."""
 
     rules: PairRules = PLAIN
     """How partners to validate on are found."""
-    """Folders of LR images to validate on and of their HR partners, the same names."""
 
     device: str = "auto"
 
@@ -122,6 +132,7 @@ def check_joint(
         on_summary(line)
     pairs = _validation_pairs(request)
     warnings.all_of(check_pairs(pairs, seed=options.stream.seed, on_pair=listener.image), most=None)
+    refuse_unusable(pairs, lpips=request.lpips is not None)
     image_sets(folders, request.target, options, warnings)
 
 
@@ -151,6 +162,8 @@ def _train(request: JointRequest, listener: TrainListener, stop: StopRequest, wo
     images = {"lr": image_list(request.lr, lr_set.images), "hr": _target_list(request, hr_sets)}
     record = _record(request, extractors, saved, (lr_set, hr_sets), images)
     compare_from_here(record, helpers.pairs, listener.note)
+    if world.is_first:
+        refuse_unusable(helpers.pairs, lpips=helpers.lpips is not None)
     for terms in terms_of(record):
         listener.note(terms)
     trainer = JointTrainer(
@@ -160,7 +173,7 @@ def _train(request: JointRequest, listener: TrainListener, stop: StopRequest, wo
         listener.note(f"resumed {request.run} at step {trainer.step}")
     for name, net in helpers.begun.items():
         trainer.start_from(name, net)
-    world.wait()
+    world.refuse_other_steps(trainer.step)
     dataset = UnpairedDataset(lr=lr_set, hr=hr_sets, stream=request.options.stream)
     with _hooks(request, trainer, folder, listener, dataset, record, helpers) as hooks:
         drive(

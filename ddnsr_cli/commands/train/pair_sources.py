@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ddnsr_cli.commands.train.image_warnings import ImageWarnings
@@ -17,7 +18,7 @@ from ddnsr_cli.data.targets import ImageSet, usable_part
 from ddnsr_cli.errors import DataError
 from ddnsr_cli.nets.degrader import Degrader
 from ddnsr_cli.training.paired_options import PairedOptions, PairSource, SourceKind
-from ddnsr_cli.weights.checkpoint import load_degrader
+from ddnsr_cli.weights.checkpoint import load_degrader, takes_noise
 
 LEAST_IMAGES = 2  # a batch is not to be of one image alone
 SOURCE_KEY = 7  # sources of the same images are not to show the same crops
@@ -58,11 +59,16 @@ class LearnedDegradation:
 
     def __init__(self, weights: Path) -> None:
         """Raises WeightsError for a file of no use."""
-        self.net: Degrader = load_degrader(weights)[0].float()
+        net, metadata = load_degrader(weights)
+        self.net: Degrader = net.float()
+        self._takes_noise = takes_noise(metadata, weights)
 
     def __call__(self, hr: Tensor, lr_real: Tensor) -> Tensor:
-        """LR of `hr` (N, 3, 4h, 4w) with the noise of `lr_real` (N, 3, h, w), in [0, 1]."""
-        lr: Tensor = self.net(hr, lr_real)
+        """LR of `hr` (N, 3, 4h, 4w) with the noise of `lr_real` (N, 3, h, w), in [0, 1].
+
+        A degrader of a single input is given zeros for it, as in its own training.
+        """
+        lr: Tensor = self.net(hr, lr_real if self._takes_noise else torch.zeros_like(lr_real))
         return lr
 
 

@@ -25,7 +25,15 @@ from ddnsr_cli.commands.train.networks import (
     refuse_other_extractors,
 )
 from ddnsr_cli.commands.train.pair_sources import PairsInUse, SourcePaths, open_pairs
-from ddnsr_cli.commands.train.run import SILENT, Trained, TrainListener, drive, terms_of, validation_lpips
+from ddnsr_cli.commands.train.run import (
+    SILENT,
+    Trained,
+    TrainListener,
+    drive,
+    refuse_unusable,
+    terms_of,
+    validation_lpips,
+)
 from ddnsr_cli.commands.train.run_folder import (
     RunFolder,
     alone_in,
@@ -127,6 +135,7 @@ def check_paired(
         for line in report.summary():
             on_summary(line)
     _look_at_pairs(request, warnings, listener.image, most=None)
+    refuse_unusable(_validation_pairs(request), lpips=request.lpips is not None)
     open_pairs(options, request.sources, warnings)
 
 
@@ -156,6 +165,8 @@ def _train(request: PairedRequest, listener: TrainListener, stop: StopRequest, w
     pairs = open_pairs(options, request.sources, warnings)
     record = _record(request, extractors, saved, pairs)
     compare_from_here(record, validation, listener.note)
+    if world.is_first:
+        refuse_unusable(validation, lpips=lpips is not None)
     for terms in terms_of(record):
         listener.note(terms)
     feature_nets = feature_nets_of(options, extractors, record["scales"], device)
@@ -164,7 +175,7 @@ def _train(request: PairedRequest, listener: TrainListener, stop: StopRequest, w
         listener.note(f"resumed {request.run} at step {trainer.step}")
     elif begun is not None:
         trainer.start_from("sr_net", begun)
-    world.wait()
+    world.refuse_other_steps(trainer.step)
     with _hooks(request, trainer, folder, listener, pairs.dataset, record, (validation, lpips)) as hooks:
         drive(
             trainer,

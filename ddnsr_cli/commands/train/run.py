@@ -17,10 +17,10 @@ from ddnsr_cli import __version__
 from ddnsr_cli.commands.train.run_folder import Resumable, RunFolder
 from ddnsr_cli.config import options_to_json
 from ddnsr_cli.data.images import ImagePair
-from ddnsr_cli.errors import DataError, NotFiniteError
+from ddnsr_cli.errors import DataError, NotFiniteError, shown
 from ddnsr_cli.io.read import read_rgb
-from ddnsr_cli.metrics.fidelity import Distance, compare
-from ddnsr_cli.nets.lpips import LPIPS
+from ddnsr_cli.metrics.fidelity import SSIM_TAPS, Distance, compare
+from ddnsr_cli.nets.lpips import LPIPS, TRUNKS
 from ddnsr_cli.training.loop import LoopHooks, Rhythm, StepReport, Stop, Trainer, run_loop
 from ddnsr_cli.training.train_state import load_train_state
 from ddnsr_cli.weights.arrays import TERMS_KEY
@@ -148,6 +148,21 @@ def export_metadata(trainer: RunTrainer, phase: str, facts: Mapping[str, Any]) -
         "versions": json.dumps(versions),
         **({TERMS_KEY: " ".join(terms)} if terms else {}),
     }
+
+
+def refuse_unusable(pairs: Sequence[ImagePair], *, lpips: bool) -> None:
+    """What a validation would meet only after many steps: images that cannot be read, or are too small to be compared.
+
+    lpips: whether that is a figure. Raises ImageReadError and DataError.
+    """
+    least = 2 * CROP_PX + max(SSIM_TAPS, TRUNKS["alex"].least_px if lpips else 0)
+    for pair in pairs:
+        _, hr = pair.cut(read_rgb(pair.lr), read_rgb(pair.hr))
+        if min(hr.shape[:2]) < least:
+            raise DataError(
+                f"{shown(pair.hr)} has {hr.shape[1]} x {hr.shape[0]} pixels, too few to validate on: {least} a side at "
+                f"least. Replace it, or take it and its LR partner out."
+            )
 
 
 @torch.inference_mode()

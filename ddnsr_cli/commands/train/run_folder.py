@@ -28,8 +28,9 @@ MOST_NAMED = 8
 """Options that a message names."""
 
 KEPT_STATES = 3
-_NUMBERED = re.compile(r"step_(\d+)\.safetensors").fullmatch
 """How many numbered copies of the state stay, the newest."""
+
+_NUMBERED = re.compile(r"step_(\d+)\.safetensors").fullmatch
 
 
 try:

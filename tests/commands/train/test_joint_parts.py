@@ -7,17 +7,20 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from ddnsr_cli.commands.train import run_folder
 from ddnsr_cli.commands.train.callbacks import DRIFT_LEVELS, RunShow, ShownRun
 from ddnsr_cli.commands.train.image_warnings import MOST_FINDINGS, ImageWarnings
+from ddnsr_cli.commands.train.run import refuse_unusable
 from ddnsr_cli.commands.train.run_folder import RunFolder
 from ddnsr_cli.config import options_to_json
 from ddnsr_cli.data.config import StreamConfig
+from ddnsr_cli.data.images import match_pairs
 from ddnsr_cli.data.targets import Refusal
 from ddnsr_cli.data.validation.report import Finding, Report, Role, Severity, Trouble
-from ddnsr_cli.errors import ConfigError, TrainingError
+from ddnsr_cli.errors import ConfigError, DataError, TrainingError
 from ddnsr_cli.training.loop import Rhythm, StepReport
 from ddnsr_cli.training.paired_options import PairedOptions
 from ddnsr_cli.training.train_state import TrainState, net_tensors, restore_net
@@ -247,3 +250,13 @@ def test_a_card_may_name_a_folder_whose_name_is_no_text(tmp_path):
     folder.path = tmp_path
     folder.write_text("README.md", "| images | caf\udce9 |\n")
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == "| images | caf\\udce9 |\n"
+
+
+def test_lpips_asks_for_larger_images_to_validate_on(tmp_path):
+    for name, size in (("lr", (10, 9)), ("hr", (40, 36))):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", size).save(tmp_path / name / "a.png")
+    pairs = match_pairs(tmp_path / "lr", tmp_path / "hr", scale=4)
+    refuse_unusable(pairs, lpips=False)
+    with pytest.raises(DataError, match=r"a\.png has 40 x 36 pixels, too few to validate on: 39 a side"):
+        refuse_unusable(pairs, lpips=True)

@@ -1,5 +1,6 @@
 """The sources of pairs of a run: opened, told, and kept apart."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,13 +9,13 @@ import torch
 from PIL import Image
 
 from ddnsr_cli.commands.train.image_warnings import ImageWarnings
-from ddnsr_cli.commands.train.pair_sources import SourcePaths, open_pairs
+from ddnsr_cli.commands.train.pair_sources import LearnedDegradation, SourcePaths, open_pairs
 from ddnsr_cli.data.config import StreamConfig
 from ddnsr_cli.data.crop_stream import MixedPairs, RulePairs, batches
 from ddnsr_cli.errors import DataError, WeightsError
 from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
 from ddnsr_cli.training.paired_options import PairedOptions, PairSource, SourceKind
-from ddnsr_cli.weights.checkpoint import save_degrader
+from ddnsr_cli.weights.checkpoint import load_degrader, save_degrader
 
 STREAM = StreamConfig(batch=8, crop_px=16, crops_per_image=2, images_per_round=12, workers=0)
 IN_PROCESSES = [
@@ -91,6 +92,18 @@ def test_all_kinds_are_opened_and_told(place):
     assert found.digests.keys() == {"hr", "lr", "hr_2", "lr_2", "hr_3", "lr_3"}
     assert found.digests["hr"] == found.digests["hr_3"] != found.digests["hr_2"]
     assert found.digests["lr"] == ""  # made on the way
+
+
+@pytest.mark.parametrize("dual_input", [True, False])
+def test_a_degrader_of_a_single_input_is_given_no_noise(place, dual_input):
+    net = load_degrader(place / "d.safetensors")[0]
+    save_degrader(
+        place / "d.safetensors", net, metadata={"options": json.dumps({"dual_input": dual_input})}, half=False
+    )
+    hr, noise = torch.rand(1, 3, 64, 64), torch.rand(1, 3, 16, 16)
+    made = LearnedDegradation(place / "d.safetensors")(hr, noise)
+    assert torch.equal(made, net(hr, noise)) == dual_input
+    assert torch.equal(made, net(hr, torch.zeros_like(noise))) != dual_input
 
 
 def test_sources_of_the_same_images_do_not_show_the_same_crops(place):
