@@ -98,6 +98,7 @@ class RunShow:
         def validate(step: int) -> None:
             if pairs:
                 net = self.trainer.averages["sr_net"]
+                assert isinstance(net, RRDBNet)
                 scores = validation_scores(net, pairs, self.trainer.device, lpips=lpips)
                 self._note_scores(step, {**scores, **self._transfer()})
                 record["latest"] = {"step": step, "pairs": len(pairs), **scores}

@@ -11,15 +11,18 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from ddnsr_cli import __version__
 from ddnsr_cli.commands.train.run_folder import Resumable, RunFolder
 from ddnsr_cli.config import options_to_json
 from ddnsr_cli.data.images import ImagePair
 from ddnsr_cli.errors import DataError, NotFiniteError, shown
+from ddnsr_cli.inference.net_upscaler import NetUpscaler
+from ddnsr_cli.inference.tiling import TileConfig
 from ddnsr_cli.io.read import read_rgb
 from ddnsr_cli.metrics.fidelity import SSIM_TAPS, Distance, compare
+from ddnsr_cli.nets.blocks import SrNet
 from ddnsr_cli.nets.lpips import LPIPS, TRUNKS
 from ddnsr_cli.training.loop import LoopHooks, Rhythm, StepReport, Stop, Trainer, run_loop
 from ddnsr_cli.training.train_state import load_train_state
@@ -28,6 +31,7 @@ from ddnsr_cli.weights.feature_weights import load_lpips
 
 MOST_ROLLBACKS = 3
 MOST_NAMED = 3  # of the images that were replaced
+MOST_WHOLE_PX = 1 << 18  # of an LR image; larger ones are enlarged in tiles, as memory has no room for all of them
 CROP_PX = 4  # border that validation ignores, HR pixels: the scale, as papers do
 
 SCORE_NAMES = {"psnr": "psnr_db", "ssim": "ssim", "lpips": "lpips"}
@@ -167,7 +171,7 @@ def refuse_unusable(pairs: Sequence[ImagePair], *, lpips: bool) -> None:
 
 @torch.inference_mode()
 def validation_scores(
-    net: nn.Module, pairs: Sequence[ImagePair], device: torch.device, *, lpips: Distance | None = None
+    net: SrNet, pairs: Sequence[ImagePair], device: torch.device, *, lpips: Distance | None = None
 ) -> dict[str, float]:
     """Mean PSNR in dB and SSIM over RGB, and LPIPS where given; 4 HR pixels of border ignored, results in whole levels.
 
@@ -176,8 +180,12 @@ def validation_scores(
     rows: dict[str, list[float]] = {}
     for pair in pairs:
         lr, hr = pair.cut(read_rgb(pair.lr), read_rgb(pair.hr))
-        sr = whole_levels(net(image_tensor(lr).to(device)).float())
-        scores = compare(sr, image_tensor(hr).to(device), crop_px=CROP_PX, lpips=lpips)
+        image = image_tensor(lr)
+        if image[0, 0].numel() <= MOST_WHOLE_PX:
+            sr = net(image.to(device)).float()
+        else:
+            sr = NetUpscaler(net, device=device, tiles=TileConfig()).whole(image).to(device)
+        scores = compare(whole_levels(sr), image_tensor(hr).to(device), crop_px=CROP_PX, lpips=lpips)
         for name, value in scores.items():
             rows.setdefault(SCORE_NAMES[name], []).append(value.item())
     return {name: float(np.mean(values)) for name, values in rows.items()}

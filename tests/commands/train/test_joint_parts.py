@@ -5,12 +5,13 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import nn
 
-from ddnsr_cli.commands.train import run_folder
+from ddnsr_cli.commands.train import run, run_folder
 from ddnsr_cli.commands.train.callbacks import DRIFT_LEVELS, RunShow, ShownRun
 from ddnsr_cli.commands.train.image_warnings import MOST_FINDINGS, ImageWarnings
 from ddnsr_cli.commands.train.run import refuse_unusable
@@ -21,6 +22,9 @@ from ddnsr_cli.data.images import match_pairs
 from ddnsr_cli.data.targets import Refusal
 from ddnsr_cli.data.validation.report import Finding, Report, Role, Severity, Trouble
 from ddnsr_cli.errors import ConfigError, DataError, TrainingError
+from ddnsr_cli.inference.tiling import TileConfig
+from ddnsr_cli.nets.config import RRDBConfig
+from ddnsr_cli.nets.rrdb import RRDBNet
 from ddnsr_cli.training.loop import Rhythm, StepReport
 from ddnsr_cli.training.paired_options import PairedOptions
 from ddnsr_cli.training.train_state import TrainState, net_tensors, restore_net
@@ -260,3 +264,22 @@ def test_lpips_asks_for_larger_images_to_validate_on(tmp_path):
     refuse_unusable(pairs, lpips=False)
     with pytest.raises(DataError, match=r"a\.png has 40 x 36 pixels, too few to validate on: 39 a side"):
         refuse_unusable(pairs, lpips=True)
+
+
+def test_large_images_are_validated_in_tiles(tmp_path, monkeypatch):
+    for name, size in (("lr", (20, 90)), ("hr", (80, 360))):
+        (tmp_path / name).mkdir()
+        noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+        Image.fromarray(noise).save(tmp_path / name / "a.png")
+    pairs = match_pairs(tmp_path / "lr", tmp_path / "hr", scale=4)
+    torch.manual_seed(0)
+    net, seen = RRDBNet(RRDBConfig(features=4, blocks=1, growth=2)).eval(), []
+    net.register_forward_pre_hook(lambda _net, given: seen.append(given[0].shape))
+    whole = run.validation_scores(net, pairs, torch.device("cpu"))
+    monkeypatch.setattr(run, "MOST_WHOLE_PX", 20 * 90 - 1)
+    monkeypatch.setattr(run, "TileConfig", lambda: TileConfig(tile_px=32))
+    assert run.validation_scores(net, pairs, torch.device("cpu")) == pytest.approx(whole, rel=1e-4)
+    (first, *tiles) = seen
+    assert first == (1, 3, 90, 20)
+    assert len(tiles) > 1
+    assert max(tile[2] for tile in tiles) < 90
