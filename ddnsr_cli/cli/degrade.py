@@ -1,6 +1,7 @@
 """`ddnsr degrade`."""
 
 import json
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -97,6 +98,15 @@ def degrade(
             rich_help_panel=HOW,
         ),
     ] = Method.LEARNED,
+    scale: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=4,
+            help="HR pixels per LR pixel along a side: 4, 2, or 1 to denoise. Degraders and impressionism know 4 only.",
+            rich_help_panel=HOW,
+        ),
+    ] = 4,
     model: Model = None,
     sigma: Annotated[
         float | None,
@@ -159,7 +169,7 @@ def degrade(
     null: NullEnded = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a paired data set: noisy LR partners of clean HR images, a quarter of their size.
+    """Make a paired data set: noisy LR partners of clean HR images, by default a quarter of their size.
 
     ddnsr degrade hr/ --noise-source noisy/ -o pairs/
 
@@ -183,6 +193,7 @@ def degrade(
         selection=selection,
         noise_source=noise_source,
         method=method.value,
+        scale=scale,
         model=model,
         per_image=per_image,
         seed=seed,
@@ -192,7 +203,7 @@ def degrade(
         kernels=kernels,
         kernel_steps=kernel_steps,
         noise_input=noise_input,
-        degradation=_by_rule(method, degradation_preset, degradation_),
+        degradation=_by_rule(method, degradation_preset, degradation_, scale),
         report=realism_report,
         workers=workers,
         device=device,
@@ -212,11 +223,11 @@ def degrade(
 
 
 def _by_rule(
-    method: Method, preset: DegradationPreset | None, settings: list[str] | None
+    method: Method, preset: DegradationPreset | None, settings: list[str] | None, scale: int
 ) -> "DegradationConfig | None":
     """What --method classical draws. None, for another method, where nothing is said of it."""
     if method is Method.CLASSICAL or preset or settings:
-        return degradation(preset, settings)
+        return replace(degradation(preset, settings), scale=scale)
     return None
 
 

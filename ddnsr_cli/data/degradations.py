@@ -338,14 +338,14 @@ def _compression(config: DegradationConfig, draws: _Draws) -> Compression:
     )
 
 
-def shrink_bicubic(hr: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Antialiased bicubic by 4: (4H, 4W, 3) levels to (H, W, 3) levels, neither rounded nor clipped."""
-    height, width = (length // SCALE for length in hr.shape[:2])
+def shrink_bicubic(hr: NDArray[np.uint8], scale: int = SCALE) -> NDArray[np.float32]:
+    """Antialiased bicubic: (scale * H, scale * W, 3) levels to (H, W, 3) levels, neither rounded nor clipped."""
+    height, width = (length // scale for length in hr.shape[:2])
     lr = np.empty((height, width, 3), np.float32)
     for top in range(0, height, BAND_LR_PX):
         bottom = min(top + BAND_LR_PX, height)
         first, last = max(0, top - MARGIN_LR_PX), min(height, bottom + MARGIN_LR_PX)
-        band = np.ascontiguousarray(hr[SCALE * first : SCALE * last].transpose(2, 0, 1), np.float32)
+        band = np.ascontiguousarray(hr[scale * first : scale * last].transpose(2, 0, 1), np.float32)
         size = (last - first, width)
         shrunk = F.interpolate(torch.from_numpy(band)[None], size=size, mode="bicubic", antialias=True)[0].numpy()
         lr[top:bottom] = shrunk[:, top - first : bottom - first].transpose(1, 2, 0)

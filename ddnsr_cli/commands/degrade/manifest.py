@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from ddnsr_cli.config import changed_options, options_to_json
+from ddnsr_cli.config import SCALE, changed_options, options_to_json
 from ddnsr_cli.errors import ConfigError, ImageWriteError
 from ddnsr_cli.files import atomic_path, is_there, sha256_of
 from ddnsr_cli.io.provenance import Source, is_unchanged
@@ -33,6 +33,10 @@ class PairSettings:
     """What, beside the HR image, decides the bytes of a pair."""
 
     method: str
+
+    scale: int
+    """HR pixels per LR pixel along a side."""
+
     seed: int
 
     cleanup: int
@@ -276,7 +280,10 @@ def _parsed(line: bytes) -> PairRecord | None:
     except (ValueError, RecursionError):
         return None
     kinds = _kinds()
-    if not isinstance(raw, dict) or raw.keys() != kinds.keys():
+    if not isinstance(raw, dict):
+        return None
+    raw = {"scale": SCALE, **raw}  # earlier versions knew no other, and did not say it
+    if raw.keys() != kinds.keys():
         return None
     if isinstance(raw["noise_crop"], list):
         raw["noise_crop"] = tuple(raw["noise_crop"])

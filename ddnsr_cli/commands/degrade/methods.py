@@ -151,8 +151,8 @@ class Made:
 
 
 Method = Callable[[Levels, np.random.Generator, OnTile], Made]
-"""From HR levels, their sides multiples of 4, to LR. All draws come from the generator. Called from several threads at
-once. Raises DdnsrError.
+"""From HR levels, their sides multiples of the scale, to LR. All draws come from the generator. Called from several
+threads at once. Raises DdnsrError.
 """
 
 
@@ -246,24 +246,26 @@ class Learned:
         return Made(lr=self.engine.lr(LevelsInMemory(hr), noise, on_tile=on_tile), drawn=image, crop=crop)
 
 
-def bicubic(hr: Levels, _rng: np.random.Generator, _on_tile: OnTile) -> Made:
+def bicubic(scale: int) -> Method:
     """Antialiased bicubic, no noise. No draw is made."""
-    return Made(lr=whole_levels(shrink_bicubic(hr)))
+
+    def make(hr: Levels, _rng: np.random.Generator, _on_tile: OnTile) -> Made:
+        return Made(lr=whole_levels(shrink_bicubic(hr, scale)))
+
+    return make
 
 
-def gaussian(sigma: float) -> Method:
+def gaussian(sigma: float, scale: int) -> Method:
     """Bicubic and white Gaussian noise of `sigma` levels."""
 
     def make(hr: Levels, rng: np.random.Generator, _on_tile: OnTile) -> Made:
-        return Made(lr=whole_levels(add_gaussian(shrink_bicubic(hr), sigma, rng)))
+        return Made(lr=whole_levels(add_gaussian(shrink_bicubic(hr, scale), sigma, rng)))
 
     return make
 
 
 def by_rule(config: DegradationConfig) -> Method:
-    """Blur, resizing, noise and compression of one draw for the whole image. Raises ConfigError for another scale."""
-    if config.scale != SCALE:
-        raise ConfigError(f"LR is {SCALE} times smaller than HR; the degradation has a scale of {config.scale}.")
+    """Blur, resizing, noise and compression of one draw for the whole image."""
 
     def make(hr: Levels, rng: np.random.Generator, _on_tile: OnTile) -> Made:
         planes = np.ascontiguousarray(hr.transpose(2, 0, 1), np.float32)
@@ -273,12 +275,12 @@ def by_rule(config: DegradationConfig) -> Method:
     return make
 
 
-def patches(noise: SmoothNoise) -> Method:
+def patches(noise: SmoothNoise, scale: int) -> Method:
     """Bicubic, and noise put together from smooth patches of a noisy image that is drawn."""
 
     def make(hr: Levels, rng: np.random.Generator, _on_tile: OnTile) -> Made:
         image, found = noise.draw_patches(rng)
-        lr = shrink_bicubic(hr)
+        lr = shrink_bicubic(hr, scale)
         lr += noise_field(image.levels, found, lr, rng)
         return Made(lr=whole_levels(lr), drawn=image)
 
@@ -368,16 +370,17 @@ def prepare_method(
         return _learned_method(noisy_images, options, download, note)
     if options.method == "patches":
         assert noisy_images is not None  # the options have checked themselves
-        return _classical_method(
-            patches(SmoothNoise(noisy_images, PatchLimits(most_variance=options.patch_variance))), noisy_images, options
-        )
+        noise = SmoothNoise(noisy_images, PatchLimits(most_variance=options.patch_variance))
+        return _classical_method(patches(noise, options.scale), noisy_images, options)
     if options.method == "impressionism":
         assert noisy_images is not None  # as before
         return _impressionism_method(noisy_images, options)
     if options.method == "classical":
         assert options.degradation is not None  # as before
         return replace(_classical_method(by_rule(options.degradation), None, options), bytes_each=BY_RULE_BYTES)
-    return _classical_method(bicubic if options.method == "bicubic" else gaussian(_sigma(options)), None, options)
+    if options.method == "bicubic":
+        return _classical_method(bicubic(options.scale), None, options)
+    return _classical_method(gaussian(_sigma(options), options.scale), None, options)
 
 
 def _impressionism_method(noisy_images: NoisyImages, options: DegradeOptions) -> PreparedMethod:
@@ -488,6 +491,7 @@ def _settings(options: DegradeOptions, noisy_images: NoisyImages | None, *, mode
     kernels = _of_kernels(options) if options.method == "impressionism" else None
     return PairSettings(
         method=options.method,
+        scale=options.scale,
         seed=options.seed,
         cleanup=options.cleanup,
         sigma=_sigma(options) if options.method == "gaussian" else None,

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Literal
 
 from ddnsr_cli.commands.ray_workers import RayOptions
+from ddnsr_cli.config import SCALE
 from ddnsr_cli.data.config import DegradationConfig, NoiseInput
 from ddnsr_cli.errors import ConfigError, DdnsrError
 from ddnsr_cli.io.image import MAX_PIXELS
 from ddnsr_cli.io.selection import Selection
+from ddnsr_cli.nets.config import SCALES
 
 MethodName = Literal["learned", "bicubic", "gaussian", "patches", "classical", "impressionism"]
 
@@ -42,6 +44,9 @@ class DegradeOptions:
     """Folder of real noisy photos, or one image. Needed by the methods that take noise from them, and by a report."""
 
     method: MethodName = "learned"
+    scale: int = SCALE
+    """HR pixels per LR pixel along a side: 1, 2 or 4. Degraders and kernels are for 4 only."""
+
     model: str | None = None
     """As `find_weights` takes, of the learned method; None: the bundled default."""
 
@@ -97,6 +102,7 @@ class DegradeOptions:
         for name, count in {"--kernels": self.kernels, "--kernel-steps": self.kernel_steps}.items():
             if count is not None and count < 1:
                 raise ConfigError(f"{name} is at least 1, got {count}.")
+        self._check_scale()
         if self.sigma is not None and not 0 <= self.sigma <= 255:
             raise ConfigError(f"--sigma lies in 0..255, got {self.sigma}.")
         for option, (value, methods) in self._of_methods().items():
@@ -110,6 +116,19 @@ class DegradeOptions:
             takes = f"--method {self.method} takes noise from"
             what = "--realism-report compares with" if self.report is not None else takes
             raise ConfigError(f"{what} real noisy photos. Give their folder with --noise-source.")
+
+    def _check_scale(self) -> None:
+        if self.scale not in SCALES:
+            raise ConfigError(f"--scale is 1, 2 or 4, got {self.scale}.")
+        if self.scale != SCALE and self.method in ("learned", "impressionism"):
+            raise ConfigError(
+                f"--method {self.method} shrinks {SCALE} times only, not {self.scale}. "
+                "Take --method classical, patches, gaussian or bicubic."
+            )
+        if self.degradation is not None and self.degradation.scale != self.scale:
+            raise ConfigError(
+                f"LR is {self.scale} times smaller than HR; the degradation has a scale of {self.degradation.scale}."
+            )
 
     def _of_methods(self) -> dict[str, tuple[object, tuple[MethodName, ...]]]:
         """The value of each option that only some methods know."""

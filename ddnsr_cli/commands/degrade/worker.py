@@ -114,7 +114,7 @@ class PairMaker:
         return Outcome(job=job, written=tuple(written), notes=notes, error=error)
 
     def _hr(self, job: Job) -> tuple[RasterImage, tuple[str, ...]]:
-        """The HR image as 8-bit RGB, shrunk if it is to be, cut to a multiple of 4."""
+        """The HR image as 8-bit RGB, shrunk if it is to be, cut to a multiple of the scale."""
         image = read_image(job.source, max_pixels=self.max_pixels)
         notes = list(image.notes)
         if image.alpha is not None and image.alpha.min() < np.iinfo(image.alpha.dtype).max:
@@ -122,7 +122,8 @@ class PairMaker:
         levels = rgb8(image)
         if self.settings.cleanup > 1:
             levels = shrunk(levels, self.settings.cleanup)
-        height, width = (length // SCALE * SCALE for length in levels.shape[:2])
+        scale = self.settings.scale
+        height, width = (length // scale * scale for length in levels.shape[:2])
         if min(height, width) < LEAST_HR_PX:
             least = LEAST_HR_PX * self.settings.cleanup
             raise DataError(f"{shown(job.source)} has {image.width}x{image.height} pixels; a side needs {least}.")
@@ -150,8 +151,8 @@ class PairMaker:
             source=job.source,
             hr=hr_path,
             lr=lr_path,
-            width=hr.width // SCALE,
-            height=hr.height // SCALE,
+            width=hr.width // self.settings.scale,
+            height=hr.height // self.settings.scale,
             record=self._record(pair, made, digest, (sha256_of(hr_path), sha256_of(lr_path))),
             seconds=time.perf_counter() - start,
         )

@@ -411,3 +411,27 @@ def test_where_no_pair_was_made_the_failures_are_told_and_no_report(make, scene)
     assert done.code == 9
     assert "images failed" in done.err.splitlines()[-1]
     assert not (scene / "report.html").exists()
+
+
+@pytest.mark.parametrize("method", ["bicubic", "gaussian", "patches", "classical"])
+@pytest.mark.parametrize("scale", [1, 2])
+def test_pairs_of_other_scales(make, scene, method, scale):
+    done = make("pairs", "--scale", scale, "--method", method)
+    assert done.code == 0, done.err
+    (pair, *_) = match_pairs(scene / "pairs/lr", scene / "pairs/hr", scale=scale)
+    lr, hr = read_rgb(pair.lr).astype(float), read_rgb(pair.hr).astype(float)
+    height, width = lr.shape[:2]
+    assert hr.shape == (scale * height, scale * width, 3)
+    difference = lr - hr.reshape(height, scale, width, scale, 3).mean((1, 3))
+    assert difference.std() < 60
+    if (method, scale) == ("bicubic", 1):
+        assert not difference.any()
+    assert {row["scale"] for row in records(scene / "pairs")} == {scale}
+    refused(make("pairs", "--method", method), 2, "scale", "--overwrite")
+
+
+def test_scales_that_a_method_does_not_know_are_refused(make, scene):
+    for method in ("learned", "impressionism"):
+        refused(make("pairs", "--scale", 2, "--method", method), 2, f"--method {method} shrinks 4 times only")
+    refused(make("pairs", "--scale", 3, "--method", "bicubic"), 2, "1, 2 or 4, got 3")
+    assert not (scene / "pairs").exists()

@@ -9,6 +9,7 @@ from ddnsr_cli.errors import ConfigError, ImageWriteError
 
 RECORD = PairRecord(
     method="learned",
+    scale=4,
     seed=0,
     cleanup=1,
     sigma=None,
@@ -150,3 +151,10 @@ def test_a_manifest_that_cannot_be_read_or_written_is_reported(tmp_path):
     for work in (manifest.rewrite, lambda: manifest.add(RECORD)):
         with pytest.raises(ImageWriteError, match=r"manifest\.jsonl cannot be written"):
             work()
+
+
+def test_a_manifest_that_names_no_scale_is_of_4(folder):
+    earlier = json.loads(line())
+    del earlier["scale"]
+    (folder / MANIFEST).write_bytes(json.dumps(earlier).encode() + b"\n")
+    assert Manifest(folder).records == {RECORD.key: RECORD}

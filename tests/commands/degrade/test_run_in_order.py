@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from ddnsr_cli.commands.degrade.methods import by_rule
+from ddnsr_cli.commands.degrade.options import DegradeOptions
 from ddnsr_cli.commands.degrade.run import ProgressCounter, in_order
 from ddnsr_cli.data.config import DegradationConfig
 from ddnsr_cli.errors import ConfigError
@@ -77,4 +77,4 @@ def test_progress_adds_up_over_threads():
 
 def test_a_rule_of_another_scale_is_refused():
     with pytest.raises(ConfigError, match="has a scale of 2"):
-        by_rule(DegradationConfig(scale=2))
+        DegradeOptions(method="classical", degradation=DegradationConfig(scale=2))
