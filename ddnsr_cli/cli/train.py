@@ -452,7 +452,15 @@ def train(
 
     sizes = network_sizes((features, blocks, growth), LITE if lite else RRDBConfig())
     joint = joint_options(
-        track, sizes, schedule, stream, lite=lite, l2=l2, ablation=ablation, preset=preset, single_input=single_input
+        track,
+        sizes,
+        schedule,
+        noise_input,
+        lite=lite,
+        l2=l2,
+        ablation=ablation,
+        preset=preset,
+        single_input=single_input,
     )
     losses = replace(joint.losses, **loss_weights(loss or []))
     joint = replace(
@@ -461,6 +469,7 @@ def train(
         discriminator=chosen_discriminator(discriminator, joint.discriminator, losses),
         gan=gan.option if gan else joint.gan,
         losses=losses,
+        stream=replace(stream, noise_input=joint.stream.noise_input),
         degrader_pretrain_steps=degrader_pretrain_steps,
         degrader_only_steps=degrader_only_steps,
         compiled=compile_,

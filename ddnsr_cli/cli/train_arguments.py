@@ -240,7 +240,7 @@ def joint_options(
     track: int,
     sizes: "RRDBConfig",
     schedule: ScheduleArguments,
-    stream: "StreamConfig",
+    noise_input: NoiseInput | None,
     *,
     lite: bool,
     l2: bool,
@@ -248,10 +248,16 @@ def joint_options(
     preset: JointPreset | None,
     single_input: bool,
 ) -> "JointOptions":
-    """What and how a joint run learns. lite: small networks beside the reconstruction one. Raises ConfigError."""
+    """What and how a joint run learns, but for its stream, of which it has the noise inputs only: whether crops and
+    batches are too small depends on what else is asked for. lite: small networks beside the reconstruction one.
+
+    Raises ConfigError.
+    """
+    from ddnsr_cli.data.config import StreamConfig
     from ddnsr_cli.training import options as kinds
     from ddnsr_cli.training.options import ablated, small_helpers, track_options, with_preset, without_discriminator
 
+    stream = StreamConfig(noise_input=noise_input or NoiseInput.SMOOTH)
     options = replace(track_options(track), sr_net=sizes, stream=stream)
     options = small_helpers(options) if lite else options
     options = without_discriminator(options) if l2 else options

@@ -1,4 +1,5 @@
-"""The sizes of networks that enlarge, and what tiling has to know of them. PyTorch is not needed, and not loaded."""
+"""The sizes of networks that enlarge, what tiling has to know of them, and the sizes of discriminators. PyTorch is not
+needed, and not loaded."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -126,3 +127,42 @@ class CompactConfig:
 
 SrConfig = RRDBConfig | CompactConfig
 """The sizes of a network of ours; its type tells which network."""
+
+WIDEST = 512  # channels of a discriminator stop doubling here, as in ESRGAN
+PATCH_GAN_LEAST_PX = 24
+"""The smallest side, a multiple of 8, of which a PatchGAN has a patch to score."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VGGStyleConfig:
+    """The sizes of a VGG-style discriminator."""
+
+    input_px: int = 128
+    """Side of the square input, pixels: a multiple of 2 to the power `stages`."""
+
+    features: int = 64
+    """Channels of the first stage; each stage doubles them, up to 512."""
+
+    stages: int = 5
+    """Halvings of the size."""
+
+    def __post_init__(self) -> None:
+        if self.features < 1 or self.stages < 1 or self.input_px < 1 or self.input_px % 2**self.stages:
+            raise ConfigError(f"The input's side must be a multiple of 2 to the power of the stages, got {self}.")
+
+    @property
+    def channels(self) -> list[int]:
+        """Channels of each stage."""
+        return [min(self.features * 2**stage, max(WIDEST, self.features)) for stage in range(self.stages)]
+
+    @property
+    def least_batch(self) -> int:
+        """Images that it learns from at a time, at least: batch norm of a single value would make it 0."""
+        return 1 if self.input_px > 2**self.stages else 2
+
+
+DISC_HR_TRACK1 = VGGStyleConfig(input_px=128, features=64, stages=5)
+"""The discriminator of R on Track 1."""
+
+DISC_LR = VGGStyleConfig(input_px=32, features=128, stages=3)
+"""The discriminator of D on both tracks."""

@@ -6,53 +6,20 @@ Batch norm is trained in training mode. The authors' code runs it in inference m
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.nets.blocks import lrelu
-from ddnsr_cli.nets.config import LEAKY_SLOPE
+from ddnsr_cli.nets.config import LEAKY_SLOPE, VGGStyleConfig
 from ddnsr_cli.nets.vgg19 import Tap
 
 PROJECTED_TAPS = {Tap(layer="conv1_2"): 64, Tap(layer="conv2_2"): 128, Tap(layer="conv3_4"): 256}
 """Where a projected discriminator looks at VGG19, with the channels there: fine, middling and coarse texture."""
 
-WIDEST = 512  # channels stop doubling here, as in ESRGAN
 HIDDEN = 100  # units of the dense layer before the score
-
-
-@dataclass(frozen=True, kw_only=True)
-class VGGStyleConfig:
-    """The sizes of a VGG-style discriminator."""
-
-    input_px: int = 128
-    """Side of the square input, pixels: a multiple of 2 to the power `stages`."""
-
-    features: int = 64
-    """Channels of the first stage; each stage doubles them, up to 512."""
-
-    stages: int = 5
-    """Halvings of the size."""
-
-    def __post_init__(self) -> None:
-        if self.features < 1 or self.stages < 1 or self.input_px < 1 or self.input_px % 2**self.stages:
-            raise ConfigError(f"The input's side must be a multiple of 2 to the power of the stages, got {self}.")
-
-    @property
-    def channels(self) -> list[int]:
-        """Channels of each stage."""
-        return [min(self.features * 2**stage, max(WIDEST, self.features)) for stage in range(self.stages)]
-
-
-DISC_HR_TRACK1 = VGGStyleConfig(input_px=128, features=64, stages=5)
-"""The discriminator of R on Track 1."""
-
-DISC_LR = VGGStyleConfig(input_px=32, features=128, stages=3)
-"""The discriminator of D on both tracks."""
 
 
 class VGGStyleDiscriminator(nn.Module):
@@ -88,7 +55,7 @@ class VGGStyleDiscriminator(nn.Module):
 class PatchGANDiscriminator(nn.Module):
     """Scores overlapping patches of 70 pixels: the discriminator of R on Track 2 (Isola et al. 2017).
 
-    Shape: (N, 3, H, W) -> (N, 1, H / 8 - 2, W / 8 - 2) logits, for H and W multiples of 8 from 32 on
+    Shape: (N, 3, H, W) -> (N, 1, H / 8 - 2, W / 8 - 2) logits, for H and W multiples of 8 from 24 on
     """
 
     def __init__(self, features: int = 64) -> None:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from ddnsr_cli.config import Precision
 from ddnsr_cli.data.config import NoiseInput, StreamConfig
 from ddnsr_cli.errors import ConfigError
-from ddnsr_cli.nets.config import RRDBConfig
+from ddnsr_cli.nets.config import DISC_LR, RRDBConfig
 from ddnsr_cli.nets.degrader import DegraderConfig
 from ddnsr_cli.nets.vgg19 import LAYERS
 from ddnsr_cli.training.reconstruction_options import (
@@ -15,6 +15,8 @@ from ddnsr_cli.training.reconstruction_options import (
     GanKind,
     PerceptualLayers,
     ReconstructionWeights,
+    refuse_small_batch,
+    refuse_too_few,
     refuse_unlike,
 )
 
@@ -199,6 +201,10 @@ class JointOptions:
             raise ConfigError(
                 f"HR crops are multiples of 32 pixels, for the discriminators; got {self.stream.crop_px}."
             )
+        refuse_small_batch(self.discriminator, self.stream)
+        if losses.lr_adversarial:
+            lr_px = self.stream.crop_px // self.sr_net.scale
+            refuse_too_few("discriminator of LR images", self.stream, px=lr_px, stages=DISC_LR.stages)
 
 
 ABLATIONS: dict[str, dict[str, float]] = {

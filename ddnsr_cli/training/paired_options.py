@@ -7,13 +7,15 @@ from enum import StrEnum
 from ddnsr_cli.config import SCALE, Precision
 from ddnsr_cli.data.config import DegradationConfig, Shares, StreamConfig
 from ddnsr_cli.errors import ConfigError
-from ddnsr_cli.nets.config import RRDBConfig
+from ddnsr_cli.nets.config import PATCH_GAN_LEAST_PX, RRDBConfig
+from ddnsr_cli.nets.lpips import TRUNKS
 from ddnsr_cli.training.options import LITE, ScheduleConfig
 from ddnsr_cli.training.reconstruction_options import (
     Discriminator,
     GanKind,
     PerceptualLayers,
     ReconstructionWeights,
+    refuse_small_batch,
     refuse_unlike,
 )
 
@@ -167,6 +169,21 @@ class PairedOptions:
             raise ConfigError(
                 f"The {self.discriminator} discriminator takes HR crops of multiples of {multiple} pixels; got "
                 f"{self.stream.crop_px}."
+            )
+        refuse_small_batch(self.discriminator, self.stream)
+        step = math.lcm(multiple, self.network.scale)
+        if self.discriminator is Discriminator.PATCH_GAN:
+            self._refuse_below(PATCH_GAN_LEAST_PX, "The patchgan discriminator", step)
+        if self.losses.perceptual and self.layers.lpips_trunk is not None:
+            least_px = TRUNKS[self.layers.lpips_trunk].least_px
+            self._refuse_below(least_px, f"The perceptual loss {self.layers.perceptual}", step)
+
+    def _refuse_below(self, least_px: int, what: str, step: int) -> None:
+        """Raises ConfigError for crops below what a network takes. step: the crops that fit are multiples of it."""
+        if self.stream.crop_px < least_px:
+            raise ConfigError(
+                f"{what} takes HR crops of {least_px} pixels or more, got {self.stream.crop_px}. Give --crop "
+                f"{math.ceil(least_px / step) * step} or more."
             )
 
 

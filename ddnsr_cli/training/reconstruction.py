@@ -26,13 +26,13 @@ from ddnsr_cli.losses import (
     relativistic_disc_loss,
     relativistic_gen_loss,
 )
+from ddnsr_cli.nets.config import DISC_HR_TRACK1, VGGStyleConfig
 from ddnsr_cli.nets.degrader import Degrader
 from ddnsr_cli.nets.discriminators import (
     Features,
     PatchGANDiscriminator,
     ProjectedDiscriminator,
     UNetDiscriminator,
-    VGGStyleConfig,
     VGGStyleDiscriminator,
 )
 from ddnsr_cli.nets.lpips import LPIPS
@@ -192,7 +192,7 @@ def hr_discriminator(
         Discriminator.PATCH_GAN: lambda: PatchGANDiscriminator(features),
         Discriminator.U_NET: lambda: UNetDiscriminator(features),
         Discriminator.VGG_STYLE: lambda: VGGStyleDiscriminator(
-            VGGStyleConfig(input_px=crop_px, features=features, stages=5)
+            VGGStyleConfig(input_px=crop_px, features=features, stages=DISC_HR_TRACK1.stages)
         ),
     }
     return builders[kind]() if kind in builders else None

@@ -4,7 +4,9 @@ import math
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
+from ddnsr_cli.data.config import StreamConfig
 from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.nets.config import DISC_HR_TRACK1, VGGStyleConfig
 from ddnsr_cli.nets.lpips import TRUNKS
 from ddnsr_cli.nets.vgg19 import LAYERS
 
@@ -98,6 +100,22 @@ def refuse_unlike(discriminator: Discriminator, weights: ReconstructionWeights) 
         raise ConfigError(
             f"The discriminator of the reconstruction network ({discriminator}) and a weight of its loss, "
             f"hr_adversarial ({weights.hr_adversarial:g}), belong together. Give both or none."
+        )
+
+
+def refuse_small_batch(discriminator: Discriminator, stream: StreamConfig) -> None:
+    """Raises ConfigError where a VGG-style discriminator of HR images would see too few values for batch norm."""
+    if discriminator is Discriminator.VGG_STYLE:
+        refuse_too_few("vgg-style discriminator", stream, px=stream.crop_px, stages=DISC_HR_TRACK1.stages)
+
+
+def refuse_too_few(name: str, stream: StreamConfig, *, px: int, stages: int) -> None:
+    """The same for any VGG-style discriminator, of images of `px` pixels a side. name: for the message."""
+    least = VGGStyleConfig(input_px=px, stages=stages).least_batch
+    if stream.batch < least:
+        raise ConfigError(
+            f"The {name} needs a batch of {least} or more at crops of {stream.crop_px} pixels, got {stream.batch}. "
+            f"Give a larger --batch, or --crop {2 * stream.crop_px}."
         )
 
 

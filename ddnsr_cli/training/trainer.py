@@ -28,8 +28,9 @@ from ddnsr_cli.losses import (
     gan_gen_loss,
     noise_transfer_loss,
 )
+from ddnsr_cli.nets.config import DISC_LR, VGGStyleConfig
 from ddnsr_cli.nets.degrader import BicubicShrink, Degrader, start_as_area, start_with_noise
-from ddnsr_cli.nets.discriminators import Features, VGGStyleConfig, VGGStyleDiscriminator
+from ddnsr_cli.nets.discriminators import Features, VGGStyleDiscriminator
 from ddnsr_cli.nets.rrdb import RRDBNet, start_as_nearest
 from ddnsr_cli.nets.vgg19 import Tap
 from ddnsr_cli.training.distributed import ALONE, World
@@ -73,8 +74,8 @@ def fresh_nets(options: JointOptions, see: Features | None = None) -> JointNets:
 def _lr_discriminator(options: JointOptions) -> nn.Module | None:
     if not options.losses.lr_adversarial:
         return None
-    side = options.stream.crop_px // options.sr_net.scale
-    return VGGStyleDiscriminator(VGGStyleConfig(input_px=side, features=options.lr_discriminator_features, stages=3))
+    side, width = options.stream.crop_px // options.sr_net.scale, options.lr_discriminator_features
+    return VGGStyleDiscriminator(VGGStyleConfig(input_px=side, features=width, stages=DISC_LR.stages))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -318,6 +318,25 @@ def test_the_checks_name_four_images_of_a_kind_and_check_all(train, scene, tmp_p
 @pytest.mark.parametrize(
     ("words", "part"),
     [
+        ([], "discriminator of LR images needs"),
+        (["--discriminator", "vgg-style", "--loss", "lr_adversarial=0"], "vgg-style discriminator needs"),
+    ],
+)
+def test_a_batch_of_one_small_crop_is_refused_where_batch_norm_learns_nothing(ddnsr, scene, tmp_path, words, part):
+    told = (part, "a batch of 2 or more at crops of 32 pixels, got 1", "--batch", "--crop 64")
+    refused(ddnsr(*joint_words(*scene, tmp_path / "run", "--batch", 1, *words, track=2)), 2, *told)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_of_one_small_crop_will_do_where_nothing_is_normed_by_it(ddnsr, scene, tmp_path):
+    words = ("--batch", 1, "--steps", 1, "--discriminator", "unet", "--loss", "lr_adversarial=0")
+    done = ddnsr(*joint_words(*scene, tmp_path / "run", *words))
+    assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
         (["--preset", "paper", "--noise-input", "smooth"], "--noise-input"),
         (["--preset", "dnsr", "--l2"], "--l2"),
         (["--l2", "--discriminator", "unet"], "--discriminator unet"),

@@ -6,14 +6,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.nets.config import DISC_HR_TRACK1, DISC_LR, PATCH_GAN_LEAST_PX, VGGStyleConfig
 from ddnsr_cli.nets.discriminators import (
-    DISC_HR_TRACK1,
-    DISC_LR,
     PROJECTED_TAPS,
     PatchGANDiscriminator,
     ProjectedDiscriminator,
     UNetDiscriminator,
-    VGGStyleConfig,
     VGGStyleDiscriminator,
 )
 
@@ -90,6 +88,24 @@ def test_scores_are_logits_not_chances(make, px):
         before = net(image)
         last.bias += 5
         torch.testing.assert_close(net(image), before + 5)
+
+
+def test_a_patchgan_scores_a_patch_from_its_smallest_side_on():
+    net = PatchGANDiscriminator(4)
+    assert net(torch.rand(1, 3, PATCH_GAN_LEAST_PX, PATCH_GAN_LEAST_PX)).shape == (1, 1, 1, 1)
+    with pytest.raises(RuntimeError):
+        net(torch.rand(2, 3, PATCH_GAN_LEAST_PX - 8, PATCH_GAN_LEAST_PX - 8))
+
+
+@pytest.mark.parametrize(("px", "batch"), [(4, 2), (8, 1)])
+def test_a_vgg_style_one_learns_from_its_least_batch_on(px, batch):
+    config = VGGStyleConfig(input_px=px, features=4, stages=2)
+    assert config.least_batch == batch
+    net = VGGStyleDiscriminator(config)
+    assert net(torch.rand(batch, 3, px, px)).shape == (batch, 1)
+    if batch > 1:
+        with pytest.raises(ValueError, match="more than 1 value per channel"):
+            net(torch.rand(batch - 1, 3, px, px))
 
 
 @pytest.mark.parametrize(("make", "px"), NETS)

@@ -120,8 +120,8 @@ def terms_by_hand(trainer, pair, *, gan):
 @pytest.mark.parametrize("gan", GanKind)
 @pytest.mark.parametrize("kind", [Discriminator.U_NET, Discriminator.PATCH_GAN])
 def test_every_term_of_equation_2_is_what_it_says(options, feature_nets, gan, kind):
-    chosen = options(losses=ALL_TERMS, gan=gan, discriminator=kind)
-    chosen = replace(chosen, stream=replace(chosen.stream, crop_px=32))
+    stream = replace(options().stream, crop_px=32)
+    chosen = options(losses=ALL_TERMS, gan=gan, discriminator=kind, stream=stream)
     trainer = PairedTrainer(chosen, feature_nets, CPU)
     trainer.train_step(*batch(seed=1, side=32))
     pair = batch(seed=2, side=32)
