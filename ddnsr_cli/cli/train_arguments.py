@@ -284,16 +284,20 @@ def joint_request(
 ) -> "JointRequest":
     """A joint run. what: (track, target); folders: (hr, lr, data), as given or else found under the last.
 
-    Raises ConfigError or DataError when none are.
+    Raises ConfigError or DataError when none are, and ConfigError for an HR folder that the target does not take.
     """
     from ddnsr_cli.commands.train.joint import JointRequest
     from ddnsr_cli.data.targets import TargetOptions, find_track_folders
 
     (track, target), (hr, lr, data) = what, folders
     kind = TargetOptions(kind=target)
+    if hr is not None and not kind.needs_hr_folder:
+        raise ConfigError(
+            f"--target {target} makes its HR crops of the images of --lr and takes none of --hr. Drop one."
+        )
     if data is not None:
-        found = find_track_folders(data, track, kind)
-        hr, lr = hr or found.hr, lr or found.lr
+        found = find_track_folders(data, track, kind, hr=hr, lr=lr)
+        hr, lr = found.hr, found.lr
         if validation == (None, None) and found.val_hr is not None:
             validation = (found.val_lr, found.val_hr)
     if lr is None:

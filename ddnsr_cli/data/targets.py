@@ -147,14 +147,18 @@ class TrackFolders:
     """Their HR partners, the same names; only for `Corrupted-va-x`."""
 
 
-def find_track_folders(data: Path, track: int, target: TargetOptions) -> TrackFolders:
+def find_track_folders(
+    data: Path, track: int, target: TargetOptions, *, hr: Path | None = None, lr: Path | None = None
+) -> TrackFolders:
     """The folders of a track, looked for in `data` and one folder below it. Of several names the first one wins.
 
+    hr, lr: folders that are known, and not looked for.
     Raises ConfigError for a track other than 1 and 2, DataError that says what is missing and where to put it.
     """
     _check_place(data, track, SOURCE)
     hr_names = CANON if target.kind is TargetType.CANON else CLEAN[track]
-    lr, hr = _find(data, SOURCE[track]), _find(data, hr_names) if target.needs_hr_folder else None
+    lr = lr or _find(data, SOURCE[track])
+    hr = (hr or _find(data, hr_names)) if target.needs_hr_folder else None
     if lr is None or (hr is None and target.needs_hr_folder):
         lacking = [_lack("noisy LR images", "--lr", SOURCE[track])] if lr is None else []
         lacking += [_lack("clean HR images", "--hr", hr_names)] if hr is None and target.needs_hr_folder else []

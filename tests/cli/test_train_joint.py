@@ -220,3 +220,25 @@ def test_ntire_folders_are_found(ddnsr, folders, tmp_path, vgg):
     words = ("--data", data, "--vgg", vgg, "--perceptual", "conv3_4", "--steps", 1)
     done = ddnsr("train", "--track", 2, *words, "-o", tmp_path / "run", *SMALL)
     assert done.code == 0, done.err
+
+
+def test_a_folder_that_is_given_fills_the_gap_of_the_challenge(ddnsr, folders, vgg, small_runs, tmp_path):
+    (tmp_path / "ntire").mkdir()
+    folders[1].rename(tmp_path / "ntire/Corrupted-tr-x")
+    words = ("--data", tmp_path / "ntire", "--vgg", vgg, "--perceptual", "conv3_4", "--steps", 1, *SMALL)
+    done = ddnsr("train", "--track", 1, "--hr", folders[0], *words, "-o", tmp_path / "run")
+    assert done.code == 0, done.err
+    refused(ddnsr("train", "--track", 1, *words, "-o", tmp_path / "other"), 8, "clean HR images", "--hr")
+
+
+def test_a_target_without_hr_images_refuses_those_given_and_leaves_those_found(ddnsr, train, folders, vgg, tmp_path):
+    words = ("--target", "cleanup", "--steps", 1)
+    refused(train(tmp_path / "run", *words), 2, "--target cleanup", "--hr", "Drop one")
+    folders[0].rename(tmp_path / "train-target")
+    folders[1].rename(tmp_path / "Corrupted-tr-x")
+    found = ("--data", tmp_path, "--vgg", vgg, "--perceptual", "conv3_4", *SMALL)
+    hr = ("--hr", tmp_path / "train-target")
+    refused(ddnsr("train", "--track", 1, *words, *found, *hr, "-o", tmp_path / "run"), 2, "--target cleanup", "--hr")
+    done = ddnsr("train", "--track", 1, *words, *found, "-o", tmp_path / "run")
+    assert done.code == 0, done.err
+    assert "train-target" not in (tmp_path / "run/README.md").read_text()

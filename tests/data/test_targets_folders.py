@@ -92,6 +92,18 @@ def test_what_is_missing_is_named_in_one_line_and_nothing_else(tmp_path, names, 
     assert not any(word in told for word in ("\n", *there))
 
 
+def test_a_side_that_is_known_is_not_looked_for(tmp_path):
+    make(tmp_path, "data/Corrupted-tr-x", "data/Corrupted-va-x", "data/Corrupted-va-y", "other/train-target")
+    data, clean, noisy = tmp_path / "data", tmp_path / "clean", tmp_path / "noisy"
+    found = find_track_folders(data, 1, MIXED, hr=clean)
+    assert (found.hr, found.lr, found.val_hr) == (clean, data / "Corrupted-tr-x", data / "Corrupted-va-y")
+    found = find_track_folders(tmp_path / "other", 1, DIV2K, lr=noisy)
+    assert (found.hr, found.lr, found.val_lr) == (tmp_path / "other/train-target", noisy, None)
+    with pytest.raises(DataError, match="clean HR images") as caught:
+        find_track_folders(data, 1, DIV2K, lr=noisy)
+    assert "noisy LR images" not in str(caught.value)
+
+
 def test_a_file_of_the_right_name_is_no_folder(tmp_path):
     make(tmp_path, "DPEDiphone-tr-x")
     (tmp_path / "canon").write_bytes(b"")
