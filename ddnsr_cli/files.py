@@ -82,6 +82,27 @@ class StorePath(type(Path())):  # type: ignore[misc]  # PosixPath, on this syste
         return sorted(names[0]), sorted(names[1])
 
 
+class FolderPath(type(Path())):  # type: ignore[misc]  # as above
+    """A path that was written with a separator at its end: a folder, whatever its name looks like."""
+
+
+class StoreFolderPath(FolderPath, StorePath):
+    """The same in a store."""
+
+
+def ends_in_separator(text: str) -> bool:
+    """Whether a path is written as that of a folder."""
+    return text.endswith((os.sep, os.altsep or os.sep))
+
+
+def output_at(text: str) -> Path:
+    """As `path_at`; a FolderPath where `text` ends in a separator, which Path itself forgets."""
+    path = path_at(text)
+    if not ends_in_separator(text):
+        return path
+    return StoreFolderPath(text) if isinstance(path, StorePath) else FolderPath(text)
+
+
 def path_at(text: str) -> Path:
     """A path, or the address of a store."""
     return StorePath(text) if _ADDRESS.match(text) else Path(text)

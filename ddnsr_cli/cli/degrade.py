@@ -25,6 +25,7 @@ from ddnsr_cli.cli.options import (
     Settings,
     ShardOf,
     degradation,
+    file_of,
     folder_of,
     path_or_address,
     ray_options,
@@ -140,14 +141,19 @@ def degrade(
     realism_report: Annotated[
         Path | None,
         typer.Option(
-            parser=folder_of,
+            parser=file_of,
             metavar="<path>",
             help="HTML page that compares the LR images with the real ones.",
             rich_help_panel=FILES,
         ),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Make pairs again that exist.", rich_help_panel=FILES)
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Make pairs again that exist, and replace what is at the place of the page.",
+            rich_help_panel=FILES,
+        ),
     ] = False,
     max_pixels: Annotated[
         int,
@@ -187,7 +193,10 @@ def degrade(
     from ddnsr_cli.commands.degrade.options import DegradeOptions
     from ddnsr_cli.commands.degrade.run import degrade_images
     from ddnsr_cli.inference.memory import keep_one_heap
+    from ddnsr_cli.reports.page import refuse_to_lose
 
+    if realism_report is not None and image_list is not None:
+        refuse_to_lose(realism_report, [image_list])
     keep_one_heap()
     options = DegradeOptions(
         selection=selection,

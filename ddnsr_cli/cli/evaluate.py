@@ -11,11 +11,9 @@ from rich.console import Console
 from rich.table import Table as DrawnTable
 from rich.text import Text
 
-from ddnsr_cli.cli.options import Device, LrSuffix, ModCrop, Offline, Quiet, folder_of
+from ddnsr_cli.cli.options import Device, LrSuffix, ModCrop, Offline, Quiet, file_of, folder_of
 from ddnsr_cli.cli.terminal import STANDARD, STDOUT_NAMES, put_text
-from ddnsr_cli.errors import ConfigError, ImageWriteError, printable, shown
-from ddnsr_cli.files import is_pipe, is_special
-from ddnsr_cli.io.formats import READABLE_EXTENSIONS
+from ddnsr_cli.errors import ConfigError, printable
 
 if TYPE_CHECKING:
     from ddnsr_cli.commands.evaluate.options import EvaluateOptions
@@ -36,6 +34,11 @@ class Lpips(StrEnum):
     VGG = "vgg"
     SQUEEZE = "squeeze"
     NONE = "none"
+
+
+def table_of(text: str) -> Path:
+    """A path of a file; `STANDARD` itself for stdout's names. Raises ConfigError as `file_of`."""
+    return STANDARD if text in STDOUT_NAMES else file_of(text)
 
 
 WHAT, HOW, RESULTS, PEOPLE = "What is compared", "How", "Results (files; - is stdout)", "Opinions of people"
@@ -134,18 +137,25 @@ def evaluate(
         int, typer.Option(min=0, help="Seed of the blind order and of the intervals of ranks.", rich_help_panel=HOW)
     ] = 0,
     json_: Annotated[
-        Path | None, typer.Option("--json", help="Write all results as JSON.", rich_help_panel=RESULTS)
+        Path | None,
+        typer.Option(
+            "--json", parser=table_of, metavar="<path>", help="Write all results as JSON.", rich_help_panel=RESULTS
+        ),
     ] = None,
     csv: Annotated[
-        Path | None, typer.Option(help="Write a line for each model and image.", rich_help_panel=RESULTS)
+        Path | None,
+        typer.Option(
+            parser=table_of, metavar="<path>", help="Write a line for each model and image.", rich_help_panel=RESULTS
+        ),
     ] = None,
     markdown: Annotated[
-        Path | None, typer.Option(help="Write the tables as Markdown.", rich_help_panel=RESULTS)
+        Path | None,
+        typer.Option(parser=table_of, metavar="<path>", help="Write the tables as Markdown.", rich_help_panel=RESULTS),
     ] = None,
     report: Annotated[
         Path | None,
         typer.Option(
-            parser=folder_of,
+            parser=file_of,
             metavar="<path>",
             help="Write an HTML page with sliders and crops.",
             rich_help_panel=RESULTS,
@@ -163,7 +173,7 @@ def evaluate(
     ranking: Annotated[
         Path | None,
         typer.Option(
-            parser=folder_of,
+            parser=file_of,
             metavar="<path>",
             help="Write an HTML page on which people rank results blindly.",
             rich_help_panel=PEOPLE,
@@ -191,8 +201,7 @@ def evaluate(
 
     And then: ddnsr eval --mean-opinion anna.json ben.json
     """
-    named = {"json": json_, "csv": csv, "markdown": markdown}
-    files = {kind: STANDARD if str(path) in STDOUT_NAMES else path for kind, path in named.items()}
+    files = {"json": json_, "csv": csv, "markdown": markdown}
     _check(files, ranking_files or [], mean_opinion=mean_opinion)
     if mean_opinion:
         others = (lr, hr, data, models, sr, table3, csv, report, ranking, keep, degrader, lpips, lpips_weights, niqe)
@@ -251,18 +260,19 @@ def _check(files: dict[str, Path | None], ranking_files: list[Path], *, mean_opi
         raise ConfigError(
             "--mean-opinion needs the files that raters exported: ddnsr eval --mean-opinion a.json b.json"
         )
-    if sum(path == STANDARD for path in files.values()) > 1:
+    if sum(path is STANDARD for path in files.values()) > 1:
         raise ConfigError("Only one of --json, --csv and --markdown can go to stdout (-). Name files for the others.")
-    _refuse_to_lose(list(files.values()), ranking_files)
 
 
 def _show_mean_opinion(ranking_files: list[Path], files: dict[str, Path | None], seed: int) -> None:
     from ddnsr_cli.commands.evaluate.mean_opinion import mean_opinion_ranks
     from ddnsr_cli.commands.evaluate.tables import describe_ranks, markdown, rank_tables, ranks_as_json
+    from ddnsr_cli.reports.page import results_at
 
-    found = mean_opinion_ranks(ranking_files, seed=seed)
-    tables, closing = rank_tables(found), describe_ranks(found)
-    _write_files({"json": ranks_as_json(found), "markdown": markdown(tables, closing=closing)}, files)
+    with results_at([], _named(files), read=ranking_files):
+        found = mean_opinion_ranks(ranking_files, seed=seed)
+        tables, closing = rank_tables(found), describe_ranks(found)
+        _write_files({"json": ranks_as_json(found), "markdown": markdown(tables, closing=closing)}, files)
     if STANDARD not in files.values():
         print_tables(tables, closing=closing)
 
@@ -272,49 +282,27 @@ def _run(options: "EvaluateOptions", files: dict[str, Path | None], *, quiet: bo
     from ddnsr_cli.commands.evaluate.models import path_named
     from ddnsr_cli.commands.evaluate.run import evaluate as evaluate_all
     from ddnsr_cli.commands.evaluate.tables import as_csv, as_json, as_markdown, tables
+    from ddnsr_cli.reports.page import results_at
 
-    pages = [options.report, options.ranking]
-    _check_places([path for path in files.values() if path is not STANDARD], pages)
+    pages = [path for path in (options.report, options.ranking) if path is not None]
     folders = [options.lr, options.hr, *(path_named(text) for text in options.sr)]
-    _refuse_to_lose([*files.values(), *pages], [path for path in folders if path is not None])
-    with evaluation_view(quiet=quiet) as listener:
-        outcome = evaluate_all(options, listener)
-    texts = {
-        "json": as_json(outcome.evaluation, outcome.summary),
-        "csv": as_csv(outcome.evaluation),
-        "markdown": as_markdown(outcome.evaluation, outcome.summary),
-    }
-    _write_files(texts, files)
+    read = [path for path in folders if path is not None]
+    with results_at(pages, _named(files), read=read):
+        with evaluation_view(quiet=quiet) as listener:
+            outcome = evaluate_all(options, listener)
+        texts = {
+            "json": as_json(outcome.evaluation, outcome.summary),
+            "csv": as_csv(outcome.evaluation),
+            "markdown": as_markdown(outcome.evaluation, outcome.summary),
+        }
+        _write_files(texts, files)
     if STANDARD not in files.values():
         print_tables(tables(outcome.evaluation, outcome.summary), closing=outcome.evaluation.methodology)
 
 
-def _refuse_to_lose(written: list[Path | None], read: list[Path]) -> None:
-    """Raises ImageWriteError where two results would be one file, or one would replace a file that is read.
-
-    read: files, and folders of images.
-    """
-    places: list[Path] = []
-    for path in written:
-        if path is None or path == STANDARD or is_special(path):
-            continue
-        place = path.resolve()
-        if place in places:
-            raise ImageWriteError(f"{shown(path)} is named for two results. Give each a file of its own.")
-        is_image = path.suffix.lower() in READABLE_EXTENSIONS and path.exists()
-        if any(place == other or (is_image and other in place.parents) for other in (one.resolve() for one in read)):
-            raise ImageWriteError(f"{shown(path)} is read by this command. Write the result somewhere else.")
-        places.append(place)
-
-
-def _check_places(texts: list[Path | None], pages: list[Path | None]) -> None:
-    """Raises ImageWriteError for what would fail after the work: no folder, a device, a page to a pipe."""
-    for path in (*texts, *pages):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise ImageWriteError(f"{path} cannot be written: its folder does not exist. Make it first.")
-        if path is not None and is_special(path) and not (path in texts and is_pipe(path)):
-            instead = "Name a file, or - for stdout." if path in texts else "Name a file."
-            raise ImageWriteError(f"{shown(path)} is a device or a pipe. {instead}")
+def _named(files: dict[str, Path | None]) -> list[Path]:
+    """The tables that do not go to stdout."""
+    return [path for path in files.values() if path is not None and path is not STANDARD]
 
 
 def _write_files(texts: dict[str, str], files: dict[str, Path | None]) -> None:
@@ -322,7 +310,7 @@ def _write_files(texts: dict[str, str], files: dict[str, Path | None]) -> None:
 
     for kind, text in texts.items():
         path = files[kind]
-        if path == STANDARD:
+        if path is STANDARD:
             put_text(text)
         elif path is not None:
             write_text(path, text)

@@ -12,7 +12,7 @@ import typer
 
 from ddnsr_cli.data.config import NoiseInput
 from ddnsr_cli.errors import ConfigError, ImageReadError
-from ddnsr_cli.files import StorePath, is_folder, path_at
+from ddnsr_cli.files import StorePath, ends_in_separator, is_folder, path_at
 
 if TYPE_CHECKING:
     from ddnsr_cli.commands.ray_workers import RayOptions
@@ -97,6 +97,13 @@ def folder_of(text: str) -> Path:
             "- is standard output, which takes no folder and no page. Name a place, or ./- if you mean it."
         )
     return path_of(text)
+
+
+def file_of(text: str) -> Path:
+    """A path of a file, as `folder_of`. Raises ConfigError for one that ends in a separator, too."""
+    if ends_in_separator(text):
+        raise ConfigError(f"{text} ends in {text[-1]}, as a folder does, and here a file is meant. Name one in it.")
+    return folder_of(text)
 
 
 def selected(

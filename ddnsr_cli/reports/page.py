@@ -1,7 +1,8 @@
 """A page: one file, no network, nothing but its own script, nothing half-written; images go inside."""
 
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from html import escape
@@ -14,12 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ddnsr_cli.errors import DdnsrError, ImageWriteError
-from ddnsr_cli.files import atomic_path
+from ddnsr_cli.errors import DdnsrError, ImageWriteError, shown
+from ddnsr_cli.files import atomic_path, is_folder, is_pipe, is_special, is_there, no_empty_folder
+from ddnsr_cli.io.formats import MODEL_EXTENSIONS, READABLE_EXTENSIONS
 
 OWN = "ddnsr_cli.reports"
 
 _ALONE = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+_OWN_HEADS = (b'<meta name="generator" content="ddnsr">', _ALONE.encode())  # the second: of pages of earlier versions
+_HEAD_BYTES = 1024
 _SERVED = "default-src 'none'; img-src 'self'; connect-src 'self'; style-src 'unsafe-inline'; base-uri 'none'"
 
 Rgb8 = NDArray[np.uint8]
@@ -63,6 +67,84 @@ def page_html(kind: PageKind, parts: Mapping[str, str], *, title: str) -> str:
     body = Template(_text(kind.package, kind.body).strip()).substitute(parts, script=script)
     style = _text(OWN, "base.css") + "".join(_text(kind.package, name) for name in kind.styles)
     return Template(_text(OWN, "shell.html")).substitute(title=title, policy=policy, style=style.strip(), body=body)
+
+
+@contextmanager
+def results_at(
+    pages: Sequence[Path], tables: Sequence[Path] = (), *, read: Sequence[Path] = (), overwrite: bool | None = None
+) -> Iterator[None]:
+    """Whether pages and tables may be written there, before the work; their folders are made, and go if nothing comes.
+
+    read: files, and folders of images. overwrite: whether a page may replace what is none of ours; None: the command
+    has no such option. Raises ImageWriteError.
+    """
+    places: dict[Path, Path] = {}
+    for path in (*tables, *pages):
+        refuse_special(path, to_pipe=path in tables)
+        if is_pipe(path):
+            continue
+        if path.resolve() in places:
+            raise ImageWriteError(f"{shown(path)} is named for two results. Give each a file of its own.")
+        places[path.resolve()] = path
+        refuse_to_lose(path, read)
+    for page in pages:
+        if not overwrite:
+            refuse_foreign(page, "Give another name." if overwrite is None else "Give another name, or --overwrite.")
+    with ExitStack() as stack:
+        for path in places.values():
+            stack.enter_context(_folder_of(path))
+        yield
+
+
+def refuse_special(path: Path, *, to_pipe: bool) -> None:
+    """Raises ImageWriteError for a device, and for a pipe where none will do."""
+    if is_special(path) and not (to_pipe and is_pipe(path)):
+        raise ImageWriteError(
+            f"{shown(path)} is a device or a pipe. Name a file{', or - for stdout' if to_pipe else ''}."
+        )
+
+
+def refuse_to_lose(path: Path, read: Sequence[Path]) -> None:
+    """Raises ImageWriteError where a page or a table would replace what is read, or be called an image or weights.
+
+    read: files, and folders of images.
+    """
+    place, extension = path.resolve(), path.suffix.lower()
+    is_image = extension in READABLE_EXTENSIONS
+    for other in (one.resolve() for one in read):
+        if is_there(path) and (place == other or (is_image and other in place.parents)):
+            raise ImageWriteError(f"{shown(path)} is read by this command. Write the result somewhere else.")
+    if is_folder(path):
+        raise ImageWriteError(f"{shown(path)} is a folder. Name a file.")
+    if is_image or extension in MODEL_EXTENSIONS:
+        kind = "an image" if is_image else "weights"
+        raise ImageWriteError(f"{shown(path)} would be text under the name of {kind}. Give another name.")
+
+
+def refuse_foreign(page: Path, way_out: str, *, error: type[DdnsrError] = ImageWriteError) -> None:
+    """Raises `error` where a page would replace a file that is none of our pages. way_out: the end of the message."""
+    if is_there(page) and not _is_own(page):
+        raise error(f"{shown(page)} exists and is no page of ddnsr. {way_out}")
+
+
+def _is_own(page: Path) -> bool:
+    try:
+        with page.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError:
+        return False
+    return any(mark in head for mark in _OWN_HEADS)
+
+
+@contextmanager
+def _folder_of(path: Path) -> Iterator[None]:
+    with no_empty_folder(path.parent, alone=True):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as cause:
+            why = cause.strerror or cause
+            raise ImageWriteError(f"{shown(path.parent)} cannot be made ({why}). Name another folder.") from cause
+        yield
 
 
 def write_page(html: str, page: Path, *, error: type[DdnsrError] = ImageWriteError) -> None:

@@ -17,6 +17,7 @@ from ddnsr_cli.reports.charts import SMOOTH_SHARE, panel_html, shown
 from ddnsr_cli.reports.history import History, panels_for, read_history
 from ddnsr_cli.reports.page import PageKind, data_uri, page_html, words, write_page
 
+PAGE_NAME = "report.html"
 MOST_SHEETS = 3
 MOST_WIDTH_PX = 1600
 QUALITY = 85
@@ -87,7 +88,7 @@ def write_run_report(run: Path) -> Path:
     Raises TrainingError when the folder is none of a run, or does not take the page.
     """
     options = _read_options(run)
-    target, log = run / "report.html", run / "log.jsonl"
+    target, log = run / PAGE_NAME, run / "log.jsonl"
     try:
         history = read_history(log)
     except OSError as cause:

@@ -145,8 +145,56 @@ def test_a_degrader_that_is_not_there(ddnsr, pairs, tmp_path):
 @pytest.mark.parametrize("option", ["--json", "--csv", "--markdown", "--report", "--ranking"])
 def test_a_result_that_could_not_be_written_is_reported_before_the_work(ddnsr, pairs, tmp_path, monkeypatch, option):
     monkeypatch.setattr(run, "evaluate", lambda *_: pytest.fail("the work has begun"))
-    target = tmp_path / "none" / "out"
-    assert_refused(ddnsr("eval", "--hr", pairs[1], "--sr", pairs[1], option, target), 4, target)
+    (tmp_path / "file").touch()
+    for target in (tmp_path / "file" / "new" / "out", tmp_path):
+        done = ddnsr("eval", "--hr", pairs[1], "--sr", pairs[1], option, target)
+        assert_refused(done, 4, target if target == tmp_path else target.parent)
+
+
+RESULTS = ["--json", "--csv", "--markdown", "--report", "--ranking"]
+
+
+@pytest.mark.parametrize("option", RESULTS)
+@pytest.mark.parametrize("name", ["photo.PNG", "net.safetensors", "net.bin"])
+def test_no_table_and_no_page_is_called_an_image_or_weights(ddnsr, pairs, tmp_path, option, name):
+    theirs = tmp_path / "theirs" / name
+    done = ddnsr("eval", "--hr", pairs[1], "--sr", pairs[1], option, theirs)
+    assert_refused(done, 4, theirs, "under the name of", "Give another name")
+    assert not theirs.parent.exists()
+
+
+@pytest.mark.parametrize("option", ["--report", "--ranking"])
+def test_a_page_replaces_none_but_ours(ddnsr, pairs, tmp_path, option):
+    page = tmp_path / "notes.html"
+    page.write_text("<!doctype html><title>My notes</title>")
+    finished = ("--sr", f"a={pairs[1]}", "--sr", f"b={pairs[1]}", "--lpips", "none")
+    words = ("eval", "--lr", pairs[0], "--hr", pairs[1], *finished, option, page)
+    assert_refused(ddnsr(*words), 4, page, "is no page of ddnsr. Give another name")
+    assert "My notes" in page.read_text()
+    page.unlink()
+    assert ddnsr(*words).code == 0
+    first = page.stat().st_ino
+    assert ddnsr(*words).code == 0
+    assert page.stat().st_ino != first
+
+
+@pytest.mark.parametrize("option", RESULTS)
+def test_the_folder_of_a_result_is_made_and_goes_where_nothing_comes(ddnsr, pairs, tmp_path, option):
+    target = tmp_path / "new" / "deep" / "result.txt"
+    words = ("eval", "--lr", pairs[0], "--hr", pairs[1], "--sr", f"a={pairs[1]}", "--lpips", "none", option, target)
+    assert_refused(ddnsr(*words, "--sr", f"b={tmp_path / 'gone'}"), 8, tmp_path / "gone")
+    assert not (tmp_path / "new").exists()
+    assert ddnsr(*words, "--sr", f"b={pairs[1]}").code == 0
+    assert target.is_file()
+
+
+@pytest.mark.parametrize("option", RESULTS)
+def test_a_result_is_a_file_on_this_machine(ddnsr, pairs, tmp_path, monkeypatch, option):
+    monkeypatch.chdir(tmp_path)
+    words = ("eval", "--hr", pairs[1], "--sr", pairs[1], option)
+    assert_refused(ddnsr(*words, "s3://bucket/x.txt"), 2, "address of a store")
+    assert_refused(ddnsr(*words, "x.txt/"), 2, "x.txt/ ends in /")
+    assert not (tmp_path / "x.txt").exists()
 
 
 def test_a_folder_that_cannot_be_made(ddnsr, pairs, tmp_path):

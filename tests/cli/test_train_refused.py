@@ -133,6 +133,15 @@ def test_other_images_and_other_judges_are_reported(train, scene, tmp_path, begu
     refused(train(begun, "--steps", 2, vgg=other), 10, "vgg.safetensors", "--vgg")
 
 
+@pytest.mark.parametrize("is_begun", [True, False])
+def test_a_page_that_is_none_of_ours_is_left_alone(train, begun, tmp_path, is_begun):
+    run = begun if is_begun else tmp_path / "new"
+    run.mkdir(exist_ok=True)
+    (run / "report.html").write_text("my notes")
+    refused(train(run, "--steps", 2), 10, run / "report.html", "is no page of ddnsr", "Choose another folder with -o")
+    assert (run / "report.html").read_text() == "my notes"
+
+
 def test_folders_of_no_use_are_reported(train, scene, tmp_path):
     (hr, lr), _ = scene
     run, empty = tmp_path / "run", tmp_path / "empty"

@@ -9,7 +9,7 @@ import pytest
 
 from ddnsr_cli.errors import ImageWriteError, TrainingError
 from ddnsr_cli.reports import evaluation_page, ranking_page, realism
-from ddnsr_cli.reports.page import PageKind, data_uri, page_html, words, write_page
+from ddnsr_cli.reports.page import PageKind, data_uri, page_html, refuse_foreign, words, write_page
 from ddnsr_cli.reports.run_page import PAGE as RUN_PAGE
 
 KINDS = (evaluation_page.PAGE, ranking_page.PAGE, realism.PAGE, RUN_PAGE)
@@ -77,3 +77,18 @@ def test_a_place_that_takes_nothing_is_reported_as_the_command_tells_things(tmp_
     with pytest.raises(error, match=r"page\.html could not be written .*Check the folder and the free space\.$"):
         write_page("text", tmp_path / "page.html", error=error)
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_our_pages_are_told_from_others(kind, tmp_path):
+    page = tmp_path / "page.html"
+    refuse_foreign(page, "")
+    ours = page_html(kind, {"heading": ""}, title="")
+    earlier = ours.replace('<meta name="generator" content="ddnsr">\n', "")
+    assert earlier != ours
+    for html in (ours, earlier):
+        write_page(html, page)
+        refuse_foreign(page, "")
+    for html in ("", "<!doctype html><title>ddnsr</title>", " " * 2000 + ours):
+        page.write_text(html)
+        with pytest.raises(TrainingError, match=r"page\.html exists and is no page of ddnsr\. Move it\.$"):
+            refuse_foreign(page, "Move it.", error=TrainingError)

@@ -21,6 +21,7 @@ from ddnsr_cli.inference.degrader import default_workers, one_thread_each
 from ddnsr_cli.io.discovery import Found, OutputNames
 from ddnsr_cli.io.selection import OwnResults, Selection
 from ddnsr_cli.metrics.noise_transfer import NoiseTransfer
+from ddnsr_cli.reports.page import results_at
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -37,7 +38,16 @@ def degrade_images(
     one. A full disk ends it at once.
     Raises ConfigError, before any work, when pairs that are wanted were made under other settings.
     """
-    _refuse_to_lose([*inputs, *([options.noise_source] if options.noise_source else [])], output, options)
+    read = [*inputs, *([options.noise_source] if options.noise_source else [])]
+    _refuse_to_lose(read, output, options)
+    pages = [options.report] if options.report else []
+    with results_at(pages, read=read, overwrite=options.overwrite):
+        yield from _all_pairs(inputs, output, options, listener)
+
+
+def _all_pairs(
+    inputs: Sequence[Path], output: Path, options: DegradeOptions, listener: DegradeListener
+) -> Iterator[WrittenPair]:
     own = OwnResults(again=options.selection.again)
     found = _found(inputs, output, options, own)
     noisy = _noisy_images(output, options, own)
@@ -88,8 +98,8 @@ def _refuse_to_lose(inputs: Sequence[Path], output: Path, options: DegradeOption
             raise ImageWriteError(f"{shown(output)} holds images to read ({shown(path)}). Give another -o.")
     if is_there(output) and not is_folder(output):
         raise ImageWriteError(f"{shown(output)} is a file. Give a folder with -o.")
-    if options.report is not None and not is_folder(options.report.parent):
-        raise ImageWriteError(f"There is no folder for {shown(options.report)}. Make it, or give another name.")
+    if options.report is not None and _is_for_pairs(options.report.resolve(), place):
+        raise ImageWriteError(f"{shown(options.report)} is a place of the pairs. Give another --realism-report.")
     if options.overwrite or manifests_in(output):
         return
     for side in (HR, LR):
@@ -98,6 +108,13 @@ def _refuse_to_lose(inputs: Sequence[Path], output: Path, options: DegradeOption
                 f"{shown(output)} holds {side} but no {MANIFEST}: it was not made by ddnsr degrade. Give another -o, "
                 "or --overwrite."
             )
+
+
+def _is_for_pairs(place: Path, output: Path) -> bool:
+    """Whether a place is that of an image of a pair, or of a file of ours beside them."""
+    return {output / HR, output / LR} & {place, *place.parents} != set() or (
+        place.parent == output and place.suffix == ".jsonl"
+    )
 
 
 def _found(inputs: Sequence[Path], output: Path, options: DegradeOptions, own: OwnResults) -> list[Found]:

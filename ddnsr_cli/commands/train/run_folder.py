@@ -13,6 +13,8 @@ from ddnsr_cli.config import changed_options, options_to_json, unlike_names
 from ddnsr_cli.data.images import ImagePair
 from ddnsr_cli.errors import TrainingError
 from ddnsr_cli.files import atomic_path, no_empty_folder
+from ddnsr_cli.reports.page import refuse_foreign
+from ddnsr_cli.reports.run_page import PAGE_NAME
 from ddnsr_cli.training.train_state import TrainState, load_numbers, load_train_state, save_train_state
 
 if TYPE_CHECKING:
@@ -123,6 +125,7 @@ class RunFolder:
         Raises TrainingError when the save is damaged, of another kind of run, or of other options, and where there is
         none but a file that the run would write over.
         """
+        refuse_foreign(self.path / PAGE_NAME, "Choose another folder with -o, or move the file.", error=TrainingError)
         if not self.state.exists():
             self._refuse_files_of_others()
             return None

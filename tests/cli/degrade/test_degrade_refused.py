@@ -115,7 +115,6 @@ def test_what_cannot_be_made_is_reported_before_any_work(make, ddnsr, scene, sma
     refused(make("pairs", "--degradation-preset", "photo"), 2, "--degradation-preset", "--method classical")
     refused(make("pairs", "--method", "classical", "--degradation", "noise=3"), 2, "--degradation knows", "noise_sigma")
     refused(make("pairs", "--method", "patches", "--patch-variance", 0), 2, "above 0")
-    refused(make("pairs", "--realism-report", scene / "gone/r.html"), 4, "gone/r.html")
     refused(make("pairs", noise="gone"), 3, "gone")
     refused(make("pairs", hr="gone"), 3, "gone")
     refused(make("hr"), 4, "Give another -o")
@@ -133,3 +132,53 @@ def test_folders_that_we_did_not_make_are_left_alone(make, scene, image_file):
     image_file("mine/hr/a.png", 40, 40)
     refused(make("mine"), 4, "no manifest.jsonl")
     assert len(tree(scene / "mine")) == 1
+
+
+class TestTheRealismReport:
+    @pytest.fixture
+    def report(self, make):
+        """`report(place, ...)`: what comes of a report there, of pairs by bicubic shrinking."""
+        return lambda place, *words, **given: make(
+            "pairs", "--method", "bicubic", "--realism-report", place, *words, **given
+        )
+
+    @pytest.mark.parametrize("more", [[], ["--overwrite"]])
+    def test_it_replaces_nothing_that_is_read(self, report, ddnsr, scene, more):
+        before = tree(scene)
+        for name in ("hr/a.png", "hr/deep/c.png", "noisy/in/z.png"):
+            refused(report(scene / name, *more), 4, name, "is read by this command")
+        names = scene / "names.txt"
+        names.write_text(f"{scene / 'hr/a.png'}\n")
+        words = ("--noise-source", scene / "noisy", "-o", scene / "pairs", "--method", "bicubic", *more)
+        done = ddnsr("degrade", "--list", names, *words, "--realism-report", names)
+        refused(done, 4, "names.txt is read by this command")
+        names.unlink()
+        assert tree(scene) == before
+
+    @pytest.mark.parametrize("name", ["pairs/manifest.jsonl", "pairs/lr/a.html", "pairs/kernels.jsonl", "pairs/hr"])
+    def test_it_takes_no_place_of_the_pairs(self, report, scene, name):
+        refused(report(scene / name, "--overwrite"), 4, name, "is a place of the pairs")
+        assert not (scene / "pairs").exists()
+
+    def test_it_replaces_a_page_of_another_only_when_told(self, report, scene):
+        notes = scene / "notes.html"
+        notes.write_text("my notes")
+        refused(report(notes), 4, "notes.html exists and is no page of ddnsr. Give another name, or --overwrite")
+        assert notes.read_text() == "my notes"
+        refused(report(scene / "unrelated.jpg", "--overwrite"), 4, "under the name of an image")
+        image = scene / "hr/deep/c.png"
+        Image.fromarray(np.zeros((160, 160, 3), np.uint8)).save(image)
+        assert report(notes, "--overwrite", hr="hr/deep").code in (0, 8)
+
+    def test_its_folder_is_made_and_goes_where_nothing_comes(self, report, scene):
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)).save(
+            scene / "hr/deep/c.png"
+        )
+        place = scene / "sub/dir/real.html"
+        refused(report(place, noise="gone"), 3, "gone")
+        assert not (scene / "sub").exists()
+        done = report(place, hr="hr/deep")
+        assert done.code == 0, done.err
+        assert place.is_file()
+        again = report(place, hr="hr/deep")
+        assert again.code == 0, again.err
