@@ -23,7 +23,7 @@ import typer
 from ddnsr_cli import __version__
 from ddnsr_cli.cli.options import path_of
 from ddnsr_cli.errors import ConfigError, DdnsrError, ImageReadError, ImageWriteError, UnexpectedError, printable, shown
-from ddnsr_cli.files import UNINTERRUPTED, StorePath, is_pipe, path_at, temporary_folder
+from ddnsr_cli.files import UNINTERRUPTED, StorePath, is_pipe, output_at, path_at, temporary_folder
 
 STANDARD = Path("-")
 """Standard input or output, where a path is asked for; `./-` is a path like it, but not this one."""
@@ -39,7 +39,8 @@ def input_of(text: str) -> Path:
 
 def output_of(text: str) -> Path:
     """A path or an address as it was given; `STANDARD` itself for `-` and stdout's names. Raises as `path_of`."""
-    return _standard_or_path(text, STDOUT_NAMES)
+    path = _standard_or_path(text, STDOUT_NAMES)
+    return path if path is STANDARD else output_at(text)
 
 
 def _standard_or_path(text: str, names: tuple[str, ...]) -> Path:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ddnsr_cli.cli.options import Offline, Quiet, folder_of
+from ddnsr_cli.cli.options import Offline, Quiet, file_of
 from ddnsr_cli.cli.terminal import put_path
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ NewFile = Annotated[
     typer.Option(
         "-o",
         "--output",
-        parser=folder_of,
+        parser=file_of,
         metavar="<path>",
         help="File to write: .safetensors, .pth, .param (with a .bin) or .onnx.",
     ),

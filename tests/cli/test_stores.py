@@ -118,6 +118,11 @@ def test_files_to_a_store_and_back_and_by_a_list(ddnsr, image_file, tmp_path, qu
     refused(ddnsr("upscale", "s3://images/none", "-o", tmp_path / "out"), 3, "s3://images/none does not exist")
 
 
+def test_an_address_that_ends_in_a_slash_is_a_folder(ddnsr, image_file, quick_model, memory, temporary):
+    done = ddnsr("upscale", image_file("a.png"), "-o", "memory://large/2026.01/", "-m", quick_model)
+    assert done.out == "memory://large/2026.01/a.png\n", done.err
+
+
 def test_an_object_is_put_once_and_whole(ddnsr, image_file, quick_model, memory, temporary, monkeypatch):
     puts = []
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,6 +38,25 @@ def test_one_image_becomes_a_file_four_times_as_large(ddnsr, image_file, quick_m
 def test_without_an_output_the_result_lies_beside_the_source(ddnsr, image_file, quick_model, tmp_path):
     source = image_file("a/cat.png")
     assert ddnsr("upscale", source, "-m", quick_model).out.strip() == str(tmp_path / "a/cat_x4.png")
+
+
+@pytest.mark.parametrize("name", ["res.jpg/", "results.v2/", "2026.01//"])
+@pytest.mark.parametrize("images", [1, 2])
+def test_a_path_that_ends_in_a_slash_is_a_folder(ddnsr, image_file, quick_model, tmp_path, name, images):
+    sources = [image_file(f"{number}.png") for number in range(images)]
+    done = ddnsr("upscale", *sources, "-o", f"{tmp_path}/{name}", "-f", "webp", "-m", quick_model)
+    assert done.code == 0, done.err
+    assert [Path(line) for line in done.out.splitlines()] == [
+        tmp_path / name / f"{number}.webp" for number in range(images)
+    ]
+
+
+def test_a_file_is_not_taken_for_the_folder_that_is_asked_for(ddnsr, image_file, quick_model, tmp_path):
+    source, there = image_file(), image_file("there.png")
+    before = there.read_bytes()
+    done = ddnsr("upscale", source, "-o", f"{there}/", "-m", quick_model, "--overwrite")
+    assert (done.code, done.err.count("\n")) == (4, 1)
+    assert there.read_bytes() == before
 
 
 def test_the_bundled_model_is_the_default(ddnsr, image_file, tmp_path):

@@ -153,6 +153,14 @@ def test_what_a_kind_of_file_cannot_hold_is_reported(ddnsr, quick_model, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["d.safetensors"]
 
 
+@pytest.mark.parametrize("name", ["models/", "x.pth/"])
+def test_a_path_that_ends_in_a_slash_is_no_file(ddnsr, quick_model, tmp_path, name):
+    done = ddnsr("weights", "convert", quick_model, "-o", f"{tmp_path}/{name}")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert f"{name} ends in /, as a folder does" in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_cannot_be_made_is_reported(ddnsr, quick_model, tmp_path):
     (tmp_path / "models").write_text("a file")
     done = ddnsr("weights", "convert", quick_model, "-o", tmp_path / "models" / "x4.safetensors")

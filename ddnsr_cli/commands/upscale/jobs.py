@@ -12,7 +12,7 @@ from ddnsr_cli import __version__
 from ddnsr_cli.commands.upscale.options import UpscaleOptions
 from ddnsr_cli.config import changed_options
 from ddnsr_cli.errors import ConfigError, ImageWriteError, listed, shown
-from ddnsr_cli.files import StorePath, is_folder, is_there
+from ddnsr_cli.files import FolderPath, StorePath, is_folder, is_there
 from ddnsr_cli.io.discovery import Found, OutputNames, find_images
 from ddnsr_cli.io.formats import format_of
 from ddnsr_cli.io.provenance import Source, add_stamp, is_unchanged, read_stamp
@@ -161,16 +161,26 @@ def is_single(inputs: Sequence[Path], options: UpscaleOptions) -> bool:
 
 
 def single_job(source: Path, output: Path | None, options: UpscaleOptions) -> Job:
-    """The job of the only image; -o names the file when it has an extension and is no folder, else the folder.
+    """The job of the only image; -o names the file when it has an extension and neither is a folder nor is written as
+    one, with a separator at its end; else the folder.
 
     Raises ImageReadError where the image does not exist, ConfigError where the format is asked for in two ways.
     """
     (found,) = find_images([source])
-    if output is None or not output.suffix or is_folder(output):
+    if output is None or _is_folder_to_be(output):
         return Job(source=found.source, target=_names(output, options).target(found))
     if options.format is not None and format_of(output) != format_of(Path(f"x.{options.format}")):
         raise ConfigError(f"-o {shown(output)} and --format {options.format} disagree. Drop one of them.")
     return Job(source=found.source, target=output)
+
+
+def _is_folder_to_be(output: Path) -> bool:
+    return isinstance(output, FolderPath) or not output.suffix or is_folder(output)
+
+
+def _is_file_to_be(output: Path) -> bool:
+    written_as_file = format_of(output) is not None and not isinstance(output, FolderPath)
+    return not is_folder(output) and (written_as_file or is_there(output))
 
 
 def folder_jobs(inputs: Sequence[Path], output: Path | None, options: UpscaleOptions, own: OwnResults) -> Iterator[Job]:
@@ -181,7 +191,7 @@ def folder_jobs(inputs: Sequence[Path], output: Path | None, options: UpscaleOpt
     Raises ImageReadError, at once, where an input does not exist or holds no image at all, ImageWriteError where
     the output names a file.
     """
-    if output is not None and not is_folder(output) and (is_there(output) or format_of(output)):
+    if output is not None and _is_file_to_be(output):
         list(find_images([path for path in inputs if not is_there(path)]))  # a word that is no image says why
         raise ImageWriteError(f"{shown(output)} names a file, and there may be several images. Give a folder with -o.")
     names = _names(output, options)
