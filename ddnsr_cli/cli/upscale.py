@@ -103,7 +103,7 @@ def upscale(
             parser=output_of,
             metavar="<path>",
             help="File of the result, or folder for several, or - for stdout. By default it lies beside its source as "
-            "NAME_x4.png.",
+            "NAME_x4.png, or after the size asked for, as NAME_x2.5.png.",
         ),
     ] = None,
     image_list: ImageList = None,
@@ -166,7 +166,8 @@ def upscale(
     suffix: Annotated[
         str | None,
         typer.Option(
-            help="Text after the name of each result. Beside its source the default is _x4.", rich_help_panel=FILES
+            help="Text after the name of each result. Beside its source the default is the size, as _x4 or _1920px.",
+            rich_help_panel=FILES,
         ),
     ] = None,
     overwrite: Annotated[

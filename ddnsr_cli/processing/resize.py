@@ -140,6 +140,16 @@ class OutputSize:
         if len(ways) > 1:
             raise ConfigError(f"The size is given in {len(ways)} ways ({', '.join(sorted(ways))}). Give one of them.")
 
+    @property
+    def ending(self) -> str:
+        """What tells the size in the name of a result: `_x2.5`, `_1920px` for the longer side, `_1920w`, `_1080h`,
+        `_1920x1080`, `_12mp`. Without a size it is `_x4`, whatever the network's own scale."""
+        if self.width is not None and self.height is not None:
+            return f"_{self.width}x{self.height}"
+        named = {"w": self.width, "h": self.height, "px": self.long_side, "mp": self.megapixels}
+        given = [f"_{value:.10g}{unit}" for unit, value in named.items() if value is not None]
+        return given[0] if given else f"_x{4 if self.scale is None else self.scale:.10g}"
+
     def pixels(self, width: int, height: int, native_scale: int) -> tuple[int, int]:
         """(width, height) of the result for an input of `width` x `height`; rounded, each at least 1.
 

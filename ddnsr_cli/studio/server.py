@@ -310,7 +310,7 @@ def upscale_options(asked: Mapping[str, Any], studio: StudioOptions) -> tuple[Up
         look=LookOptions(strength=_number(asked, "strength", 1.0) or 0.0, grain=_number(asked, "grain", 0.0) or 0.0),
         write=WriteOptions(quality=int(quality)),
     )
-    return options, f"_{long_side:.0f}px" if long_side else f"_x{scale:g}" if scale else "_x4"
+    return options, options.size.ending
 
 
 def _number(asked: Mapping[str, Any], name: str, default: float | None = None) -> float | None:

@@ -40,6 +40,35 @@ def test_without_an_output_the_result_lies_beside_the_source(ddnsr, image_file, 
     assert ddnsr("upscale", source, "-m", quick_model).out.strip() == str(tmp_path / "a/cat_x4.png")
 
 
+def test_results_beside_their_source_are_called_after_their_size(ddnsr, folder_of_two, quick_model):
+    words = ("upscale", folder_of_two, "-m", quick_model, "-q")
+    sizes = {
+        (): "x4",
+        ("-s", "2"): "x2",
+        ("-s", "2.50"): "x2.5",
+        ("--long-side", "48"): "48px",
+        ("--width", "48"): "48w",
+    }
+    for size, ending in sizes.items():
+        made = [Path(line).name for line in ddnsr(*words, *size).out.splitlines()]
+        assert made == [f"a_{ending}.png", f"b_{ending}.png"]
+    assert len(list(folder_of_two.iterdir())) == 2 + 2 * len(sizes)
+    assert opened(folder_of_two / "a_x4.png").size == (96, 80)
+    for size in sizes:  # nothing is enlarged again, nor made again
+        done = ddnsr(*words, *size)
+        assert (done.code, done.out) == (0, "")
+    assert len(list(folder_of_two.iterdir())) == 2 + 2 * len(sizes)
+    named = ddnsr(*words, "-s", "2", "--suffix", "_x4", "-f", "webp")
+    assert Path(named.out.splitlines()[0]).name == "a_x4.webp"
+
+
+@pytest.fixture
+def folder_of_two(image_file, tmp_path):
+    for name in ("in/a.png", "in/b.png"):
+        image_file(name)
+    return tmp_path / "in"
+
+
 @pytest.mark.parametrize("name", ["res.jpg/", "results.v2/", "2026.01//"])
 @pytest.mark.parametrize("images", [1, 2])
 def test_a_path_that_ends_in_a_slash_is_a_folder(ddnsr, image_file, quick_model, tmp_path, name, images):

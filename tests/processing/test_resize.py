@@ -31,6 +31,14 @@ def test_known_sizes(asked, size):
     assert OutputSize(**asked).pixels(100, 75, 4) == size
 
 
+def test_the_name_of_a_size():
+    sizes = [{}, {"scale": 4.0}, {"scale": 2.5}, {"long_side": 99}, {"width": 1920}, {"height": 1080}]
+    sizes += [{"width": 1920, "height": 1080}, {"megapixels": 12.5}, {"megapixels": 12.0}, {"scale": 1.23456789}]
+    names = [OutputSize(**size).ending for size in sizes]
+    assert names[:6] == ["_x4", "_x4", "_x2.5", "_99px", "_1920w", "_1080h"]
+    assert names[6:] == ["_1920x1080", "_12.5mp", "_12mp", "_x1.23456789"]
+
+
 def test_long_side_counts_for_tall_images_too():
     assert OutputSize(long_side=640).pixels(75, 100, 4) == (480, 640)
 

@@ -29,8 +29,6 @@ Kind = Literal["result", "sheet"]
 Settings = Mapping[str, Any]
 """Model and settings that a result depends on, as JSON has them; see `settings_of`."""
 
-BESIDE_SUFFIX = "_x4"  # only when a result lies beside its source: in a folder of its own it keeps the name
-
 
 class State(Enum):
     """What is at the place of a result."""
@@ -89,8 +87,10 @@ def state_of(source: Path, target: Path, settings: Settings, *, kind: Kind = "re
     if "model" in changed:
         return State.OUTDATED, "by another model"
     if changed:
-        listed = ", ".join(f"{name.rpartition('.')[2]} {_word(was)}" for name, (was, _) in changed.items())
-        return State.OUTDATED, f"with other settings ({listed})"
+        others = {name: was for name, (was, _) in changed.items() if not name.startswith("size")}
+        words = [f"{name.rpartition('.')[2]} {_word(was)}" for name, was in others.items()]
+        words += [] if len(others) == len(changed) else [_size_in_words(note["made"].get("size"))]
+        return State.OUTDATED, f"with other settings ({', '.join(words)})"
     if not _is_same_source(note["input"], source, target):
         return State.OUTDATED, "from another input, or before it was changed"
     return State.FINISHED, ""
@@ -126,6 +126,16 @@ def _is_same_source(recorded: Mapping[str, Any], source: Path, target: Path) -> 
         return is_unchanged(source, Source(**recorded), target)
     except (OSError, TypeError):  # gone, or a note of another version
         return False
+
+
+def _size_in_words(size: object) -> str:
+    """The size that a note tells of, `{"scale": 2.0}`."""
+    if not isinstance(size, Mapping) or not size:
+        return "the network's own scale"
+    return " and ".join(
+        f"{name.replace('_', ' ')} {f'{value:.10g}' if isinstance(value, float) else value}"
+        for name, value in size.items()
+    )
 
 
 def _word(value: object) -> str:
@@ -204,7 +214,7 @@ def folder_jobs(inputs: Sequence[Path], output: Path | None, options: UpscaleOpt
 
 
 def _names(output: Path | None, options: UpscaleOptions) -> OutputNames:
-    default = "" if output is not None else BESIDE_SUFFIX
+    default = "" if output is not None else options.size.ending  # in a folder of its own a result keeps the name
     return OutputNames(
         folder=output,
         suffix=default if options.suffix is None else options.suffix,

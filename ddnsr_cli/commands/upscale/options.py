@@ -42,7 +42,7 @@ class UpscaleOptions:
     """Extension of the results without a dot; None: that of the output file, else png."""
 
     suffix: str | None = None
-    """Put after the stem of each result; None: `_x4` beside the source, nothing elsewhere."""
+    """Put after the stem of each result; None: the size beside the source, as `_x4`, nothing elsewhere."""
 
     overwrite: bool = False
     """Remake results that are finished, and replace files that are none of ours."""

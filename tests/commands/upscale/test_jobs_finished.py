@@ -61,7 +61,8 @@ def test_a_result_is_finished_for_the_same_settings(made, extension):
         ({"look": LookOptions(grain=1)}, "grain 0"),
         ({"look": LookOptions(color_fix=False)}, "color_fix on"),
         ({"look": LookOptions(to_srgb=True)}, "to_srgb off"),
-        ({"size": OutputSize(scale=2)}, "scale not set"),
+        ({"size": OutputSize(scale=2)}, "(the network's own scale)"),
+        ({"size": OutputSize(width=9), "tta": True}, "(tta off, the network's own scale)"),
     ],
 )
 def test_another_model_or_look_is_outdated(made, options, word):
@@ -69,6 +70,17 @@ def test_another_model_or_look_is_outdated(made, options, word):
     state, why = state_of(source, target, settings(target, **options))
     assert state is State.OUTDATED
     assert word in why
+
+
+@pytest.mark.parametrize(
+    ("size", "told"),
+    [(OutputSize(scale=2.5), "(scale 2.5)"), (OutputSize(long_side=16), "(long side 16)"),
+     (OutputSize(width=16, height=9), "(width 16 and height 9)")],
+)  # fmt: skip
+def test_the_size_that_a_result_was_made_in_is_told(made, size, told):
+    source, target = made(size=size)
+    assert told in state_of(source, target, settings(target))[1]
+    assert told in state_of(source, target, settings(target, size=OutputSize(megapixels=1)))[1]
 
 
 def test_what_makes_no_difference_does_not_count(made):
