@@ -12,6 +12,7 @@ import typer
 from ddnsr_cli import __version__
 from ddnsr_cli.cli.degrade import degrade
 from ddnsr_cli.cli.evaluate import evaluate
+from ddnsr_cli.cli.options import dashed_file
 from ddnsr_cli.cli.studio import studio
 from ddnsr_cli.cli.terminal import DEBUG, debugging, ending_at_once, leaving_in_order, line_of, without_debug
 from ddnsr_cli.cli.train import train
@@ -43,7 +44,11 @@ _INSTEAD = {
     "--tile-overlap": "how far tiles overlap follows the network; -t sets their side",
     "-dn": "--strength 0.5 is for any model; ddnsr weights mix mixes two networks",
     "--denoise-strength": "--strength 0.5 is for any model; ddnsr weights mix mixes two networks",
+    "--denoise": "--strength 0.5 is for any model; ddnsr weights mix mixes two networks",
     "--noise-level": "--strength 0.5 is milder",
+    "--resize": "-s, --width, --height, --long-side or --megapixels, of the result",
+    "--lr": "noisy photos are --noise-source of degrade; upscale takes images by name",
+    "--hr": "clean images are taken by name, as in ddnsr degrade hr/ --noise-source lr/ -o pairs/",
     "--face-enhance": "faces are enlarged like all else; -m takes another model",
     "--alpha-upsampler": "transparency is enlarged without fringes by every -m",
     "--bg-upsampler": "-m names the only model",
@@ -194,6 +199,8 @@ def _suggestion(error: Exception, words: list[str]) -> str | None:
     """What to type instead of a command line that cannot be understood; None: nothing is known of it."""
     kind, context = type(error).__name__, getattr(error, "ctx", None)
     first = context is not None and context.parent is None
+    if (dashed := dashed_file(words)) is not None:
+        return f"If {dashed[2:]} is meant, write {dashed}"
     if kind == "NoSuchOption":
         instead = instead_of(getattr(error, "option_name", ""), words)
         if instead is not None:

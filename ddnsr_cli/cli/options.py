@@ -12,7 +12,7 @@ import typer
 
 from ddnsr_cli.data.config import NoiseInput
 from ddnsr_cli.errors import ConfigError, ImageReadError
-from ddnsr_cli.files import StorePath, ends_in_separator, is_folder, path_at
+from ddnsr_cli.files import StorePath, ends_in_separator, is_folder, is_there, path_at
 
 if TYPE_CHECKING:
     from ddnsr_cli.commands.ray_workers import RayOptions
@@ -106,6 +106,12 @@ def file_of(text: str) -> Path:
     return folder_of(text)
 
 
+def dashed_file(words: Iterable[str]) -> str | None:
+    """How to write the first word that is taken for options, and is the name of a file: `-top.png` as `./-top.png`."""
+    dashed = (word for word in words if len(word) > 1 and word[0] == "-" != word[1] and is_there(Path(word)))
+    return next((f"./{word}" for word in dashed), None)
+
+
 def selected(
     named: list[Path], image_list: Path | None, shard: str | None, *, again: bool = False, example: str
 ) -> "tuple[list[Path], Selection]":
@@ -116,7 +122,9 @@ def selected(
     from ddnsr_cli.io.selection import Selection, read_list
 
     if not named and image_list is None:
-        raise ConfigError(f"No image was given. Try: {example}")
+        dashed = dashed_file(sys.argv[1:])
+        way_out = f"If {dashed[2:]} is meant, write {dashed}" if dashed else f"Try: {example}"
+        raise ConfigError(f"No image was given. {way_out}")
     part = None if shard is None else _shard(shard)
     if image_list is None:
         return named, Selection(shard=part, again=again)

@@ -54,6 +54,7 @@ class Format(StrEnum):
     TIF = "tif"
     TIFF = "tiff"
     AVIF = "avif"
+    BMP = "bmp"
 
 
 class Dtype(StrEnum):

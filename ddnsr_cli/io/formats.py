@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddnsr_cli.errors import FolderWriteError, ImageWriteError, shown
+from ddnsr_cli.errors import FolderWriteError, ImageWriteError, printable, shown
 
 HEAD_BYTES = 64
 """How much of a file `sniff` wants to see."""
@@ -239,7 +239,8 @@ def check_format(path: Path, *, width: int, height: int, has_alpha: bool, depth_
     """
     name, file_format = shown(path), format_of(path)
     if file_format is None:
-        raise ImageWriteError(f"{name} has no extension that can be written. Use one of: {' '.join(WRITABLE)}.")
+        what = f"{name}: {printable(path.suffix)} cannot be written" if path.suffix else f"{name} has no extension"
+        raise ImageWriteError(f"{what}. Use one of: {' '.join(WRITABLE)}.")
     limits = _LIMITS[file_format]
     if has_alpha and not limits.alpha:
         raise ImageWriteError(f"{name}: {file_format} holds no transparency, and the image has some. Use .png.")

@@ -44,6 +44,8 @@ def test_options_of_others_that_work(ddnsr, image_file, quick_model, tmp_path, w
         (["-j", "1:2:2"], "--shard"),
         (["-dn", "0.5"], "--strength"),
         (["--denoise_strength", "0.5"], "--strength"),
+        (["--denoise", "0.5"], "--strength"),
+        (["--resize", "200%"], "-s, --width"),
         (["--tile_pad", "10"], "-t"),
         (["--pre_pad", "0"], "-t"),
         (["--face_enhance"], "-m"),
@@ -60,6 +62,26 @@ def test_options_of_others_that_do_not_name_ours(ddnsr, image_file, words, ours)
     done = ddnsr("upscale", image_file(), *words)
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert f"Here: {ours}" in done.err or (": " in done.err and ours in done.err.partition("Here: ")[2])
+
+
+@pytest.mark.parametrize(("option", "ours"), [("--lr", "--noise-source of degrade"), ("--hr", "ddnsr degrade hr/")])
+def test_degrade_takes_no_options_of_pairs(ddnsr, tmp_path, option, ours):
+    done = ddnsr("degrade", tmp_path, option, tmp_path, "-o", tmp_path / "pairs")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert ours in done.err.partition("Here: ")[2]
+
+
+@pytest.mark.parametrize("name", ["-top.png", "-photo.png", "-shot.png", "-0.png", "-x.png"])
+@pytest.mark.parametrize("command", ["upscale", "degrade"])
+def test_a_name_that_begins_with_a_dash_is_told_from_options(ddnsr, image_file, tmp_path, monkeypatch, name, command):
+    monkeypatch.chdir(tmp_path)
+    words = (command, name, *(["-o", "pairs"] if command == "degrade" else []))
+    for is_there in (False, True):
+        if is_there:
+            image_file(name)
+        done = ddnsr(*words)
+        assert (done.code, done.err.count("\n")) == (2, 1)
+        assert done.err.endswith(f"If {name} is meant, write ./{name}\n") == is_there
 
 
 def test_an_image_alone_is_told_what_to_type(ddnsr, image_file):

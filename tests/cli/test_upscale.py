@@ -114,7 +114,7 @@ def test_any_size_can_be_asked_for(ddnsr, image_file, quick_model, tmp_path, wor
     assert opened(tmp_path / "o.png").size == size
 
 
-@pytest.mark.parametrize("format_", ["png", "jpg", "jpeg", "webp", "tif", "tiff", "avif"])
+@pytest.mark.parametrize("format_", ["png", "jpg", "jpeg", "webp", "tif", "tiff", "avif", "bmp"])
 def test_every_format_is_written(ddnsr, image_file, quick_model, tmp_path, format_):
     source = image_file()
     assert ddnsr("upscale", source, "-o", tmp_path / "out", "-f", format_, "-m", quick_model).code == 0

@@ -10,9 +10,17 @@ from ddnsr_cli.io.formats import check_format, check_writable
 SMALL = {"width": 40, "height": 30, "has_alpha": False, "depth_bits": 8}
 
 
-@pytest.mark.parametrize("name", ["a.gif", "a", "a.png.txt", "a.heic"])
-def test_other_extensions_are_refused(name):
-    with pytest.raises(ImageWriteError, match=r"Use one of: \.png \.jpg"):
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("a.GIF", r"a\.GIF: \.GIF cannot be written\."),
+        ("a", r"a has no extension\."),
+        ("a.png.txt", r"a\.png\.txt: \.txt cannot"),
+        ("a.heic", r"a\.heic: \.heic cannot"),
+    ],
+)
+def test_other_extensions_are_refused(name, told):
+    with pytest.raises(ImageWriteError, match=rf"^{told}.*Use one of: \.png \.jpg"):
         check_format(Path(name), **SMALL)
 
 
