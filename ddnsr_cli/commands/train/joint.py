@@ -26,6 +26,7 @@ from ddnsr_cli.commands.train.networks import (
 )
 from ddnsr_cli.commands.train.run import (
     SILENT,
+    RunRequest,
     Trained,
     TrainListener,
     drive,
@@ -41,7 +42,7 @@ from ddnsr_cli.commands.train.run_folder import (
     refuse_other_asking,
     refuse_other_images,
 )
-from ddnsr_cli.data.images import PLAIN, ImagePair, PairRules, match_pairs
+from ddnsr_cli.data.images import ImagePair
 from ddnsr_cli.data.targets import ImageSet, TargetOptions
 from ddnsr_cli.data.unpaired_stream import UnpairedDataset, unpaired_batches
 from ddnsr_cli.data.validation.comparisons import check_pairs
@@ -49,7 +50,7 @@ from ddnsr_cli.inference.device import choose_device
 from ddnsr_cli.nets.lpips import LPIPS
 from ddnsr_cli.reports.model_card import joint_card
 from ddnsr_cli.training.distributed import ALONE, AgreedStop, World, own_device
-from ddnsr_cli.training.loop import LoopHooks, Rhythm, StopAsked, StopRequest, refuse_without_compiler
+from ddnsr_cli.training.loop import LoopHooks, StopAsked, StopRequest, refuse_without_compiler
 from ddnsr_cli.training.options import JointOptions
 from ddnsr_cli.training.tensorboard_logger import TensorBoardLogger
 from ddnsr_cli.training.trainer import JointTrainer
@@ -68,14 +69,11 @@ SAMPLE_ROWS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class JointRequest:
+class JointRequest(RunRequest):
     """What a joint run needs."""
 
     lr: Path
     """Folder of real noisy photos: the source."""
-
-    run: Path
-    """Folder of the run; made when missing, resumed when it holds a state."""
 
     hr: Path | None = None
     """Folder of clean HR images; not needed by the target `cleanup`."""
@@ -83,30 +81,12 @@ class JointRequest:
     track: int = 2
     target: TargetOptions = field(default_factory=TargetOptions)
     options: JointOptions = field(default_factory=JointOptions)
-    rhythm: Rhythm = field(default_factory=Rhythm)
-
-    start_from: Path | None = None
-    """Weights that the reconstruction network begins with, of its sizes or smaller: those of a pretraining."""
-
-    start_degrader: Path | None = None
-    """Weights that the degrader begins with, of its sizes or smaller: those of a pretraining, or of another camera."""
 
     extractors: FeatureFiles = field(default_factory=lambda: FeatureFiles(vgg=None, lpips=None))
     """Weights of the networks behind the content, cycle and perceptual losses."""
 
-    lpips: Path | None = None
-    """LPIPS weights (AlexNet) for validation; None: validation goes without."""
-
-    val_lr: Path | None = None
-    """Folder of LR images to validate on; with `val_hr`."""
-
-    val_hr: Path | None = None
-    """Their HR partners, the same names."""
-
-    rules: PairRules = PLAIN
-    """How partners to validate on are found."""
-
-    device: str = "auto"
+    start_degrader: Path | None = None
+    """Weights that the degrader begins with, of its sizes or smaller: those of a pretraining, or of another camera."""
 
 
 def train_joint(request: JointRequest, listener: TrainListener, stop: StopRequest, world: World = ALONE) -> Trained:
@@ -130,7 +110,7 @@ def check_joint(
     report = examine(folders, options.stream, scale=scale, warnings=warnings, on_image=listener.image)
     for line in report.summary():
         on_summary(line)
-    pairs = _validation_pairs(request)
+    pairs = request.validation_pairs(request.options.sr_net.scale)
     warnings.all_of(check_pairs(pairs, seed=options.stream.seed, on_pair=listener.image), most=None)
     refuse_unusable(pairs, lpips=request.lpips is not None)
     image_sets(folders, request.target, options, warnings)
@@ -204,7 +184,7 @@ class _Helpers:
 def _helpers(request: JointRequest, device: torch.device, *, fresh: bool) -> _Helpers:
     lpips = validation_lpips(request.lpips, device)
     begun = _initial_networks(request) if fresh else {}
-    return _Helpers(pairs=_validation_pairs(request), lpips=lpips, begun=begun)
+    return _Helpers(pairs=request.validation_pairs(request.options.sr_net.scale), lpips=lpips, begun=begun)
 
 
 def _initial_networks(request: JointRequest) -> dict[str, nn.Module]:
@@ -304,9 +284,3 @@ def _target_list(request: JointRequest, hr_sets: Sequence[ImageSet]) -> str:
 def _few_crops(options: JointOptions, hr_sets: Sequence[ImageSet]) -> list[Tensor]:
     few = UnpairedDataset(lr=hr_sets[0], hr=hr_sets, stream=options.stream)
     return [few.hr.crops(number).crops[:1].float() / 255 for number in range(MEASURED_IMAGES)]
-
-
-def _validation_pairs(request: JointRequest) -> list[ImagePair]:
-    if request.val_lr is None or request.val_hr is None:
-        return []
-    return match_pairs(request.val_lr, request.val_hr, scale=request.options.sr_net.scale, rules=request.rules)

@@ -27,6 +27,7 @@ from ddnsr_cli.commands.train.networks import (
 from ddnsr_cli.commands.train.pair_sources import PairsInUse, SourcePaths, open_pairs
 from ddnsr_cli.commands.train.run import (
     SILENT,
+    RunRequest,
     Trained,
     TrainListener,
     drive,
@@ -43,7 +44,7 @@ from ddnsr_cli.commands.train.run_folder import (
 )
 from ddnsr_cli.config import options_from_json
 from ddnsr_cli.data.crop_stream import PairDataset, batches
-from ddnsr_cli.data.images import PLAIN, ImagePair, PairRules, match_pairs
+from ddnsr_cli.data.images import ImagePair, match_pairs
 from ddnsr_cli.data.validation.comparisons import check_pairs
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.inference.device import choose_device
@@ -53,7 +54,7 @@ from ddnsr_cli.nets.lpips import LPIPS
 from ddnsr_cli.nets.rrdb import RRDBNet
 from ddnsr_cli.reports.model_card import paired_card
 from ddnsr_cli.training.distributed import ALONE, AgreedStop, World, own_device
-from ddnsr_cli.training.loop import LoopHooks, Rhythm, StopAsked, StopRequest
+from ddnsr_cli.training.loop import LoopHooks, StopAsked, StopRequest
 from ddnsr_cli.training.options import LITE
 from ddnsr_cli.training.paired import PairedTrainer
 from ddnsr_cli.training.paired_options import PairedOptions, SourceKind
@@ -75,41 +76,19 @@ SAMPLE_ROWS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairedRequest:
+class PairedRequest(RunRequest):
     """What a paired run needs."""
 
     sources: tuple[SourcePaths, ...]
     """Where each of the options' sources lies."""
 
-    run: Path
-    """Folder of the run; made when missing, resumed when it holds a state."""
-
     options: PairedOptions = field(default_factory=PairedOptions)
-    rhythm: Rhythm = field(default_factory=Rhythm)
-
-    start_from: Path | None = None
-    """Weights that the network begins with, of its sizes or smaller."""
-
-    teacher: Path | None = None
-    """Weights of the network that teaches, where the options have one."""
 
     extractors: FeatureFiles = field(default_factory=lambda: FeatureFiles(vgg=None, lpips=None))
     """Weights of the network behind the perceptual loss."""
 
-    lpips: Path | None = None
-    """LPIPS weights (AlexNet) for validation; None: validation goes without."""
-
-    val_lr: Path | None = None
-    """Folder of LR images to validate on; with `val_hr`."""
-
-    val_hr: Path | None = None
-    """Their HR partners, the same names."""
-
-    rules: PairRules = PLAIN
-    """How partners to validate on are found."""
-
-    device: str = "auto"
-    """As `choose_device` takes."""
+    teacher: Path | None = None
+    """Weights of the network that teaches, where the options have one."""
 
 
 def train_paired(request: PairedRequest, listener: TrainListener, stop: StopRequest, world: World = ALONE) -> Trained:
@@ -135,7 +114,7 @@ def check_paired(
         for line in report.summary():
             on_summary(line)
     _look_at_pairs(request, warnings, listener.image, most=None)
-    refuse_unusable(_validation_pairs(request), lpips=request.lpips is not None)
+    refuse_unusable(request.validation_pairs(request.options.network.scale), lpips=request.lpips is not None)
     open_pairs(options, request.sources, warnings)
 
 
@@ -156,7 +135,7 @@ def _train(request: PairedRequest, listener: TrainListener, stop: StopRequest, w
     saved = folder.numbers(options, free_to_change=FREE_TO_CHANGE)
     extractors = load_feature_extractors(options, request.extractors, listener.download)
     lpips = validation_lpips(request.lpips, device)
-    validation = _validation_pairs(request)
+    validation = request.validation_pairs(request.options.network.scale)
     begun = _network_to_begin_with(request) if saved is None else None
     teacher = _teacher(request)
     warnings = ImageWarnings(listener.note)
@@ -223,7 +202,7 @@ def _look_at_pairs(
         for source, paths in zip(request.options.sources, request.sources, strict=True)
         if source.kind is SourceKind.READY and paths.lr is not None
     ]
-    for pairs in (*sets, _validation_pairs(request)):
+    for pairs in (*sets, request.validation_pairs(request.options.network.scale)):
         warnings.all_of(check_pairs(pairs, seed=seed, on_pair=on_pair), most=most)
 
 
@@ -309,9 +288,3 @@ def _teacher(request: PairedRequest) -> SrNet | None:
             f"Give another --teacher."
         )
     return teacher
-
-
-def _validation_pairs(request: PairedRequest) -> list[ImagePair]:
-    if request.val_lr is None or request.val_hr is None:
-        return []
-    return match_pairs(request.val_lr, request.val_hr, scale=request.options.network.scale, rules=request.rules)

@@ -4,7 +4,7 @@ import json
 import platform
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from ddnsr_cli import __version__
 from ddnsr_cli.commands.train.run_folder import Resumable, RunFolder
 from ddnsr_cli.config import options_to_json
-from ddnsr_cli.data.images import ImagePair
+from ddnsr_cli.data.images import PLAIN, ImagePair, PairRules, match_pairs
 from ddnsr_cli.errors import DataError, NotFiniteError, shown
 from ddnsr_cli.inference.net_upscaler import NetUpscaler
 from ddnsr_cli.inference.tiling import TileConfig
@@ -44,6 +44,40 @@ class RunTrainer(Trainer, Resumable, Protocol):
     """A trainer that runs can drive, save and slow down."""
 
     rate_factor: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """What runs of every kind need."""
+
+    run: Path
+    """Folder of the run; made when missing, resumed when it holds a state."""
+
+    rhythm: Rhythm = field(default_factory=Rhythm)
+
+    start_from: Path | None = None
+    """Weights that the reconstruction network begins with, of its sizes or smaller."""
+
+    lpips: Path | None = None
+    """LPIPS weights (AlexNet) for validation; None: validation goes without."""
+
+    val_lr: Path | None = None
+    """Folder of LR images to validate on; with `val_hr`."""
+
+    val_hr: Path | None = None
+    """Their HR partners, the same names."""
+
+    rules: PairRules = PLAIN
+    """How partners to validate on are found."""
+
+    device: str = "auto"
+    """As `choose_device` takes."""
+
+    def validation_pairs(self, scale: int) -> list[ImagePair]:
+        """What is validated on; none where no folders are given. Raises DataError as `match_pairs`."""
+        if self.val_lr is None or self.val_hr is None:
+            return []
+        return match_pairs(self.val_lr, self.val_hr, scale=scale, rules=self.rules)
 
 
 @dataclass(frozen=True, kw_only=True)
