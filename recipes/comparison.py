@@ -108,10 +108,10 @@ class Comparison:
         if is_done(self.folder(run)):
             return
         start = neutral_degrader(self.out / f"neutral_{run.seed}.safetensors", run.seed, lite=self.lite)
-        sides = ["--hr", str(self.hr), "--lr", str(self.noise), "--noise-input", "crop"]
+        sides = ["--hr", str(self.hr), "--lr", str(self.noise)]
         own = ["--track", str(self.track), "--seed", str(run.seed), "--start-degrader", str(start)]
         own += ["--lite"] if self.lite else []
-        own += ["--single-input"] if run.kind != JOINT else []
+        own += ["--noise-input", "crop"] if run.kind == JOINT else ["--single-input"]
         own += ["--learning-rate", f"{self.learning_rate:g}"]
         own += ["--lr-milestones", self.lr_milestones] if self.lr_milestones else []
         once(self.folder(run), "train", *own, *sides, *self.words)

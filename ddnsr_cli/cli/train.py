@@ -35,6 +35,8 @@ from ddnsr_cli.cli.train_arguments import (
     paired_options,
     paired_request,
     refuse_contradictions,
+    refuse_idle_noise_input,
+    refuse_idle_perceptual,
     validation_folders,
     weights_file,
     with_losses,
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
     from ddnsr_cli.commands.train.paired import PairedRequest
     from ddnsr_cli.commands.train.run import Trained
     from ddnsr_cli.training.loop import StopRequest
+    from ddnsr_cli.training.options import JointOptions
+    from ddnsr_cli.training.paired_options import PairedOptions
 
 COPIES_S = 2.0  # torchrun hands on a Ctrl-C within milliseconds
 TRACKS_ONLY = {
@@ -66,8 +70,11 @@ TRACKS_ONLY = {
 }
 """Parameters that pairs have no use for."""
 
-NOT_FOR_PRETRAINING = {"vgg", "perceptual", "perceptual_weights", "as_authors", "loss", "discriminator", "gan"}
-NOT_FOR_PRETRAINING |= {"discriminator_first_steps", "discriminator_learning_rate"}
+OF_DISCRIMINATORS = {"gan", "discriminator_first_steps", "discriminator_learning_rate"}
+"""Parameters that a run without a discriminator has no use for."""
+
+NOT_FOR_PRETRAINING = {"vgg", "perceptual", "perceptual_weights", "as_authors", "loss", "discriminator"}
+NOT_FOR_PRETRAINING |= OF_DISCRIMINATORS
 """Parameters of losses that the mean absolute error alone does not need."""
 
 PAIRS_ONLY = {"mix", "degradation_", "degradation_preset", "sharpen_targets", "discriminator_first_steps"}
@@ -401,7 +408,7 @@ def train(
     from ddnsr_cli.training.loop import Rhythm
     from ddnsr_cli.training.options import LITE
 
-    refuse_contradictions(preset, noise_input=noise_input, l2=l2)
+    refuse_contradictions(preset, noise_input=noise_input, l2=l2, ablation=ablation)
     rules = PairRules(lr_suffix=lr_suffix, mod_crop=mod_crop)
     stream = StreamConfig(
         batch=batch, crop_px=crop, seed=seed, workers=workers, noise_input=noise_input or NoiseInput.SMOOTH
@@ -446,7 +453,7 @@ def train(
         request = paired_request(sources, output, options, validation)
         request = replace(request, rules=rules, start_from=begun, teacher=taught_by, extractors=extractors)
         request = replace(request, rhythm=rhythm, lpips=lpips, device=device)
-        _run(request, micro_batch=micro_batch, only_check=check, quiet=quiet)
+        _run(ctx, request, micro_batch=micro_batch, only_check=check, quiet=quiet)
         return
     from ddnsr_cli.training.options import FeatureLayers
 
@@ -485,7 +492,7 @@ def train(
         lpips=lpips,
         device=device,
     )
-    _run(joint_asked, micro_batch=micro_batch, only_check=check, quiet=quiet)
+    _run(ctx, joint_asked, micro_batch=micro_batch, only_check=check, quiet=quiet)
 
 
 def _refuse_given(ctx: typer.Context, names: set[str], why: str) -> None:
@@ -496,6 +503,16 @@ def _refuse_given(ctx: typer.Context, names: set[str], why: str) -> None:
             raise ConfigError(f"{parameter.opts[0]} {why}. Leave it out.")
 
 
+def _refuse_idle(ctx: typer.Context, options: "PairedOptions | JointOptions") -> None:
+    """Raises ConfigError for an option that what is asked for as a whole would not look at."""
+    if options.discriminator == "none":
+        why = "is of a discriminator, which would learn for nothing: hr_adversarial has no weight here"
+        _refuse_given(ctx, OF_DISCRIMINATORS, why)
+    refuse_idle_perceptual(options.layers, ctx.params["perceptual_weights"])
+    if ctx.params["noise_input"] is not None:
+        refuse_idle_noise_input(options, ctx.params["preset"], single_input=ctx.params["single_input"])
+
+
 def _processes() -> int:
     """Those of a run by torchrun. Raises ConfigError where the environment names no number."""
     text = os.environ.get("WORLD_SIZE", "1")
@@ -504,13 +521,21 @@ def _processes() -> int:
     return int(text)
 
 
-def _run(request: "PairedRequest | JointRequest", *, micro_batch: int | None, only_check: bool, quiet: bool) -> None:
+def _run(
+    ctx: typer.Context,
+    request: "PairedRequest | JointRequest",
+    *,
+    micro_batch: int | None,
+    only_check: bool,
+    quiet: bool,
+) -> None:
     from ddnsr_cli.cli.progress import training_view
     from ddnsr_cli.commands.train.joint import JointRequest, train_joint
     from ddnsr_cli.commands.train.paired import train_paired
     from ddnsr_cli.training.distributed import joined_world
     from ddnsr_cli.training.loop import StopAsked, stop_on_signals
 
+    _refuse_idle(ctx, request.options)
     if only_check:
         _check(request, quiet=quiet)
         return

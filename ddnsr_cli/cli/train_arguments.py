@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ddnsr_cli.training.paired_options import PairedOptions
     from ddnsr_cli.training.reconstruction_options import Discriminator as TrainDiscriminator
     from ddnsr_cli.training.reconstruction_options import GanKind as TrainGanKind
-    from ddnsr_cli.training.reconstruction_options import ReconstructionWeights
+    from ddnsr_cli.training.reconstruction_options import PerceptualLayers, ReconstructionWeights
     from ddnsr_cli.weights.registry import Network
 
 
@@ -228,12 +228,60 @@ def paired_request(
     return PairedRequest(sources=sources, run=output, options=options, val_lr=validation[0], val_hr=validation[1])
 
 
-def refuse_contradictions(preset: JointPreset | None, *, noise_input: NoiseInput | None, l2: bool) -> None:
+ABLATIONS_OF_LOSSES = {"A", "B", "C"}
+"""Those that take away a loss which `--preset cyclegan-lr` has its own way with."""
+
+OF_SINGLE_INPUT = {JointPreset.DNSR, JointPreset.CYCLEGAN_LR}
+
+
+def refuse_contradictions(
+    preset: JointPreset | None, *, noise_input: NoiseInput | None, l2: bool, ablation: str | None
+) -> None:
     """Raises ConfigError where a preset would have it otherwise than an option that was given."""
     if preset is JointPreset.PAPER and noise_input is NoiseInput.SMOOTH:
         raise ConfigError("--preset paper has crops for noise inputs. Leave --noise-input out, or the preset.")
     if preset is JointPreset.DNSR and l2:
         raise ConfigError("--preset dnsr learns by mean absolute error. Leave --l2 out, or the preset.")
+    if preset is JointPreset.CYCLEGAN_LR and (ablation or "").upper() in ABLATIONS_OF_LOSSES:
+        raise ConfigError(
+            f"--preset cyclegan-lr has losses of its own, and --ablation {ablation} would change none. Leave one out."
+        )
+
+
+def refuse_idle_perceptual(layers: "PerceptualLayers", weights: Path | None) -> None:
+    """Raises ConfigError for options of the perceptual loss that it would not look at. weights: a file of LPIPS."""
+    if layers.lpips_trunk is not None and layers.as_authors:
+        raise ConfigError(
+            f"--as-authors squares differences of VGG19's features, and --perceptual {layers.perceptual} is LPIPS. "
+            f"Leave one out."
+        )
+    if layers.lpips_trunk is None and weights is not None:
+        raise ConfigError(
+            f"--perceptual-weights is a file of LPIPS, and --perceptual {layers.perceptual} compares by VGG19. Leave "
+            f"it out, or give --perceptual lpips-alex."
+        )
+
+
+def refuse_idle_noise_input(
+    options: "PairedOptions | JointOptions", preset: JointPreset | None, *, single_input: bool
+) -> None:
+    """Raises ConfigError where --noise-input is given, and there is no degrader or one of a single input.
+
+    Not where simulated noise is made of it, nor for ablation D, which is to differ from the others in nothing else.
+    """
+    from ddnsr_cli.training.paired_options import PairedOptions, SourceKind
+
+    if isinstance(options, PairedOptions):
+        if all(source.kind is not SourceKind.LEARNED for source in options.sources):
+            raise ConfigError(
+                "--noise-input is what a degrader is given, and no --mix of --paired or --pretrain names one. Leave it "
+                "out, or name one."
+            )
+        return
+    simulated = options.degrader_pretrain_steps or options.losses.noise_transfer
+    if not options.dual_input and not simulated and (single_input or preset in OF_SINGLE_INPUT):
+        why = "--single-input" if single_input else f"--preset {preset}"
+        raise ConfigError(f"--noise-input is the degrader's second input, and {why} has none. Leave one out.")
 
 
 def joint_options(

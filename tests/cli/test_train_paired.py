@@ -290,7 +290,19 @@ def test_an_environment_that_names_no_number_of_processes_is_refused(train, monk
 def test_a_discriminator_that_no_loss_asks_is_refused(train, tmp_path):
     words = ["--loss", "hr_adversarial=0"]
     refused(train(tmp_path / "run", *words, "--discriminator", "unet"), 2, "--discriminator unet", "hr_adversarial")
+    for more in (["--gan", "relativistic"], ["--discriminator-first-steps", 50], ["--discriminator-learning-rate", 1]):
+        refused(train(tmp_path / "run", *words, *more), 2, more[0], "hr_adversarial", "Leave it out")
     assert train(tmp_path / "run", *words).code == 0
+
+
+def test_what_no_source_and_no_perceptual_loss_looks_at_is_refused(ddnsr, train, folders, degrader, tmp_path):
+    run, noise = tmp_path / "run", ["--noise-input", "crop"]
+    refused(train(run, *noise), 2, "--noise-input", "--mix", "--paired")
+    refused(ddnsr("train", "--pretrain", "--hr", folders[0], "-o", run, "--steps", 1, *noise), 2, "--pretrain")
+    refused(train(run, "--as-authors", "--perceptual", "lpips-vgg"), 2, "--as-authors", "--perceptual lpips-vgg")
+    refused(train(run, "--perceptual-weights", "x"), 2, "--perceptual-weights", "--perceptual conv2_2=0.4,conv3_4=1")
+    done = train(run, *noise, "--lr", folders[1], "--mix", f"{degrader}=1")
+    assert done.code == 0, done.err
 
 
 def test_a_teacher_of_another_scale_or_none_is_refused(train, tmp_path):

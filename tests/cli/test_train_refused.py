@@ -348,12 +348,21 @@ def test_a_batch_of_one_small_crop_will_do_where_nothing_is_normed_by_it(ddnsr, 
     [
         (["--preset", "paper", "--noise-input", "smooth"], "--noise-input"),
         (["--preset", "dnsr", "--l2"], "--l2"),
-        (["--l2", "--discriminator", "unet"], "--discriminator unet"),
-        (["--preset", "dnsr", "--discriminator", "patchgan"], "--discriminator patchgan"),
+        (["--discriminator", "unet", "--l2"], "--discriminator unet"),
+        (["--discriminator", "patchgan", "--preset", "dnsr"], "--discriminator patchgan"),
+        (["--preset", "cyclegan-lr", "--ablation", "A"], "--preset cyclegan-lr"),
+        (["--preset", "cyclegan-lr", "--ablation", "b"], "--ablation b"),
+        (["--preset", "cyclegan-lr", "--ablation", "C"], "--ablation C"),
+        (["--noise-input", "crop", "--single-input"], "--single-input"),
+        (["--noise-input", "crop", "--preset", "dnsr"], "--preset dnsr"),
+        (["--as-authors", "--perceptual", "lpips-alex"], "--perceptual lpips-alex"),
+        (["--perceptual-weights", "file.safetensors"], "--perceptual conv3_4"),
+        (["--gan", "plain", "--l2"], "hr_adversarial"),
     ],
 )
 def test_what_contradicts_an_option_is_refused_instead_of_dropped(ddnsr, scene, tmp_path, words, part):
-    refused(ddnsr(*joint_words(*scene, tmp_path / "run", *words, track=2)), 2, part, "Leave")
+    done = ddnsr(*joint_words(*scene, tmp_path / "run", "--steps", 1, *words, track=2))
+    refused(done, 2, words[0], part, "Leave")
     assert not (tmp_path / "run").exists()
 
 
@@ -376,3 +385,9 @@ def write_noise_pair(folder, px):
         (folder / name).mkdir(parents=True)
         noise = np.random.default_rng(side).integers(0, 256, (side, side, 3)).astype(np.uint8)
         Image.fromarray(noise).save(folder / name / "1.png")
+
+
+def test_an_ablation_without_noise_inputs_may_be_told_of_them_as_the_others_are(ddnsr, scene, tmp_path):
+    more = ("--ablation", "D", "--noise-input", "crop", "--steps", 1)
+    done = ddnsr(*joint_words(*scene, tmp_path / "run", *more, track=2))
+    assert done.code == 0, done.err

@@ -85,6 +85,8 @@ def test_each_degrader_makes_the_pairs_of_its_way(commands, compare, noisy_folde
     joint, alone = asked_for(commands, "joint0"), asked_for(commands, "alone0")
     assert "--single-input" not in joint
     assert "--single-input" in alone
+    assert option(joint, "--noise-input") == "crop"
+    assert "--noise-input" not in alone  # which ddnsr would refuse beside the other
     assert option(joint, "--start-degrader") == option(alone, "--start-degrader")
     assert option(asked_for(commands, "pairs_learned0"), "-m") == joint[-1]
     assert option(asked_for(commands, "pairs_learned0"), "--noise-source") == str(noisy_folder)
