@@ -1,6 +1,5 @@
 """`ddnsr train`."""
 
-import os
 import sys
 from dataclasses import replace
 from functools import partial
@@ -513,14 +512,6 @@ def _refuse_idle(ctx: typer.Context, options: "PairedOptions | JointOptions") ->
         refuse_idle_noise_input(options, ctx.params["preset"], single_input=ctx.params["single_input"])
 
 
-def _processes() -> int:
-    """Those of a run by torchrun. Raises ConfigError where the environment names no number."""
-    text = os.environ.get("WORLD_SIZE", "1")
-    if not text.isdecimal():
-        raise ConfigError(f"WORLD_SIZE is to be the number of processes, got {text!r}. Unset it, or use torchrun.")
-    return int(text)
-
-
 def _run(
     ctx: typer.Context,
     request: "PairedRequest | JointRequest",
@@ -532,14 +523,14 @@ def _run(
     from ddnsr_cli.cli.progress import training_view
     from ddnsr_cli.commands.train.joint import JointRequest, train_joint
     from ddnsr_cli.commands.train.paired import train_paired
-    from ddnsr_cli.training.distributed import joined_world
+    from ddnsr_cli.training.distributed import joined_world, process_count
     from ddnsr_cli.training.loop import StopAsked, stop_on_signals
 
     _refuse_idle(ctx, request.options)
     if only_check:
         _check(request, quiet=quiet)
         return
-    several = _processes() > 1
+    several = process_count() > 1
     try:
         with (
             joined_world(micro_batch=micro_batch) as world,

@@ -213,6 +213,38 @@ def own_device(world: World, chosen: torch.device) -> torch.device:
     return torch.device("cuda", index)
 
 
+def process_count() -> int:
+    """Those of a run by `torchrun`, 1 without it. Raises ConfigError where the environment names no such number."""
+    text = os.environ.get("WORLD_SIZE", "1")
+    if not text.isdecimal() or int(text) == 0:
+        raise ConfigError(f"WORLD_SIZE is to be the number of processes, got {text!r}. Unset it, or use torchrun.")
+    return int(text)
+
+
+@contextmanager
+def _meeting(size: int) -> Iterator[None]:
+    """What keeps the processes from meeting in the block is a ConfigError where the environment is at fault, else a
+    TrainingError.
+    """
+    rank = os.environ.get("RANK", "0")
+    if not rank.isdecimal() or int(rank) >= size:
+        raise ConfigError(f"RANK is to be 0 to {size - 1}, as WORLD_SIZE is {size}, got {rank!r}. Use torchrun.")
+    try:
+        yield
+    except ValueError as cause:
+        reason = str(cause).rpartition("rendezvous: ")[2]
+        raise ConfigError(
+            f"WORLD_SIZE says that there are {size} processes, but not how they meet ({reason}). Unset it, or use "
+            f"torchrun."
+        ) from cause
+    except RuntimeError as cause:
+        place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        reason = (str(cause).splitlines() or ["no reason given"])[0]
+        raise TrainingError(
+            f"The processes of the run could not meet at {place} ({reason}). Check that address, or take another port."
+        ) from cause
+
+
 @contextmanager
 def joined_world(*, micro_batch: int | None = None) -> Iterator[World]:
     """The processes that `torchrun` started, or this one alone; leaves them at the end.
@@ -220,11 +252,27 @@ def joined_world(*, micro_batch: int | None = None) -> Iterator[World]:
     micro_batch: as `World` takes it.
 
     Tensors on GPUs are exchanged by nccl, those on the CPU by gloo. When the processes fail, the first to fail raises
-    its error, and the others, which mostly fail for want of it, OtherProcessError.
+    its error, and the others, which mostly fail for want of it, OtherProcessError. Raises ConfigError and TrainingError
+    where they cannot meet.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    size = process_count()
+    if size == 1:
         yield World(micro_batch=micro_batch)
         return
+    with _meeting(size):
+        add, rank = _join()
+    try:
+        yield World(rank=rank, size=size, micro_batch=micro_batch)
+    except DdnsrError as error:
+        if not _fails_first(add):
+            raise OtherProcessError("Another process of the run failed; it tells why.") from error
+        raise
+    finally:
+        dist.destroy_process_group()
+
+
+def _join() -> tuple[Callable[[str, int], int], int]:
+    """Wait for the other processes. Returns what adds to a number in the store that they share, and this one's own."""
     # It keeps the group that is there when it is first imported (by an optimizer's step, too) as a default argument,
     # and a group that is kept is not taken down: its threads live into the end of Python, which now and then aborts.
     import torch.distributed.nn.functional
@@ -237,14 +285,7 @@ def joined_world(*, micro_batch: int | None = None) -> Iterator[World]:
         store = dist.PrefixStore(f"start {start}", store)  # type: ignore[attr-defined]
     backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backends, store=store, rank=rank, world_size=size)
-    try:
-        yield World(rank=rank, size=size, micro_batch=micro_batch)
-    except DdnsrError as error:
-        if not _fails_first(store.add):
-            raise OtherProcessError("Another process of the run failed; it tells why.") from error
-        raise
-    finally:
-        dist.destroy_process_group()
+    return store.add, rank
 
 
 def _fails_first(add: Callable[[str, int], int]) -> bool:

@@ -282,9 +282,15 @@ def test_a_path_behind_an_equals_sign_may_begin_at_home_and_a_long_one_is_no_fau
     refused(train(tmp_path / "other", "--mix", f"{5000 * 'x'}=1", "--lr", tmp_path), 5, "x" * 9)
 
 
-def test_an_environment_that_names_no_number_of_processes_is_refused(train, monkeypatch, tmp_path):
-    monkeypatch.setenv("WORLD_SIZE", "")
-    refused(train(tmp_path / "run"), 2, "WORLD_SIZE", "''")
+@pytest.mark.parametrize("given", ["", "0", "-1", "two"])
+def test_an_environment_that_names_no_number_of_processes_is_refused(train, monkeypatch, tmp_path, given):
+    monkeypatch.setenv("WORLD_SIZE", given)
+    refused(train(tmp_path / "run"), 2, "WORLD_SIZE", repr(given))
+
+
+def test_an_environment_that_does_not_say_how_processes_meet_is_refused(train, monkeypatch, tmp_path):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    refused(train(tmp_path / "run"), 2, "WORLD_SIZE", "RANK", "torchrun")
 
 
 def test_a_discriminator_that_no_loss_asks_is_refused(train, tmp_path):

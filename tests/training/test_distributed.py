@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,8 @@ import torch
 from torch import nn
 from torch.distributed import TCPStore
 
-from ddnsr_cli.errors import ConfigError
-from ddnsr_cli.training.distributed import GlobalBatchNorm2d, World, share_batch_statistics
+from ddnsr_cli.errors import ConfigError, TrainingError
+from ddnsr_cli.training.distributed import GlobalBatchNorm2d, World, joined_world, share_batch_statistics
 from tests.helpers.processes import ready_processes
 from tests.helpers.two_processes import go_on_from, join_and_leave, train
 
@@ -146,3 +147,24 @@ def test_shares_are_in_order_and_make_the_batch(count):
     assert torch.equal(torch.cat(shares), batch)
     assert {len(share) for share in shares} <= {2, 3}
     assert [len(share) for share in shares] == pytest.approx([world.weight * count / 3 for world in worlds])
+
+
+@pytest.mark.parametrize(
+    ("variable", "given", "kind", "told"),
+    [
+        ("WORLD_SIZE", "0", ConfigError, "WORLD_SIZE .* got '0'"),
+        ("RANK", "", ConfigError, "RANK is to be 0 to 1, .* got ''"),
+        ("RANK", "2", ConfigError, "RANK is to be 0 to 1, .* got '2'"),
+        ("MASTER_PORT", "x", ConfigError, "2 processes.*'x'.*torchrun"),
+        ("MASTER_PORT", "100000", ConfigError, "2 processes.*100000.*torchrun"),
+        ("MASTER_PORT", None, TrainingError, r"could not meet at 127.0.0.1:\d+ \(.*\). Check that address"),
+    ],
+)
+def test_processes_that_cannot_meet_say_why(monkeypatch, variable, given, kind, told):
+    with socket.create_server(("127.0.0.1", 0)) as other:  # whose port is taken
+        port = str(other.getsockname()[1])
+        known = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        for name, value in (known | ({} if given is None else {variable: given})).items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(kind, match=told), joined_world():
+            pass
