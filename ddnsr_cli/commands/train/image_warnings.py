@@ -83,16 +83,18 @@ def examine(
     warnings: ImageWarnings,
     on_image: Callable[[int, int], None],
     most: int | None = None,
+    pairs_follow: bool = False,
 ) -> Report:
     """What the checks find in the images of (hr, lr); each finding is reported.
 
     Either folder may be None: its images are then made from the other's. scale: HR pixels per LR pixel along a side.
     on_image: (images measured, images to measure). most: as `ImageWarnings.findings`.
+    pairs_follow: as in `CheckOptions`.
     Raises DataError when training on them makes no sense: no images, or the same folder twice.
     """
     hr, lr = folders
     lr_px = CLEANUP_SHRINK * stream.crop_px if hr is None else stream.crop_px // scale
-    checks = CheckOptions(least_hr_px=stream.crop_px, least_lr_px=lr_px, seed=stream.seed)
+    checks = CheckOptions(least_hr_px=stream.crop_px, least_lr_px=lr_px, seed=stream.seed, pairs_follow=pairs_follow)
     report = check_images(hr, lr, options=checks, on_image=on_image)
     for finding in report.errors:
         if finding.trouble is Trouble.FOLDERS:

@@ -109,8 +109,14 @@ def check_paired(
     """What `--check` does: report every finding, and a line a folder. Then raises DataError where a run would."""
     options = request.options
     for folders in folders_to_examine(request):
-        scale = options.network.scale
-        report = examine(folders, options.stream, scale=scale, warnings=warnings, on_image=listener.image)
+        report = examine(
+            folders,
+            options.stream,
+            scale=options.network.scale,
+            warnings=warnings,
+            on_image=listener.image,
+            pairs_follow=_all_are_ready(request, folders[0]),
+        )
         for line in report.summary():
             on_summary(line)
     _look_at_pairs(request, warnings, listener.image, most=None)
@@ -188,6 +194,7 @@ def _look_at_images(
             warnings=warnings,
             on_image=looked,
             most=MOST_FINDINGS,
+            pairs_follow=_all_are_ready(request, folders[0]),
         )
     _look_at_pairs(request, warnings, looked, most=MOST_FINDINGS)
 
@@ -213,6 +220,12 @@ def folders_to_examine(request: PairedRequest) -> list[tuple[Path, Path | None]]
         for source, paths in zip(request.options.sources, request.sources, strict=True)
     ]
     return list(dict.fromkeys(found))
+
+
+def _all_are_ready(request: PairedRequest, hr: Path) -> bool:
+    """Whether every source of this HR folder has ready LR partners."""
+    sources = zip(request.options.sources, request.sources, strict=True)
+    return all(source.kind is SourceKind.READY for source, paths in sources if paths.hr == hr)
 
 
 @contextmanager

@@ -46,6 +46,10 @@ class CheckOptions:
     limits: Limits = field(default_factory=Limits)
     """From which figure on an image is called noisy, blocky or up-scaled."""
 
+    pairs_follow: bool = False
+    """Whether the HR images have known LR partners, so that one HR image may come with several: of files that are the
+    same nothing is said, as the pairs are compared."""
+
     threads: int = 0
     """Images looked at side by side; 0 takes one thread a core, 8 at most."""
 
@@ -80,7 +84,7 @@ def check_images(
     facts = _all_facts(images, chosen, on_image)
     found = own
     found += [finding for role, rows in facts.items() for row in rows for finding in _of_image(row, role, chosen)]
-    found += _repeats(facts, chosen.repeat_bits)
+    found += _repeats(facts, chosen)
     found += _swapped(folders, facts, chosen.swap_share)
     checked = {
         role: Checked(images=len(rows), decoded=sum(row.measured for row in rows)) for role, rows in facts.items()
@@ -166,7 +170,7 @@ def _finding(row: ImageFacts, role: Role, trouble: Trouble, sentence: str) -> Fi
     return Finding(severity=severity, trouble=trouble, role=role, path=row.path, sentence=sentence)
 
 
-def _repeats(facts: dict[Role, list[ImageFacts]], most_bits: int) -> list[Finding]:
+def _repeats(facts: dict[Role, list[ImageFacts]], options: CheckOptions) -> list[Finding]:
     """Each image that repeats an earlier one, once. HR images come before LR ones."""
     rows = [(role, row) for role, of_role in facts.items() for row in of_role if row.damage is None]
     role_of = {row.path: role for role, row in rows}
@@ -178,14 +182,16 @@ def _repeats(facts: dict[Role, list[ImageFacts]], most_bits: int) -> list[Findin
         later: f"{later} has the same bytes as {earlier}{_across(role_of, later, earlier)}. Keep one of them."
         for later, earlier in copies
     }
+    allowed = {later for later, _ in copies} if options.pairs_follow else set()
     hashed = [(row.path, row.hash) for _, row in rows if row.hash is not None]
-    for later, earlier, bits in near_pairs([value for _, value in hashed], most_bits):
+    for later, earlier, bits in near_pairs([value for _, value in hashed], options.repeat_bits):
         path, other = hashed[later][0], hashed[earlier][0]
         across = _across(role_of, path, other)
         sentences.setdefault(path, f"{path} looks like {other}{across}: {bits} of 64 bits differ. Keep one of them.")
     return [
         Finding(severity=Severity.WARNING, trouble=Trouble.REPEATED, role=role_of[path], path=path, sentence=sentence)
         for path, sentence in sorted(sentences.items())
+        if path not in allowed
     ]
 
 

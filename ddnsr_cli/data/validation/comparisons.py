@@ -247,16 +247,23 @@ def _common_shift(pairs: "Sequence[ImagePair]", leanings: Sequence[Leaning]) -> 
 
 
 def _twins(pairs: "Sequence[ImagePair]") -> Iterator[Finding]:
-    """Each pair of which an image has the bytes of an earlier pair's, once."""
-    reported: set[str] = set()
-    for side in ("hr", "lr"):
-        of_path = {getattr(pair, side): pair for pair in pairs}
-        with suppress(OSError):
-            for later, earlier in same_bytes(list(of_path)):
-                if (pair := of_path[later]).name not in reported:
-                    reported.add(pair.name)
-                    remark = f"is in a pair whose {side.upper()} image is that of {shown(earlier)}"
-                    yield _finding(pair, Trouble.TWINS, remark)
+    """Each pair that comes again, or whose LR image has another HR image in an earlier pair. Several LR images of one
+    HR image are no fault.
+    """
+    of_lr = {pair.lr: pair for pair in pairs}
+    with suppress(OSError):
+        again = [(of_lr[later], of_lr[earlier]) for later, earlier in same_bytes(list(of_lr))]
+        concerned = dict.fromkeys(pair.hr for both in again for pair in both)
+        first_of = dict(same_bytes(list(concerned)))
+        for later, earlier in again:
+            if first_of.get(later.hr, later.hr) == first_of.get(earlier.hr, earlier.hr):
+                remark = f"and its partner have the bytes of {shown(earlier.hr)} and its partner. Keep one of the pairs"
+            else:
+                remark = (
+                    f"and {shown(earlier.hr)} differ, but their partners have the same bytes: {shown(later.lr)} and "
+                    f"{shown(earlier.lr)}"
+                )
+            yield _finding(later, Trouble.TWINS, remark)
 
 
 def _finding(pair: "ImagePair", trouble: Trouble, remark: str) -> Finding:

@@ -1,6 +1,7 @@
 """What `ddnsr degrade` makes is what `ddnsr train --pretrain` learns from."""
 
 import json
+import re
 
 import pytest
 
@@ -25,6 +26,17 @@ def test_pairs_train_a_network_that_works(ddnsr, folders, image_file, scene):
     again = ddnsr("train", "--pretrain", *folders, "-o", scene / "run", *SMALL, "--steps", 3)
     assert again.code == 0
     assert "resumed" in again.err
+
+
+def test_several_lr_images_of_one_hr_image_are_no_fault(ddnsr, make, quick_model, scene):
+    assert make("many", "--per-image", 2).code == 0
+    folders = ["--hr", scene / "many/hr", "--lr", scene / "many/lr"]
+    begun = ddnsr("train", "--pretrain", *folders, "-o", scene / "run", *SMALL)
+    checked = ddnsr("train", "--pretrain", *folders, "-o", scene / "other", *SMALL, "--check")
+    judged = ddnsr("eval", *folders, "-m", quick_model, "--crop-border", 0)
+    assert (begun.code, checked.code, judged.code) == (0, 0, 0), judged.err
+    for told in (begun.err, checked.err + checked.out, judged.err):
+        assert not re.search("same bytes|repeated|twins|bytes of", told), told
 
 
 def test_pairs_teach_other_things_than_pairs_made_on_the_way(ddnsr, folders, image_file, scene):

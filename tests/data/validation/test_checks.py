@@ -145,6 +145,15 @@ def test_repeated_images_are_found_within_and_across_sets(folders, clean):
     assert "of the hr set: " in found[2].sentence
 
 
+def test_where_pairs_are_compared_an_hr_image_may_come_again(folders, clean):
+    hr = folders[0]
+    (hr / "copy.png").write_bytes((hr / "0.png").read_bytes())
+    Image.fromarray(jpeg(resized(clean[1], 0.75), 60)).save(hr / "like.webp", quality=80)
+    for pairs_follow, repeated in ((False, ["copy.png", "like.webp"]), (True, ["like.webp"])):
+        report = check_images(hr, None, options=CheckOptions(threads=1, pairs_follow=pairs_follow))
+        assert [one.path.name for one in report.findings if one.trouble is Trouble.REPEATED] == repeated
+
+
 def test_folders_given_twice_or_one_in_the_other_are_an_error(folders, tmp_path):
     hr, lr = folders
     (tmp_path / "link").symlink_to(hr)

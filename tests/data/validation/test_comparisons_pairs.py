@@ -123,6 +123,24 @@ def test_depths_and_twins_of_files(scenes, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("lr", "hr", "told"),
+    [
+        ([0, 1, 2], [0, 0, 0], None),  # what `degrade --per-image 3` makes
+        ([0, 1, 0], [0, 0, 0], "2h.png and its partner have the bytes of "),
+        ([0, 0, 1], [0, 1, 2], "differ, but their partners have the same bytes: "),
+    ],
+)
+def test_several_lr_images_of_one_hr_image_are_no_twins(scenes, tmp_path, lr, hr, told):
+    pairs = [ImagePair(name=f"{n}", lr=tmp_path / f"{n}l.png", hr=tmp_path / f"{n}h.png") for n in range(3)]
+    for pair, small, large in zip(pairs, lr, hr, strict=True):
+        Image.fromarray(noisy(WAYS["bicubic"](scenes[0]), 2, seed=small)).save(pair.lr)
+        Image.fromarray(scenes[0] ^ np.uint8(large)).save(pair.hr)
+    twins = [finding.sentence for finding in check_pairs(pairs)]
+    assert len(twins) == (0 if told is None else 1)
+    assert all(told in sentence for sentence in twins)
+
+
+@pytest.mark.parametrize(
     ("shift", "way"), [((1, 0), "1 pixel down"), ((-1, 1), "1 pixel up and 1 pixel to the right"), ((0, 0), None)]
 )
 def test_a_shift_that_goes_under_in_noise_is_told_where_all_pairs_have_it(scenes, tmp_path, shift, way):
