@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console, Group, RenderableType
@@ -14,6 +15,7 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
@@ -33,8 +35,8 @@ if TYPE_CHECKING:  # a command loads its own code, not that of the others
     from ddnsr_cli.commands.upscale.options import UpscaleListener
     from ddnsr_cli.training.loop import StepReport
 
-_ALL_IMAGES_S = 3600.0
-"""How far back the speed is looked at: one image may take minutes."""
+_SPEED_S = 3600.0
+"""How far back the speed is looked at: one image, or one step, may take minutes."""
 
 
 class LiveFigures:
@@ -125,7 +127,7 @@ def upscale_view(*, quiet: bool, verbose: bool) -> Iterator[UpscaleView]:
             console=console,
             transient=True,
             disable=_hidden(console),
-            speed_estimate_period=_ALL_IMAGES_S,
+            speed_estimate_period=_SPEED_S,
         ) as progress:
             bar = _ImageBars(progress)
             with _download_bar(console) as download:
@@ -183,13 +185,15 @@ def training_view(*, quiet: bool) -> Iterator["TrainListener"]:
 
     console = stderr_console(quiet=quiet)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[unit]}"))
-    progress = Progress(*columns, *_times(), console=console, disable=True)  # shown as a part of what follows
+    progress = Progress(  # shown as a part of what follows
+        *columns, *_times(), console=console, disable=True, speed_estimate_period=_SPEED_S
+    )
     bar, figures, hidden = _Stages(progress), LiveFigures(progress), _hidden(console)
 
     def report(row: "StepReport") -> None:
         figures.latest = row
         if hidden:
-            say(console, _figures(row))
+            say(console, _figures(row, progress.tasks[0]))
 
     listener = TrainListener(
         note=lambda text: say(console, f"note: {text}"),
@@ -205,7 +209,7 @@ def training_view(*, quiet: bool) -> Iterator["TrainListener"]:
             yield replace(listener, download=download)
     finally:
         if figures.latest is not None and not hidden:
-            say(console, _figures(figures.latest))
+            say(console, _figures(figures.latest, progress.tasks[0]))
 
 
 @contextmanager
@@ -318,9 +322,12 @@ def _hidden(console: Console) -> bool:
     return console.quiet or not console.is_terminal
 
 
-def _figures(row: "StepReport") -> str:
-    waiting = f"waiting for data {row.waiting_share:.0%}"
-    return f"step {row.step}  {_named(row.figures)}  {row.images_per_s:.1f} images/s  {waiting}"
+def _figures(row: "StepReport", steps: Task) -> str:
+    """steps: how many there are, and the time left as on a terminal; of one step there is none yet."""
+    left_s = None if steps.finished else steps.time_remaining
+    left = "" if left_s is None else f"  {timedelta(seconds=int(left_s))} left"
+    speed = f"{row.images_per_s:.1f} images/s  waiting for data {row.waiting_share:.0%}"
+    return f"step {row.step} of {int(steps.total or row.step)}{left}  {_named(row.figures)}  {speed}"
 
 
 def _named(figures: dict[str, float]) -> str:

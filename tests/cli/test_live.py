@@ -57,7 +57,7 @@ def test_a_terminal_shows_the_figures_in_place_and_keeps_the_last(words, tmp_pat
     for part in ("content ", "LR discriminator: D(real) and D(fake)", "images/s", "waiting for data", "/5 steps"):
         assert part in text
     assert re.search(r"training .*/5 steps \d:\d\d:\d\d (\d|-):", text)  # time gone, time left
-    assert re.findall(r"step (\d+)  ", text) == ["5"]  # one line stays, the last
+    assert re.findall(r"step (\d+ of \d+)  ", text) == ["5 of 5"]  # one line stays, the last
     assert text.splitlines()[-1] == str(tmp_path / "run/sr.safetensors")
 
 
@@ -78,9 +78,11 @@ def test_images_and_steps_have_clocks_of_their_own():
 
 @pytest.mark.usefixtures("small_runs")
 def test_elsewhere_there_is_a_line_a_report_and_nothing_else(ddnsr, words, tmp_path):
-    done = ddnsr(*words(tmp_path / "run", "--steps", 4, "--log-every", 2))
+    done = ddnsr(*words(tmp_path / "run", "--steps", 6, "--log-every", 2))
     assert done.code == 0
-    assert [line.split("  ")[0] for line in done.err.splitlines() if line.startswith("step ")] == ["step 2", "step 4"]
+    begun = [line.split("  ")[:2] for line in done.err.splitlines() if line.startswith("step ")]
+    assert [step for step, _ in begun] == ["step 2 of 6", "step 4 of 6", "step 6 of 6"]
+    assert [bool(re.fullmatch(r"\d+:\d\d:\d\d left", left)) for _, left in begun] == [True, True, False]
     assert "\x1b" not in done.err
     assert "images/s" in done.err
     quiet = ddnsr(*words(tmp_path / "quiet", "--steps", 1, "--log-every", 1, "--quiet"))

@@ -76,6 +76,8 @@ def test_a_stop_signal_finishes_the_step_saves_and_gives_the_shells_status(scene
     assert running.out.strip() == str(run / "sr.safetensors")
     assert all(line.startswith(("step ", "note: ")) for line in running.err.splitlines()), running.err
     last = json.loads(rows(run)[-1])["step"]
+    steps = ENDLESS[ENDLESS.index("--steps") + 1]
+    assert running.err.splitlines()[-1] == f"note: stopped at step {last} of {steps}; the same command goes on"
     assert load_train_state(state_of(run)).step == last
     assert (run / "degrader.safetensors").exists()
     assert "<svg" in (run / "report.html").read_text()  # before any sample was due

@@ -165,6 +165,8 @@ def drive(
             trainer.rate_factor = factor
             note(f"{error} Back to step {trainer.step}, with {factor:g} times the rate.")
         else:
+            if trainer.step < steps:
+                note(f"stopped at step {trainer.step} of {steps}; the same command goes on")
             return
 
 
