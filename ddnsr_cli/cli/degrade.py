@@ -31,7 +31,7 @@ from ddnsr_cli.cli.options import (
     ray_options,
     selected,
 )
-from ddnsr_cli.cli.terminal import put_line, put_path
+from ddnsr_cli.cli.terminal import put_line, put_path, remember_done
 
 if TYPE_CHECKING:
     from ddnsr_cli.commands.degrade.worker import WrittenPair
@@ -221,6 +221,7 @@ def degrade(
         offline=offline,
         ray=ray_options(ray, ray_workers),
     )
+    done: set[Path] = set()
     with degrade_view(quiet=quiet) as view:
         for written in degrade_images(inputs, output, options, view.listener):
             view.clear()
@@ -229,6 +230,8 @@ def degrade(
             else:
                 put_path(written.lr, end=b"\0" if null else b"\n")
             view.resume()
+            done.add(written.source)
+            remember_done(len(done), view.total(), overwritten=overwrite)
 
 
 def _by_rule(

@@ -108,6 +108,9 @@ class UpscaleView:
     clear: Callable[[], None]
     """Take the bar away, so that a line on stdout has the terminal to itself; the next image brings it back."""
 
+    total: Callable[[], int | None]
+    """Images to do, those that are finished already not counted; None: nobody counts them, or not yet."""
+
 
 @contextmanager
 def upscale_view(*, quiet: bool, verbose: bool) -> Iterator[UpscaleView]:
@@ -140,7 +143,7 @@ def upscale_view(*, quiet: bool, verbose: bool) -> Iterator[UpscaleView]:
                     failed=lambda error: say(errors, f"error: {line_of(error)}"),
                     download=download,
                 )
-                yield UpscaleView(listener=listener, clear=progress.stop)
+                yield UpscaleView(listener=listener, clear=progress.stop, total=lambda: bar.total)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +157,9 @@ class DegradeView:
 
     resume: Callable[[], None]
     """Bring it back."""
+
+    total: Callable[[], int | None]
+    """Images to do, those that are finished already not counted; None: that is not known yet."""
 
 
 @contextmanager
@@ -173,7 +179,12 @@ def degrade_view(*, quiet: bool) -> Iterator[DegradeView]:
                     failed=lambda error: say(errors if quiet else console, f"error: {line_of(error)}"),
                     download=download,
                 )
-                yield DegradeView(listener=listener, clear=progress.stop, resume=progress.start)
+                yield DegradeView(
+                    listener=listener,
+                    clear=progress.stop,
+                    resume=progress.start,
+                    total=lambda: None if (total := progress.tasks[task].total) is None else int(total),
+                )
 
 
 @contextmanager
@@ -255,6 +266,7 @@ class _ImageBars:
         self.image: TaskID = progress.add_task("", total=None, count="")
         self.all: TaskID = progress.add_task("all images", total=None, count="", visible=False)
         self.done = 0
+        self.total: int | None = None
 
     def begin(self, name: str) -> None:
         self.progress.start()
@@ -266,7 +278,7 @@ class _ImageBars:
 
     def move_all(self, done: int, total: int | None) -> None:
         """total: None while they are counted."""
-        self.done = done
+        self.done, self.total = done, total
         many = total is None or total > 1
         count = f"{done}/{'...' if total is None else total} images"
         self.progress.update(self.all, completed=done, total=total, count=count, visible=many)

@@ -157,6 +157,21 @@ debugging: ContextVar[bool] = ContextVar("debugging", default=False)
 """Whether tracebacks are shown."""
 
 
+_stop_words: ContextVar[str] = ContextVar("_stop_words", default="")
+"""What the line on a stop signal says after its cause."""
+
+
+def remember_done(done: int, total: int | None, *, overwritten: bool) -> None:
+    """What a stop signal shall say from now on: how many images are done, of how many, and how to go on.
+
+    total: None where nobody has counted them. overwritten: whether the command replaces what is there.
+    """
+    of_all = "" if total is None else f" of {max(done, total)}"
+    images = "image is" if done == 1 and total is None else "images are"
+    without = " without --overwrite" if overwritten else ""
+    _stop_words.set(f"; {done}{of_all} {images} done, and the same command{without} goes on")
+
+
 @contextmanager
 def leaving_in_order() -> Iterator[None]:
     """Inside the block a stop signal ends the program as an error does: with its cleaning up, status 128 + number.
@@ -171,6 +186,7 @@ def leaving_in_order() -> Iterator[None]:
     usual = (signal.SIG_DFL, signal.default_int_handler)
     before = {number: handler for number in _ASK_TO_STOP if (handler := signal.getsignal(number)) in usual}
     leave, hook = _Leave(), sys.unraisablehook
+    _stop_words.set("")
     for number in before:
         signal.signal(number, leave)
     try:
@@ -239,7 +255,7 @@ class _Leave:
         if self._number:
             what = "interrupted" if self._number == signal.SIGINT else f"stopped by {signal.Signals(self._number).name}"
             with suppress(OSError):  # not through sys.stderr: what was interrupted may have been writing to it
-                os.write(_STDERR, f"error: {what}.\n".encode())
+                os.write(_STDERR, f"error: {what}{_stop_words.get()}.\n".encode())
             raise SystemExit(128 + self._number)
 
     def _insist(self) -> None:

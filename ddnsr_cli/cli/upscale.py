@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from enum import StrEnum
 from functools import partial
@@ -36,6 +36,7 @@ from ddnsr_cli.cli.terminal import (
     output_of,
     put_line,
     put_path,
+    remember_done,
 )
 from ddnsr_cli.errors import MOST_NAMES, ConfigError, ImageWriteError, shown
 from ddnsr_cli.files import StorePath, is_special
@@ -241,6 +242,7 @@ def upscale(
     inputs, selection = selected(named, image_list, shard, again=again, example="ddnsr upscale photo.jpg -o out.png")
     tiles_px = _tile_px(tile)
     from ddnsr_cli.cli.progress import upscale_view
+    from ddnsr_cli.commands.upscale.jobs import is_single
     from ddnsr_cli.commands.upscale.options import UpscaleOptions
     from ddnsr_cli.commands.upscale.run import upscale_images
     from ddnsr_cli.inference.memory import keep_one_heap
@@ -283,8 +285,25 @@ def upscale(
             output = stack.enter_context(file_for_stream(output, options.format or _extension_of(output)))
         view = stack.enter_context(upscale_view(quiet=quiet, verbose=verbose))
         printer = EventPrinter(as_json=json_, silent=to_stream, end=b"\0" if null else b"\n", clear=view.clear)
-        for event in upscale_images(inputs, output, options, view.listener):
+        events = upscale_images(inputs, output, options, view.listener)
+        for event in events if is_single(inputs, options) else _counted(events, view.total, overwritten=overwrite):
             printer.show(event)
+
+
+def _counted(events: "Iterator[Event]", total: Callable[[], int | None], *, overwritten: bool) -> "Iterator[Event]":
+    """Events of several images as they come; a stop signal tells how many are done.
+
+    total: of the images that are not finished already.
+    """
+    from ddnsr_cli.commands.upscale.options import Skipped, Written
+
+    written = skipped = 0
+    for event in events:
+        yield event
+        written, skipped = written + isinstance(event, Written), skipped + isinstance(event, Skipped)
+        if isinstance(event, Written | Skipped):
+            left = total()
+            remember_done(written + skipped, None if left is None else left + skipped, overwritten=overwritten)
 
 
 def _refuse_streams(named: list[Path], output: Path | None, options: "UpscaleOptions", *, as_json: bool) -> None:

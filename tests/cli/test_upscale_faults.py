@@ -3,6 +3,7 @@
 import contextlib
 import os
 import platform
+import re
 import resource
 import signal
 import subprocess
@@ -52,6 +53,10 @@ def half_written(folder):
     return [path for path in folder.rglob("*") if ".part" in path.name]
 
 
+def last_line(running):
+    return running.err.splitlines()[-1]
+
+
 def words_for(images, out, model):
     return ("upscale", images, "-o", out, "-m", model, "--device", "cpu", "-t", "none")
 
@@ -76,9 +81,9 @@ def test_killed_at_any_time_and_run_again_nothing_is_lost(processes, images, qui
 @pytest.mark.parametrize(
     ("number", "status", "said"),
     [
-        (signal.SIGINT, 130, "error: interrupted."),
-        (signal.SIGTERM, 143, "error: stopped by SIGTERM."),
-        (signal.SIGHUP, 129, "error: stopped by SIGHUP."),
+        (signal.SIGINT, 130, "interrupted"),
+        (signal.SIGTERM, 143, "stopped by SIGTERM"),
+        (signal.SIGHUP, 129, "stopped by SIGHUP"),
     ],
 )
 def test_asked_to_stop_in_the_middle_of_a_write(processes, images, quick_model, tmp_path, number, status, said):
@@ -87,10 +92,26 @@ def test_asked_to_stop_in_the_middle_of_a_write(processes, images, quick_model, 
     running.until(lambda: half_written(out) and len(whole(out)) >= 1)
     running.send(number)
     assert running.ended() == status, running.err
-    assert running.err.split("\n")[-2] == said
+    told = re.fullmatch(
+        rf"error: {said}; (\d) images? (is|are) done, and the same command goes on.", last_line(running)
+    )
+    assert told, running.err
     assert "Traceback" not in running.err
     assert half_written(out) == []
-    assert 1 <= len(whole(out)) < 5
+    assert 1 <= int(told[1]) <= len(whole(out)) < 5
+
+
+def test_a_stop_tells_of_several_images_only_and_how_to_go_on(processes, images, quick_model, tmp_path):
+    single = processes.start(*words_for(images / "0.png", tmp_path / "one.png", quick_model))
+    single.until(lambda: half_written(tmp_path))
+    single.send(signal.SIGINT)
+    assert single.ended() == 130
+    assert last_line(single) == "error: interrupted."
+    again = processes.start(*words_for(images, tmp_path / "out", quick_model), "--overwrite")
+    again.until(lambda: half_written(tmp_path / "out") and again.out.count("\n") >= 2)
+    again.send(signal.SIGINT)
+    assert again.ended() == 130
+    assert last_line(again).endswith("images are done, and the same command without --overwrite goes on.")
 
 
 def test_on_a_full_disk_every_image_is_named_and_nothing_is_left(processes, images, quick_model, tmp_path):

@@ -1,5 +1,6 @@
 """`ddnsr degrade` run again: after a stop, a kill, a change."""
 
+import re
 import signal
 import time
 
@@ -97,6 +98,11 @@ def test_an_interrupt_stops_at_the_next_tile_and_a_rerun_goes_on(make, processes
     start = time.monotonic()
     running.send(signal.SIGINT)
     assert running.ended() == 130
+    told = re.search(
+        r"^error: interrupted; (\d+) of 23 images are done, and the same command goes on.$", running.err, re.M
+    )
+    assert told, running.err
+    assert 1 <= int(told[1]) == len(running.out.split()) < 23
     assert "Traceback" not in running.err
     assert time.monotonic() - start < 20
     assert make("pairs").code == 0
