@@ -36,7 +36,7 @@ _SAME = {
 """Their name of an option to ours. Underscores are hyphens by then."""
 
 _INSTEAD = {
-    "-j": "one image is in work at a time, with all cores; --shard divides the images among processes",
+    "-j": "all cores are used without it, for small images of a folder side by side; --shard divides among processes",
     "--threads": "OMP_NUM_THREADS sets the number of cores; --shard divides the images among processes",
     "--num-workers": "--shard divides the images among processes",
     "--tile-pad": "how far tiles overlap follows the network; -t sets their side",

@@ -167,6 +167,17 @@ def smooth_patches(image: Rgb8, limits: PatchLimits) -> SmoothPatches | None:
     return found.thinned(MOST_PATCHES)
 
 
+def is_without_noise(image: Rgb8) -> bool:
+    """Whether most of an image (H, W, 3) is as flat as no sensor's image is: there is nothing to take noise from."""
+    if min(image.shape[:2]) < PATCH_PX:
+        return False
+    mean, variance, _ = _statistics(image)
+    limits = PatchLimits()
+    inside = (mean.min(2) >= limits.least_mean) & (mean.max(2) <= limits.most_mean)
+    flat = variance.mean(2) < LEAST_VARIANCE
+    return bool((flat[inside] if inside.any() else flat).mean() >= 0.5)
+
+
 def noise_field(
     image: Rgb8, patches: SmoothPatches, like: NDArray[np.float32], rng: np.random.Generator
 ) -> NDArray[np.float32]:

@@ -1,5 +1,6 @@
 """Image formats: told by the first bytes when reading, by the name when writing; and what each can hold."""
 
+import errno
 import re
 import struct
 import tempfile
@@ -270,5 +271,7 @@ def check_writable(path: Path, *, width: int, height: int, has_alpha: bool, dept
             pass
     except OSError as error:
         reason = error.strerror or error
+        if error.errno == errno.ENAMETOOLONG:  # the names of other results may do
+            raise ImageWriteError(f"{name} is too long a name for a file. Rename the source, or shorten -o.") from error
         raise FolderWriteError(f"Nothing can be written to {folder} ({reason}). Choose another with -o.") from error
     return notes

@@ -299,7 +299,7 @@ def _embedding_note(cards: int, sliders: int, samples: int) -> str:
     some = "" if cards == samples else f" Of {samples:,} images, {cards} are shown: the worst, median and best ones."
     full = "Every image has" if sliders == samples else f"{sliders} images, the worst, median and best ones, have"
     return (
-        f"All numbers were measured on the PNG files. Here, details are exact, {DETAIL_ZOOM} times enlarged without "
-        f"smoothing; they show the place where the models differ most. Whole images are compressed (JPEG, quality "
-        f"{SLIDER_QUALITY}, at most {MOST_SLIDER_PX} pixels a side).{some} {full} a slider."
+        f"All numbers were measured on whole images without loss. Here, details are exact, {DETAIL_ZOOM} times "
+        f"enlarged without smoothing; they show the place where the models differ most. Whole images are compressed "
+        f"(JPEG, quality {SLIDER_QUALITY}, at most {MOST_SLIDER_PX} pixels a side).{some} {full} a slider."
     )

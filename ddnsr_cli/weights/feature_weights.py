@@ -184,7 +184,7 @@ def load_vgg19(
     path, source = file, str(VGG19_ON_HUB) if file is None else file.name
     if path is None:
         try:
-            path = fetch(VGG19_ON_HUB, offline=offline, on_progress=on_progress, hub=hub)
+            path = fetch(VGG19_ON_HUB, offline=offline, on_progress=on_progress, hub=hub, option=None)
         except (HubError, WeightsError) as error:
             raise type(error)(f"{error} Or give {advice}") from error
     state = _read(path, f"Give {advice}", partial(_is_vgg19_up_to, LAYERS[layer]))

@@ -41,7 +41,7 @@ def test_options_of_others_that_work(ddnsr, image_file, quick_model, tmp_path, w
 @pytest.mark.parametrize(
     ("words", "ours"),
     [
-        (["-j", "1:2:2"], "--shard"),
+        (["-j", "1:2:2"], "small images of a folder side by side; --shard"),
         (["-dn", "0.5"], "--strength"),
         (["--denoise_strength", "0.5"], "--strength"),
         (["--denoise", "0.5"], "--strength"),

@@ -109,3 +109,10 @@ def test_what_makes_no_sense_is_reported(ddnsr, archive, quick_model, words, cod
     (archive / "empty.txt").write_text("\n")
     refused(ddnsr("upscale", *words, "-o", "out", "-m", quick_model), code, told)
     assert not (archive / "out").exists()
+
+
+def test_a_line_of_a_list_that_names_nothing_is_told_as_such(ddnsr, image_file, quick_model, tmp_path):
+    (tmp_path / "list.txt").write_text(f"{image_file('a.png')}\n{tmp_path}/none.png\n")
+    done = ddnsr("upscale", "--list", tmp_path / "list.txt", "-o", tmp_path / "out", "-m", quick_model)
+    assert done.code == 9
+    assert f"error: {tmp_path}/none.png does not exist. Check the name.\n" in done.err

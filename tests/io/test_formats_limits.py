@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ddnsr_cli.errors import ImageWriteError
+from ddnsr_cli.errors import FolderWriteError, ImageWriteError
 from ddnsr_cli.io.formats import check_format, check_writable
 
 SMALL = {"width": 40, "height": 30, "has_alpha": False, "depth_bits": 8}
@@ -73,6 +73,13 @@ def test_a_file_in_the_place_of_the_folder_is_reported(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ImageWriteError, match=r"Nothing can be written to .*file"):
         check_writable(tmp_path / "file" / "a.png", **SMALL)
+
+
+def test_a_name_that_is_too_long_is_no_fault_of_the_folder(tmp_path):
+    for path in (tmp_path / f"{'a' * 300}.png", tmp_path / ("b" * 300) / "a.png"):
+        with pytest.raises(ImageWriteError, match=r"\.png is too long a name for a file") as caught:
+            check_writable(path, **SMALL)
+        assert not isinstance(caught.value, FolderWriteError)  # other names may do
 
 
 def test_a_folder_without_permission_is_reported(tmp_path, monkeypatch):

@@ -82,7 +82,7 @@ def test_means_and_their_intervals_are_reported(tmp_path):
             mean, low, high = (f"{value:.{metric.digits}f}" for value in (known.mean, known.low, known.high))
             assert f"{mean} {low} to {high}" in text
     assert evaluation.methodology in text
-    assert "measured on the PNG files" in text
+    assert "measured on whole images without loss" in text
 
 
 def test_the_best_of_a_column_is_bold(tmp_path):

@@ -22,6 +22,7 @@ from ddnsr_cli.data.noise_patches import (
     PatchLimits,
     SmoothPatches,
     draw_crop,
+    is_without_noise,
     noise_field,
     smooth_noise_input,
     smooth_patches,
@@ -80,7 +81,7 @@ class NoisyImages:
 
         suits: given the image's relative path and its levels. Raises DataError when there is none.
         """
-        unsuited = 0
+        unsuited: list[Found] = []
         for index in rng.permutation(len(self.found)):
             one = self.found[index]
             levels = self._levels(one)
@@ -90,13 +91,23 @@ class NoisyImages:
             inside = suits(relative, levels)
             if inside is not None:
                 return DrawnImage(relative=relative, sha256=sha256_of(one.source), levels=levels), inside
-            unsuited += 1
-        what = (
-            f"{unsuited} have no smooth part; try a larger --patch-variance, with --method learned --noise-input crop"
-            if unsuited
-            else "none can be read"
+            unsuited.append(one)
+        raise DataError(f"None of {len(self.found)} noisy images is of use: {self._why(unsuited)}.")
+
+    def _why(self, unsuited: Sequence[Found]) -> str:
+        """Why none serves, and what to do."""
+        if not unsuited:
+            return "none can be read. Give other images"
+        readable = [levels for one in unsuited if (levels := self._levels(one)) is not None]
+        clean = sum(map(is_without_noise, readable))
+        told = f"{clean} ha{'s' if clean == 1 else 've'} no noise"
+        if clean == len(unsuited):
+            return f"{told}. Give images that have some"
+        rough = (
+            f"{len(unsuited) - clean} have no smooth part; try a larger --patch-variance, with --method learned "
+            "--noise-input crop, or other images"
         )
-        raise DataError(f"None of {len(self.found)} noisy images is of use: {what}, or other images.")
+        return f"{told}, {rough}" if clean else rough
 
     def readable(self) -> Iterator[DrawnImage]:
         """All that can be read, in an order that mixes the scenes and is always the same."""

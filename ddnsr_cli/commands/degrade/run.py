@@ -69,6 +69,7 @@ def _all_pairs(
         if todo and prepared.prepare is not None:
             prepared.prepare(output, listener.note)
         failed: set[Path] = set()
+        tell = _once(listener.failed)
         worst: type[DdnsrError] = BatchError
         outcomes = _outcomes if options.ray is None else partial(_ray_outcomes, options.ray, noisy)
         for outcome in outcomes(todo, prepared, output, options, listener):
@@ -77,7 +78,7 @@ def _all_pairs(
                 if is_disk_full(outcome.error):
                     raise outcome.error
                 failed.add(outcome.job.source)
-                listener.failed(outcome.error)
+                tell(outcome.error)
                 worst = UnexpectedError if isinstance(outcome.error, UnexpectedError) else worst
         manifest.rewrite()
         bad = _note_bad_images(prepared.noisy_images, listener)
@@ -230,6 +231,18 @@ def _ray_outcomes(
             if prepared.noisy_images is not None:
                 prepared.noisy_images.bad.update((path, failure.restored()) for path, failure in made.bad)
             yield made.restored(job)
+
+
+def _once(failed: Callable[[DdnsrError], None]) -> Callable[[DdnsrError], None]:
+    """Tells each sentence once: what is wrong with the noisy images stops every clean one."""
+    told: set[str] = set()
+
+    def tell(error: DdnsrError) -> None:
+        if str(error) not in told:
+            told.add(str(error))
+            failed(error)
+
+    return tell
 
 
 def _recorded(outcome: Outcome, manifest: Manifest, listener: DegradeListener) -> Iterator[WrittenPair]:

@@ -264,7 +264,10 @@ def load_lpips_metric(options: EvaluateOptions, device: torch.device, listener: 
     except WeightsError as error:
         if options.lpips is not None or options.lpips_weights is not None:
             raise
-        listener.note(f"the table goes without LPIPS: {error} Or let --lpips {trunk} fetch it once (244 MB).")
+        absent = isinstance(error.__cause__, HubError)  # nothing is amiss: it was never fetched
+        why = "its AlexNet is not here." if absent else str(error)
+        without = " without --offline" if options.offline else ""
+        listener.note(f"the table goes without LPIPS: {why} --lpips {trunk}{without} fetches it once (244 MB)")
         return None
     return LpipsMetric(trunk=trunk, origin=f"{weights.source}, sha256 {weights.sha256}", distance=net)
 

@@ -255,11 +255,19 @@ class Prepared:
     """When work on it began, `time.perf_counter`."""
 
 
+def _status(path: Path) -> os.stat_result:
+    """Raises ImageReadError where there is no such file, as a list may name some; OSError."""
+    try:
+        return path.stat()
+    except FileNotFoundError as error:
+        raise ImageReadError(f"{shown(path)} does not exist. Check the name.") from error
+
+
 def prepare(job: Job, options: UpscaleOptions, scale: int) -> Prepared:
     """Read the image of a job and bring it into the form that the network takes. Raises ImageReadError."""
     since = time.perf_counter()
     try:
-        before = job.source.stat()
+        before = _status(job.source)
         image, source = read_image(job.source, max_pixels=options.max_pixels), source_of(job.source)
         if was_written(job.source, before):  # what was read is not what the note would tell of
             raise ImageReadError(f"{shown(job.source)} was changed while it was read. Try again when it is finished.")

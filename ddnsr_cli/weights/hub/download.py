@@ -66,10 +66,12 @@ def fetch(
     offline: bool = False,
     on_progress: Progress | None = None,
     hub: HubAccess = HubAccess(),
+    option: str | None = "-m",
 ) -> Path:
     """Path of the file in the local cache, fetched when it is not there.
 
     on_progress: called with the bytes done and the bytes in all. offline: ask nobody, as with `HF_HUB_OFFLINE`.
+    option: by which the user could give a file instead, for messages; None: whoever calls says it.
     A pinned file in the cache costs no request. Every result has the digest that is pinned, or that the Hub declares.
     Raises HubError when the Hub cannot be reached or refuses, after some 40 seconds at most when it is silent;
     WeightsError when the content is not the expected one.
@@ -82,7 +84,7 @@ def fetch(
     if cached is not None and not damaged and (file.is_pinned or offline):
         return cached
     if offline:
-        raise HubError(_offline_message(file, hub, damaged=damaged))
+        raise HubError(_offline_message(file, hub, option, damaged=damaged))
     try:
         return _fetch(file, hub, on_progress, force=damaged)
     except HubError as error:
@@ -220,11 +222,12 @@ def no_hub_message(file: HubFile, hub: HubAccess) -> str:
     )
 
 
-def _offline_message(file: HubFile, hub: HubAccess, *, damaged: bool) -> str:
+def _offline_message(file: HubFile, hub: HubAccess, option: str | None, *, damaged: bool) -> str:
     state = "is damaged in" if damaged else "is not in"
+    instead = "" if option is None else f", or give a file with {option}"
     return (
         f"{file} {state} the cache {cache_dir_of(hub)}, and offline the Hub is not asked. Run once without --offline "
-        f"and HF_HUB_OFFLINE, or give a file with -m."
+        f"and HF_HUB_OFFLINE{instead}."
     )
 
 

@@ -106,6 +106,17 @@ def test_noisy_images_without_smooth_parts_are_told_with_the_way_out(make, scene
     assert make("pairs", "--noise-input", "crop", noise="rough").code == 0
 
 
+def test_noisy_images_without_noise_are_told_once(make, scene):
+    (scene / "flat").mkdir()
+    Image.new("RGB", (64, 64), (120, 90, 60)).save(scene / "flat/f.png")
+    done = make("pairs", noise="flat")
+    assert done.code == 9
+    assert done.err.count("None of 1 noisy images is of use: 1 has no noise. Give images that have some.") == 1
+    rough = np.random.default_rng(1).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    Image.fromarray(rough).save(scene / "flat/r.png")
+    assert "1 has no noise, 1 have no smooth part; try a larger" in make("pairs", noise="flat").err
+
+
 def test_another_noise_input_makes_pairs_anew_only_when_asked(make, scene):
     make("pairs")
     done = make("pairs", "--noise-input", "crop")
