@@ -59,10 +59,10 @@ NullEnded = Annotated[
     typer.Option("-0", "--null", help="End each path on stdout with a NUL instead of a line feed, as for xargs -0."),
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Never use the network.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print results and errors only.")]
 ImageList = Annotated[
     Path | None,
-    typer.Option("--list", help="File that names the images, one path a line. - reads it from stdin."),
+    typer.Option("--list", help="File that names the images, one path a line, without quotes. - reads it from stdin."),
 ]
 Again = Annotated[
     bool, typer.Option("--again", help="Take results of ddnsr itself in folders, too. By default they are left out.")

@@ -1,5 +1,6 @@
 """Which images there are to do, where a list names them or several processes share them."""
 
+import codecs
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -108,8 +109,12 @@ class OwnResults:
 def read_list(content: bytes, name: str) -> list[Path]:
     """The paths of a list, one a line, whatever their encoding; empty lines count as none.
 
-    Raises ImageReadError where there is no path. name: what the list is called in a message.
+    A byte order mark, with which programs on Windows begin a file, is no part of the first path; one of UTF-16 tells
+    how to read the list. Raises ImageReadError where there is no path. name: what the list is called in a message.
     """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and b"\0" in content:
+        content = content.decode("utf-16", "replace").encode("utf-8", "replace")
+    content = content.removeprefix(codecs.BOM_UTF8)
     lines = [line.rstrip(b"\r") for line in content.split(b"\n")]
     paths = [path_at(os.fsdecode(line)) for line in lines if line.strip()]
     if not paths:

@@ -69,6 +69,14 @@ def helps_of(command):
     return [text for text in (command.help, *(getattr(param, "help", None) for param in command.params)) if text]
 
 
+def test_the_help_of_quiet_names_what_it_prints(ddnsr, image_file, quick_model, tmp_path):
+    done = ddnsr("upscale", image_file(), "-o", tmp_path / "o.png", "-m", quick_model, "-q")
+    assert (done.out, done.err) == (f"{tmp_path / 'o.png'}\n", "")
+    told = [param.help for _, command in commands(typer.main.get_command(app)) for param in command.params]
+    assert "Print results and errors only." in told
+    assert "Print errors only." not in told
+
+
 def test_version(ddnsr):
     assert ddnsr("--version").out == f"ddnsr {__version__}\n"
 

@@ -38,7 +38,17 @@ def test_a_list_is_read_line_by_line_whatever_the_encoding():
     ]
 
 
-@pytest.mark.parametrize("content", [b"", b"\n \n"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+def test_a_byte_order_mark_is_no_part_of_the_first_path(encoding):
+    mark = "\ufeff" if encoding == "utf-16-be" else ""  # the others write it themselves
+    content = f"{mark}C/ü one.png\r\ntwo.png\r\n".encode(encoding)
+    assert read_list(content, "list") == [Path("C/ü one.png"), Path("two.png")]
+    assert read_list(b"\xff\xfe.png\n", "list") == [
+        Path(os.fsdecode(b"\xff\xfe.png"))
+    ]  # a name, in no encoding of ours
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n", b"\xef\xbb\xbf", b"\xff\xfe\n\0"])
 def test_an_empty_list_is_reported(content):
     with pytest.raises(ImageReadError, match=r"The list x\.txt is empty"):
         read_list(content, "x.txt")
