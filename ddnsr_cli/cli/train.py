@@ -314,7 +314,10 @@ def train(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Number of batches in all.", rich_help_panel=SCHEDULE)
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Number of crops in a batch.", rich_help_panel=SCHEDULE)] = 16,
+    batch: Annotated[
+        int,
+        typer.Option(min=1, help="Number of crops in a batch: a power of 2 from 1 to 512.", rich_help_panel=SCHEDULE),
+    ] = 16,
     micro_batch: Annotated[
         int | None,
         typer.Option(

@@ -250,9 +250,9 @@ class StreamConfig:
             fit = [size for size in range(1, self.crops_per_round + 1) if self.crops_per_round % size == 0]
             near = [max(size for size in fit if size < self.batch), *[size for size in fit if size > self.batch][:1]]
             raise ConfigError(
-                f"Crops are mixed {self.crops_per_round} at a time ({self.crops_per_image} of each of "
-                f"{self.images_per_round} images), and a batch of {self.batch} does not divide that. Choose "
-                f"{' or '.join(map(str, near))}."
+                f"A batch of {self.batch} crops does not divide the {self.crops_per_round} that are mixed at a time "
+                f"({self.crops_per_image} of each of {self.images_per_round} images). Give "
+                f"{' or '.join(f'--batch {size}' for size in near)}."
             )
 
     @property

@@ -1,3 +1,4 @@
+import inspect
 import multiprocessing
 import os
 import signal
@@ -10,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ddnsr_cli.cli.train import train
 from ddnsr_cli.data.config import DegradationConfig, StreamConfig
 from ddnsr_cli.data.crop_stream import MARGIN_LR_PX, RulePairs, batches, least_image_px
 from ddnsr_cli.data.sampler import images_from
@@ -278,9 +280,9 @@ MIXED = {"crops_per_image": 16, "images_per_round": 32}
     [
         (
             {"batch": 7, "crops_per_image": 16, "images_per_round": 32},
-            r"512 at a time .* batch of 7 .* Choose 4 or 8\.$",
+            r"batch of 7 crops does not divide the 512 .* Give --batch 4 or --batch 8\.$",
         ),
-        ({"batch": 600, "crops_per_image": 16, "images_per_round": 32}, r"batch of 600 .* Choose 512\.$"),
+        ({"batch": 600, "crops_per_image": 16, "images_per_round": 32}, r"batch of 600 .* Give --batch 512\.$"),
         ({"batch": 0}, "batch"),
         ({"crops_per_image": 0}, "crops_per_image"),
         ({"crop_px": 0}, "crop_px"),
@@ -292,6 +294,21 @@ MIXED = {"crops_per_image": 16, "images_per_round": 32}
 def test_streams_that_mean_nothing_are_refused(nonsense, word):
     with pytest.raises(ConfigError, match=word):
         stream(**nonsense)
+
+
+def test_batches_are_what_the_help_of_the_command_says():
+    taken = [size for size in range(1, 600) if not _is_refused(size)]
+    assert taken == [2**power for power in range(10)]
+    (option,) = inspect.signature(train).parameters["batch"].annotation.__metadata__
+    assert "a power of 2 from 1 to 512" in option.help
+
+
+def _is_refused(batch):
+    try:
+        StreamConfig(batch=batch)
+    except ConfigError:
+        return True
+    return False
 
 
 def test_the_buffer_is_counted_in_crops_and_batches():
