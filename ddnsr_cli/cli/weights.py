@@ -1,6 +1,7 @@
 """`ddnsr weights`: what models there are, and where."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,12 +45,12 @@ def list_weights(
         for entry in registry.entries:
             typer.echo(json.dumps(_facts(entry, registry)))
         return
-    width = max(map(len, registry.names))
-    for entry in registry.entries:
-        mark = "*" if entry.default else " "
-        size = f"{entry.size_bytes / 1e6:.1f} MB"
-        place = _place(entry, registry)
-        typer.echo(f"{mark} {entry.name:{width}}  {size:>8}  {place:8}  {entry.license:18}  {entry.title}")
+    heading = ("", "name", "scale", "size", "place", "license", "title")
+    rows = [heading, *(_row(entry, registry) for entry in registry.entries)]
+    wide = max(len(row[1]) for row in rows)
+    for mark, name, scale, size, place, license, title in rows:
+        typer.echo(f"{mark:1} {name:{wide}}  {scale:5}  {size:>8}  {place:8}  {license:18}  {title}")
+    typer.echo("* is used where -m names nothing, + in its place on a graphics card")
 
 
 @weights.command()
@@ -64,7 +65,7 @@ def info(name: Annotated[str, typer.Argument(help="Registry name of a model.")])
     if entry is None:
         raise WeightsError(unknown_name(name, registry))
     for key, value in _facts(entry, registry).items():
-        typer.echo(f"{key}: {', '.join(value) if isinstance(value, tuple) else value}")
+        typer.echo(f"{key}: {_in_words(value)}")
 
 
 @weights.command()
@@ -165,6 +166,22 @@ def push(
 def _echo_files(plan: "PushPlan") -> None:
     for file in plan.files:
         typer.echo(f"{file.name:20}  {len(file.content):>10} bytes  sha256 {file.sha256}")
+
+
+def _row(entry: "WeightsEntry", registry: "Registry") -> tuple[str, ...]:
+    """What the list says of a model: mark, name, scale, size, place, license, title."""
+    mark = "*" if entry.default else "+" if entry.default_on_gpu else ""
+    scale = f"x{entry.scale}" if entry.network == "rrdb" else f"1/{entry.scale}"  # a degrader shrinks
+    place = _place(entry, registry)
+    return mark, entry.name, scale, f"{entry.size_bytes / 1e6:.1f} MB", place, entry.license, entry.title
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {figure}" for name, figure in value.items())
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _place(entry: "WeightsEntry", registry: "Registry") -> str:

@@ -17,12 +17,19 @@ from tests.helpers.foreign import small_net
 
 
 def test_list_names_every_model_with_its_license(ddnsr):
-    lines = ddnsr("weights", "list").out.splitlines()
+    heading, *lines, legend = ddnsr("weights", "list").out.splitlines()
+    assert heading.split() == ["name", "scale", "size", "place", "license", "title"]
+    assert legend == "* is used where -m names nothing, + in its place on a graphics card"
     for line, entry in zip(lines, read_registry().entries, strict=True):
         assert entry.name in line
         assert entry.license in line
         assert line.startswith("*") == entry.default
+        assert line.startswith("+") == entry.default_on_gpu
+        assert line[2:].split()[1] == (f"x{entry.scale}" if entry.network == "rrdb" else "1/4")
     assert sum(line.startswith("*") for line in lines) == 2  # one that enlarges, one degrader
+    assert {line.index(entry.license) for line, entry in zip(lines, read_registry().entries, strict=True)} == {
+        heading.index("license")
+    }
 
 
 def test_list_as_json_is_complete(ddnsr):
@@ -35,6 +42,18 @@ def test_info_tells_place_and_hash(ddnsr):
     entry = read_registry().get("bsrgan")
     for fact in (entry.repo, entry.revision, entry.sha256, entry.license):
         assert fact in told
+
+
+def test_info_is_words_and_figures(ddnsr):
+    told = ddnsr("weights", "info", "ddnsr-lite").out.splitlines()
+    for line in (
+        "own: yes",
+        "default: yes",
+        "research_only: no",
+        "scores: psnr_db 24.37, ssim 0.702, lpips_alex 0.343",
+    ):
+        assert line in told
+    assert not [line for line in told if set("{}") & set(line)]
 
 
 @pytest.mark.parametrize("name", ["RealESRGAN_x4plus", "RealESRGAN_x4plus.pth", "realesrgan-x4plus.safetensors"])
@@ -53,7 +72,7 @@ def test_list_tells_what_is_for_research_only_and_whether_it_is_here(ddnsr, monk
     monkeypatch.setattr(registry, "read_registry", lambda: replace(ours, root=tmp_path))
     (tmp_path / "research").mkdir()
     (tmp_path / ours.get("degrader-track2").beside).touch()
-    rows = {line[2:].split()[0]: line for line in ddnsr("weights", "list").out.splitlines()}
+    rows = {line[2:].split()[0]: line for line in ddnsr("weights", "list").out.splitlines()[:-1]}
     for name, place in (
         ("ddnsr-track2", " MB  not here  research use only "),
         ("degrader-track2", " MB  here      res"),
@@ -215,7 +234,7 @@ def test_a_mix_that_makes_no_sense_is_refused(ddnsr, quick_model, small_net, tmp
     save_sr_net(tmp_path / "wide.safetensors", small_net(features=12), metadata={}, half=False)
     for second, share, code, word in (
         (quick_model, 1.5, 2, "between 0"),
-        (tmp_path / "wide.safetensors", 0.5, 5, "other sizes"),
+        (tmp_path / "wide.safetensors", 0.5, 5, "wide.safetensors features 12, blocks 2, growth 4, scale 4. Mix"),
     ):
         done = ddnsr("weights", "mix", quick_model, second, "--share", share, "-o", tmp_path / "out.safetensors")
         assert done.code == code

@@ -95,7 +95,9 @@ def mix_weights(
     if isinstance(net, RRDBNet) and isinstance(other, RRDBNet):
         net = _grown_as_then(net, other.config, metadata)
     if net.config != other.config:
-        raise WeightsError(f"{first.name} and {second.name} have other sizes ({net.config}, {other.config}).")
+        raise WeightsError(
+            f"{first.name} has {_sizes(net)}, and {second.name} {_sizes(other)}. Mix networks of the same sizes."
+        )
     theirs = other.float().state_dict()
     net.load_state_dict({key: ours.lerp(theirs[key], share) for key, ours in net.state_dict().items()})
     parts = [
@@ -105,6 +107,15 @@ def mix_weights(
     terms = _told_terms(note, first, second)
     _save(output, net, metadata={"mix": json.dumps(parts), **terms}, half=half)
     return files
+
+
+def _sizes(net: OwnNet) -> str:
+    """What tells a network from others, in words."""
+    if isinstance(net, RRDBNet):
+        sizes = net.config
+        return f"features {sizes.features}, blocks {sizes.blocks}, growth {sizes.growth}, scale {sizes.scale}"
+    resized = f", resized from {net.config.inner_scale}" if net.config.inner_scale else ""
+    return f"features {net.config.features}, convolutions {net.config.convs}, scale {net.config.scale}{resized}"
 
 
 def _grown_as_then(net: RRDBNet, sizes: RRDBConfig, trained: Mapping[str, str]) -> RRDBNet:
