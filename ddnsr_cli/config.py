@@ -4,6 +4,7 @@ With the choices that the command line offers, too: it must not load what learns
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
@@ -102,6 +103,42 @@ def unlike_names(before: Mapping[str, Any], after: Mapping[str, Any], prefix: st
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             names += unlike_names(old, new, f"{prefix}{name}.")
     return sorted(names)
+
+
+_OPTION_OF = (
+    (r"stream\.crop_px", "--crop"),
+    (r"schedule\.milestones", "--lr-milestones"),
+    (r"compiled", "--compile"),
+    (r"model_sha256", "-m"),
+    (r"noise_set_sha256", "--noise-source"),
+    (r"hr_source_sha256", "SHA-256 of the HR image"),
+    (r"hr_source_bytes", "bytes of the HR image"),
+    (r"(?:sources\.\d+\.)?degradation(?:\.(\w+))?", r"--degradation \1"),
+    (r"losses\.(\w+)", r"--loss \1"),
+)
+_SAME_NAME = re.compile(
+    r"(?:(?:sr_net|network)\.(features|blocks|growth|scale)"
+    r"|stream\.(batch|seed|workers|noise_input)"
+    r"|schedule\.(steps|learning_rate|warmup_steps)"
+    r"|layers\.(perceptual|as_authors)"
+    r"|(discriminator|gan|precision|teacher|degrader_only_steps|degrader_pretrain_steps|discriminator_first_steps"
+    r"|discriminator_learning_rate|method|seed|cleanup|sigma|patch_variance|noise_input|kernels|kernel_steps))"
+)
+
+
+def option_of(name: str) -> str:
+    """What a user calls a value by its dotted name: the option of the command line; the name itself where none is."""
+    if match := _SAME_NAME.fullmatch(name):
+        return f"--{match[match.lastindex or 0]}".replace("_", "-")
+    found = (match.expand(option).strip() for pattern, option in _OPTION_OF if (match := re.fullmatch(pattern, name)))
+    return next(found, name)
+
+
+def in_words(value: object) -> str:
+    """A value of an option for a message; options that only one side has are too many for a line."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else "{...}" if isinstance(value, Mapping) else str(value)
 
 
 def _plain(value: object) -> object:

@@ -1,10 +1,15 @@
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import pytest
+import typer
 
-from ddnsr_cli.config import changed_options, options_from_json, options_to_json, unlike_names
+from ddnsr_cli.cli.app import app
+from ddnsr_cli.commands.degrade.manifest import PairSettings
+from ddnsr_cli.config import changed_options, in_words, option_of, options_from_json, options_to_json, unlike_names
 from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.training.options import JointOptions
+from ddnsr_cli.training.paired_options import PairedOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,3 +107,35 @@ def test_options_of_two_versions_differ_in_names_however_deep():
     after = {"inner": {"size": 4, "new": (1, 1)}, "other": {"size": 3}}
     assert unlike_names(before, after) == ["inner.gone", "inner.new", "old"]
     assert unlike_names(before, before) == []
+
+
+def dotted(values, prefix=""):
+    """The names of all values, nested ones included."""
+    for name, value in values.items():
+        yield from dotted(value, f"{prefix}{name}.") if isinstance(value, dict) else [f"{prefix}{name}"]
+
+
+@pytest.mark.parametrize(
+    ("command", "names", "some"),
+    [
+        ("train", dotted(options_to_json(JointOptions())), {"--batch", "--crop", "--loss", "--degrader-only-steps"}),
+        ("train", dotted(options_to_json(PairedOptions())), {"--features", "--growth", "--perceptual", "--teacher"}),
+        ("degrade", [field.name for field in fields(PairSettings)], {"-m", "--noise-source", "--kernel-steps"}),
+    ],
+)
+def test_options_are_called_as_on_the_command_line(command, names, some):
+    told = {called.split()[0] for name in names if (called := option_of(name)).startswith("-")}
+    assert some <= told
+    there = {word for param in typer.main.get_command(app).commands[command].params for word in param.opts}
+    assert told <= there
+
+
+def test_what_is_no_option_keeps_its_name():
+    assert [option_of(name) for name in ("ema_decay", "degrader.features", "sources.1.kind", "losses.color")] == [
+        "ema_decay",
+        "degrader.features",
+        "sources.1.kind",
+        "--loss color",
+    ]
+    assert option_of("sources.2.degradation.noise_sigma") == "--degradation noise_sigma"
+    assert [in_words(value) for value in (True, None, {"a": 1}, (1, 2))] == ["yes", "none", "{...}", "(1, 2)"]

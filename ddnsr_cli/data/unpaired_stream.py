@@ -103,7 +103,7 @@ class UnpairedDataset(Dataset[UnpairedCrops]):
 
     def __init__(self, *, lr: ImageSet, hr: Sequence[ImageSet], stream: StreamConfig, scale: int = 4) -> None:
         if stream.crop_px % scale:
-            raise ConfigError(f"crop_px ({stream.crop_px}) must be a multiple of {scale}.")
+            raise ConfigError(f"--crop must be a multiple of {scale}, got {stream.crop_px}.")
         if not hr or not all(image_set.images for image_set in (lr, *hr)):
             raise DataError("A set of images is empty. Give images for both sides.")
         self.stream = stream

@@ -146,7 +146,7 @@ class PairedOptions:
                     f"degrader out, or begin with a network for {SCALE} times."
                 )
         if self.stream.crop_px % scale:
-            raise ConfigError(f"crop_px ({self.stream.crop_px}) must be a multiple of {scale}.")
+            raise ConfigError(f"--crop must be a multiple of {scale}, got {self.stream.crop_px}.")
         _ = self.shares  # refuses what cannot be shared
         if not 0 <= self.ema_decay < 1 or self.clip_norm <= 0:
             raise ConfigError(f"ema_decay lies in [0, 1) and clip_norm is above 0, got {self}.")

@@ -113,7 +113,7 @@ def test_the_degradations_of_a_pretraining_can_be_chosen(ddnsr, images, tmp_path
     options = json.loads((tmp_path / "run/options.json").read_text())["sources"][0]["degradation"]
     assert (options["noise_sigma"], options["jpeg_chance"], options["jpeg_quality"]) == ([0, 30], 1, [10, 20])
     assert options["blur_sigma"] == [0.4, 2.6]
-    assert_refused(ddnsr(*words, tmp_path / "run"), 10, "noise_sigma [0.0, 30.0] -> [0.0, 16.0]")
+    assert_refused(ddnsr(*words, tmp_path / "run"), 10, "--degradation noise_sigma [0.0, 30.0] -> [0.0, 16.0]")
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_other_options_in_the_same_folder_are_refused(ddnsr, images, tmp_path):
     words = ("train", "--pretrain", "--hr", images, "-o", tmp_path / "run", *SMALL, "--steps", 1)
     assert ddnsr(*words).code == 0
     before = last_state(tmp_path / "run")
-    assert_refused(ddnsr(*words, "--seed", 7), 10, "stream.seed", "0 -> 7")
+    assert_refused(ddnsr(*words, "--seed", 7), 10, "(--seed 0 -> 7)")
     assert last_state(tmp_path / "run") == before
     assert ddnsr(*words, "--steps", 2).code == 0
 

@@ -166,9 +166,9 @@ def test_other_sources_in_the_same_folder_are_refused(train, pairs, tmp_path):
     run, mix = tmp_path / "run", ["--mix", "photo=0.5", "--mix", f"{pairs}=0.5", "--steps"]
     assert train(run, *mix, 1).code == 0
     before = last_state(run)
-    refused(train(run, *mix, 2, "--mix", "mild=1"), 10, "sources.3 None -> {...}", "another -o")
+    refused(train(run, *mix, 2, "--mix", "mild=1"), 10, "sources.3 none -> {...}", "another -o")
     refused(train(run, "--mix", "photo=0.5", "--mix", f"{pairs}=0.6", "--steps", 2), 10, "sources.2.share 0.5 -> 0.6")
-    refused(train(run, *mix, 2, "--gan", "relativistic"), 10, "gan plain -> relativistic")
+    refused(train(run, *mix, 2, "--gan", "relativistic"), 10, "--gan plain -> relativistic")
     for side, px in (("lr", 20), ("hr", 80)):
         Image.fromarray(np.zeros((px, px, 3), np.uint8)).save(pairs / side / "new.png")
     refused(train(run, *mix, 2), 10, "--mix number 2 (hr) and --mix number 2 (lr)")
@@ -222,7 +222,7 @@ def test_a_taught_run_goes_on_to_the_same_bytes_and_names_its_teacher(train, tmp
     assert options_of(tmp_path / "whole")["sharpen"] == {"amount": 0.5, "sigma_px": 1.5, "threshold": 0.0}
     before = last_state(tmp_path / "whole")
     refused(train(tmp_path / "whole", "--steps", 4, *words, other), 10, "--teacher", "another -o")
-    refused(train(tmp_path / "whole", "--steps", 4, *words[:-1]), 10, "teacher {...} -> None")
+    refused(train(tmp_path / "whole", "--steps", 4, *words[:-1]), 10, "--teacher {...} -> none")
     assert last_state(tmp_path / "whole") == before
 
 
@@ -353,7 +353,7 @@ def test_sizes_are_those_of_the_weights_to_begin_with(ddnsr, judge, folders, tmp
     begin.unlink()  # not needed any more: the run knows its sizes
     assert ddnsr(*words, "-o", run, "--steps", 2).code == 0
     lite = ddnsr(*words, "--lite", "-o", run, "--steps", 3)
-    refused(lite, 10, "network.features 4 -> 32")
+    refused(lite, 10, "--features 4 -> 32")
 
 
 @pytest.mark.parametrize("scale", [2, 1])
@@ -376,7 +376,7 @@ def test_a_network_for_scale_4_begins_one_for_2(train, tmp_path):
     assert done.code == 0, done.err
     assert load_rrdb_net(tmp_path / "run/sr.safetensors")[0].config == replace(TINY, scale=2)
     again = train(tmp_path / "run", "--scale", 1, "--steps", 2, sizes=RUN)
-    refused(again, 10, "network.scale 2 -> 1")
+    refused(again, 10, "--scale 2 -> 1")
     refused(train(tmp_path / "other", "--scale", 3, sizes=RUN), 2, "scale", "3")
 
 

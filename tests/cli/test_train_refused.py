@@ -98,11 +98,11 @@ def test_a_state_that_cannot_be_used_is_reported_and_left_alone(train, begun):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--seed", 3], "stream.seed 0 -> 3"),
-        (["--degrader-only-steps", 5], "degrader_only_steps 0 -> 5"),
-        (["--precision", "bf16"], "precision auto -> bf16"),
-        (["--loss", "color=1"], "losses.color 0.0 -> 1.0"),
-        (["--features", 8], "sr_net.features 4 -> 8"),
+        (["--seed", 3], "--seed 0 -> 3"),
+        (["--degrader-only-steps", 5], "--degrader-only-steps 0 -> 5"),
+        (["--precision", "bf16"], "--precision auto -> bf16"),
+        (["--loss", "color=1"], "--loss color 0.0 -> 1.0"),
+        (["--features", 8], "--features 4 -> 8"),
     ],
 )
 def test_a_changed_option_that_matters_is_reported(train, begun, words, told):

@@ -305,5 +305,5 @@ def test_an_empty_set_and_an_odd_crop_are_refused(flat_sets):
         UnpairedDataset(lr=lr, hr=[hr, ImageSet(images=())], stream=stream())
     with pytest.raises(DataError, match="empty"):
         UnpairedDataset(lr=lr, hr=[], stream=stream())
-    with pytest.raises(ConfigError, match="multiple of 4"):
+    with pytest.raises(ConfigError, match="--crop must be a multiple of 4, got"):
         UnpairedDataset(lr=lr, hr=[hr], stream=stream(crop_px=18))

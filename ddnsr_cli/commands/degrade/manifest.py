@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from ddnsr_cli.config import SCALE, changed_options, options_to_json
+from ddnsr_cli.config import SCALE, changed_options, in_words, option_of, options_to_json
 from ddnsr_cli.errors import ConfigError, ImageWriteError
 from ddnsr_cli.files import atomic_path, is_there, sha256_of
 from ddnsr_cli.io.provenance import Source, is_unchanged
@@ -157,7 +157,9 @@ class Manifest:
         others = [changed for pair, record in known if (changed := self._differences(record, pair, settings))]
         if not others:
             return
-        listed = ", ".join(f"{name} {_short(old)} -> {_short(new)}" for name, (old, new) in others[0].items())
+        listed = ", ".join(
+            f"{option_of(name)} {_short(old)} -> {_short(new)}" for name, (old, new) in others[0].items()
+        )
         raise ConfigError(
             f"{self.folder} holds {len(others)} of these pairs made otherwise ({listed}). Give another -o, or "
             "--overwrite to make them again."
@@ -306,4 +308,4 @@ def _is_inside(name: str) -> bool:
 def _short(value: object) -> str:
     if isinstance(value, dict):
         return f"{len(value)} settings"
-    return f"{value[:8]}..." if isinstance(value, str) and len(value) == 64 else str(value)
+    return f"{value[:8]}..." if isinstance(value, str) and len(value) == 64 else in_words(value)

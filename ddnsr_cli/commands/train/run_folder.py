@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ddnsr_cli.config import changed_options, options_to_json, unlike_names
+from ddnsr_cli.config import changed_options, in_words, option_of, options_to_json, unlike_names
 from ddnsr_cli.data.images import ImagePair
 from ddnsr_cli.errors import TrainingError
 from ddnsr_cli.files import atomic_path, no_empty_folder
@@ -240,7 +240,9 @@ def compare_from_here(record: dict[str, Any], pairs: Sequence[ImagePair], note: 
 def refuse_other_asking(run: Path, changed: Mapping[str, tuple[Any, Any]]) -> None:
     """Raises TrainingError when anything was asked of a run that it was not begun with. changed: (before, now)."""
     if changed:
-        listed = ", ".join(f"{name} {_brief(before)} -> {_brief(now)}" for name, (before, now) in changed.items())
+        listed = ", ".join(
+            f"{option_of(name)} {in_words(before)} -> {in_words(now)}" for name, (before, now) in changed.items()
+        )
         raise TrainingError(f"{run} was begun with other options ({listed}). Use them, or another -o.")
 
 
@@ -257,11 +259,6 @@ def _describe_side(side: str) -> str:
     """`hr` as the option that it is, `hr_2` as the side of a source of pairs that `--mix` names."""
     name, _, number = side.partition("_")
     return f"--mix number {number} ({name})" if number else f"--{name}"
-
-
-def _brief(value: object) -> object:
-    """Options that only one side has are too many for a line."""
-    return "{...}" if isinstance(value, Mapping) else value
 
 
 def _ends_in_newline(path: str) -> bool:

@@ -217,8 +217,8 @@ def test_the_classical_method_draws_each_pair_by_its_preset(make, scene):
     assert (again.code, again.out) == (0, "")
     assert "8 pairs were there already" in again.err
     other = make("pairs", *words, "--degradation", "noise_sigma=5,6", "--per-image", 2, noise=None)
-    refused(other, 2, "degradation.noise_sigma [6.0, 6.0] -> [5.0, 6.0]")
-    refused(make("pairs", "--method", "bicubic", "--per-image", 2, noise=None), 2, "settings -> None")
+    refused(other, 2, "--degradation noise_sigma [6.0, 6.0] -> [5.0, 6.0]")
+    refused(make("pairs", "--method", "bicubic", "--per-image", 2, noise=None), 2, "settings -> none")
 
 
 def test_an_image_of_any_shape_goes_through_two_passes(make, scene):
@@ -278,7 +278,7 @@ def test_kernels_are_estimated_once_and_the_bytes_are_the_same(impressionism, sc
     assert tree(scene / "first") == expected
     assert impressionism("second", "--workers", 3).code == 0
     assert tree(scene / "second") == expected
-    refused(impressionism("second", "--kernels", 1), 2, "kernels 2 -> 1")
+    refused(impressionism("second", "--kernels", 1), 2, "--kernels 2 -> 1")
 
 
 def test_impressionism_needs_photos_and_alone_knows_kernels(make):

@@ -51,7 +51,7 @@ def test_half_a_line_and_a_stray_file_are_made_again(make, scene):
 def test_an_image_that_changed_is_not_mixed_up_with_what_it_was(make, scene, image_file):
     make("pairs")
     image_file("hr/a.png", 80, 50)
-    refused(make("pairs"), 2, "1 of these pairs", "hr_source_bytes", "--overwrite")
+    refused(make("pairs"), 2, "1 of these pairs", "bytes of the HR image", "--overwrite")
     assert make("pairs", "--overwrite").code == 0
     assert pixels(scene / "pairs/lr/a.png").shape == (12, 20, 3)
     assert len(match_pairs(scene / "pairs/lr", scene / "pairs/hr", scale=4)) == 3
@@ -67,7 +67,7 @@ def test_an_image_that_changed_and_kept_its_length_is_found_out(make, scene, mon
     assert "8 pairs were there already" in make("pairs", "--per-image", 2).err  # touched, and still the same
     assert read == [path]  # the one that was touched, once
     Image.new("RGB", (48, 40), (200, 20, 30)).save(path)
-    refused(make("pairs", "--per-image", 2), 2, "2 of these pairs", "hr_source_sha256", "--overwrite")
+    refused(make("pairs", "--per-image", 2), 2, "2 of these pairs", "SHA-256 of the HR image", "--overwrite")
     assert make("pairs", "--per-image", 2, "--overwrite").code == 0
     assert tuple(pixels(scene / "pairs/hr/plain_2.png")[0, 0]) == (200, 20, 30)
 
@@ -112,10 +112,10 @@ def test_an_interrupt_stops_at_the_next_tile_and_a_rerun_goes_on(make, processes
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--seed", 7], "seed 0 -> 7"),
-        (["--method", "bicubic"], "method learned -> bicubic"),
+        (["--seed", 7], "(--seed 0 -> 7)"),
+        (["--method", "bicubic"], "--method learned -> bicubic, -m "),
         (["--per-image", 2], "name a.png -> a_1.png"),
-        (["--cleanup", 2], "cleanup 1 -> 2"),
+        (["--cleanup", 2], "(--cleanup 1 -> 2"),
     ],
 )
 def test_other_settings_are_refused_until_overwriting_is_asked_for(make, scene, words, said):
@@ -132,7 +132,7 @@ def test_other_settings_are_refused_until_overwriting_is_asked_for(make, scene, 
 def test_other_noisy_images_are_other_settings(make, scene):
     make("pairs")
     (scene / "noisy/y.png").unlink()
-    refused(make("pairs"), 2, "noise_set_sha256")
+    refused(make("pairs"), 2, "--noise-source")
 
 
 def test_results_inside_the_folder_of_images_are_not_read_again(make, scene):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from ddnsr_cli.commands.degrade.manifest import HR, LR, MANIFEST, Manifest, PairRecord, PlannedPair
+from ddnsr_cli.config import option_of
 from ddnsr_cli.errors import ConfigError, ImageWriteError
 
 RECORD = PairRecord(
@@ -115,7 +116,7 @@ def test_every_setting_counts(folder, name):
     manifest.refuse_others([PAIR], RECORD.settings)
     changed = replace(RECORD.settings, **{name: "bicubic" if name == "method" else 7})
     assert not manifest.is_finished(PAIR, changed)
-    with pytest.raises(ConfigError, match=rf"1 of these pairs made otherwise \({name} .* -> "):
+    with pytest.raises(ConfigError, match=rf"1 of these pairs made otherwise \({option_of(name)} .* -> "):
         manifest.refuse_others([PAIR], changed)
 
 

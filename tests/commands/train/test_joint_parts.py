@@ -168,7 +168,7 @@ def test_a_run_comes_back(begun):
 def test_options_may_differ_where_that_is_free(begun):
     other = PairedOptions(stream=StreamConfig(workers=5))
     assert begun.numbers(other, free_to_change=("stream.workers",)) is not None
-    with pytest.raises(TrainingError, match=r"stream\.workers 1 -> 5"):
+    with pytest.raises(TrainingError, match=r"--workers 1 -> 5"):
         begun.numbers(other, free_to_change=("schedule.",))
 
 
