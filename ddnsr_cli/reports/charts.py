@@ -28,6 +28,12 @@ BUCKETS = 300
 MOST_POINTS = 400
 """Points of a smoothed curve."""
 
+FEW_POINTS = 12
+"""Of a curve, up to which each is marked: one alone, or two side by side, would hardly be seen."""
+
+LEAST_DECIMAL = 1e-3
+"""Ticks of an axis that is all below are written with powers of ten: 1.5e-6."""
+
 BOX = 1000
 """Width and height of the drawing, in its own units."""
 
@@ -105,8 +111,15 @@ def shown(value: float, digits: int = 4) -> str:
 
 def shown_ticks(values: Sequence[float]) -> list[str]:
     """Ticks of one axis, which are round, with as many more digits as they have."""
-    texts = ([shown(value, digits) for value in values] for digits in range(4, 18))
+    write = _powers if all(abs(value) < LEAST_DECIMAL for value in values) else shown
+    texts = ([write(value, digits) for value in values] for digits in range(4, 18))
     return next(row for row in texts if all(float(text) == value for text, value in zip(row, values, strict=True)))
+
+
+def _powers(value: float, digits: int) -> str:
+    """0, 2.5e-5, 1e-7."""
+    number, _, power = f"{value:.{digits - 1}e}".partition("e")
+    return f"{number.rstrip('0').rstrip('.')}e{int(power)}" if value else "0"
 
 
 def shown_step(step: float) -> str:
@@ -190,8 +203,10 @@ def panel_html(panel: Panel, history: History) -> str:
 
 def plot_html(strokes: Sequence[Stroke], across: Axis, up: Axis, label: str, marks: str = "") -> str:
     """Curves between axes, with no title. label: what a screen reader says; marks: HTML to lay over the curves."""
+    longest = max(map(len, shown_ticks(up.ticks)), default=0)
     return (
-        f'<div class="plot"><svg viewBox="0 0 {BOX} {BOX}" preserveAspectRatio="none" role="img" '
+        f'<div class="plot" style="--label:{longest}ch">'
+        f'<svg viewBox="0 0 {BOX} {BOX}" preserveAspectRatio="none" role="img" '
         f'aria-label="{words(label)}">'
         f"{_grid(up)}{''.join(_paths(stroke, across, up) for stroke in strokes)}</svg>"
         f"{_tick_labels(across, up)}{marks}</div>"
@@ -210,22 +225,31 @@ def _line(values: NDArray[np.float64], panel: Panel, up: Axis) -> NDArray[np.flo
 
 
 def _paths(stroke: Stroke, across: Axis, up: Axis) -> str:
-    """The curve with all its peaks, and over it the smoothed one; a short curve is drawn once."""
+    """The curve with all its peaks, and over it the smoothed one; a short curve is drawn once, with its points."""
     curve, every = stroke.curve, extremes(stroke.curve.values, BUCKETS)
-    raw = _path(curve.steps[every], curve.values[every], across, up)
+    points = _points(curve.steps[every], curve.values[every], across, up)
+    raw = _path(points)
     if not stroke.smooth:
-        return f'<path class="line c{stroke.color}" d="{raw}"/>'
+        line = f'<path class="line c{stroke.color}" d="{raw}"/>'
+        return line + (_dots(points, stroke.color) if len(points) <= FEW_POINTS else "")
     few = evenly(len(curve.values), MOST_POINTS)
-    line = _path(curve.steps[few], stroke.line[few], across, up)
+    line = _path(_points(curve.steps[few], stroke.line[few], across, up))
     return f'<path class="raw c{stroke.color}" d="{raw}"/><path class="line c{stroke.color}" d="{line}"/>'
 
 
-def _path(steps: NDArray[np.int64], values: NDArray[np.float64], across: Axis, up: Axis) -> str:
+def _points(steps: NDArray[np.int64], values: NDArray[np.float64], across: Axis, up: Axis) -> list[str]:
     xs = (BOX * across.place(steps.astype(np.float64))).round(1)
     ys = (BOX * (1 - up.place(values))).round().astype(int)
-    points = [f"{x:g} {y}" for x, y in zip(xs, ys, strict=True)]
+    return [f"{x:g} {y}" for x, y in zip(xs, ys, strict=True)]
+
+
+def _path(points: Sequence[str]) -> str:
     # A lone point is a line of no length: with round ends it shows as a dot.
     return f"M{points[0]}L{' '.join(points[1:] or points)}"
+
+
+def _dots(points: Sequence[str], color: int) -> str:
+    return f'<path class="dots c{color}" d="{"".join(_path([point]) for point in points)}"/>'
 
 
 def _legend_entry(stroke: Stroke, across: Axis) -> str:

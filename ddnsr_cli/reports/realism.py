@@ -92,6 +92,9 @@ class Plot:
     real: Line
     fake: Line
 
+    lacking: str = "too little of the images is neither black nor white."
+    """Why a side may have no line."""
+
     def table(self) -> list[tuple[float, float | None, float | None]]:
         """(place, real, fake) wherever either is known."""
         ours, made = (dict(zip(*line, strict=True)) for line in (self.real, self.fake))
@@ -162,6 +165,7 @@ def plots(real: Realism, fake: Realism) -> tuple[Plot, ...]:
             scale=Scale.FROM_ZERO,
             real=_by_brightness(real),
             fake=_by_brightness(fake),
+            lacking="too few of the images have smooth parts of one brightness.",
         ),
         Plot(
             title="Noise of every image, levels",
@@ -238,16 +242,24 @@ def _figure_html(plot: Plot) -> str:
         for color, name, curve in lines
         if len(curve.values)
     ]
-    if not strokes:
-        return ""
+    drawn = _strokes_html(plot, strokes) if strokes else ""
+    missing = " or ".join(name for _, name, curve in lines if not len(curve.values))
+    why = f'<p class="hint">{words(f"No line for {missing}: {plot.lacking}")}</p>' if missing else ""
+    return f'<figure class="panel"><div class="title"><h3>{words(plot.title)}</h3></div>{drawn}{why}</figure>\n'
+
+
+def _strokes_html(plot: Plot, strokes: Sequence[Stroke]) -> str:
     up = value_axis(np.concatenate([stroke.curve.values for stroke in strokes]), plot.scale)
     keys = "".join(f'<li><i class="key c{stroke.color}"></i>{stroke.label}</li>' for stroke in strokes)
     hint = f"{plot.hint} Logarithmic." if up.log else plot.hint
     return (
-        f'<figure class="panel"><div class="title"><h3>{words(plot.title)}</h3></div>'
-        f"{plot_html(strokes, plot.across, up, f'{plot.title}, real and fake')}"
-        f'<figcaption><ul>{keys}</ul><p class="hint">{words(hint)}</p></figcaption></figure>\n'
+        f"{plot_html(strokes, plot.across, up, f'{plot.title}, {_labels(strokes)}')}"
+        f'<figcaption><ul>{keys}</ul><p class="hint">{words(hint)}</p></figcaption>'
     )
+
+
+def _labels(strokes: Sequence[Stroke]) -> str:
+    return " and ".join(stroke.label for stroke in strokes)
 
 
 def _bars_html(bars: Bars) -> str:

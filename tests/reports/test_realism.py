@@ -148,6 +148,24 @@ def test_sets_that_tell_nothing_make_a_page_too(sets, tmp_path):
     assert (tmp_path / "page.html").read_text(encoding="utf-8").count("<svg") == 1  # their spectrum is there
 
 
+def test_a_side_without_a_line_is_told(sets, tmp_path):
+    def textured(index):
+        image = np.random.default_rng(index).uniform(50, 205, (SIDE, SIDE, 3))
+        image[:40, :40] = 40 * index + 20
+        return image + noise((SIDE, SIDE, 3), 5, seed=index)
+
+    fake = write_set(tmp_path / "fake", 5, textured)
+    assert set(measure_realism(fake).by_brightness) == {None}
+    realism_report(sets["real"], fake, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert text.count("No line for fake: too few of the images have smooth parts of one brightness.") == 1
+    assert text.count("No line for") == 1
+    realism_report(fake, fake, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "No line for real or fake: too few of the images" in text
+    assert text.count("<svg") == 3
+
+
 def test_a_page_that_cannot_be_written_leaves_nothing(sets, tmp_path):
     with pytest.raises(ImageWriteError, match=r"no/page\.html could not be written"):
         realism_report(sets["real"], sets["like"], tmp_path / "no" / "page.html")

@@ -111,6 +111,15 @@ def test_one_point_alone_is_a_dot(tmp_path):
     assert [path["d"] for path in page.all("path", **{"class": "line c0"})] == ["M1000 500L1000 500"]
 
 
+def test_the_points_of_a_short_curve_are_marked(tmp_path):
+    rows = [{"step": step, "waiting": 0.5, **({"l1": 0.5} if step < 12 else {})} for step in range(13)]
+    page = page_of(write_run(tmp_path / "run", rows))
+    (dots,) = page.all("path", **{"class": "dots c0"})
+    assert re.findall(r"M([\d.]+) 500L\1 500", dots["d"]) == [
+        f"{1000 * step / 12:.1f}".removesuffix(".0") for step in range(12)
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "best"), [("psnr_db", "30 at step 200"), ("ssim", "30 at step 200"), ("lpips", "10 at step 100")]
 )

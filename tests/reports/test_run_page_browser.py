@@ -48,6 +48,26 @@ def test_nothing_stands_over_the_edge_and_words_stay_legible(browser, page, widt
     assert min(lefts) >= 0
 
 
+@pytest.mark.parametrize("width", [320, 1280])
+def test_long_labels_stay_inside_their_cards(browser, tmp_path, width):
+    values = {"rate": 1.5e-6, "ssim": 0.123456789, "lpips": 123456789.0, "psnr_db": 20.0}
+    rows = [{"step": step, **{name: value * (1 + 1e-9 * step) for name, value in values.items()}} for step in range(9)]
+    browser.open(write_run_report(write_run(tmp_path / "run", rows)), width=width)
+    rooms = browser.evaluate(
+        "[...document.querySelectorAll('.plot .y')].map(s => s.getBoundingClientRect().left"
+        " - s.closest('.panel').getBoundingClientRect().left)"
+    )
+    assert min(rooms) >= 8
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_one_validation_is_seen(browser, tmp_path):
+    rows = [{"step": 50, "noise_carried_flat": 0.9, "noise_carried_textured": 0.8, "structure_leaked": 0.1}]
+    browser.open(write_run_report(write_run(tmp_path / "run", rows)))
+    sizes = browser.evaluate("[...document.querySelectorAll('.dots')].map(p => getComputedStyle(p).strokeWidth)")
+    assert sizes == ["8px"] * 3
+
+
 def test_dark_and_light_are_told_apart(browser, page):
     grounds = []
     for dark in (False, True):
