@@ -20,6 +20,11 @@
   let images = [], mark = "", failures = 0, sending = 0, toSend = 0, compared = null, timer = 0;
 
   const tell = (text) => { byId("alert").textContent = text; byId("alert").hidden = !text; };
+  // What was refused of a drop: told until it is dismissed, or until the next drop.
+  const refuse = (sentences) => {
+    byId("refused-told").textContent = sentences.join(" ");
+    byId("refused").hidden = !sentences.length;
+  };
 
   // What the server is asked. Its refusals are one sentence each, and shown as they are.
   async function ask(path, options) {
@@ -29,13 +34,18 @@
     if (!answer.ok) throw new Error(told.error);
     return told;
   }
-  async function order(path, options) {
-    try {
-      await ask(path, options);
-      tell("");
-    } catch (error) {
-      tell(error instanceof TypeError ? "The studio cannot be reached. Was it ended? Start it again: ddnsr studio" : error.message);
+  async function order(options, ...paths) {
+    let fault = "";
+    for (const path of paths) {
+      try {
+        await ask(path, options);
+      } catch (error) {
+        const lost = error instanceof TypeError;
+        fault = lost ? "The studio cannot be reached. Was it ended? Start it again: ddnsr studio" : error.message;
+        if (lost) break;
+      }
     }
+    tell(fault);
     await refresh();
   }
 
@@ -80,7 +90,7 @@
   }
   const enlarge = (numbers) => {
     if (!byId("settings").reportValidity()) return;
-    order("enlarge", { method: "POST", body: JSON.stringify({ ...chosen(), images: numbers }) });
+    order({ method: "POST", body: JSON.stringify({ ...chosen(), images: numbers }) }, "enlarge");
   };
 
   // The list. Only what has changed is touched, so that the focus stays where it is.
@@ -93,8 +103,8 @@
       look: made("button", { type: "button", textContent: "Compare", onclick: () => compare(number) }),
       save: made("a", { className: "button", textContent: "Save", href: `${at}/result`, download: "" }),
       again: made("button", { type: "button", onclick: () => enlarge([number]) }),
-      stop: made("button", { type: "button", textContent: "Stop", onclick: () => order(`${at}/stop`, { method: "POST" }) }),
-      remove: made("button", { type: "button", textContent: "Remove", onclick: () => order(at, { method: "DELETE" }) }),
+      stop: made("button", { type: "button", textContent: "Stop", onclick: () => order({ method: "POST" }, `${at}/stop`) }),
+      remove: made("button", { type: "button", textContent: "Remove", onclick: () => order({ method: "DELETE" }, at) }),
     };
     const thumbnail = made("img", { src: `${at}/thumbnail`, alt: "", loading: "lazy" });
     thumbnail.onerror = () => thumbnail.remove();
@@ -164,6 +174,9 @@
       }
       update(image, image.state === "waiting" ? (place += 1) : 0);
     }
+    sum();
+  }
+  function sum() { // quick, however many images there are
     const count = (...states) => images.filter((image) => states.includes(image.state)).length;
     const fresh = count(...FRESH), busy = count(...BUSY), results = images.filter((image) => image.result?.bytes != null).length;
     document.body.classList.toggle("some", images.length > 0);
@@ -190,11 +203,11 @@
     refused.push(...unread.map((name) => `${name} could not be read.`));
     toSend += files.length;
     if (toSend > files.length) return; // another call is at it
-    tell("");
+    refuse([]);
     while (waiting.length) {
       const file = waiting.shift();
       sending += 1;
-      show();
+      sum();
       try {
         await ask(`images?name=${encodeURIComponent(file.name)}`, { method: "PUT", body: file });
         if (sending % 8 === 1) await refresh();
@@ -205,9 +218,9 @@
     sending = toSend = 0;
     const told = refused.splice(0), others = told.splice(3).length;
     if (others) told.push(`And ${others.toLocaleString("en")} more like ${others > 1 ? "them" : "it"}.`);
-    if (told.length) tell(told.join(" "));
+    refuse(told);
     await refresh();
-    show();
+    sum();
   }
   const fileOf = (entry) => new Promise((resolve, reject) => entry.file(resolve, reject));
   const entries = (reader) => new Promise((resolve, reject) => reader.readEntries(resolve, reject));
@@ -258,6 +271,7 @@
     byId("after").src = `images/${number}/after?v=${version}`;
     byId("compare-save").href = `images/${number}/result?v=${version}`;
     byId("zoom").setAttribute("aria-pressed", "false");
+    byId("pane").tabIndex = -1;
     byId("at").value = 500;
     slide();
     byId("compare").showModal();
@@ -271,18 +285,17 @@
     enlarge(images.filter((image) => FRESH.includes(image.state)).map((image) => image.number));
   });
   byId("files").addEventListener("change", (event) => { send([...event.target.files]); event.target.value = ""; });
-  byId("stop-all").addEventListener("click", async () => {
-    for (const image of images.filter((one) => ["waiting", "working"].includes(one.state)).reverse()) {
-      await order(`images/${image.number}/stop`, { method: "POST" });
-    }
+  const those = (...states) => images.filter((one) => states.includes(one.state)).map((one) => `images/${one.number}`);
+  byId("stop-all").addEventListener("click", () => {
+    order({ method: "POST" }, ...those("waiting", "working").reverse().map((at) => `${at}/stop`));
   });
-  byId("clear").addEventListener("click", async () => {
-    for (const image of images.filter((one) => one.state === "done")) await order(`images/${image.number}`, { method: "DELETE" });
-  });
+  byId("clear").addEventListener("click", () => order({ method: "DELETE" }, ...those("done")));
+  byId("dismiss").addEventListener("click", () => { refuse([]); byId("files").focus(); });
   byId("zoom").addEventListener("click", () => {
     byId("zoom").setAttribute("aria-pressed", String(byId("zoom").getAttribute("aria-pressed") !== "true"));
     fit();
     const pane = byId("pane");
+    pane.tabIndex = pane.scrollWidth > pane.clientWidth || pane.scrollHeight > pane.clientHeight ? 0 : -1; // for its arrows
     pane.scrollTo((pane.scrollWidth - pane.clientWidth) / 2, (pane.scrollHeight - pane.clientHeight) / 2);
   });
   byId("close").addEventListener("click", () => byId("compare").close());
@@ -305,6 +318,7 @@
     inside = 0;
     document.body.classList.remove("over");
     const unread = [], files = await dropped(event.dataTransfer, unread);
+    if (!files.length && !unread.length) return refuse(["No image files were in what was dropped."]);
     send(files, unread.sort(names.compare));
   });
   addEventListener("paste", (event) => { if (event.clipboardData.files.length) send([...event.clipboardData.files]); });

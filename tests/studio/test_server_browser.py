@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.helpers import browser as helpers
 from tests.helpers.browser import Browser
 from tests.helpers.hands import click, drag, middle, press
 
@@ -106,8 +107,84 @@ def test_what_is_refused_is_told_and_the_rest_goes_on(browser, studio, drawn, tm
         browser.open(asked.address)
         browser.give_files("#files", tmp_path / "notes.txt", drawn("a.png"))
         browser.wait_for("document.querySelectorAll('.item.ready').length == 1")
-        browser.wait_for("!document.querySelector('#alert').hidden")
-        assert text(browser, "#alert").startswith("notes.txt is not an image we can read.")
+        browser.wait_for("!document.querySelector('#refused').hidden")
+        assert text(browser, "#refused-told").startswith("notes.txt is not an image we can read.")
+
+
+def test_what_was_refused_stays_until_it_is_dismissed_or_until_the_next_drop(browser, studio, drawn, tmp_path):
+    (tmp_path / "notes.txt").write_text("hello")
+    hidden = "document.querySelector('#refused').hidden"
+    with studio() as asked:
+        browser.open(asked.address)
+        browser.give_files("#files", tmp_path / "notes.txt", drawn("a.png"))
+        browser.wait_for(f"!{hidden} && document.querySelector('.item.ready') !== null")
+        click(browser, "#enlarge")
+        browser.wait_for("document.querySelectorAll('.item.done').length == 1")
+        assert not browser.evaluate(hidden)
+        assert browser.evaluate("document.querySelector('#alert').hidden")
+        click(browser, "#dismiss")
+        assert browser.evaluate(hidden)
+        browser.give_files("#files", tmp_path / "notes.txt")
+        browser.wait_for(f"!{hidden}")
+        browser.give_files("#files", drawn("b.png"))
+        browser.wait_for(hidden)
+
+
+def test_a_dropped_folder_without_images_is_told(browser, studio, tmp_path):
+    (tmp_path / "empty").mkdir()
+    data = {"items": [], "files": [str(tmp_path / "empty")], "dragOperationsMask": 1}
+    with studio() as asked:
+        browser.open(asked.address)
+        for kind in ("dragEnter", "dragOver", "drop"):
+            browser.tab("Input.dispatchDragEvent", type=kind, x=300, y=300, data=data)
+        browser.wait_for("!document.querySelector('#refused').hidden")
+        assert text(browser, "#refused-told") == "No image files were in what was dropped."
+
+
+def test_the_scrollbar_of_the_page_is_not_over_the_comparison(studio, drawn, tmp_path, monkeypatch):
+    monkeypatch.setattr(helpers, "FLAGS", [flag for flag in helpers.FLAGS if flag != "--hide-scrollbars"])
+    bar = "innerWidth - document.documentElement.clientWidth"
+    with studio() as asked, Browser(tmp_path / "profile") as browser:
+        given(browser, asked, *(drawn(f"{name}.png", 30, 20) for name in "abcdef"), height=500)
+        click(browser, "#enlarge")
+        browser.wait_for("document.querySelectorAll('.item.done').length == 6")
+        assert browser.evaluate(bar) > 0
+        click(browser, ".thumb")
+        browser.wait_for("document.querySelector('dialog').open")
+        assert browser.evaluate(bar) == 0
+        assert browser.evaluate("innerWidth - document.querySelector('dialog').getBoundingClientRect().right") == 0
+        click(browser, "#close")
+        assert browser.evaluate(bar) > 0
+
+
+def test_at_full_size_keys_scroll_the_comparison(browser, studio, drawn):
+    with studio() as asked:
+        given(browser, asked, drawn("a.png", 40, 400))
+        click(browser, "#enlarge")
+        browser.wait_for("document.querySelectorAll('.item.done').length == 1")
+        click(browser, ".thumb")
+        press(browser, "Tab")
+        assert browser.evaluate("document.activeElement.id") != "pane"  # there is nothing to scroll
+        click(browser, "#zoom")
+        browser.evaluate("document.querySelector('#close').focus()")
+        press(browser, "Tab")
+        assert browser.evaluate("document.activeElement.id") == "pane"
+        before = browser.evaluate("pane.scrollTop")
+        press(browser, "ArrowUp")
+        browser.wait_for(f"pane.scrollTop < {before}")
+
+
+def test_all_are_cleared_by_one_look_at_the_queue(browser, studio, drawn):
+    """For each image all were asked for: with thousands of them that took minutes."""
+    with studio() as asked:
+        given(browser, asked, *(drawn(f"{name}.png", 30, 20) for name in "abcdef"))
+        click(browser, "#enlarge")
+        browser.wait_for("document.querySelectorAll('.item.done').length == 6")
+        browser.requests.clear()
+        click(browser, "#clear")
+        browser.wait_for("document.querySelectorAll('.item').length == 0")
+        looks = [address for address in browser.requests if "state?since=" in address]
+        assert len(looks) <= 2
 
 
 def test_a_dropped_folder_is_walked_as_the_command_does(browser, studio, drawn, tmp_path):
@@ -122,7 +199,7 @@ def test_a_dropped_folder_is_walked_as_the_command_does(browser, studio, drawn, 
             browser.tab("Input.dispatchDragEvent", type=kind, x=300, y=300, data=data)
         browser.wait_for("document.querySelectorAll('.item.ready').length == 4")
         assert [image["name"] for image in asked.images()] == ["9.PNG", "10.png", "1.png", "b.png"]
-        assert browser.evaluate("document.querySelector('#alert').hidden")
+        assert browser.evaluate("document.querySelector('#refused').hidden")
 
 
 def test_what_cannot_be_read_of_a_dropped_folder_is_told_and_the_rest_is_taken(browser, studio, drawn):
@@ -142,11 +219,26 @@ def test_what_cannot_be_read_of_a_dropped_folder_is_told_and_the_rest_is_taken(b
     with studio() as asked:
         browser.open(asked.address)
         browser.evaluate(f"dispatchEvent(Object.assign(new Event('drop'), {{ dataTransfer: {entries} }}))")
-        browser.wait_for("!document.querySelector('#alert').hidden")
+        browser.wait_for("!document.querySelector('#refused').hidden")
         assert [image["name"] for image in asked.images()] == ["a.png", "a.png"]
         named = " ".join(f"all/{name} could not be read." for name in ("gone.png", "half", "locked"))
-        assert text(browser, "#alert") == f"{named} And 1 more like it."
+        assert text(browser, "#refused-told") == f"{named} And 1 more like it."
         assert browser.complaints == []
+
+
+def test_the_list_is_not_gone_through_for_each_image_that_is_taken(browser, studio, drawn):
+    """With thousands of images that took longer than to send them."""
+    with studio() as asked:
+        given(browser, asked, drawn("a.png"))
+        browser.evaluate(
+            "(field => { window.reads = 0; const { get, set } = Object.getOwnPropertyDescriptor("
+            "HTMLSelectElement.prototype, 'value'); Object.defineProperty(field, 'value', "
+            "{ get() { reads += 1; return get.call(field) }, set }) })(document.querySelector('#size'))"
+        )
+        browser.evaluate("window.setTimeout = () => 0")  # nor does the clock have a part in it
+        browser.give_files("#files", *[drawn("b.png", 8, 8)] * 24)
+        browser.wait_for("document.querySelectorAll('.item.ready').length == 25")
+        assert browser.evaluate("reads") <= 25 * 6  # every card asks for the size
 
 
 def test_two_browsers_see_one_queue_and_the_second_goes_on_where_the_first_is_closed(browser, studio, drawn, tmp_path):
