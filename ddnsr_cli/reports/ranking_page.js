@@ -59,11 +59,12 @@
     });
   };
 
-  const focus = () => {
+  // At the end not the field for the name: digits that are still typed by habit would land in it, and Enter export.
+  const focus = ({ scroll = true } = {}) => {
     const open = state.at < scenes.length ? state.ranks[state.at].indexOf(0) : -1;
-    const target = results()[Math.max(0, open)] ?? byId("rater");
+    const target = results()[Math.max(0, open)] ?? byId("finished");
     target.focus({ preventScroll: true });
-    target.scrollIntoView({ block: "nearest" });
+    if (scroll) target.scrollIntoView({ block: "nearest" });
   };
 
   // A rank that another result has goes over; that one takes what this one had.
@@ -152,7 +153,10 @@
   });
   byId("back").addEventListener("click", () => go(state.at - 1));
   byId("next").addEventListener("click", () => go(state.at + 1));
-  byId("zoom").addEventListener("click", zoom);
+  byId("zoom").addEventListener("click", (event) => {
+    zoom();
+    if (event.detail) focus({ scroll: false }); // pressed by the mouse: digits go on ranking
+  });
 
   byId("rater").addEventListener("input", () => {
     state.rater = byId("rater").value;

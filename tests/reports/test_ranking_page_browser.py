@@ -90,7 +90,7 @@ def rank_as_seen(browser, best):
 def export(browser, folder, rater):
     """Type a name, press Enter, and give the file that was saved."""
     browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
-    browser.evaluate("document.getElementById('rater').select()")
+    to_the_name(browser)
     type_text(browser, rater)
     press(browser, "Enter")
     for _ in range(200):
@@ -99,6 +99,10 @@ def export(browser, folder, rater):
             return files[0]
         time.sleep(0.05)
     raise AssertionError("nothing was saved")
+
+
+def to_the_name(browser):
+    browser.evaluate("document.getElementById('rater').focus(); document.getElementById('rater').select()")
 
 
 def rank_all(browser, best):
@@ -273,8 +277,35 @@ def test_the_mouse_does_it_too(fresh):
     assert where(fresh) == "Image 1 of 4, 1 ranked"
 
 
+def test_keys_pressed_by_habit_after_the_last_image_neither_name_nor_export(fresh, page, tmp_path):
+    fresh.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    rank_all(fresh, "darkest")
+    for _ in range(2):
+        assert fresh.evaluate("document.activeElement.textContent") == "All images are ranked."
+        press(fresh, "1", "2", "3", "Enter")
+        assert fresh.evaluate("document.getElementById('rater').value") == ""
+        assert (where(fresh), told(fresh)) == ("4 ranked", "")
+        fresh.open(page)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_after_a_press_on_zoom_digits_go_on_ranking(fresh):
+    press(fresh, "2")
+    click(fresh, "#zoom")
+    press(fresh, "1")
+    assert ranks(fresh) == [2, 1, None]
+    for _ in range(3):
+        click(fresh, "#zoom")
+    fresh.evaluate("document.getElementById('zoom').focus()")
+    press(fresh, "Enter")
+    assert fresh.evaluate("document.activeElement.id") == "zoom"  # by the keyboard it can be pressed again
+    for _ in range(3):
+        click(fresh, "#zoom")
+
+
 def test_an_export_needs_a_name(fresh):
     rank_all(fresh, "darkest")
+    to_the_name(fresh)
     press(fresh, "Enter")
     assert told(fresh) == ""
     assert fresh.evaluate("document.getElementById('rater').matches(':invalid')")
@@ -285,6 +316,7 @@ def test_an_export_needs_a_name(fresh):
 
 def test_digits_in_a_name_are_no_ranks_and_backspace_there_goes_nowhere(fresh):
     rank_all(fresh, "darkest")
+    press(fresh, "Tab")  # the field is the next that the keyboard comes to
     type_text(fresh, "Ann")
     press(fresh, "2", "z", "Backspace")
     assert fresh.evaluate("document.getElementById('rater').value") == "Ann2"
