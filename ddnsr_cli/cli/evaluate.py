@@ -1,12 +1,13 @@
 """`ddnsr eval`."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table as DrawnTable
 from rich.text import Text
@@ -42,6 +43,9 @@ def table_of(text: str) -> Path:
 
 
 WHAT, HOW, RESULTS, PEOPLE = "What is compared", "How", "Results (files; - is stdout)", "Opinions of people"
+
+_FRAME = 3
+"""Of a column: its line and two spaces."""
 
 
 def evaluate(
@@ -324,7 +328,8 @@ def print_tables(tables: "Sequence[Table]", *, closing: str) -> None:
         typer.echo(text.encode(sys.stdout.encoding or "utf-8", "replace"))  # a name need not be in its alphabet
         return
     for table in tables:
-        console.print(_drawn(table))
+        for part in _drawn(table, console.width):
+            console.print(part)
     console.print(printable(closing), style="dim")
 
 
@@ -336,11 +341,56 @@ def plain(table: "Table") -> str:
     return "\n".join([printable(table.title), *body, ""])
 
 
-def _drawn(table: "Table") -> DrawnTable:
-    drawn = DrawnTable(title=printable(table.title), title_justify="left", show_lines=False)
-    for name in table.header:
-        drawn.add_column(Text(printable(name)))
-    for row in table.rows:
-        # a terminal is narrow: the interval goes below its mean
-        drawn.add_row(*(Text(printable(cell).replace(" [", "\n[")) for cell in row))
-    return drawn
+def _drawn(table: "Table", width: int) -> Iterator[DrawnTable]:
+    """The table in as many parts as a terminal of that width takes; each begins with the column that names the rows."""
+    lines = [[_below(printable(cell)) for cell in line] for line in (table.header, *table.rows)]
+    title = printable(table.title)
+    for columns in _parts(_least_widths(lines, width), width):
+        yield _drawn_part([[line[column] for column in columns] for line in lines], title, width)
+        title = f"{printable(table.title)}, continued"
+
+
+def _below(cell: str) -> str:
+    """An interval goes below its mean."""
+    return cell.replace(" [", "\n[")
+
+
+def _parts(widths: Sequence[int], width: int) -> Iterator[list[int]]:
+    """Columns that go together, the first always."""
+    columns, room = [0], width - 1 - widths[0] - _FRAME
+    left = room
+    for column, needed in enumerate(widths[1:], 1):
+        if len(columns) > 1 and needed + _FRAME > left:
+            yield columns
+            columns, left = [0], room
+        columns.append(column)
+        left -= needed + _FRAME
+    yield columns
+
+
+def _least_widths(lines: list[list[str]], width: int) -> list[int]:
+    """What each column needs; the first at most half of the terminal, and the others what it leaves."""
+    first, *others = (max(map(_least, column)) for column in zip(*lines, strict=True))
+    first = min(first, max(1, width // 2 - _FRAME))
+    most = max(1, width - 1 - first - 2 * _FRAME)
+    return [first, *(min(needed, most) for needed in others)]
+
+
+def _least(cell: str) -> int:
+    """The width without which a word or an interval would be broken."""
+    pieces = [piece for line in cell.split("\n") for piece in ([line] if line.startswith("[") else line.split())]
+    return max(map(cell_len, pieces), default=1)
+
+
+def _drawn_part(lines: list[list[str]], title: str, width: int) -> DrawnTable:
+    widths = _least_widths(lines, width)
+    spare = width - 1 - sum(needed + _FRAME for needed in widths)
+    part = DrawnTable(title=title, title_justify="left", show_lines=False)
+    for column, needed in enumerate(widths):
+        wanted = max(cell_len(piece) for line in lines for piece in line[column].split("\n"))
+        more = min(max(0, wanted - needed), max(0, spare))
+        spare -= more
+        part.add_column(Text(lines[0][column]), width=needed + more, overflow="fold")
+    for line in lines[1:]:
+        part.add_row(*map(Text, line))
+    return part
