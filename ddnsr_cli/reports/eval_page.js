@@ -13,17 +13,20 @@
     const wanted = byId("filter").value.trim().toLowerCase();
     const table = tables[byId("metric").selectedIndex];
     const most = Number(byId("most").value) || Infinity;
-    let rows = 0, shown = 0;
+    let shown = 0;
     for (const row of all(table, "tbody tr")) {
       row.hidden = !row.cells[0].textContent.toLowerCase().includes(wanted);
       const card = cards.get(row.dataset.image);
-      if (!row.hidden) rows += 1;
       if (!card) continue;
       card.hidden = row.hidden || shown >= most;
       if (!card.hidden) shown += 1;
       holder.append(card);
     }
-    byId("count").textContent = `${rows} of ${table.tBodies[0].rows.length} images, ${shown} shown below`;
+    count(table);
+  };
+  const count = (table) => {
+    const rows = all(table, "tbody tr"), seen = (elements) => elements.filter((element) => !element.hidden).length;
+    byId("count").textContent = `${seen(rows)} of ${rows.length} images, ${seen([...cards.values()])} shown below`;
   };
 
   const valueOf = (row, column) => Number(row.cells[column].dataset.value);
@@ -68,10 +71,21 @@
   byId("metric").selectedIndex = tables.findIndex((table) => table.classList.contains("lead"));
   choose(tables[byId("metric").selectedIndex], Number(byId("values").dataset.lead) + 1);
 
+  // An image that is named, by a link in the table or in the page's address, is shown whatever was chosen.
+  const reveal = (image) => {
+    const card = cards.get(image);
+    if (!card) return;
+    card.hidden = false;
+    card.focus();
+    card.scrollIntoView();
+    count(tables[byId("metric").selectedIndex]);
+  };
   byId("values").addEventListener("click", (event) => {
-    const card = cards.get(event.target.closest("a")?.closest("tr").dataset.image);
-    if (card) { card.hidden = false; card.focus(); } // the link then scrolls to it
+    reveal(event.target.closest("a")?.closest("tr").dataset.image);
   });
+  const named = () => reveal(location.hash.replace("#p", ""));
+  addEventListener("hashchange", named);
+  named();
 
   // One stage: the two images that are seen, and where the left one ends.
   const stages = all(holder, ".stage").map((stage) => {

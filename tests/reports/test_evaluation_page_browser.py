@@ -222,10 +222,36 @@ def test_a_name_in_the_table_leads_to_its_image(browser, page):
     last = rows(browser)[-1]
     assert last not in shown_cards(browser)
     click(browser, ".values:not([hidden]) tbody tr:last-child a")
-    assert shown_cards(browser)[-1] == last
-    assert browser.evaluate("document.activeElement.querySelector('h3').textContent") == last
+    assert_led_to(browser, last)
+
+
+def assert_led_to(browser, name):
+    """All ten of the beginning are shown, and after them one more, to which the page has gone."""
+    assert shown_cards(browser)[-1] == name
+    assert browser.evaluate("document.activeElement.querySelector('h3').textContent") == name
     top = browser.evaluate("document.activeElement.getBoundingClientRect().top")
     assert -5 <= top < 900
+    assert browser.evaluate("document.getElementById('count').textContent") == "14 of 14 images, 11 shown below"
+
+
+def test_an_image_in_the_address_of_the_page_is_shown(browser, page):
+    """After a reload, by Back and in a link that somebody sends."""
+    browser.open(page)
+    last = rows(browser)[-1]
+    click(browser, ".values:not([hidden]) tbody tr:last-child a")
+    address = browser.evaluate("location.href")
+    browser.open("about:blank")
+    browser.open(address)
+    assert_led_to(browser, last)
+    choose(browser, "#most", 1)
+    choose(browser, "#most", 0)
+    assert last not in shown_cards(browser)
+    click(browser, ".values:not([hidden]) tbody tr:first-child a")
+    assert last not in shown_cards(browser)
+    browser.evaluate("history.back()")
+    browser.wait_for("document.activeElement.closest('.card')?.id == location.hash.slice(1)")
+    assert_led_to(browser, last)
+    assert browser.complaints == []
 
 
 def test_every_control_is_reached_by_tab(browser, page):
