@@ -106,7 +106,7 @@
       stop: made("button", { type: "button", textContent: "Stop", onclick: () => order({ method: "POST" }, `${at}/stop`) }),
       remove: made("button", { type: "button", textContent: "Remove", onclick: () => order({ method: "DELETE" }, at) }),
     };
-    const thumbnail = made("img", { src: `${at}/thumbnail`, alt: "", loading: "lazy" });
+    const thumbnail = made("img", { src: `${at}/thumbnail`, alt: "", loading: "lazy", draggable: false });
     thumbnail.onerror = () => thumbnail.remove();
     parts.thumb.append(thumbnail);
     parts.name.textContent = image.name;

@@ -174,6 +174,22 @@ def test_at_full_size_keys_scroll_the_comparison(browser, studio, drawn):
         browser.wait_for(f"pane.scrollTop < {before}")
 
 
+def test_a_thumbnail_that_is_dragged_on_the_page_is_no_new_image(browser, studio, drawn):
+    with studio() as asked:
+        given(browser, asked, drawn("a.png", 60, 40))
+        click(browser, "#enlarge")
+        browser.wait_for("document.querySelector('.item.done .thumb img')?.naturalWidth > 0")
+        browser.evaluate("window.began = []; addEventListener('dragstart', event => began.push(event.target.tagName))")
+        x, y = middle(browser, ".thumb")
+        mouse = {"button": "left", "buttons": 1, "clickCount": 1}
+        browser.tab("Input.dispatchMouseEvent", type="mousePressed", x=x, y=y, **mouse)
+        for step in range(12):
+            browser.tab("Input.dispatchMouseEvent", type="mouseMoved", x=x + 5 * step, y=y - 5 * step, **mouse)
+        browser.tab("Input.dispatchMouseEvent", type="mouseReleased", x=x + 60, y=y - 60, **mouse)
+        assert browser.evaluate("began") == []
+        assert len(asked.images()) == 1
+
+
 def test_all_are_cleared_by_one_look_at_the_queue(browser, studio, drawn):
     """For each image all were asked for: with thousands of them that took minutes."""
     with studio() as asked:
