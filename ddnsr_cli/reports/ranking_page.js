@@ -142,6 +142,7 @@
     const typing = event.target.tagName === "INPUT";
     if (typing || event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
     if (state.at === scenes.length && event.key !== "Backspace") return;
+    if (event.repeat && /^([0-9z]|Enter|Backspace)$/i.test(event.key)) return event.preventDefault(); // held down: once
     if (onKey(event) && event.target.tagName !== "BUTTON") event.preventDefault();
   });
 

@@ -289,6 +289,18 @@ def test_keys_pressed_by_habit_after_the_last_image_neither_name_nor_export(fres
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_digit_that_is_held_down_is_given_once(fresh):
+    held = {"type": "keyDown", "key": "1", "text": "1", "windowsVirtualKeyCode": ord("1")}
+    for repeated in (False, True, True, True):
+        fresh.tab("Input.dispatchKeyEvent", autoRepeat=repeated, **held)
+    fresh.tab("Input.dispatchKeyEvent", **held | {"type": "keyUp"})
+    assert (ranks(fresh), letter(fresh)) == ([1, None, None], "B")
+    for repeated in (False, True):  # others go on
+        tab = {"type": "rawKeyDown", "key": "Tab", "windowsVirtualKeyCode": 9}
+        fresh.tab("Input.dispatchKeyEvent", autoRepeat=repeated, **tab)
+    assert fresh.evaluate("document.activeElement.textContent") == "2"
+
+
 def test_after_a_press_on_zoom_digits_go_on_ranking(fresh):
     press(fresh, "2")
     click(fresh, "#zoom")
