@@ -267,7 +267,7 @@ def refuse_idle_noise_input(
 ) -> None:
     """Raises ConfigError where --noise-input is given, and there is no degrader or one of a single input.
 
-    Not where simulated noise is made of it, nor for ablation D, which is to differ from the others in nothing else.
+    Not for ablation D, which is to differ from the others in nothing else.
     """
     from ddnsr_cli.training.paired_options import PairedOptions, SourceKind
 
@@ -278,8 +278,7 @@ def refuse_idle_noise_input(
                 "out, or name one."
             )
         return
-    simulated = options.degrader_pretrain_steps or options.losses.noise_transfer
-    if not options.dual_input and not simulated and (single_input or preset in OF_SINGLE_INPUT):
+    if not options.dual_input and (single_input or preset in OF_SINGLE_INPUT):
         why = "--single-input" if single_input else f"--preset {preset}"
         raise ConfigError(f"--noise-input is the degrader's second input, and {why} has none. Leave one out.")
 

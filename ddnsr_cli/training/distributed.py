@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -23,6 +24,9 @@ from torch.utils.checkpoint import checkpoint
 
 from ddnsr_cli.errors import ConfigError, DdnsrError, DeviceError, OtherProcessError, TrainingError
 from ddnsr_cli.training.loop import StopRequest
+
+LONGEST_WAIT = timedelta(days=1)
+"""For another process: the first alone looks at all images before the first step, and validates."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,7 +288,7 @@ def _join() -> tuple[Callable[[str, int], int], int]:
         start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         store = dist.PrefixStore(f"start {start}", store)  # type: ignore[attr-defined]
     backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backends, store=store, rank=rank, world_size=size)
+    dist.init_process_group(backends, store=store, rank=rank, world_size=size, timeout=LONGEST_WAIT)
     return store.add, rank
 
 

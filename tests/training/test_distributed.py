@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.distributed import TCPStore
 
 from ddnsr_cli.errors import ConfigError, TrainingError
+from ddnsr_cli.training import distributed
 from ddnsr_cli.training.distributed import GlobalBatchNorm2d, World, joined_world, share_batch_statistics
 from tests.helpers.processes import ready_processes
 from tests.helpers.two_processes import go_on_from, join_and_leave, train
@@ -133,6 +135,17 @@ def test_processes_that_go_on_from_different_steps_are_refused(tmp_path, steps, 
     for rank, step in enumerate(steps):
         told = (tmp_path / str(rank)).read_text()
         assert told == "" if are_one else f"this one from {step}: they see different run folders" in told
+
+
+def test_processes_wait_for_the_first_longer_than_backends_do_by_themselves(monkeypatch):
+    joined = {}
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(distributed, "rendezvous", lambda _how: iter([(dist.HashStore(), 0, 2)]))
+    monkeypatch.setattr(dist, "init_process_group", lambda *_, **options: joined.update(options))
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
+    with distributed.joined_world() as world:
+        assert (world.rank, world.size) == (0, 2)
+    assert joined["timeout"].total_seconds() > 8 * 3600
 
 
 def test_a_batch_that_cannot_be_shared_is_refused():
