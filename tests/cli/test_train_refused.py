@@ -160,6 +160,15 @@ def test_folders_of_no_use_are_reported(train, scene, tmp_path):
     assert not run.exists()
 
 
+def test_a_file_where_samples_are_to_be_is_reported_before_the_first_step(train, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "samples").write_bytes(b"")
+    done = train(run, "--steps", 1, "--log-every", 1)
+    refused(done, 10, run / "samples", "-o")
+    assert "step 1" not in done.err
+
+
 def test_the_same_folder_twice_is_one_line(train, scene, tmp_path):
     (_, lr), _ = scene
     done = train(tmp_path / "run", folders=(lr, lr))

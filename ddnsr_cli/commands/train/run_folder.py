@@ -117,6 +117,7 @@ class RunFolder:
         self.path = path
         self.state = path / "state" / "last.safetensors"
         self.weights = path / "sr.safetensors"
+        self.samples = path / "samples"
 
     def numbers(self, options: "DataclassInstance", *, free_to_change: tuple[str, ...]) -> Mapping[str, Any] | None:
         """What was saved beside the last state; None when there is no save yet.
@@ -155,9 +156,10 @@ class RunFolder:
         return numbers
 
     def prepare(self, trainer: Resumable) -> None:
-        """Make the folder and write the options. Raises TrainingError when that cannot be done."""
+        """Make the folders and write the options. Raises TrainingError when that cannot be done."""
         try:
             self.state.parent.mkdir(parents=True, exist_ok=True)
+            self.samples.mkdir(exist_ok=True)
             text = json.dumps(options_to_json(trainer.options), indent=2) + "\n"
             with atomic_path(self.path / "options.json") as temporary:
                 temporary.write_text(text, encoding="utf-8")
@@ -197,10 +199,10 @@ class RunFolder:
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # a path may be no text
 
     def sample_path(self, step: int) -> Path:
-        """Where the sample sheet of a step belongs; its folder is made."""
-        folder = self.path / "samples"
-        folder.mkdir(exist_ok=True)
-        return folder / f"step_{step:07d}.png"
+        """Where the sample sheet of a step belongs; its folder is made. Raises as `save`."""
+        with wrap_write_errors(self.samples):
+            self.samples.mkdir(exist_ok=True)
+        return self.samples / f"step_{step:07d}.png"
 
 
 @contextmanager

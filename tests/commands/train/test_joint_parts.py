@@ -283,3 +283,12 @@ def test_large_images_are_validated_in_tiles(tmp_path, monkeypatch):
     assert first == (1, 3, 90, 20)
     assert len(tiles) > 1
     assert max(tile[2] for tile in tiles) < 90
+
+
+def test_a_sample_sheet_that_has_no_folder_is_told_in_one_line(tmp_path):
+    folder = RunFolder(tmp_path)
+    assert folder.sample_path(7) == tmp_path / "samples/step_0000007.png"
+    (tmp_path / "samples").rmdir()
+    (tmp_path / "samples").write_bytes(b"")
+    with pytest.raises(TrainingError, match=r"samples could not be written \(File exists\)\. The last save is intact"):
+        folder.sample_path(8)
