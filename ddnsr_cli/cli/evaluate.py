@@ -260,6 +260,11 @@ def _challenge_folders(data: Path, track: int, *, given: Path | None) -> tuple[P
 
 
 def _check(files: dict[str, Path | None], ranking_files: list[Path], *, mean_opinion: bool) -> None:
+    if any(path.is_dir() for path in ranking_files):
+        named = " ".join(
+            f"{option} {shown(path)}" for option, path in zip(("--lr", "--hr"), ranking_files, strict=False)
+        )
+        raise ConfigError(f"Folders are named by options. Give them as in: ddnsr eval {named}")
     if mean_opinion != bool(ranking_files):
         raise ConfigError(
             "--mean-opinion needs the files that raters exported: ddnsr eval --mean-opinion a.json b.json"

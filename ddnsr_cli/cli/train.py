@@ -149,7 +149,11 @@ def train(
     ] = None,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Only look at the images and say what is wrong with them.", rich_help_panel=DATA),
+        typer.Option(
+            "--check",
+            help="Only look at the images, and say what is wrong with them and whether a run can begin.",
+            rich_help_panel=DATA,
+        ),
     ] = False,
     target: Annotated[
         TargetType,
@@ -580,6 +584,7 @@ def _check(request: "PairedRequest | JointRequest", *, quiet: bool) -> None:
                 check_joint(request, warnings, listener, summary.append)
             else:
                 check_paired(request, warnings, listener, summary.append)
+        summary.append("a run can begin with these images")
     finally:  # also when a run would fail
         for line in summary:
             put_text(f"{line}\n")

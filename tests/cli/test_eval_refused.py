@@ -129,6 +129,7 @@ def test_a_ranking_of_one(ddnsr, pairs, tmp_path):
         (["--lr", "LR", "--lpips", "alex"], "--hr"),
         (["--lr", "LR", "--lpips-weights", "x"], "--hr"),
         (["a.json"], "--mean-opinion"),
+        (["LR", "HR"], "Folders are named by options. Give them as in: ddnsr eval --lr "),
         (["--mean-opinion"], "--mean-opinion a.json b.json"),
         (["--mean-opinion", "a.json", "--hr", "HR"], "--mean-opinion"),
     ],

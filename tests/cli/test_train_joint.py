@@ -201,13 +201,14 @@ def test_check_only_looks(train, tmp_path, folders):
     assert done.code == 0, done.err
     assert next(line for line in done.err.splitlines() if "broken.png" in line).startswith("note: left out: ")
     assert done.out.splitlines()[0].startswith("hr: 4 images, 3 of them measured: 1 unreadable")
+    assert done.out.splitlines()[-1] == "a run can begin with these images"
     assert not (tmp_path / "run").exists()
 
 
 def test_check_fails_where_a_run_would(train, tmp_path):
     done = train(tmp_path / "run", "--check", "--crop", 256)
     refused(done, 8, "a side needs")
-    assert done.out.splitlines()[1] == "lr: 3 images, 3 of them measured: nothing found"
+    assert done.out.splitlines()[1:] == ["lr: 3 images, 3 of them measured: nothing found"]
     assert not (tmp_path / "run").exists()
 
 

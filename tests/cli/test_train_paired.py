@@ -183,7 +183,8 @@ def test_a_whole_run_is_checked_and_nothing_is_written(train, folders, pairs, tm
     done = train(tmp_path / "run", "--check", "--mix", "photo=1", "--mix", f"{pairs}=1")
     assert done.code == 0, done.err
     assert "broken.png" in done.err
-    assert len(done.out.splitlines()) == 2  # a line a folder of clean images
+    assert len(done.out.splitlines()) == 3  # a line a folder of clean images, and the last
+    assert done.out.endswith("\na run can begin with these images\n")
     done = train(tmp_path / "run", "--check", "--crop", 256)
     assert (done.code, len(done.out.splitlines())) == (8, 1), done.err  # fails where a run would
     assert not (tmp_path / "run").exists()
