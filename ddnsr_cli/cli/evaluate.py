@@ -14,7 +14,7 @@ from rich.text import Text
 
 from ddnsr_cli.cli.options import Device, LrSuffix, ModCrop, Offline, Quiet, file_of, folder_of
 from ddnsr_cli.cli.terminal import STANDARD, STDOUT_NAMES, put_text
-from ddnsr_cli.errors import ConfigError, printable
+from ddnsr_cli.errors import ConfigError, printable, shown
 
 if TYPE_CHECKING:
     from ddnsr_cli.commands.evaluate.options import EvaluateOptions
