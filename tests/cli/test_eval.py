@@ -167,9 +167,9 @@ def test_lpips_that_is_named_is_fetched_and_found_again_offline(ddnsr, pairs, tm
     from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
     from ddnsr_cli.files import sha256_of
-    from ddnsr_cli.nets.lpips import trunk_shapes
     from ddnsr_cli.weights import feature_weights
     from ddnsr_cli.weights import feature_weights as classifiers
+    from tests.helpers.lpips_trunks import trunk_shapes
 
     name = classifiers.ALEXNET.name
     generator = torch.Generator().manual_seed(1)

@@ -18,8 +18,8 @@ from quality_sets import MADE, SETS, Case, Degradation, Shown, degraded, find_ca
 from scipy.ndimage import gaussian_filter
 
 from ddnsr_cli.errors import ConfigError, DataError
-from ddnsr_cli.nets.lpips import trunk_shapes
 from tests.helpers.command import ddnsr
+from tests.helpers.lpips_trunks import trunk_shapes
 
 __all__ = ["ddnsr"]
 

@@ -12,13 +12,14 @@ from safetensors.torch import load_file, save, save_file
 
 from ddnsr_cli.errors import ConfigError, HubError, WeightsError
 from ddnsr_cli.files import sha256_of
-from ddnsr_cli.nets.lpips import LPIPS, TRUNKS, trunk_shapes
+from ddnsr_cli.nets.lpips import LPIPS, TRUNKS
 from ddnsr_cli.nets.vgg19 import Tap, VGG19Features
 from ddnsr_cli.weights import feature_weights, files
 from ddnsr_cli.weights import feature_weights as classifiers
 from ddnsr_cli.weights.feature_weights import LPIPS_FOLDER, VGG19_ON_HUB, load_lpips, load_vgg19
 from ddnsr_cli.weights.hub.download import HubAccess
 from tests.helpers.fake_hub import Faults
+from tests.helpers.lpips_trunks import trunk_shapes
 
 # VGG19 as published, up to conv3_1: place in torchvision's list, channels in and out.
 CONVOLUTIONS = [(0, 3, 64), (2, 64, 64), (5, 64, 128), (7, 128, 128), (10, 128, 256)]
