@@ -23,10 +23,10 @@ SURFACE = {
         "-x/--tta --ray --ray-workers --offline --json -0/--null -v/--verbose -q/--quiet"
     ),
     "degrade": (
-        "-o/--output images -i/--input --list --shard --again --noise-source --per-image --seed --method --scale -m/--model "
-        "--sigma --patch-variance --kernels --kernel-steps --noise-input --degradation-preset --degradation --cleanup "
-        "--realism-report "
-        "--overwrite --max-pixels --workers --ray --ray-workers --device/-g --offline --json -0/--null -q/--quiet"
+        "-o/--output images -i/--input --list --shard --again --noise-source --per-image --seed --method --scale "
+        "-m/--model --sigma --patch-variance --kernels --kernel-steps --noise-input --degradation-preset --degradation "
+        "--cleanup --realism-report --overwrite --max-pixels --workers --ray --ray-workers --device/-g --offline "
+        "--json -0/--null -q/--quiet"
     ),
     "train": (
         "-o/--output --track --paired --pretrain --hr --lr --data --val --val-lr --val-hr --lr-suffix --mod-crop "
