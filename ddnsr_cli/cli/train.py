@@ -43,6 +43,7 @@ from ddnsr_cli.cli.train_arguments import (
     with_targets,
 )
 from ddnsr_cli.config import Precision, TargetType
+from ddnsr_cli.data.config import MOST_SEED
 from ddnsr_cli.errors import ConfigError, DataError, OtherProcessError
 
 if TYPE_CHECKING:
@@ -359,7 +360,10 @@ def train(
     seed: Annotated[
         int,
         typer.Option(
-            min=0, help="Seed of all draws. On a CPU the same seed gives the same bytes.", rich_help_panel=SCHEDULE
+            min=0,
+            max=MOST_SEED,
+            help="Seed of all draws. On a CPU the same seed gives the same bytes.",
+            rich_help_panel=SCHEDULE,
         ),
     ] = 0,
     workers: Annotated[

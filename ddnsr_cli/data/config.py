@@ -214,6 +214,10 @@ class NoiseInput(StrEnum):
     """A crop as it is, as in the paper: its subject shows faintly in the result."""
 
 
+MOST_SEED = 2**63 - 1
+"""PyTorch takes seeds of 64 bits, and one network of a run is drawn from the seed after it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class StreamConfig:
     """How crops are drawn and mixed."""
@@ -244,6 +248,8 @@ class StreamConfig:
             raise ConfigError(
                 f"batch, crop_px and crops_per_image are at least 1, workers and seed at least 0, got {self}."
             )
+        if self.seed > MOST_SEED:
+            raise ConfigError(f"seed is at most {MOST_SEED}, got {self.seed}. Choose a smaller one.")
         if self.images_per_round < 2:
             raise ConfigError("images_per_round must be at least 2: a batch from one image trains badly.")
         if self.crops_per_round % self.batch:

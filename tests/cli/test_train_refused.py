@@ -280,6 +280,7 @@ def test_lpips_as_the_judge_asks_for_its_own_option(ddnsr, scene, tmp_path, monk
         (["--lr-milestones=-5"], "milestones"),
         (["--learning-rate", "nan"], "learning_rate > 0"),
         (["--learning-rate", "0"], "learning_rate > 0"),
+        (["--seed", "18446744073709551616"], "9223372036854775807"),
         (["--perceptual", "conv9_9"], "conv5_4"),
         (["--perceptual", "lpips-x"], "lpips-squeeze"),
     ],
@@ -295,6 +296,12 @@ def test_the_discriminator_goes_with_its_loss(ddnsr, scene, tmp_path):
     assert done.code == 0, done.err
     assert "disc_hr" not in done.err
     assert json.loads((tmp_path / "run/options.json").read_text())["discriminator"] == "none"
+
+
+def test_networks_are_drawn_from_the_largest_seed(ddnsr, scene, tmp_path):
+    words = ("--preset", "cyclegan-lr", "--seed", 2**63 - 1, "--steps", 1)
+    done = ddnsr(*joint_words(*scene, tmp_path / "run", *words))
+    assert done.code == 0, done.err
 
 
 def test_a_machine_without_a_compiler_is_reported(train, monkeypatch, tmp_path):

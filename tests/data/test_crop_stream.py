@@ -287,6 +287,7 @@ MIXED = {"crops_per_image": 16, "images_per_round": 32}
         ({"crops_per_image": 0}, "crops_per_image"),
         ({"crop_px": 0}, "crop_px"),
         ({"images_per_round": 1, "batch": 6}, "at least 2"),
+        ({"seed": 2**63}, "at most 9223372036854775807, got 9223372036854775808"),
         ({"workers": -1}, "workers"),
         ({"seed": -1}, "seed"),
     ],
