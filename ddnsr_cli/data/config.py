@@ -115,7 +115,8 @@ class DegradationConfig:
     """Pillow's quality, both ends included."""
 
     webp_chance: float = 0.0
-    """Share of compressions that are WebP instead of JPEG, of the same quality range."""
+    """Share of compressions that are WebP instead of JPEG, of the same quality range. Images that WebP cannot hold are
+    JPEG in any case."""
 
     full_chroma_chance: float = 0.0
     """Share of JPEGs that keep color at full resolution; the rest have it at half (4:2:0)."""

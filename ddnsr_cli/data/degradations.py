@@ -32,6 +32,9 @@ BAND_ROWS = 512  # filtered at a time: spectra of a large image never lie in mem
 Pixels = NDArray[np.float32]
 """(C, H, W) brightness in [0, 1], H and W of any size."""
 
+WEBP_MOST_PX = 16383
+"""Side of the largest image that WebP holds."""
+
 BLOCK_PX = 16  # of JPEG with color at half resolution, and of WebP
 HALF_CHROMA, FULL_CHROMA = "4:2:0", "4:4:4"
 
@@ -97,7 +100,7 @@ class Compression:
     """Pillow's, 0 to 100."""
 
     webp: bool = False
-    """WebP instead of JPEG."""
+    """WebP instead of JPEG, where it holds the image."""
 
     chroma: str = HALF_CHROMA
     """Resolution of JPEG's color, as Pillow's `subsampling`."""
@@ -111,7 +114,7 @@ class Compression:
         padded = np.pad(levels.transpose(1, 2, 0), ((top, 0), (left, 0), (0, 0)), mode="edge")
         buffer = io.BytesIO()
         image = Image.fromarray(padded)
-        if self.webp:
+        if self.webp and max(image.size) <= WEBP_MOST_PX:
             image.save(buffer, "WEBP", quality=self.quality, method=2)
         else:
             image.save(buffer, "JPEG", quality=self.quality, subsampling=self.chroma)

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from ddnsr_cli.data import degradations
-from ddnsr_cli.data.degradations import add_gaussian, shrink_bicubic, whole_levels
+from ddnsr_cli.data.degradations import Compression, add_gaussian, shrink_bicubic, whole_levels
 from tests.helpers.drawn_images import drawn_image
 
 
@@ -48,3 +48,14 @@ def test_noise_is_white_and_of_the_strength_asked_for():
 def test_levels_are_clipped_and_rounded_once():
     levels = np.array([-3.0, 0.4, 0.6, 254.4, 254.6, 300], np.float32)
     assert whole_levels(levels).tolist() == [0, 0, 1, 254, 255, 255]
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_what_webp_cannot_hold_is_compressed_as_jpeg(side):
+    levels = np.random.default_rng(0).integers(0, 256, (3, 8, 16380)).astype(np.uint8)
+    levels = levels if side else levels.transpose(0, 2, 1)
+    for before, holds in ((3, True), (4, False)):
+        phase = (0, before) if side else (before, 0)
+        webp, jpeg = (Compression(quality=50, webp=kind, phase=phase).of(levels) for kind in (True, False))
+        assert webp.shape == levels.shape
+        assert np.array_equal(webp, jpeg) != holds
