@@ -132,7 +132,7 @@ def test_validation_keeps_the_best(train, tmp_path, image_file):
     for words in (("--check",), ("--steps", 1)):
         done = train(tmp_path / "run", "--val", tmp_path / "val", *words)
         assert done.code == 0, done.err
-        assert len(re.findall(r"warning: .*val/hr/b.png is in a pair whose HR image is that of", done.err)) == 1
+        assert len(re.findall(r"warning: .*val/hr/b.png and its partner have the bytes of", done.err)) == 1
     assert (tmp_path / "run/state/best.safetensors").exists()
     card = (tmp_path / "run/README.md").read_text()
     assert re.search(
