@@ -15,6 +15,7 @@ table, then one JSON line; with --plot the first is drawn, too.
 import argparse
 import json
 import math
+import multiprocessing
 import os
 import statistics
 import subprocess
@@ -65,13 +66,26 @@ def shape(megapixels: float) -> tuple[int, int]:
 
 
 def fill(folder: Path, number: int, width: int, height: int, *, tenth: float = 0.0) -> Path:
-    """A folder of so many images. tenth: megapixels of every tenth, if any."""
+    """A folder of so many images. tenth: megapixels of every tenth, if any.
+
+    They are drawn in a process of its own: what this one takes counts as taken by each command that it starts.
+    """
+    words = (folder, number, width, height, tenth)
+    process = multiprocessing.get_context("spawn").Process(target=draw_folder, args=words)
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise SystemExit("the images could not be drawn")
+    return folder
+
+
+def draw_folder(folder: Path, number: int, width: int, height: int, tenth: float) -> None:
+    """See `fill`."""
     folder.mkdir()
     small, large = (width, height), shape(tenth) if tenth else (width, height)
     for index in range(number):
         width, height = large if index % 10 == 9 else small
         Image.fromarray(drawn(width, height, index)).save(folder / f"{index:05}.png", compress_level=1)
-    return folder
 
 
 def command(images: Path, output: Path, words: Sequence[str]) -> list[str]:
