@@ -105,7 +105,7 @@ def whole_run(images: Path, output: Path, megapixels: float, files: int, words: 
         files=files,
         seconds=time.perf_counter() - since,
         cpu_seconds=used.ru_utime + used.ru_stime,
-        megabytes=used.ru_maxrss / 1000,
+        megabytes=used.ru_maxrss * 1024 / 1e6,
     )
 
 
