@@ -19,7 +19,7 @@ from PIL import Image
 from ddnsr_cli.nets.config import RRDBConfig
 from ddnsr_cli.nets.rrdb import RRDBNet, start_as_nearest
 from ddnsr_cli.weights.checkpoint import save_sr_net
-from tests.helpers.processes import no_larger_files
+from tests.helpers.processes import no_larger_files, slow_disk
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills and limits as Linux has them")
 FREE_BYTES = 220 << 20
@@ -65,7 +65,7 @@ def test_killed_at_any_time_and_run_again_nothing_is_lost(processes, images, qui
     out, engine = tmp_path / "out", ("--engine", "torch")
     words = (*words_for(images, out, quick_model), *engine)
     for done in (0, 2):
-        running = processes.start(*words)
+        running = processes.start(*words, first=[(slow_disk, (0.3,))])  # else it may be whole before the kill
         running.until(lambda done=done: half_written(out) and len(whole(out)) >= done)
         running.kill()
         assert len(half_written(out)) == 1
