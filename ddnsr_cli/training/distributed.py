@@ -289,6 +289,7 @@ def _join() -> tuple[Callable[[str, int], int], int]:
         store = dist.PrefixStore(f"start {start}", store)  # type: ignore[attr-defined]
     backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backends, store=store, rank=rank, world_size=size, timeout=LONGEST_WAIT)
+    dist.all_reduce(torch.zeros(1))  # of one that leaves at once the others would say that they could not meet
     return store.add, rank
 
 

@@ -16,7 +16,9 @@ processors and left out. It takes a minute or two.
 All take turns in one process, so that a busy moment does not hit one of them only; its heap keeps what is freed, as
 that of the command does. `matmul` is what the device reaches in a plain matrix product. Seconds are those of the
 processor with one thread, so that other work on the machine counts little, and of the clock with more, or on a card.
-Work is counted as direct convolution, differences are in levels of 255, against `eager`. For each side a table, then
+Work is counted as direct convolution, differences are in levels of 255, against `eager`. Megabytes are what the first
+turn of an engine takes at its peak beyond what was in use, its weights and what it makes ready not counted; Linux and
+cards tell them. For each side a table, then
 one JSON line; ratios hold within one run only. The status is 1 when a result differs by more than --most-levels.
 """
 
@@ -36,7 +38,7 @@ from torch import Tensor, nn
 
 from ddnsr_cli.commands.weights.convert import save_ncnn, save_onnx
 from ddnsr_cli.inference.device import MOST_GRAPH_PX, SEEN_FOR_A_GRAPH, CudaBackend, choose_device, choose_dtype
-from ddnsr_cli.inference.memory import keep_one_heap
+from ddnsr_cli.inference.memory import give_back_freed, keep_one_heap
 from ddnsr_cli.inference.net_upscaler import NetUpscaler
 from ddnsr_cli.inference.tiling import TileConfig
 from ddnsr_cli.weights.checkpoint import load_own_net
@@ -179,11 +181,37 @@ def ncnn(net: OwnNet, _shape: torch.Size, folder: Path, threads: int) -> Iterato
         yield name, run
 
 
+def peak_megabytes(run: Run, lr: Tensor, device: torch.device) -> float | None:
+    """What one turn takes at its peak; None where the system does not tell."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        run(lr)
+        return (torch.cuda.max_memory_allocated(device) - before) / 1e6
+    give_back_freed()
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again
+    except OSError:
+        run(lr)
+        return None
+    before = status_bytes("VmRSS")
+    run(lr)
+    return max(0, status_bytes("VmHWM") - before) / 1e6
+
+
+def status_bytes(name: str) -> int:
+    """A line of Linux's status of this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
 def compared(
     turns: dict[str, Run],
     lr: Tensor,
     work: int,
     product: int,
+    device: torch.device,
     *,
     rounds: int,
     warm_ups: int,
@@ -193,6 +221,7 @@ def compared(
 
     The first rounds warm up and are not counted.
     """
+    megabytes = {name: peak_megabytes(run, lr, device) for name, run in turns.items()}
     seconds: dict[str, list[float]] = {name: [] for name in turns}
     results: dict[str, Tensor | None] = {}
     for counted in (*[False] * warm_ups, *[True] * rounds):
@@ -215,6 +244,7 @@ def compared(
                 "least_s": least,
                 "times_eager": None if result is None else eager_s / median,
                 "gflops": done / least / 1e9,
+                "megabytes": megabytes[name],
                 "most_levels": levels,
             }
         )
@@ -235,7 +265,7 @@ def measured(net: OwnNet, lr: Tensor, device: torch.device, asked: argparse.Name
         turns = dict(engines(net, lr, Path(folder), asked.threads, device))
         clock = time.process_time if asked.threads == 1 and device.type == "cpu" else time.perf_counter
         product, warm_ups = 2 * matrix_side(device) ** 3, WARM_UPS.get(device.type, 1)
-        rows = compared(turns, lr, work, product, rounds=asked.rounds, warm_ups=warm_ups, clock=clock)
+        rows = compared(turns, lr, work, product, device, rounds=asked.rounds, warm_ups=warm_ups, clock=clock)
     show(rows)
     run = {"network": str(net.config), "side": lr.shape[-1], "torch": torch.__version__, "device": str(device)}
     print(json.dumps({**run, "rows": rows}))
