@@ -214,13 +214,15 @@ def validation_scores(
     device: of the network and of `lpips`.
     """
     rows: dict[str, list[float]] = {}
+    tiled: NetUpscaler | None = None
     for pair in pairs:
         lr, hr = pair.cut(read_rgb(pair.lr), read_rgb(pair.hr))
         image = image_tensor(lr)
         if image[0, 0].numel() <= MOST_WHOLE_PX:
             sr = net(image.to(device)).float()
         else:
-            sr = NetUpscaler(net, device=device, tiles=TileConfig()).whole(image).to(device)
+            tiled = tiled or NetUpscaler(net, device=device, tiles=TileConfig())  # a copy of the network: once
+            sr = tiled.whole(image).to(device)
         scores = compare(whole_levels(sr), image_tensor(hr).to(device), crop_px=CROP_PX, lpips=lpips)
         for name, value in scores.items():
             rows.setdefault(SCORE_NAMES[name], []).append(value.item())
