@@ -20,14 +20,16 @@ from pathlib import Path
 from image_files import run_script
 from trials import (
     COLUMNS,
+    OF_NOISE,
     Found,
-    Pairs,
     Run,
+    Validation,
     gains,
     is_done,
     keep,
     known_figures,
     neutral_degrader,
+    noise_figures,
     once,
     runs_and_others,
     scores,
@@ -42,8 +44,6 @@ from ddnsr_cli.data.config import NoiseInput
 from ddnsr_cli.data.images import list_images
 from ddnsr_cli.files import atomic_path
 from ddnsr_cli.io.discovery import find_images
-from ddnsr_cli.metrics.realism import Realism
-from ddnsr_cli.reports.realism import measure_realism
 
 WITHOUT = {
     "A": "no content loss",
@@ -56,13 +56,7 @@ WHOLE = "E"
 BICUBIC, SOURCE = "bicubic", "the source"
 TITLES = {letter: f"{letter}: {without}" for letter, without in WITHOUT.items()}
 
-OF_NOISE = {
-    "noise": ("noise, levels", 1),
-    "neighbors": ("neighbors", 2),
-    "channels": ("channels", 2),
-    "carried": ("carried", 2),
-    "leaked": ("leaked", 2),
-}
+OF_DEGRADER = {**OF_NOISE, "carried": ("carried", 2), "leaked": ("leaked", 2)}
 """Figures of a run's degrader: title, and how many digits are told."""
 
 
@@ -75,18 +69,18 @@ def train(out: Path, run: Run, words: Sequence[str]) -> None:
     once(out / run.name, "train", *own, *words)
 
 
-def judge(out: Path, run: Run, pairs: Pairs, noisy: Path) -> Found:
+def judge(out: Path, run: Run, validation: Validation, clean: Path, noisy: Path) -> Found:
     """Figures of a trained run, of bicubic and of the noisy images."""
-    means = scores(out / f"scores_{run.name}.json", {run.name: str(out / run.name)}, pairs)
-    noise = noise_of(out / run.name, pairs.hr, noisy, out / f"pairs_{run.name}")
-    source = _levels(measure_realism(list_images(noisy)))
+    means = scores(out / f"scores_{run.name}.json", {run.name: str(out / run.name)}, validation)
+    noise = noise_of(out / run.name, clean, noisy, out / f"pairs_{run.name}")
+    source = noise_figures(noisy)
     return {run.name: {**means[run.name], **noise}, BICUBIC: {**means[BICUBIC]}, SOURCE: source}
 
 
 def told(found: Found) -> str:
     """Markdown: the table and the claims, by all runs that are known."""
     runs, others = runs_and_others(found, TITLES)
-    return f"{table(TITLES, runs, others, {**COLUMNS, **OF_NOISE})}\n{gains(TITLES, runs, WHOLE)}"
+    return f"{table(TITLES, runs, others, {**COLUMNS, **OF_DEGRADER})}\n{gains(TITLES, runs, WHOLE)}"
 
 
 def noise_of(run: Path, hr: Path, source: Path, pairs: Path) -> dict[str, float | None]:
@@ -98,11 +92,7 @@ def noise_of(run: Path, hr: Path, source: Path, pairs: Path) -> dict[str, float 
     method = Learned(engine.tiled, noise_source(images, NoiseInput.CROP) if engine.takes_noise else None)
     transfer = transfer_of(method, list_images(hr), seed=0, max_pixels=1 << 28)
     carried, leaked = (0.0, 0.0) if transfer is None else (transfer.carried_flat, transfer.leaked)
-    return {**_levels(measure_realism(list_images(pairs / "lr"))), "carried": carried, "leaked": leaked}
-
-
-def _levels(found: Realism) -> dict[str, float | None]:
-    return {"noise": found.noise, "neighbors": found.neighbors, "channels": found.channels}
+    return {**noise_figures(pairs / "lr"), "carried": carried, "leaked": leaked}
 
 
 def main(given: list[str]) -> None:
@@ -122,14 +112,14 @@ def main(given: list[str]) -> None:
     options = parser.parse_args(given)
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
-    pairs = Pairs(lr=options.val_lr, hr=options.val_hr, lpips=options.lpips)
+    validation = Validation(lr=options.val_lr, hr=options.val_hr, lpips=options.lpips)
     figures: Path = options.figures or out / "figures.json"
     first, last = options.first_seed, options.first_seed + options.seeds
     runs = [Run(letter, seed) for seed in range(first, last) for letter in options.letters]
     for run in runs:
         if run.name not in known_figures(figures):
             train(out, run, options.words)
-            keep(figures, judge(out, run, pairs, options.noise))
+            keep(figures, judge(out, run, validation, options.val_hr, options.noise))
     with atomic_path(out / "table.md") as temporary:
         temporary.write_text(told(known_figures(figures)), encoding="utf-8")
     if options.show is not None:

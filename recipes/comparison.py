@@ -24,13 +24,16 @@ from pathlib import Path
 
 from image_files import run_script
 from trials import (
-    Pairs,
+    COLUMNS,
+    OF_NOISE,
     Run,
+    Validation,
     gains,
     is_done,
     keep,
     known_figures,
     neutral_degrader,
+    noise_figures,
     once,
     runs_and_others,
     scores,
@@ -54,6 +57,7 @@ TITLES = {
     "gaussian": "bicubic and Gaussian noise",
     "bicubic": "bicubic pairs",
 }
+SOURCE = "the source"
 DEGRADERS = {"learned": JOINT, "single": "alone"}
 """Way to make pairs -> the joint run whose degrader makes them; `alone` is that of a single input."""
 
@@ -92,6 +96,10 @@ class Comparison:
             return self.ablations / Run(ABLATIONS[run.kind], run.seed).name
         return self.out / run.name
 
+    def pairs(self, run: Run) -> Path:
+        """Where what a run learns from lies, but for joint runs."""
+        return self.out / f"pairs_{run.name}"
+
     def train(self, run: Run) -> None:
         """Train one of `TITLES`, and before it what makes its pairs."""
         if run.kind == JOINT:
@@ -99,7 +107,7 @@ class Comparison:
             return
         if run.kind in DEGRADERS:
             self._train_joint(Run(DEGRADERS[run.kind], run.seed))
-        pairs, seed = self.out / f"pairs_{run.name}", str(run.seed)
+        pairs, seed = self.pairs(run), str(run.seed)
         once(pairs, "degrade", str(self.hr), "--seed", seed, "--quiet", *self._way(run))
         sides = ["--hr", str(pairs / "hr"), "--lr", str(pairs / "lr")]
         once(self.folder(run), "train", "--paired", "--seed", seed, *sides, *self._losses())
@@ -155,10 +163,10 @@ def main(given: list[str]) -> None:
     parser.add_argument("--hr", type=Path, required=True, help="clean images")
     parser.add_argument("--noise", type=Path, required=True, help="noisy images")
     parser.add_argument("--ablations", type=Path, help="folder of ablations.py whose runs E and D are taken")
-    parser.add_argument("--val-lr", type=Path, required=True, help="LR images of the validation pairs")
-    parser.add_argument("--val-hr", type=Path, required=True, help="their HR partners")
+    parser.add_argument("--val-lr", type=Path, required=True, help="LR images to judge on")
+    parser.add_argument("--val-hr", type=Path, help="their HR partners; without, there is no truth")
     parser.add_argument("--reference", default="hr", help="what these are, as for ddnsr eval (default: hr)")
-    parser.add_argument("--lpips", type=Path, required=True, help="LPIPS (AlexNet) weights")
+    parser.add_argument("--lpips", type=Path, help="LPIPS (AlexNet) weights")
     parser.add_argument("--beside", action="append", default=[], metavar="NAME=MODEL", help="a model to judge, too")
     parser.add_argument("--show", type=Path, help="image whose middle is shown")
     parser.add_argument("words", nargs="+", metavar="-- WORDS", help="options of ddnsr train for all")
@@ -167,22 +175,27 @@ def main(given: list[str]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     names = ("out", "hr", "noise", "track", "lite", "learning_rate", "lr_milestones", "ablations", "words")
     compared = Comparison(**{name: getattr(options, name) for name in names})
-    pairs = Pairs(lr=options.val_lr, hr=options.val_hr, lpips=options.lpips, reference=options.reference)
+    validation = Validation(lr=options.val_lr, hr=options.val_hr, lpips=options.lpips, reference=options.reference)
     figures: Path = options.figures or out / "figures.json"
     first, last = options.first_seed, options.first_seed + options.seeds
     for run in [Run(kind, seed) for seed in range(first, last) for kind in TITLES]:
         if run.name not in known_figures(figures):
             compared.train(run)
-            keep(figures, scores(out / f"scores_{run.name}.json", {run.name: str(compared.folder(run))}, pairs))
+            found = scores(out / f"scores_{run.name}.json", {run.name: str(compared.folder(run))}, validation)
+            noise = {} if run.kind == JOINT else noise_figures(compared.pairs(run) / "lr")
+            keep(figures, {**found, run.name: {**found[run.name], **noise}})
     if odd := [pair for pair in options.beside if "=" not in pair]:
         raise ConfigError(f"--beside takes NAME=MODEL, got {odd[0]}.")
     beside = dict(pair.split("=", 1) for pair in options.beside)
     for name, model in beside.items():
         if name not in known_figures(figures):
-            keep(figures, scores(out / f"scores_{name}.json", {name: model}, pairs))
+            keep(figures, scores(out / f"scores_{name}.json", {name: model}, validation))
+    if SOURCE not in known_figures(figures):
+        keep(figures, {SOURCE: noise_figures(options.noise)})
     known, others = runs_and_others(known_figures(figures), TITLES)
     with atomic_path(out / "table.md") as temporary:
-        temporary.write_text(f"{table(TITLES, known, others)}\n{gains(TITLES, known, JOINT)}", encoding="utf-8")
+        told = table(TITLES, known, others, {**COLUMNS, **OF_NOISE})
+        temporary.write_text(f"{told}\n{gains(TITLES, known, JOINT)}", encoding="utf-8")
     if options.show is not None:
         shown = {title: compared.folder(Run(kind, first)) for kind, title in TITLES.items()}
         with atomic_path(out / "sheet.png") as temporary:

@@ -15,26 +15,31 @@ import torch
 from PIL import Image, ImageDraw
 from scipy.stats import t
 
+from ddnsr_cli.data.images import list_images
 from ddnsr_cli.errors import TrainingError
 from ddnsr_cli.files import atomic_path
 from ddnsr_cli.nets.degrader import Degrader, start_as_area
+from ddnsr_cli.reports.realism import measure_realism
 from ddnsr_cli.training.options import small_helpers, track_options
 from ddnsr_cli.weights.checkpoint import save_degrader
-
-SCORES = ("psnr_rgb", "ssim_rgb", "lpips_alex", "niqe")
-"""Those of the reconstruction network, by `ddnsr eval`."""
 
 COLUMNS = {
     "psnr_rgb": ("PSNR, dB", 2),
     "ssim_rgb": ("SSIM", 3),
     "lpips_alex": ("LPIPS", 3),
     "niqe": ("NIQE", 2),
+    "noise_left": ("noise left", 2),
+    "detail_kept": ("detail kept", 2),
+    "self_consistency_db": ("self-consistency, dB", 2),
 }
-"""Their titles, and how many digits are told."""
+"""Figures of the reconstruction network, by `ddnsr eval`: title, and how many digits are told."""
+
+OF_NOISE = {"noise": ("noise, levels", 1), "neighbors": ("neighbors", 2), "channels": ("channels", 2)}
+"""Figures of LR images, likewise."""
 
 LESS_IS_BETTER = ("lpips_alex", "niqe")
 CLAIMED = ("psnr_rgb", "lpips_alex")
-"""The figures by which a claim is judged."""
+"""The figures by which a claim is judged; where there is no truth, NIQE."""
 
 SHOWN_PX = 96  # side of the part of an image that is shown, LR pixels
 
@@ -49,14 +54,24 @@ Columns = Mapping[str, tuple[str, int]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pairs:
+class Validation:
     """What the runs are judged on."""
 
     lr: Path
-    hr: Path
-    lpips: Path
+    hr: Path | None = None
+    """None: there is no truth."""
+
+    lpips: Path | None = None
     reference: str = "hr"
     """What the HR images are, as for --reference of `ddnsr eval`."""
+
+    def words(self) -> list[str]:
+        """As options of `ddnsr eval`."""
+        told = ["--lr", str(self.lr), "--niqe"]
+        if self.hr is not None:
+            told += ["--hr", str(self.hr), "--reference", self.reference]
+            told += ["--lpips-weights", str(self.lpips)] if self.lpips else []
+        return told
 
 
 @dataclass(frozen=True, order=True)
@@ -105,16 +120,22 @@ def neutral_degrader(path: Path, seed: int, *, lite: bool) -> Path:
     return path
 
 
-def scores(found: Path, models: Mapping[str, str], pairs: Pairs) -> dict[str, dict[str, float]]:
-    """Mean figures of models and of bicubic on the pairs, by name. models: name -> as for -m of `ddnsr upscale`.
+def scores(found: Path, models: Mapping[str, str], validation: Validation) -> dict[str, dict[str, float]]:
+    """Mean figures of models and of bicubic, by name. models: name -> as for -m of `ddnsr upscale`.
 
     found: where the results of `ddnsr eval` are written.
     """
     listed = ",".join(f"{name}={model}" for name, model in models.items())
-    what = ["--lr", str(pairs.lr), "--hr", str(pairs.hr), "--reference", pairs.reference, "--niqe"]
-    ddnsr("eval", *what, "--models", listed, "--lpips-weights", str(pairs.lpips), "--json", str(found), "--quiet")
+    ddnsr("eval", *validation.words(), "--models", listed, "--json", str(found), "--quiet")
     told = json.loads(found.read_text(encoding="utf-8"))
-    return {model: {name: row["mean"][name]["mean"] for name in SCORES} for model, row in told["models"].items()}
+    means = {model: row["mean"] for model, row in told["models"].items()}
+    return {model: {name: row[name]["mean"] for name in COLUMNS if name in row} for model, row in means.items()}
+
+
+def noise_figures(images: Path) -> dict[str, float | None]:
+    """Level, neighbors' and channels' correlation of the noise in a folder of images."""
+    found = measure_realism(list_images(images))
+    return {name: getattr(found, name) for name in OF_NOISE}
 
 
 def known_figures(path: Path) -> Found:
@@ -152,17 +173,16 @@ def table(
 ) -> str:
     """Markdown: a line a kind, means over the seeds with the half width of their 95 % intervals, then the others.
 
-    titles: of the kinds, in their order.
+    titles: of the kinds, in their order. A column that nothing has a figure for is left out.
     """
-    heads = [title for title, _ in columns.values()]
+    filled = {name for figures in (*runs.values(), *others.values()) for name in figures}
+    shown = {name: column for name, column in columns.items() if name in filled}
+    heads = [title for title, _ in shown.values()]
     lines = [f"| | {' | '.join(heads)} |", f"|---{'|---' * len(heads)}|"]
     for kind, title in titles.items():
         own = [figures for run, figures in runs.items() if run.kind == kind]
-        cells = " | ".join(
-            _with_interval([one.get(name) for one in own], digits) for name, (_, digits) in columns.items()
-        )
-        lines.append(f"| {title} | {cells} |")
-    lines += [f"| {title} {_cells(figures, columns)}" for title, figures in others.items()]
+        lines.append(f"| {title} {''.join(_mean_cell(own, name, digits) for name, (_, digits) in shown.items())}|")
+    lines += [f"| {title} {_cells(figures, shown)}" for title, figures in others.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -171,11 +191,12 @@ def gains(titles: Mapping[str, str], runs: Mapping[Run, Figures], best: str) -> 
 
     A seed counts where both were trained.
     """
-    heads = [COLUMNS[name][0] for name in CLAIMED]
-    lines = [f"| {titles[best]} against | {' | '.join(heads)} |", "|---|---|---|"]
+    claimed = CLAIMED if any(CLAIMED[0] in figures for figures in runs.values()) else ("niqe",)
+    heads = [COLUMNS[name][0] for name in claimed]
+    lines = [f"| {titles[best]} against | {' | '.join(heads)} |", f"|---{'|---' * len(heads)}|"]
     for kind, title in titles.items():
         if kind != best:
-            lines.append(f"| {title} | {' | '.join(_gain(runs, best, kind, name) for name in CLAIMED)} |")
+            lines.append(f"| {title} | {' | '.join(_gain(runs, best, kind, name) for name in claimed)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -226,6 +247,13 @@ def _gain(runs: Mapping[Run, Figures], best: str, other: str, name: str) -> str:
         return "none"
     told = _with_interval(differences, COLUMNS[name][1], signed=True)
     return f"{told}: {verdict([sign * one for one in differences])}"
+
+
+def _mean_cell(own: Sequence[Figures], name: str, digits: int) -> str:
+    """Empty where no run of a kind has such a figure."""
+    if not any(name in figures for figures in own):
+        return "| "
+    return f"| {_with_interval([figures.get(name) for figures in own], digits)} "
 
 
 def _with_interval(values: Sequence[float | None], digits: int, *, signed: bool = False) -> str:

@@ -77,7 +77,7 @@ def test_a_run_that_failed_is_trained_again(monkeypatch, tmp_path):
 def test_what_is_known_of_a_run_is_neither_trained_nor_judged_again(monkeypatch, commands, tmp_path):
     judged = []
 
-    def judge(_out, run, _pairs, _noisy):
+    def judge(_out, run, _validation, _clean, _noisy):
         judged.append(run.name)
         found = {"psnr_rgb": 20.0 + run.seed + (run.kind == "E"), "lpips_alex": 0.4}
         return {run.name: found, "bicubic": {"psnr_rgb": 23.96}, "the source": {"noise": 8.0}}

@@ -12,18 +12,29 @@ from PIL import Image
 from ddnsr_cli.errors import ConfigError
 
 
+def write_noisy(folder, *, sigma):
+    """Flat images with Gaussian noise."""
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True)
+    for place in range(3):
+        levels = 110 + 10 * place + rng.normal(0, sigma, (96, 96, 3))
+        Image.fromarray(levels.round().astype(np.uint8)).save(folder / f"{place}.png")
+
+
 @pytest.fixture
 def commands(monkeypatch):
-    """What is asked of ddnsr, instead of doing it; `ddnsr eval` finds the same figures of all."""
+    """What is asked of ddnsr, instead of doing it; `ddnsr eval` finds the same figures of all, noise is of 2 levels."""
     asked = []
 
     def run(*words):
         asked.append(words)
         if words[0] == "eval":
             names = [pair.partition("=")[0] for pair in words[words.index("--models") + 1].split(",")]
-            row = {"mean": {name: {"mean": 0.5} for name in trials.SCORES}}
+            row = {"mean": {name: {"mean": 0.5} for name in ("psnr_rgb", "ssim_rgb", "lpips_alex", "niqe")}}
             told = {"models": dict.fromkeys(["bicubic", *names], row)}
             Path(words[words.index("--json") + 1]).write_text(json.dumps(told))
+        if words[0] == "degrade":
+            write_noisy(Path(words[-1]) / "lr", sigma=2)
 
     monkeypatch.setattr(trials, "ddnsr", run)
     return asked
@@ -31,19 +42,15 @@ def commands(monkeypatch):
 
 @pytest.fixture
 def noisy_folder(tmp_path):
-    """Flat images with Gaussian noise of 8 levels."""
-    folder, rng = tmp_path / "noisy", np.random.default_rng(0)
-    folder.mkdir()
-    for place in range(3):
-        levels = 110 + 10 * place + rng.normal(0, 8, (96, 96, 3))
-        Image.fromarray(levels.round().astype(np.uint8)).save(folder / f"{place}.png")
-    return folder
+    write_noisy(tmp_path / "noisy", sigma=8)
+    return tmp_path / "noisy"
 
 
 @pytest.fixture
 def compare(tmp_path, noisy_folder):
-    def run(*words):
-        fixed = ["--hr", "hr", "--noise", str(noisy_folder), "--val-lr", "l", "--val-hr", "h", "--lpips", "f"]
+    def run(*words, truth=True):
+        fixed = ["--hr", "hr", "--noise", str(noisy_folder), "--val-lr", "l", "--lpips", "f"]
+        fixed += ["--val-hr", "h"] if truth else []
         comparison.main(["--out", str(tmp_path / "out"), "--seeds", "1", *fixed, *words, "--", "--steps", "7"])
         return (tmp_path / "out/table.md").read_text().splitlines()
 
@@ -116,17 +123,34 @@ def test_runs_of_the_ablations_are_taken(commands, compare, tmp_path):
 def test_the_table_tells_of_all_and_of_what_stands_beside(commands, compare):
     lines = compare("--beside", "x4plus=file.pth")
     titles = [line.split("|")[1].strip() for line in lines if line.startswith("|")]
-    assert titles[2:10] == [*comparison.TITLES.values(), "bicubic", "x4plus"]
-    assert titles[10] == "the joint method against"
-    assert titles[12:] == list(comparison.TITLES.values())[1:]
+    assert titles[2:11] == [*comparison.TITLES.values(), "bicubic", "x4plus", "the source"]
+    assert titles[11] == "the joint method against"
+    assert titles[13:] == list(comparison.TITLES.values())[1:]
     assert option(commands[-1], "--models") == "x4plus=file.pth"
+
+
+def test_noise_of_pairs_stands_beside_that_of_the_source(commands, compare):
+    lines = compare()
+    assert lines[0].endswith("| noise, levels | neighbors | channels |")
+    (joint,) = (line for line in lines[:10] if line.startswith("| the joint method |"))
+    assert joint.endswith("| 0.50 | | | |")  # it learns from no pairs
+    levels = {line.split("|")[1].strip(): line.split("|")[6].strip() for line in lines[3:10]}
+    assert float(levels["the source"]) == pytest.approx(8, abs=0.4)
+    assert float(levels["bicubic pairs"]) == pytest.approx(2, abs=0.2)
+
+
+def test_without_truth_the_lr_images_are_judged_alone(commands, compare):
+    compare(truth=False)
+    judged = [words for words in commands if words[0] == "eval"]
+    assert judged
+    assert not any({"--hr", "--lpips-weights"} & set(words) for words in judged)
 
 
 def test_what_is_known_is_not_trained_again_but_for_what_others_need(commands, compare, tmp_path):
     known = tmp_path / "known.json"
     compare("--figures", str(known))
     found = json.loads(known.read_text(encoding="utf-8"))
-    assert sorted(found) == sorted(["bicubic", *(f"{kind}0" for kind in comparison.TITLES)])
+    assert sorted(found) == sorted(["bicubic", "the source", *(f"{kind}0" for kind in comparison.TITLES)])
     commands.clear()
     lines = compare("--figures", str(known), "--beside", "x4plus=file.pth")
     assert [words[0] for words in commands] == ["eval"]

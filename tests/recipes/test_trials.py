@@ -12,11 +12,12 @@ from PIL import Image
 from ddnsr_cli.errors import TrainingError
 
 TITLES = {"A": "A: no content loss", "D": "D: single input", "E": "the whole method"}
+JUDGED = ("psnr_rgb", "ssim_rgb", "lpips_alex", "niqe")
 COLUMNS = {**trials.COLUMNS, "noise": ("noise, levels", 1)}
 
 
 def figures(**given):
-    return {**dict.fromkeys(COLUMNS, 0.5), **given}
+    return {**dict.fromkeys((*JUDGED, "noise"), 0.5), **given}
 
 
 def of_all(letter_gains, seeds=3):
@@ -45,13 +46,17 @@ def test_scores_are_those_of_the_command(monkeypatch, tmp_path):
     def evaluates(*words):
         assert words[words.index("--models") + 1] == "A1=runs/A1,other=other.pth"
         assert words[words.index("--reference") + 1] == "lr-size"
-        row = {"mean": {name: {"mean": float(place)} for place, name in enumerate(trials.SCORES)}}
+        row = {"mean": {name: {"mean": float(place)} for place, name in enumerate(["psnr_rgb", "psnr_y", "niqe"])}}
         Path(words[words.index("--json") + 1]).write_text(json.dumps({"models": {"bicubic": row}}))
 
     monkeypatch.setattr(trials, "ddnsr", evaluates)
-    pairs = trials.Pairs(lr=tmp_path, hr=tmp_path, lpips=tmp_path, reference="lr-size")
-    found = trials.scores(tmp_path / "scores.json", {"A1": "runs/A1", "other": "other.pth"}, pairs)
-    assert found == {"bicubic": {"psnr_rgb": 0.0, "ssim_rgb": 1.0, "lpips_alex": 2.0, "niqe": 3.0}}
+    validation = trials.Validation(lr=tmp_path, hr=tmp_path, lpips=tmp_path, reference="lr-size")
+    found = trials.scores(tmp_path / "scores.json", {"A1": "runs/A1", "other": "other.pth"}, validation)
+    assert found == {"bicubic": {"psnr_rgb": 0.0, "niqe": 2.0}}  # brightness alone is in no table
+
+
+def test_without_truth_images_are_judged_by_themselves(tmp_path):
+    assert trials.Validation(lr=tmp_path).words() == ["--lr", str(tmp_path), "--niqe"]
 
 
 def test_the_table_has_a_line_a_kind_with_means_and_intervals():
@@ -64,6 +69,24 @@ def test_the_table_has_a_line_a_kind_with_means_and_intervals():
     assert lines[5] == "| bicubic | 23.96 | | | | |"
     assert lines[6] == "| the source | | | | | 8.0 |"
     assert len({line.count("|") for line in lines}) == 1
+
+
+def test_a_cell_is_empty_where_a_kind_has_no_such_figure():
+    """The joint method makes no pairs whose noise could be told."""
+    runs = {trials.Run("A", 1): {"niqe": 5.0, "noise": 2.0}, trials.Run("E", 1): {"niqe": 4.0}}
+    lines = trials.table(TITLES, runs, {}, COLUMNS).splitlines()
+    assert lines[0] == "| | NIQE | noise, levels |"
+    assert lines[2::2] == ["| A: no content loss | 5.00 | 2.0 |", "| the whole method | 4.00 | |"]
+
+
+def test_where_there_is_no_truth_niqe_judges_claims():
+    runs = {trials.Run(kind, seed): {"niqe": 4.0 + (kind == "A") + seed / 10} for kind in "AE" for seed in range(3)}
+    told = trials.gains({"A": TITLES["A"], "E": TITLES["E"]}, runs, "E").splitlines()
+    assert told == [
+        "| the whole method against | NIQE |",
+        "|---|---|",
+        "| A: no content loss | -1.00 ± 0.00: reproduced |",
+    ]
 
 
 @pytest.mark.parametrize(
