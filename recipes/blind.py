@@ -39,11 +39,12 @@ from quality import Model, Store, bicubic, chosen_cases, models_of
 from quality_sets import SCALE, SEED, SETS, Case, Rgb8, find_cases
 from scipy.stats import rankdata
 
-from ddnsr_cli.commands.evaluate.mean_opinion import FORMAT, Ranking, read_ranking
+from ddnsr_cli.commands.evaluate.mean_opinion import Opinions, read_opinions
 from ddnsr_cli.errors import ConfigError, DataError
 from ddnsr_cli.files import atomic_path
 from ddnsr_cli.io.read import read_rgb
 from ddnsr_cli.processing.contact_sheet import GAP_PX, sheet
+from ddnsr_cli.reports.opinion_page import RANKS
 
 WIDTH_PX, SIDE_PX = 1560, 448
 DRAW = "draw"
@@ -165,7 +166,7 @@ def unveiled(votes: Mapping[str, str], key: Mapping[str, object], rater: str) ->
         by_model = dict(zip(one["order"], vote_ranks(votes[one["image"]], _letters(len(models))), strict=True))
         rows.append([by_model[model] for model in models])
     images = [one["case"] for one in sheets]
-    told = {"format": FORMAT, "page": key["page"], "seed": key["seed"], "rater": rater, "models": models}
+    told = {"format": "ddnsr-ranks-1", "page": key["page"], "seed": key["seed"], "rater": rater, "models": models}
     return {**told, "images": images, "ranks": rows}
 
 
@@ -177,7 +178,7 @@ def letters_preferred(votes: Mapping[str, str], models: int) -> str:
     return f"Best alone: {', '.join(f'{letter} {alone.count(letter)} times' for letter in letters)}.\n"
 
 
-def of_both_orders(first: Ranking, second: Ranking) -> Ranking:
+def of_both_orders(first: Opinions, second: Opinions) -> Opinions:
     """One ranking of two that saw the letters in opposite orders: the sum of both ranks of each image decides.
 
     Raises DataError when they are not of the same results.
@@ -185,7 +186,7 @@ def of_both_orders(first: Ranking, second: Ranking) -> Ranking:
     if first.page != second.page:
         raise DataError("The two keys are not of the same results. Make the second with --reversed.")
     places = [second.images.index(image) for image in first.images]
-    return replace(first, ranks=rankdata(first.ranks + second.ranks[places], method="min", axis=1).astype(int))
+    return replace(first, values=rankdata(first.values + second.values[places], method="min", axis=1).astype(int))
 
 
 def sign_test(wins: int, losses: int) -> float:
@@ -195,7 +196,7 @@ def sign_test(wins: int, losses: int) -> float:
     return min(1.0, 2 * tail)
 
 
-def count_table(rankings: Sequence[Ranking]) -> str:
+def count_table(rankings: Sequence[Opinions]) -> str:
     """Markdown: wins, draws and losses of each pair, by kind of input (what stands before the slash) and in all."""
     lines = ["| | kind | wins | draws | losses | sign test p |", "|---|---|---|---|---|---|"]
     models = rankings[0].models
@@ -211,16 +212,16 @@ def count_table(rankings: Sequence[Ranking]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _signs(rankings: Sequence[Ranking], first: int, second: int) -> list[tuple[str, int]]:
+def _signs(rankings: Sequence[Opinions], first: int, second: int) -> list[tuple[str, int]]:
     """(kind, 1 where the first is before the second, -1 behind, 0 beside) of every vote."""
     return [
         (image.split("/")[0], int(np.sign(ranks[second] - ranks[first])))
         for ranking in rankings
-        for image, ranks in zip(ranking.images, ranking.ranks, strict=True)
+        for image, ranks in zip(ranking.images, ranking.values, strict=True)
     ]
 
 
-def agreement(rankings: Sequence[Ranking], figures: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+def agreement(rankings: Sequence[Opinions], figures: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
     """Markdown: on how many decided votes each figure says the same, the most agreeing first.
 
     Of figures without a better side more is taken as better, and ratios to the truth also by how near they are to 1.
@@ -228,7 +229,7 @@ def agreement(rankings: Sequence[Ranking], figures: Mapping[str, Mapping[str, Ma
     """
     agreed: dict[str, list[bool]] = {}
     for ranking in rankings:
-        for image, ranks in zip(ranking.images, ranking.ranks, strict=True):
+        for image, ranks in zip(ranking.images, ranking.values, strict=True):
             for better, worse in _decided(ranks):
                 rows = [_goodness(figures.get(ranking.models[place], {}).get(image, {})) for place in (better, worse)]
                 for name in rows[0].keys() & rows[1].keys():
@@ -278,13 +279,20 @@ def _count(options: argparse.Namespace) -> None:
             raise ConfigError(f"--key takes one file, or one for each of the {len(files)} files of votes.")
         keys = keys if len(keys) > 1 else keys * len(files)
         files = [_as_ranks(path, key) for path, key in zip(files, keys, strict=True)]
-    rankings = [read_ranking(path) for path in files]
+    rankings = [_ranks_in(path) for path in files]
     if options.key and len(options.key) == 2:
         rankings = [of_both_orders(*rankings)]
     sys.stdout.write("\n" + count_table(rankings))
     if options.figures is not None:
         figures = _read_json(options.figures)["figures"]
         sys.stdout.write("\n" + agreement(rankings, figures))
+
+
+def _ranks_in(path: Path) -> Opinions:
+    found = read_opinions(path)
+    if found.kind != RANKS:
+        raise DataError(f"{path} holds {found.kind}, and votes are counted by ranks. See ddnsr eval --mean-opinion.")
+    return found
 
 
 def _read_json(path: Path) -> Any:  # noqa: ANN401 - keys and figures

@@ -35,7 +35,7 @@ def test_the_wheel_holds_registry_weights_and_license(wheel):
     names = set(wheel.namelist())
     assert {"ddnsr_cli/weights.toml", "ddnsr_cli/py.typed"} <= names
     assert {f"ddnsr_cli/reports/page.{kind}" for kind in ("html", "css", "js")} <= names
-    pages = [f"{page}.{kind}" for page in ("eval_page", "ranking_page") for kind in ("html", "css", "js")]
+    pages = [f"{page}.{kind}" for page in ("eval_page", "opinion_page") for kind in ("html", "css", "js")]
     assert {f"ddnsr_cli/reports/{name}" for name in pages} <= names
     assert {f"ddnsr_cli/reports/realism.{kind}" for kind in ("html", "css")} <= names
     assert {f"ddnsr_cli/reports/{name}" for name in ("shell.html", "base.css")} <= names

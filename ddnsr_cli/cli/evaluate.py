@@ -138,7 +138,7 @@ def evaluate(
         str | None, typer.Option(help="Compare the other models with this one, image by image.", rich_help_panel=HOW)
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, help="Seed of the blind order and of the intervals of ranks.", rich_help_panel=HOW)
+        int, typer.Option(min=0, help="Seed of the blind order and of the intervals of opinions.", rich_help_panel=HOW)
     ] = 0,
     json_: Annotated[
         Path | None,
@@ -183,11 +183,20 @@ def evaluate(
             rich_help_panel=PEOPLE,
         ),
     ] = None,
+    scoring: Annotated[
+        Path | None,
+        typer.Option(
+            parser=file_of,
+            metavar="<path>",
+            help="Write an HTML page on which people score results beside the truth from 0 to 5, blindly.",
+            rich_help_panel=PEOPLE,
+        ),
+    ] = None,
     mean_opinion: Annotated[
         bool,
         typer.Option(
             "--mean-opinion",
-            help="Give mean opinion ranks from the files that raters exported.",
+            help="Give mean opinion ranks or scores from the files that raters exported.",
             rich_help_panel=PEOPLE,
         ),
     ] = False,
@@ -203,13 +212,15 @@ def evaluate(
 
     Without ground truth: ddnsr eval --lr noisy/ --models runs/mine,runs/other --ranking rank.html
 
+    Scores beside the truth: ddnsr eval --lr lr/ --hr hr/ --models runs/mine,runs/other --scoring score.html
+
     And then: ddnsr eval --mean-opinion anna.json ben.json
     """
     files = {"json": json_, "csv": csv, "markdown": markdown}
     _check(files, ranking_files or [], mean_opinion=mean_opinion)
     if mean_opinion:
-        others = (lr, hr, data, models, sr, table3, csv, report, ranking, keep, degrader, lpips, lpips_weights, niqe)
-        if any((*others, pyiqa, against)):
+        others = (lr, hr, data, models, sr, table3, csv, report, ranking, scoring, keep, degrader, lpips)
+        if any((*others, lpips_weights, niqe, pyiqa, against)):
             raise ConfigError(
                 "--mean-opinion reads files and compares no images. Only --json, --markdown and --seed go with it."
             )
@@ -245,6 +256,7 @@ def evaluate(
         keep=keep,
         report=report,
         ranking=ranking,
+        scoring=scoring,
         device=device,
         offline=offline,
     )
@@ -274,14 +286,14 @@ def _check(files: dict[str, Path | None], ranking_files: list[Path], *, mean_opi
 
 
 def _show_mean_opinion(ranking_files: list[Path], files: dict[str, Path | None], seed: int) -> None:
-    from ddnsr_cli.commands.evaluate.mean_opinion import mean_opinion_ranks
-    from ddnsr_cli.commands.evaluate.tables import describe_ranks, markdown, rank_tables, ranks_as_json
+    from ddnsr_cli.commands.evaluate.mean_opinion import mean_opinions
+    from ddnsr_cli.commands.evaluate.tables import describe_opinions, markdown, opinion_tables, opinions_as_json
     from ddnsr_cli.reports.page import results_at
 
     with results_at([], _named(files), read=ranking_files):
-        found = mean_opinion_ranks(ranking_files, seed=seed)
-        tables, closing = rank_tables(found), describe_ranks(found)
-        _write_files({"json": ranks_as_json(found), "markdown": markdown(tables, closing=closing)}, files)
+        found = mean_opinions(ranking_files, seed=seed)
+        tables, closing = opinion_tables(found), describe_opinions(found)
+        _write_files({"json": opinions_as_json(found), "markdown": markdown(tables, closing=closing)}, files)
     if STANDARD not in files.values():
         print_tables(tables, closing=closing)
 
@@ -293,10 +305,9 @@ def _run(options: "EvaluateOptions", files: dict[str, Path | None], *, quiet: bo
     from ddnsr_cli.commands.evaluate.tables import as_csv, as_json, as_markdown, tables
     from ddnsr_cli.reports.page import results_at
 
-    pages = [path for path in (options.report, options.ranking) if path is not None]
     folders = [options.lr, options.hr, *(path_named(text) for text in options.sr)]
     read = [path for path in folders if path is not None]
-    with results_at(pages, _named(files), read=read):
+    with results_at(options.pages, _named(files), read=read):
         with evaluation_view(quiet=quiet) as listener:
             outcome = evaluate_all(options, listener)
         texts = {

@@ -128,6 +128,9 @@ def test_a_ranking_of_one(ddnsr, pairs, tmp_path):
         (["--hr", "HR", "--sr", "HR", "--degrader", "x"], "--lr"),
         (["--lr", "LR", "--lpips", "alex"], "--hr"),
         (["--lr", "LR", "--lpips-weights", "x"], "--hr"),
+        (["--lr", "LR", "--scoring", "page.html"], "Give it with --hr, or ask for ranks: --ranking"),
+        (["--lr", "LR", "--hr", "LR", "--reference", "lr-size", "--scoring", "page.html"], "beside the truth"),
+        (["--hr", "HR", "--lr", "LR", "-m", "bicubic", "--scoring", "page.html"], "got none. Name some with"),
         (["a.json"], "--mean-opinion"),
         (["LR", "HR"], "Folders are named by options. Give them as in: ddnsr eval --lr "),
         (["--mean-opinion"], "--mean-opinion a.json b.json"),
@@ -143,7 +146,7 @@ def test_a_degrader_that_is_not_there(ddnsr, pairs, tmp_path):
     assert_refused(ddnsr("eval", "--lr", pairs[0], "--degrader", tmp_path), 5, tmp_path, "degrader.safetensors")
 
 
-@pytest.mark.parametrize("option", ["--json", "--csv", "--markdown", "--report", "--ranking"])
+@pytest.mark.parametrize("option", ["--json", "--csv", "--markdown", "--report", "--ranking", "--scoring"])
 def test_a_result_that_could_not_be_written_is_reported_before_the_work(ddnsr, pairs, tmp_path, monkeypatch, option):
     monkeypatch.setattr(run, "evaluate", lambda *_: pytest.fail("the work has begun"))
     (tmp_path / "file").touch()
@@ -152,7 +155,7 @@ def test_a_result_that_could_not_be_written_is_reported_before_the_work(ddnsr, p
         assert_refused(done, 4, target if target == tmp_path else target.parent)
 
 
-RESULTS = ["--json", "--csv", "--markdown", "--report", "--ranking"]
+RESULTS = ["--json", "--csv", "--markdown", "--report", "--ranking", "--scoring"]
 
 
 @pytest.mark.parametrize("option", RESULTS)
@@ -164,7 +167,7 @@ def test_no_table_and_no_page_is_called_an_image_or_weights(ddnsr, pairs, tmp_pa
     assert not theirs.parent.exists()
 
 
-@pytest.mark.parametrize("option", ["--report", "--ranking"])
+@pytest.mark.parametrize("option", ["--report", "--ranking", "--scoring"])
 def test_a_page_replaces_none_but_ours(ddnsr, pairs, tmp_path, option):
     page = tmp_path / "notes.html"
     page.write_text("<!doctype html><title>My notes</title>")
@@ -216,7 +219,7 @@ def test_kept_images_are_never_put_where_images_are_read(ddnsr, pairs, tmp_path)
     assert ddnsr(*words, "--keep", tmp_path / "kept").code == 0
 
 
-@pytest.mark.parametrize("option", ["--report", "--ranking"])
+@pytest.mark.parametrize("option", ["--report", "--ranking", "--scoring"])
 def test_a_page_is_not_written_to_a_pipe(ddnsr, pairs, tmp_path, option):
     os.mkfifo(tmp_path / "pipe.html")
     done = ddnsr("eval", "--lr", pairs[0], "--hr", pairs[1], "--sr", pairs[1], option, tmp_path / "pipe.html")

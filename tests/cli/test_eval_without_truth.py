@@ -169,7 +169,7 @@ def test_the_pages_are_written_and_ranks_are_read(ddnsr, quick_model, tmp_path):
     assert lines[3].split()[:2] == ["bicubic", "1.67"]
     assert "Raters: anna, ben, cleo." in out
     ranks = json.loads(ddnsr("eval", "--mean-opinion", *files, "--json", "-").out)
-    assert ranks["rows"][0]["rank"]["mean"] == pytest.approx(4 / 3)
+    assert ranks["rows"][0]["mean"]["mean"] == pytest.approx(4 / 3)
     assert "| quick | 1.33 [" in ddnsr("eval", "--mean-opinion", *files, "--markdown", "-").out
 
 

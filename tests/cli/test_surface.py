@@ -41,7 +41,7 @@ SURFACE = {
     "eval": (
         "ranking_files --lr --hr --data --track -m/--models --sr --table3 --reference --lr-suffix --sr-suffix "
         "--mod-crop --degrader --crop-border --lpips --lpips-weights --niqe --pyiqa --against --seed --json --csv "
-        "--markdown --report --keep --ranking --mean-opinion --device/-g --offline -q/--quiet"
+        "--markdown --report --keep --ranking --scoring --mean-opinion --device/-g --offline -q/--quiet"
     ),
     "studio": "-m/--model -o/--output --port --open --device/-g --max-pixels --offline -q/--quiet",
     "weights list": "--json",

@@ -26,7 +26,7 @@ from blind import (
 from quality import Model, Store, bicubic
 from quality_sets import Case, Shown
 
-from ddnsr_cli.commands.evaluate.mean_opinion import Ranking, mean_opinion_ranks, read_ranking
+from ddnsr_cli.commands.evaluate.mean_opinion import Opinions, mean_opinions, read_opinions
 from ddnsr_cli.errors import ConfigError, DataError
 from ddnsr_cli.processing.contact_sheet import GAP_PX
 
@@ -117,7 +117,7 @@ def test_keys_that_do_not_belong_together_are_refused(tmp_path):
     for name, key in (("a", KEY), ("b", {**KEY, "page": "e" * 64})):
         told = unveiled({"01": "A", "02": "B", "03": "draw"}, key, name)
         (tmp_path / f"{name}.json").write_text(json.dumps(told))
-        rankings.append(read_ranking(tmp_path / f"{name}.json"))
+        rankings.append(read_opinions(tmp_path / f"{name}.json"))
     with pytest.raises(DataError, match="--reversed"):
         of_both_orders(*rankings)
 
@@ -183,8 +183,8 @@ def test_unveiled_votes_are_a_file_of_ranks_for_eval(tmp_path):
     told = unveiled({"01": "A", "02": "B", "03": "draw"}, KEY, "Ann")
     path = tmp_path / "ann.json"
     path.write_text(json.dumps(told))
-    assert read_ranking(path).ranks.tolist() == [[2, 1], [2, 1], [1, 1]]
-    table = mean_opinion_ranks([path], seed=0)
+    assert read_opinions(path).values.tolist() == [[2, 1], [2, 1], [1, 1]]
+    table = mean_opinions([path], seed=0)
     assert [row.model for row in table.rows] == ["theirs", "ours"]
     assert table.wins == ((0, 2), (0, 0))
     with pytest.raises(DataError, match="no vote on sheet 03"):
@@ -211,7 +211,8 @@ def test_the_command_counts_by_kind_and_names_the_figures_that_agree(tmp_path, c
 
 def ranking(*ranks):
     images = tuple(f"x/{index}" for index in range(len(ranks)))
-    return Ranking(path=None, page="", rater="a", models=("a", "b", "c"), images=images, ranks=np.array(ranks))
+    values = np.array(ranks)
+    return Opinions(path=None, kind="ranks", page="", rater="a", models=("a", "b", "c"), images=images, values=values)
 
 
 def test_each_pair_of_several_is_counted_and_draws_say_nothing():
@@ -226,6 +227,14 @@ def test_each_pair_of_several_is_counted_and_draws_say_nothing():
     assert "| niqe | 5 | 7 | 0.71 |" in agreement([ranking((1, 2, 3), (1, 1, 3), (3, 1, 1))], figures)
 
 
+def test_scores_are_not_counted_as_votes(tmp_path):
+    told = unveiled({"01": "A", "02": "B", "03": "draw"}, KEY, "Ann")
+    told |= {"format": "ddnsr-scores-1", "scores": told.pop("ranks")}
+    (tmp_path / "ann.json").write_text(json.dumps(told))
+    with pytest.raises(DataError, match=r"ann\.json holds scores, and votes are counted by ranks"):
+        blind.main(["count", str(tmp_path / "ann.json")])
+
+
 def test_the_sign_test():
     assert sign_test(0, 0) == sign_test(5, 5) == 1
     assert sign_test(21, 3) == sign_test(3, 21) == pytest.approx(0.000277, rel=0.01)
@@ -233,7 +242,8 @@ def test_the_sign_test():
 
 def test_a_figure_that_is_equal_says_nothing():
     ranks = np.array([[1, 2], [1, 2]])
-    ranking = Ranking(path=Path("r"), page="p", rater="r", models=("a", "b"), images=("x/1", "x/2"), ranks=ranks)
+    names = {"models": ("a", "b"), "images": ("x/1", "x/2")}
+    ranking = Opinions(path=Path("r"), kind="ranks", page="p", rater="r", values=ranks, **names)
     figures = {"a": {"x/1": {"psnr": 30.0}, "x/2": {"psnr": 31.0}}, "b": {"x/1": {"psnr": 30.0}, "x/2": {"psnr": 30.0}}}
     assert "| psnr | 1 | 1 | 1.00 |" in agreement([ranking], figures)
     del figures["b"]["x/2"]  # not measured

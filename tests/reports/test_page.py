@@ -8,11 +8,11 @@ from hashlib import sha256
 import pytest
 
 from ddnsr_cli.errors import ImageWriteError, TrainingError
-from ddnsr_cli.reports import evaluation_page, ranking_page, realism
+from ddnsr_cli.reports import evaluation_page, opinion_page, realism
 from ddnsr_cli.reports.page import PageKind, data_uri, page_html, refuse_foreign, words, write_page
 from ddnsr_cli.reports.run_page import PAGE as RUN_PAGE
 
-KINDS = (evaluation_page.PAGE, ranking_page.PAGE, realism.PAGE, RUN_PAGE)
+KINDS = (evaluation_page.PAGE, opinion_page.PAGE, realism.PAGE, RUN_PAGE)
 
 
 @pytest.fixture

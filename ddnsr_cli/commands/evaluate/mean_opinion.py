@@ -1,4 +1,4 @@
-"""The files that the blind ranking page exports, and the mean opinion rank that follows from them."""
+"""The files that the blind pages export, and the mean opinion ranks or scores that follow from them."""
 
 import json
 from collections.abc import Sequence
@@ -11,37 +11,47 @@ from numpy.typing import NDArray
 
 from ddnsr_cli.errors import ConfigError, DataError
 from ddnsr_cli.metrics.statistics import DRAWS, LEVEL, Interval
+from ddnsr_cli.reports.opinion_page import RANKS, SCORE_WORDS, SCORES
 
-FORMAT = "ddnsr-ranks-1"
+FORMATS = {f"ddnsr-{kind}-1": kind for kind in (RANKS, SCORES)}
+"""Format of a file -> what it holds."""
 
-Ranks = NDArray[np.int64]
+FINISH = "Finish the page, then export again."
+
+Values = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelRank:
-    """How one model was ranked."""
+class ModelOpinion:
+    """What was thought of one model."""
 
     model: str
 
-    rank: Interval
-    """Mean over all votes, from 1 (always the best) to the number of models; models that draw share their ranks. The
-    interval tells of other such images and other such raters (of images alone where there is one rater); not a
-    number with a single vote."""
+    mean: Interval
+    """Over all votes. Of ranks from 1 (always the best) to the number of models; models that draw share their ranks. Of
+    scores from 0 (always perfect) to 5. The interval tells of other such images and other such raters (of images alone
+    where there is one rater); not a number with a single vote."""
 
     votes: int
     """Raters times images."""
 
+    counts: tuple[int, ...] = ()
+    """How often each score was given, from 0 on; empty of ranks."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class RankTable:
-    """The mean opinion rank of every model."""
+class OpinionTable:
+    """The mean opinion rank or score of every model."""
 
-    rows: tuple[ModelRank, ...]
+    kind: str
+    """RANKS or SCORES."""
+
+    rows: tuple[ModelOpinion, ...]
     """The best mean first."""
 
     wins: tuple[tuple[int, ...], ...]
     """[i][j]: the votes in which the model of row i stands before that of row j. What [i][j] and [j][i] leave of all
-    votes are draws, which the ranking page does not take but other files may hold."""
+    votes are draws, which the ranking page does not take but other files may hold, and equal scores."""
 
     raters: tuple[str, ...]
     """In the order of the files."""
@@ -50,63 +60,75 @@ class RankTable:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Ranking:
+class Opinions:
     """One file, as it was exported."""
 
     path: Path
 
+    kind: str
+    """RANKS or SCORES."""
+
     page: str
-    """Hash of what was ranked: files of one page go together."""
+    """Hash of what was judged: files of one page go together."""
 
     rater: str
     models: tuple[str, ...]
     images: tuple[str, ...]
 
-    ranks: Ranks
-    """(images, models): 1 and the number of models that are better. Equal ranks are draws."""
+    values: Values
+    """(images, models). Of ranks: 1 and the number of models that are better; equal ranks are draws. Of scores: 0, as
+    good as the truth, to 5."""
 
 
-def mean_opinion_ranks(files: Sequence[Path], *, seed: int) -> RankTable:
-    """The table of files that the ranking page exported, one file a person, all of one page.
+def mean_opinions(files: Sequence[Path], *, seed: int) -> OpinionTable:
+    """The table of files that a ranking or scoring page exported, one file a person, all of one page.
 
     seed: of the bootstrap; the same files and seed give the same table.
     Raises ConfigError without files; DataError, naming the file, for one that is damaged or incomplete, of another
     page, or by a person who has another file.
     """
     if not files:
-        raise ConfigError("There are no ranks to read. Give the files that the ranking page exported.")
-    sheets = [read_ranking(path) for path in files]
+        raise ConfigError("There are no opinions to read. Give the files that the ranking or scoring page exported.")
+    sheets = [read_opinions(path) for path in files]
     _check_together(sheets)
-    models, votes = sheets[0].models, _votes(sheets)
-    intervals = _intervals(_shared(votes), seed)
+    kind, models, votes = sheets[0].kind, sheets[0].models, _votes(sheets)
+    intervals = _intervals(_shared(votes) if kind == RANKS else votes.astype(np.float64), seed)
     order = sorted(range(len(models)), key=lambda index: intervals[index].mean)
-    count = votes.shape[0] * votes.shape[1]
-    return RankTable(
-        rows=tuple(ModelRank(model=models[index], rank=intervals[index], votes=count) for index in order),
+    return OpinionTable(
+        kind=kind,
+        rows=tuple(_row(kind, models[index], intervals[index], votes[..., index]) for index in order),
         wins=tuple(tuple(int((votes[..., i] < votes[..., j]).sum()) for j in order) for i in order),
         raters=tuple(sheet.rater for sheet in sheets),
         images=votes.shape[1],
     )
 
 
-def read_ranking(path: Path) -> Ranking:
-    """One file of ranks. Raises DataError, naming the file, for one that is damaged or incomplete."""
+def _row(kind: str, model: str, mean: Interval, votes: Values) -> ModelOpinion:
+    """votes: (raters, images), one model's."""
+    counts = tuple(int((votes == score).sum()) for score in range(len(SCORE_WORDS))) if kind == SCORES else ()
+    return ModelOpinion(model=model, mean=mean, votes=votes.size, counts=counts)
+
+
+def read_opinions(path: Path) -> Opinions:
+    """One file of ranks or scores. Raises DataError, naming the file, for one that is damaged or incomplete."""
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except OSError as cause:
         raise DataError(f"{path} cannot be read ({cause.strerror or cause}). Check the name.") from cause
     except (ValueError, RecursionError) as cause:
         raise _damaged(path, "it is not JSON") from cause
-    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-        raise _damaged(path, f"its format is not {FORMAT}")
+    if not isinstance(raw, dict) or str(raw.get("format")) not in FORMATS:
+        raise _damaged(path, f"its format is none of {', '.join(FORMATS)}")
+    kind = FORMATS[str(raw["format"])]
     models, images = _names(path, raw, "models"), _names(path, raw, "images")
-    return Ranking(
+    return Opinions(
         path=path,
+        kind=kind,
         page=_word(path, raw, "page"),
         rater=_word(path, raw, "rater"),
         models=models,
         images=images,
-        ranks=_ranks(path, raw.get("ranks"), models, images),
+        values=_values(path, kind, raw.get(kind), models, images),
     )
 
 
@@ -126,36 +148,49 @@ def _names(path: Path, raw: dict[str, Any], key: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _ranks(path: Path, rows: object, models: tuple[str, ...], images: tuple[str, ...]) -> Ranks:
+def _values(path: Path, kind: str, rows: object, models: tuple[str, ...], images: tuple[str, ...]) -> Values:
     if not isinstance(rows, list):
-        raise _damaged(path, "ranks is no list")
+        raise _damaged(path, f"{kind} is no list")
     if len(rows) != len(images):
-        raise DataError(f"{path} ranks {len(rows)} of {len(images)} images. Finish the page, then export again.")
+        raise DataError(f"{path} holds {kind} of {len(rows)} of {len(images)} images. {FINISH}")
+    allowed = {
+        RANKS: f"each of {len(models)} by 1 and how many are better",
+        SCORES: f"each of {len(models)} by 0 to {len(SCORE_WORDS) - 1}",
+    }
     for row, image in zip(rows, images, strict=True):
-        if not _is_ranking(row, len(models)):
+        if not _are_whole(row, len(models)) or not (_is_ranking(row) if kind == RANKS else _are_scores(row)):
             raise DataError(
-                f"{path} ranks {image!r} as {json.dumps(row)[:80]}, not each of {len(models)} by 1 and how many are "
-                "better. Finish the page, then export again."
+                f"{path} has for {image!r} the {kind} {json.dumps(row)[:80]}, not {allowed[kind]}. {FINISH}"
             )
     return np.array(rows, np.int64)
 
 
-def _is_ranking(row: object, count: int) -> bool:
-    if not isinstance(row, list) or len(row) != count or any(type(rank) is not int for rank in row):
-        return False
+def _are_whole(row: object, count: int) -> bool:
+    return isinstance(row, list) and len(row) == count and all(type(value) is int for value in row)
+
+
+def _is_ranking(row: list[int]) -> bool:
     return all(rank == 1 + sum(other < rank for other in row) for rank in row)
 
 
+def _are_scores(row: list[int]) -> bool:
+    return all(0 <= score < len(SCORE_WORDS) for score in row)
+
+
 def _damaged(path: Path, reason: str) -> DataError:
-    return DataError(f"{path} is no file of ranks: {reason}. Export it again from the ranking page.")
+    return DataError(f"{path} is no file of ranks or scores: {reason}. Export it again from its page.")
 
 
-def _check_together(sheets: list[Ranking]) -> None:
+def _check_together(sheets: list[Opinions]) -> None:
     first = sheets[0]
     by_rater: dict[str, Path] = {}
     for sheet in sheets:
+        if sheet.kind != first.kind:
+            raise DataError(
+                f"{sheet.path} holds {sheet.kind}, {first.path} {first.kind}. Give the files of one page at a time."
+            )
         if sheet.page != first.page:
-            raise DataError(f"{sheet.path} is of another ranking page than {first.path}. Give the files of one page.")
+            raise DataError(f"{sheet.path} is of another page than {first.path}. Give the files of one page.")
         if sheet.models != first.models or set(sheet.images) != set(first.images):
             raise _damaged(sheet.path, f"its models or images are not those of {first.path}")
         if sheet.rater in by_rater:
@@ -165,15 +200,15 @@ def _check_together(sheets: list[Ranking]) -> None:
         by_rater[sheet.rater] = sheet.path
 
 
-def _votes(sheets: list[Ranking]) -> Ranks:
+def _votes(sheets: list[Opinions]) -> Values:
     """(raters, images, models), the images in the order of the first sheet: each page had its own."""
     rows = [{name: place for place, name in enumerate(sheet.images)} for sheet in sheets]
     return np.stack(
-        [sheet.ranks[[row[name] for name in sheets[0].images]] for sheet, row in zip(sheets, rows, strict=True)]
+        [sheet.values[[row[name] for name in sheets[0].images]] for sheet, row in zip(sheets, rows, strict=True)]
     )
 
 
-def _shared(votes: Ranks) -> NDArray[np.float64]:
+def _shared(votes: Values) -> NDArray[np.float64]:
     """Ranks of which those that draw have the mean: 1 1 3 becomes 1.5 1.5 3, so that each vote gives out the same."""
     alike = (votes[..., :, None] == votes[..., None, :]).sum(axis=-1)
     shared: NDArray[np.float64] = votes + (alike - 1) / 2
@@ -181,7 +216,7 @@ def _shared(votes: Ranks) -> NDArray[np.float64]:
 
 
 def _intervals(votes: NDArray[np.float64], seed: int) -> list[Interval]:
-    """A model's mean rank, with percentiles of means over images and raters drawn again, each for themselves.
+    """A model's mean rank or score, with percentiles of means over images and raters drawn again, each for themselves.
 
     Votes on one image are alike, and so are those of one person: drawing single votes would promise too much
     (the pigeonhole bootstrap; Owen 2007).
@@ -196,7 +231,7 @@ def _intervals(votes: NDArray[np.float64], seed: int) -> list[Interval]:
 def _interval(
     table: NDArray[np.float64], rater_shares: NDArray[np.float64], image_shares: NDArray[np.float64]
 ) -> Interval:
-    """table: (raters, images), one model's ranks. Shares: (draws, raters) and (draws, images)."""
+    """table: (raters, images), one model's ranks or scores. Shares: (draws, raters) and (draws, images)."""
     if table.size == 1:
         return Interval(mean=float(table[0, 0]), low=float("nan"), high=float("nan"))
     means = ((rater_shares @ table) * image_shares).sum(axis=1)

@@ -30,8 +30,8 @@ from ddnsr_cli.inference.tiling import PixelSource, TileConfig, as_pixels
 from ddnsr_cli.inference.upscaler import Upscaler
 from ddnsr_cli.io.image import rgb8
 from ddnsr_cli.nets.lpips import LPIPS
+from ddnsr_cli.reports.opinion_page import judged_models, refuse_unranked, refuse_unscored
 from ddnsr_cli.reports.page import Rgb8
-from ddnsr_cli.reports.ranking_page import MOST_MODELS
 from ddnsr_cli.reports.results import BICUBIC
 from ddnsr_cli.weights.checkpoint import load_degrader, load_sr_net, takes_noise
 from ddnsr_cli.weights.feature_weights import load_lpips, load_niqe_model
@@ -297,13 +297,15 @@ def choose_measures(
 
 
 def check_wishes(options: EvaluateOptions, models: tuple[EvaluatedModel, ...]) -> None:
-    """Raises ConfigError, before the work, when the comparison or the ranking cannot be made of these models."""
+    """Raises ConfigError, before the work, when the comparison or a blind page cannot be made of these models."""
     labels, against = [one.label for one in models], options.against
     if against is not None and against not in labels:
         raise ConfigError(f"--against {against}: none of those compared is called that. They are: {', '.join(labels)}.")
-    ranked = sum(label != BICUBIC for label in labels)
-    if options.ranking is not None and not 2 <= ranked <= MOST_MODELS:
-        raise ConfigError(f"--ranking takes 2 to {MOST_MODELS} models or folders beside bicubic, got {ranked}.")
+    if options.ranking is not None:
+        refuse_unranked(judged_models(labels))
+    if options.scoring is not None:
+        has_truth = options.hr is not None and options.reference is Reference.HR
+        refuse_unscored(judged_models(labels), has_truth=has_truth)
 
 
 def _note_terms(weights: Iterable[FoundWeights], listener: EvaluateListener) -> None:

@@ -65,13 +65,14 @@ class EvaluateOptions:
     """Label of the model that the others are compared with."""
 
     seed: int = 0
-    """Of the blind order in the ranking page."""
+    """Of the blind order in the ranking and scoring pages."""
 
     keep: Path | None = None
     """Folder for the SR images."""
 
     report: Path | None = None
     ranking: Path | None = None
+    scoring: Path | None = None
     """Pages to write."""
 
     device: str = "auto"
@@ -92,6 +93,11 @@ class EvaluateOptions:
             raise ConfigError("pyiqa fetches its networks itself, which --offline forbids. Leave out that or --pyiqa.")
         if self.crop_px < 0:
             raise ConfigError(f"--crop-border is 0 or more, got {self.crop_px}.")
+
+    @property
+    def pages(self) -> list[Path]:
+        """Those that were asked for."""
+        return [path for path in (self.report, self.ranking, self.scoring) if path is not None]
 
     @property
     def hr_scale(self) -> int:

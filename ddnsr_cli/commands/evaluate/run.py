@@ -35,8 +35,8 @@ from ddnsr_cli.io.image import RasterImage, rgb8
 from ddnsr_cli.io.provenance import made_as, mark_as
 from ddnsr_cli.io.write import WriteOptions, write_image
 from ddnsr_cli.reports.evaluation_page import write_eval_page
+from ddnsr_cli.reports.opinion_page import write_ranking_page, write_scoring_page
 from ddnsr_cli.reports.page import Rgb8
-from ddnsr_cli.reports.ranking_page import write_ranking_page
 from ddnsr_cli.reports.results import Evaluation, Sample, Summary, summarize
 
 MOST_FINDINGS = 4  # of a kind and set
@@ -150,7 +150,7 @@ def _refuse_to_lose(options: EvaluateOptions, models: Sequence[EvaluatedModel]) 
 def _image_store(options: EvaluateOptions) -> Iterator[_ImageStore]:
     if options.keep is not None:
         yield _ImageStore(options.keep, WriteOptions())
-    elif options.report is None and options.ranking is None:
+    elif not options.pages:
         yield _ImageStore(None, QUICK)
     else:
         with temporary_folder("ddnsr-eval-") as folder:
@@ -201,3 +201,5 @@ def _write_pages(evaluation: Evaluation, options: EvaluateOptions) -> None:
         write_eval_page(evaluation, options.report, against=options.against)
     if options.ranking is not None:
         write_ranking_page(evaluation, options.ranking, seed=options.seed)
+    if options.scoring is not None:
+        write_scoring_page(evaluation, options.scoring, seed=options.seed)

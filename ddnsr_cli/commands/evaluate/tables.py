@@ -14,16 +14,20 @@ from typing import Any
 import torch
 
 from ddnsr_cli import __version__
-from ddnsr_cli.commands.evaluate.mean_opinion import RankTable
+from ddnsr_cli.commands.evaluate.mean_opinion import OpinionTable
 from ddnsr_cli.commands.evaluate.measures import BEST_DB, LpipsMetric, pyiqa_version
 from ddnsr_cli.commands.evaluate.models import EvaluatedModel, LearnedDegrade
 from ddnsr_cli.commands.evaluate.options import EvaluateOptions, Reference
 from ddnsr_cli.errors import ImageWriteError, shown
 from ddnsr_cli.files import atomic_path, is_pipe
 from ddnsr_cli.metrics.statistics import DRAWS, LEVEL, Interval, Paired
+from ddnsr_cli.reports.opinion_page import RANKS, SCORE_WORDS, SCORES
 from ddnsr_cli.reports.results import BICUBIC, Evaluation, Metric, Summary, counted
 
-RANK = Metric(key="rank", title="mean opinion rank", higher_is_better=False, digits=2)
+OPINIONS = {
+    RANKS: Metric(key=RANKS, title="rank (1 is the best)", higher_is_better=False, digits=2),
+    SCORES: Metric(key=SCORES, title="score (0 is perfect)", higher_is_better=False, digits=2),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,35 +89,37 @@ def markdown(parts: Sequence[Table], *, closing: str) -> str:
     return "\n".join([*map(_markdown_table, parts), _as_words(closing), ""])
 
 
-def rank_tables(ranks: RankTable) -> list[Table]:
-    """Mean opinion ranks, the best first, and who was placed before whom."""
-    models = tuple(shown(Path(row.model)) for row in ranks.rows)
+def opinion_tables(opinions: OpinionTable) -> list[Table]:
+    """Mean opinion ranks or scores, the best first, and who was placed before whom."""
+    models = tuple(shown(Path(row.model)) for row in opinions.rows)
+    metric = OPINIONS[opinions.kind]
+    counts = tuple(f"{score} {word}" for score, word in enumerate(SCORE_WORDS)) if opinions.kind == SCORES else ()
     means = Table(
-        title=f"Mean opinion rank [95 % interval] by {counted(len(ranks.raters), 'rater')} on "
-        f"{counted(ranks.images, 'image')}",
-        header=("", "rank (1 is the best)", "votes"),
+        title=f"Mean opinion {metric.key.removesuffix('s')} [95 % interval] by "
+        f"{counted(len(opinions.raters), 'rater')} on {counted(opinions.images, 'image')}",
+        header=("", metric.title, "votes", *counts),
         rows=tuple(
-            (model, interval_text(row.rank, RANK), str(row.votes))
-            for model, row in zip(models, ranks.rows, strict=True)
+            (model, interval_text(row.mean, metric), str(row.votes), *map(str, row.counts))
+            for model, row in zip(models, opinions.rows, strict=True)
         ),
     )
     wins = Table(
         title="Votes for the row before the column",
         header=("", *models),
-        rows=tuple((model, *map(str, row)) for model, row in zip(models, ranks.wins, strict=True)),
+        rows=tuple((model, *map(str, row)) for model, row in zip(models, opinions.wins, strict=True)),
     )
     return [means, wins]
 
 
-def describe_ranks(ranks: RankTable) -> str:
-    """What the figures of `rank_tables` mean, in one paragraph."""
-    raters = ", ".join(shown(Path(rater)) for rater in ranks.raters)
+def describe_opinions(opinions: OpinionTable) -> str:
+    """What the figures of `opinion_tables` mean, in one paragraph."""
+    raters = ", ".join(shown(Path(rater)) for rater in opinions.raters)
     return f"Intervals by bootstrap over images and raters ({DRAWS} draws). Raters: {raters}."
 
 
-def ranks_as_json(ranks: RankTable) -> str:
+def opinions_as_json(opinions: OpinionTable) -> str:
     """Everything of the table."""
-    return json.dumps(_finite(asdict(ranks)), indent=2) + "\n"
+    return json.dumps(_finite(asdict(opinions)), indent=2) + "\n"
 
 
 def as_csv(evaluation: Evaluation) -> str:

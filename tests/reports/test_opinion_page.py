@@ -1,4 +1,4 @@
-"""The ranking page as a file: blind, shuffled, the same for the same seed."""
+"""The blind pages as files: blind, shuffled, the same for the same seed."""
 
 import json
 import re
@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from ddnsr_cli.errors import ConfigError, DataError, ImageReadError, ImageWriteError
-from ddnsr_cli.reports import ranking_page
-from ddnsr_cli.reports.ranking_page import write_ranking_page
+from ddnsr_cli.reports import opinion_page
+from ddnsr_cli.reports.opinion_page import write_ranking_page, write_scoring_page
 from tests.helpers.evaluation_results import drawn, save, write_evaluation
 
 MODELS = ("bicubic", "alpha", "beta", "gamma")
@@ -56,13 +56,69 @@ def test_the_veiled_table_tells_whose_every_result_is(tmp_path):
     assert table["models"] == ["alpha", "beta", "gamma"]
     names = [f"scene_{index}" for index in range(6)]
     assert sorted(table["images"]) == names
-    assert table["images"] != names
-    assert len({tuple(order) for order in table["orders"]}) > 1
-    wanted = [
+    shown = [table["images"][image] for image, _ in table["steps"]]
+    assert sorted(shown) == names
+    assert shown != names
+    assert len({tuple(order) for _, order in table["steps"]}) > 1
+    assert levels(page) == [
         [24 * (model + 1) + names.index(name) for model in order]
-        for name, order in zip(table["images"], table["orders"], strict=True)
+        for name, (_, order) in zip(shown, table["steps"], strict=True)
     ]
-    assert levels(page) == wanted
+
+
+def test_every_result_is_scored_once_by_itself(tmp_path):
+    path = tmp_path / "score.html"
+    write_scoring_page(gray_evaluation(tmp_path, 6), path, seed=3)
+    found, table = given(page := path.read_text(encoding="utf-8"))
+    assert found["kind"] == "scores"
+    steps = [(image, model) for image, (model,) in table["steps"]]
+    assert sorted(steps) == [(image, model) for image in range(6) for model in range(3)]
+    assert steps != sorted(steps)
+    names = [f"scene_{index}" for index in range(6)]
+    wanted = [[24 * (model + 1) + names.index(table["images"][image])] for image, model in steps]
+    assert levels(page.replace('alt="Result"', 'alt="Result A"')) == wanted
+    assert page.count('alt="Reference" src=') == 6
+    assert page.count('alt="Reference" data-as=') == 12
+
+
+def test_of_many_models_fewer_images_are_scored(tmp_path, monkeypatch):
+    monkeypatch.setattr(opinion_page, "MOST_SCORED", 7)
+    path = tmp_path / "score.html"
+    write_scoring_page(gray_evaluation(tmp_path, 6), path, seed=0)
+    assert len(given(path.read_text(encoding="utf-8"))[1]["steps"]) == 6  # two images of three models
+
+
+def test_a_score_needs_a_truth_and_a_model(tmp_path):
+    without = write_evaluation(tmp_path / "a", models=("x", "y"), samples=1, hr=False)
+    with pytest.raises(ConfigError, match="--scoring shows results beside the truth"):
+        write_scoring_page(without, tmp_path / "score.html", seed=0)
+    with pytest.raises(ConfigError, match="models or folders beside bicubic, got none"):
+        write_scoring_page(gray_evaluation(tmp_path / "b", 1, ("bicubic",)), tmp_path / "score.html", seed=0)
+    assert not (tmp_path / "score.html").exists()
+
+
+def test_a_single_model_is_shown_where_it_differs_from_the_truth(tmp_path):
+    evaluation = write_evaluation(tmp_path, models=("x",), samples=1, draw=lambda seed: drawn(seed, 40, 1200))
+    plain = np.full((40, 1200, 3), 99, np.uint8)
+    odd = plain.copy()
+    odd[:, 1000:] = 200
+    save(evaluation.images["x", "scene_0"], odd)
+    save(evaluation.samples[0].hr, plain)
+    path = tmp_path / "score.html"
+    write_scoring_page(evaluation, path, seed=0)
+    page = path.read_text(encoding="utf-8").replace('alt="Result"', 'alt="Result A"')
+    assert max(levels(page)[0]) > 99 + 30
+
+
+def test_the_page_of_scores_is_another_than_that_of_ranks_and_follows_the_truth(tmp_path):
+    evaluation = gray_evaluation(tmp_path, 2)
+    path = tmp_path / "score.html"
+    pages = [given(page_of(evaluation, tmp_path))[0]["page"]]
+    for _ in range(2):
+        write_scoring_page(evaluation, path, seed=0)
+        pages.append(given(path.read_text(encoding="utf-8"))[0]["page"])
+        save(evaluation.samples[0].hr, np.full((16, 16, 3), 7, np.uint8))
+    assert len(set(pages)) == 3
 
 
 def test_no_model_and_no_file_is_named_in_the_page(tmp_path):
@@ -92,10 +148,9 @@ def test_the_same_seed_gives_the_same_page_and_another_seed_another_order(tmp_pa
     assert page_of(evaluation, tmp_path, 1) == first
     other = page_of(evaluation, tmp_path, 2)
     (told, table), (other_told, other_table) = given(first), given(other)
-    assert table["images"] != other_table["images"]
-    assert dict(zip(table["images"], table["orders"], strict=True)) != dict(
-        zip(other_table["images"], other_table["orders"], strict=True)
-    )
+    assert table["images"] == other_table["images"]
+    assert [image for image, _ in table["steps"]] != [image for image, _ in other_table["steps"]]
+    assert sorted(table["steps"]) != sorted(other_table["steps"])
     assert told["page"] == other_told["page"]
     assert (told["seed"], other_told["seed"]) == ("1", "2")
     assert told["salt"] != other_told["salt"]
@@ -110,7 +165,7 @@ def test_a_page_of_other_images_is_another_page(tmp_path):
 
 def test_every_order_of_the_models_is_as_likely(tmp_path):
     names = [f"scene_{index}" for index in range(3000)]
-    orders = Counter(tuple(ranking_page.shuffled_indices(["a", "b", "c"], f"5/{name}")) for name in names)
+    orders = Counter(tuple(opinion_page.shuffled_indices(["a", "b", "c"], f"5/{name}")) for name in names)
     assert orders.keys() == set(permutations(range(3)))
     assert all(abs(count - 500) < 5 * 20.4 for count in orders.values())  # five standard deviations
 
@@ -119,13 +174,13 @@ def test_bicubic_and_reference_are_shown_and_not_ranked(tmp_path):
     page = page_of(gray_evaluation(tmp_path, 2), tmp_path)
     for scene in page.split('<section class="scene"')[1:]:
         assert re.findall(r"<figcaption>([^<]+)</figcaption>", scene) == ["Input (bicubic)", "Reference"]
-        assert re.findall(r'data-letter="(.)"', scene) == ["A", "B", "C"]
+        assert re.findall(r'data-name="Result (.)"', scene) == ["A", "B", "C"]
     without = page_of(write_evaluation(tmp_path / "b", models=("x", "y"), samples=1, hr=False), tmp_path)
     assert 'class="hint"' not in without.partition("<main>")[2]
 
 
 def test_many_images_are_drawn_from_whatever_the_seed(tmp_path, monkeypatch):
-    monkeypatch.setattr(ranking_page, "MOST_SCENES", 4)
+    monkeypatch.setattr(opinion_page, "MOST_SCENES", 4)
     evaluation = gray_evaluation(tmp_path, 12)
     drawn_names = [set(given(page_of(evaluation, tmp_path, seed))[1]["images"]) for seed in range(3)]
     assert len(drawn_names[0]) == 4
@@ -148,7 +203,7 @@ def test_of_a_large_image_the_part_is_shown_where_the_models_differ(tmp_path):
 @pytest.mark.parametrize("count", [0, 1, 10])
 def test_it_takes_two_to_nine_models(tmp_path, count):
     evaluation = gray_evaluation(tmp_path, 1, ("bicubic", *(f"m{index}" for index in range(count))))
-    with pytest.raises(ConfigError, match=f"2 to 9 models beside bicubic, got {count}"):
+    with pytest.raises(ConfigError, match=f"2 to 9 models or folders beside bicubic, got {count}"):
         page_of(evaluation, tmp_path)
     assert not (tmp_path / "ranking.html").exists()
 

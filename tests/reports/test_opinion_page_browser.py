@@ -1,4 +1,4 @@
-"""The ranking page in a real browser: a person ranks by keyboard, and the table comes out."""
+"""The blind pages in a real browser: a person ranks or scores by keyboard, and the table comes out."""
 
 import json
 import time
@@ -6,8 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from ddnsr_cli.commands.evaluate.mean_opinion import mean_opinion_ranks
-from ddnsr_cli.reports.ranking_page import write_ranking_page
+from ddnsr_cli.commands.evaluate.mean_opinion import mean_opinions
+from ddnsr_cli.reports.opinion_page import write_ranking_page, write_scoring_page
 from tests.helpers.evaluation_results import save, write_evaluation
 from tests.helpers.hands import box, click, middle, press, type_text
 
@@ -58,13 +58,13 @@ def ranks(browser):
     """The ranks on the image that is shown, as buttons tell them; None for none."""
     return browser.evaluate(
         "[...document.querySelectorAll('.scene:not([hidden]) .result')]"
-        ".map(r => r.querySelector('[aria-pressed=true]')).map(b => b && Number(b.textContent))"
+        ".map(r => r.querySelector('[aria-pressed=true]')).map(b => b && Number(b.dataset.value))"
     )
 
 
 def letter(browser):
     """Of the result that has the focus."""
-    return browser.evaluate("document.activeElement.dataset.letter")
+    return browser.evaluate("document.activeElement.dataset.name.at(-1)")
 
 
 def seen_levels(browser):
@@ -145,13 +145,84 @@ def test_from_keys_to_the_table_of_two_raters(fresh, page, evaluation, tmp_path_
     assert browser.requests[0] == page.resolve().as_uri()
     assert not [address for address in browser.requests[1:] if not address.startswith("blob:")]
 
-    alone = mean_opinion_ranks([ann], seed=0)
-    assert [(row.model, row.rank.mean) for row in alone.rows] == [("alpha", 1), (EVIL, 2), ("gamma", 3)]
+    alone = mean_opinions([ann], seed=0)
+    assert [(row.model, row.mean.mean) for row in alone.rows] == [("alpha", 1), (EVIL, 2), ("gamma", 3)]
     assert (alone.raters, alone.images) == (('Ann "A." <Ö>',), 4)
-    both = mean_opinion_ranks([ann, ben], seed=0)
-    assert {row.model: row.rank.mean for row in both.rows} == {"alpha": 2, EVIL: 2, "gamma": 2}
+    both = mean_opinions([ann, ben], seed=0)
+    assert {row.model: row.mean.mean for row in both.rows} == {"alpha": 2, EVIL: 2, "gamma": 2}
     assert {row.votes for row in both.rows} == {8}
     assert set(json.loads(ben.read_text("utf-8"))["images"]) == {sample.name for sample in evaluation.samples}
+
+
+def test_from_keys_to_the_table_of_scores(browser, evaluation, tmp_path):
+    """Whoever scores by darkness finds alpha perfect, the next one slightly worse, gamma much worse."""
+    path = tmp_path / "score.html"
+    write_scoring_page(evaluation, path, seed=1)
+    browser.open(path, width=1280)
+    browser.evaluate("localStorage.clear()")
+    browser.open(path, width=1280)
+    assert browser.complaints == []
+    assert where(browser) == "Result 1 of 12, 0 scored"
+    press(browser, "Enter", "6", "9")
+    assert (where(browser), ranks(browser), told(browser)) == (
+        "Result 1 of 12, 0 scored",
+        [None],
+        "This result has no score yet.",
+    )
+    for step in range(12):
+        (level,) = seen_levels(browser)
+        press(browser, str(2 * [60, 120, 180].index(level - level % 60)))
+        assert told(browser) == "Enter for the next result."
+        if step == 5:
+            browser.open(path, width=1280)  # what was given is still there
+        press(browser, "Enter")
+    assert where(browser) == "12 scored"
+    saved = export(browser, tmp_path, "Ann")
+    assert saved.name == "scores_Ann.json"
+    table = mean_opinions([saved], seed=0)
+    assert table.kind == "scores"
+    assert [(row.model, row.mean.mean, row.counts) for row in table.rows] == [
+        ("alpha", 0, (4, 0, 0, 0, 0, 0)),
+        (EVIL, 2, (0, 0, 4, 0, 0, 0)),
+        ("gamma", 4, (0, 0, 0, 0, 4, 0)),
+    ]
+    assert browser.complaints == []
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+def test_the_truth_stands_beside_every_result_that_is_scored(browser, evaluation, tmp_path, width):
+    path = tmp_path / "score.html"
+    write_scoring_page(evaluation, path, seed=2)
+    browser.open(path, width=width)
+    widths = "Promise.all([...document.images].map(image => image.decode().then(() => image.naturalWidth)))"
+    browser.evaluate(f"window.sides = null; {widths}.then(found => {{ window.sides = found }})")
+    while (sides := browser.evaluate("window.sides")) is None:
+        pass
+    assert sides == [128] * 24  # each of four truths is in the file once, and shown with all three of its results
+    assert path.read_text("utf-8").count('alt="Reference" src="data:') == 4
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width
+    tops = browser.evaluate(
+        "[...document.querySelectorAll('.scene:not([hidden]) .frame')].map(f => f.getBoundingClientRect().top)"
+    )
+    assert (tops[0] == tops[1]) is (width == 1280)  # side by side where there is room
+    click(browser, ".scene:not([hidden]) .result button:nth-child(4) small")
+    assert ranks_given(browser) == ["3"]
+
+
+def ranks_given(browser):
+    return browser.evaluate("[...document.querySelectorAll('[aria-pressed=true]')].map(b => b.dataset.value)")
+
+
+def test_two_windows_of_one_page_do_not_take_back_what_was_given_in_the_other(fresh, page):
+    """The other one tells of it by an event that only windows beside it get."""
+    press(fresh, "2", "1")
+    kept = "Object.keys(localStorage)[0]"
+    other = '{"at": 1, "rater": "Ann", "ranks": [[3,1,2],[0,0,0],[0,0,0],[0,0,0]]}'
+    fresh.evaluate(f"localStorage.setItem({kept}, {other!r})")
+    fresh.evaluate(f"dispatchEvent(new StorageEvent('storage', {{ key: {kept}, newValue: {other!r} }}))")
+    assert where(fresh) == "Image 2 of 4, 1 ranked"
+    press(fresh, "Backspace")
+    assert ranks(fresh) == [3, 1, 2]
 
 
 def test_raters_of_pages_of_other_seeds_go_together(browser, evaluation, tmp_path):
@@ -164,8 +235,8 @@ def test_raters_of_pages_of_other_seeds_go_together(browser, evaluation, tmp_pat
         (tmp_path / f"saved_{seed}").mkdir()
         files.append(export(browser, tmp_path / f"saved_{seed}", f"rater {seed}"))
     assert [json.loads(path.read_text("utf-8"))["seed"] for path in files] == [2, 3]
-    table = mean_opinion_ranks(files, seed=0)
-    assert [(row.model, row.rank.mean) for row in table.rows] == [("alpha", 1), (EVIL, 2), ("gamma", 3)]
+    table = mean_opinions(files, seed=0)
+    assert [(row.model, row.mean.mean) for row in table.rows] == [("alpha", 1), (EVIL, 2), ("gamma", 3)]
 
 
 def test_a_digit_ranks_and_goes_to_the_next_open_result(fresh):
@@ -269,7 +340,7 @@ def test_a_browser_that_keeps_nothing_is_told_of(browser, page):
 
 def test_the_mouse_does_it_too(fresh):
     for place, rank in ((1, 2), (2, 3), (3, 1)):
-        click(fresh, f".scene:not([hidden]) .result[data-letter={'ABC'[place - 1]}] button:nth-child({rank})")
+        click(fresh, f".scene:not([hidden]) .result[data-name='Result {'ABC'[place - 1]}'] button:nth-child({rank})")
     assert ranks(fresh) == [2, 3, 1]
     click(fresh, "#next")
     assert where(fresh) == "Image 2 of 4, 1 ranked"

@@ -1,10 +1,18 @@
-// Shows one image at a time, takes ranks by key or button, keeps them, exports them.
+// Shows one image at a time, takes ranks or scores by key or button, keeps them, exports them.
 (() => {
   const all = (root, selector) => [...root.querySelectorAll(selector)];
   const byId = (id) => document.getElementById(id);
   const given = document.body.dataset;
   const scenes = all(document, ".scene").map((section) => ({ section, results: all(section, ".result") }));
   const count = scenes[0].results.length;
+  all(document, "[data-as]").forEach((image) => {
+    image.src = scenes[image.dataset.as].section.querySelector(`img[alt="${image.alt}"]`).src;
+  });
+
+  // Ranks are 1 to the number of results, each given once, and 0 is none; a score is 0 to 5, and -1 is none.
+  const isRanking = given.kind === "ranks";
+  const [none, least, most] = isRanking ? [0, 1, count] : [-1, 0, 5];
+  const one = given.one;
 
   // Who made what: opened only for the export.
   const unveil = () => {
@@ -13,14 +21,15 @@
     return JSON.parse(new TextDecoder().decode(bytes));
   };
 
-  // What is kept: the image that is shown, and a rank a result, 0 for none.
-  const place = `ddnsr-ranks/${given.page}/${given.seed}`;
-  const fresh = () => ({ at: 0, rater: "", ranks: scenes.map(() => Array(count).fill(0)) });
+  // What is kept: the image that is shown, and a rank or score a result.
+  const place = `ddnsr-${given.kind}/${given.page}/${given.seed}`;
+  const fresh = () => ({ at: 0, rater: "", ranks: scenes.map(() => Array(count).fill(none)) });
   const isRow = (row) => Array.isArray(row) && row.length === count && row.every((rank, at) =>
-    Number.isInteger(rank) && rank >= 0 && rank <= count && (rank === 0 || row.indexOf(rank) === at));
+    Number.isInteger(rank) && (rank === none || (rank >= least && rank <= most))
+    && (rank === none || row.indexOf(rank) === at));
   const isState = (state) => state && Number.isInteger(state.at) && state.at >= 0 && state.at <= scenes.length
     && typeof state.rater === "string" && Array.isArray(state.ranks) && state.ranks.length === scenes.length
-    && state.ranks.every(isRow) && state.ranks.slice(0, state.at).every((row) => !row.includes(0));
+    && state.ranks.every(isRow) && state.ranks.slice(0, state.at).every((row) => !row.includes(none));
   const load = () => {
     try {
       const state = JSON.parse(localStorage.getItem(place));
@@ -38,7 +47,7 @@
   };
 
   const tell = (text) => { byId("told").textContent = text; };
-  const isDone = (at) => state.ranks[at].every((rank) => rank > 0);
+  const isDone = (at) => state.ranks[at].every((rank) => rank !== none);
   const results = () => (state.at < scenes.length ? scenes[state.at].results : []);
   const current = () => results().indexOf(document.activeElement?.closest(".result"));
 
@@ -50,18 +59,20 @@
     byId("back").disabled = state.at === 0;
     const done = scenes.filter((_, at) => isDone(at)).length;
     byId("progress").value = done;
-    byId("where").textContent = (finished ? "" : `Image ${state.at + 1} of ${scenes.length}, `) + `${done} ranked`;
+    byId("where").textContent = (finished ? "" : `${isRanking ? "Image" : "Result"} ${state.at + 1} of ${scenes.length}, `)
+      + `${done} ${one}${isRanking ? "ed" : "d"}`;
     results().forEach((result, index) => {
       const rank = state.ranks[state.at][index];
-      result.classList.toggle("ranked", rank > 0);
-      result.setAttribute("aria-label", `Result ${result.dataset.letter}, ${rank ? `rank ${rank}` : "no rank"}`);
-      all(result, "button").forEach((button, at) => button.setAttribute("aria-pressed", at + 1 === rank));
+      const isGiven = rank !== none;
+      result.classList.toggle("ranked", isGiven);
+      result.setAttribute("aria-label", `${result.dataset.name}, ${isGiven ? `${one} ${rank}` : `no ${one}`}`);
+      all(result, "button").forEach((button) => button.setAttribute("aria-pressed", Number(button.dataset.value) === rank));
     });
   };
 
   // At the end not the field for the name: digits that are still typed by habit would land in it, and Enter export.
   const focus = ({ scroll = true } = {}) => {
-    const open = state.at < scenes.length ? state.ranks[state.at].indexOf(0) : -1;
+    const open = state.at < scenes.length ? state.ranks[state.at].indexOf(none) : -1;
     const target = results()[Math.max(0, open)] ?? byId("finished");
     target.focus({ preventScroll: true });
     if (scroll) target.scrollIntoView({ block: "nearest" });
@@ -71,19 +82,19 @@
   const give = (index, rank) => {
     const row = state.ranks[state.at];
     const other = row.indexOf(rank);
-    if (rank && other >= 0) row[other] = row[index];
+    if (rank !== none && other >= 0) row[other] = row[index];
     row[index] = rank;
     keep();
     draw();
-    tell(isDone(state.at) ? "All ranked: Enter for the next image." : "");
-    if (rank) focus(); else results()[index].focus();
+    tell(isDone(state.at) ? `${isRanking ? "All ranked: " : ""}Enter for the next ${isRanking ? "image" : "result"}.` : "");
+    if (rank !== none) focus(); else results()[index].focus();
   };
 
   const go = (at) => {
     if (at < 0) return;
     if (at > state.at && !isDone(state.at)) {
-      const open = state.ranks[state.at].filter((rank) => !rank).length;
-      tell(open === 1 ? "One result has no rank yet." : `${open} results have no rank yet.`);
+      const open = state.ranks[state.at].filter((rank) => rank === none).length;
+      tell(open === 1 ? `${isRanking ? "One" : "This"} result has no ${one} yet.` : `${open} results have no ${one} yet.`);
       return;
     }
     state.at = at;
@@ -130,7 +141,7 @@
       const [across, down] = STEPS[key];
       if (shiftKey) pan(across / 10, down / 10);
       else results()[index < 0 ? 0 : (index + across + down + count) % count].focus();
-    } else if (/^[0-9]$/.test(key) && key <= count) {
+    } else if (/^[0-9]$/.test(key) && key <= most) {
       if (index >= 0) give(index, Number(key));
     } else if (key === "Enter" && target.tagName !== "BUTTON" && target.tagName !== "SUMMARY") go(state.at + 1);
     else if (key === "Backspace") go(state.at - 1);
@@ -149,7 +160,8 @@
   byId("scenes").addEventListener("click", (event) => {
     const result = event.target.closest(".result");
     if (!result) return;
-    if (event.target.tagName === "BUTTON") give(results().indexOf(result), Number(event.target.textContent));
+    const button = event.target.closest("button");
+    if (button) give(results().indexOf(result), Number(button.dataset.value));
     else result.focus();
   });
   byId("back").addEventListener("click", () => go(state.at - 1));
@@ -167,13 +179,14 @@
     event.preventDefault();
     const rater = state.rater.trim();
     if (!rater) return tell("Your name is missing.");
-    const { models, images, orders } = unveil();
-    const ranks = state.ranks.map((row, at) => models.map((_, model) => row[orders[at].indexOf(model)]));
-    const { page, seed } = given;
-    const told = { format: "ddnsr-ranks-1", page, seed: Number(seed), rater, models, images, ranks };
+    const { models, images, steps } = unveil();
+    const rows = images.map(() => models.map(() => none));
+    steps.forEach(([image, shown], at) => shown.forEach((model, index) => { rows[image][model] = state.ranks[at][index]; }));
+    const { kind, page, seed } = given;
+    const told = { format: `ddnsr-${kind}-1`, page, seed: Number(seed), rater, models, images, [kind]: rows };
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([JSON.stringify(told, null, 1) + "\n"], { type: "application/json" }));
-    link.download = `ranks_${rater.replace(/[^\p{L}\p{N}]+/gu, "_")}.json`;
+    link.download = `${kind}_${rater.replace(/[^\p{L}\p{N}]+/gu, "_")}.json`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // some browsers read it later
     byId("clear").hidden = false;
@@ -184,6 +197,14 @@
     byId("rater").value = "";
     byId("clear").hidden = true;
     go(0);
+  });
+
+  // In another window of the same page somebody went on: what is seen here would take it back.
+  addEventListener("storage", (event) => {
+    if (event.key !== place || event.newValue === null) return;
+    state = load();
+    byId("rater").value = state.rater;
+    draw();
   });
 
   byId("rater").value = state.rater;
