@@ -80,6 +80,7 @@ def test_a_stop_at_any_call_leaves_nothing_unfinished(
         place = tmp_path / f"out{number}"
         stop_after(number)
         done = ddnsr(*words, "-o", place)
+        stop_after(-1)  # where it came to no such call: the next may be that of pytest
         ends.add(done.code)
         assert done.code in (0, 128 + signal.SIGTERM), done.err
         assert leftovers(tmp_path) == [], number

@@ -4,14 +4,14 @@ Each of several shards writes a manifest of its own beside it; the next run with
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from ddnsr_cli.config import SCALE, changed_options, in_words, option_of, options_to_json
-from ddnsr_cli.errors import ConfigError, ImageWriteError
+from ddnsr_cli.errors import ConfigError, ImageWriteError, listed
 from ddnsr_cli.files import atomic_path, is_there, sha256_of
 from ddnsr_cli.io.provenance import Source, is_unchanged
 from ddnsr_cli.io.selection import Shard
@@ -19,8 +19,10 @@ from ddnsr_cli.io.selection import Shard
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-MANIFEST = "manifest.jsonl"
-_OF_SHARDS = "manifest-*-of-*.jsonl"
+_WHOLE, _BEGUN = "manifest", "begun"
+MANIFEST = f"{_WHOLE}.jsonl"
+_OF_SHARDS = f"{_WHOLE}-*-of-*.jsonl"
+_START = b'{"name": '
 HR, LR = "hr", "lr"
 """The two folders of the pairs."""
 
@@ -135,14 +137,19 @@ class Manifest:
         self.path = folder / (MANIFEST if shard is None else f"manifest-{shard.index}-of-{shard.count}.jsonl")
         self._is_whole = shard is None
         self._others = [path for path in manifests_in(folder) if path != self.path]
-        lines = self._lines(self.path)
-        own, others = _by_key(lines), [_by_key(self._lines(path)) for path in self._others]
-        self.records: dict[Key, PairRecord] = {}
-        for records in [own, *others] if self._is_whole else [*others, own]:  # of two, that of the shard is newer
-            self.records |= records
-        self._own = set(self.records if self._is_whole else own)
-        self.lost = sum(_parsed(line) is None for line in lines)
+        lines, of_others = self._lines(self.path), [line for path in self._others for line in self._lines(path)]
+        own, others = _records(lines), _records(of_others)
+        self.records = _by_key(own + others if self._is_whole else others + own)  # of two, that of the shard is newer
+        self._own = set(self.records) if self._is_whole else {record.key for record in own}
+        self.lost = len(lines) - len(own)
         """Lines that say nothing: cut short by a kill, or of another version."""
+        self._begun_path = folder / self.path.name.replace(_WHOLE, _BEGUN, 1)
+        self._begun_others = [path for path in folder.glob(f"{_BEGUN}*.jsonl") if path != self._begun_path]
+        lines += self._lines(self._begun_path)
+        of_others += [line for path in self._begun_others for line in self._lines(path)]
+        self._ours = _names_in([*lines, *of_others])
+        """Names of all that ddnsr has made or begun here: files of these names are of its making."""
+        self._begun = set(self._ours) if self._is_whole else _names_in(lines)
         self._digests: dict[Path, str] = {}
 
     def is_finished(self, pair: PlannedPair, settings: PairSettings) -> bool:
@@ -151,38 +158,68 @@ class Manifest:
         wanted = record is not None and not self._differences(record, pair, settings)
         return wanted and all(is_there(self.folder / side / pair.name) for side in (HR, LR))
 
-    def refuse_others(self, pairs: Iterable[PlannedPair], settings: PairSettings) -> None:
+    def refuse_others(self, pairs: Sequence[PlannedPair], settings: PairSettings) -> None:
         """Raises ConfigError when pairs that are wanted were made of another HR file, or under other settings."""
+        by_name = {record.name: record for record in self.records.values()}
+        taken = [pair for pair in pairs if pair.name in by_name and by_name[pair.name].key != pair.key]
+        if taken:
+            name, source = taken[0].name, taken[0].hr_source
+            raise ConfigError(
+                f"{self.folder} holds {len(taken)} of these names as pairs of other images ({name} of "
+                f"{by_name[name].hr_source}, not {source}). Give another -o, or --overwrite to replace them."
+            )
         known = ((pair, self.records[pair.key]) for pair in pairs if pair.key in self.records)
         others = [changed for pair, record in known if (changed := self._differences(record, pair, settings))]
         if not others:
             return
-        listed = ", ".join(
+        changes = ", ".join(
             f"{option_of(name)} {_short(old)} -> {_short(new)}" for name, (old, new) in others[0].items()
         )
         raise ConfigError(
-            f"{self.folder} holds {len(others)} of these pairs made otherwise ({listed}). Give another -o, or "
+            f"{self.folder} holds {len(others)} of these pairs made otherwise ({changes}). Give another -o, or "
             "--overwrite to make them again."
         )
 
-    def forget(self, pairs: Iterable[PlannedPair]) -> None:
-        """Take pairs out and remove their files: what fails to be made again must not lie among the new ones.
+    def refuse_strangers(self, pairs: Sequence[PlannedPair]) -> None:
+        """Raises ImageWriteError where files that ddnsr did not make lie in the places of pairs that are wanted."""
+        unknown = [pair.name for pair in pairs if pair.name not in self._ours]
+        places = (self.folder / side / name for name in unknown for side in (HR, LR))
+        strangers = [path for path in places if is_there(path)]
+        if strangers:
+            raise ImageWriteError(
+                f"Not made by ddnsr degrade, and in the place of a pair: {listed(strangers)}. Move what you need, then "
+                "give --overwrite, or another -o."
+            )
+
+    def forget(self, pairs: Sequence[PlannedPair]) -> None:
+        """Take pairs out, and those of other images under their names, and remove the files: what fails to be made
+        again must not lie among the new ones.
 
         Raises ImageWriteError.
         """
-        for pair in pairs:
-            old = self.records.pop(pair.key, None)
-            if old is not None:
-                for side in (HR, LR):
-                    self._remove(self.folder / side / old.name)
+        keys, names = {pair.key for pair in pairs}, {pair.name for pair in pairs}
+        for old in [record for record in self.records.values() if record.key in keys or record.name in names]:
+            del self.records[old.key]
+            for side in (HR, LR):
+                self._remove(self.folder / side / old.name)
+
+    def begin(self, pairs: Iterable[PlannedPair]) -> None:
+        """Keep on the disk what is about to be made: what a kill leaves of it is known as ours then.
+
+        Raises ImageWriteError.
+        """
+        names = {pair.name for pair in pairs}
+        self._begun |= names
+        self._keep_begun(names)
 
     def remove_leftovers(self) -> None:
         """Remove the unfinished files that a kill left: other programs may take them for images."""
         for side in (HR, LR):
             for path in (self.folder / side).rglob(".*.part.png"):
                 self._remove(path)
-        for path in self.folder.glob(f".{self.path.stem}-*.part{self.path.suffix}"):
-            self._remove(path)
+        for written in (self.path, self._begun_path):
+            for path in self.folder.glob(f".{written.stem}-*.part{written.suffix}"):
+                self._remove(path)
 
     def add(self, record: PairRecord) -> None:
         """Append one line. Raises ImageWriteError."""
@@ -192,22 +229,38 @@ class Manifest:
             with self.path.open("ab", buffering=0) as file:
                 file.write(_line(record))
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise self._unwritable(self.path, error) from error
 
     def rewrite(self) -> None:
         """All records, sorted by name, in a file written whole: the same pairs give the same bytes.
 
         Of a shard, those of the shard; else the manifests of shards are not needed any more, and removed.
         """
-        lines = [_line(record) for key, record in self.records.items() if key in self._own]
+        self._keep_begun(set())
+        self._write(self.path, (_line(record) for key, record in self.records.items() if key in self._own))
+        if self._is_whole:
+            for path in (*self._others, *self._begun_others):
+                self._remove(path)
+
+    def _keep_begun(self, names: set[str]) -> None:
+        """These, and those without a record whose files are there, in a file; without any there is none."""
+        recorded = {record.name for record in self.records.values()}
+        names = names | {name for name in self._begun - recorded if self._is_any_there(name)}
+        if names:
+            self._write(self._begun_path, (json.dumps({"name": name}).encode() + b"\n" for name in names))
+        else:
+            self._remove(self._begun_path)
+
+    def _is_any_there(self, name: str) -> bool:
+        return any(is_there(self.folder / side / name) for side in (HR, LR))
+
+    def _write(self, path: Path, lines: Iterable[bytes]) -> None:
+        """Lines in the order of their bytes, as a file written whole."""
         try:
-            with atomic_path(self.path) as temporary:
+            with atomic_path(path) as temporary:
                 temporary.write_bytes(b"".join(sorted(lines)))
         except OSError as error:
-            raise self._unwritable(error) from error
-        if self._is_whole:
-            for path in self._others:
-                self._remove(path)
+            raise self._unwritable(path, error) from error
 
     def _differences(self, record: PairRecord, pair: PlannedPair, settings: PairSettings) -> dict[str, tuple[Any, Any]]:
         """Name -> (as it was made, as it is wanted) of all that differs."""
@@ -248,8 +301,8 @@ class Manifest:
         except OSError as error:
             raise ImageWriteError(f"{path} cannot be read ({error.strerror or error}). Give another -o.") from error
 
-    def _unwritable(self, error: OSError) -> ImageWriteError:
-        return ImageWriteError(f"{self.path} cannot be written ({error.strerror or error}). Free space, or another -o.")
+    def _unwritable(self, path: Path, error: OSError) -> ImageWriteError:
+        return ImageWriteError(f"{path} cannot be written ({error.strerror or error}). Free space, or another -o.")
 
 
 def manifests_in(folder: Path) -> list[Path]:
@@ -270,9 +323,34 @@ def _line(record: PairRecord) -> bytes:
     return json.dumps({"name": values.pop("name"), **dict(sorted(values.items()))}).encode() + b"\n"
 
 
-def _by_key(lines: Iterable[bytes]) -> dict[Key, PairRecord]:
-    records = (record for line in lines if (record := _parsed(line)) is not None)
-    return {record.key: record for record in records}
+def _records(lines: Iterable[bytes]) -> list[PairRecord]:
+    return [record for line in lines if (record := _parsed(line)) is not None]
+
+
+def _by_key(records: Sequence[PairRecord]) -> dict[Key, PairRecord]:
+    """Of several of one pair, or of one name, the last."""
+    by_key: dict[Key, PairRecord] = {}
+    names: set[str] = set()
+    for record in reversed(records):
+        if record.key not in by_key and record.name not in names:
+            by_key[record.key] = record
+            names.add(record.name)
+    return dict(reversed(by_key.items()))
+
+
+def _names_in(lines: Iterable[bytes]) -> set[str]:
+    """The names that lines begin with, be they cut short or of another version."""
+    return {name for line in lines if (name := _name_in(line)) is not None}
+
+
+def _name_in(line: bytes) -> str | None:
+    if not line.startswith(_START):
+        return None
+    try:
+        name, _end = json.JSONDecoder().raw_decode(line.decode("ascii", "replace"), len(_START))
+    except (ValueError, RecursionError):
+        return None
+    return name if isinstance(name, str) else None
 
 
 def _parsed(line: bytes) -> PairRecord | None:

@@ -36,7 +36,8 @@ def degrade_images(
     files and options: every byte. Pairs that the manifest holds and that are there are skipped. A failure is reported
     to the listener and the rest go on; at the end BatchError names the images, or UnexpectedError where nobody foresaw
     one. A full disk ends it at once.
-    Raises ConfigError, before any work, when pairs that are wanted were made under other settings.
+    Raises ConfigError, before any work, when pairs that are wanted were made under other settings, or their names are
+    those of other images' pairs, and ImageWriteError when files that we did not make are in their places.
     """
     read = [*inputs, *([options.noise_source] if options.noise_source else [])]
     _refuse_to_lose(read, output, options)
@@ -68,6 +69,7 @@ def _all_pairs(
             )
         if todo and prepared.prepare is not None:
             prepared.prepare(output, listener.note)
+        manifest.begin(pair for job in todo for pair in job.pairs)
         failed: set[Path] = set()
         tell = _once(listener.failed)
         worst: type[DdnsrError] = BatchError
@@ -92,7 +94,7 @@ def _all_pairs(
 
 
 def _refuse_to_lose(inputs: Sequence[Path], output: Path, options: DegradeOptions) -> None:
-    """Nothing that is read, and nothing that we did not make, is written over."""
+    """Nothing that is read is written over, and no folder that we did not make; single files the manifest knows."""
     place = output.resolve()
     for path in inputs:
         if place == path.resolve() or place in path.resolve().parents:
@@ -161,7 +163,9 @@ def _opened(
     options: DegradeOptions,
     listener: DegradeListener,
 ) -> Manifest:
-    """The manifest, without what a kill left of a line. Raises as `Manifest.refuse_others`, ImageWriteError."""
+    """The manifest, without what a kill left of a line. Raises as `Manifest.refuse_others` and
+    `Manifest.refuse_strangers`, ImageWriteError.
+    """
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -175,6 +179,7 @@ def _opened(
         manifest.forget(pairs)
     else:
         manifest.refuse_others(pairs, settings)
+        manifest.refuse_strangers(pairs)
     if options.selection.shard is None:  # what looks like a leftover may be another shard's work
         manifest.remove_leftovers()
     manifest.rewrite()

@@ -140,3 +140,50 @@ def test_results_inside_the_folder_of_images_are_not_read_again(make, scene):
     again = make("hr/pairs")
     assert (again.code, again.out) == (0, "")
     assert len(records(scene / "hr/pairs")) == 3
+
+
+def test_another_image_takes_no_name_of_a_pair(make, scene, image_file):
+    image_file("x/im0.png", 48, 40), image_file("y/im0_1.png", 64, 40)
+    make("pairs", "--method", "gaussian", "--per-image", 2, hr="x", noise=None)
+    before = tree(scene / "pairs")
+    done = make("pairs", "--method", "gaussian", hr="y", noise=None)
+    refused(done, 2, "im0_1.png of im0.png, not im0_1.png", "--overwrite")
+    assert tree(scene / "pairs") == before
+    assert make("pairs", "--method", "gaussian", "--overwrite", hr="y", noise=None).code == 0
+    assert [(row["name"], row["hr_source"]) for row in records(scene / "pairs")] == [
+        ("im0_1.png", "im0_1.png"),
+        ("im0_2.png", "im0.png"),
+    ]
+    (scene / "y/im0_1.png").unlink()
+    image_file("y/im0_1.bmp", 64, 40)
+    refused(make("pairs", "--method", "gaussian", hr="y", noise=None), 2, "im0_1.png, not im0_1.bmp")
+
+
+def test_files_of_others_among_the_pairs_are_replaced_only_when_asked_for(make, scene, image_file):
+    make("pairs", "--method", "bicubic", noise=None)
+    for side in ("hr", "lr"):
+        image_file(f"pairs/{side}/mine.png", 40, 40)
+    before = tree(scene / "pairs")
+    assert make("pairs", "--method", "bicubic", noise=None).code == 0
+    image_file("hr/mine.jpg", 80, 80)
+    done = make("pairs", "--method", "bicubic", noise=None)
+    refused(done, 4, "pairs/hr/mine.png, ", "pairs/lr/mine.png", "--overwrite")
+    assert tree(scene / "pairs") == before
+    assert make("pairs", "--method", "bicubic", "--overwrite", noise=None).code == 0
+    assert pixels(scene / "pairs/lr/mine.png").shape == (20, 20, 3)
+
+
+def test_what_a_kill_left_before_its_line_is_made_again(make, scene, monkeypatch):
+    """The pairs of two images are written, and the run ends before their lines are."""
+
+    def killed(_manifest, _record):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(manifest.Manifest, "add", killed)
+        assert make("pairs", "--method", "bicubic", "--workers", 1, noise=None).code == 130
+    assert (scene / "pairs/lr/a.png").exists()
+    assert records(scene / "pairs") == []
+    assert make("pairs", "--method", "bicubic", noise=None).code == 0
+    assert make("fresh", "--method", "bicubic", noise=None).code == 0
+    assert tree(scene / "pairs") == tree(scene / "fresh")

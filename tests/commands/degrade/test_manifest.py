@@ -7,6 +7,7 @@ import pytest
 from ddnsr_cli.commands.degrade.manifest import HR, LR, MANIFEST, Manifest, PairRecord, PlannedPair
 from ddnsr_cli.config import option_of
 from ddnsr_cli.errors import ConfigError, ImageWriteError
+from ddnsr_cli.io.selection import Shard
 
 RECORD = PairRecord(
     method="learned",
@@ -159,3 +160,50 @@ def test_a_manifest_that_names_no_scale_is_of_4(folder):
     del earlier["scale"]
     (folder / MANIFEST).write_bytes(json.dumps(earlier).encode() + b"\n")
     assert Manifest(folder).records == {RECORD.key: RECORD}
+
+
+SAME_NAME = replace(PAIR, hr_source="deep/a.bmp")
+
+
+def test_a_name_of_another_image_is_refused_and_its_pair_forgotten(folder):
+    manifest = Manifest(folder)
+    manifest.add(RECORD)
+    manifest.add(OTHER)
+    with pytest.raises(ConfigError, match=r"deep/a\.png of deep/a\.jpg, not deep/a\.bmp.* --overwrite"):
+        manifest.refuse_others([SAME_NAME], RECORD.settings)
+    manifest.forget([SAME_NAME])
+    assert list(manifest.records) == [OTHER.key]
+    assert not (folder / HR / "deep/a.png").exists()
+
+
+def test_of_two_records_of_one_name_the_newer_counts(folder):
+    newer = replace(RECORD, hr_source=SAME_NAME.hr_source)
+    (folder / MANIFEST).write_bytes(line(OTHER) + line())
+    (folder / "manifest-1-of-2.jsonl").write_bytes(line(newer))
+    assert list(Manifest(folder).records) == [OTHER.key, newer.key]
+
+
+def test_files_without_a_record_are_strangers_unless_they_were_begun(folder):
+    manifest = Manifest(folder)
+    with pytest.raises(ImageWriteError, match=r"hr/deep/a\.png.* --overwrite"):
+        manifest.refuse_strangers([PAIR])
+    manifest.begin(iter([PAIR]))
+    for shard in (None, Shard(index=1, count=2)):
+        Manifest(folder, shard).refuse_strangers([PAIR])
+    manifest.rewrite()  # without a record of the pair: its files are there all the same
+    Manifest(folder).refuse_strangers([PAIR])
+    manifest.add(RECORD)
+    manifest.rewrite()
+    assert not (folder / "begun.jsonl").exists()
+    Manifest(folder).refuse_strangers([PAIR])
+
+
+@pytest.mark.parametrize("cut", [1, 300])
+def test_the_files_of_a_line_that_is_lost_are_no_strangers(folder, cut):
+    Manifest(folder).add(RECORD)
+    (folder / MANIFEST).write_bytes((folder / MANIFEST).read_bytes()[:-cut].replace(b"seed", b"sead"))
+    assert Manifest(folder).lost == 1
+    for _ in range(2):
+        manifest = Manifest(folder)
+        manifest.refuse_strangers([PAIR])
+        manifest.rewrite()
