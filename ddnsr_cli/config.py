@@ -112,6 +112,7 @@ _OPTION_OF = (
     (r"model_sha256", "-m"),
     (r"noise_set_sha256", "--noise-source"),
     (r"hr_source_sha256", "SHA-256 of the HR image"),
+    (r"noise_sha256", "SHA-256 of the noisy image"),
     (r"hr_source_bytes", "bytes of the HR image"),
     (r"(?:sources\.\d+\.)?degradation(?:\.(\w+))?", r"--degradation \1"),
     (r"losses\.(\w+)", r"--loss \1"),

@@ -4,7 +4,7 @@ Each of several shards writes a manifest of its own beside it; the next run with
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -128,12 +128,16 @@ class PlannedPair:
 class Manifest:
     """The manifest of one folder. A line is added by one write; what a kill left of a line counts as none."""
 
-    def __init__(self, folder: Path, shard: Shard | None = None) -> None:
+    def __init__(
+        self, folder: Path, shard: Shard | None = None, *, noisy_images: Mapping[str, Path] | None = None
+    ) -> None:
         """Reads what is there, of all shards. Raises ImageWriteError when a file of such a name cannot be read.
 
-        shard: whose manifest is written; None: that of all pairs.
+        shard: whose manifest is written; None: that of all pairs. noisy_images: those to draw from, by the names that
+        records have for them.
         """
         self.folder = folder
+        self._noisy_images = noisy_images or {}
         self.path = folder / (MANIFEST if shard is None else f"manifest-{shard.index}-of-{shard.count}.jsonl")
         self._is_whole = shard is None
         self._others = [path for path in manifests_in(folder) if path != self.path]
@@ -264,24 +268,38 @@ class Manifest:
 
     def _differences(self, record: PairRecord, pair: PlannedPair, settings: PairSettings) -> dict[str, tuple[Any, Any]]:
         """Name -> (as it was made, as it is wanted) of all that differs."""
-        before = {name: getattr(record, name) for name in ("name", "hr_source_bytes", "hr_source_sha256")}
+        names = ("name", "hr_source_bytes", "hr_source_sha256", "noise_sha256")
+        before = {name: getattr(record, name) for name in names}
         now = {
             "name": pair.name,
             "hr_source_bytes": pair.hr_source_bytes,
-            "hr_source_sha256": self._source_sha256(record, pair.source),
+            "hr_source_sha256": self._sha256_now(pair.source, record, record.hr_source_sha256, record.hr_source_bytes),
+            "noise_sha256": self._noise_sha256(record),
         }
         if before == now and record.settings == settings:
             return {}
         return changed_options(before | options_to_json(record.settings), now | options_to_json(settings))
 
-    def _source_sha256(self, record: PairRecord, source: Path) -> str:
-        """Of the HR image; as recorded where it is unchanged, of another size, or not there: reading it will tell."""
-        recorded = Source(bytes=record.hr_source_bytes, sha256=record.hr_source_sha256)
+    def _noise_sha256(self, record: PairRecord) -> str | None:
+        """Of the noisy image of a pair; as recorded where there is none of that name any more."""
+        image = self._noisy_images.get(record.noise_source or "")
+        if image is None or record.noise_sha256 is None:
+            return record.noise_sha256
+        return self._sha256_now(image, record, record.noise_sha256)  # its size is part of the settings
+
+    def _sha256_now(self, source: Path, record: PairRecord, sha256: str, size: int | None = None) -> str:
+        """Of an image that a pair was made of; as recorded where it is untouched since, of another size, or not there:
+        reading it will tell.
+
+        size: as recorded, bytes; None: it need not be compared.
+        """
         try:
+            now = source.stat().st_size
+            recorded = Source(bytes=now if size is None else size, sha256=sha256)
             same = is_unchanged(source, recorded, self.folder / LR / record.name, digest=self._digest)
-            return recorded.sha256 if same or source.stat().st_size != recorded.bytes else self._digest(source)
+            return sha256 if same or now != recorded.bytes else self._digest(source)
         except OSError:
-            return recorded.sha256
+            return sha256
 
     def _digest(self, source: Path) -> str:
         """Once a file: several pairs may be of one."""

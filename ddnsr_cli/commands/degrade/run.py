@@ -61,7 +61,7 @@ def _all_pairs(
         listener.note(prepared.terms)
     wanted = [_planned(one, output, options) for one in found]
     with no_empty_folder(output):
-        manifest = _opened(output, [pair for job in wanted for pair in job.pairs], prepared.settings, options, listener)
+        manifest = _opened(output, [pair for job in wanted for pair in job.pairs], prepared, options, listener)
         todo, skipped = _unfinished(wanted, manifest, prepared.settings)
         if skipped:
             listener.note(
@@ -159,7 +159,7 @@ def _planned(found: Found, output: Path, options: DegradeOptions) -> Job:
 def _opened(
     output: Path,
     pairs: Sequence[PlannedPair],
-    settings: PairSettings,
+    prepared: PreparedMethod,
     options: DegradeOptions,
     listener: DegradeListener,
 ) -> Manifest:
@@ -172,13 +172,15 @@ def _opened(
         raise ImageWriteError(
             f"{shown(output)} cannot be made ({error.strerror or error}). Give another -o."
         ) from error
-    manifest = Manifest(output, options.selection.shard)
+    drawn_from = prepared.noisy_images.found if prepared.noisy_images else []
+    by_name = {one.relative.as_posix(): one.source for one in drawn_from}
+    manifest = Manifest(output, options.selection.shard, noisy_images=by_name)
     if manifest.lost:
         listener.note(f"{manifest.lost} lines of {manifest.path.name} cannot be used: their pairs are made again")
     if options.overwrite:
         manifest.forget(pairs)
     else:
-        manifest.refuse_others(pairs, settings)
+        manifest.refuse_others(pairs, prepared.settings)
         manifest.refuse_strangers(pairs)
     if options.selection.shard is None:  # what looks like a leftover may be another shard's work
         manifest.remove_leftovers()

@@ -135,6 +135,31 @@ def test_other_noisy_images_are_other_settings(make, scene):
     refused(make("pairs"), 2, "--noise-source")
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_a_noisy_image_that_kept_its_length_is_found_out(make, scene, monkeypatch, again):
+    """Replaced by another, or put there again."""
+    for path in (scene / "noisy").rglob("*.png"):
+        Image.open(path).save(path.with_suffix(".bmp"))
+        path.unlink()
+    make("pairs", "--method", "patches", "--per-image", 3)
+    used = [scene / "noisy" / row["noise_source"] for row in records(scene / "pairs")]
+    if again:
+        used[0].touch()
+    else:
+        with Image.open(used[0]) as image:
+            image.transpose(Image.Transpose.ROTATE_180).save(used[0])
+    read = []
+    monkeypatch.setattr(manifest, "sha256_of", lambda path: read.append(path) or sha256_of(path))
+    done = make("pairs", "--method", "patches", "--per-image", 3)
+    assert [path for path in read if path in used] == [used[0]]  # once
+    if again:
+        assert "9 pairs were there already" in done.err
+    else:
+        refused(done, 2, f"{used.count(used[0])} of these pairs", "SHA-256 of the noisy image", "--overwrite")
+        assert make("pairs", "--method", "patches", "--per-image", 3, "--overwrite").code == 0
+        assert {row["noise_sha256"] for row in records(scene / "pairs")} == {sha256_of(path) for path in used}
+
+
 def test_results_inside_the_folder_of_images_are_not_read_again(make, scene):
     make("hr/pairs")
     again = make("hr/pairs")
