@@ -157,10 +157,9 @@ class Manifest:
         self._digests: dict[Path, str] = {}
 
     def is_finished(self, pair: PlannedPair, settings: PairSettings) -> bool:
-        """Whether a pair is recorded as what is wanted, and both files are there."""
+        """Whether a pair is recorded as what is wanted, and both files are there, LR as it was made."""
         record = self.records.get(pair.key)
-        wanted = record is not None and not self._differences(record, pair, settings)
-        return wanted and all(is_there(self.folder / side / pair.name) for side in (HR, LR))
+        return record is not None and not self._differences(record, pair, settings) and self._is_made(record)
 
     def refuse_others(self, pairs: Sequence[PlannedPair], settings: PairSettings) -> None:
         """Raises ConfigError when pairs that are wanted were made of another HR file, or under other settings."""
@@ -279,6 +278,14 @@ class Manifest:
         if before == now and record.settings == settings:
             return {}
         return changed_options(before | options_to_json(record.settings), now | options_to_json(settings))
+
+    def _is_made(self, record: PairRecord) -> bool:
+        """Whether HR has any bytes, and LR those that it was given: the hash of HR takes ten times as long."""
+        hr, lr = (self.folder / side / record.name for side in (HR, LR))
+        try:
+            return hr.stat().st_size > 0 and sha256_of(lr) == record.lr_sha256
+        except OSError:
+            return False
 
     def _noise_sha256(self, record: PairRecord) -> str | None:
         """Of the noisy image of a pair; as recorded where there is none of that name any more."""

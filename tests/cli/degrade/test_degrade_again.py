@@ -65,7 +65,7 @@ def test_an_image_that_changed_and_kept_its_length_is_found_out(make, scene, mon
     read = []
     monkeypatch.setattr(manifest, "sha256_of", lambda path: read.append(path) or sha256_of(path))
     assert "8 pairs were there already" in make("pairs", "--per-image", 2).err  # touched, and still the same
-    assert read == [path]  # the one that was touched, once
+    assert [one for one in read if scene / "pairs" not in one.parents] == [path]  # the one that was touched, once
     Image.new("RGB", (48, 40), (200, 20, 30)).save(path)
     refused(make("pairs", "--per-image", 2), 2, "2 of these pairs", "SHA-256 of the HR image", "--overwrite")
     assert make("pairs", "--per-image", 2, "--overwrite").code == 0

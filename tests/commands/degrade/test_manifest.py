@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ RECORD = PairRecord(
     kernel_source=None,
     noise_crop=(1, 2, 30, 40),
     hr_sha256="45" * 32,
-    lr_sha256="67" * 32,
+    lr_sha256=sha256(b"image").hexdigest(),
 )
 PAIR = PlannedPair(
     source=Path("not/here/a.jpg"), name="deep/a.png", hr_source="deep/a.jpg", hr_source_bytes=100, variant=1
@@ -131,6 +132,16 @@ def test_finished_needs_both_files_the_name_and_the_same_source(folder):
             manifest.refuse_others([other], RECORD.settings)
     (folder / LR / "deep/a.png").unlink()
     assert not manifest.is_finished(PAIR, RECORD.settings)
+
+
+@pytest.mark.parametrize(("side", "content"), [(LR, b""), (LR, b"imago"), (HR, b"")])
+def test_a_file_that_is_empty_or_another_lr_is_not_finished(folder, side, content):
+    manifest = Manifest(folder)
+    manifest.add(RECORD)
+    assert manifest.is_finished(PAIR, RECORD.settings)
+    (folder / side / "deep/a.png").write_bytes(content)
+    assert not manifest.is_finished(PAIR, RECORD.settings)
+    manifest.refuse_others([PAIR], RECORD.settings)
 
 
 def test_what_is_forgotten_is_gone_and_nothing_else(folder):
