@@ -87,7 +87,7 @@ def _all_pairs(
         fake = sorted(output / LR / record.name for record in manifest.records.values())
         if options.report is not None and fake:
             made_by = (_transfer(prepared, wanted, options), options.method)
-            _report(options.report, [one.source for one in noisy], fake, made_by, listener)
+            _report(options.report, _compared(noisy, manifest, prepared.settings, listener), fake, made_by, listener)
         if failed or bad:
             in_their_order = [job.source for job in wanted if job.source in failed]  # whichever was finished first
             raise worst(_failures(in_their_order, len(wanted), bad))
@@ -266,6 +266,18 @@ def _note_bad_images(noisy_images: NoisyImages | None, listener: DegradeListener
     for error in bad.values():
         listener.failed(error)
     return list(bad)
+
+
+def _compared(
+    noisy: Sequence[Found], manifest: Manifest, settings: PairSettings, listener: DegradeListener
+) -> list[Path]:
+    """The noisy images whose noise the pairs of these settings have; all of them where the method takes none."""
+    taken = {record.noise_source for record in manifest.records.values() if record.settings == settings}
+    real = [one.source for one in noisy if one.relative.as_posix() in taken]
+    if not real or len(real) == len(noisy):
+        return [one.source for one in noisy]
+    listener.note(f"the report compares with {len(real)} of {len(noisy)} noisy images, whose noise was taken")
+    return real
 
 
 def _report(

@@ -1,6 +1,7 @@
 """`ddnsr degrade` as a user runs it, by the files that it leaves."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -389,6 +390,26 @@ def test_a_report_of_a_degrader_says_what_it_makes_of_its_noise_input(make, scen
     assert make("again", "--realism-report", scene / "again.html").code == 0
     again = (scene / "again.html").read_text()
     assert again.replace("/again/", "/pairs/") == page
+
+
+def test_a_report_compares_with_the_noisy_images_whose_noise_was_taken(make, scene, image_file):
+    """Bright images with less noise, which the method passes over, do not enter."""
+    image_file("hr/large.png", 400, 300)
+    rng = np.random.default_rng(1)
+    for number in range(9):
+        bright = np.rint(240 + rng.normal(0, 2, (64, 64, 3))).astype(np.uint8)
+        Image.fromarray(bright).save(scene / f"noisy/bright{number}.png")
+    words = ("--method", "patches", "--per-image", 5, "--realism-report")
+    done = make("pairs", *words, scene / "report.html")
+    assert done.code == 0, done.err
+    assert len({row["noise_source"] for row in records(scene / "pairs")}) == 3
+    assert "compares with 3 of 12 noisy images, whose noise was taken" in done.err
+    (level,) = re.findall(r"against ([\d.]+) levels", done.err)
+    assert float(level) == pytest.approx(9, abs=1.5)
+    all_of_them = make("plain", "--method", "bicubic", *words[4:], scene / "all.html")
+    assert "compares with" not in all_of_them.err
+    (level,) = re.findall(r"against ([\d.]+) levels", all_of_them.err)
+    assert float(level) < 3
 
 
 def test_json_tells_each_pair(make, scene):
