@@ -112,8 +112,10 @@ class PatchLimits:
     """Largest share of the variance that lies in the means of 4 x 4 cells. White noise has 1/16, a slope nearly all."""
 
     def __post_init__(self) -> None:
-        if self.most_variance is not None and self.most_variance <= 0:
-            raise ConfigError(f"The largest variance of a noise patch must be above 0, got {self.most_variance}.")
+        if self.most_variance is not None and not 0 < self.most_variance < np.inf:
+            raise ConfigError(
+                f"The largest variance of a noise patch must be above 0 and finite, got {self.most_variance}."
+            )
         if not 0 <= self.least_mean < self.most_mean <= 255 or not 0 < self.most_structure <= 1:
             raise ConfigError(f"Means lie in 0..255 and a share in 0..1, got {self}.")
 

@@ -192,7 +192,14 @@ def test_of_an_image_without_smooth_parts_crops_are_taken_as_they_are():
 
 
 @pytest.mark.parametrize(
-    "nonsense", [{"most_variance": 0.0}, {"least_mean": 200.0, "most_mean": 100.0}, {"most_structure": 0.0}]
+    "nonsense",
+    [
+        {"most_variance": 0.0},
+        {"most_variance": float("nan")},
+        {"most_variance": float("inf")},
+        {"least_mean": 200.0, "most_mean": 100.0},
+        {"most_structure": 0.0},
+    ],
 )
 def test_limits_that_mean_nothing_are_refused(nonsense):
     with pytest.raises(ConfigError):

@@ -4,7 +4,9 @@ Each of several shards writes a manifest of its own beside it; the next run with
 """
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -243,6 +245,22 @@ class Manifest:
         self._write(self.path, (_line(record) for key, record in self.records.items() if key in self._own))
         if self._is_whole:
             for path in (*self._others, *self._begun_others):
+                self._remove(path)
+
+    def remove_if_empty(self) -> None:
+        """Remove the file where it has no pair, and the folders of images where they are empty then.
+
+        Where there is any image it stays: without it the folder is none of ours. Raises ImageWriteError.
+        """
+        if self.records or not self._is_whole:
+            return
+        sides = [self.folder / side for side in (HR, LR)]
+        for side in sides:
+            for place, _folders, _files in os.walk(side, topdown=False):
+                with suppress(OSError):  # not empty
+                    Path(place).rmdir()
+        if not any(map(is_there, sides)):
+            for path in (self._begun_path, self.path):
                 self._remove(path)
 
     def _keep_begun(self, names: set[str]) -> None:

@@ -105,17 +105,22 @@ class DegradeOptions:
         self._check_scale()
         if self.sigma is not None and not 0 <= self.sigma <= 255:
             raise ConfigError(f"--sigma lies in 0..255, got {self.sigma}.")
-        for option, (value, methods) in self._of_methods().items():
-            if value is not None and self.method not in methods:
-                raise ConfigError(
-                    f"{option} is for --method {' or '.join(methods)}, and the method is {self.method}. Drop one."
-                )
+        self._check_methods()
         if self.report is not None and self.selection.shard is not None:
             raise ConfigError("--realism-report is for all pairs. Give it with the last run, without --shard.")
         if self.noise_source is None and (self.method in ("patches", "impressionism") or self.report is not None):
             takes = f"--method {self.method} takes noise from"
             what = "--realism-report compares with" if self.report is not None else takes
             raise ConfigError(f"{what} real noisy photos. Give their folder with --noise-source.")
+
+    def _check_methods(self) -> None:
+        for option, (value, methods) in self._of_methods().items():
+            if value is not None and self.method not in methods:
+                raise ConfigError(
+                    f"{option} is for --method {' or '.join(methods)}, and the method is {self.method}. Drop one."
+                )
+        if self.noise_input is NoiseInput.CROP and self.patch_variance is not None:
+            raise ConfigError("--patch-variance is for smooth parts, which --noise-input crop does not use. Drop one.")
 
     def _check_scale(self) -> None:
         if self.scale not in SCALES:

@@ -5,6 +5,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -60,8 +61,9 @@ def _all_pairs(
     if prepared.terms:
         listener.note(prepared.terms)
     wanted = [_planned(one, output, options) for one in found]
-    with no_empty_folder(output):
-        manifest = _opened(output, [pair for job in wanted for pair in job.pairs], prepared, options, listener)
+    pairs = [pair for job in wanted for pair in job.pairs]
+    alone = options.selection.shard is None
+    with no_empty_folder(output, alone=alone), _opened(output, pairs, prepared, options, listener) as manifest:
         todo, skipped = _unfinished(wanted, manifest, prepared.settings)
         if skipped:
             listener.note(
@@ -156,15 +158,17 @@ def _planned(found: Found, output: Path, options: DegradeOptions) -> Job:
     return Job(source=found.source, pairs=tuple(pairs))
 
 
+@contextmanager
 def _opened(
     output: Path,
     pairs: Sequence[PlannedPair],
     prepared: PreparedMethod,
     options: DegradeOptions,
     listener: DegradeListener,
-) -> Manifest:
-    """The manifest, without what a kill left of a line. Raises as `Manifest.refuse_others` and
-    `Manifest.refuse_strangers`, ImageWriteError.
+) -> Iterator[Manifest]:
+    """The manifest, without what a kill left of a line; where nothing came in the block, it is gone again.
+
+    Raises as `Manifest.refuse_others` and `Manifest.refuse_strangers`, ImageWriteError.
     """
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -185,7 +189,10 @@ def _opened(
     if options.selection.shard is None:  # what looks like a leftover may be another shard's work
         manifest.remove_leftovers()
     manifest.rewrite()
-    return manifest
+    try:
+        yield manifest
+    finally:
+        manifest.remove_if_empty()
 
 
 def _unfinished(jobs: Sequence[Job], manifest: Manifest, settings: PairSettings) -> tuple[list[Job], int]:

@@ -98,6 +98,17 @@ def test_no_noisy_image_of_use_fails_every_image(make, scene):
     refused(make("pairs"), 9, "3 of 3 images failed", "3 noisy images")
 
 
+@pytest.mark.parametrize("method", ["patches", "impressionism"])
+def test_where_nothing_comes_nothing_is_left(make, scene, method):
+    for path in (scene / "noisy").rglob("*.png"):
+        path.write_bytes(b"")
+    assert make("deep/pairs", "--method", method).code != 0
+    assert not (scene / "deep").exists()
+    (scene / "pairs").mkdir()
+    assert make("pairs", "--method", method).code != 0
+    assert tree(scene / "pairs") == {}
+
+
 def test_the_wrong_kind_of_network_is_refused(make, ddnsr, image_file, quick_model, small_degrader, tmp_path):
     refused(make("pairs", model=quick_model), 5, "quick.safetensors", "no degrader")
     refused(make("pairs", model="ddnsr-lite"), 5, "ddnsr-lite", "ddnsr upscale")
@@ -114,7 +125,9 @@ def test_what_cannot_be_made_is_reported_before_any_work(make, ddnsr, scene, sma
     refused(make("pairs", "--method", "gaussian", "--sigma", "nan"), 2, "--sigma")
     refused(make("pairs", "--degradation-preset", "photo"), 2, "--degradation-preset", "--method classical")
     refused(make("pairs", "--method", "classical", "--degradation", "noise=3"), 2, "--degradation knows", "noise_sigma")
-    refused(make("pairs", "--method", "patches", "--patch-variance", 0), 2, "above 0")
+    for variance in (0, "nan", "inf"):
+        refused(make("pairs", "--method", "patches", "--patch-variance", variance), 2, "above 0 and finite")
+    refused(make("pairs", "--noise-input", "crop", "--patch-variance", 5), 2, "--patch-variance", "--noise-input crop")
     refused(make("pairs", noise="gone"), 3, "gone")
     refused(make("pairs", hr="gone"), 3, "gone")
     refused(make("hr"), 4, "Give another -o")
