@@ -266,11 +266,18 @@ def twice(kernel: Kernel) -> Kernel:
 
 
 def _moved_to(kernel: Kernel, middle: float) -> Kernel:
-    """The kernel shifted, by parts of a pixel too, until its mean place along both axes is `middle`."""
+    """The kernel shifted, by parts of a pixel too, until its mean place along both axes is `middle`.
+
+    Where its spectrum would ring, it is blended of its neighbors: a little wider, and no weight is negative.
+    """
+    moved = kernel
     for _ in range(MOVES):
-        rows, columns = _mean_place(kernel)
-        kernel = _shifted(kernel, (middle - rows, middle - columns))
-    return kernel
+        rows, columns = _mean_place(moved)
+        moved = _shifted(moved, (middle - rows, middle - columns))
+    if moved.min() >= -TINY:
+        return moved
+    rows, columns = _mean_place(kernel)
+    return _blended(_blended(kernel, middle - rows, axis=0), middle - columns, axis=1)
 
 
 def _mean_place(kernel: Kernel) -> tuple[float, float]:
@@ -283,6 +290,13 @@ def _shifted(kernel: Kernel, by: tuple[float, float]) -> Kernel:
     frequencies = np.fft.fftfreq(len(kernel))
     phase = np.exp(-2j * np.pi * (frequencies[:, None] * by[0] + frequencies[None, :] * by[1]))
     return np.asarray(np.fft.ifft2(np.fft.fft2(kernel) * phase).real)
+
+
+def _blended(kernel: Kernel, by: float, *, axis: int) -> Kernel:
+    """Shifted by so many pixels along an axis, each weight shared by the two places that it falls between."""
+    whole = int(np.floor(by))
+    part = by - whole
+    return np.asarray((1 - part) * np.roll(kernel, whole, axis) + part * np.roll(kernel, whole + 1, axis))
 
 
 def shrink_under(hr: Rgb8, kernel: Kernel) -> NDArray[np.float32]:

@@ -38,6 +38,23 @@ def test_nothing_is_shifted(kernel):
     assert np.allclose(lr[inside, inside, 2], 255 - middle[inside, None], atol=0.02)
 
 
+@pytest.mark.parametrize("off", [0.1, 0.3, 0.5])
+@pytest.mark.parametrize("width", [0.5, 0.8, 1.0])
+def test_no_weight_is_negative_and_nothing_is_shifted_or_much_wider(width, off):
+    """Of a narrow kernel beside the middle: moved by its spectrum alone it rings."""
+    places = np.arange(13) - 6.5
+    down, across = (np.exp(-0.5 * ((places - by) / width) ** 2) for by in (-off / 2, off))
+    kernel = np.outer(down, across) / (down.sum() * across.sum())
+    made = twice(kernel)
+    assert made.min() >= 0
+    assert made.sum() == pytest.approx(1)
+    for lines, one in ((made.sum(1), down), (made.sum(0), across)):
+        at = np.arange(37)
+        assert lines @ at == pytest.approx(19.5, abs=1e-6)
+        variance = 5 * (one @ places**2 / one.sum() - (one @ places / one.sum()) ** 2)
+        assert lines @ (at - 19.5) ** 2 == pytest.approx(variance + 0.125, abs=0.126)
+
+
 def test_a_kernel_for_4_is_that_for_2_used_twice():
     image = np.random.default_rng(0).integers(0, 256, (96, 104, 3)).astype(np.uint8)
     kernel = gaussian_kernel(0.9, 1.3)
