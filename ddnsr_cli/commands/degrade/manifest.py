@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from ddnsr_cli.config import SCALE, changed_options, in_words, option_of, options_to_json
-from ddnsr_cli.errors import ConfigError, ImageWriteError, listed
+from ddnsr_cli.errors import ConfigError, ImageWriteError, listed, printable
 from ddnsr_cli.files import atomic_path, is_there, sha256_of
 from ddnsr_cli.io.provenance import Source, is_unchanged
 from ddnsr_cli.io.selection import Shard
@@ -168,10 +168,11 @@ class Manifest:
         by_name = {record.name: record for record in self.records.values()}
         taken = [pair for pair in pairs if pair.name in by_name and by_name[pair.name].key != pair.key]
         if taken:
-            name, source = taken[0].name, taken[0].hr_source
+            one = taken[0]
+            example = printable(f"{one.name} of {by_name[one.name].hr_source}, not {one.hr_source}")
             raise ConfigError(
-                f"{self.folder} holds {len(taken)} of these names as pairs of other images ({name} of "
-                f"{by_name[name].hr_source}, not {source}). Give another -o, or --overwrite to replace them."
+                f"{self.folder} holds {len(taken)} of these names as pairs of other images ({example}). "
+                "Give another -o, or --overwrite to replace them."
             )
         known = ((pair, self.records[pair.key]) for pair in pairs if pair.key in self.records)
         others = [changed for pair, record in known if (changed := self._differences(record, pair, settings))]

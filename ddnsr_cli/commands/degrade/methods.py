@@ -27,7 +27,7 @@ from ddnsr_cli.data.noise_patches import (
     smooth_noise_input,
     smooth_patches,
 )
-from ddnsr_cli.errors import ConfigError, DataError, DdnsrError, WeightsError, shown
+from ddnsr_cli.errors import ConfigError, DataError, DdnsrError, TrainingError, WeightsError, printable, shown
 from ddnsr_cli.files import is_there, sha256_of
 from ddnsr_cli.inference.degrader import (
     Levels,
@@ -323,7 +323,10 @@ class KernelPool:
         kernel = file.find(image.sha256)
         if kernel is None:
             note(f"{image.relative}: its blur kernel is estimated in {self.steps} steps, for {file.path.name}")
-            kernel = estimate_kernel(image.levels, steps=self.steps)
+            try:
+                kernel = estimate_kernel(image.levels, steps=self.steps)
+            except TrainingError as error:
+                raise TrainingError(f"{printable(image.relative)}: {error}") from error
             file.add(PhotoKernel(source=image.relative, sha256=image.sha256, kernel=kernel))
         return PhotoKernel(source=image.relative, sha256=image.sha256, kernel=twice(kernel))
 

@@ -307,7 +307,9 @@ def _transfer(prepared: PreparedMethod, wanted: Sequence[Job], options: DegradeO
         return None
     with one_thread_each():
         sources = (job.source for job in wanted)
-        return transfer_of(prepared.method, sources, seed=options.seed, max_pixels=options.max_pixels)
+        return transfer_of(
+            prepared.method, sources, seed=options.seed, max_pixels=options.max_pixels, cleanup=options.cleanup
+        )
 
 
 def _failures(failed: Sequence[Path], total: int, bad: Sequence[Path]) -> str:

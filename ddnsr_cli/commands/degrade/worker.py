@@ -252,13 +252,15 @@ SIDE_PX = 64
 """Of the windows, LR pixels."""
 
 
-def transfer_of(method: Learned, hr: Iterable[Path], *, seed: int, max_pixels: int) -> NoiseTransfer | None:
+def transfer_of(
+    method: Learned, hr: Iterable[Path], *, seed: int, max_pixels: int, cleanup: int = 1
+) -> NoiseTransfer | None:
     """Tried on a window of each of the first HR images that are large enough; None without one, or without images.
 
-    The clean images are other HR images, shrunk and upside down.
+    The clean images are other HR images, shrunk and upside down. cleanup: how many times HR images are shrunk first.
     """
     rng = np.random.default_rng(seed)
-    windows = list(islice(_windows(hr, rng, max_pixels), TRIALS))
+    windows = list(islice(_windows(hr, rng, max_pixels, cleanup), TRIALS))
     noise = method.noise
     if noise is None or not windows:
         return None
@@ -269,13 +271,14 @@ def transfer_of(method: Learned, hr: Iterable[Path], *, seed: int, max_pixels: i
     return measure_noise_transfer(degrade, (_trial(noise, windows, at, rng) for at in range(len(windows))))
 
 
-def _windows(paths: Iterable[Path], rng: np.random.Generator, max_pixels: int) -> Iterator[Levels]:
+def _windows(paths: Iterable[Path], rng: np.random.Generator, max_pixels: int, cleanup: int) -> Iterator[Levels]:
     side = SCALE * SIDE_PX
     for path in paths:
         with suppress(DdnsrError):  # reported when it was to be degraded
             levels = rgb8(read_image(path, max_pixels=max_pixels))
-            height, width = levels.shape[:2]
-            if min(height, width) >= side:
+            if min(levels.shape[:2]) >= side * cleanup:
+                levels = shrunk(levels, cleanup)
+                height, width = levels.shape[:2]
                 top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
                 yield levels[top : top + side, left : left + side]
 

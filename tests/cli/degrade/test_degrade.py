@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from ddnsr_cli.commands.degrade import methods
-from ddnsr_cli.data.images import match_pairs
+from ddnsr_cli.data.images import match_pairs, shrunk
+from ddnsr_cli.errors import TrainingError
 from ddnsr_cli.files import sha256_of
 from ddnsr_cli.inference import degrader as inference_degrader
 from ddnsr_cli.inference import memory
@@ -390,6 +391,35 @@ def test_a_report_of_a_degrader_says_what_it_makes_of_its_noise_input(make, scen
     assert make("again", "--realism-report", scene / "again.html").code == 0
     again = (scene / "again.html").read_text()
     assert again.replace("/again/", "/pairs/") == page
+
+
+def test_a_report_of_a_degrader_tries_images_as_they_are_cleaned_up(make, scene):
+    """Its figures are those of images that were shrunk before."""
+    for folder in ("big", "shrunk"):
+        (scene / folder).mkdir()
+    rng = np.random.default_rng(3)
+    image = np.clip(
+        rng.integers(60, 200, (15, 15, 3)).repeat(40, 0).repeat(40, 1) + rng.normal(0, 9, (600, 600, 3)), 0, 255
+    )
+    image = image.round().astype(np.uint8)
+    Image.fromarray(image).save(scene / "big/a.png")
+    Image.fromarray(shrunk(image, 2)).save(scene / "shrunk/a.png")
+    pages = []
+    for hr, words in (("big", ("--cleanup", 2)), ("shrunk", ())):
+        page = scene / f"{hr}.html"
+        assert make(f"of_{hr}", *words, "--realism-report", page, hr=hr).code == 0
+        pages.append(page.read_text().replace(f"of_{hr}", "pairs"))
+    assert "Structure leaked" in pages[1]
+    assert pages[0] == pages[1]
+
+
+def test_a_photo_of_which_no_kernel_comes_is_named(impressionism, scene, monkeypatch):
+    def none(*_image, **_options):
+        raise TrainingError("No kernel came of the training. Give other photos.")
+
+    monkeypatch.setattr(methods, "estimate_kernel", none)
+    refused(impressionism("pairs"), 10, ".png: No kernel came of the training")
+    assert not (scene / "pairs").exists()
 
 
 def test_a_report_compares_with_the_noisy_images_whose_noise_was_taken(make, scene, image_file):
