@@ -15,6 +15,7 @@ from rich.text import Text
 from ddnsr_cli.cli.options import Device, LrSuffix, ModCrop, Offline, Quiet, file_of, folder_of
 from ddnsr_cli.cli.terminal import STANDARD, STDOUT_NAMES, put_text
 from ddnsr_cli.errors import ConfigError, printable, shown
+from ddnsr_cli.files import is_folder
 
 if TYPE_CHECKING:
     from ddnsr_cli.commands.evaluate.options import EvaluateOptions
@@ -300,14 +301,15 @@ def _show_mean_opinion(ranking_files: list[Path], files: dict[str, Path | None],
 
 def _run(options: "EvaluateOptions", files: dict[str, Path | None], *, quiet: bool) -> None:
     from ddnsr_cli.cli.progress import evaluation_view
-    from ddnsr_cli.commands.evaluate.models import path_named
+    from ddnsr_cli.commands.evaluate.models import local_networks, path_named
     from ddnsr_cli.commands.evaluate.run import evaluate as evaluate_all
     from ddnsr_cli.commands.evaluate.tables import as_csv, as_json, as_markdown, tables
     from ddnsr_cli.reports.page import results_at
 
-    folders = [options.lr, options.hr, *(path_named(text) for text in options.sr)]
-    read = [path for path in folders if path is not None]
-    with results_at(options.pages, _named(files), read=read):
+    places = [options.lr, options.hr, options.lpips_weights, *map(path_named, options.sr)]
+    networks = local_networks(options)
+    read = [path for path in (*places, *networks) if path is not None]
+    with results_at(options.pages, _named(files), read=read, runs=[path for path in networks if is_folder(path)]):
         with evaluation_view(quiet=quiet) as listener:
             outcome = evaluate_all(options, listener)
         texts = {

@@ -1,5 +1,6 @@
 """What is compared: bicubic, networks, and images that other programs have made; and what the user named of them."""
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from ddnsr_cli.commands.evaluate.measures import (
 from ddnsr_cli.commands.evaluate.options import EvaluateListener, EvaluateOptions, Reference
 from ddnsr_cli.config import SCALE
 from ddnsr_cli.errors import ConfigError, HubError, WeightsError
+from ddnsr_cli.files import is_there
 from ddnsr_cli.inference.degrader import LevelsInMemory, TiledDegrader
 from ddnsr_cli.inference.device import choose_dtype
 from ddnsr_cli.inference.net_upscaler import NetUpscaler
@@ -36,7 +38,7 @@ from ddnsr_cli.reports.results import BICUBIC
 from ddnsr_cli.weights.checkpoint import load_degrader, load_sr_net, takes_noise
 from ddnsr_cli.weights.feature_weights import load_lpips, load_niqe_model
 from ddnsr_cli.weights.registry import Registry, read_registry
-from ddnsr_cli.weights.resolve import FoundWeights, find_weights
+from ddnsr_cli.weights.resolve import FoundWeights, find_weights, released_entry
 
 DEFAULT_TRUNK = "alex"  # what super-resolution papers report
 
@@ -316,7 +318,19 @@ def _note_terms(weights: Iterable[FoundWeights], listener: EvaluateListener) -> 
 
 def path_named(text: str) -> Path:
     """The folder of finished images in a word of `--sr`, in which no shell has looked behind the `=`."""
-    return Path(labeled(text)[1]).expanduser()
+    return _at_home(labeled(text)[1])
+
+
+def local_networks(options: EvaluateOptions) -> list[Path]:
+    """Files of weights, and folders of runs, that are named by their paths."""
+    registry, degrader = read_registry(), [options.degrader] if options.degrader else []
+    names = [*(labeled(text)[1] for text in options.models), *degrader]
+    paths = [_at_home(name) for name in names if name != BICUBIC and released_entry(name, registry) is None]
+    return [path for path in paths if is_there(path)]
+
+
+def _at_home(text: str) -> Path:
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - Path raises where there is no such home
 
 
 def _finished(text: str, options: EvaluateOptions, listener: EvaluateListener) -> Finished:
