@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from statistics import fmean
 
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.metrics.statistics import CLEAR_P, Interval, Paired
@@ -153,15 +154,18 @@ def _detail_html(evaluation: Evaluation, sample: str, view: View, window: Window
 
 def means_html(evaluation: Evaluation, summary: Summary) -> str:
     """Models by metrics: mean over the images and its interval, the best mean of a column in bold."""
-    best = {
-        metric.key: _best((means[metric.key].mean for means in summary.means.values()), metric)
-        for metric in evaluation.metrics
-    }
+    best = {metric.key: _best_models(evaluation, metric) for metric in evaluation.metrics}
     rows = {
-        model: [_mean_html(means[metric.key], metric, best[metric.key]) for metric in evaluation.metrics]
+        model: [_mean_html(means[metric.key], metric, best=model in best[metric.key]) for metric in evaluation.metrics]
         for model, means in summary.means.items()
     }
     return _table_html(evaluation.metrics, rows.items())
+
+
+def _best_models(evaluation: Evaluation, metric: Metric) -> set[str]:
+    means = {model: fmean(evaluation.compared(model, metric)) for model in evaluation.models}
+    best = _best(means.values(), metric)
+    return {model for model, mean in means.items() if mean == best}
 
 
 def comparison_html(evaluation: Evaluation, summary: Summary) -> str:
@@ -170,7 +174,7 @@ def comparison_html(evaluation: Evaluation, summary: Summary) -> str:
         model: [_difference_html(compared[metric.key], metric) for metric in evaluation.metrics]
         for model, compared in summary.comparisons.items()
     }
-    return _table_html(evaluation.metrics, rows.items())
+    return _table_html([metric.compared_as for metric in evaluation.metrics], rows.items())
 
 
 def values_html(evaluation: Evaluation, lead: Metric, order: Sequence[int], cards: frozenset[int]) -> str:
@@ -197,9 +201,11 @@ def _sorting_heads(evaluation: Evaluation, metric: Metric) -> Iterator[str]:
 def _values_row(evaluation: Evaluation, metric: Metric, index: int, *, linked: bool) -> str:
     sample = evaluation.samples[index].name
     values = [evaluation.values[model, sample][metric.key] for model in evaluation.models]
-    best = _best(values, metric)
+    compared = [float(metric.compared(value)) for value in values]
+    best = _best(compared, metric)
     cells = "".join(
-        f'<td data-value="{float(value)!r}"{_bold(value, best)}>{figure(value, metric)}</td>' for value in values
+        f'<td data-value="{key!r}"{_bold(key == best)}>{figure(value, metric)}</td>'
+        for value, key in zip(values, compared, strict=True)
     )
     name = f'<a href="#p{index}">{words(sample)}</a>' if linked else words(sample)
     return f'<tr data-image="{index}"><th scope="row">{name}</th>{cells}</tr>'
@@ -217,8 +223,8 @@ def _table_html(metrics: Sequence[Metric], rows: Iterable[tuple[str, Sequence[st
     )
 
 
-def _mean_html(interval: Interval, metric: Metric, best: float) -> str:
-    return f"<td{_bold(interval.mean, best)}>{figure(interval.mean, metric)}{_range_html(interval, metric)}</td>"
+def _mean_html(interval: Interval, metric: Metric, *, best: bool) -> str:
+    return f"<td{_bold(best)}>{figure(interval.mean, metric)}{_range_html(interval, metric)}</td>"
 
 
 def _difference_html(paired: Paired, metric: Metric) -> str:
@@ -246,11 +252,13 @@ def _best(values: Iterable[float], metric: Metric) -> float:
     return (max if metric.higher_is_better else min)(values)
 
 
-def _bold(value: float, best: float) -> str:
-    return ' class="best"' if value == best else ""
+def _bold(best: bool) -> str:
+    return ' class="best"' if best else ""
 
 
 def _better(metric: Metric) -> str:
+    if metric.ideal is not None:
+        return f"nearer to {metric.ideal:g}"
     return "higher" if metric.higher_is_better else "lower"
 
 

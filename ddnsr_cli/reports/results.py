@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ddnsr_cli.config import SCALE
@@ -33,8 +33,25 @@ class Metric:
     """Its name for people, with unit: `PSNR RGB (dB)`."""
 
     higher_is_better: bool
+    """Of what is compared (`compared_as`)."""
+
     digits: int
     """Decimals worth printing."""
+
+    ideal: float | None = None
+    """The best value where it is neither the highest nor the lowest: the distance from it is compared, and lower is
+    better. None: the values themselves are compared."""
+
+    def compared(self, value: float) -> float:
+        """A value as it is compared."""
+        return value if self.ideal is None else abs(value - self.ideal)
+
+    @property
+    def compared_as(self) -> "Metric":
+        """The metric whose values are compared: itself, or the distance from the ideal."""
+        if self.ideal is None:
+            return self
+        return replace(self, title=f"{self.title}, distance from {self.ideal:g}", ideal=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +96,10 @@ class Evaluation:
     def column(self, model: str, key: str) -> list[float]:
         """One metric of one model, in the order of the samples."""
         return [self.values[model, sample.name][key] for sample in self.samples]
+
+    def compared(self, model: str, metric: Metric) -> list[float]:
+        """The same as it is compared."""
+        return [metric.compared(value) for value in self.column(model, metric.key)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,9 +148,9 @@ def _comparisons(evaluation: Evaluation, against: str) -> dict[str, dict[str, Pa
     others = [model for model in evaluation.models if model != against]
     by_model: dict[str, dict[str, Paired]] = {model: {} for model in others}
     for metric in evaluation.metrics:
-        theirs, higher = evaluation.column(against, metric.key), metric.higher_is_better
+        theirs, higher = evaluation.compared(against, metric), metric.higher_is_better
         family = [
-            compare_paired(evaluation.column(model, metric.key), theirs, higher_is_better=higher) for model in others
+            compare_paired(evaluation.compared(model, metric), theirs, higher_is_better=higher) for model in others
         ]
         for model, paired in zip(others, corrected(family, higher_is_better=higher), strict=True):
             by_model[model][metric.key] = paired
@@ -138,7 +159,7 @@ def _comparisons(evaluation: Evaluation, against: str) -> dict[str, dict[str, Pa
 
 def _worst(evaluation: Evaluation, model: str, metric: Metric) -> tuple[str, ...]:
     sign = 1 if metric.higher_is_better else -1
-    values = evaluation.column(model, metric.key)
+    values = evaluation.compared(model, metric)
     named = sorted(zip((sign * value for value in values), (s.name for s in evaluation.samples), strict=True))
     return tuple(name for _, name in named[:WORST])
 
@@ -157,7 +178,7 @@ def lead_model(evaluation: Evaluation, against: str | None) -> str:
 def worst_first(evaluation: Evaluation, model: str, metric: Metric) -> list[int]:
     """Indices of the samples from the model's worst value to its best."""
     sign = 1 if metric.higher_is_better else -1
-    values = evaluation.column(model, metric.key)
+    values = evaluation.compared(model, metric)
     return sorted(range(len(values)), key=lambda index: sign * values[index])
 
 

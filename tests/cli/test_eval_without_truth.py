@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from ddnsr_cli.commands.evaluate import models
 from ddnsr_cli.metrics.niqe import niqe
@@ -118,6 +118,22 @@ def test_clean_references_of_the_lrs_size(eval_json, tmp_path):
     assert means["perfect"]["detail_kept"] == pytest.approx(1, abs=0.05)
     assert means["perfect"]["psnr_rgb"] > means["bicubic"]["psnr_rgb"] + 3
     assert "1 LR pixels of border" in found["methodology"]
+
+
+def test_what_is_sharper_than_the_truth_has_not_kept_more_of_its_detail(eval_json, tmp_path):
+    names = [f"{place:02}" for place in range(8)]
+    lr, clean = write_pairs(tmp_path, names, scale=1, height=64, width=72)
+    write_enlarged(tmp_path / "perfect", clean)
+    for name in names:
+        with Image.open(clean / f"{name}.png") as image:
+            save(tmp_path / "masked" / f"{name}.png", np.asarray(image.filter(ImageFilter.UnsharpMask(2, 300, 0))))
+    write_enlarged(tmp_path / "sharp", tmp_path / "masked")
+    words = ["--lr", lr, "--hr", clean, "--reference", "lr-size", "--sr", tmp_path / "perfect"]
+    found = eval_json(*words, "--sr", tmp_path / "sharp", "--against", "perfect")
+    assert found["metrics"]["detail_kept"]["ideal"] == 1
+    assert found["models"]["sharp"]["mean"]["detail_kept"]["mean"] > 1.5
+    assert found["models"]["sharp"]["against"]["detail_kept"]["verdict"] == "worse"
+    assert "compared by its distance from 1" in found["methodology"]
 
 
 IN_CLONE = not read_registry().lacks(read_registry().get("ddnsr-track2"))

@@ -1,8 +1,11 @@
+from dataclasses import replace
 from itertools import product
 
 import pytest
 
-from ddnsr_cli.reports.results import figure, lead_model, worst_first, worst_median_best
+from ddnsr_cli.commands.evaluate.tables import tables
+from ddnsr_cli.reports.evaluation_page import means_html, values_html
+from ddnsr_cli.reports.results import Metric, figure, lead_model, summarize, worst_first, worst_median_best
 from tests.helpers.evaluation_results import LPIPS, PSNR, write_evaluation
 
 
@@ -36,6 +39,29 @@ def test_the_worst_come_first_whichever_way_is_better(tmp_path):
     evaluation.values["alpha", "scene_2"].update(psnr_rgb=50.0, lpips_alex=0.9)
     assert worst_first(evaluation, "alpha", PSNR) == [1, 0, 2]
     assert worst_first(evaluation, "alpha", LPIPS) == [2, 0, 1]
+
+
+def test_where_a_value_between_is_best_its_distance_decides(tmp_path):
+    """The second overshoots the ideal on every image; the first falls short of it by less."""
+    detail = Metric(key="detail", title="detail", higher_is_better=False, digits=2, ideal=1.0)
+    evaluation = replace(write_evaluation(tmp_path, models=("near", "far"), samples=7), metrics=(detail,))
+    for index, sample in enumerate(evaluation.samples):
+        evaluation.values["near", sample.name]["detail"] = 0.9 - 0.01 * index
+        evaluation.values["far", sample.name]["detail"] = 1.3 + 0.01 * index
+    summary = summarize(evaluation, against="near")
+    compared = summary.comparisons["far"]["detail"]
+    assert (compared.verdict, compared.win_rate) == ("worse", 0)
+    assert compared.difference.mean == pytest.approx(0.2)
+    assert summary.means["far"]["detail"].mean == pytest.approx(1.33)
+    assert summary.worst["far"][0] == "scene_6"
+    assert worst_first(evaluation, "near", detail) == list(range(6, -1, -1))
+    assert tables(evaluation, summary)[1].rows[0][0] == "far, detail, distance from 1"
+    page = means_html(evaluation, summary) + values_html(evaluation, detail, range(7), frozenset())
+    assert page.count('class="best"') == 8
+    assert '<td class="best">0.87' in page  # the mean of the first
+    assert '<td data-value="0.10' in page.replace(' class="best"', "")  # sorted by the distance, the largest first
+    assert 'data-first="descending"><button type="button">near' in page
+    assert page.count("nearer to 1 is better") == 2
 
 
 @pytest.mark.parametrize(

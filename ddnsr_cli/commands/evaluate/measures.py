@@ -79,7 +79,7 @@ PSNR_Y = Metric(key="psnr_y", title="PSNR Y (dB)", higher_is_better=True, digits
 SSIM_Y = Metric(key="ssim_y", title="SSIM Y", higher_is_better=True, digits=3)
 NIQE = Metric(key="niqe", title="NIQE", higher_is_better=False, digits=2)
 NOISE_LEFT = Metric(key="noise_left", title="noise left (bicubic: 1)", higher_is_better=False, digits=3)
-DETAIL_KEPT = Metric(key="detail_kept", title="detail kept (reference: 1)", higher_is_better=True, digits=3)
+DETAIL_KEPT = Metric(key="detail_kept", title="detail kept (reference: 1)", higher_is_better=False, digits=3, ideal=1.0)
 SELF_CONSISTENCY = Metric(key="self_consistency_db", title="self-consistency (dB)", higher_is_better=True, digits=2)
 SELF_CONSISTENCY_LEARNED = Metric(
     key="self_consistency_learned_db", title="self-consistency, learned (dB)", higher_is_better=True, digits=2

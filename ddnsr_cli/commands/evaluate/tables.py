@@ -154,7 +154,7 @@ def _comparison(evaluation: Evaluation, summary: Summary) -> list[Table]:
     if summary.against is None or not summary.comparisons:
         return []
     rows = [
-        (f"{model}, {metric.title}", *_compared(compared[metric.key], metric))
+        (f"{model}, {metric.compared_as.title}", *_compared(compared[metric.key], metric))
         for model, compared in summary.comparisons.items()
         for metric in evaluation.metrics
     ]
@@ -264,7 +264,8 @@ def _against_truth(options: EvaluateOptions, lpips: LpipsMetric | None) -> list[
             "Noise left is the deviation from the reference in the flattest quarter of its 8x8 blocks, over bicubic's."
         )
         sentences.append(
-            "Detail kept is the slope of luma gradients over the reference's, where these are steepest (a tenth of it)."
+            "Detail kept is the slope of luma gradients over the reference's, where these are steepest (a tenth of "
+            "it); models are compared by its distance from 1."
         )
     return sentences
 
