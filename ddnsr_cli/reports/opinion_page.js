@@ -51,7 +51,16 @@
   const results = () => (state.at < scenes.length ? scenes[state.at].results : []);
   const current = () => results().indexOf(document.activeElement?.closest(".result"));
 
+  // The button that clears asks for a second press, unless all was exported as it is.
+  const clear = byId("clear"), label = clear.textContent;
+  let exported = "", asked = false;
+  const ask = (again) => {
+    asked = again;
+    clear.textContent = again ? `Press again to clear all ${one}s` : label;
+  };
+
   const draw = () => {
+    ask(false);
     scenes.forEach(({ section }, at) => { section.hidden = at !== state.at; });
     const finished = state.at === scenes.length;
     byId("finish").hidden = !finished;
@@ -88,6 +97,15 @@
     draw();
     tell(isDone(state.at) ? `${isRanking ? "All ranked: " : ""}Enter for the next ${isRanking ? "image" : "result"}.` : "");
     if (rank !== none) focus(); else results()[index].focus();
+  };
+
+  // A digit where no result has the focus is for the next open one, and which that was is told.
+  const giveNext = (rank) => {
+    if (count > 1 && isDone(state.at)) return tell("Choose a result first.");
+    focus();
+    const result = results()[current()];
+    give(current(), rank);
+    tell(`${result.getAttribute("aria-label")}. ${byId("told").textContent}`.trim());
   };
 
   const go = (at) => {
@@ -143,6 +161,7 @@
       else results()[index < 0 ? 0 : (index + across + down + count) % count].focus();
     } else if (/^[0-9]$/.test(key) && key <= most) {
       if (index >= 0) give(index, Number(key));
+      else giveNext(Number(key));
     } else if (key === "Enter" && target.tagName !== "BUTTON" && target.tagName !== "SUMMARY") go(state.at + 1);
     else if (key === "Backspace") go(state.at - 1);
     else if (key.toLowerCase() === "z") zoom();
@@ -152,8 +171,8 @@
   document.addEventListener("keydown", (event) => {
     const typing = event.target.tagName === "INPUT";
     if (typing || event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
-    if (state.at === scenes.length && event.key !== "Backspace") return;
     if (event.repeat && /^([0-9z]|Enter|Backspace)$/i.test(event.key)) return event.preventDefault(); // held down: once
+    if (state.at === scenes.length && event.key !== "Backspace") return;
     if (onKey(event) && event.target.tagName !== "BUTTON") event.preventDefault();
   });
 
@@ -189,13 +208,15 @@
     link.download = `${kind}_${rater.replace(/[^\p{L}\p{N}]+/gu, "_")}.json`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // some browsers read it later
-    byId("clear").hidden = false;
+    exported = JSON.stringify(state);
+    ask(false);
     tell(`Saved as ${link.download}, where this browser puts downloads.`);
   });
-  byId("clear").addEventListener("click", () => {
+  clear.addEventListener("click", (event) => {
+    if (event.detail > 1) return; // a double click is one press
+    if (!asked && JSON.stringify(state) !== exported) return ask(true);
     state = fresh();
     byId("rater").value = "";
-    byId("clear").hidden = true;
     go(0);
   });
 

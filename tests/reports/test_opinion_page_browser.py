@@ -397,6 +397,66 @@ def test_an_export_needs_a_name(fresh):
     assert told(fresh) == "Your name is missing."
 
 
+def label_of_clear(browser):
+    """What the button says; None while it cannot be seen."""
+    return browser.evaluate("(b => b.offsetParent && b.textContent)(document.getElementById('clear'))")
+
+
+def test_ranks_that_were_not_exported_are_cleared_by_a_second_press_alone(fresh, page, tmp_path):
+    rank_all(fresh, "darkest")
+    fresh.open(page)  # for the next person, say
+    clear = "Clear all ranks, for another person"
+    assert label_of_clear(fresh) == clear
+    click(fresh, "#clear")
+    assert (where(fresh), label_of_clear(fresh)) == ("4 ranked", "Press again to clear all ranks")
+    press(fresh, "Backspace", "Enter")
+    assert (where(fresh), label_of_clear(fresh)) == ("4 ranked", clear)  # who goes on does not mean it
+    export(fresh, tmp_path, "Ann")
+    fresh.evaluate("document.activeElement.blur()")
+    press(fresh, "Backspace")
+    kept = ranks(fresh)
+    press(fresh, str(kept[1]))  # A and B change places
+    press(fresh, "Enter")
+    click(fresh, "#clear")
+    assert where(fresh) == "4 ranked"
+    press(fresh, "Backspace")
+    assert ranks(fresh) == [kept[1], kept[0], kept[2]]
+    press(fresh, "Enter")
+    for _ in range(2):
+        click(fresh, "#clear")
+    assert where(fresh) == "Image 1 of 4, 0 ranked"
+    assert fresh.evaluate("document.getElementById('rater').value") == ""
+
+
+def test_neither_a_double_click_nor_a_key_held_down_is_a_second_press(fresh):
+    rank_all(fresh, "darkest")
+    x, y = middle(fresh, "#clear")
+    for count in (1, 2):
+        for kind in ("mousePressed", "mouseReleased"):
+            fresh.tab("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=count)
+    assert (where(fresh), label_of_clear(fresh)) == ("4 ranked", "Press again to clear all ranks")
+    press(fresh, "Backspace", "Enter")
+    fresh.evaluate("document.getElementById('clear').focus()")
+    held = {"type": "keyDown", "key": "Enter", "text": "\r", "windowsVirtualKeyCode": 13}
+    for repeated in (False, True, True):
+        fresh.tab("Input.dispatchKeyEvent", autoRepeat=repeated, **held)
+    fresh.tab("Input.dispatchKeyEvent", **held | {"type": "keyUp"})
+    assert (where(fresh), label_of_clear(fresh)) == ("4 ranked", "Press again to clear all ranks")
+
+
+def test_a_digit_without_a_result_in_focus_goes_to_the_next_open_one_and_is_told(fresh):
+    press(fresh, "2")
+    fresh.evaluate("document.activeElement.blur()")
+    press(fresh, "3")
+    assert (ranks(fresh), letter(fresh), told(fresh)) == ([2, 3, None], "C", "Result B, rank 3.")
+    fresh.evaluate("document.getElementById('next').focus()")
+    press(fresh, "1")
+    assert (ranks(fresh), told(fresh)) == ([2, 3, 1], "Result C, rank 1. All ranked: Enter for the next image.")
+    fresh.evaluate("document.activeElement.blur()")
+    press(fresh, "3")  # which of them is meant nobody knows
+    assert (ranks(fresh), told(fresh)) == ([2, 3, 1], "Choose a result first.")
+
+
 def test_digits_in_a_name_are_no_ranks_and_backspace_there_goes_nowhere(fresh):
     rank_all(fresh, "darkest")
     press(fresh, "Tab")  # the field is the next that the keyboard comes to
