@@ -225,11 +225,14 @@ class ByPyiqa:
 
     scorers: tuple[Scorer, ...]
     crop_px: int
-    """Border left out, pixels of what is judged."""
+    """Border left out, pixels of the results."""
+
+    reference_crop_px: int
+    """The same, pixels of the reference."""
 
     device: torch.device
     at_lr_size: bool = False
-    """As in `Fidelity`."""
+    """The reference has the LR's size: for figures that need it, the images are shrunk to it."""
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -242,16 +245,20 @@ class ByPyiqa:
     @torch.inference_mode()
     def __call__(self, shot: Shot) -> dict[str, list[float]]:
         """The figures of every model's image. Raises DataError where pyiqa gives none."""
-        images = [self._inner(shrunk(one, SCALE) if self.at_lr_size else one) for one in shot.sr]
-        reference = None if shot.reference is None else self._inner(shot.reference)
-        found: dict[str, list[float]] = {}
-        for scorer, metric in zip(self.scorers, self.metrics, strict=True):
-            given = (reference,) if scorer.needs_reference else ()
-            found[metric.key] = [_scored(scorer, (image, *given), shot.name) for image in images]
-        return found
+        return {
+            metric.key: [_scored(scorer, self._judged(scorer, one, shot.reference), shot.name) for one in shot.sr]
+            for scorer, metric in zip(self.scorers, self.metrics, strict=True)
+        }
 
-    def _inner(self, image: Rgb8) -> Tensor:
-        inside = slice(self.crop_px, -self.crop_px or None)
+    def _judged(self, scorer: Scorer, result: Rgb8, reference: Rgb8 | None) -> tuple[Tensor, ...]:
+        if not scorer.needs_reference:
+            return (self._inner(result, self.crop_px),)
+        assert reference is not None  # `load_pyiqa` has asked
+        beside = shrunk(result, SCALE) if self.at_lr_size else result
+        return self._inner(beside, self.reference_crop_px), self._inner(reference, self.reference_crop_px)
+
+    def _inner(self, image: Rgb8, crop_px: int) -> Tensor:
+        inside = slice(crop_px, -crop_px or None)
         return stacked([image], self.device)[..., inside, inside].float()
 
 
@@ -307,7 +314,7 @@ def _scorer(package: Any, name: str, device: torch.device, *, needs_reference: b
     return Scorer(name=name, score=model, higher_is_better=not model.lower_better, needs_reference=needs_reference)
 
 
-def _scored(scorer: Scorer, images: tuple[Tensor | None, ...], name: str) -> float:
+def _scored(scorer: Scorer, images: tuple[Tensor, ...], name: str) -> float:
     try:
         value = float(scorer.score(*images))
     except Exception as cause:  # as above: of too small an image, say

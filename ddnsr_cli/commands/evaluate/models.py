@@ -292,7 +292,8 @@ def choose_measures(
         measures.append(Naturalness(crop_px=options.crop_px, model=load_niqe_model()))
     if options.pyiqa:
         scorers = load_pyiqa(options.pyiqa, device, has_reference=options.hr is not None)
-        measures.append(ByPyiqa(scorers=scorers, crop_px=crop_px, device=device, at_lr_size=at_lr_size))
+        borders = {"crop_px": options.crop_px, "reference_crop_px": crop_px}
+        measures.append(ByPyiqa(scorers=scorers, device=device, at_lr_size=at_lr_size, **borders))
     if options.hr is None or degrade is not None:
         measures.append(SelfConsistency(crop_px=options.lr_crop_px, device=device, degrade=degrade))
     return measures

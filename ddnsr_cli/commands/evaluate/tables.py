@@ -241,6 +241,10 @@ def describe_methodology(
         )
     if options.pyiqa:
         sentences.append(f"{', '.join(options.pyiqa)}: as pyiqa {pyiqa_version()} computes them, with its networks.")
+        if options.reference is Reference.LR_SIZE:
+            sentences.append(
+                f"Those that need no reference are of the whole results, {options.crop_px} HR pixels of border cut off."
+            )
     sentences.append(f"Means over the images, 95 % intervals by bootstrap over them ({DRAWS} draws).")
     sentences.append("; ".join(f"{one.label}: {one.origin}" for one in models) + ".")
     sentences.append(f"ddnsr {__version__}, PyTorch {torch.__version__}.")

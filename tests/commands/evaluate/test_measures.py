@@ -49,7 +49,9 @@ def shot(side=12):
 
 
 def load(*names, has_reference=True):
-    return ByPyiqa(scorers=load_pyiqa(names, CPU, has_reference=has_reference), crop_px=1, device=CPU)
+    return ByPyiqa(
+        scorers=load_pyiqa(names, CPU, has_reference=has_reference), crop_px=1, reference_crop_px=1, device=CPU
+    )
 
 
 @pytest.mark.usefixtures("pyiqa")
@@ -62,6 +64,17 @@ def test_each_result_is_judged_alone_or_against_the_truth_within_the_border():
     found = measure(shot())
     assert found["pyiqa_musiq"] == pytest.approx([0.4, 0.2])
     assert found["pyiqa_dists"] == pytest.approx([0.2, 0.0], abs=1e-7)
+
+
+@pytest.mark.usefixtures("pyiqa")
+def test_only_what_needs_the_truth_is_judged_at_its_smaller_size():
+    scorers = load_pyiqa(("musiq", "dists"), CPU, has_reference=True)
+    measure = ByPyiqa(scorers=scorers, crop_px=4, reference_crop_px=1, device=CPU, at_lr_size=True)
+    made = np.full((32, 32, 3), 102, np.uint8)
+    made[4:28:2, 4:28] = 255  # within the border of the whole result; shrunk, nothing of it is left
+    (whole,), (small,) = measure(Shot(name="a", sr=(made,), lr=None, reference=made[:8, :8])).values()
+    assert whole == pytest.approx((0.4 + 1) / 2)
+    assert small < 0.5
 
 
 @pytest.mark.usefixtures("pyiqa")
