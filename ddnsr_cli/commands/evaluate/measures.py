@@ -1,4 +1,4 @@
-"""The figures of one sample's images, those of all models in one batch on the device."""
+"""The figures of one sample's images, of each by itself: what a batch rounds otherwise is no difference."""
 
 import difflib
 import importlib
@@ -26,8 +26,6 @@ BEST_DB = 100.0
 
 ROUNDING_NOISE = math.sqrt(1 / 12)
 """Standard deviation of what rounding to whole levels does: less noise than that, no 8-bit image can show."""
-
-_BATCH_PX = 1 << 22  # more pixels at once win no time, and SSIM in double precision takes some 500 bytes for each
 
 PYIQA_MISSING = "--pyiqa needs pyiqa, which is not installed. Get it with: pip install 'ddnsr[pyiqa]'"
 
@@ -110,16 +108,13 @@ class Fidelity:
         assert shot.reference is not None  # this measure is chosen only where there are references
         least_px = max(SSIM_TAPS, 0 if self.lpips is None else TRUNKS[self.lpips.trunk].least_px)
         _refuse_small(shot.name, shot.reference, least_px + 2 * self.crop_px)
-        sr = [shrunk(one, SCALE) for one in shot.sr] if self.at_lr_size else shot.sr
-        at_once = max(1, _BATCH_PX // shot.reference[..., 0].size)
-        parts = [
-            self._compared(stacked(sr[start : start + at_once], self.device), stacked([shot.reference], self.device))
-            for start in range(0, len(sr), at_once)
-        ]
-        return {key: [value for part in parts for value in part[key]] for key in parts[0]}
+        hr = stacked([shot.reference], self.device)
+        found = [self._compared(shrunk(one, SCALE) if self.at_lr_size else one, hr) for one in shot.sr]
+        return {key: [figures[key] for figures in found] for key in found[0]}
 
     @torch.inference_mode()
-    def _compared(self, sr: Tensor, hr: Tensor) -> dict[str, list[float]]:
+    def _compared(self, image: Rgb8, hr: Tensor) -> dict[str, float]:
+        sr = stacked([image], self.device)
         lpips = None if self.lpips is None else self.lpips.distance
         rgb = compare(sr, hr, crop_px=self.crop_px, lpips=lpips)
         y = compare(luma(sr), luma(hr), crop_px=self.crop_px)
@@ -127,7 +122,7 @@ class Fidelity:
         scores |= {"psnr_y": y["psnr"].clamp(max=BEST_DB), "ssim_y": y["ssim"]}
         if self.lpips is not None:
             scores[lpips_metric(self.lpips.trunk).key] = rgb["lpips"]
-        return {key: values.tolist() for key, values in scores.items()}
+        return {key: value.item() for key, value in scores.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The adapter for pyiqa, against a stand-in for the package."""
+"""Figures of equal images; the adapter for pyiqa, against a stand-in for the package."""
 
 import sys
 from types import SimpleNamespace
@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from ddnsr_cli.commands.evaluate.measures import ByPyiqa, Shot, load_pyiqa
+from ddnsr_cli.commands.evaluate.measures import ByPyiqa, Fidelity, LpipsMetric, Shot, load_pyiqa
 from ddnsr_cli.errors import ConfigError, DataError, WeightsError
+from tests.helpers.eval_files import write_lpips
 
 CPU = torch.device("cpu")
 FIGURES = {"musiq": "NR", "nrqm": "NR", "fid": "NR", "dists": "FR", "gone": "NR"}
@@ -99,6 +100,17 @@ def test_an_image_that_cannot_be_judged_is_named():
         load("musiq")(shot(side=5))
     with pytest.raises(DataError, match=r"^a\.png: pyiqa's nrqm is inf"):
         load("nrqm")(shot())
+
+
+def test_equal_images_have_equal_figures_whatever_stands_beside_them(tmp_path):
+    net = write_lpips(tmp_path, "alex")
+    measure = Fidelity(crop_px=4, device=CPU, lpips=LpipsMetric(trunk="alex", origin="", distance=net))
+    for seed in range(6):
+        one, other, truth = np.random.default_rng(seed).integers(0, 256, (3, 128, 128, 3), np.uint8)
+        alone = measure(Shot(name="a", sr=(one,), lr=None, reference=truth))
+        beside = measure(Shot(name="a", sr=(other, one, other, one, other), lr=None, reference=truth))
+        for key, (value,) in alone.items():
+            assert beside[key][1] == beside[key][3] == value
 
 
 def test_without_the_package_it_is_said_how_to_get_it(monkeypatch):
