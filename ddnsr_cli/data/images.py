@@ -16,21 +16,31 @@ from ddnsr_cli.errors import DataError, shown
 from ddnsr_cli.files import is_folder
 from ddnsr_cli.io.discovery import find_images
 from ddnsr_cli.io.formats import READABLE, READABLE_EXTENSIONS
+from ddnsr_cli.io.provenance import made_as
 from ddnsr_cli.io.read import image_size
 from ddnsr_cli.io.selection import OwnResults
 
+_SHEETS = ("sheet", "sample")
+"""Of what ddnsr makes, what shows results beside other images."""
 
-def list_images(folder: Path, *, note: Callable[[str], None] = lambda _text: None) -> list[Path]:
+
+def list_images(
+    folder: Path, *, note: Callable[[str], None] = lambda _text: None, finished: bool = False
+) -> list[Path]:
     """Every image under `folder` that `upscale` would find, sorted by its path below it: the same on every machine.
 
     Links are followed, to folders too. Results of ddnsr itself are left out, with a note, unless there is
-    nothing else: then they are meant. Raises DataError when a folder is missing, cannot be looked into, or there is no
+    nothing else: then they are meant. finished: results are what is asked for; of ddnsr's only sheets are left out.
+    Raises DataError when a folder is missing, cannot be looked into, or there is no
     image.
     """
     if not folder.is_dir():
         raise DataError(f"{shown(folder)} is not a folder. Give a folder of images.")
     own = OwnResults(again=False)
-    images = list(own.without(find_images([folder], on_own=own.leave_out)))
+    if finished:
+        images = [one for one in find_images([folder]) if made_as(one.source) not in _SHEETS]
+    else:
+        images = list(own.without(find_images([folder], on_own=own.leave_out)))
     if images and own.left_out:
         note(f"{own.listed} made by ddnsr and left out; a folder of nothing else is taken as it is")
     found = {one.relative.as_posix(): one.source for one in images or find_images([folder])}
@@ -61,13 +71,15 @@ def shrunk(image: NDArray[np.uint8], times: int) -> NDArray[np.uint8]:
     return np.array(cut.resize((width, height), Image.Resampling.BICUBIC))  # widens its kernel: antialiased
 
 
-def images_by_name(folder: Path, *, note: Callable[[str], None] = lambda _text: None) -> dict[str, Path]:
-    """The images of a folder by their path below it, without the suffix, sorted. note: as `list_images`.
+def images_by_name(
+    folder: Path, *, note: Callable[[str], None] = lambda _text: None, finished: bool = False
+) -> dict[str, Path]:
+    """The images of a folder by their path below it, without the suffix, sorted. note, finished: as `list_images`.
 
     Raises DataError when two have the same name, or there is none.
     """
     names: dict[str, Path] = {}
-    for path in list_images(folder, note=note):
+    for path in list_images(folder, note=note, finished=finished):
         name = path.relative_to(folder).with_suffix("").as_posix()
         if name in names:
             raise DataError(f"{shown(path)} and {shown(names[name])} have the same name. Keep one of them.")
@@ -170,7 +182,7 @@ def finished_by_name(
     truth_folder: Path, folder: Path, *, scale: int, rules: PairRules, note: Note = lambda _text: None
 ) -> dict[str, Path]:
     """Finished images by the name of the image in `truth_folder`. Raises as `match_pairs`."""
-    truth, finished = images_by_name(truth_folder), images_by_name(folder)
+    truth, finished = images_by_name(truth_folder), images_by_name(folder, finished=True)
     if rules.sr_suffix:
         finished = _ending(finished, rules.sr_suffix, folder)
     matched = _matched(finished, truth, rules.sr_suffix, folder, note)

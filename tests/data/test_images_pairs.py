@@ -8,6 +8,7 @@ from PIL import Image
 
 from ddnsr_cli.data.images import PairRules, finished_by_name, match_pairs
 from ddnsr_cli.errors import DataError
+from ddnsr_cli.io.provenance import mark_as
 
 NFC, NFD = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
 
@@ -104,6 +105,14 @@ def test_finished_images_are_told_alike(folders):
     sr, hr = folders(sr=["a_out", "b_out", "a_raw", "b_raw"], hr=["a", "b"])
     found = finished_by_name(hr, sr, scale=1, rules=PairRules(sr_suffix="_out"))
     assert {name: path.stem for name, path in found.items()} == {"a": "a_out", "b": "b_out"}
+
+
+def test_of_finished_images_those_of_ddnsr_stay_and_its_sheets_do_not(folders):
+    sr, hr = folders(sr=["a", "b", "c", "b_compare"], hr=["a", "b", "c"])
+    for name, kind in {"a": "result", "b": "evaluated", "b_compare": "sheet"}.items():
+        mark_as(sr / f"{name}.png", kind)
+    found = finished_by_name(hr, sr, scale=1, rules=PairRules())
+    assert {name: path.stem for name, path in found.items()} == {"a": "a", "b": "b", "c": "c"}
 
 
 @pytest.mark.parametrize(("size", "lr_px"), [((23, 19), (4, 5)), ((19, 15), (3, 4)), ((20, 18), (4, 5))])
