@@ -24,7 +24,11 @@ Verdict = Literal["better", "worse", "not clear"]
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A mean, and between which ends the mean of other such images would lie with a probability of 95 %."""
+    """A mean, and between which ends the mean over very many such images is to be expected, of 100 intervals in 95.
+
+    Of few images it is too narrow: of 6 it holds that mean in 87 % of all cases. The mean of another set as large lies
+    inside less often still.
+    """
 
     mean: float
 

@@ -293,11 +293,12 @@ def write_eval_page(evaluation: Evaluation, page: Path, *, against: str | None) 
 def _comparison_section(evaluation: Evaluation, summary: Summary) -> str:
     if summary.against is None:
         return ""
-    name = words(summary.against)
+    name, others = words(summary.against), len(summary.comparisons)
+    by_holm = f", corrected by Holm for {others} models" if others > 1 else ""
     return (
         f'<h2>Against {name}</h2><p class="note">Each model less {name} on the same image: mean difference with its '
-        "95% bootstrap interval, the share of images on which it wins, and Wilcoxon's p; "
-        f"better or worse where the interval leaves out 0 and p is below {CLEAR_P}.</p>"
+        "95% bootstrap interval, the share of images on which it wins, and Wilcoxon's "
+        f"p{by_holm}; better or worse where the interval leaves out 0 and p is below {CLEAR_P}.</p>"
         f'<div class="card">{comparison_html(evaluation, summary)}</div>'
     )
 

@@ -95,6 +95,13 @@ def test_the_best_of_a_column_is_bold(tmp_path):
     assert bold == [f"{max(psnr):.2f}", f"{min(lpips):.4f}"]
 
 
+def test_the_page_says_whether_p_is_corrected(tmp_path):
+    evaluation = write_evaluation(tmp_path, samples=1)
+    assert "Wilcoxon's p, corrected by Holm for 2 models;" in words_of(page_of(evaluation, tmp_path, against="alpha"))
+    two = replace(evaluation, models=("alpha", "beta"))
+    assert "Wilcoxon's p; better" in words_of(page_of(two, tmp_path, against="alpha"))
+
+
 def compared(folder, samples):
     """The words about bicubic, which is undecided, and beta: 1, 2, 3, ... dB above alpha, by LPIPS 0.1 worse."""
     evaluation = write_evaluation(folder, samples=samples)

@@ -114,7 +114,8 @@ def opinion_tables(opinions: OpinionTable) -> list[Table]:
 def describe_opinions(opinions: OpinionTable) -> str:
     """What the figures of `opinion_tables` mean, in one paragraph."""
     raters = ", ".join(shown(Path(rater)) for rater in opinions.raters)
-    return f"Intervals by bootstrap over images and raters ({DRAWS} draws). Raters: {raters}."
+    others = " and raters" if len(opinions.raters) > 1 else ""
+    return f"Intervals by bootstrap over images{others} ({DRAWS} draws). Raters: {raters}."
 
 
 def opinions_as_json(opinions: OpinionTable) -> str:
@@ -158,7 +159,8 @@ def _comparison(evaluation: Evaluation, summary: Summary) -> list[Table]:
         for model, compared in summary.comparisons.items()
         for metric in evaluation.metrics
     ]
-    header = ("", "difference [95 % interval]", "better on", "Wilcoxon p", "verdict")
+    p_title = "Wilcoxon p, by Holm" if len(summary.comparisons) > 1 else "Wilcoxon p"
+    header = ("", "difference [95 % interval]", "better on", p_title, "verdict")
     return [Table(title=f"Against {summary.against}, image by image", header=header, rows=tuple(rows))]
 
 
@@ -246,6 +248,10 @@ def describe_methodology(
                 f"Those that need no reference are of the whole results, {options.crop_px} HR pixels of border cut off."
             )
     sentences.append(f"Means over the images, 95 % intervals by bootstrap over them ({DRAWS} draws).")
+    if options.against is not None:
+        others = len(models) - 1
+        by_holm = f", corrected by Holm for {others} models" if others > 1 else ""
+        sentences.append(f"Against {options.against}, p is that of Wilcoxon's signed-rank test, two-sided{by_holm}.")
     sentences.append("; ".join(f"{one.label}: {one.origin}" for one in models) + ".")
     sentences.append(f"ddnsr {__version__}, PyTorch {torch.__version__}.")
     return " ".join(sentences)

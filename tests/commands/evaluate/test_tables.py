@@ -3,7 +3,19 @@ from dataclasses import replace
 
 import pytest
 
-from ddnsr_cli.commands.evaluate.tables import as_csv, as_json, as_markdown, interval_text, tables, write_text
+from ddnsr_cli.commands.evaluate.mean_opinion import mean_opinions
+from ddnsr_cli.commands.evaluate.models import Finished
+from ddnsr_cli.commands.evaluate.options import EvaluateOptions
+from ddnsr_cli.commands.evaluate.tables import (
+    as_csv,
+    as_json,
+    as_markdown,
+    describe_methodology,
+    describe_opinions,
+    interval_text,
+    tables,
+    write_text,
+)
 from ddnsr_cli.errors import ImageWriteError
 from ddnsr_cli.metrics.statistics import Interval
 from ddnsr_cli.reports.results import summarize
@@ -41,6 +53,32 @@ def test_the_worst_go_by_lpips_and_leave_bicubic_out(evaluation):
     rows = tables(by_psnr, summarize(by_psnr))[-1].rows
     values = [float(row[1].split()[-1]) for row in rows]
     assert values == sorted(values)
+
+
+def test_a_p_that_is_corrected_is_called_so(tmp_path):
+    evaluation = write_evaluation(tmp_path)
+    assert tables(evaluation, summarize(evaluation, against="alpha"))[1].header[3] == "Wilcoxon p, by Holm"
+    two = replace(evaluation, models=("alpha", "beta"))
+    assert tables(two, summarize(two, against="alpha"))[1].header[3] == "Wilcoxon p"
+
+
+def test_the_methodology_tells_the_test_and_its_correction(tmp_path):
+    options = EvaluateOptions(hr=tmp_path, sr=("a", "b", "c"), against="a")
+    models = [Finished(label=label, origin="finished images", paths={}) for label in "abc"]
+    several = describe_methodology(options, models, None, None)
+    assert "p is that of Wilcoxon's signed-rank test, two-sided, corrected by Holm for 2 models." in several
+    assert "two-sided. " in describe_methodology(options, models[:2], None, None)
+    assert "Wilcoxon" not in describe_methodology(replace(options, against=None), models, None, None)
+
+
+def test_intervals_of_one_rater_are_over_images_alone(tmp_path):
+    sheet = {"format": "ddnsr-ranks-1", "page": "p", "models": ["a", "b"], "images": ["x", "y"], "ranks": [[1, 2]] * 2}
+    for rater in ("Ann", "Ben"):
+        (tmp_path / rater).write_text(json.dumps({**sheet, "rater": rater}))
+    alone = describe_opinions(mean_opinions([tmp_path / "Ann"], seed=0))
+    assert alone == "Intervals by bootstrap over images (10000 draws). Raters: Ann."
+    both = describe_opinions(mean_opinions([tmp_path / "Ann", tmp_path / "Ben"], seed=0))
+    assert both == "Intervals by bootstrap over images and raters (10000 draws). Raters: Ann, Ben."
 
 
 def test_bicubic_alone_has_its_worst_images_told(tmp_path):
