@@ -112,7 +112,7 @@ def _row(kind: str, model: str, mean: Interval, votes: Values) -> ModelOpinion:
 def read_opinions(path: Path) -> Opinions:
     """One file of ranks or scores. Raises DataError, naming the file, for one that is damaged or incomplete."""
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as cause:
         raise DataError(f"{path} cannot be read ({cause.strerror or cause}). Check the name.") from cause
     except (ValueError, RecursionError) as cause:

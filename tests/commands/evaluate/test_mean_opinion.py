@@ -142,6 +142,12 @@ def test_a_damaged_file_is_named_with_the_reason(tmp_path, content, reason):
     assert message == f"1.json is no file of ranks or scores: {reason}. Export it again from its page."
 
 
+def test_a_file_saved_again_with_a_byte_order_mark_is_read(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(sheet()), encoding="utf-8-sig")
+    assert mean_opinions([path], seed=0).raters == ("Ann",)
+
+
 def test_bytes_that_are_no_text_are_reported(tmp_path):
     path = tmp_path / "a.json"
     path.write_bytes(b"\xff\xfe\x00")
