@@ -49,7 +49,12 @@ _FRAME = 3
 """Of a column: its line and two spaces."""
 
 
+WITH_OPINIONS = {"ranking_files", "mean_opinion", "json_", "markdown", "seed", "quiet"}
+"""The parameters that --mean-opinion looks at."""
+
+
 def evaluate(
+    ctx: typer.Context,
     ranking_files: Annotated[
         list[Path] | None, typer.Argument(help="Files that raters exported, for --mean-opinion.")
     ] = None,
@@ -220,13 +225,14 @@ def evaluate(
     files = {"json": json_, "csv": csv, "markdown": markdown}
     _check(files, ranking_files or [], mean_opinion=mean_opinion)
     if mean_opinion:
-        others = (lr, hr, data, models, sr, table3, csv, report, ranking, scoring, keep, degrader, lpips)
-        if any((*others, lpips_weights, niqe, pyiqa, against)):
+        if _given(ctx) - WITH_OPINIONS:
             raise ConfigError(
                 "--mean-opinion reads files and compares no images. Only --json, --markdown and --seed go with it."
             )
         _show_mean_opinion(ranking_files or [], files, seed)
         return
+    if data is None and "track" in _given(ctx):
+        raise ConfigError("--track chooses among the images of --data. Name their folder with that, or leave it out.")
     from ddnsr_cli.inference.engine import load_torch
 
     load_torch()
@@ -262,6 +268,12 @@ def evaluate(
         offline=offline,
     )
     _run(options, files, quiet=quiet)
+
+
+def _given(ctx: typer.Context) -> set[str]:
+    """Names of the parameters that the command line gives, be it their default."""
+    sources = {name: ctx.get_parameter_source(name) for name in ctx.params}
+    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
 
 
 def _challenge_folders(data: Path, track: int, *, given: Path | None) -> tuple[Path, Path | None]:

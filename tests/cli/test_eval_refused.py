@@ -131,6 +131,9 @@ def test_a_ranking_of_one(ddnsr, pairs, tmp_path):
         (["--lr", "LR", "--scoring", "page.html"], "Give it with --hr, or ask for ranks: --ranking"),
         (["--lr", "LR", "--hr", "LR", "--reference", "lr-size", "--scoring", "page.html"], "beside the truth"),
         (["--hr", "HR", "--lr", "LR", "-m", "bicubic", "--scoring", "page.html"], "got none. Name some with"),
+        (["--hr", "HR", "--sr", "HR", "--track", "1"], "--track chooses among the images of --data"),
+        (["--hr", "HR", "--sr", "HR", "--lpips", "none", "--lpips-weights", "x"], "--lpips none"),
+        (["--hr", "HR", "--sr", "HR", "--lpips", "none", "--against", "hr"], "nothing else is compared"),
         (["a.json"], "--mean-opinion"),
         (["LR", "HR"], "Folders are named by options. Give them as in: ddnsr eval --lr "),
         (["--mean-opinion"], "--mean-opinion a.json b.json"),
@@ -279,8 +282,23 @@ def test_kept_images_replace_none_of_another_program(ddnsr, pairs, tmp_path):
     assert ddnsr(*words).code == 0  # its own it replaces
 
 
-@pytest.mark.parametrize("word", ["--niqe", "--keep", "--against", "--degrader", "--pyiqa"])
-def test_opinions_go_with_no_option_of_comparisons(ddnsr, tmp_path, word):
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--niqe"],
+        ["--keep", "x"],
+        ["--against", "x"],
+        ["--degrader", "x"],
+        ["--pyiqa", "x"],
+        ["--reference", "lr-size"],
+        ["--crop-border", "4"],
+        ["--track", "1"],
+        ["--mod-crop"],
+        ["--lr-suffix", "x4"],
+        ["--offline"],
+        ["-g", "cpu"],
+    ],
+)
+def test_opinions_go_with_no_option_of_comparisons(ddnsr, tmp_path, words):
     (tmp_path / "a.json").write_text("{}")
-    value = [] if word == "--niqe" else [tmp_path / "x"]
-    assert_refused(ddnsr("eval", "--mean-opinion", tmp_path / "a.json", word, *value), 2, "compares no images")
+    assert_refused(ddnsr("eval", "--mean-opinion", tmp_path / "a.json", *words, "-q"), 2, "compares no images")

@@ -304,6 +304,8 @@ def check_wishes(options: EvaluateOptions, models: tuple[EvaluatedModel, ...]) -
     labels, against = [one.label for one in models], options.against
     if against is not None and against not in labels:
         raise ConfigError(f"--against {against}: none of those compared is called that. They are: {', '.join(labels)}.")
+    if labels == [against]:
+        raise ConfigError(f"--against {against}: nothing else is compared. Name more with -m or --sr, or leave it out.")
     if options.ranking is not None:
         refuse_unranked(judged_models(labels))
     if options.scoring is not None:

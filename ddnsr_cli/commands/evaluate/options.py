@@ -89,6 +89,8 @@ class EvaluateOptions:
             raise ConfigError("--degrader brings results back to the LR images. Give these with --lr.")
         if self.hr is None and (self.lpips_weights is not None or self.lpips not in (None, "none")):
             raise ConfigError("LPIPS compares with the truth. Give the references with --hr, or drop --lpips.")
+        if self.lpips == "none" and self.lpips_weights is not None:
+            raise ConfigError("--lpips none leaves LPIPS out, whatever its weights. Drop that or --lpips-weights.")
         if self.pyiqa and self.offline:
             raise ConfigError("pyiqa fetches its networks itself, which --offline forbids. Leave out that or --pyiqa.")
         if self.crop_px < 0:
