@@ -269,14 +269,16 @@ def test_no_result_replaces_weights_or_what_is_in_the_folder_of_a_run(ddnsr, pai
 
 
 def test_kept_images_replace_none_of_another_program(ddnsr, pairs, tmp_path):
+    """Of the last image, too, that is told before the first is made."""
     lr, hr = pairs
-    theirs = tmp_path / "kept/bicubic/a.png"
+    theirs = tmp_path / "kept/bicubic/deep/c.png"
     theirs.parent.mkdir(parents=True)
     save(theirs, levels(hr / "a.png"))
     before = theirs.read_bytes()
     words = ("eval", "--lr", lr, "--hr", hr, "-m", "bicubic", "--lpips", "none", "--keep", tmp_path / "kept")
     assert_refused(ddnsr(*words), 4, theirs, "is no image of ddnsr eval")
     assert theirs.read_bytes() == before
+    assert [path for path in (tmp_path / "kept").rglob("*") if path.is_file()] == [theirs]
     theirs.unlink()
     assert ddnsr(*words).code == 0
     assert ddnsr(*words).code == 0  # its own it replaces

@@ -65,7 +65,7 @@ def evaluate(options: EvaluateOptions, listener: EvaluateListener) -> Outcome:
     degrade = load_downscaler(options, device, listener)
     models = load_models(options, device, listener)
     check_wishes(options, models)
-    _refuse_to_lose(options, models)
+    _refuse_to_lose(options, models, samples)
     _look_at_pairs(samples, models, listener)
     judging_device = torch.device("cpu") if device.type == "mps" else device  # metrics are in float64
     lpips = load_lpips_metric(options, judging_device, listener)
@@ -123,9 +123,7 @@ class _ImageStore:
         """Write one image as PNG. Raises ImageWriteError."""
         if self._folder is None:
             return
-        path = self._folder / folder_name(label) / f"{sample.name}.png"
-        if is_there(path) and made_as(path) != "evaluated":
-            raise ImageWriteError(f"{shown(path)} exists and is no image of ddnsr eval. Give another --keep.")
+        path = _kept_at(self._folder, label, sample)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -134,8 +132,16 @@ class _ImageStore:
         self.paths[label, sample.name] = path
 
 
-def _refuse_to_lose(options: EvaluateOptions, models: Sequence[EvaluatedModel]) -> None:
-    """No image that is read is written over, and none that is written is read the next time."""
+def _kept_at(folder: Path, label: str, sample: Sample) -> Path:
+    """Where an image is kept. Raises ImageWriteError where a file is that another program has made."""
+    path = folder / folder_name(label) / f"{sample.name}.png"
+    if is_there(path) and made_as(path) != "evaluated":
+        raise ImageWriteError(f"{shown(path)} exists and is no image of ddnsr eval. Give another --keep.")
+    return path
+
+
+def _refuse_to_lose(options: EvaluateOptions, models: Sequence[EvaluatedModel], samples: Sequence[Sample]) -> None:
+    """No image that is read, or of another program, is written over, and none that is written is read the next time."""
     if options.keep is None:
         return
     read = [options.lr, options.hr, *map(path_named, options.sr)]
@@ -144,6 +150,8 @@ def _refuse_to_lose(options: EvaluateOptions, models: Sequence[EvaluatedModel]) 
         for folder in (path.resolve() for path in read if path is not None):
             if place == folder or place in folder.parents or folder in place.parents:
                 raise ImageWriteError(f"--keep would write to {shown(place)}, where images are read. Give another.")
+        for sample in samples:
+            _kept_at(options.keep, one.label, sample)
 
 
 @contextmanager
