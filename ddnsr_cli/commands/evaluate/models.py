@@ -118,9 +118,13 @@ def load_network(found: FoundWeights, label: str, device: torch.device, note: Ca
 
 
 def labeled(text: str) -> tuple[str | None, str]:
-    """`NAME=WHAT` as (NAME, WHAT), anything else as (None, it). A path that holds `=` behind a slash is a path."""
+    """`NAME=WHAT` as (NAME, WHAT), anything else as (None, it).
+
+    A path that holds `=` behind a slash is a path, and so is what is there as a whole while nothing is at WHAT.
+    """
     name, equals, what = text.partition("=")
-    if equals and name.strip() and what and "/" not in name and "\\" not in name:
+    is_path = is_there(_at_home(text)) and not is_there(_at_home(what))
+    if not is_path and equals and name.strip() and what and "/" not in name and "\\" not in name:
         return name.strip(), what
     return None, text
 

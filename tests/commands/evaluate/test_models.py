@@ -25,6 +25,14 @@ def test_a_name_may_stand_before_what_is_meant(text, label, what):
     assert labeled(text) == (label, what)
 
 
+def test_a_path_that_is_there_is_no_name_and_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lr=1e-4").mkdir()
+    assert labeled("lr=1e-4") == (None, "lr=1e-4")
+    (tmp_path / "1e-4").mkdir()
+    assert labeled("lr=1e-4") == ("lr", "1e-4")
+
+
 def test_short_names(tmp_path, monkeypatch):
     (tmp_path / "run").mkdir()
     (tmp_path / "x.pth").touch()
