@@ -15,7 +15,6 @@ from rich.text import Text
 from ddnsr_cli.cli.options import Device, LrSuffix, ModCrop, Offline, Quiet, file_of, folder_of
 from ddnsr_cli.cli.terminal import STANDARD, STDOUT_NAMES, put_text
 from ddnsr_cli.errors import ConfigError, printable, shown
-from ddnsr_cli.files import is_folder
 
 if TYPE_CHECKING:
     from ddnsr_cli.commands.evaluate.options import EvaluateOptions
@@ -319,9 +318,8 @@ def _run(options: "EvaluateOptions", files: dict[str, Path | None], *, quiet: bo
     from ddnsr_cli.reports.page import results_at
 
     places = [options.lr, options.hr, options.lpips_weights, *map(path_named, options.sr)]
-    networks = local_networks(options)
-    read = [path for path in (*places, *networks) if path is not None]
-    with results_at(options.pages, _named(files), read=read, runs=[path for path in networks if is_folder(path)]):
+    read = [path for path in (*places, *local_networks(options)) if path is not None]
+    with results_at(options.pages, _named(files), read=read):
         with evaluation_view(quiet=quiet) as listener:
             outcome = evaluate_all(options, listener)
         texts = {

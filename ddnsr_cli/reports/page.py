@@ -71,17 +71,12 @@ def page_html(kind: PageKind, parts: Mapping[str, str], *, title: str) -> str:
 
 @contextmanager
 def results_at(
-    pages: Sequence[Path],
-    tables: Sequence[Path] = (),
-    *,
-    read: Sequence[Path] = (),
-    runs: Sequence[Path] = (),
-    overwrite: bool | None = None,
+    pages: Sequence[Path], tables: Sequence[Path] = (), *, read: Sequence[Path] = (), overwrite: bool | None = None
 ) -> Iterator[None]:
     """Whether pages and tables may be written there, before the work; their folders are made, and go if nothing comes.
 
-    read: files, and folders of images. runs: folders of models, in which nothing that is there is replaced. overwrite:
-    whether a page may replace what is none of ours; None: the command has no such option. Raises ImageWriteError.
+    read: files, and folders of images. overwrite: whether a page may replace what is none of ours; None: the command
+    has no such option. Raises ImageWriteError.
     """
     places: dict[Path, Path] = {}
     for path in (*tables, *pages):
@@ -91,7 +86,7 @@ def results_at(
         if path.resolve() in places:
             raise ImageWriteError(f"{shown(path)} is named for two results. Give each a file of its own.")
         places[path.resolve()] = path
-        refuse_to_lose(path, read, runs=runs)
+        refuse_to_lose(path, read)
     for page in pages:
         if not overwrite:
             refuse_foreign(page, "Give another name." if overwrite is None else "Give another name, or --overwrite.")
@@ -109,18 +104,16 @@ def refuse_special(path: Path, *, to_pipe: bool) -> None:
         )
 
 
-def refuse_to_lose(path: Path, read: Sequence[Path], *, runs: Sequence[Path] = ()) -> None:
+def refuse_to_lose(path: Path, read: Sequence[Path]) -> None:
     """Raises ImageWriteError where a page or a table would replace what is read, or be called an image or weights.
 
-    read: files, and folders of images. runs: as of `results_at`.
+    read: files, and folders of images.
     """
     place, extension = path.resolve(), path.suffix.lower()
     is_image = extension in READABLE_EXTENSIONS
     for other in (one.resolve() for one in read):
         if is_there(path) and (place == other or (is_image and other in place.parents)):
             raise ImageWriteError(f"{shown(path)} is read by this command. Write the result somewhere else.")
-    if is_there(path) and any(run.resolve() in place.parents for run in runs):
-        raise ImageWriteError(f"{shown(path)} lies in the folder of a model and is there already. Give another name.")
     if is_folder(path):
         raise ImageWriteError(f"{shown(path)} is a folder. Name a file.")
     if is_image or extension in MODEL_EXTENSIONS:

@@ -247,25 +247,20 @@ def test_no_result_replaces_what_is_read_or_another_result(ddnsr, pairs, tmp_pat
     assert (tmp_path / "anna.json").read_text() == "{}"
 
 
-def test_no_result_replaces_weights_or_what_is_in_the_folder_of_a_run(ddnsr, pairs, small_net, tmp_path):
+def test_no_result_replaces_weights(ddnsr, pairs, small_net, tmp_path):
     write_lpips(tmp_path / "lpips", "squeeze")
     weights = (tmp_path / "lpips/lpips_squeeze_v0.1.safetensors").rename(tmp_path / "w.dat")
     net, run_folder = tmp_path / "net.dat", tmp_path / "runs/mine"
     run_folder.mkdir(parents=True)
     for path in (net, run_folder / "sr.safetensors"):
         save_sr_net(path, small_net(), metadata={}, half=False)
-    (run_folder / "options.json").write_text("{}")
     words = ("eval", "--lr", pairs[0], "--hr", pairs[1], "--lpips", "squeeze", "--lpips-weights", weights)
     words = (*words, "-m", f"n={net},{run_folder}", "--degrader", "gone.dat")
     for path in (weights, net):
         before = path.read_bytes()
         assert_refused(ddnsr(*words, "--json", path), 4, path, "is read by this command")
         assert path.read_bytes() == before
-    for option in ("--csv", "--report"):
-        done = ddnsr(*words, option, run_folder / "options.json")
-        assert_refused(done, 4, run_folder / "options.json", "lies in the folder of a model")
-    assert (run_folder / "options.json").read_text() == "{}"
-    assert_refused(ddnsr(*words, "--csv", run_folder / "eval.csv"), 5, "gone.dat")  # a new file there is no matter
+    assert_refused(ddnsr(*words, "--csv", run_folder / "eval.csv"), 5, "gone.dat")  # the folder of a run may hold it
 
 
 def test_kept_images_replace_none_of_another_program(ddnsr, pairs, tmp_path):
