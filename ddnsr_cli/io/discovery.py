@@ -150,10 +150,11 @@ def find_images(
     thumbnails beside their image, bins, whatever neither looks like an image inside nor is called like one. A damaged
     file with an image's name is given, and so is a folder that may not be opened.
     With several inputs, what comes from a folder keeps the folder's name in front of its relative path.
-    results: what an earlier run has written under these names is left out of the folders.
     on_own: told of each folder of pairs of ours, and of each result of ours that would change how others are called:
     both are left out. All other results are given, as they are not opened here; `made_as` tells them. None: all are
     given.
+    results: where they go. That folder is left out below others, and so is, without a word, what lies beside its source
+    under the name of its result and is ours by its note; with on_own only.
     Raises ImageReadError, at once, where an input does not exist.
     """
     try:
@@ -191,7 +192,7 @@ def _found(
 
     for path in inputs:
         if path in prefixes and isinstance(path, StorePath):
-            found = _walk_store(path, prefixes[path], results=results)
+            found = _walk_store(path, prefixes[path], results=results, again=on_own is None)
         elif path in prefixes:
             found = _walk(path, prefixes[path], recursive=recursive, results=results, on_own=on_own and tell)
         else:
@@ -262,7 +263,7 @@ def _walk(
             waiting += [(folder / name, relative / name) for name in reversed(below)]
 
 
-def _walk_store(top: StorePath, prefix: Path, *, results: OutputNames | None) -> Iterator[Found]:
+def _walk_store(top: StorePath, prefix: Path, *, results: OutputNames | None, again: bool) -> Iterator[Found]:
     """The images below an address, as `_walk` gives those of folders; here the extension tells what is one."""
     waiting = [(top, prefix)]
     while waiting:
@@ -276,9 +277,9 @@ def _walk_store(top: StorePath, prefix: Path, *, results: OutputNames | None) ->
             continue
         names = [name for name in objects if extension_of(name) in _IMAGE_EXTENSIONS and not name.startswith(".")]
         stems = distinct_stems(names)
-        made = _results_in(folder, relative, stems, results)
+        made = {} if again else _results_in(folder, relative, stems, results)
         for name in names:
-            if name not in made:
+            if name not in made or made_as(folder / name) is None:
                 yield Found(source=folder / name, relative=relative / name, stem=stems[name])
         waiting += [(folder / name, relative / name) for name in reversed(folders) if not _is_junk_folder(name)]
 
@@ -302,7 +303,7 @@ def _images(
     names = [name for name in files if name not in no_images]
     own = set() if on_own is None else {name for name in _contested(names) if made_as(folder / name) is not None}
     stems = distinct_stems(name for name in names if name not in own)
-    made = _results_in(folder, relative, stems, results)
+    made = {} if on_own is None else _results_in(folder, relative, stems, results)
     if on_own is not None:
         for name in sorted(own - made.keys()):
             on_own(folder / name)
@@ -310,7 +311,8 @@ def _images(
         if name in unsure and not looks_like_image(files[name]):
             continue
         maker = made.get(name)
-        if maker is None or (maker in unsure and not looks_like_image(files[maker])):
+        has_maker = maker is not None and (maker not in unsure or looks_like_image(files[maker]))
+        if not has_maker or made_as(folder / name) is None:  # a user's own may be called so, too
             yield Found(source=folder / name, relative=relative / name, stem=stem)
 
 

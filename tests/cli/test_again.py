@@ -158,3 +158,34 @@ def test_samples_of_a_run_are_known(tmp_path):
     assert made_as(tmp_path / "s.png") is None
     mark_as(tmp_path / "s.png", "sample")
     assert made_as(tmp_path / "s.png") == "sample"
+
+
+def test_in_the_place_of_the_sources_too_again_takes_results(ddnsr, folder, quick_model):
+    ddnsr("upscale", folder / "deep", "-m", quick_model)
+    done = ddnsr("upscale", folder / "deep", "-m", quick_model, "--again")
+    assert (done.code, done.out.split()) == (0, [str(folder / "deep/b_x4_x4.png")]), done.err
+    assert size(folder / "deep/b_x4_x4.png") == (36 * 16, 32 * 16)
+
+
+def test_an_image_that_is_called_as_a_result_is_taken_and_never_replaced(ddnsr, image_file, quick_model, tmp_path):
+    image_file("r/b.png"), image_file("r/c.png")
+    own = image_file("r/b_x4.png", width=30)
+    before = own.read_bytes()
+    for more in ((), ("--overwrite",)):
+        done = ddnsr("upscale", tmp_path / "r", "-m", quick_model, *more)
+        assert done.code == 9
+        assert "r/b_x4.png is an image to read itself, no result of ddnsr. Move it away" in done.err
+        assert done.err.splitlines()[-1] == f"error: 1 of 3 images failed: {tmp_path}/r/b.png."
+        assert own.read_bytes() == before
+        assert size(tmp_path / "r/b_x4_x4.png") == (120, 80)
+        assert size(tmp_path / "r/c_x4.png") == (96, 80)
+    named = ddnsr("upscale", tmp_path / "r/b.png", own, "-m", quick_model, "--overwrite")
+    assert named.code == 9
+    assert own.read_bytes() == before
+
+
+def test_an_image_below_the_results_of_a_folder_may_be_replaced(ddnsr, image_file, quick_model, tmp_path):
+    image_file("p/a.png")
+    image_file("p/big/a.png", width=30)  # not read: results go there
+    done = ddnsr("upscale", tmp_path / "p", "-o", tmp_path / "p/big", "-m", quick_model, "--overwrite")
+    assert (done.code, size(tmp_path / "p/big/a.png")) == (0, (96, 80)), done.err

@@ -179,6 +179,31 @@ def test_a_sheet_that_is_wanted_later_is_made_later(ddnsr, image_file, quick_mod
     assert (tmp_path / "out/a.compare.png").read_bytes() == b"mine"
 
 
+def test_a_sheet_never_takes_the_place_of_an_image_to_read(ddnsr, image_file, quick_model, tmp_path):
+    photo = image_file("k/a.compare.png", width=40, height=40)
+    image_file("k/a.png")
+    before = photo.read_bytes()
+    more = ("-m", quick_model, "--compare", "--overwrite")
+    alone = ddnsr("upscale", photo, "-o", tmp_path / "k/a.png", *more)
+    assert (alone.code, alone.err) == (4, f"error: {photo} is the image to read. Give another output with -o.\n")
+    in_place = ddnsr("upscale", tmp_path / "k", "-o", tmp_path / "k", "-f", "jpg", *more)
+    assert in_place.code == 9
+    assert f"{photo} is an image to read itself, no sheet of ddnsr. Move it away" in in_place.err
+    assert photo.read_bytes() == before
+
+
+def test_a_sheet_never_takes_the_place_of_the_result_of_another(ddnsr, image_file, quick_model, tmp_path):
+    image_file("in/a.bmp"), image_file("in/a.compare.png"), image_file("in/b.compare.png"), image_file("in/b.png")
+    words = ("upscale", tmp_path / "in", "-o", tmp_path / "out", "-m", quick_model, "--compare")
+    for more in ((), ("--overwrite",)):
+        done = ddnsr(*words, *more)
+        assert "out/a.compare.png is the sheet of another image. Leave --compare out" in done.err
+        assert "out/b.compare.png is the result of another image. Leave --compare out" in done.err
+        assert done.err.splitlines()[-1].startswith("error: 2 of 4 images failed")
+    with Image.open(tmp_path / "out/b.compare.png") as result:
+        assert result.size == (96, 80)
+
+
 def test_to_srgb_converts_by_the_profile(ddnsr, image_file, quick_model, tmp_path):
     pyvips = pytest.importorskip("pyvips")
     image = pyvips.Image.black(4, 4, bands=3).copy(interpretation="srgb")

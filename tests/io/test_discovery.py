@@ -7,6 +7,7 @@ from PIL import Image
 
 from ddnsr_cli.errors import ConfigError, ImageReadError
 from ddnsr_cli.io.discovery import Found, OutputNames, distinct_stems, find_images
+from ddnsr_cli.io.provenance import mark_as
 from ddnsr_cli.io.read import read_image
 from tests.helpers.image_files import encoded
 
@@ -188,8 +189,13 @@ def test_stems_are_distinct_and_do_not_depend_on_order(names):
 
 def test_results_of_an_earlier_run_are_left_out(tree):
     top = tree("a.jpg", "a_x4.png", "b_x4.png", "out/a.png", "sub/out/c.png")
-    beside = OutputNames(folder=None, suffix="_x4")
-    assert relatives(top, results=beside) == ["a.jpg", "b_x4.png", "out/a.png", "sub/out/c.png"]
+    beside, told = OutputNames(folder=None, suffix="_x4"), []
+    everything = ["a.jpg", "a_x4.png", "b_x4.png", "out/a.png", "sub/out/c.png"]
+    assert relatives(top, results=beside, on_own=told.append) == everything  # the name alone says nothing
+    mark_as(top / "a_x4.png", "sample")
+    assert relatives(top, results=beside) == everything
+    assert relatives(top, results=beside, on_own=told.append) == [name for name in everything if name != "a_x4.png"]
+    assert told == []
     apart = OutputNames(folder=top / "out")
     assert relatives(top, results=apart) == ["a.jpg", "a_x4.png", "b_x4.png", "sub/out/c.png"]
 

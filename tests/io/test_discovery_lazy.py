@@ -5,6 +5,7 @@ from PIL import Image
 
 from ddnsr_cli.io import discovery
 from ddnsr_cli.io.discovery import OutputNames, extension_of, find_images, stem_of
+from ddnsr_cli.io.provenance import mark_as
 
 
 @pytest.fixture
@@ -59,21 +60,21 @@ def test_a_file_without_extension_is_named_apart_from_others(image, tmp_path):
 
 
 def test_an_image_is_not_held_for_the_result_of_what_is_no_image(image, tmp_path):
-    image("notes_x4.png")
+    mark_as(image("notes_x4.png"), "sample")
     (tmp_path / "in/notes.txt").write_text("no image")
-    results = OutputNames(folder=None, suffix="_x4")
-    assert list(stems(find_images([tmp_path / "in"], results=results))) == ["notes_x4.png"]
+    options = {"results": OutputNames(folder=None, suffix="_x4"), "on_own": [].append}
+    assert list(stems(find_images([tmp_path / "in"], **options))) == ["notes_x4.png"]
     image("notes.txt")
-    assert list(stems(find_images([tmp_path / "in"], results=results))) == ["notes.txt"]
+    assert list(stems(find_images([tmp_path / "in"], **options))) == ["notes.txt"]
 
 
 def test_results_in_a_folder_below_are_left_out_only_where_they_go(image, tmp_path):
     image("a.jpg"), image("a.png")
     inside = OutputNames(folder=tmp_path / "in", suffix="_big")
-    image("a_jpg_big.png")
-    assert "a_jpg_big.png" not in stems(find_images([tmp_path / "in"], results=inside))
+    mark_as(image("a_jpg_big.png"), "sample")
+    assert "a_jpg_big.png" not in stems(find_images([tmp_path / "in"], results=inside, on_own=[].append))
     elsewhere = OutputNames(folder=tmp_path / "out", suffix="_big")
-    assert "a_jpg_big.png" in stems(find_images([tmp_path / "in"], results=elsewhere))
+    assert "a_jpg_big.png" in stems(find_images([tmp_path / "in"], results=elsewhere, on_own=[].append))
 
 
 @pytest.mark.parametrize("name", ["a.png", "a", ".hidden", "a.", "a.tar.gz", "a..png", "A.JPG", "ü.webp"])

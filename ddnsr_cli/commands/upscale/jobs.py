@@ -2,8 +2,9 @@
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from enum import Enum, auto
 from pathlib import Path
 from typing import Any, Literal
@@ -151,17 +152,24 @@ class Job:
     source: Path
     target: Path
 
+    inputs: frozenset[Path] = frozenset()
+    """Which of its `outputs` lie where images are read: what is there may be one."""
+
     @property
     def is_in_store(self) -> bool:
         """Whether the image or its result is an object in a store."""
         return isinstance(self.source, StorePath) or isinstance(self.target, StorePath)
 
-    @property
-    def is_in_place(self) -> bool:
-        """Whether the result would take the place of the image that it is made from."""
+    def outputs(self, options: UpscaleOptions) -> tuple[tuple[Path, Kind], ...]:
+        """What is made of the image: its result, and its sheet if one is wanted."""
+        result: tuple[Path, Kind] = (self.target, "result")
+        return (result, (sheet_of(self.target), "sheet")) if options.compare else (result,)
+
+    def is_source(self, path: Path) -> bool:
+        """Whether a path is that of the image itself, by whatever name."""
         if self.is_in_store:
-            return str(self.target) == str(self.source)
-        return is_there(self.target) and is_there(self.source) and self.target.samefile(self.source)
+            return str(path) == str(self.source)
+        return is_there(path) and is_there(self.source) and path.samefile(self.source)
 
 
 def is_single(inputs: Sequence[Path], options: UpscaleOptions) -> bool:
@@ -210,7 +218,32 @@ def folder_jobs(inputs: Sequence[Path], output: Path | None, options: UpscaleOpt
     if first is None:
         raise own.refusal(listed(inputs))
     meant = own.without(filter(options.selection.holds, itertools.chain([first], found)))
-    return (Job(source=one.source, target=names.target(one)) for one in meant)
+    is_read = _read_places(inputs, output, from_list=options.selection.from_list)
+    jobs = (Job(source=one.source, target=names.target(one)) for one in meant)
+    return (replace(job, inputs=frozenset(path for path, _ in job.outputs(options) if is_read(path))) for job in jobs)
+
+
+def _read_places(inputs: Sequence[Path], output: Path | None, *, from_list: bool) -> Callable[[Path], bool]:
+    """Whether images are read at a path: it is that of an input, or below a folder that is one.
+
+    A folder of results below another is left out there, as `find_images` has it.
+    """
+    named = {os.path.abspath(path) for path in inputs}  # noqa: PTH100 - as they are found
+    folders = () if from_list else tuple(os.path.realpath(path) for path in inputs if is_folder(path))
+    results = None if output is None else os.path.realpath(output)
+
+    def is_read(path: Path) -> bool:
+        place = os.path.realpath(path.parent)
+        above = [folder for folder in folders if _is_in(place, folder)]
+        if results is not None and _is_in(place, results):
+            above = [folder for folder in above if folder == results or not _is_in(results, folder)]
+        return bool(above) or os.path.abspath(path) in named  # noqa: PTH100
+
+    return is_read
+
+
+def _is_in(place: str, folder: str) -> bool:
+    return os.path.join(place, "").startswith(os.path.join(folder, ""))  # noqa: PTH118 - a root ends in its slash
 
 
 def _names(output: Path | None, options: UpscaleOptions) -> OutputNames:

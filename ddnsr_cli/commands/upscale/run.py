@@ -426,8 +426,8 @@ class _Run:
 
 
 def _refuse_to_lose(job: Job, options: UpscaleOptions) -> None:
-    refuse_in_place(job)
-    for target in (job.target, sheet_of(job.target)) if options.compare else (job.target,):
+    refuse_in_place(job, options)
+    for target, _ in job.outputs(options):
         if is_there(target) and not options.overwrite:
             raise ImageWriteError(f"{shown(target)} exists. Add --overwrite, or give another output with -o.")
 

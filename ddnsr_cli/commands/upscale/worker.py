@@ -15,6 +15,7 @@ import numpy as np
 from ddnsr_cli.commands.ray_workers import Notify
 from ddnsr_cli.commands.upscale.jobs import (
     Job,
+    Kind,
     Settings,
     State,
     mark_result,
@@ -41,7 +42,7 @@ from ddnsr_cli.errors import (
     printable,
     shown,
 )
-from ddnsr_cli.files import StorePath, no_empty_folder, temporary_folder
+from ddnsr_cli.files import StorePath, is_there, no_empty_folder, temporary_folder
 from ddnsr_cli.inference.engine import Runner, Window, choose_openvino, format_without_torch, load_torch, thread_count
 from ddnsr_cli.inference.memory import give_back_freed, is_out_of_memory, keep_one_heap, save_addresses
 from ddnsr_cli.inference.openvino import openvino_runner
@@ -51,7 +52,7 @@ from ddnsr_cli.inference.upscaler import Upscaler
 from ddnsr_cli.io.formats import check_format, check_writable
 from ddnsr_cli.io.image import RasterImage, to_srgb
 from ddnsr_cli.io.mapped import mapped
-from ddnsr_cli.io.provenance import Source, date_back, source_of, was_written
+from ddnsr_cli.io.provenance import Source, date_back, made_as, source_of, was_written
 from ddnsr_cli.io.read import fetched, read_image
 from ddnsr_cli.io.write import WriteOptions, takes_rows, without_idle_alpha, write_image
 from ddnsr_cli.nets.arrays import Weights
@@ -407,7 +408,7 @@ class Worker:
 
     def work(self, job: Job) -> Iterator[Event]:
         """Do one image. Raises what belongs to it."""
-        refuse_in_place(job)
+        refuse_in_place(job, self._options)
         settings = settings_of(self._options, self.engine.sha256, job.target)
         state, why = self._found(job, settings)
         if state is State.FINISHED:
@@ -486,14 +487,15 @@ class Worker:
 
     def _found(self, job: Job, settings: Settings) -> tuple[State, str | None]:
         """What an earlier run left of this job. Raises ImageWriteError where that is not ours to replace."""
+        outputs = job.outputs(self._options)
         if not self._resumes or self._options.overwrite:
+            for path, kind in outputs:
+                self._refuse_loss(job, path, kind)
             return State.ABSENT, None
-        states = [(job.target, *state_of(job.source, job.target, settings))]
-        if self._options.compare:
-            sheet = sheet_of(job.target)
-            states.append((sheet, *state_of(job.source, sheet, settings, kind="sheet")))
-        for target, state, _ in states:
+        states = [(path, *state_of(job.source, path, settings, kind=kind)) for path, kind in outputs]
+        for (target, kind), (_, state, _) in zip(outputs, states, strict=True):
             if state is State.FOREIGN:
+                self._refuse_loss(job, target, kind)
                 raise ImageWriteError(
                     f"{shown(target)} exists and is no result of ddnsr, or was changed since. Move it away, or add "
                     "--overwrite."
@@ -503,6 +505,20 @@ class Worker:
                 return state, why
         finished = all(state is State.FINISHED for _, state, _ in states)
         return (State.FINISHED if finished else State.ABSENT), None
+
+    def _refuse_loss(self, job: Job, path: Path, kind: Kind) -> None:
+        """Raises ImageWriteError where an image to read, or what belongs to another image, would be lost."""
+        if not (path in job.inputs or self._options.compare) or not is_there(path):
+            return
+        made = made_as(path)
+        if made is None and path in job.inputs:
+            raise ImageWriteError(
+                f"{shown(path)} is an image to read itself, no {kind} of ddnsr. Move it away, or give another -o."
+            )
+        if self._options.compare and made in ("result", "sheet") and made != kind:
+            raise ImageWriteError(
+                f"{shown(path)} is the {made} of another image. Leave --compare out, or give another -o."
+            )
 
     def _made(self, prepared: Prepared, settings: Settings) -> Written:
         job, image = prepared.job, prepared.image
@@ -537,10 +553,11 @@ class Worker:
         )
 
 
-def refuse_in_place(job: Job) -> None:
-    """Raises ImageWriteError where the result would take the place of its source."""
-    if job.is_in_place:
-        raise ImageWriteError(f"{shown(job.target)} is the image to read. Give another output with -o.")
+def refuse_in_place(job: Job, options: UpscaleOptions) -> None:
+    """Raises ImageWriteError where the result or its sheet would take the place of the source."""
+    for path, _ in job.outputs(options):
+        if job.is_source(path):
+            raise ImageWriteError(f"{shown(path)} is the image to read. Give another output with -o.")
 
 
 def _local(target: Path, folder: Path) -> Path:
