@@ -66,6 +66,12 @@ from ddnsr_cli.weights.resolve import FoundWeights, find_weights
 MOST_FREED_PX = 1 << 17
 """LR pixels of images done before what they left in the heap is given back."""
 
+LEAST_MEASURED_PX = 128
+"""Least side of the tile by which time is estimated, LR pixels."""
+
+LONG_RUN_S = 10.0
+"""What takes longer is not measured twice: compiling is a small part of it."""
+
 _PROC = Path("/proc/self")
 
 
@@ -177,10 +183,15 @@ class TileCost:
 
 
 def measure_tile(image: RasterImage, engine: Engine, target: Path, options: UpscaleOptions) -> TileCost:
-    """Run the network over one tile of an image, and write what comes out into a temporary folder, in vain."""
+    """Run the network over one tile of an image, and write what comes out into a temporary folder, in vain.
+
+    A small image is repeated until it is `LEAST_MEASURED_PX` long: of an icon all the time is spent beside the pixels.
+    """
     upscaler = engine.upscaler
     plan = upscaler.plan(image.height, image.width)
-    part = replace(image, pixels=image.pixels[: plan.rows.size, : plan.cols.size].copy(), alpha=None)
+    rows, cols = (np.arange(max(LEAST_MEASURED_PX, side)) % side for side in (plan.rows.size, plan.cols.size))
+    part = replace(image, pixels=image.pixels[rows][:, cols], alpha=None)
+    plan = upscaler.plan(part.height, part.width)
     source, made, seconds = PixelSource(part.pixels), list[Window](), 0.0
 
     def run() -> None:
@@ -192,13 +203,15 @@ def measure_tile(image: RasterImage, engine: Engine, target: Path, options: Upsc
     if options.look.strength > 0:
         if upscaler.kind != "cpu":  # the first run on a device chooses its kernels
             run()
-        peak, rows = _peak_bytes(upscaler, run), np.concatenate(made, axis=1)
-        pixels = as_pixels(rows.mean(axis=0, keepdims=True) if part.is_gray else rows, part.pixels.dtype)
+        peak, sr = _peak_bytes(upscaler, run), np.concatenate(made, axis=1)
+        if upscaler.kind == "cpu" and seconds < LONG_RUN_S:  # where the first may have compiled the network
+            run()
+        pixels = as_pixels(sr.mean(axis=0, keepdims=True) if part.is_gray else sr, part.pixels.dtype)
         larger = replace(part, pixels=pixels)
     else:
         peak, larger = 0, resize(part, upscaler.scale * part.width, upscaler.scale * part.height)
     return TileCost(
-        seconds_per_lr_px=seconds / (part.width * part.height),
+        seconds_per_lr_px=seconds / (plan.tiles * plan.rows.size * plan.cols.size),
         writing_seconds_per_px=_writing_seconds(larger, target, options.write) / (larger.width * larger.height),
         tile_bytes=peak,
     )
@@ -533,11 +546,11 @@ class Worker:
     def _planned(self, prepared: Prepared, why: str | None) -> Planned:
         image, (width, height), job = prepared.image, prepared.size, prepared.job
         check_format(job.target, **_write_needs(prepared))
-        upscaler = self.engine.upscaler
+        upscaler, reading = self.engine.upscaler, time.perf_counter() - prepared.since
         if self._tile is None:
             self._tile = measure_tile(image, self.engine, job.target, self._options)
         plan = upscaler.plan(image.height, image.width)
-        seconds = self._tile.seconds(plan, width * height) + time.perf_counter() - prepared.since
+        seconds = reading + self._tile.seconds(plan, width * height)
         return Planned(
             input=job.source,
             output=job.target,

@@ -4,6 +4,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from ddnsr_cli.commands.upscale import run, worker
 from ddnsr_cli.commands.upscale.jobs import Job
 from ddnsr_cli.commands.upscale.options import Started, UpscaleListener, UpscaleOptions, Written
 from ddnsr_cli.commands.upscale.run import upscale_images
-from ddnsr_cli.commands.upscale.worker import Engine, Worker
+from ddnsr_cli.commands.upscale.worker import Engine, Worker, measure_tile
 from ddnsr_cli.errors import BatchError
 from ddnsr_cli.inference import pipeline
 from ddnsr_cli.inference.net_upscaler import NetUpscaler
@@ -27,6 +28,7 @@ from ddnsr_cli.processing.resize import OutputSize
 
 CPU = torch.device("cpu")
 WAIT_S = 20.0
+TILES = TileConfig()
 
 
 class WatchedNet(RRDBNet):
@@ -70,10 +72,10 @@ def listener(said):
     return UpscaleListener(**words, failed=lambda error: said.append(str(error)), download=lambda *_: None)
 
 
-def engine(watch=lambda lr: None):
+def engine(watch=lambda lr: None, tiles=TILES):
     torch.manual_seed(0)
     net = WatchedNet(watch)
-    return Engine(upscaler=NetUpscaler(net, device=CPU, tiles=TileConfig()), model="watched", sha256="0" * 64)
+    return Engine(upscaler=NetUpscaler(net, device=CPU, tiles=tiles), model="watched", sha256="0" * 64)
 
 
 def drawn(path, width=20, height=16, seed=0):
@@ -188,6 +190,20 @@ def test_a_small_one_that_becomes_large_is_done_alone(tmp_path, listener, size, 
     workers = side_by_side(UpscaleOptions(size=OutputSize(**size)), listener)
     image = drawn(tmp_path / "a.png", width=200, height=150)
     assert workers._is_small(Job(source=image, target=tmp_path / "b.png")) == is_small
+
+
+@pytest.mark.parametrize(("width", "height", "tiles"), [(4, 3, TILES), (300, 40, TileConfig(tile_px=32))])
+def test_an_estimate_is_by_the_second_run_over_a_tile_of_some_size(tmp_path, monkeypatch, width, height, tiles):
+    seen, passed = [], iter([100.0, 107.0, 200.0, 203.0, 300.0, 300.5])  # of two runs, and of writing
+    watched = engine(lambda lr: seen.append(lr.shape[2] * lr.shape[3]), tiles)
+    image = RasterImage(pixels=np.full((height, width, 3), 90, np.uint8))
+    monkeypatch.setattr(worker, "time", SimpleNamespace(perf_counter=lambda: next(passed)))
+    cost = measure_tile(image, watched, tmp_path / "o.png", UpscaleOptions())
+    once = len(seen) // 2
+    assert seen[:once] == seen[once:]
+    assert sum(seen[once:]) >= 128 * 128
+    assert cost.seconds_per_lr_px == pytest.approx(3.0 / sum(seen[once:]))
+    assert cost.writing_seconds_per_px == pytest.approx(0.5 / (16 * 128 * 128))
 
 
 @pytest.fixture
