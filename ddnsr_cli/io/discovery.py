@@ -142,6 +142,7 @@ def find_images(
     recursive: bool = True,
     results: OutputNames | None = None,
     on_own: Callable[[Path], None] | None = None,
+    on_empty: Callable[[Path], None] | None = None,
 ) -> Iterator[Found]:
     """Images named or in folders, one after the other, sorted within each folder, each once.
 
@@ -155,6 +156,7 @@ def find_images(
     given.
     results: where they go. That folder is left out below others, and so is, without a word, what lies beside its source
     under the name of its result and is ours by its note; with on_own only.
+    on_empty: told of each folder among the inputs in which nothing was found.
     Raises ImageReadError, at once, where an input does not exist.
     """
     try:
@@ -163,7 +165,7 @@ def find_images(
         raise ImageReadError("The folder that this runs in is gone. Change to one that is there.") from error
     for path in once:
         _check_it_is_there(path)
-    return _found(once, recursive=recursive, results=results, on_own=on_own)
+    return _found(once, recursive=recursive, results=results, on_own=on_own, on_empty=on_empty)
 
 
 def _check_it_is_there(path: Path) -> None:
@@ -178,7 +180,12 @@ def _check_it_is_there(path: Path) -> None:
 
 
 def _found(
-    inputs: list[Path], *, recursive: bool, results: OutputNames | None, on_own: Callable[[Path], None] | None
+    inputs: list[Path],
+    *,
+    recursive: bool,
+    results: OutputNames | None,
+    on_own: Callable[[Path], None] | None,
+    on_empty: Callable[[Path], None] | None,
 ) -> Iterator[Found]:
     folders = [path for path in inputs if is_folder(path)]
     prefixes = _distinct_tails(folders) if len(inputs) > 1 else {path: Path() for path in folders}
@@ -197,11 +204,15 @@ def _found(
             found = _walk(path, prefixes[path], recursive=recursive, results=results, on_own=on_own and tell)
         else:
             found = iter([files[path]])
+        is_empty = True
         for one in found:
+            is_empty = False
             place = os.path.abspath(one.source)  # noqa: PTH100
             if place not in given and (one.named or place not in named):
                 given.add(place)
                 yield one
+        if is_empty and on_empty is not None:
+            on_empty(path)
 
 
 def _named_files(paths: list[Path]) -> dict[Path, Found]:

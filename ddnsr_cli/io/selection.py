@@ -55,7 +55,8 @@ class Selection:
         """
         if self.from_list:
             return listed_images(inputs)
-        return find_images(inputs, results=results, on_own=None if self.again else own.leave_out)
+        on_own = None if self.again else own.leave_out
+        return find_images(inputs, results=results, on_own=on_own, on_empty=own.empty.append)
 
     def holds(self, found: Found) -> bool:
         """Whether an image is meant."""
@@ -71,6 +72,8 @@ class OwnResults:
     def __init__(self, *, again: bool) -> None:
         """again: results are taken like all other images; sheets are not."""
         self.left_out: list[Path] = []
+        self.empty: list[Path] = []
+        """Folders that were named and in which nothing was found."""
         self._again = again
 
     def leave_out(self, path: Path) -> None:
@@ -86,9 +89,12 @@ class OwnResults:
                 yield one
 
     @property
-    def note(self) -> str | None:
-        """One sentence for the user on what was left out; None: nothing was."""
-        return f"{self.listed} made by ddnsr and left out (--again takes such files, too)" if self.left_out else None
+    def notes(self) -> list[str]:
+        """Sentences for the user: on folders in which nothing was found, and on what was left out."""
+        left_out = (
+            [f"{self.listed} made by ddnsr and left out (--again takes such files, too)"] if self.left_out else []
+        )
+        return [f"no image is in {shown(path)}" for path in self.empty] + left_out
 
     @property
     def listed(self) -> str:

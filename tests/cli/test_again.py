@@ -82,6 +82,14 @@ def test_a_result_named_beside_its_folder_is_taken_in_either_order(ddnsr, folder
     assert size(tmp_path / "out" / "b.png") == (576, 512)
 
 
+def test_a_folder_among_several_inputs_that_holds_no_image_is_told(ddnsr, folder, quick_model, tmp_path):
+    (tmp_path / "e").mkdir()
+    for command, more in (("upscale", ("-m", quick_model)), ("degrade", ("--method", "bicubic"))):
+        done = ddnsr(command, tmp_path / "e", folder, folder / "a.jpg", "-o", tmp_path / command, *more)
+        assert (done.code, done.err.count("no image is in")) == (0, 1), done.err
+        assert f"note: no image is in {tmp_path}/e\n" in done.err
+
+
 def test_sheets_stay_out_even_then(ddnsr, folder, quick_model, tmp_path):
     ddnsr("upscale", folder / "a.jpg", "-o", tmp_path / "big", "-m", quick_model, "--compare")
     (tmp_path / "big/a.compare.png").rename(tmp_path / "big/sheet.png")

@@ -53,8 +53,8 @@ def _all_pairs(
     own = OwnResults(again=options.selection.again)
     found = _found(inputs, output, options, own)
     noisy = _noisy_images(output, options, own)
-    if own.note:
-        listener.note(own.note)
+    for note in own.notes:
+        listener.note(note)
     noisy_images = NoisyImages(noisy, max_pixels=options.max_pixels) if noisy else None
     ours = options if options.ray is None else replace(options, device="cpu")  # it only tells what workers will make
     prepared = prepare_method(noisy_images, ours, listener.download, listener.note)

@@ -400,8 +400,8 @@ class _Run:
         """What a user wants to hear after the last image."""
         if not self.images:
             self.listener.note("no image is in this shard")
-        if self._own.note:
-            self.listener.note(self._own.note)
+        for note in self._own.notes:
+            self.listener.note(note)
         if skipped := self.counts[Skipped]:
             results = _counted(skipped, "result")
             self.listener.note(f"{results} there already, finished, and left as found (--overwrite remakes them)")
