@@ -27,6 +27,7 @@ from ddnsr_cli.cli.options import (
     degradation,
     file_of,
     folder_of,
+    path_end,
     path_or_address,
     ray_options,
     selected,
@@ -186,6 +187,7 @@ def degrade(
     named = [*(images or []), *(input_ or [])]
     example = "ddnsr degrade hr/ --noise-source noisy/ -o pairs/"
     inputs, selection = selected(named, image_list, shard, again=again, example=example)
+    end = path_end(null=null, as_json=json_)
     from ddnsr_cli.inference.engine import load_torch
 
     load_torch()
@@ -228,7 +230,7 @@ def degrade(
             if json_:
                 put_line(_as_json(written).encode())
             else:
-                put_path(written.lr, end=b"\0" if null else b"\n")
+                put_path(written.lr, end=end)
             view.resume()
             done.add(written.source)
             remember_done(len(done), view.total(), overwritten=overwrite)

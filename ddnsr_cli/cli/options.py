@@ -112,6 +112,13 @@ def dashed_file(words: Iterable[str]) -> str | None:
     return next((f"./{word}" for word in dashed), None)
 
 
+def path_end(*, null: bool, as_json: bool) -> bytes:
+    """What ends a path on stdout. Raises ConfigError where there are to be lines of JSON instead of paths."""
+    if null and as_json:
+        raise ConfigError("--json prints lines of JSON, and -0 ends paths. Give one of them.")
+    return b"\0" if null else b"\n"
+
+
 def selected(
     named: list[Path], image_list: Path | None, shard: str | None, *, again: bool = False, example: str
 ) -> "tuple[list[Path], Selection]":

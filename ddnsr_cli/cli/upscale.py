@@ -23,6 +23,7 @@ from ddnsr_cli.cli.options import (
     RayAddress,
     RayWorkers,
     ShardOf,
+    path_end,
     ray_options,
     selected,
 )
@@ -241,6 +242,11 @@ def upscale(
     named = [*(images or []), *(input_ or [])]
     inputs, selection = selected(named, image_list, shard, again=again, example="ddnsr upscale photo.jpg -o out.png")
     tiles_px = _tile_px(tile)
+    end = path_end(null=null, as_json=json_)
+    if quiet and verbose:
+        raise ConfigError("-q asks for results and errors only, and -v for more. Give one of them.")
+    if fp32 and dtype not in (Dtype.AUTO, Dtype.FP32):
+        raise ConfigError(f"--fp32 is --dtype fp32, and --dtype {dtype.value} disagrees. Give one of them.")
     from ddnsr_cli.cli.progress import upscale_view
     from ddnsr_cli.commands.upscale.jobs import is_single
     from ddnsr_cli.commands.upscale.options import UpscaleOptions
@@ -284,7 +290,7 @@ def upscale(
         if output is not None and to_stream:
             output = stack.enter_context(file_for_stream(output, options.format or _extension_of(output)))
         view = stack.enter_context(upscale_view(quiet=quiet, verbose=verbose))
-        printer = EventPrinter(as_json=json_, silent=to_stream, end=b"\0" if null else b"\n", clear=view.clear)
+        printer = EventPrinter(as_json=json_, silent=to_stream, end=end, clear=view.clear)
         events = upscale_images(inputs, output, options, view.listener)
         for event in events if is_single(inputs, options) else _counted(events, view.total, overwritten=overwrite):
             printer.show(event)
@@ -322,8 +328,9 @@ def _refuse_streams(named: list[Path], output: Path | None, options: "UpscaleOpt
     if len(named) != 1 or (not from_stream and named[0].is_dir()):
         where = "stdout" if output is STANDARD else "a pipe"
         raise ConfigError(f"{given} writes one image to {where}. Name one image, or give a folder with -o.")
-    if as_json or options.compare or options.dry_run:
-        raise ConfigError(f"{given} writes one image and nothing else. Leave --json, --compare and --dry-run out.")
+    if as_json or options.compare or options.dry_run or options.suffix:
+        left_out = "--suffix, --json, --compare and --dry-run"
+        raise ConfigError(f"{given} writes one image and nothing else. Leave {left_out} out.")
 
 
 def _refuse_device(output: Path | None) -> None:

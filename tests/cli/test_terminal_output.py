@@ -41,7 +41,7 @@ def is_harmless(text):
 
 
 def test_a_terminal_is_told_nothing_by_a_name(evil, quick_model, tmp_path):
-    seen = on_a_terminal("upscale", evil.parent, "-o", tmp_path / "out", "-m", quick_model, "-q", "-v")
+    seen = on_a_terminal("upscale", evil.parent, "-o", tmp_path / "out", "-m", quick_model, "-q")
     assert "a?[31m??error: forged?2J?.png" in seen
     assert is_harmless(seen.replace("\r\n", ""))
 
@@ -158,6 +158,7 @@ class TestImagesThroughPipes:
             ([".", "-o", "-"], "give a folder"),
             (["a.png", "-o", "-", "--json"], "--json, --compare and --dry-run"),
             (["a.png", "-o", "-", "--compare"], "--json, --compare and --dry-run"),
+            (["a.png", "-o", "-", "--suffix", "_x"], "Leave --suffix, --json"),
         ],
     )
     def test_what_cannot_be_is_refused(self, ddnsr, words, part):

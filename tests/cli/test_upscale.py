@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.helpers.pair_folders import refused
 from tests.helpers.terminal import on_a_terminal
 
 
@@ -234,3 +235,23 @@ def test_a_reader_that_leaves_early_is_no_error(image_file, quick_model, tmp_pat
     os.close(writing)
     assert (done.returncode, done.stderr) == (1, "")
     assert (tmp_path / "o.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("-q", "-v"), "-q asks for results and errors only, and -v for more. Give one of them."),
+        (("--fp32", "--dtype", "bf16"), "--fp32 is --dtype fp32, and --dtype bf16 disagrees. Give one of them."),
+        (("--json", "-0"), "--json prints lines of JSON, and -0 ends paths. Give one of them."),
+        (("-o", "out.png", "--suffix", "_big"), "-o out.png is the whole name, and --suffix is for others. Drop one"),
+    ],
+)
+def test_options_that_disagree_are_refused(ddnsr, image_file, tmp_path, monkeypatch, words, told):
+    monkeypatch.chdir(tmp_path)
+    refused(ddnsr("upscale", image_file(), *words), 2, told)
+
+
+def test_pairs_are_lines_of_json_or_paths(ddnsr, image_file, tmp_path):
+    words = ("degrade", image_file(), "-o", tmp_path / "pairs", "--method", "bicubic", "--json", "-0")
+    refused(ddnsr(*words), 2, "--json prints lines of JSON, and -0 ends paths. Give one of them.")
+    assert not (tmp_path / "pairs").exists()

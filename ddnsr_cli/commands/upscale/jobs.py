@@ -182,13 +182,15 @@ def single_job(source: Path, output: Path | None, options: UpscaleOptions) -> Jo
     """The job of the only image; -o names the file when it has an extension and neither is a folder nor is written as
     one, with a separator at its end; else the folder.
 
-    Raises ImageReadError where the image does not exist, ConfigError where the format is asked for in two ways.
+    Raises ImageReadError where the image does not exist, ConfigError where format or name is asked for in two ways.
     """
     (found,) = find_images([source])
     if output is None or _is_folder_to_be(output):
         return Job(source=found.source, target=_names(output, options).target(found))
     if options.format is not None and format_of(output) != format_of(Path(f"x.{options.format}")):
         raise ConfigError(f"-o {shown(output)} and --format {options.format} disagree. Drop one of them.")
+    if options.suffix:
+        raise ConfigError(f"-o {shown(output)} is the whole name, and --suffix is for others. Drop one of them.")
     return Job(source=found.source, target=output)
 
 
