@@ -214,7 +214,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
     The temporary name starts with a dot and keeps the suffix, so that writers which go by the suffix work.
     The bytes are on the disk before the rename: after a power cut there is the old file or the new one. What a killed
-    process leaves under that name is taken over by the next that writes the same target.
+    process leaves under that name is taken over by the next that writes the same target. Permissions of a file that is
+    replaced stay. A link is replaced, not followed: where it leads may be precious, and nobody named that.
     Raises OSError as the file system does, and where `target` is a device or a pipe, which would be gone.
     """
     handle: int | None = None
@@ -236,7 +237,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
             handle, temporary = _temporary(target)
         yield temporary
         _sync(temporary)
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files; results are ordinary ones
+        temporary.chmod(_permissions(target))
         with UNINTERRUPTED:
             temporary.replace(target)
             temporary = None  # by now another process may have one of that name
@@ -246,6 +247,15 @@ def atomic_path(target: Path) -> Iterator[Path]:
                 tidy()
         finally:
             tidy()
+
+
+def _permissions(target: Path) -> int:
+    """Of the file that is there; of a new one as usual, for mkstemp makes private files."""
+    with suppress(OSError):
+        mode = target.lstat().st_mode
+        if stat.S_ISREG(mode):
+            return stat.S_IMODE(mode)
+    return 0o666 & ~_umask()
 
 
 def is_special(path: Path) -> bool:

@@ -175,3 +175,28 @@ def test_a_head_made_here_is_understood_by_the_formats_own_reader():
     np.testing.assert_array_equal(held["a"], np.arange(6, dtype=np.float32).reshape(2, 3), strict=True)
     np.testing.assert_array_equal(held["b"], np.arange(6, 10, dtype=np.float32), strict=True)
     np.testing.assert_array_equal(held["d"], np.arange(5, dtype=np.float16), strict=True)
+
+
+@posix
+@pytest.mark.parametrize("mode", [0o600, 0o444, 0o664])
+def test_what_replaces_a_file_keeps_its_permissions(tmp_path, mode):
+    target = tmp_path / "a.txt"
+    target.write_bytes(b"old")
+    target.chmod(mode)
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(b"new")
+    assert target.read_bytes() == b"new"
+    assert stat.S_IMODE(target.stat().st_mode) == mode
+
+
+@posix
+def test_what_replaces_a_link_has_the_usual_permissions(tmp_path):
+    (tmp_path / "private").write_bytes(b"precious")
+    (tmp_path / "private").chmod(0o600)
+    (tmp_path / "link").symlink_to("private")
+    (tmp_path / "new").touch()
+    with atomic_path(tmp_path / "link") as temporary:
+        temporary.write_bytes(b"new")
+    assert not (tmp_path / "link").is_symlink()
+    assert (tmp_path / "private").read_bytes() == b"precious"
+    assert (tmp_path / "link").stat().st_mode == (tmp_path / "new").stat().st_mode

@@ -125,6 +125,15 @@ def test_on_a_full_disk_every_image_is_named_and_nothing_is_left(processes, imag
     assert half_written(out) == []
 
 
+@pytest.mark.parametrize("more", [(), ("--compare",)])
+def test_on_a_full_disk_a_single_image_leaves_no_empty_folder(processes, images, quick_model, tmp_path, more):
+    words = words_for(images / "0.png", tmp_path / "new/sub/out.png", quick_model)
+    running = processes.start(*words, *more, first=[(no_larger_files, (20_000,))])
+    assert running.ended() == 4, running.err
+    assert "could not be written (File too large)" in last_line(running)
+    assert not (tmp_path / "new").exists()
+
+
 def little_memory(more_bytes):
     """No more address space than now and so many bytes."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])

@@ -439,7 +439,7 @@ class Worker:
         self._freed_px += prepared.image.width * prepared.image.height
         scale, rows = self.engine.upscaler.scale, self._is_in_rows(prepared)
         check_memory(prepared.image, prepared.size, scale, name=shown(job.source), in_rows=rows)
-        with no_empty_folder(job.target.parent):
+        with no_empty_folder(job.target.parent, alone=not self._resumes):
             return self._planned(prepared, why) if self._options.dry_run else self._made(prepared, settings)
 
     def _give_back_freed(self) -> None:
