@@ -56,12 +56,19 @@ def list_weights(
 @weights.command()
 def info(name: Annotated[str, typer.Argument(help="Registry name of a model.")]) -> None:
     """Show everything the registry says of a model: network, place, hash, license, data, scores."""
-    from ddnsr_cli.errors import WeightsError
+    from ddnsr_cli.errors import WeightsError, shown
+    from ddnsr_cli.files import is_there
     from ddnsr_cli.weights.registry import read_registry
     from ddnsr_cli.weights.resolve import entry_of, unknown_name
 
     registry = read_registry()
     entry = entry_of(name, registry)
+    if entry is None and is_there(Path(name)):
+        path = shown(Path(name))
+        raise WeightsError(
+            f"{path} is there, but info tells of the registry's models only (ddnsr weights list). What a file is: "
+            f"ddnsr upscale photo.jpg -m {path} -v."
+        )
     if entry is None:
         raise WeightsError(unknown_name(name, registry))
     for key, value in _facts(entry, registry).items():

@@ -263,3 +263,26 @@ def test_of_weights_for_research_only_it_is_told_when_they_are_fetched_or_conver
     copy = tmp_path / "copy.safetensors"
     assert ddnsr("weights", "convert", "degrader-track2", "-o", copy).err.startswith(note)
     assert stated_terms(copy).startswith("degrader-track2 is for research only")
+
+
+def test_info_of_a_file_says_what_it_knows(ddnsr, quick_model):
+    done = ddnsr("weights", "info", quick_model)
+    assert (done.code, done.err.count("\n")) == (5, 1)
+    assert f"{quick_model} is there, but info tells of the registry's models only" in done.err
+
+
+@pytest.mark.parametrize("command", ["convert", "mix"])
+def test_a_name_that_is_too_long_is_one_line(ddnsr, quick_model, tmp_path, command):
+    names = [quick_model] if command == "convert" else [quick_model, quick_model]
+    done = ddnsr("weights", command, *names, "-o", tmp_path / f"{'x' * 300}.pth")
+    assert (done.code, done.err.count("\n")) == (5, 1)
+    assert "cannot be written: File name too long" in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_suffixes_of_weights_are_taken_in_any_case(ddnsr, image_file, quick_model, tmp_path):
+    for name in ("x.PTH", "y.Param", "z.SAFETENSORS"):
+        assert ddnsr("weights", "convert", quick_model, "-o", tmp_path / name).code == 0
+        words = ("upscale", image_file(), "-m", tmp_path / name, "-o", tmp_path / f"{name}.png")
+        assert ddnsr(*words).code == 0
+    assert (tmp_path / "y.bin").exists()

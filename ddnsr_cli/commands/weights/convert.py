@@ -1,5 +1,6 @@
 """`ddnsr weights convert` and `mix`: checkpoints in; one file of ours, a .pth, an ncnn pair or ONNX out."""
 
+import io
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -9,8 +10,8 @@ from pathlib import Path
 import torch
 
 from ddnsr_cli import __version__
-from ddnsr_cli.errors import ConfigError, WeightsError
-from ddnsr_cli.files import atomic_path, no_empty_folder
+from ddnsr_cli.errors import ConfigError, WeightsError, shown
+from ddnsr_cli.files import atomic_path, is_there, no_empty_folder
 from ddnsr_cli.nets.compact import CompactNet
 from ddnsr_cli.nets.config import RRDBConfig
 from ddnsr_cli.nets.net2net import grow_rrdb
@@ -49,7 +50,7 @@ def convert_weights(
     found = _found(name, offline=offline, on_progress=on_progress)
     terms = _told_terms(note, found)
     if holds_degrader(found.path):
-        if output.suffix != SAFETENSORS:
+        if _kind_of(output) != SAFETENSORS:
             raise ConfigError(f"{found.name} is a degrader, which is written as {SAFETENSORS} only, got {output.name}.")
         degrader, metadata = load_degrader(found.path)
         with _folder_of(output):
@@ -130,16 +131,16 @@ def _grown_as_then(net: RRDBNet, sizes: RRDBConfig, trained: Mapping[str, str]) 
 
 
 def _save(output: Path, net: OwnNet, *, metadata: Mapping[str, str], half: bool) -> None:
-    if isinstance(net, CompactNet) and net.config.inner_scale is not None and output.suffix not in (NCNN, ONNX):
+    if isinstance(net, CompactNet) and net.config.inner_scale is not None and _kind_of(output) not in (NCNN, ONNX):
         raise ConfigError(
             f"The network resizes its image at its end, which {output.suffix} cannot say. Write {NCNN} or {ONNX}."
         )
     with _folder_of(output):
-        if output.suffix == NCNN:
+        if _kind_of(output) == NCNN:
             save_ncnn(output, net, half=half)
-        elif output.suffix == PTH:
+        elif _kind_of(output) == PTH:
             save_pth(output, net, half=half)
-        elif output.suffix == ONNX:
+        elif _kind_of(output) == ONNX:
             save_onnx(output, net, metadata=metadata)
         else:
             save_sr_net(output, net, metadata=metadata, half=half)
@@ -156,18 +157,22 @@ def _folder_of(output: Path) -> Iterator[None]:
         yield
 
 
+def _kind_of(output: Path) -> str:
+    return output.suffix.lower()
+
+
 def _output_files(output: Path, *, half: bool) -> tuple[Path, ...]:
     """What will be written, and is not there yet."""
-    if output.suffix not in (SAFETENSORS, PTH, NCNN, ONNX):
+    if _kind_of(output) not in (SAFETENSORS, PTH, NCNN, ONNX):
         raise ConfigError(
-            f"{output} must end in {SAFETENSORS}, {PTH}, {NCNN} (for ncnn, with a .bin beside) or {ONNX}."
+            f"{shown(output)} must end in {SAFETENSORS}, {PTH}, {NCNN} (for ncnn, with a .bin beside) or {ONNX}."
         )
-    if half and output.suffix == ONNX:
+    if half and _kind_of(output) == ONNX:
         raise ConfigError("ONNX files are written in single precision. Leave --half out.")
-    files = (output, output.with_suffix(".bin")) if output.suffix == NCNN else (output,)
+    files = (output, output.with_suffix(".bin")) if _kind_of(output) == NCNN else (output,)
     for file in files:
-        if file.exists():
-            raise ConfigError(f"{file} exists. Remove it, or give another name with -o.")
+        if is_there(file):
+            raise ConfigError(f"{shown(file)} exists. Remove it, or give another name with -o.")
     return files
 
 
@@ -189,14 +194,13 @@ def save_pth(path: Path, net: OwnNet, *, half: bool) -> None:
     dtype = torch.float16 if half else torch.float32
     state = {key: value.to(dtype).contiguous() for key, value in net.state_dict().items()}
     check_finite(path, state)
+    content = io.BytesIO()  # in a file a path would be named inside, and a full disk would not raise OSError
+    torch.save({"params_ema": state}, content)
     try:
-        with (
-            atomic_path(path) as temporary,
-            temporary.open("wb") as file,
-        ):  # a path would be named inside
-            torch.save({"params_ema": state}, file)
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(content.getbuffer())
     except OSError as cause:
-        raise WeightsError(f"{path} cannot be written: {cause.strerror or cause}.") from cause
+        raise WeightsError(f"{shown(path)} cannot be written: {cause.strerror or cause}.") from cause
 
 
 def save_ncnn(text: Path, net: OwnNet, *, half: bool) -> None:
@@ -214,7 +218,7 @@ def save_ncnn(text: Path, net: OwnNet, *, half: bool) -> None:
             with weights.open("wb") as file:
                 file.writelines(weight_bytes(state, half=half))
     except OSError as cause:
-        raise WeightsError(f"{text} cannot be written: {cause.strerror or cause}.") from cause
+        raise WeightsError(f"{shown(text)} cannot be written: {cause.strerror or cause}.") from cause
 
 
 def save_onnx(path: Path, net: OwnNet, *, metadata: Mapping[str, str]) -> None:

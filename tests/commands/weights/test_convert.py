@@ -136,3 +136,24 @@ def test_a_file_that_is_refused_leaves_no_folder(small_net, tmp_path, suffix):
                 str(tmp_path / "big.pth"), output, half=True, offline=True, on_progress=None, note=lambda text: None
             )
     assert [path.name for path in tmp_path.iterdir()] == ["big.pth"]
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".param", ".onnx"])
+def test_a_full_disk_is_one_line_and_leaves_nothing(small_net, tmp_path, suffix):
+    resource = pytest.importorskip("resource")
+    save_pth(tmp_path / "net.pth", small_net(), half=False)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        with pytest.raises(WeightsError, match=f"x{suffix} cannot be written: File too large"):
+            convert_weights(
+                str(tmp_path / "net.pth"),
+                tmp_path / f"new/x{suffix}",
+                half=False,
+                offline=True,
+                on_progress=None,
+                note=lambda text: None,
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
