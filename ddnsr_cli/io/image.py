@@ -1,7 +1,8 @@
 """The image between reading and writing: pixels, alpha, metadata; other color spaces brought to sRGB."""
 
 import math
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from io import BytesIO
@@ -25,6 +26,18 @@ _BAND_ROWS = 256
 
 INTENT = {"intent": "relative", "black_point_compensation": True}
 _FAILED = "its color profile could not be used; the colors were left as they are"
+_PROBED = np.arange(0, 256, 15, dtype=np.uint8)
+
+_D65 = (0.3127, 0.329)  # white as x and y, as are red, green and blue of these
+_SRGB_XY = (0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
+_PRIMARIES = dict.fromkeys(_PRIMARIES_NEAR_SRGB, _SRGB_XY)
+_PRIMARIES |= {9: (0.708, 0.292, 0.17, 0.797, 0.131, 0.046), 12: (0.68, 0.32, 0.265, 0.69, 0.15, 0.06)}  # BT.2020, P3
+_SRGB_CURVE: tuple[float, ...] = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+_CURVES = dict.fromkeys(_CURVES_NEAR_SRGB, _SRGB_CURVE)
+_CURVES |= {4: (2.2,), 5: (2.8,), 8: (1.0,)}
+_USUAL_GAMMA = range(45_000, 46_001)  # what writers tell for sRGB's curve
+_PCS_WHITE = np.array([0.9642, 1.0, 0.8249])
+_CONES = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])  # Bradford's
 
 _SQUARE = 0.01  # resolutions are whole numbers
 
@@ -327,20 +340,24 @@ def as_vips(samples: Pixels) -> Any:  # noqa: ANN401 - pyvips has no types to na
 
 
 def to_srgb(image: RasterImage) -> RasterImage:
-    """The image with its colors in sRGB, at its own depth; one without a profile is taken for sRGB already.
+    """The image with its colors in sRGB, at its own depth; one that tells no colors is taken for sRGB already.
 
     Relative colorimetric with black point compensation, as editors do; colors beyond sRGB become the nearest within.
     A color image gets an sRGB profile in place of its own; gray stays gray, with sRGB's tone curve and no profile.
     """
-    icc = image.metadata.icc
-    if icc is None:
+    chunks = dict(image.metadata.png_color)
+    icc, told = image.metadata.icc, _telling(chunks)
+    if icc is None and not told:
         return image
     try:
-        if _name(icc, image).startswith("sRGB"):
+        is_likely = icc is None or _name(icc, image).startswith("sRGB")
+        icc = icc or _told_profile(chunks, image.channels)
+        if is_likely and _is_srgb(icc, image.channels):
             return image
         pixels, profile = _converted(image.pixels, icc)
     except ValueError:
-        return replace(image, notes=(*image.notes, _FAILED))
+        failed = _FAILED if icc else f"its colors are told by {' and '.join(told)} and were not converted"
+        return replace(image, notes=(*image.notes, failed))
     metadata = replace(image.metadata, icc=None if image.is_gray else profile, png_color=())
     return replace(image, pixels=pixels, metadata=metadata)
 
@@ -353,6 +370,79 @@ def _name(icc: bytes, image: RasterImage) -> str:
         return ImageCms.getProfileDescription(profile)
     except (ImageCms.PyCMSError, OSError) as error:
         raise ValueError(str(error)) from error
+
+
+def _is_srgb(icc: bytes, channels: int) -> bool:
+    """Whether a profile moves no color by more than one level of 8 bits: many that are called sRGB are linear."""
+    colors = np.stack(np.meshgrid(*[_PROBED] * channels, indexing="ij"), axis=-1).reshape(1, -1, channels)
+    return bool(np.abs(_converted(colors, icc)[0].astype(int) - colors).max() <= 1)
+
+
+def _telling(chunks: Mapping[bytes, bytes]) -> tuple[str, ...]:
+    """Which of the color chunks of a PNG count, where these may tell of other colors than sRGB's."""
+    if b"cICP" in chunks:
+        return ("cICP",)
+    return () if b"sRGB" in chunks else tuple(name for name in ("gAMA", "cHRM") if name.encode() in chunks)
+
+
+def _told_profile(chunks: Mapping[bytes, bytes], channels: int) -> bytes:
+    """A profile of the colors that chunks of a PNG tell. Raises ValueError for HDR, rare colors and nonsense."""
+    white, primaries, curve = _D65, _SRGB_XY, _SRGB_CURVE
+    if b"cICP" in chunks:
+        primary, transfer, _, is_full_range = chunks[b"cICP"]
+        if primary not in _PRIMARIES or transfer not in _CURVES or not is_full_range:
+            raise ValueError("colors of another kind")
+        return _made_profile(white, _PRIMARIES[primary], _CURVES[transfer], channels)
+    if b"cHRM" in chunks:
+        values = [value / 100_000 for value in struct.unpack(">8I", chunks[b"cHRM"])]
+        white, primaries = tuple(values[:2]), tuple(values[2:])
+    if b"gAMA" in chunks and (gamma := int.from_bytes(chunks[b"gAMA"], "big")) not in _USUAL_GAMMA:
+        curve = (100_000 / max(gamma, 1),)
+    return _made_profile(white, primaries, curve, channels)
+
+
+def _made_profile(
+    white: tuple[float, ...], primaries: tuple[float, ...], curve: tuple[float, ...], channels: int
+) -> bytes:
+    """An ICC profile, of gray or RGB. white, primaries: x and y of each; curve: the numbers of ICC's parametric curves,
+    an exponent alone or as sRGB has them. Raises ValueError where they make no sense."""
+    tone = b"para" + bytes(4) + struct.pack(">HH", 3 if len(curve) > 1 else 0, 0) + _fixed(curve)
+    tags = {b"wtpt": b"XYZ " + bytes(4) + _fixed(_PCS_WHITE)}
+    if channels == 1:
+        tags[b"kTRC"] = tone
+    else:
+        for letter, xyz in zip("rgb", _colorants(white, primaries), strict=True):
+            tags[f"{letter}XYZ".encode()] = b"XYZ " + bytes(4) + _fixed(xyz)
+            tags[f"{letter}TRC".encode()] = tone
+    start, table, body = 132 + 12 * len(tags), struct.pack(">I", len(tags)), b""
+    for name, data in tags.items():
+        table += name + struct.pack(">II", start + len(body), len(data))
+        body += data
+    head = struct.pack(">I4xI4s4s4s12x4s", start + len(body), 0x04200000, b"mntr", _SPACES[channels], b"XYZ ", b"acsp")
+    return (head + bytes(28) + _fixed(_PCS_WHITE)).ljust(128, b"\0") + table + body
+
+
+def _fixed(values: tuple[float, ...] | NDArray[np.float64]) -> bytes:
+    """Numbers as a profile has them. Raises ValueError for those that it cannot hold."""
+    numbers = np.array(values, np.float64)
+    if not np.abs(numbers).max() < 1 << 15:
+        raise ValueError("a number without measure")
+    return np.rint(numbers * 65536).astype(">i4").tobytes()
+
+
+def _colorants(white: tuple[float, ...], primaries: tuple[float, ...]) -> NDArray[np.float64]:
+    """(3, 3): a row for red, green and blue each, X, Y and Z as seen under the white of profiles.
+
+    Raises ValueError where there are no such colors.
+    """
+    x, y = np.reshape((*primaries, *white), (4, 2)).T
+    if not y.all():
+        raise ValueError("a color without light")
+    xyz = np.stack((x / y, np.ones(4), (1 - x - y) / y))
+    lights = xyz[:, :3] * np.linalg.solve(xyz[:, :3], xyz[:, 3])  # that together are white
+    gains = (_CONES @ _PCS_WHITE) / (_CONES @ xyz[:, 3])
+    adapted: NDArray[np.float64] = np.linalg.solve(_CONES, gains[:, None] * (_CONES @ lights)).T
+    return adapted
 
 
 def _converted(pixels: Pixels, icc: bytes) -> tuple[Pixels, bytes]:

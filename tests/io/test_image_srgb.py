@@ -1,12 +1,15 @@
 """Images of other color spaces as sRGB."""
 
 import struct
+from io import BytesIO
 
 import numpy as np
 import pytest
 import pyvips
+from PIL import ImageCms
 
 from ddnsr_cli.io.image import Metadata, RasterImage, to_srgb
+from tests.helpers.image_files import SRGB
 
 
 def p3_profile():
@@ -75,6 +78,87 @@ def test_gray_stays_gray_and_gets_the_tone_curve(kind):
 def test_without_a_profile_nothing_happens():
     image = RasterImage(pixels=np.zeros((2, 2, 3), np.uint8))
     assert to_srgb(image) is image
+
+
+def as_linear(icc):
+    """The same primaries, under the same name, for amounts of light."""
+    table = [icc[at : at + 12] for at in range(132, 132 + 12 * int.from_bytes(icc[128:132], "big"), 12)]
+    for at in {int.from_bytes(entry[4:8], "big") for entry in table if entry[:4] in (b"rTRC", b"gTRC", b"bTRC")}:
+        icc = icc[:at] + b"curv" + bytes(8) + icc[at + 12 :]
+    return icc
+
+
+def test_what_a_profile_does_counts_not_that_it_is_called_srgb():
+    linear_icc = as_linear(SRGB)
+    assert ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(BytesIO(linear_icc))).startswith("sRGB")
+    pixels = np.linspace(20, 255, 60).round().astype(np.uint8).reshape(4, 5, 3)
+    done = to_srgb(RasterImage(pixels=pixels, metadata=Metadata(icc=linear_icc)))
+    assert np.abs(done.pixels - 255 * encoded(pixels / 255)).max() < 1.5
+    of_srgb = RasterImage(pixels=pixels, metadata=Metadata(icc=SRGB))
+    assert to_srgb(of_srgb) is of_srgb
+
+
+P3_CHRM = struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000)
+SRGB_CHRM = struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
+
+
+@pytest.mark.parametrize(
+    "chunks", [{b"cICP": bytes((12, 13, 0, 1))}, {b"gAMA": struct.pack(">I", 45455), b"cHRM": P3_CHRM}]
+)
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_colors_that_a_png_tells_without_a_profile_become_srgb(kind, chunks):
+    white = np.iinfo(kind).max
+    pixels = np.rint(white * np.random.default_rng(0).uniform(0.2, 0.7, (40, 50, 3))).astype(kind)
+    expected = encoded((linear(pixels / white) @ P3_TO_SRGB.T).clip(0, 1))
+    done = to_srgb(RasterImage(pixels=pixels, metadata=Metadata(png_color=tuple(chunks.items()))))
+    error = 255 * np.abs(done.pixels / white - expected)
+    assert error.mean() < 0.35
+    assert error.max() < 3
+    assert (done.metadata.png_color, done.notes) == ((), ())
+    assert to_srgb(done) is done
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("chunk", "power"), [((b"gAMA", struct.pack(">I", 100_000)), 1), ((b"cICP", bytes((1, 4, 0, 1))), 2.2)]
+)
+def test_a_tone_curve_that_a_png_tells_is_applied(channels, chunk, power):
+    ramp = np.linspace(20, 255, 48).round().astype(np.uint8)[None, :, None].repeat(channels, axis=2)
+    done = to_srgb(RasterImage(pixels=ramp, metadata=Metadata(png_color=(chunk,))))
+    assert done.pixels.shape == ramp.shape
+    assert np.abs(done.pixels - 255 * encoded((ramp / 255) ** power)).max() < 1.5
+    assert (done.metadata.icc is None) == (channels == 1)
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        {b"gAMA": struct.pack(">I", 45455), b"cHRM": SRGB_CHRM},
+        {b"sRGB": b"\1", b"gAMA": struct.pack(">I", 100_000)},
+        {b"cICP": bytes((1, 13, 0, 1)), b"gAMA": struct.pack(">I", 100_000)},
+    ],
+)
+def test_a_png_that_tells_srgb_stays_as_it_is(chunks):
+    image = RasterImage(pixels=np.full((2, 2, 3), 77, np.uint8), metadata=Metadata(png_color=tuple(chunks.items())))
+    assert to_srgb(image) is image
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        (b"cICP", bytes((9, 16, 0, 1))),
+        (b"cICP", bytes((12, 13, 0, 0))),
+        (b"cICP", bytes((3, 13, 0, 1))),
+        (b"cHRM", bytes(32)),
+        (b"gAMA", bytes(4)),
+    ],
+)
+def test_colors_that_cannot_be_converted_are_reported_and_stay(chunk):
+    image = RasterImage(pixels=np.full((2, 2, 3), 77, np.uint8), metadata=Metadata(png_color=(chunk,)))
+    done = to_srgb(image)
+    assert np.array_equal(done.pixels, image.pixels)
+    assert done.metadata == image.metadata
+    assert done.notes == (f"its colors are told by {chunk[0].decode()} and were not converted",)
 
 
 def test_a_damaged_profile_is_reported_and_the_colors_stay():
