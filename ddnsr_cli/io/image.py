@@ -74,6 +74,9 @@ class Metadata:
     png_color: tuple[tuple[bytes, bytes], ...] = ()
     """Chunks of a PNG that say what its colors mean, such as gAMA, byte for byte: (kind, data)."""
 
+    is_converted: bool = field(default=False, compare=False)
+    """The colors were converted to sRGB, of which EXIF and XMP do not know yet."""
+
     size: tuple[int, int] | None = field(default=None, compare=False)
     """Width and height of the image in whose pixels EXIF and XMP tell places; None: that of the image they are with."""
 
@@ -358,7 +361,8 @@ def to_srgb(image: RasterImage) -> RasterImage:
     except ValueError:
         failed = _FAILED if icc else f"its colors are told by {' and '.join(told)} and were not converted"
         return replace(image, notes=(*image.notes, failed))
-    metadata = replace(image.metadata, icc=None if image.is_gray else profile, png_color=())
+    own = None if image.is_gray else profile
+    metadata = replace(image.metadata, icc=own, png_color=(), is_converted=True)
     return replace(image, pixels=pixels, metadata=metadata)
 
 

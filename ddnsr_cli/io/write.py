@@ -17,8 +17,15 @@ from ddnsr_cli.io.codecs.png import write_png
 from ddnsr_cli.io.codecs.tiff import write_tiff
 from ddnsr_cli.io.formats import check_format, format_of, holds_alpha
 from ddnsr_cli.io.image import COMMENT, Metadata, RasterImage, Writable, gray_to_rgb, profile_fits, to_8_bits
-from ddnsr_cli.io.metadata.exif import SEGMENT_PREFIX, dpi_of, mend_exif, resource_block, without_orientation
-from ddnsr_cli.io.metadata.places import Change, mend_xmp, move_places
+from ddnsr_cli.io.metadata.exif import (
+    SEGMENT_PREFIX,
+    dpi_of,
+    exif_of_srgb,
+    mend_exif,
+    resource_block,
+    without_orientation,
+)
+from ddnsr_cli.io.metadata.places import Change, mend_xmp, move_places, xmp_of_srgb
 
 _JPEG_MARKER_BYTES = 65_533
 _JPEG_EXIF_BYTES = _JPEG_MARKER_BYTES - 6
@@ -45,6 +52,9 @@ def fitting_metadata(image: Writable, file_format: str) -> tuple[Metadata, tuple
         xmp=mend_xmp(metadata.xmp, **size) if metadata.xmp else None,
         iptc=metadata.iptc if file_format in _HOLD_IPTC else None,
     )
+    if metadata.is_converted:
+        exif, xmp = fitting.exif, fitting.xmp
+        fitting = replace(fitting, exif=exif and exif_of_srgb(exif), xmp=xmp and xmp_of_srgb(xmp))
     notes = [*lost, *_without_place(fitting, file_format)]
     if file_format == "WebP" and image.is_gray and fitting.icc:
         notes.append("WebP holds no gray: it was converted to sRGB by its profile, which was left out")

@@ -1,15 +1,18 @@
 """Images of other color spaces as sRGB."""
 
 import struct
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
 import pytest
 import pyvips
-from PIL import ImageCms
+from PIL import Image, ImageCms
 
 from ddnsr_cli.io.image import Metadata, RasterImage, to_srgb
+from ddnsr_cli.io.write import write_image
 from tests.helpers.image_files import SRGB
+from tests.helpers.image_files import encoded as encoded_file
 
 
 def p3_profile():
@@ -96,6 +99,56 @@ def test_what_a_profile_does_counts_not_that_it_is_called_srgb():
     assert np.abs(done.pixels - 255 * encoded(pixels / 255)).max() < 1.5
     of_srgb = RasterImage(pixels=pixels, metadata=Metadata(icc=SRGB))
     assert to_srgb(of_srgb) is of_srgb
+
+
+def adobe_exif():
+    """EXIF as a camera writes it with Adobe RGB."""
+    exif = Image.Exif()
+    exif[0x13E], exif[0x10F] = (0.313, 0.329), "Camera"
+    exif.get_ifd(0x8769).update({0xA001: 65535, 0xA500: 2.2, 0x8827: 100, 0xA005: {1: "R03", 2: "0100"}})
+    return exif.tobytes()
+
+
+ADOBE_XMP = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description rdf:about="" xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/" photoshop:ColorMode="4"
+photoshop:City="Bern" xmlns:exif="http://ns.adobe.com/exif/1.0/" exif:ColorSpace="65535">
+<photoshop:ICCProfile>Adobe RGB (1998)</photoshop:ICCProfile></rdf:Description></rdf:RDF></x:xmpmeta>"""
+
+
+def told_of_color(path):
+    """EXIF and XMP of a file: color space, gamma, white, interoperability, ISO; the packet."""
+    with Image.open(path) as image:
+        exif, xmp = image.getexif(), image.info["xmp"]
+        inner, interop = exif.get_ifd(0x8769), exif.get_ifd(0xA005)
+    tags = inner.get(0xA001), inner.get(0xA500), exif.get(0x13E), interop.get(1), inner.get(0x8827)
+    return tags, xmp
+
+
+def test_exif_and_xmp_of_converted_colors_say_srgb(tmp_path):
+    image = RasterImage(
+        pixels=np.full((4, 4, 3), 99, np.uint8),
+        metadata=Metadata(icc=p3_profile(), exif=adobe_exif()[6:], xmp=ADOBE_XMP),
+    )
+    for raster, tags in (
+        (image, (65535, 2.2, (0.313, 0.329), "R03", 100)),
+        (to_srgb(image), (1, None, None, "R98", 100)),
+    ):
+        write_image(raster, tmp_path / "a.png")
+        told, xmp = told_of_color(tmp_path / "a.png")
+        assert told == tags
+        assert (b"ColorMode" in xmp, b"ICCProfile" in xmp, b'exif:ColorSpace="1"' in xmp) == (
+            (True, True, False) if raster is image else (False, False, True)
+        )
+        assert b"Bern" in xmp
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "TIFF"])
+def test_exif_and_xmp_of_inks_say_srgb(read, tmp_path, file_format):
+    image = read(encoded_file(Image.new("CMYK", (8, 8)), file_format, exif=adobe_exif()))
+    write_image(replace(image, metadata=replace(image.metadata, xmp=ADOBE_XMP)), tmp_path / "a.png")
+    (space, *_), xmp = told_of_color(tmp_path / "a.png")
+    assert space == 1
+    assert b"ColorMode" not in xmp
 
 
 P3_CHRM = struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000)

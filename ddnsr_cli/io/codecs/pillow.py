@@ -175,7 +175,7 @@ def _decoded(image: Image.Image, metadata: Metadata, key: tuple[int, ...] | None
     """Split a loaded image into colors and alpha, in gray or RGB; `key` is the color that is transparent."""
     image, notes = _simple_mode(image, metadata.icc)
     if notes:  # the colors are sRGB now, whatever the profile says
-        metadata = replace(metadata, icc=None)
+        metadata = replace(metadata, icc=None, is_converted=True)
     samples: Pixels = np.asarray(image)
     if samples.ndim == 2:
         samples = samples[..., None]

@@ -455,7 +455,7 @@ def _decode_with_vips(file: BinaryIO, header: TiffHeader, metadata: Metadata) ->
     pixels: Pixels = samples[..., :colors]
     if colors == 4:
         pixels, note = inks_to_rgb(pixels, metadata.icc)
-        metadata, notes = replace(metadata, icc=None), (*notes, note)
+        metadata, notes = replace(metadata, icc=None, is_converted=True), (*notes, note)
     decoded = Decoded(pixels=pixels, alpha=alpha, metadata=metadata, orientation=header.orientation, notes=notes)
     if _has_undeclared_channel(header) and samples.shape[2] > colors:
         return undeclared_alpha(decoded, samples[..., colors])

@@ -238,6 +238,8 @@ RESOLUTION, RESOLUTION_UNIT = (0x011A, 0x011B), 0x0128
 """Dots per unit, across and down; 2 inch (also where it is not told), 3 centimeter."""
 
 _INCH, _CENTIMETER = 2, 3
+WHITE_POINT, PRIMARIES, COLOR_SPACE, GAMMA, INTEROP_INDEX = 0x013E, 0x013F, 0xA001, 0xA500, 0x0001
+_SRGB, _SRGB_RULE = 1, b"R98\0"
 PIXEL_X_DIMENSION, PIXEL_Y_DIMENSION = 0xA002, 0xA003
 THUMBNAIL_TAGS = ((0x0201, 0x0202), (0x0111, 0x0117))  # where it is, how long it is: JPEG, then bare strips
 
@@ -340,6 +342,29 @@ def without_orientation(exif: bytes) -> bytes:
     try:
         block = parse_block(exif)
         block.drop(block.first, ORIENTATION)
+    except (struct.error, ValueError):
+        return exif
+    return bytes(block.data)
+
+
+def exif_of_srgb(exif: bytes) -> bytes:
+    """EXIF that says sRGB where it tells a color space; of another white, primaries or gamma it says no more.
+
+    Damaged EXIF stays as it is.
+    """
+    try:
+        block = parse_block(exif)
+        inner = next((one.number(block.layout) for one in block.entries(block.first) if one.tag == EXIF_IFD), None)
+        for directory, tag in ((block.first, WHITE_POINT), (block.first, PRIMARIES), (inner, GAMMA)):
+            if directory is not None:
+                block.drop(directory, tag)
+        fields = {} if inner is None else {entry.tag: entry for entry in block.entries(inner)}
+        if COLOR_SPACE in fields:
+            at = fields[COLOR_SPACE].at + 2
+            struct.pack_into(block.layout.order + "HIHH", block.data, at, SHORT, 1, _SRGB, 0)
+        interop = block.entries(fields[INTEROP_IFD].number(block.layout)) if INTEROP_IFD in fields else ()
+        for entry in (one for one in interop if (one.tag, one.values) == (INTEROP_INDEX, len(_SRGB_RULE))):
+            block.data[entry.at + 8 : entry.at + 12] = _SRGB_RULE
     except (struct.error, ValueError):
         return exif
     return bytes(block.data)

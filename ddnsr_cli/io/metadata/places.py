@@ -200,6 +200,13 @@ def mend_xmp(xmp: bytes, *, width: int, height: int) -> bytes:
     return _without_thumbnails(re.sub(rb"\s?xmpNote:HasExtendedXMP=(\"[^\"<]*\"|'[^'<]*')", b"", xmp))
 
 
+def xmp_of_srgb(xmp: bytes) -> bytes:
+    """XMP in UTF-8 that says sRGB where it tells a color space, and no more what mode and profile the colors had."""
+    for prefix in _prefixes(xmp, _PHOTOSHOP):
+        xmp, _ = _without(xmp, prefix, dropped=_PHOTOSHOP.dropped, kept=_NOTHING)
+    return re.sub(rb"(exif:ColorSpace" + _IS + rb")\d+", rb"\g<1>1", xmp)
+
+
 def _without_thumbnails(xmp: bytes) -> bytes:
     for prefix in (b"xmp", b"xap"):
         start, end = b"<%b:Thumbnails>" % prefix, b"</%b:Thumbnails>" % prefix
@@ -464,6 +471,8 @@ FATES = (
     Namespace(prefix="xmpDM", uri="http://ns.adobe.com/xmp/1.0/DynamicMedia/", dropped="videoFrameSize|Tracks|markers"),
 )
 """ExifTool's list of XMP tags, walked once. Namespaces beyond it say nothing of places that we know of."""
+
+_PHOTOSHOP = Namespace(prefix="photoshop", uri="http://ns.adobe.com/photoshop/1.0/", dropped="ColorMode|ICCProfile")
 
 _LIKELY = (
     r"\w*(?:Pixels|MicroVideo|MotionPhoto|GainMap|DepthMap|FaceRegion|SubjectArea|CropRect|RegionList|RegionInfo)\w*"
