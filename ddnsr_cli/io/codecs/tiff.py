@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from ddnsr_cli.io.metadata.exif import (
     GPS_IFD,
     LONG,
     LONG8,
+    POINTERS,
     RATIONAL,
     SHORT,
     UNDEFINED,
@@ -40,6 +41,7 @@ from ddnsr_cli.io.metadata.exif import (
     orientation_of,
     pack_fields,
     pack_header,
+    parse_block,
     parse_header,
     places_note,
     read_fields,
@@ -53,15 +55,14 @@ EXTRA_SAMPLES, SAMPLE_FORMAT, XMP, IPTC, PHOTOSHOP, ICC, DNG_VERSION = 338, 339,
 MAX_PAGES = 10_000
 """Where counting stops: a crafted file can have millions in a few megabytes."""
 
-DESCRIPTIVE_TAGS = frozenset(
-    (270, 271, 272, 305, 306, 315, 316, 18246, 33432, 40091, 40092, 40093, 40094, 40095, EXIF_IFD, GPS_IFD)
-)
+_OF_PROGRAMS = (11, 18246, 18249, *range(40091, 40096), 50341, 50898, 50899)  # ratings, Windows' texts, print matching
+DESCRIPTIVE_TAGS = frozenset((269, 270, 271, 272, 285, 305, 306, 315, 316, 33432, EXIF_IFD, GPS_IFD, *_OF_PROGRAMS))
 """Title, camera, author and the like: the fields of the first directory that are EXIF rather than TIFF."""
 
 _SUB_DIRECTORIES, _LAYERS = 330, 37724
 TILE_OFFSETS, TILE_BYTES, JPEG_TABLES = 324, 325, 347
 _PLACES = (STRIP_OFFSETS, TILE_OFFSETS), (STRIP_BYTES, TILE_BYTES)
-MAKE, _MOST_MAKER = 271, 60
+MAKE, MAKER_NOTE, _MOST_MAKER = 271, 37500, 60
 _ALPHA_KINDS = (1, 2)  # multiplied into the colors, straight; both decoders divide the former out
 _TILE_WIDTH, _TILE_LENGTH, _BIT_ORDER = 322, 323, 266
 _OF_A_PLANE = (
@@ -81,7 +82,12 @@ _CHANNELS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}  # by photometric interpr
 _SIGNED, _FLOAT = 2, 3  # by sample format
 _REDUCED_OR_MASK = 1 | 4
 _SENSOR_DATA = (32803, 34892)
-_MAP_TAGS = frozenset((33550, 33922, 34264, 34735))  # GeoTIFF: how large a pixel is on the ground, and where
+_MAP_TAGS = frozenset((33550, 33922, 34264, 34735, 34736, 34737))  # GeoTIFF: what places the pixels have on the ground
+_KNOWN_TAGS = (
+    DESCRIPTIVE_TAGS | _MAP_TAGS | frozenset((*range(254, 348), *range(512, 533)))
+)  # and how pixels are stored
+_KNOWN_TAGS |= frozenset((XMP, IPTC, PHOTOSHOP, ICC, _LAYERS))
+_MOST_NAMED = 6
 
 _DEPTHS = (1, 2, 4, 8, 16, 32)
 
@@ -200,6 +206,12 @@ class TiffHeader:
     exif: bytes | None
     """The descriptive fields with the EXIF and GPS directories, as a block of their own."""
 
+    has_maker_note: bool
+    """That block holds a maker note, which stood elsewhere in the file."""
+
+    unknown_tags: tuple[int, ...]
+    """Fields of the first directory that neither we know nor EXIF does."""
+
 
 def read_tiff_header(file: BinaryIO) -> TiffHeader:
     """Read the first directory. Raises struct.error or ValueError on a damaged one."""
@@ -284,6 +296,8 @@ def _header(fields: dict[int, Field], layout: Layout, *, is_cr2: bool, pages: li
         dpi=_dpi(fields, layout, unit=numbers(RESOLUTION_UNIT, 2)[0]),
         density=_resolution(fields, layout) if numbers(RESOLUTION_UNIT, 2)[0] == _NO_UNIT else None,
         exif=_exif(fields, layout),
+        has_maker_note=_has_maker_note(fields.values()),
+        unknown_tags=tuple(sorted(fields.keys() - _KNOWN_TAGS)),
     )
 
 
@@ -309,6 +323,11 @@ def _exif(fields: dict[int, Field], layout: Layout) -> bytes | None:
     classic = Layout(layout.order)
     header = pack_header(classic)
     return header + pack_fields(kept, classic, len(header)) if kept else None
+
+
+def _has_maker_note(fields: Iterable[Field]) -> bool:
+    inner = next((field.directory for field in fields if field.tag == EXIF_IFD), None)
+    return any(field.tag == MAKER_NOTE for field in inner or ())
 
 
 def decode_tiff(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
@@ -348,6 +367,7 @@ def decode_tiff(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
             *place,
             *layers,
             *places_note(header.photoshop),
+            *_of_exif(header),
         ),
         damage=_hole(file, header, decoded),
     )
@@ -388,6 +408,14 @@ def _left_out(header: TiffHeader, decoded: Decoded) -> tuple[str, ...]:
     if count <= 0:
         return ()
     return (f"{count} channel{'s' if count > 1 else ''} beyond its colors {'were' if count > 1 else 'was'} left out",)
+
+
+def _of_exif(header: TiffHeader) -> tuple[str, ...]:
+    """Notes on what the first directory holds that does not come along as it was."""
+    tags, moved = header.unknown_tags, "its maker note was moved: what it tells by places in the file may be lost"
+    named = f"{', '.join(map(str, tags[:_MOST_NAMED]))}{', ...' if len(tags) > _MOST_NAMED else ''}"
+    fields = f"private fields of its header were left out ({named})"
+    return (*((moved,) if header.has_maker_note else ()), *((fields,) if tags else ()))
 
 
 def _check_strips(file: BinaryIO, header: TiffHeader) -> None:
@@ -505,20 +533,20 @@ def write_tiff(image: Writable, file: BinaryIO, *, level: int) -> None:
     """Write an image; level: 0 (stored) to 9 (smallest). Raises OSError as the file does.
 
     The directory stands in front. Its length does not depend on its values, so it is written twice: first to take
-    up room, then, when the strips are behind it, with their places.
+    up room, then, when the strips are behind it, with their places. EXIF with a maker note stands before it as a whole,
+    at the start of the file, so that the places that such a note tells are true; in a BigTIFF it cannot.
     """
-    order, described = _described(image.metadata)
-    layout = Layout(order, big=_sample_bytes(image) > CLASSIC_BYTES)
+    described = _described(image.metadata, big=_sample_bytes(image) > CLASSIC_BYTES)
     strips = -(-image.height // _rows_per_band(image))
-    front = _front(image, layout, described, [0] * strips, [0] * strips)
+    front = _front(image, described, [0] * strips, [0] * strips)
     file.write(front)
     sizes = []
-    for strip in in_parallel(lambda band: zlib.compress(band, level), _predicted_bands(image, order)):
+    for strip in in_parallel(lambda band: zlib.compress(band, level), _predicted_bands(image, described.layout.order)):
         file.write(strip)
         sizes.append(len(strip))
     offsets = [len(front) + before for before in np.cumsum([0, *sizes[:-1]]).tolist()]
     file.seek(0)
-    file.write(_front(image, layout, described, offsets, sizes))
+    file.write(_front(image, described, offsets, sizes))
 
 
 def _rows_per_band(image: Writable) -> int:
@@ -559,11 +587,21 @@ def _predicted_bands(image: Writable, order: Literal["<", ">"]) -> Iterator[byte
         yield predicted.astype(predicted.dtype.newbyteorder(order), copy=False).tobytes()
 
 
-def _front(
-    image: Writable, layout: Layout, described: tuple[Field, ...], offsets: list[int], sizes: list[int]
-) -> bytes:
+class _Described(NamedTuple):
+    """What a TIFF takes over from EXIF."""
+
+    layout: Layout
+    """With the byte order of the block, which becomes the file's."""
+
+    start: bytes
+    """What stands before the directory: the header, with the block behind it where it has to stay in place."""
+
+    fields: tuple[Field, ...] = ()
+
+
+def _front(image: Writable, described: _Described, offsets: list[int], sizes: list[int]) -> bytes:
     """Header and directory, with all they point to except the strips."""
-    channels = image.channels + image.has_alpha
+    channels, layout = image.channels + image.has_alpha, described.layout
     place = LONG8 if layout.big else LONG
 
     def field(tag: int, kind: int, *values: int) -> Field:
@@ -586,9 +624,8 @@ def _front(
     ]
     if image.has_alpha:
         fields.append(field(EXTRA_SAMPLES, SHORT, _STRAIGHT_ALPHA))
-    fields += [*_metadata_fields(image.metadata, layout), *described]
-    header = pack_header(layout)
-    packed = header + pack_fields(fields, layout, len(header))
+    fields += [*_metadata_fields(image.metadata, layout), *described.fields]
+    packed = described.start + pack_fields(fields, layout, len(described.start))
     return packed + bytes(len(packed) % 2)
 
 
@@ -606,14 +643,20 @@ def _metadata_fields(metadata: Metadata, layout: Layout) -> Iterator[Field]:
         yield numbers_field(layout, RESOLUTION_UNIT, SHORT, _INCH)
 
 
-def _described(metadata: Metadata) -> tuple[Literal["<", ">"], tuple[Field, ...]]:
-    """The byte order of the EXIF block, which becomes the file's, and the fields that a TIFF takes over from it."""
-    exif = metadata.exif
-    if exif is None:
-        return "<", ()
+def _described(metadata: Metadata, *, big: bool) -> _Described:
+    exif = metadata.exif or b""
     try:
-        layout, first = parse_header(exif)
-        fields = read_fields(lambda offset, length: exif[offset : offset + length], layout, first)
-    except (struct.error, ValueError):
-        return "<", ()  # `read_image` lets no such block through
-    return layout.order, tuple(field for field in fields if field.tag in DESCRIPTIVE_TAGS)
+        classic, first = parse_header(exif)
+        fields = read_fields(lambda offset, length: exif[offset : offset + length], classic, first)
+    except (struct.error, ValueError):  # there is none: `read_image` lets no damaged one through
+        layout = Layout("<", big)
+        return _Described(layout, pack_header(layout))
+    layout = Layout(classic.order, big)
+    kept = tuple(field for field in fields if field.tag in DESCRIPTIVE_TAGS)
+    if big or not _has_maker_note(kept):
+        return _Described(layout, pack_header(layout), kept)
+    places = {entry.tag: entry.number(layout) for entry in reversed(list(parse_block(exif).entries(first)))}
+    padded = exif + bytes(len(exif) % 2)
+    start = padded[:4] + struct.pack(layout.offset_code, len(padded)) + padded[8:]
+    below = {tag: numbers_field(layout, tag, LONG, place) for tag, place in places.items() if tag in POINTERS[0]}
+    return _Described(layout, start, tuple(field if field.directory is None else below[field.tag] for field in kept))

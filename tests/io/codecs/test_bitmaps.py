@@ -49,7 +49,8 @@ def tiff(alpha, *, extra, dtype=np.uint8, **options):
         samples = np.moveaxis(samples, 2, 0)
     tifffile.imwrite(file, samples, photometric="rgb", extrasamples=[extra or 0], metadata=None, **options)
     data = file.getvalue()
-    return data.replace(struct.pack("<HHI", 338, 3, 1), struct.pack("<HHI", 65000, 3, 1)) if extra is None else data
+    unused = struct.pack("<HHI", 268, 3, 1)
+    return data.replace(struct.pack("<HHI", 338, 3, 1), unused) if extra is None else data
 
 
 def jp2(alpha, *, declared):

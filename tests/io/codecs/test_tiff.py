@@ -5,7 +5,9 @@ import pytest
 from PIL import Image
 
 from ddnsr_cli.io.codecs.tiff import in_parallel
-from tests.helpers.image_files import encoded, noise, vips_image
+from ddnsr_cli.io.image import Metadata, RasterImage
+from ddnsr_cli.io.write import write_image
+from tests.helpers.image_files import encoded, exif_block, noise, vips_image
 
 
 def test_results_come_in_order():
@@ -68,3 +70,44 @@ def test_other_strips_without_byte_counts_are_read(read):
         for compression in ("raw", "tiff_lzw"):
             data = encoded(image, "TIFF", compression=compression)
             np.testing.assert_array_equal(read(without_byte_counts(data)).pixels, read(data).pixels)
+
+
+DESCRIBED = {269: "a document", 285: "a page", 18249: 75, 50341: b"PrintIM\x000300\0\0\0\0"}
+
+
+@pytest.mark.parametrize("source", ["TIFF", "JPEG"])
+def test_what_the_first_directory_describes_is_kept(read, tmp_path, source):
+    exif = Image.Exif()
+    exif.update(DESCRIBED)
+    image = read(encoded(Image.new("RGB", (8, 8)), source, exif=exif))
+    assert image.notes == ()
+    write_image(image, tmp_path / "a.tif")
+    with Image.open(tmp_path / "a.tif") as result:
+        found = dict(result.getexif())
+    assert {tag: found.get(tag) for tag in DESCRIBED} == DESCRIBED
+
+
+def test_private_fields_of_a_tiff_are_left_out_and_told(read):
+    exif = Image.Exif()
+    exif.update({65000: "of some program", 42113: "-9999", 270: "a title"})
+    image = read(encoded(Image.new("RGB", (8, 8)), "TIFF", exif=exif))
+    assert image.notes == ("private fields of its header were left out (42113, 65000)",)
+    assert b"a title" in image.metadata.exif
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_maker_note_stays_where_it_is_in_its_block(tmp_path, order):
+    exif, path = exif_block(order, orientation=1), tmp_path / "a.tif"
+    image = RasterImage(pixels=noise(8, 9, 3), metadata=Metadata(exif=exif))
+    assert write_image(image, path) == ()
+    assert path.read_bytes().index(b"MAKER\0") == exif.index(b"MAKER\0")
+    with Image.open(path) as result:
+        assert result.getexif().get_ifd(0x8769)[0x927C] == b"MAKER\0\1\2\3" * 9
+        assert result.getexif().get_ifd(0x8825) == {1: "N", 3: "E"}
+        np.testing.assert_array_equal(np.asarray(result), image.pixels)
+
+
+def test_a_maker_note_that_is_read_from_a_tiff_is_moved_and_it_is_said(read):
+    exif = b"Exif\0\0" + exif_block(orientation=1)
+    image = read(encoded(Image.new("RGB", (8, 8)), "TIFF", exif=exif))
+    assert image.notes == ("its maker note was moved: what it tells by places in the file may be lost",)
