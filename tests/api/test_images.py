@@ -1,5 +1,7 @@
 """Image files from Python."""
 
+from io import BytesIO
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from PIL import Image
 
 import ddnsr_cli as ddnsr_api
 from ddnsr_cli.errors import ConfigError, ImageReadError, ImageWriteError
+from tests.helpers.image_files import packed_rows, png
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, ">u2", np.float32])
@@ -46,3 +49,19 @@ def test_what_a_format_cannot_hold_is_reported_or_refused(tmp_path):
         ddnsr_api.read_image(tmp_path / "none.png")
     with pytest.raises(ImageReadError, match="limit"):
         ddnsr_api.read_image(tmp_path / "a.png", max_pixels=29)
+
+
+@pytest.mark.parametrize("is_copy", [False, True])
+@pytest.mark.parametrize("is_loaded", [False, True])
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_the_clear_gray_of_a_pillow_image_is_found_loaded_or_not(tmp_path, bits, is_loaded, is_copy):
+    levels = np.arange(16).reshape(4, 4) % (1 << bits)
+    rows = packed_rows(levels[..., None], bits)
+    data = png(4, 4, bits=bits, color_type=0, rows=rows, chunks=[(b"tRNS", b"\0\3")])
+    with Image.open(BytesIO(data)) as image:
+        if is_loaded:
+            image.load()
+        ddnsr_api.write_image(image.copy() if is_copy else image, tmp_path / "a.png")
+    back = np.asarray(ddnsr_api.read_image(tmp_path / "a.png"))
+    assert np.array_equal(back[..., 1] == 0, levels == 3)
+    assert np.array_equal(back[..., 0], levels * (255 // ((1 << bits) - 1)))

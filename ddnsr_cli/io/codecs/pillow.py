@@ -18,6 +18,7 @@ from ddnsr_cli.io.image import MAX_PIXELS, Metadata, Pixels, cmyk_to_rgb, lab_to
 from ddnsr_cli.io.metadata.exif import bare_exif, orientation_of
 
 _KEPT_MODES = ("L", "LA", "RGB", "RGBA", "I;16")
+_WIDENED, _WHITE = {"L;2": 85, "L;4": 17}, 255
 _STDERR = 2
 _ALONE = threading.RLock()
 
@@ -212,7 +213,7 @@ def _simple_mode(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, tu
 def _key_color(image: Image.Image) -> tuple[int, ...] | None:
     """The one color that a PNG or GIF declares transparent, as a loaded sample has it; None: there is none.
 
-    Call it before loading. Pillow's own conversion loses that color in gray of 2, 4 and 16 bits.
+    Best called before loading. Pillow's own conversion loses that color in gray of 2, 4 and 16 bits.
     """
     key: Any = image.info.get("transparency")
     if image.mode == "RGB" and isinstance(key, tuple):
@@ -221,10 +222,20 @@ def _key_color(image: Image.Image) -> tuple[int, ...] | None:
         return (255 if key else 0,)
     if image.mode in {"L", "I;16"} and isinstance(key, int):
         tiles = getattr(image, "tile", ())
-        stored = tiles[0].args if tiles else None
         # gray of 2 or 4 bits is widened to 8 by Pillow, the color that goes with it is not
-        return (key * {"L;2": 85, "L;4": 17}.get(str(stored), 1),)
+        return (key * (_WIDENED.get(str(tiles[0].args), 1) if tiles else _widened(image, key)),)
     return None
+
+
+def _widened(image: Image.Image, key: int) -> int:
+    """By how much Pillow has widened the gray of a loaded image, which no longer tells how many bits were stored.
+
+    Where all levels are multiples, a small key is none of them unless it is multiplied as well.
+    """
+    if image.mode != "L" or image.format not in {"PNG", None}:
+        return 1
+    levels = np.flatnonzero(image.histogram())
+    return next((by for by in _WIDENED.values() if key <= _WHITE // by and not (levels % by).any()), 1)
 
 
 def _has_gray_palette(image: Image.Image) -> bool:
