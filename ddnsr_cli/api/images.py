@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,9 +14,11 @@ from PIL import Image
 
 from ddnsr_cli.errors import ImageReadError, ImageWriteError
 from ddnsr_cli.io import read, write
-from ddnsr_cli.io.codecs.pillow import decode_image
-from ddnsr_cli.io.image import MAX_PIXELS, RasterImage, to_8_bits
-from ddnsr_cli.io.metadata.exif import EXIF_PREFIX
+from ddnsr_cli.io.codecs.pillow import decode_image, pillow_metadata
+from ddnsr_cli.io.codecs.tiff import DESCRIPTIVE_TAGS, MAKER_NOTE
+from ddnsr_cli.io.formats import check_format
+from ddnsr_cli.io.image import MAX_PIXELS, Metadata, RasterImage, to_8_bits
+from ddnsr_cli.io.metadata.exif import EXIF_PREFIX, INTEROP_IFD, ORIENTATION, POINTERS, bare_exif
 from ddnsr_cli.io.read import upright
 from ddnsr_cli.io.write import fitting_metadata, to_pillow
 
@@ -23,14 +26,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 AnyImage = TypeVar("AnyImage", "Image.Image", "NDArray[Any]", "Tensor", RasterImage)
-"""An image: of Pillow, of 1 or 8 bits a sample or gray of 16 (`I;16`); an array (H, W) or (H, W, C), uint8, uint16 or
-floats in [0, 1]; a tensor (C, H, W) or (N, C, H, W), floats in [0, 1] or uint8; or what `read_image` gives. C is 1 for
-gray, 2 for gray and alpha, 3 for RGB, 4 for RGBA. Floats are worked on with 16 bits."""
+"""An image: of Pillow, `I` from 0 to 65,535 and `F` from 0 to 1; an array (H, W) or (H, W, C), uint8, uint16 or floats
+in [0, 1]; a tensor (C, H, W) or (N, C, H, W), floats in [0, 1] or uint8; or what `read_image` gives. C is 1 for gray, 2
+for gray and alpha, 3 for RGB, 4 for RGBA. Floats are worked on with 16 bits."""
 
 GiveBack = Callable[[Sequence[RasterImage]], Any]
 
 _SHAPES = "(H, W), or (H, W, C) with 1 to 4 channels"
 _DEEP_WHITE = 65535
+_DEEP_MODES = ("I", "F", "I;16L", "I;16B", "I;16N")
 
 
 def take_apart(image: object) -> tuple[list[RasterImage], GiveBack]:
@@ -41,7 +45,7 @@ def take_apart(image: object) -> tuple[list[RasterImage], GiveBack]:
     if isinstance(image, RasterImage):
         return [image], _only
     if isinstance(image, Image.Image):
-        return [_from_pillow(image)], lambda images: _to_pillow(_only(images))
+        return [_from_pillow(image)], lambda images: _to_pillow(_only(images), image.mode)
     if isinstance(image, np.ndarray):
         back = partial(_to_array, dtype=image.dtype, flat=image.ndim == 2)
         return [_from_array(image)], lambda images: back(_only(images))
@@ -60,17 +64,55 @@ def _only(images: Sequence[RasterImage]) -> RasterImage:
 
 def _from_pillow(image: Image.Image) -> RasterImage:
     try:
-        return upright(decode_image(image))
+        plain = _of_16_bits(image) if image.mode in _DEEP_MODES else image
+        return upright(decode_image(plain, find=lambda _: _metadata(image)))
+    except ImageReadError:
+        raise
     except Exception as error:  # a file that Pillow opened and only reads now raises anything
         raise ImageReadError(
             f"The Pillow image, of mode {image.mode}, cannot be used ({error}). Convert it."
         ) from error
 
 
-def _to_pillow(raster: RasterImage) -> Image.Image:
-    """8 bits, but for gray of 16 bits without alpha: Pillow has no other deep mode for it."""
+def _of_16_bits(image: Image.Image) -> Image.Image:
+    """Gray of 32 bits, floating point or another byte order in the mode `I;16`. Raises ValueError, ImageReadError."""
+    values = np.asarray(image)
+    if image.mode == "I":
+        least, most = int(values.min()), int(values.max())
+        if least < 0 or most > _DEEP_WHITE:
+            raise ValueError(f"its samples must lie in [0, {_DEEP_WHITE}], and lie in [{least}, {most}]")
+        values = values.astype(np.uint16)
+    return Image.fromarray(_levels(values))
+
+
+def _metadata(image: Image.Image) -> Metadata:
+    """As Pillow finds them, with EXIF as it is in memory where that is not what stood in the file."""
+    known, now, before = pillow_metadata(image), image.getexif(), Image.Exif()
+    before.load(known.exif or b"")
+    if _plain(now, without=(INTEROP_IFD, MAKER_NOTE)) == _plain(before, without=(INTEROP_IFD, MAKER_NOTE)):
+        return known
+    made = Image.Exif()
+    made.update(_plain(now, without=(INTEROP_IFD,)))
+    return replace(known, exif=bare_exif(made.tobytes()))
+
+
+def _plain(exif: Image.Exif, *, without: Sequence[int]) -> dict[int, Any]:
+    """What describes the image, with the directories below; a TIFF has its structure there as well.
+
+    without: of these, tags that Pillow hides in a loaded image, or gives as a place in the file.
+    """
+    fields = {tag: value for tag, value in exif.items() if tag in DESCRIPTIVE_TAGS or tag == ORIENTATION}
+    for pointer in POINTERS[0]:
+        fields[pointer] = {tag: value for tag, value in exif.get_ifd(pointer).items() if tag not in without}
+    return {tag: value for tag, value in fields.items() if value}
+
+
+def _to_pillow(raster: RasterImage, mode: str) -> Image.Image:
+    """8 bits, but for gray of 16 bits without alpha: Pillow has no other deep mode for it. mode: what was given."""
     if raster.depth_bits == 16 and raster.is_gray and not raster.has_alpha:
-        image = Image.fromarray(raster.pixels[..., 0])
+        levels: NDArray[Any] = raster.pixels[..., 0]
+        deep = {"I": levels.astype(np.int32), "F": (levels / _DEEP_WHITE).astype(np.float32)}
+        image = Image.fromarray(deep.get(mode, levels))
     else:
         image = to_pillow(raster)
     metadata, _ = fitting_metadata(raster, "PNG")
@@ -126,7 +168,7 @@ def _to_array(image: RasterImage, *, dtype: np.dtype[Any], flat: bool) -> NDArra
 
 
 def _from_tensor(tensor: "Tensor") -> list[RasterImage]:
-    if tensor.ndim not in {3, 4} or tensor.numel() == 0:
+    if tensor.ndim not in {3, 4} or tensor.numel() == 0 or not 1 <= tensor.shape[-3] <= 4:
         raise ImageReadError(
             f"A tensor of images has the shape (3, H, W) or (N, 3, H, W), and this one {tuple(tensor.shape)}. "
             "Rearrange its axes."
@@ -169,4 +211,7 @@ def write_image(image: AnyImage, path: PathText, *, quality: int = 95, compressi
     if len(images) != 1:
         raise ImageWriteError(f"{path}: a file holds one image, and this is a batch of {len(images)}. Write each.")
     raster = write.without_idle_alpha(images[0], Path(path))
-    return write.write_image(raster, Path(path), write.WriteOptions(quality=quality, compression=compression))
+    options = write.WriteOptions(quality=quality, compression=compression)
+    size = {"width": raster.width, "height": raster.height}
+    notes = check_format(Path(path), **size, has_alpha=raster.has_alpha, depth_bits=raster.depth_bits)
+    return notes + write.write_image(raster, Path(path), options)

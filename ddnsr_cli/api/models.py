@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral, Real
 from typing import Any, get_args
 
 import numpy as np
@@ -79,8 +80,10 @@ class Model:
         sentence that the user should read.
         Raises ConfigError, ImageReadError, OutOfMemoryError, and WeightsError for weights that give NaN.
         """
-        look = LookOptions(strength=strength, color_fix=color_fix, grain=grain, seed=seed, to_srgb=to_srgb)
         size = OutputSize(scale=scale, width=width, height=height, long_side=long_side, megapixels=megapixels)
+        _check_numbers(Real, strength=strength, grain=grain)
+        _check_numbers(Integral, seed=seed)
+        look = LookOptions(strength=strength, color_fix=color_fix, grain=grain, seed=seed, to_srgb=to_srgb)
         listener = _Listener(tile=progress or _silent, note=on_note or _silent)
         images, give_back = take_apart(image)
         with self._turn, _memory_errors():
@@ -130,6 +133,7 @@ class Degrader:
         """
         if self.takes_noise and noise is None:
             raise ConfigError(f"{self.name} takes its noise from a real photo. Give a noisy image as `noise`.")
+        _check_numbers(Integral, seed=seed)
         if seed < 0:
             raise ConfigError(f"seed must be at least 0, got {seed}.")
         noisy = _noise_levels(noise) if self.takes_noise else None
@@ -195,6 +199,8 @@ def load_model(
         raise ConfigError(f"dtype is one of {', '.join(get_args(DtypeName))}, got {dtype!r}.")
     if engine not in get_args(EngineName):
         raise ConfigError(f"engine is one of {', '.join(get_args(EngineName))}, got {engine!r}.")
+    if tile_px is not None:
+        _check_numbers(Integral, tile_px=tile_px)
     options = UpscaleOptions(
         model=_text(name_or_path),
         device=str(device),
@@ -248,6 +254,13 @@ def degrade(
 ) -> AnyImage:
     """One image degraded. For several, load the network once: see `load_degrader`, `Degrader.degrade`."""
     return load_degrader(model, device=device).degrade(hr, noise, seed=seed)
+
+
+def _check_numbers(kind: type, **options: object) -> None:
+    """Raises ConfigError for options that are no numbers of a kind: Real, Integral."""
+    for name, value in options.items():
+        if not isinstance(value, kind):
+            raise ConfigError(f"{name} must be a {'whole ' if kind is Integral else ''}number, got {value!r}.")
 
 
 def _noise_input(name: NoiseInput | str) -> NoiseInput:

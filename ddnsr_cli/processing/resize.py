@@ -134,7 +134,7 @@ class OutputSize:
     def __post_init__(self) -> None:
         values = {name: value for name, value in vars(self).items() if value is not None}
         for name, value in values.items():
-            if not 0 < value <= MOST:
+            if isinstance(value, str) or not 0 < value <= MOST:
                 raise ConfigError(f"{name.replace('_', ' ')} must be above 0, at most {MOST:,}, got {value}.")
         ways = {"width and height" if name in {"width", "height"} else name for name in values}
         if len(ways) > 1:

@@ -9,7 +9,7 @@ from PIL import Image
 
 import ddnsr_cli as ddnsr_api
 from ddnsr_cli.errors import ConfigError, ImageReadError, ImageWriteError
-from tests.helpers.image_files import packed_rows, png
+from tests.helpers.image_files import encoded, exif_block, packed_rows, png
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, ">u2", np.float32])
@@ -65,3 +65,54 @@ def test_the_clear_gray_of_a_pillow_image_is_found_loaded_or_not(tmp_path, bits,
     back = np.asarray(ddnsr_api.read_image(tmp_path / "a.png"))
     assert np.array_equal(back[..., 1] == 0, levels == 3)
     assert np.array_equal(back[..., 0], levels * (255 // ((1 << bits) - 1)))
+
+
+@pytest.mark.parametrize("mode", ["I", "F", "I;16B"])
+def test_deep_gray_of_pillow_is_taken(tmp_path, mode):
+    levels = np.random.default_rng(0).integers(0, 65536, (5, 6)).astype(np.uint16)
+    arrays = {"I": levels.astype(np.int32), "F": (levels / 65535).astype(np.float32)}
+    image = Image.frombytes("I;16B", (6, 5), levels.astype(">u2").tobytes())
+    image = Image.fromarray(arrays[mode]) if mode in arrays else image
+    assert image.mode == mode
+    ddnsr_api.write_image(image, tmp_path / "a.png")
+    assert np.array_equal(np.asarray(ddnsr_api.read_image(tmp_path / "a.png")), levels)
+
+
+def exif_written(image, tmp_path):
+    ddnsr_api.write_image(image, tmp_path / "written.png")
+    with Image.open(tmp_path / "written.png") as written:
+        exif = written.getexif()
+        return dict(exif) | exif.get_ifd(0x8769), written.size
+
+
+@pytest.mark.parametrize("mode", ["RGB", "I;16"])
+@pytest.mark.parametrize("is_loaded", [False, True])
+def test_exif_of_a_tiff_that_pillow_holds_goes_along(tmp_path, mode, is_loaded):
+    exif = Image.Exif()
+    exif.update({0x10F: "Camera", 0x112: 6, 0x8769: {0x8827: 100}})
+    data = encoded(Image.new(mode, (6, 5)), "TIFF", exif=exif.tobytes())
+    with Image.open(BytesIO(data)) as image:
+        if is_loaded:
+            image.load()
+        tags, size = exif_written(image, tmp_path)
+    assert (tags[0x10F], tags[0x8827], tags.get(0x112, 1), size) == ("Camera", 100, 1, (5, 6))
+    assert not {258, 259, 273} & tags.keys()
+
+
+def test_exif_that_is_changed_in_memory_goes_along_and_stays_in_place_otherwise(tmp_path):
+    block = exif_block(orientation=1)
+    Image.new("RGB", (6, 5)).save(tmp_path / "a.jpg", exif=b"Exif\0\0" + block)
+    with Image.open(tmp_path / "a.jpg") as image:
+        image.getexif()
+        ddnsr_api.write_image(image, tmp_path / "a.png")
+        written = ddnsr_api.read_image(tmp_path / "a.png").metadata.exif
+        assert written.index(b"MAKER\0") == block.index(b"MAKER\0")
+        image.getexif()[0x13B] = "Ann"
+        image.getexif()[0x112] = 6
+        tags, size = exif_written(image, tmp_path)
+    assert (tags[0x13B], tags[0x10F], tags.get(0x112, 1), size) == ("Ann", "Camera", 1, (5, 6))
+
+
+def test_a_format_of_8_bits_says_that_16_are_rounded(tmp_path):
+    (note,) = ddnsr_api.write_image(np.zeros((5, 6, 3), np.uint16), tmp_path / "a.jpg")
+    assert "16 are rounded to 8" in note

@@ -118,7 +118,10 @@ def test_nothing_is_printed_and_the_input_stays(model, rgb, capfd):
         (np.full((4, 4), np.nan), "finite"),
         (torch.zeros(4, 4), "shape"),
         (torch.full((3, 4, 4), 2.0), "Scale"),
-        (Image.new("F", (4, 4)), "mode F"),
+        (torch.zeros(9, 9, 3), r"\(3, H, W\).*\(9, 9, 3\)"),
+        (torch.zeros(2, 5, 4, 4), r"\(2, 5, 4, 4\)"),
+        (Image.new("F", (4, 4), 200.0), "Scale"),
+        (Image.new("I", (4, 4), 70_000), "mode I"),
         ("image.png", "read_image"),
     ],
 )
@@ -141,6 +144,25 @@ def test_models_and_options_without_meaning_are_refused(model, rgb):
         model.upscale(rgb, scale=-1)
     with pytest.raises(ConfigError, match="strength"):
         model.upscale(rgb, strength=2)
+    with pytest.raises(ConfigError, match="scale must be above 0"):
+        model.upscale(rgb, scale="2")
+    with pytest.raises(ConfigError, match="strength must be a number, got None"):
+        model.upscale(rgb, strength=None)
+    with pytest.raises(ConfigError, match=r"seed must be a whole number, got 1\.5"):
+        model.upscale(rgb, grain=1, seed=1.5)
+    with pytest.raises(ConfigError, match="tile_px must be a whole number, got 'auto'"):
+        ddnsr_api.load_model(tile_px="auto")
+
+
+@pytest.mark.parametrize("mode", ["I", "F", "I;16B"])
+def test_deep_gray_of_pillow_comes_back_as_it_was_given(model, rgb, mode):
+    levels = rgb[..., 0].astype(np.uint16) * 257
+    arrays = {"I": levels.astype(np.int32), "F": (levels / 65535).astype(np.float32)}
+    image = Image.frombytes("I;16B", (36, 40), levels.astype(">u2").tobytes())
+    larger = model.upscale(Image.fromarray(arrays[mode]) if mode in arrays else image)
+    assert larger.mode == {"I;16B": "I;16"}.get(mode, mode)
+    samples = np.asarray(larger) * (65535 if mode == "F" else 1)
+    assert np.allclose(samples, model.upscale(levels), atol=0.01)
 
 
 def test_a_model_says_which_it_is(model, quick_model):

@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -146,7 +146,7 @@ def decode_with_pillow(
         check_size(path, *image.size, max_pixels)
         # counting pages takes Pillow time by their square, and of a JPEG it believes the header: their decoders count
         frames = 1 if file_format in {"TIFF", "JPEG"} else int(getattr(image, "n_frames", 1))
-        decoded = decode_image(image, metadata=metadata)
+        decoded = decode_image(image, find=pillow_metadata if metadata is None else lambda _: metadata)
     notes = (first_of(frames),) if frames > 1 else ()
     return replace(decoded, notes=notes + decoded.notes)
 
@@ -158,14 +158,14 @@ def pillow_size(file: BinaryIO, *, file_format: str) -> tuple[int, int, int]:
         return *image.size, orientation_of(known.exif, known.xmp)
 
 
-def decode_image(image: Image.Image, *, metadata: Metadata | None = None) -> Decoded:
+def decode_image(image: Image.Image, *, find: Callable[[Image.Image], Metadata]) -> Decoded:
     """The present frame of an image that Pillow holds. Damage raises whatever Pillow raises.
 
-    metadata: what is known of it already; None: as Pillow finds them.
+    find: what tells its metadata once it is loaded.
     """
     key = _key_color(image)
     image.load()
-    known = pillow_metadata(image) if metadata is None else metadata
+    known = find(image)
     # Pillow turns a TIFF while it loads it, and only a TIFF
     orientation = orientation_of(known.exif, known.xmp)
     decoded = _decoded(image, known, key)
