@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from PIL import Image
 
 from ddnsr_cli.errors import ImageReadError, ImageWriteError
 from ddnsr_cli.io import read, write
-from ddnsr_cli.io.codecs.pillow import decode_image, pillow_metadata
+from ddnsr_cli.io.codecs.pillow import alone_with_pillow, decode_image, pillow_metadata
 from ddnsr_cli.io.codecs.tiff import DESCRIPTIVE_TAGS, MAKER_NOTE
 from ddnsr_cli.io.formats import check_format
 from ddnsr_cli.io.image import MAX_PIXELS, Metadata, RasterImage, to_8_bits
@@ -87,13 +88,15 @@ def _of_16_bits(image: Image.Image) -> Image.Image:
 
 def _metadata(image: Image.Image) -> Metadata:
     """As Pillow finds them, with EXIF as it is in memory where that is not what stood in the file."""
-    known, now, before = pillow_metadata(image), image.getexif(), Image.Exif()
-    before.load(known.exif or b"")
-    if _plain(now, without=(INTEROP_IFD, MAKER_NOTE)) == _plain(before, without=(INTEROP_IFD, MAKER_NOTE)):
-        return known
-    made = Image.Exif()
-    made.update(_plain(now, without=(INTEROP_IFD,)))
-    return replace(known, exif=bare_exif(made.tobytes()))
+    known, before, made = pillow_metadata(image), Image.Exif(), Image.Exif()
+    hidden = (INTEROP_IFD, MAKER_NOTE)
+    with alone_with_pillow(MAX_PIXELS), suppress(Exception):  # damaged EXIF raises anything, and is told of later
+        before.load(known.exif or b"")
+        now = image.getexif()
+        if _plain(now, without=hidden) != _plain(before, without=hidden):
+            made.update(_plain(now, without=(INTEROP_IFD,)))
+            return replace(known, exif=bare_exif(made.tobytes()))
+    return known
 
 
 def _plain(exif: Image.Exif, *, without: Sequence[int]) -> dict[int, Any]:

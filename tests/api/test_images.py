@@ -1,14 +1,16 @@
 """Image files from Python."""
 
+import os
 from io import BytesIO
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFile
 
 import ddnsr_cli as ddnsr_api
 from ddnsr_cli.errors import ConfigError, ImageReadError, ImageWriteError
+from ddnsr_cli.io.codecs.pillow import alone_with_pillow
 from tests.helpers.image_files import encoded, exif_block, packed_rows, png
 
 
@@ -116,3 +118,30 @@ def test_exif_that_is_changed_in_memory_goes_along_and_stays_in_place_otherwise(
 def test_a_format_of_8_bits_says_that_16_are_rounded(tmp_path):
     (note,) = ddnsr_api.write_image(np.zeros((5, 6, 3), np.uint16), tmp_path / "a.jpg")
     assert "16 are rounded to 8" in note
+
+
+def test_damaged_exif_of_a_pillow_image_is_left_out(model, recwarn):
+    image, notes = Image.new("RGB", (6, 5)), []
+    image.info["exif"] = b"Exif\0\0II*\0junk"
+    model.upscale(image, on_note=notes.append)
+    assert notes[0] == "its EXIF data are damaged and were left out"
+    assert not recwarn.list
+
+
+def test_standard_error_is_silent_for_a_tiff_alone(tmp_path, monkeypatch, capfd):
+    broken = bytearray(encoded(Image.effect_noise((64, 64), 99).convert("1"), "TIFF", compression="group4"))
+    broken[200:260] = bytes(60)
+    (tmp_path / "a.tif").write_bytes(broken)
+    Image.new("RGB", (6, 5)).save(tmp_path / "a.jpg")
+    load = ImageFile.ImageFile.load
+
+    def loud(image):
+        os.write(2, image.format.encode())
+        return load(image)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", loud)
+    ddnsr_api.read_image(tmp_path / "a.tif")
+    assert capfd.readouterr().err == ""
+    with alone_with_pillow(100), Image.open(tmp_path / "a.jpg") as image:
+        image.load()
+    assert capfd.readouterr().err == "JPEG"

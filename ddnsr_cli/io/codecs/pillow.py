@@ -5,7 +5,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,11 +25,11 @@ _ALONE = threading.RLock()
 
 @contextmanager
 def alone_with_pillow(max_pixels: int) -> Iterator[None]:
-    """Pillow's size limit at `max_pixels`, no warnings, no standard error: one thread at a time.
+    """Pillow's size limit at `max_pixels`, and no warnings: one thread at a time.
 
-    All three are of the whole process. What matters of the warnings becomes a note or an error.
+    Both are of the whole process. What matters of the warnings becomes a note or an error.
     """
-    with _ALONE, _pillow_limit(max_pixels), quiet_stderr(), warnings.catch_warnings():
+    with _ALONE, _pillow_limit(max_pixels), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
@@ -49,8 +49,8 @@ def _pillow_limit(max_pixels: int) -> Iterator[None]:
 def quiet_stderr() -> Iterator[None]:
     """Throw away what is written to the process's standard error inside the block, by C code too.
 
-    libtiff prints there before Python sees an error, and Pillow logs there. It is process-wide: what another thread
-    writes in the meantime is lost as well, so keep the block short.
+    libtiff prints there before Python sees an error, and Pillow logs there of a TIFF; no other decoder does. It is
+    process-wide: what another thread writes in the meantime is lost as well, so keep the block short.
     """
     if sys.stderr is not None:
         sys.stderr.flush()
@@ -142,7 +142,8 @@ def decode_with_pillow(
     file_format: Pillow's name of the only format that is tried, so that a lie in the extension does no harm.
     metadata: what is known of it already; None: as Pillow finds them.
     """
-    with alone_with_pillow(max_pixels), Image.open(file, formats=[file_format]) as image:
+    quiet = quiet_stderr() if file_format == "TIFF" else nullcontext()
+    with alone_with_pillow(max_pixels), quiet, Image.open(file, formats=[file_format]) as image:
         check_size(path, *image.size, max_pixels)
         # counting pages takes Pillow time by their square, and of a JPEG it believes the header: their decoders count
         frames = 1 if file_format in {"TIFF", "JPEG"} else int(getattr(image, "n_frames", 1))
