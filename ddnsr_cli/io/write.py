@@ -12,7 +12,7 @@ from PIL import Image
 
 from ddnsr_cli.errors import ConfigError, ImageWriteError, shown
 from ddnsr_cli.files import atomic_path
-from ddnsr_cli.io.codecs.jpeg import write_jpeg
+from ddnsr_cli.io.codecs.jpeg import MAX_ICC_BYTES, write_jpeg
 from ddnsr_cli.io.codecs.png import write_png
 from ddnsr_cli.io.codecs.tiff import write_tiff
 from ddnsr_cli.io.formats import check_format, format_of, holds_alpha
@@ -117,7 +117,10 @@ def _is_far_from_srgb(chunks: dict[bytes, bytes]) -> bool:
 def _fitting_jpeg(metadata: Metadata) -> tuple[Metadata, list[str]]:
     """What fits into the segments of a JPEG, and notes on what does not."""
     exif, xmp, iptc, comment = metadata.exif, metadata.xmp, metadata.iptc, metadata.text.get(COMMENT, "")
-    notes = []
+    icc, notes = metadata.icc, []
+    if icc and len(icc) > MAX_ICC_BYTES:
+        icc = None
+        notes.append("the color profile is too long for JPEG and was left out: the colors will look different")
     if exif and len(exif) > _JPEG_EXIF_BYTES:
         exif = None
         notes.append("the EXIF data are too long for JPEG and were left out")
@@ -131,7 +134,7 @@ def _fitting_jpeg(metadata: Metadata) -> tuple[Metadata, list[str]]:
         comment = ""
         notes.append("the comment is too long for JPEG and was left out")
     text = {COMMENT: comment} if comment else {}
-    return replace(metadata, exif=exif, xmp=xmp, iptc=iptc, text=text), notes
+    return replace(metadata, icc=icc, exif=exif, xmp=xmp, iptc=iptc, text=text), notes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -213,3 +213,11 @@ def test_every_checksum_of_a_png_is_right(tmp_path):
     write_image(drawn_image(dtype=np.uint16, alpha=True), tmp_path / "a.png")
     with Image.open(BytesIO((tmp_path / "a.png").read_bytes())) as image:
         image.verify()  # checks every CRC
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_a_profile_beyond_what_a_jpeg_holds_is_left_out_and_told(tmp_path, beyond):
+    icc = SRGB.ljust(255 * 65_519 + beyond, b"\0")
+    notes = write_image(drawn_image(icc=icc), tmp_path / "a.jpg")
+    assert ["profile is too long for JPEG" in note for note in notes] == [True] * beyond
+    assert read_image(tmp_path / "a.jpg").metadata.icc == (None if beyond else icc)

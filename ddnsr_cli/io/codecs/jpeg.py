@@ -38,6 +38,9 @@ MAX_SCANS = 500
 _START, _END, _SCAN = b"\xff\xd8", b"\xff\xd9", b"\xff\xda"
 _APP0, _APP1, _APP2, _APP13, _COM = 0xE0, 0xE1, 0xE2, 0xED, 0xFE
 _ICC_BYTES = 65_519  # of a part: the length of a segment has 16 bits
+MAX_ICC_BYTES = 255 * _ICC_BYTES
+"""Longer profiles have no place: the number of a part has 8 bits."""
+
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _CODINGS = frozenset((*range(0xC0, 0xD0), 0xF7)) - {0xC4, 0xC8, 0xCC}
 _PLAIN_MODES = {"L": 1, "RGB": 3}
