@@ -307,7 +307,7 @@ def upscale_options(asked: Mapping[str, Any], studio: StudioOptions) -> tuple[Up
         model=model,
         format=file_format,
         size=OutputSize(scale=scale, long_side=None if long_side is None else int(long_side)),
-        look=LookOptions(strength=_number(asked, "strength", 1.0) or 0.0, grain=_number(asked, "grain", 0.0) or 0.0),
+        look=LookOptions(strength=_told(asked, "strength", 1.0), grain=_told(asked, "grain", 0.0)),
         write=WriteOptions(quality=int(quality)),
     )
     return options, options.size.ending
@@ -318,6 +318,13 @@ def _number(asked: Mapping[str, Any], name: str, default: float | None = None) -
     if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)):
         return value
     raise ConfigError(f"{name.replace('_', ' ')} must be a number, got {value!r}.")
+
+
+def _told(asked: Mapping[str, Any], name: str, default: float) -> float:
+    value = _number(asked, name, default)
+    if value is None:
+        raise ConfigError(f"{name} must be a number, got None.")
+    return value
 
 
 def _list(value: object) -> list[Any]:

@@ -186,6 +186,8 @@ def test_nothing_is_said_where_nothing_has_changed(studio, drawn):
         ({"quality": 0}, "from 1 to 100"),
         ({"quality": None}, "from 1 to 100"),
         ({"strength": 2}, "strength must be 0"),
+        ({"strength": None}, "strength must be a number"),
+        ({"grain": None}, "grain must be a number"),
         ({"grain": True}, "grain must be a number"),
     ],
 )
