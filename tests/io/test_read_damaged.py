@@ -247,3 +247,40 @@ def test_damaged_exif_is_left_out_and_it_is_said(tmp_path):
     raster = read_image(path)
     assert raster.metadata.exif is None
     assert raster.notes == ("its EXIF data are damaged and were left out",)
+
+
+PLACES = np.array([[0, 1, 2, 3]] * 4, np.uint8)
+COLORS = bytes((10, 20, 30, 200, 100, 50))
+
+
+def short_palette(file_format, places=PLACES, **options):
+    """A file of places 0 to 3 whose palette has two colors."""
+    bgr = COLORS[2::-1], COLORS[:2:-1]
+    if file_format == "PNG":
+        return png(4, 4, bits=8, color_type=3, rows=[row.tobytes() for row in PLACES], chunks=[(b"PLTE", COLORS)])
+    if file_format == "BMP":
+        head = struct.pack("<IiiHHIIiiII", 40, 4, 4, 1, 8, 0, 0, 0, 0, 2, 0)
+        body = b"".join(color + b"\0" for color in bgr) + PLACES[::-1].tobytes()
+        return b"BM" + struct.pack("<IHHI", 54 + len(body), 0, 0, 62) + head + body
+    if file_format == "TGA":
+        return struct.pack("<BBBHHBHHHHBB", 0, 1, 1, 0, 2, 24, 0, 0, 4, 4, 8, 0x20) + b"".join(bgr) + PLACES.tobytes()
+    image = Image.fromarray(places)
+    image.putpalette(COLORS * 2)
+    data = bytearray(encoded(image, "GIF", **options))
+    del data[13 + len(COLORS) : 13 + 2 * len(COLORS)]
+    data[10] &= ~7
+    return bytes(data)
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "BMP", "TGA", "GIF"])
+def test_places_beyond_the_palette_are_told(tmp_path, file_format):
+    path = tmp_path / f"a.{file_format.lower()}"
+    path.write_bytes(short_palette(file_format))
+    image = read_image(path)
+    np.testing.assert_array_equal(image.pixels[0], [[10, 20, 30], [200, 100, 50], [0, 0, 0], [0, 0, 0]])
+    assert image.damage == image.notes[0] == "some of its pixels are places beyond its palette and became black"
+
+
+def test_a_clear_place_beyond_the_palette_of_a_gif_is_no_damage(read):
+    image = read(short_palette("GIF", np.minimum(PLACES, 2), transparency=2))
+    assert (image.alpha[0].tolist(), image.damage) == ([255, 255, 0, 0], "")

@@ -46,7 +46,7 @@ def decode_bmp(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
     decoded = replace(decoded, notes=(*decoded.notes, *_behind_bmp(file.read())))
     if decoded.alpha is not None:
         return decoded
-    decoded = replace(decoded, damage=_hole_in_bmp(file, decoded.pixels))
+    decoded = replace(decoded, damage=decoded.damage or _hole_in_bmp(file, decoded.pixels))
     file.seek(0)
     spare = _spare_bytes(file, decoded.pixels.shape[0], decoded.pixels.shape[1])
     return decoded if spare is None else undeclared_alpha(decoded, spare)
@@ -110,7 +110,7 @@ def decode_tga(path: Path, file: BinaryIO, *, max_pixels: int) -> Decoded:
         decoded = replace(decoded, notes=(*decoded.notes, *oblong(height, width)))
     kind = extension[_TGA_ALPHA_TYPE_AT] if extension else None
     if head[2] in _TGA_RAW and decoded.alpha is None:
-        decoded = replace(decoded, damage=_hole_in_tga(file, head, decoded.pixels))
+        decoded = replace(decoded, damage=decoded.damage or _hole_in_tga(file, head, decoded.pixels))
     if decoded.alpha is None:
         return decoded
     if head[16] == _TGA_ONE_BIT and decoded.pixels.shape[2] == 3:

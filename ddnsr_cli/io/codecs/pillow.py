@@ -19,6 +19,7 @@ from ddnsr_cli.io.metadata.exif import bare_exif, orientation_of
 
 _KEPT_MODES = ("L", "LA", "RGB", "RGBA", "I;16")
 _WIDENED, _WHITE = {"L;2": 85, "L;4": 17}, 255
+_BEYOND_PALETTE = "some of its pixels are places beyond its palette and became black"
 _STDERR = 2
 _ALONE = threading.RLock()
 
@@ -169,7 +170,7 @@ def decode_image(image: Image.Image, *, find: Callable[[Image.Image], Metadata])
     known = find(image)
     # Pillow turns a TIFF while it loads it, and only a TIFF
     orientation = orientation_of(known.exif, known.xmp)
-    decoded = _decoded(image, known, key)
+    decoded = replace(_decoded(image, known, key), damage=beyond_palette(image))
     return replace(decoded, turned=orientation) if image.format == "TIFF" else replace(decoded, orientation=orientation)
 
 
@@ -237,6 +238,16 @@ def _widened(image: Image.Image, key: int) -> int:
         return 1
     levels = np.flatnonzero(image.histogram())
     return next((by for by in _WIDENED.values() if key <= _WHITE // by and not (levels % by).any()), 1)
+
+
+def beyond_palette(image: Image.Image) -> str:
+    """A word on pixels of a loaded image that are places beyond its palette; empty: there are none."""
+    if image.mode != "P":
+        return ""
+    places = np.flatnonzero(image.histogram())
+    beyond = places[places >= len(image.getpalette("RGB") or ()) // 3]
+    clear = image.info.get("transparency")  # a GIF may take a place for it that has no color
+    return _BEYOND_PALETTE if any(place != clear for place in beyond.tolist()) else ""
 
 
 def _has_gray_palette(image: Image.Image) -> bool:

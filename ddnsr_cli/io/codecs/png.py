@@ -3,13 +3,24 @@
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
+from PIL import Image
+
 from ddnsr_cli.io.codecs.encoders import save_png
-from ddnsr_cli.io.codecs.pillow import Decoded, check_size, decode_with_pillow, first_of, with_samples
+from ddnsr_cli.io.codecs.pillow import (
+    Decoded,
+    alone_with_pillow,
+    beyond_palette,
+    check_size,
+    decode_with_pillow,
+    first_of,
+    with_samples,
+)
 from ddnsr_cli.io.codecs.png_chunks import (
     IPTC_KEYWORD,
     XMP_KEYWORD,
@@ -23,7 +34,7 @@ from ddnsr_cli.io.codecs.png_chunks import (
 )
 from ddnsr_cli.io.codecs.vips import whole_samples
 from ddnsr_cli.io.codecs.wholeness import left_out_behind
-from ddnsr_cli.io.image import Metadata, Writable
+from ddnsr_cli.io.image import Metadata, Pixels, Writable
 from ddnsr_cli.io.metadata.exif import orientation_of, raw_profile, resource_block
 
 _DEEP_COLOR = (2, 4, 6)  # RGB, gray with alpha, RGB with alpha; Pillow is exact for plain gray
@@ -55,11 +66,24 @@ def _whole(parts: PngParts, metadata: Metadata) -> Decoded | None:
         return None
     orientation = orientation_of(metadata.exif, metadata.xmp)
     decoded = with_samples(Decoded(pixels=samples, alpha=None, metadata=metadata, orientation=orientation), samples)
-    if parts.header.color_type == _PALETTE and metadata.icc is None:  # a profile of such a file is for RGB
-        pixels = decoded.pixels
-        if pixels.shape[2] == 3 and bool((pixels == pixels[..., :1]).all()):
-            decoded = replace(decoded, pixels=pixels[..., :1])
+    if parts.header.color_type != _PALETTE:
+        return decoded
+    pixels, decoded = decoded.pixels, replace(decoded, damage=_beyond_palette(parts, decoded.pixels))
+    is_gray = pixels.shape[2] == 3 and bool((pixels == pixels[..., :1]).all())
+    if is_gray and metadata.icc is None:  # a profile of such a file is for RGB
+        decoded = replace(decoded, pixels=pixels[..., :1])
     return decoded
+
+
+def _beyond_palette(parts: PngParts, pixels: Pixels) -> str:
+    """A word on places that stand for no color; empty: there are none. libvips makes black of them and says nothing."""
+    if (pixels[..., 0] | pixels[..., -1]).all():  # nothing is black
+        return ""
+    size = parts.header.width * parts.header.height
+    with alone_with_pillow(size), suppress(Exception), Image.open(parts.pixels, formats=["PNG"]) as image:
+        image.load()
+        return beyond_palette(image)
+    return ""
 
 
 def png_size(file: BinaryIO) -> tuple[int, int, int]:
