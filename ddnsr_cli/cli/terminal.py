@@ -103,7 +103,6 @@ def file_of_stream(source: Path) -> Iterator[Path]:
             with path.open("wb") as file, _reading(source) as stream:
                 while chunk := stream.read(1 << 20):
                     file.write(chunk)
-            os.utime(path, (0, 0))  # the note in the result tells it: equal bytes give equal results
         except OSError as error:
             raise ImageReadError(f"{name} could not be read ({error.strerror}). Name a file.") from error
         try:

@@ -12,6 +12,7 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -36,35 +37,38 @@ class Source:
     bytes: int
     sha256: str
 
-    mtime_ns: int | None = None
-    """When it was written; None: not kept, as in the manifest of pairs."""
-
 
 def source_of(path: Path) -> Source:
     """Raises OSError as the file system does."""
-    status = path.stat()
-    return Source(bytes=status.st_size, sha256=sha256_of(path), mtime_ns=status.st_mtime_ns)
+    return Source(bytes=path.stat().st_size, sha256=sha256_of(path))
 
 
 def is_unchanged(path: Path, source: Source, result: Path, *, digest: Callable[[Path], str] = sha256_of) -> bool:
     """Whether an input is what it was: of the same size, and untouched since `result` was made or of the same hash.
 
     Not to be touched means neither written nor put in place: a rename keeps the time of writing, not that of change.
-    The time of the result alone does not tell: a copy of it is younger than what was touched before it was made.
     digest: of a file, asked only when it was touched. Raises OSError as the file system does.
     """
     status = path.stat()
     if status.st_size != source.bytes:
         return False
-    touched = max(status.st_mtime_ns, status.st_ctime_ns) >= result.stat().st_mtime_ns
-    untouched = not touched and source.mtime_ns in (None, status.st_mtime_ns)
-    return untouched or digest(path) == source.sha256
+    return _touched_ns(status) < result.stat().st_mtime_ns or digest(path) == source.sha256
+
+
+def _touched_ns(status: os.stat_result) -> int:
+    return max(status.st_mtime_ns, status.st_ctime_ns)
 
 
 def was_written(path: Path, before: os.stat_result) -> bool:
     """Whether a file is another than it was before, by size and time. Raises OSError as the file system does."""
     now = path.stat()
     return (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns)
+
+
+def date_back(result: Path, before: os.stat_result) -> None:
+    """Make a result no newer than the file that it was made of, so that `is_unchanged` looks at that file."""
+    with suppress(OSError):
+        os.utime(result, ns=(_touched_ns(before),) * 2)
 
 
 def add_stamp(path: Path, note: Callable[[int], bytes]) -> None:

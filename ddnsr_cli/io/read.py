@@ -131,22 +131,20 @@ def _read_object(address: StorePath, *, max_pixels: int) -> RasterImage:
 
 
 def fetched(source: Path, folder: Path) -> Path:
-    """An object as a file of the folder, as old as it; a file as it is. Raises ImageReadError."""
+    """An object as a file of the folder; a file as it is. Raises ImageReadError."""
     file = folder / source.name
     if not isinstance(source, StorePath):
         return source
     try:
         if is_folder(source):
             source.names()  # one that could not be listed: it tells why
-        status = source.stat()
-        size, free = status.st_size, shutil.disk_usage(folder).free
+        size, free = source.stat().st_size, shutil.disk_usage(folder).free
         if size > free:
             place = shown(folder.parent)
             raise ImageReadError(
                 f"{shown(source)} has {size} bytes and {place} room for {free}. Set TMPDIR to another."
             )
         source.fetch(file)
-        os.utime(file, ns=(status.st_mtime_ns,) * 2)
     except OSError as error:
         reason = printable(error.strerror or str(error))
         raise ImageReadError(f"{shown(source)} cannot be fetched ({reason}). Check address and permissions.") from error

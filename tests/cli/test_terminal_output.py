@@ -133,15 +133,11 @@ class TestImagesThroughPipes:
         with Image.open(io.BytesIO(done.stdout)) as image:
             assert (image.format, image.size) == ("JPEG", (96, 80))
 
-    def test_stdin_to_a_file_gives_the_same_bytes_each_time(
-        self, ddnsr, image_file, quick_model, monkeypatch, tmp_path
-    ):
-        for name in ("o.png", "again.png"):
-            monkeypatch.setattr(sys, "stdin", Piped(image_file().read_bytes()))
-            assert ddnsr("upscale", "-", "-o", tmp_path / name, "-m", quick_model).code == 0
+    def test_stdin_to_a_file(self, ddnsr, image_file, quick_model, monkeypatch, tmp_path):
+        monkeypatch.setattr(sys, "stdin", Piped(image_file().read_bytes()))
+        assert ddnsr("upscale", "-", "-o", tmp_path / "o.png", "-m", quick_model).code == 0
         with Image.open(tmp_path / "o.png") as image:
             assert image.size == (96, 80)
-        assert (tmp_path / "again.png").read_bytes() == (tmp_path / "o.png").read_bytes()
 
     def test_what_is_no_image_is_said(self, ddnsr, quick_model, monkeypatch, tmp_path):
         monkeypatch.setattr(sys, "stdin", Piped(b"no image"))

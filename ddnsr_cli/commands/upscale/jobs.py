@@ -123,8 +123,8 @@ def _note(path: Path) -> dict[str, Any] | None:
 
 
 def _is_same_source(recorded: Mapping[str, Any], source: Path, target: Path) -> bool:
-    try:  # notes of earlier versions have no time: then the hash tells
-        return is_unchanged(source, Source(**{"mtime_ns": -1, **recorded}), target)
+    try:
+        return is_unchanged(source, Source(**recorded), target)
     except (OSError, TypeError):  # gone, or a note of another version
         return False
 

@@ -52,7 +52,7 @@ from ddnsr_cli.inference.upscaler import Upscaler
 from ddnsr_cli.io.formats import check_format, check_writable
 from ddnsr_cli.io.image import RasterImage, to_srgb
 from ddnsr_cli.io.mapped import mapped
-from ddnsr_cli.io.provenance import Source, made_as, source_of, was_written
+from ddnsr_cli.io.provenance import Source, date_back, made_as, source_of, was_written
 from ddnsr_cli.io.read import fetched, read_image
 from ddnsr_cli.io.write import WriteOptions, takes_rows, without_idle_alpha, write_image
 from ddnsr_cli.nets.arrays import Weights
@@ -338,6 +338,8 @@ def make(
         lost = write(upscaled.image)
     notes.add(*lost)
     if _was_written_meanwhile(prepared):
+        for path in (job.target, *([] if sheet is None else [sheet])):
+            date_back(path, prepared.before)
         notes.add("it was changed meanwhile, and the result is of what it was before; the same command does it again")
     listener.detail(f"{shown(job.source)}: {_in_words(faithfulness)}")
     return Written(

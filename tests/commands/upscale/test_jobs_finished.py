@@ -1,6 +1,5 @@
 """Which results are finished."""
 
-import json
 import os
 import shutil
 
@@ -17,10 +16,9 @@ from ddnsr_cli.commands.upscale.jobs import (
 )
 from ddnsr_cli.commands.upscale.options import UpscaleOptions
 from ddnsr_cli.errors import ConfigError
-from ddnsr_cli.files import sha256_of
 from ddnsr_cli.inference.pipeline import LookOptions
 from ddnsr_cli.io.image import RasterImage
-from ddnsr_cli.io.provenance import add_stamp, made_as, source_of
+from ddnsr_cli.io.provenance import made_as, source_of
 from ddnsr_cli.io.write import WriteOptions, write_image
 from ddnsr_cli.processing.resize import OutputSize
 
@@ -140,47 +138,6 @@ def test_an_input_that_was_only_copied_is_the_same(made, tmp_path):
     later = target.stat().st_mtime_ns + 10**12
     os.utime(copy, ns=(later, later))
     assert state_of(copy, target, settings(target))[0] is State.FINISHED
-
-
-def edited(source):
-    """Another byte in place, a second later, with the size as it was."""
-    content, later = bytearray(source.read_bytes()), source.stat().st_mtime_ns + 10**9
-    content[-20] ^= 1
-    source.write_bytes(content)
-    os.utime(source, ns=(later, later))
-
-
-def copied(target, later_ns=10**13):
-    """A result whose time of writing is that of a copy."""
-    later = target.stat().st_mtime_ns + later_ns
-    os.utime(target, ns=(later, later))
-
-
-def test_a_copied_result_of_an_input_that_was_edited_is_outdated(made):
-    source, target = made()
-    copied(target)
-    assert state_of(source, target, settings(target))[0] is State.FINISHED
-    edited(source)
-    assert state_of(source, target, settings(target))[0] is State.OUTDATED
-
-
-def test_a_result_of_an_earlier_version_is_finished_where_the_hash_says_so(made):
-    source, target = made()
-    write_image(
-        RasterImage(pixels=np.full((16, 16, 3), 7, np.uint8)),
-        target,
-        finish=lambda path: add_stamp(
-            path,
-            lambda size: (
-                f'{{"bytes": {size:15}, "program": "ddnsr 0.1.0", "kind": "result", "input": {{"bytes": '
-                f'{source.stat().st_size}, "sha256": "{sha256_of(source)}"}}, "made": {json.dumps(settings(target))}}}'
-            ).encode(),
-        ),
-    )
-    copied(target)
-    assert state_of(source, target, settings(target))[0] is State.FINISHED
-    edited(source)
-    assert state_of(source, target, settings(target))[0] is State.OUTDATED
 
 
 def test_sheets_are_told_from_images(made):
