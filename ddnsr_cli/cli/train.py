@@ -36,7 +36,6 @@ from ddnsr_cli.cli.train_arguments import (
     refuse_contradictions,
     refuse_idle_noise_input,
     refuse_idle_perceptual,
-    refuse_idle_turns,
     validation_folders,
     weights_file,
     with_losses,
@@ -79,7 +78,7 @@ NOT_FOR_PRETRAINING |= OF_DISCRIMINATORS
 """Parameters of losses that the mean absolute error alone does not need."""
 
 PAIRS_ONLY = {"mix", "degradation_", "degradation_preset", "sharpen_targets", "discriminator_first_steps"}
-PAIRS_ONLY |= {"discriminator_learning_rate", "teacher", "truth_share", "turns", "scale"}
+PAIRS_ONLY |= {"discriminator_learning_rate", "teacher", "truth_share", "scale"}
 """Parameters that a track has no use for."""
 
 DATA, METHOD, SIZES, SCHEDULE, LOG = "Images", "Method", "Network sizes", "Schedule", "Log"
@@ -263,15 +262,6 @@ def train(
             help="Share of the truth in the losses beside a teacher. The default is 0.15.", rich_help_panel=METHOD
         ),
     ] = None,
-    turns: Annotated[
-        bool,
-        typer.Option(
-            "--turns/--no-turns",
-            help="Flip and turn ready pairs, and what a teacher is shown; without, one view of its results is learned, "
-            "which is crisper than what all eight have in common.",
-            rich_help_panel=METHOD,
-        ),
-    ] = True,
     sharpen_targets: Annotated[
         str | None,
         typer.Option(
@@ -431,12 +421,7 @@ def train(
     refuse_contradictions(preset, noise_input=noise_input, l2=l2, ablation=ablation)
     rules = PairRules(lr_suffix=lr_suffix, mod_crop=mod_crop)
     stream = StreamConfig(
-        batch=batch,
-        crop_px=crop,
-        seed=seed,
-        workers=workers,
-        noise_input=noise_input or NoiseInput.SMOOTH,
-        turned=turns,
+        batch=batch, crop_px=crop, seed=seed, workers=workers, noise_input=noise_input or NoiseInput.SMOOTH
     )
     rhythm = Rhythm(
         log_steps=log_every,
@@ -530,16 +515,12 @@ def _refuse_given(ctx: typer.Context, names: set[str], why: str) -> None:
 
 def _refuse_idle(ctx: typer.Context, options: "PairedOptions | JointOptions") -> None:
     """Raises ConfigError for an option that what is asked for as a whole would not look at."""
-    from ddnsr_cli.training.paired_options import PairedOptions
-
     if options.discriminator == "none":
         why = "is of a discriminator, which would learn for nothing: hr_adversarial has no weight here"
         _refuse_given(ctx, OF_DISCRIMINATORS, why)
     refuse_idle_perceptual(options.layers, ctx.params["perceptual_weights"])
     if ctx.params["noise_input"] is not None:
         refuse_idle_noise_input(options, ctx.params["preset"], single_input=ctx.params["single_input"])
-    if isinstance(options, PairedOptions) and not options.stream.turned:
-        refuse_idle_turns(options)
 
 
 def _run(

@@ -262,14 +262,6 @@ def refuse_idle_perceptual(layers: "PerceptualLayers", weights: Path | None) -> 
         )
 
 
-def refuse_idle_turns(options: "PairedOptions") -> None:
-    """Raises ConfigError where --no-turns is given, and nothing would be turned as it is."""
-    from ddnsr_cli.training.paired_options import SourceKind
-
-    if options.teacher is None and all(source.kind is not SourceKind.READY for source in options.sources):
-        raise ConfigError("--no-turns is for ready pairs and for a --teacher, and here is neither. Leave it out.")
-
-
 def refuse_idle_noise_input(
     options: "PairedOptions | JointOptions", preset: JointPreset | None, *, single_input: bool
 ) -> None:

@@ -244,9 +244,6 @@ class StreamConfig:
     noise_input: NoiseInput = NoiseInput.SMOOTH
     """What a degrader is given of the noisy images. Of an image without smooth parts it is a crop in any case."""
 
-    turned: bool = True
-    """Ready pairs are flipped and turned by chance, and so is what a teacher is shown."""
-
     def __post_init__(self) -> None:
         if min(self.batch, self.crop_px, self.crops_per_image) < 1 or self.workers < 0 or self.seed < 0:
             raise ConfigError(

@@ -157,11 +157,9 @@ class ReadyPairs(PairDataset):
         return lr, hr
 
     def _crop(self, lr: NDArray[np.uint8], hr: NDArray[np.uint8], side: int, rng: np.random.Generator) -> Pair:
-        """One place in both, flipped and turned alike by one of the eight symmetries of the square where asked for."""
+        """One place in both, flipped and turned alike by one of the eight symmetries of the square."""
         top, left = (int(rng.integers(0, length - side + 1)) for length in lr.shape[:2])
         turns, mirrored = int(rng.integers(4)), bool(rng.random() < 0.5)
-        if not self.stream.turned:
-            turns, mirrored = 0, False
         large = [self.scale * px for px in (top, left, side)]
         return _turned(lr, (top, left, side), turns, mirrored), _turned(hr, tuple(large), turns, mirrored)
 

@@ -7,7 +7,6 @@ first: sharpened, by an unsharp mask that leaves flat parts, and the noise in th
 that teaches. One that was trained against a discriminator draws detail where the input says little, and draws another
 one when the input is turned. What its eight views agree on is in the input, the rest is chance. Each step shows the
 learner one view, drawn from the seed: by absolute differences it learns their median, at the cost of one view a step.
-Their median is softer than each of them: to learn one as crisp as it is, nothing is turned.
 """
 
 import numpy as np
@@ -61,16 +60,15 @@ WINDOW_PX = 9  # LR pixels over which the colors of the teacher's result are com
 class Teacher:
     """Targets (N, 3, scale * h, scale * w) of LR images (N, 3, h, w), in [0, 1], without a graph."""
 
-    def __init__(self, net: SrNet, *, seed: int, turned: bool = True) -> None:
-        """net: on the device of the images to come. turned: show it a view of each batch, drawn from the seed."""
+    def __init__(self, net: SrNet, *, seed: int) -> None:
+        """net: on the device of the images to come."""
         self._net = net.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._seed = seed
-        self._views = VIEWS if turned else 1
 
     @torch.no_grad()
     def __call__(self, lr: Tensor, step: int) -> Tensor:
         """The result on the view of this step, turned back, with the colors of the input."""
-        view = int(np.random.default_rng([self._seed, VIEW_KEY, step]).integers(self._views))
+        view = int(np.random.default_rng([self._seed, VIEW_KEY, step]).integers(VIEWS))
         turned = as_view(lr, view).contiguous(memory_format=torch.channels_last)
         sr = undone_view(self._net(turned).float(), view)
         return with_colors_of(lr, sr).clamp(0, 1)
@@ -111,8 +109,7 @@ class PairedTrainer(BaseTrainer[PairedOptions, PairedNets]):
         """feature_nets: for losses and discriminator. teacher: with `options.teacher`, what teaches."""
         nets = _fresh_nets(options, feature_nets.disc)
         super().__init__(options, nets, {"sr_net": nets.sr_net}, feature_nets, device, world)
-        stream = options.stream
-        self.teacher = None if teacher is None else Teacher(teacher.to(device), seed=stream.seed, turned=stream.turned)
+        self.teacher = None if teacher is None else Teacher(teacher.to(device), seed=options.stream.seed)
 
     @property
     def waiting(self) -> bool:

@@ -32,9 +32,9 @@ SURFACE = {
         "-o/--output --track --paired --pretrain --hr --lr --data --val --val-lr --val-hr --lr-suffix --mod-crop "
         "--mix --check --target --start-from --start-degrader --l2 --ablation --preset --single-input --noise-input "
         "--vgg --perceptual --perceptual-weights --as-authors --loss --discriminator --gan --teacher --truth-share "
-        "--turns/--no-turns --sharpen-targets --discriminator-first-steps --discriminator-learning-rate "
-        "--degrader-pretrain-steps --degrader-only-steps --degradation-preset --degradation --lpips --lite --features "
-        "--blocks --growth --scale --steps --batch --micro-batch --crop --learning-rate --warmup-steps --lr-milestones "
+        "--sharpen-targets --discriminator-first-steps --discriminator-learning-rate --degrader-pretrain-steps "
+        "--degrader-only-steps --degradation-preset --degradation --lpips --lite --features --blocks "
+        "--growth --scale --steps --batch --micro-batch --crop --learning-rate --warmup-steps --lr-milestones "
         "--precision --compile --seed --workers --log-every --save-every --keep-every --validate-every --sample-every "
         "--device/-g --offline -q/--quiet"
     ),

@@ -220,9 +220,6 @@ def test_a_taught_run_goes_on_to_the_same_bytes_and_names_its_teacher(train, tmp
     assert last_state(tmp_path / "whole") == last_state(tmp_path / "parts")
     assert "| taught by | t.pth, sha256 " in (tmp_path / "whole/README.md").read_text()
     assert options_of(tmp_path / "whole")["teacher"] == {"truth_share": 0.15}
-    done = train(tmp_path / "as_it_lies", "--steps", 3, "--no-turns", *words, teacher)
-    assert done.code == 0, done.err
-    assert last_state(tmp_path / "as_it_lies") != last_state(tmp_path / "whole")
     assert options_of(tmp_path / "whole")["sharpen"] == {"amount": 0.5, "sigma_px": 1.5, "threshold": 0.0}
     before = last_state(tmp_path / "whole")
     refused(train(tmp_path / "whole", "--steps", 4, *words, other), 10, "--teacher", "another -o")
@@ -320,7 +317,6 @@ def test_a_teacher_of_another_scale_or_none_is_refused(train, tmp_path):
     refused(train(tmp_path / "run", "--teacher", teacher), 2, "4 times", "twice.safetensors 2 times")
     refused(train(tmp_path / "run", "--teacher", tmp_path / "gone"), 5, "gone")
     refused(train(tmp_path / "run", "--truth-share", "0.2"), 2, "--teacher")
-    refused(train(tmp_path / "run", "--no-turns"), 2, "--no-turns", "ready pairs", "Leave it out")
     refused(train(tmp_path / "run", "--teacher", teacher, "--truth-share", "1"), 2, "below 1")
     assert not (tmp_path / "run").exists()
 

@@ -54,12 +54,6 @@ def test_the_views_of_the_steps_are_drawn_from_the_seed_and_all_come(lr):
     assert len(distinct) == 4  # a slope along one axis is the same in pairs of views
 
 
-def test_a_teacher_that_is_shown_nothing_turned_gives_its_own_result_in_every_step(lr):
-    teacher = Teacher(Sloped(), seed=3, turned=False)
-    plain = with_colors_of(lr, Sloped()(lr)).clamp(0, 1)
-    assert all(torch.equal(teacher(lr, step), plain) for step in range(12))
-
-
 def test_the_target_stands_as_the_input_does(lr):
     plain = F.interpolate(lr, scale_factor=4, mode="nearest")
     for step in range(8):
