@@ -248,7 +248,8 @@ def save_onnx(path: Path, net: OwnNet, *, metadata: Mapping[str, str]) -> None:
                     dynamic_axes=free,
                 )
             model = onnx.load(temporary)
-            onnx.helper.set_model_props(model, {**metadata, VERSION_KEY: __version__})
+            props = {**metadata, VERSION_KEY: __version__}
+            onnx.helper.set_model_props(model, dict(sorted(props.items())))  # as read they have no order
             onnx.save(model, temporary)
     except OSError as cause:
         raise WeightsError(f"{path} cannot be written: {cause.strerror or cause}.") from cause
