@@ -15,6 +15,7 @@ from rich.text import Text
 from ddnsr_cli.cli.options import Device, LrSuffix, ModCrop, Offline, Quiet, file_of, folder_of
 from ddnsr_cli.cli.terminal import STANDARD, STDOUT_NAMES, put_text
 from ddnsr_cli.errors import ConfigError, printable, shown
+from ddnsr_cli.files import is_folder
 
 if TYPE_CHECKING:
     from ddnsr_cli.commands.evaluate.options import EvaluateOptions
@@ -284,7 +285,7 @@ def _challenge_folders(data: Path, track: int, *, given: Path | None) -> tuple[P
 
 
 def _check(files: dict[str, Path | None], ranking_files: list[Path], *, mean_opinion: bool) -> None:
-    if any(path.is_dir() for path in ranking_files):
+    if any(is_folder(path) for path in ranking_files):
         named = " ".join(
             f"{option} {shown(path)}" for option, path in zip(("--lr", "--hr"), ranking_files, strict=False)
         )

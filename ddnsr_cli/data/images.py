@@ -34,7 +34,7 @@ def list_images(
     Raises DataError when a folder is missing, cannot be looked into, or there is no
     image.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise DataError(f"{shown(folder)} is not a folder. Give a folder of images.")
     own = OwnResults(again=False)
     if finished:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ddnsr_cli.config import TargetType
 from ddnsr_cli.errors import ConfigError, DataError, ImageReadError
+from ddnsr_cli.files import is_folder
 from ddnsr_cli.io.read import read_rgb, stored_size
 
 CLEANUP_SHRINK = 2
@@ -186,7 +187,7 @@ def find_validation_folders(data: Path, track: int) -> tuple[Path, Path | None]:
 def _check_place(data: Path, track: int, names: Mapping[int, Sequence[str]]) -> None:
     if track not in names:
         raise ConfigError(f"There is no track {track}. Give 1 or 2.")
-    if not data.is_dir():
+    if not is_folder(data):
         raise DataError(f"{data} is not a folder. Give the folder that holds {names[track][0]} with --data.")
 
 
@@ -195,7 +196,7 @@ def find_pair_folders(folder: Path) -> tuple[Path, Path]:
 
     Raises DataError when one is missing, or there are several that differ in case.
     """
-    below = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    below = sorted(path for path in folder.iterdir() if path.is_dir()) if is_folder(folder) else []
     lr, hr = ([path for path in below if path.name.lower() == name] for name in ("lr", "hr"))
     if len(lr) != 1 or len(hr) != 1:
         raise DataError(

@@ -204,6 +204,16 @@ def test_a_result_is_a_file_on_this_machine(ddnsr, pairs, tmp_path, monkeypatch,
     assert not (tmp_path / "x.txt").exists()
 
 
+@pytest.mark.parametrize("option", ["--lr", "--sr", "--hr", "--data"])
+def test_a_name_that_is_too_long_is_no_folder(ddnsr, pairs, option):
+    others = {"--sr": ["--hr", pairs[1]], "--hr": ["--sr", pairs[1]]}.get(option, [])
+    assert_refused(ddnsr("eval", option, "q" * 300, *others), 8, "is not a folder")
+
+
+def test_opinions_under_a_name_that_is_too_long(ddnsr):
+    assert_refused(ddnsr("eval", "--mean-opinion", "q" * 300), 8, "cannot be read", "too long")
+
+
 def test_a_folder_that_cannot_be_made(ddnsr, pairs, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     done = ddnsr("eval", "--hr", pairs[1], "--sr", pairs[1], "--keep", tmp_path / "file", "--lpips", "none")

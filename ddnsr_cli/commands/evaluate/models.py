@@ -24,7 +24,7 @@ from ddnsr_cli.commands.evaluate.measures import (
 from ddnsr_cli.commands.evaluate.options import EvaluateListener, EvaluateOptions, Reference
 from ddnsr_cli.config import SCALE
 from ddnsr_cli.errors import ConfigError, HubError, WeightsError
-from ddnsr_cli.files import is_there
+from ddnsr_cli.files import is_folder, is_there
 from ddnsr_cli.inference.degrader import LevelsInMemory, TiledDegrader
 from ddnsr_cli.inference.device import choose_dtype
 from ddnsr_cli.inference.net_upscaler import NetUpscaler
@@ -132,9 +132,9 @@ def labeled(text: str) -> tuple[str | None, str]:
 def short_name(path_or_name: str) -> str:
     """What to call weights or a folder: the last part of a path, without a weights suffix; a Hub id as it is."""
     path = Path(path_or_name).expanduser()
-    if path.is_dir():
+    if is_folder(path):
         return path.resolve().name
-    return path.stem if path.is_file() else path_or_name
+    return path.stem if is_there(path) else path_or_name
 
 
 def refuse_doubles(labels: Iterable[str]) -> None:
