@@ -199,7 +199,7 @@ def _found(
 
     for path in inputs:
         if path in prefixes and isinstance(path, StorePath):
-            found = _walk_store(path, prefixes[path], results=results, again=on_own is None)
+            found = _walk_store(path, prefixes[path], results=results, on_own=on_own and tell)
         elif path in prefixes:
             found = _walk(path, prefixes[path], recursive=recursive, results=results, on_own=on_own and tell)
         else:
@@ -274,7 +274,9 @@ def _walk(
             waiting += [(folder / name, relative / name) for name in reversed(below)]
 
 
-def _walk_store(top: StorePath, prefix: Path, *, results: OutputNames | None, again: bool) -> Iterator[Found]:
+def _walk_store(
+    top: StorePath, prefix: Path, *, results: OutputNames | None, on_own: Callable[[Path], None] | None
+) -> Iterator[Found]:
     """The images below an address, as `_walk` gives those of folders; here the extension tells what is one."""
     waiting = [(top, prefix)]
     while waiting:
@@ -288,10 +290,12 @@ def _walk_store(top: StorePath, prefix: Path, *, results: OutputNames | None, ag
             continue
         names = [name for name in objects if extension_of(name) in _IMAGE_EXTENSIONS and not name.startswith(".")]
         stems = distinct_stems(names)
-        made = {} if again else _results_in(folder, relative, stems, results)
+        made = {} if on_own is None else _results_in(folder, relative, stems, results)
         for name in names:
-            if name not in made or made_as(folder / name) is None:
+            if name not in made:
                 yield Found(source=folder / name, relative=relative / name, stem=stems[name])
+            elif on_own is not None and made_as(folder / name) is None:
+                on_own(folder / name)
         waiting += [(folder / name, relative / name) for name in reversed(folders) if not _is_junk_folder(name)]
 
 
@@ -323,8 +327,10 @@ def _images(
             continue
         maker = made.get(name)
         has_maker = maker is not None and (maker not in unsure or looks_like_image(files[maker]))
-        if not has_maker or made_as(folder / name) is None:  # a user's own may be called so, too
+        if not has_maker:
             yield Found(source=folder / name, relative=relative / name, stem=stem)
+        elif on_own is not None and made_as(folder / name) is None:  # edited since, or a user's own of such a name
+            on_own(folder / name)
 
 
 def _results_in(folder: Path, relative: Path, stems: dict[str, str], results: OutputNames | None) -> dict[str, str]:

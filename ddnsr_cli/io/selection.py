@@ -66,7 +66,7 @@ class Selection:
 class OwnResults:
     """What ddnsr made itself: left out where it lies in folders, for else each run would enlarge what the last made.
 
-    It is known by the note in the file, whatever it is called.
+    It is known by the note in the file, whatever it is called, and beside its source by the name of its result, too.
     """
 
     def __init__(self, *, again: bool) -> None:
@@ -91,10 +91,10 @@ class OwnResults:
     @property
     def notes(self) -> list[str]:
         """Sentences for the user: on folders in which nothing was found, and on what was left out."""
-        left_out = (
-            [f"{self.listed} made by ddnsr and left out (--again takes such files, too)"] if self.left_out else []
-        )
-        return [f"no image is in {shown(path)}" for path in self.empty] + left_out
+        notes = [f"no image is in {shown(path)}" for path in self.empty]
+        if self.left_out:
+            notes.append(f"{self.listed} taken for ddnsr's own and left out (--again takes such files, too)")
+        return notes
 
     @property
     def listed(self) -> str:

@@ -56,7 +56,7 @@ def test_a_result_is_known_by_its_note_whatever_it_is_called(ddnsr, folder, quic
     shutil.copy(folder / "a.jpg", folder / "mine_x4.jpg")
     done = ddnsr("upscale", folder, "-o", tmp_path / "out", "-m", quick_model)
     assert {path.stem for path in (tmp_path / "out").iterdir() if path.is_file()} == {"a_jpg", "a_bmp", "mine_x4"}
-    assert "holiday.webp was made by ddnsr and left out (--again" in done.err
+    assert "holiday.webp was taken for ddnsr's own and left out (--again" in done.err
 
 
 def test_again_or_its_name_takes_a_result(ddnsr, folder, quick_model, tmp_path):
@@ -108,7 +108,7 @@ def test_pairs_of_degrade_are_no_input_either(ddnsr, folder, quick_model, tmp_pa
     assert tree(tmp_path) == before
     done = ddnsr(*words, "other")
     assert len(done.out.split()) == 3
-    assert "made by ddnsr and left out" in done.err
+    assert "taken for ddnsr's own and left out" in done.err
     again = ddnsr(*words, "all", "--again")
     assert len(again.out.split()) > 3
     noise = ("degrade", "p", "--noise-source", "p", "-m", model, "-o", "noisy", "--json")
@@ -175,7 +175,7 @@ def test_in_the_place_of_the_sources_too_again_takes_results(ddnsr, folder, quic
     assert size(folder / "deep/b_x4_x4.png") == (36 * 16, 32 * 16)
 
 
-def test_an_image_that_is_called_as_a_result_is_taken_and_never_replaced(ddnsr, image_file, quick_model, tmp_path):
+def test_an_image_called_as_a_result_is_left_out_told_and_not_replaced(ddnsr, image_file, quick_model, tmp_path):
     image_file("r/b.png"), image_file("r/c.png")
     own = image_file("r/b_x4.png", width=30)
     before = own.read_bytes()
@@ -183,10 +183,14 @@ def test_an_image_that_is_called_as_a_result_is_taken_and_never_replaced(ddnsr, 
         done = ddnsr("upscale", tmp_path / "r", "-m", quick_model, *more)
         assert done.code == 9
         assert "r/b_x4.png is an image to read itself, no result of ddnsr. Move it away" in done.err
-        assert done.err.splitlines()[-1] == f"error: 1 of 3 images failed: {tmp_path}/r/b.png."
+        assert done.err.splitlines()[-1] == f"error: 1 of 2 images failed: {tmp_path}/r/b.png."
+        assert "r/b_x4.png was taken for ddnsr's own and left out (--again" in done.err
         assert own.read_bytes() == before
-        assert size(tmp_path / "r/b_x4_x4.png") == (120, 80)
         assert size(tmp_path / "r/c_x4.png") == (96, 80)
+        assert not (tmp_path / "r/b_x4_x4.png").exists()
+    assert ddnsr("upscale", tmp_path / "r", "-m", quick_model, "--again").code == 9
+    assert size(tmp_path / "r/b_x4_x4.png") == (120, 80)
+    assert own.read_bytes() == before
     named = ddnsr("upscale", tmp_path / "r/b.png", own, "-m", quick_model, "--overwrite")
     assert named.code == 9
     assert own.read_bytes() == before

@@ -146,7 +146,7 @@ def test_what_is_no_image_and_results_of_ours_are_left_out(ddnsr, image_file, qu
     done = ddnsr("upscale", "memory://in", "-o", tmp_path / "out", "-m", quick_model)
     assert done.code == 0, done.err
     assert set(tree(tmp_path / "out")) == {"a_png.png", "a_jpg.png", "deep/b.png"}
-    assert "memory://in/large.png was made by ddnsr and left out" in done.err
+    assert "memory://in/large.png was taken for ddnsr's own and left out" in done.err
     shards = [
         ddnsr("upscale", "memory://in", "-o", tmp_path / "parts", "-m", quick_model, "--shard", f"{i}/2")
         for i in (1, 2)

@@ -191,7 +191,9 @@ def test_results_of_an_earlier_run_are_left_out(tree):
     top = tree("a.jpg", "a_x4.png", "b_x4.png", "out/a.png", "sub/out/c.png")
     beside, told = OutputNames(folder=None, suffix="_x4"), []
     everything = ["a.jpg", "a_x4.png", "b_x4.png", "out/a.png", "sub/out/c.png"]
-    assert relatives(top, results=beside, on_own=told.append) == everything  # the name alone says nothing
+    assert relatives(top, results=beside, on_own=told.append) == [name for name in everything if name != "a_x4.png"]
+    assert told == [top / "a_x4.png"]  # without a note: edited since, or of another program
+    told.clear()
     mark_as(top / "a_x4.png", "sample")
     assert relatives(top, results=beside) == everything
     assert relatives(top, results=beside, on_own=told.append) == [name for name in everything if name != "a_x4.png"]
