@@ -1,3 +1,4 @@
+import importlib
 import importlib.util
 import math
 import sys
@@ -55,7 +56,10 @@ def test_an_image_comes_back_pixel_by_pixel(tmp_path):
 
 
 @needs_tensorboard
-def test_what_a_kill_lost_is_not_shown_after_resuming(tmp_path):
+def test_what_a_kill_lost_is_not_shown_after_resuming(tmp_path, monkeypatch):
+    """Files of one second and process are shown in the order of their numbers as text: 10 comes before 9."""
+    writer = importlib.import_module("tensorboard.summary.writer.event_file_writer")
+    monkeypatch.setattr(writer, "_global_uid", writer.AtomicCounter(0))
     with TensorBoardLogger(tmp_path, lambda _: None) as board:
         for step in (100, 150, 200):
             board.scalars(step, {"l1": step}, group="train")
