@@ -276,8 +276,9 @@ class Queue:
                 if isinstance(event, Written):
                     made = {"result": event, "model": options.model, "version": item.version + 1}
                     notes = tuple(map(self._without_folder, event.notes))
-                    self._change(number, state=State.DONE, notes=notes, **made)
-                    self._forget_result(item)
+                    with self._changed:  # whoever hears of the new result finds the old one gone
+                        self._change(number, state=State.DONE, notes=notes, **made)
+                        self._forget_result(item)
         except _StoppedError:
             self._change(number, state=back)
         except DdnsrError as error:

@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -135,8 +136,9 @@ def test_a_result_keeps_its_model_and_notes_where_it_is_not_made_anew(studio, he
 
 
 def test_the_network_is_loaded_once(studio, quick_model, drawn, monkeypatch):
-    loads, load = [], worker.start_engine
+    loads, load, remove = [], worker.start_engine, shutil.rmtree
     monkeypatch.setattr(worker, "start_engine", lambda *words: loads.append(1) or load(*words))
+    monkeypatch.setattr(shutil, "rmtree", lambda *words, **named: time.sleep(0.2) or remove(*words, **named))
     with studio() as asked:
         for name in "ab":
             asked.put(f"{name}.png", drawn("a.png").read_bytes())
