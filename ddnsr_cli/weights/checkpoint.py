@@ -4,7 +4,7 @@ import ctypes
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -110,13 +110,23 @@ def load_degrader(path: Path) -> tuple[Degrader, dict[str, str]]:
     if DEGRADER_KEY not in metadata:
         raise WeightsError(f"{path.name} holds no degrader. Give the degrader.safetensors of a run of ddnsr train.")
     try:
-        net = Degrader(options_from_json(DegraderConfig, json.loads(metadata[DEGRADER_KEY])))
-        net.load_state_dict({key: tensor.float() for key, tensor in loaded.items()})
+        net = _built_degrader(json.loads(metadata[DEGRADER_KEY]), loaded)
     except (ConfigError, ValueError, TypeError, RuntimeError) as cause:
         raise WeightsError(f"{path.name} is damaged, or of another version: {one_line(cause)}.") from cause
     if not all(bool(torch.isfinite(tensor).all()) for tensor in loaded.values()):
         raise WeightsError(f"{path.name} has values that are not finite. Fetch or train it again.")
     return net.eval().requires_grad_(False), metadata
+
+
+def _built_degrader(sizes: Mapping[str, Any], loaded: Mapping[str, Tensor]) -> Degrader:
+    """The sizes that a file tells take no memory before its tensors bear them out. Raises ConfigError, RuntimeError."""
+    config = options_from_json(DegraderConfig, sizes)
+    if config.blocks > len(loaded):
+        raise ConfigError(f"{config.blocks} blocks in {len(loaded)} tensors")
+    with torch.device("meta"):
+        net = Degrader(config)
+    net.load_state_dict({key: tensor.to(torch.float32, copy=True) for key, tensor in loaded.items()}, assign=True)
+    return net
 
 
 def holds_degrader(path: Path) -> bool:

@@ -71,8 +71,8 @@ def load_foreign(loaded: object, source: str, refusal: WeightsError) -> ForeignN
     if spandrel is None:
         raise WeightsError(f"{refusal} {failure}") from refusal
     tensors = named_tensors(loaded, source)
-    check_finite(tensors, source)
     try:
+        check_finite(tensors, source)  # which not all kinds of tensors can be asked
         found = spandrel.ModelLoader().load_from_state_dict(spandrel.canonicalize_state_dict(tensors))
     except (spandrel.UnsupportedModelError, *_NOT_LOADED) as cause:
         raise refusal from cause

@@ -39,9 +39,12 @@ OwnNet = RRDBNet | CompactNet
 """A network that is written here, and can be saved."""
 
 _DENSE = "body.0.rdb1.conv1"
-_BLOCK = re.compile(r"(?:RRDB_trunk|model\.1\.sub)\.(\d+)\.RDB(\d)\.conv(\d)(?:\.0)?\.(weight|bias)")
-_OURS = re.compile(r"body\.(\d+)\.")
-_COMPACT = re.compile(r"body\.(\d+)\.(?:weight|bias)")
+_OF_BLOCK = tuple(
+    f"rdb{dense}.conv{conv}.{kind}" for dense in (1, 2, 3) for conv in (1, 2, 3, 4, 5) for kind in ("weight", "bias")
+)
+_BLOCK = re.compile(r"(?:RRDB_trunk|model\.1\.sub)\.(\d{1,18})\.RDB(\d)\.conv(\d)(?:\.0)?\.(weight|bias)")
+_OURS = re.compile(r"body\.(\d{1,18})\.")  # numbers of more digits Python may refuse to read
+_COMPACT = re.compile(r"body\.(\d{1,18})\.(?:weight|bias)")
 _FIRST_KEY = re.compile(r"(|.*\.)(conv_first|model\.0|body\.0)\.(?:weight|bias)")
 _WRAPPERS = re.compile(r"\b_(orig_mod|checkpoint_wrapped_module|fsdp_wrapped_module|forward_module)\.")
 """What PyTorch and Lightning put into names for a module that they wrap."""
@@ -132,7 +135,7 @@ def named_tensors(loaded: object, source: str) -> dict[str, Tensor]:
         raise WeightsError(f"{source} holds no named tensors. {LOADS}.")
     tensors: dict[str, Tensor] = {}
     for key, value in loaded.items():
-        if not isinstance(value, Tensor):
+        if not isinstance(value, Tensor) or value.is_nested:  # a nested one has no shape
             raise WeightsError(f"{source} is no plain set of weights: {_short(key)} is no tensor. {LOADS}.")
         tensors[str(key)] = value
     if sum(tensor.numel() for tensor in tensors.values()) > MAX_VALUES:
@@ -355,6 +358,9 @@ def _rrdb_sizes(named: Mapping[str, Tensor], source: str) -> RRDBConfig:
             f"3 input channels (x4), or 12 (x2) or 48 (x1) after a pixel-unshuffle, and 3 output channels."
         )
     blocks = _count(named, source, "rdb1.conv1.weight")
+    for key in (f"body.{block}.{part}" for block in range(blocks) for part in _OF_BLOCK):
+        if key not in named:  # looked at before so many blocks are built, which takes minutes
+            raise _incomplete(named, key, source)
     return RRDBConfig(features=first[0], blocks=blocks, growth=dense[0], scale=scale)
 
 
@@ -435,7 +441,7 @@ def _incomplete(named: Iterable[str], key: str, source: str) -> WeightsError:
 
 def _steps(keys: set[str]) -> int | None:
     """How often an RRDB network of layout 2 or 3 doubles the size; None when that is not known."""
-    layers = [int(match[1]) for key in keys if (match := re.fullmatch(r"model\.(\d+)\.weight", key))]
+    layers = [int(match[1]) for key in keys if (match := re.fullmatch(r"model\.(\d{1,18})\.weight", key))]
     if layers:  # body, then three layers for each doubling, then conv, activation, conv
         return (max(layers) - 4) // 3
     ups = sum(f"conv_up{number}.weight" in keys for number in (1, 2))

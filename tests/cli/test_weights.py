@@ -230,6 +230,17 @@ def test_a_mix_lies_between_two_networks(ddnsr, small_net, tmp_path):
     assert [part["share"] for part in json.loads(metadata["mix"])] == [0.75, 0.25]
 
 
+@pytest.mark.parametrize("options", ["[" * 100_000, '{"stream": {"seed": "none"}}', '{"stream": {"seed": null}}'])
+def test_what_a_file_says_of_its_training_may_be_anything(ddnsr, small_net, tmp_path, options):
+    for name, blocks in (("small", 1), ("large", 2)):
+        metadata = {"training": '{"start_from": "small"}', "options": options}
+        save_sr_net(tmp_path / f"{name}.safetensors", small_net(blocks=blocks), metadata=metadata, half=False)
+    files = (tmp_path / "small.safetensors", tmp_path / "large.safetensors")
+    done = ddnsr("weights", "mix", *files, "-o", tmp_path / "mix.safetensors")
+    assert (done.code, done.err.count("\n")) == (5, 1)
+    assert "Mix networks of the same sizes" in done.err
+
+
 def test_a_mix_that_makes_no_sense_is_refused(ddnsr, quick_model, small_net, tmp_path):
     save_sr_net(tmp_path / "wide.safetensors", small_net(features=12), metadata={}, half=False)
     for second, share, code, word in (

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -159,3 +160,16 @@ def test_what_is_no_degrader_is_refused(tmp_path, small_net):
     for path in (sr, cut, tmp_path / "gone.safetensors"):
         with pytest.raises(WeightsError, match=path.name):
             load_degrader(path)
+
+
+@pytest.mark.parametrize("told", [{"features": 150}, {"blocks": 5000}])
+def test_a_small_file_does_not_make_a_large_degrader(tmp_path, monkeypatch, told):
+    net, path = Degrader(DegraderConfig(features=4, blocks=1)), tmp_path / "d.safetensors"
+    net.config = replace(net.config, **told)
+    save_degrader(path, net, metadata={}, half=False)
+    initialized = []
+    monkeypatch.setattr(torch.Tensor, "uniform_", lambda tensor, *_, **__: initialized.append(tensor) or tensor)
+    with pytest.raises(WeightsError, match=r"d\.safetensors is damaged"):
+        load_degrader(path)
+    assert not [tensor for tensor in initialized if tensor.device.type != "meta"]
+    assert len(initialized) < 100

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -168,3 +169,12 @@ def test_a_part_of_spandrel_that_is_missing_is_named(swin, monkeypatch):
     monkeypatch.setattr(importlib, "import_module", start)
     with pytest.raises(WeightsError, match="does not start without torchvision: install that"):
         load_sr_net(swin)
+
+
+@pytest.mark.parametrize("odd", [torch.zeros(3).to(torch.float8_e4m3fn), torch.zeros(3, device="meta")])
+def test_tensors_of_an_odd_kind_are_refused(tmp_path, monkeypatch, odd):
+    stand_in = SimpleNamespace(UnsupportedModelError=KeyError)
+    monkeypatch.setattr(foreign, "_spandrel", lambda: (stand_in, ""))
+    torch.save({"layers.0.residual_group.blocks.0.norm1.weight": odd}, tmp_path / "swin.pth")
+    with pytest.raises(WeightsError, match=r"swin\.pth is a transformer such as SwinIR"):
+        load_sr_net(tmp_path / "swin.pth")

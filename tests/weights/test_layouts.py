@@ -6,6 +6,7 @@ import torch
 from ddnsr_cli.errors import WeightsError
 from ddnsr_cli.nets.config import RRDBConfig
 from ddnsr_cli.nets.rrdb import RRDBNet
+from ddnsr_cli.weights import layouts
 from ddnsr_cli.weights.layouts import build, read_layout
 
 SIZES = {"features": 8, "blocks": 2, "growth": 4}
@@ -117,6 +118,20 @@ def test_a_missing_block_is_named(small_net):
 def test_a_huge_block_number_builds_nothing(state):
     state["body.4000000000.rdb1.conv1.weight"] = state["body.0.rdb1.conv1.weight"]
     refused(state, "lacks body.2.")
+
+
+@pytest.mark.parametrize("key", ["body.{}.weight", "RRDB_trunk.{}.RDB1.conv1.weight", "model.{}.weight"])
+def test_a_number_that_python_does_not_read_is_no_number(state, small_compact, key):
+    extra = {key.format("9" * 5000): torch.zeros(4, 4, 3, 3)}
+    refused(state | extra, "holds")
+    refused(small_compact().state_dict() | extra, "holds")
+    refused(extra | {"model.1.sub.0.RDB1.conv1.0.weight": torch.zeros(4, 4, 3, 3)}, "net.pth")
+
+
+def test_blocks_without_their_parts_are_not_built(state, monkeypatch):
+    monkeypatch.setattr(layouts, "build", lambda _: pytest.fail("it was built"))
+    parts = {f"body.{number}.rdb1.conv1.weight": state["body.0.rdb1.conv1.weight"] for number in range(2, 3000)}
+    refused(state | parts, "lacks body.2.rdb1.conv1.bias")
 
 
 def test_claimed_shapes_are_not_believed(state):
@@ -232,6 +247,9 @@ def test_integers_and_sparse_tensors_are_refused(state):
     refused(state | {"conv_hr.bias": torch.zeros(8, dtype=torch.int64)}, "conv_hr.bias", "int64")
     refused(state | {"conv_hr.bias": torch.zeros(8).to_sparse()}, "conv_hr.bias", "sparse")
     refused(state | {"conv_hr.bias": torch.zeros(8, device="meta")}, "conv_hr.bias", "meta")
+    nested = torch.nested.nested_tensor([torch.zeros(3), torch.zeros(5)], layout=torch.jagged)
+    for key in ("conv_hr.bias", "extra"):
+        refused(state | {key: nested}, f"{key} is no tensor")
 
 
 def test_two_layouts_at_once_are_refused(state, as_layout):

@@ -126,7 +126,7 @@ def _grown_as_then(net: RRDBNet, sizes: RRDBConfig, trained: Mapping[str, str]) 
             return net
         seed = json.loads(trained["options"])["stream"]["seed"]
         return grow_rrdb(net, sizes, torch.Generator().manual_seed(seed))
-    except (ConfigError, KeyError, TypeError, ValueError):  # other programs write such keys, too
+    except (ConfigError, KeyError, TypeError, ValueError, RuntimeError):  # other programs write such keys, too
         return net
 
 
