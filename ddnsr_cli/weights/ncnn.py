@@ -23,8 +23,9 @@ INT8 = 0x000D4B38
 
 _VALUE = re.compile(r"(-?\d+)=(\S+)")
 _ARRAYS = -23300  # the key of array K is this minus K
-_PLAIN_CONV = {1: 3.0, 2: 1.0, 3: 1.0, 4: 1.0, 5: 1.0, 8: 0.0, 19: 0.0}  # 3x3, step and gaps of 1, padded, with bias
-_USUAL = {2: 1.0, 3: 1.0}  # of a convolution's parameters, where the file does not tell
+# Of a convolution's parameters, where the file does not tell; 11 to 16 are those down, and at the other sides.
+_USUAL = {2: 1.0, 3: 1.0, 11: 3.0, 12: 1.0, 13: 1.0, 14: 1.0, 15: 1.0, 16: 1.0}
+_PLAIN_CONV = {1: 3.0, 4: 1.0, 5: 1.0, 8: 0.0, 18: 0.0, 19: 0.0} | _USUAL  # 3x3, step and gaps of 1, padded, with bias
 _BICUBIC = 3
 _RESIZES = {1: "nearest", 2: "bilinear", _BICUBIC: "bicubic"}
 
@@ -380,7 +381,7 @@ class _Formula:
 
     def _interp(self, layer: _Layer, taken: list[_Blob]) -> _Blob:
         (blob,) = taken
-        return self._term("Interp", *(layer.number(key) for key in range(5)), blob)
+        return self._term("Interp", *(layer.number(key) for key in range(7)), blob)
 
     def _shuffle(self, layer: _Layer, taken: list[_Blob]) -> _Blob:
         (blob,) = taken

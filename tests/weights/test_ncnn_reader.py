@@ -113,9 +113,18 @@ def test_other_ways_to_say_the_same_are_the_same(pair, change, trace):
     assert all(torch.equal(state[key], value) for key, value in net.state_dict().items())
 
 
+def test_what_is_usual_may_be_said(pair):
+    net, text, content = pair("rrdb")
+    said = text.replace("4=1 5=1", "2=1 3=1 4=1 5=1 11=3 12=1 13=1 14=1 15=1 16=1 18=0.0")
+    config, state = read(re.sub(r"(Interp .*)", r"\1 5=0 6=0", said), content)
+    assert config == net.config
+    assert all(torch.equal(state[key], value) for key, value in net.state_dict().items())
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [
+        ("0=1 1=2.000000e+00 2=2.000000e+00", "0=1 1=2.000000e+00 2=2.000000e+00 6=1"),  # corners on corners
         ("2.000000e-01,1.000000e+00", "3.000000e-01,1.000000e+00"),  # another residual scale
         ("-23310=1,2.0", "-23310=1,1.0"),  # another slope
         ("-23310=1,2.000000e-01", ""),
@@ -184,6 +193,12 @@ def test_another_resize_at_the_end_is_reported(pair, parameters, word):
         ("4=1", "4=0", "not 3x3"),
         ("5=1", "5=0", "not 3x3"),
         ("6=", "8=1 6=", "not 3x3"),
+        ("4=1", "4=1 11=5", "not 3x3"),
+        ("4=1", "4=1 12=2", "not 3x3"),
+        ("4=1", "4=1 13=2", "not 3x3"),
+        ("4=1", "4=1 14=0", "not 3x3"),
+        ("4=1", "4=1 16=0", "not 3x3"),
+        ("4=1", "4=1 18=1.0", "not 3x3"),
         ("6=216", "6=217", "not 3x3"),
         ("0=8 1=3", "0=-8 1=3", "-8 channels"),
         ("0=8 1=3", "0=nan 1=3", "nan channels"),
