@@ -19,6 +19,7 @@ PICKLES = (".pth", ".pt", ".ckpt")
 _LOADS_AS = f"{LOADS}, as .safetensors, .pth or ncnn pair."
 FOR_OTHERS = {
     ".onnx": "an ONNX graph",
+    ".xml": "an OpenVINO graph",
     ".pt2": "a program exported by PyTorch",
     ".engine": "a TensorRT engine",
     ".tflite": "a TensorFlow Lite graph",

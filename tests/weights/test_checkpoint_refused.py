@@ -144,6 +144,7 @@ def test_files_of_another_kind_are_refused_with_what_they_are(tmp_path, content,
     ("name", "content", "word"),
     [
         ("net.onnx", b"\x08\x08\x12\x07pytorch", "an ONNX graph"),
+        ("net.xml", b'<?xml version="1.0"?>\n<net name="net" version="11">', "an OpenVINO graph"),
         ("net.PT2", b"PK\x03\x04" + bytes(100), "exported by PyTorch"),
         ("net.h5", b"\x89HDF\r\n\x1a\n" + bytes(100), "Keras"),
     ],

@@ -134,11 +134,14 @@ def settings() -> ModuleType:
 
     Before that, two of its habits are turned off unless the user has set them. Xet is a transport whose waiting cannot
     be bounded from here, and plain HTTP serves the same files. Telemetry asks the endpoint one question more.
+    Raises HubError where the client cannot read one, as a time that is no number.
     """
     os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    from huggingface_hub import constants
-
+    try:
+        from huggingface_hub import constants
+    except ValueError as cause:
+        raise HubError(f"A setting of the Hub's client makes no sense ({_one_line(cause)}). Check HF_HUB_*.") from cause
     return constants
 
 

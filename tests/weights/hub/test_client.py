@@ -1,4 +1,5 @@
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -165,3 +166,12 @@ def test_a_full_disk_is_reported():
 def test_what_a_server_says_cannot_reach_the_terminal_raw():
     error = explain(RuntimeError("\x1b[2J red\nsecond line {0} {file}"), "f", "a/b", "http://hub", Path("/cache"))
     assert str(error) == "f cannot be fetched from http://hub: [2J red."
+
+
+def test_a_setting_that_the_client_cannot_read_is_reported(file, access, monkeypatch, failing):
+    import huggingface_hub
+
+    monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "soon")
+    monkeypatch.delitem(sys.modules, "huggingface_hub.constants", raising=False)
+    monkeypatch.delattr(huggingface_hub, "constants", raising=False)
+    failing(HubError, file, access, "'soon'", "HF_HUB_*")
