@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,9 @@ AnyImage = TypeVar("AnyImage", "Image.Image", "NDArray[Any]", "Tensor", RasterIm
 """An image: of Pillow, `I` from 0 to 65,535 and `F` from 0 to 1; an array (H, W) or (H, W, C), uint8, uint16 or floats
 in [0, 1]; a tensor (C, H, W) or (N, C, H, W), floats in [0, 1] or uint8; or what `read_image` gives. C is 1 for gray, 2
 for gray and alpha, 3 for RGB, 4 for RGBA. Floats are worked on with 16 bits."""
+
+SomeImage: TypeAlias = "Image.Image | NDArray[Any] | Tensor | RasterImage"
+"""The same where nothing is given back in kind: two of them may be of two kinds."""
 
 GiveBack = Callable[[Sequence[RasterImage]], Any]
 
@@ -64,6 +67,8 @@ def _only(images: Sequence[RasterImage]) -> RasterImage:
 
 
 def _from_pillow(image: Image.Image) -> RasterImage:
+    if 0 in image.size:
+        raise ImageReadError(f"The Pillow image has no pixels: {image.width} x {image.height}. Look at how it was cut.")
     try:
         plain = _of_16_bits(image) if image.mode in _DEEP_MODES else image
         return upright(decode_image(plain, find=lambda _: _metadata(image)))
@@ -203,7 +208,7 @@ def read_image(path: PathText, *, max_pixels: int = MAX_PIXELS) -> RasterImage:
     return read.read_image(Path(path), max_pixels=max_pixels)
 
 
-def write_image(image: AnyImage, path: PathText, *, quality: int = 95, compression: int = 4) -> tuple[str, ...]:
+def write_image(image: SomeImage, path: PathText, *, quality: int = 95, compression: int = 4) -> tuple[str, ...]:
     """Write one image in the format of the extension, whole or not at all; a file of that name is replaced.
 
     An alpha channel that is opaque everywhere is left out where the format holds none.

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddnsr_cli.api.images import AnyImage, take_apart
+from ddnsr_cli.api.images import AnyImage, SomeImage, take_apart
 from ddnsr_cli.commands.degrade.methods import DegraderEngine, crop_input, smooth_input, start_degrader
 from ddnsr_cli.commands.degrade.worker import LEAST_HR_PX
 from ddnsr_cli.commands.upscale.options import UpscaleListener, UpscaleOptions
@@ -309,14 +309,16 @@ METRICS: dict[str, Callable[..., Tensor]] = {
 
 
 def evaluate(
-    sr: AnyImage, hr: AnyImage, metrics: Sequence[str] = ("psnr", "ssim"), *, crop_px: int = BORDER_PX
+    sr: SomeImage, hr: SomeImage, metrics: str | Sequence[str] = ("psnr", "ssim"), *, crop_px: int = BORDER_PX
 ) -> dict[str, float]:
     """How near a result is to the truth: the figures by name; of a batch, their means.
 
-    metrics: of `psnr` (dB, RGB; infinite for equal images), `ssim` (RGB), `psnr_y` and `ssim_y` (luma of BT.601).
+    metrics: one or several of `psnr` (dB, RGB; infinite for equal images), `ssim` (RGB), `psnr_y` and `ssim_y` (luma of
+    BT.601).
     crop_px: border left out, pixels. Alpha channels are left out. Raises ConfigError for an unknown metric, DataError
     for images of two sizes or too small, ImageReadError for what is no image.
     """
+    metrics = (metrics,) if isinstance(metrics, str) else metrics
     if unknown := [name for name in metrics if name not in METRICS]:
         raise ConfigError(f"There is no metric {', '.join(map(repr, unknown))}. Choose from: {', '.join(METRICS)}.")
     results, truths = ([_stacked(one) for one in take_apart(image)[0]] for image in (sr, hr))

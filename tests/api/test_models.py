@@ -121,6 +121,8 @@ def test_nothing_is_printed_and_the_input_stays(model, rgb, capfd):
         (torch.zeros(9, 9, 3), r"\(3, H, W\).*\(9, 9, 3\)"),
         (torch.zeros(2, 5, 4, 4), r"\(2, 5, 4, 4\)"),
         (Image.new("F", (4, 4), 200.0), "Scale"),
+        (Image.new("F", (0, 4)), "no pixels: 0 x 4"),
+        (Image.new("RGB", (4, 4)).crop((2, 2, 2, 2)), "no pixels: 0 x 0"),
         (Image.new("I", (4, 4), 70_000), "mode I"),
         ("image.png", "read_image"),
     ],

@@ -1,6 +1,8 @@
 """Figures from Python: those of scikit-image, of `ddnsr eval`, and refusals."""
 
+import inspect
 import math
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -43,6 +45,16 @@ def test_kinds_may_differ_and_a_batch_gives_means():
     truth = torch.from_numpy(HR).movedim(-1, 0).expand(2, -1, -1, -1)
     assert ddnsr_api.evaluate(two, truth, ["ssim"])["ssim"] == pytest.approx((whole["ssim"] + 1) / 2)
     assert ddnsr_api.evaluate(HR, HR) == {"psnr": math.inf, "ssim": pytest.approx(1)}
+
+
+def test_types_let_kinds_differ_as_well():
+    for function, names in ((ddnsr_api.evaluate, ("sr", "hr")), (ddnsr_api.write_image, ("image",))):
+        parameters = inspect.signature(function).parameters
+        assert not any(isinstance(parameters[name].annotation, TypeVar) for name in names)
+
+
+def test_one_metric_may_be_named_by_itself():
+    assert ddnsr_api.evaluate(SR, HR, "psnr") == {"psnr": ddnsr_api.evaluate(SR, HR)["psnr"]}
 
 
 @pytest.mark.parametrize(
