@@ -66,6 +66,9 @@ class Found:
     named: bool = False
     """It was named by itself, not found in a folder."""
 
+    unlisted: bool = False
+    """It is a folder, and what is in it cannot be told."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class OutputNames:
@@ -260,7 +263,8 @@ def _walk(
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError:
             name = folder.resolve().name
-            yield Found(source=folder, relative=relative.parent / name, stem=name)  # reading it will tell why
+            # reading it will tell why
+            yield Found(source=folder, relative=relative.parent / name, stem=name, unlisted=True)
             continue
         if (status.st_dev, status.st_ino) in seen:
             continue
@@ -286,7 +290,8 @@ def _walk_store(
         try:
             folders, objects = folder.names()
         except OSError:
-            yield Found(source=folder, relative=relative, stem=folder.name)  # fetching it will tell why
+            # fetching it will tell why
+            yield Found(source=folder, relative=relative, stem=folder.name, unlisted=True)
             continue
         names = [name for name in objects if extension_of(name) in _IMAGE_EXTENSIONS and not name.startswith(".")]
         stems = distinct_stems(names)

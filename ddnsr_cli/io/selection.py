@@ -59,8 +59,8 @@ class Selection:
         return find_images(inputs, results=results, on_own=on_own, on_empty=own.empty.append)
 
     def holds(self, found: Found) -> bool:
-        """Whether an image is meant."""
-        return self.shard is None or self.shard.holds(found.relative)
+        """Whether an image is meant. Images of every shard may be in a folder that cannot be listed."""
+        return self.shard is None or found.unlisted or self.shard.holds(found.relative)
 
 
 class OwnResults:

@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -42,6 +44,21 @@ def test_a_shard_without_an_image_is_no_failure(ddnsr, archive, quick_model):
     summaries = [json.loads(done.out.splitlines()[-1]) for done in runs]
     assert sorted(summary["written"] for summary in summaries) == [0, 1]
     assert sum("no image is in this shard" in done.err for done in runs) == 1
+
+
+def test_a_folder_that_cannot_be_opened_fails_in_every_shard(ddnsr, archive, quick_model, monkeypatch):
+    look = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # root may look everywhere
+    runs = [ddnsr("upscale", "in", "-o", "out", "-m", quick_model, "--shard", f"{index}/3") for index in (1, 2, 3)]
+    assert [done.code for done in runs] == [9] * 3  # each has images of its own in there
+    assert all(f"images failed: {Path('in', 'deep')}." in done.err for done in runs)
+    assert len(tree(archive / "out")) == 5
 
 
 def test_the_same_shard_again_finds_all_finished(ddnsr, archive, quick_model):
