@@ -24,6 +24,7 @@ except ImportError:  # not on Windows
 
 
 _UMASK = threading.Lock()
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://.")
 
 
@@ -304,11 +305,19 @@ def _locked(path: Path) -> int | None:
     return None
 
 
-def is_there(path: Path) -> bool:
+def is_there(path: Path, *, strict: bool = False) -> bool:
     """Whether something is at `path`; False, too, where the system will not say: no permission, a name too long.
 
-    `Path.exists` raises OSError there.
+    `Path.exists` raises OSError there. strict: so does this where a store or a mount does not answer.
     """
+    if strict:
+        try:
+            path.stat()
+        except OSError as error:
+            if error.errno in _NOT_THERE or isinstance(error, FileNotFoundError | PermissionError):
+                return False
+            raise
+        return True
     if isinstance(path, StorePath):
         return _mode(path) != 0
     return os.path.exists(path)  # noqa: PTH110

@@ -138,6 +138,29 @@ def test_an_object_is_put_once_and_whole(ddnsr, image_file, quick_model, memory,
         image.load()
 
 
+def test_what_cannot_be_looked_at_is_not_replaced(ddnsr, image_file, quick_model, memory, temporary, monkeypatch):
+    """The store fails to say whether something is there, as one that is asked too much does."""
+    for name in "ab":
+        memory.pipe(f"/in/{name}.png", image_file("a.png").read_bytes())
+    memory.pipe("/out/a.png", b"of another program")
+    plain, failures = type(memory).info, [1]
+
+    def info(store, path, **options):
+        if path.endswith("out/a.png") and failures:
+            failures.pop()
+            raise ConnectionError("slow down")
+        return plain(store, path, **options)
+
+    monkeypatch.setattr(type(memory), "info", info)
+    done = ddnsr("upscale", "memory://in", "-o", "memory://out", "-m", quick_model)
+    assert (done.code, done.out) == (9, "memory://out/b.png\n")
+    assert "memory://out/a.png cannot be looked at (slow down)" in done.err
+    assert memory.cat("/out/a.png") == b"of another program"
+    failures[:] = range(9)
+    refused(ddnsr("upscale", "memory://in/a.png", "-o", "memory://out/a.png"), 4, "cannot be looked at (slow down)")
+    assert memory.cat("/out/a.png") == b"of another program"
+
+
 def test_what_is_no_image_and_results_of_ours_are_left_out(ddnsr, image_file, quick_model, memory, temporary, tmp_path):
     names = ("a.png", "a.jpg", "deep/b.png", "deep/.hidden.png", "notes.txt", "a.png.xmp", "@eaDir/a.png")
     for name in names:

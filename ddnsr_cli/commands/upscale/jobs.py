@@ -12,7 +12,7 @@ from typing import Any, Literal
 from ddnsr_cli import __version__
 from ddnsr_cli.commands.upscale.options import UpscaleOptions
 from ddnsr_cli.config import changed_options
-from ddnsr_cli.errors import ConfigError, ImageWriteError, listed, shown
+from ddnsr_cli.errors import ConfigError, ImageWriteError, listed, printable, shown
 from ddnsr_cli.files import FolderPath, StorePath, is_folder, is_there
 from ddnsr_cli.io.discovery import Found, OutputNames, find_images
 from ddnsr_cli.io.formats import format_of
@@ -78,8 +78,11 @@ def mark_sheet(path: Path, source: Source, settings: Settings) -> None:
 
 
 def state_of(source: Path, target: Path, settings: Settings, *, kind: Kind = "result") -> tuple[State, str]:
-    """What is at `target`, where a result or a sheet is to be; and if it is OUTDATED, why, in a few words."""
-    if not is_there(target):
+    """What is at `target`, where a result or a sheet is to be; and if it is OUTDATED, why, in a few words.
+
+    Raises ImageWriteError as `is_taken`, and where what is there cannot be read.
+    """
+    if not is_taken(target):
         return State.ABSENT, ""
     note = _note(target)
     if note is None or note.get("kind") != kind:
@@ -97,6 +100,22 @@ def state_of(source: Path, target: Path, settings: Settings, *, kind: Kind = "re
     return State.FINISHED, ""
 
 
+def is_taken(target: Path) -> bool:
+    """Whether something is where a result is to be, and would be replaced.
+
+    Raises ImageWriteError where a store or a mount does not answer.
+    """
+    try:
+        return is_there(target, strict=True)
+    except OSError as error:
+        raise _unknown(target, error) from error
+
+
+def _unknown(target: Path, error: OSError) -> ImageWriteError:
+    reason = printable(error.strerror or str(error))
+    return ImageWriteError(f"{shown(target)} cannot be looked at ({reason}). Check its place, and try again.")
+
+
 def _as_note(kind: Kind, source: Source, settings: Settings, size: int) -> bytes:
     note = {
         "program": f"ddnsr {__version__}",
@@ -109,13 +128,18 @@ def _as_note(kind: Kind, source: Source, settings: Settings, size: int) -> bytes
 
 
 def _note(path: Path) -> dict[str, Any] | None:
-    """What a file tells of itself; None where that is nothing, or not true of it any more."""
+    """What a file tells of itself; None where that is nothing, or not true of it any more, or not ours to read.
+
+    Raises ImageWriteError.
+    """
     try:
         raw = read_stamp(path)
         size = path.stat().st_size
         note = json.loads(raw) if raw else None
-    except (OSError, ValueError):
+    except (ValueError, IsADirectoryError, PermissionError):
         return None
+    except OSError as error:
+        raise _unknown(path, error) from error
     if not isinstance(note, dict) or note.get("bytes") != size:
         return None
     whole = isinstance(note.get("made"), dict) and isinstance(note.get("input"), dict)

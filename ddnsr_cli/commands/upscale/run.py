@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ddnsr_cli.commands.ray_workers import ray_workers
-from ddnsr_cli.commands.upscale.jobs import Job, folder_jobs, is_single, sheet_of, single_job
+from ddnsr_cli.commands.upscale.jobs import Job, folder_jobs, is_single, is_taken, sheet_of, single_job
 from ddnsr_cli.commands.upscale.options import (
     Event,
     Failed,
@@ -28,7 +28,7 @@ from ddnsr_cli.commands.upscale.options import (
 )
 from ddnsr_cli.commands.upscale.worker import Engine, Outcome, Worker, open_worker, refuse_in_place, start_engine
 from ddnsr_cli.errors import BatchError, DdnsrError, FolderWriteError, ImageWriteError, UnexpectedError, listed, shown
-from ddnsr_cli.files import UNINTERRUPTED, StorePath, is_disk_full, is_folder, is_there
+from ddnsr_cli.files import UNINTERRUPTED, StorePath, is_disk_full, is_folder
 from ddnsr_cli.io.read import pixels_by_head
 from ddnsr_cli.io.selection import OwnResults
 from ddnsr_cli.processing.resize import OutputSize
@@ -428,7 +428,7 @@ class _Run:
 def _refuse_to_lose(job: Job, options: UpscaleOptions) -> None:
     refuse_in_place(job, options)
     for target, _ in job.outputs(options):
-        if is_there(target) and not options.overwrite:
+        if not options.overwrite and is_taken(target):
             raise ImageWriteError(f"{shown(target)} exists. Add --overwrite, or give another output with -o.")
 
 

@@ -18,6 +18,7 @@ from ddnsr_cli.commands.upscale.jobs import (
     Kind,
     Settings,
     State,
+    is_taken,
     mark_result,
     mark_sheet,
     settings_of,
@@ -42,7 +43,7 @@ from ddnsr_cli.errors import (
     printable,
     shown,
 )
-from ddnsr_cli.files import StorePath, is_there, no_empty_folder, temporary_folder
+from ddnsr_cli.files import StorePath, no_empty_folder, temporary_folder
 from ddnsr_cli.inference.engine import Runner, Window, choose_openvino, format_without_torch, load_torch, thread_count
 from ddnsr_cli.inference.memory import give_back_freed, is_out_of_memory, keep_one_heap, save_addresses
 from ddnsr_cli.inference.openvino import openvino_runner
@@ -521,7 +522,7 @@ class Worker:
 
     def _refuse_loss(self, job: Job, path: Path, kind: Kind) -> None:
         """Raises ImageWriteError where an image to read, or what belongs to another image, would be lost."""
-        if not (path in job.inputs or self._options.compare) or not is_there(path):
+        if not (path in job.inputs or self._options.compare) or not is_taken(path):
             return
         made = made_as(path)
         if made is None and path in job.inputs:

@@ -1,7 +1,9 @@
 """Which results are finished."""
 
+import errno
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from ddnsr_cli.commands.upscale.jobs import (
     state_of,
 )
 from ddnsr_cli.commands.upscale.options import UpscaleOptions
-from ddnsr_cli.errors import ConfigError
+from ddnsr_cli.errors import ConfigError, ImageWriteError
 from ddnsr_cli.inference.pipeline import LookOptions
 from ddnsr_cli.io.image import RasterImage
 from ddnsr_cli.io.provenance import made_as, source_of
@@ -110,6 +112,21 @@ def test_what_is_not_as_we_left_it_is_foreign(made, spoil):
         content = target.read_bytes()
         target.write_bytes({"cut": content[:-9], "append": content + b"x", "replace": b"photo", "empty": b""}[spoil])
     assert state_of(source, target, settings(target))[0] is State.FOREIGN
+
+
+@pytest.mark.parametrize("asked", ["stat", "open"])
+def test_what_a_mount_does_not_tell_of_is_neither_absent_nor_foreign(made, monkeypatch, asked):
+    source, target = made()
+    plain = getattr(Path, asked)
+
+    def refuse(path, *words, **options):
+        if path == target:
+            raise OSError(errno.ESTALE, "Stale file handle", str(path))
+        return plain(path, *words, **options)
+
+    monkeypatch.setattr(Path, asked, refuse)
+    with pytest.raises(ImageWriteError, match=r"out\.png cannot be looked at \(Stale file handle\)"):
+        state_of(source, target, settings(target))
 
 
 def test_an_input_that_changed_its_size_is_another(made):
