@@ -74,9 +74,9 @@
     return asked;
   };
   const larger = (image) => {
-    const { scale, long_side: side } = chosen();
-    const factor = side ? side / Math.max(image.width, image.height) : scale;
-    return size(Math.max(1, Math.round(image.width * factor)), Math.max(1, Math.round(image.height * factor)));
+    const { scale, long_side: side } = chosen(), above = side || scale, below = side ? Math.max(image.width, image.height) : 1;
+    const scaled = (pixels) => Math.max(1, Math.round(pixels * above / below)); // in this order, as the command does
+    return size(scaled(image.width), scaled(image.height));
   };
   const offer = (name, wanted) => { byId(`${name}-label`).hidden = byId(name).disabled = !wanted; };
   function settle() {

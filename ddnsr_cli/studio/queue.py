@@ -104,6 +104,7 @@ class Queue:
         self._items: dict[int, Item] = {}
         self._order: list[int] = []
         self._last = 0
+        self._made = 0
         self._version = 0
         self._closed = False
         self._changed = threading.Condition()
@@ -185,7 +186,7 @@ class Queue:
     def closing_note(self) -> str:
         """What the user should hear at the end: what became of the images, and whether results are lost."""
         _, items = self.snapshot()
-        done = sum(item.result is not None for item in items)
+        done = sum(item.result is not None for item in items) if self.results is None else self._made
         left = sum(_is_busy(item) for item in items)
         text = f"{done} {'result' if done == 1 else 'results'}"
         if self.results is not None:
@@ -204,7 +205,7 @@ class Queue:
             handle, place = tempfile.mkstemp(suffix=".zip", dir=self._folder)
             with (
                 os.fdopen(handle, "wb") as file,
-                zipfile.ZipFile(file, "w") as archive,
+                zipfile.ZipFile(file, "w", strict_timestamps=False) as archive,
             ):  # images are compressed already
                 names: set[str] = set()
                 for path in paths:
@@ -277,6 +278,7 @@ class Queue:
                     made = {"result": event, "model": options.model, "version": item.version + 1}
                     notes = tuple(map(self._without_folder, event.notes))
                     with self._changed:  # whoever hears of the new result finds the old one gone
+                        self._made += 1
                         self._change(number, state=State.DONE, notes=notes, **made)
                         self._forget_result(item)
         except _StoppedError:
@@ -289,15 +291,13 @@ class Queue:
     def _target(self, item: Item, options: UpscaleOptions) -> Path:
         """Where the result goes: named as by the command, and where that name is taken in their folder, numbered."""
         names = OutputNames(folder=None, suffix=item.suffix, extension=options.format)
-        if self.results is None:
-            folder = item.source.parent / f"result{item.version + 1}"
-            folder.mkdir(exist_ok=True)
-            return folder / names.name(item.name, stem_of(item.name))
+        # beside the image, which may be called anything
+        folder = self.results or free_path(item.source.parent / f"result{item.version + 1}")
         try:
-            self.results.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=self.results is not None, exist_ok=True)
         except OSError as error:
-            raise ImageWriteError(f"{self.results} cannot be made ({error.strerror}). Check the folder.") from error
-        return free_path(self.results / names.name(item.name, stem_of(item.name)))
+            raise ImageWriteError(f"{folder} cannot be made ({error.strerror}). Check the folder.") from error
+        return free_path(folder / names.name(item.name, stem_of(item.name)))
 
     def _forget_result(self, item: Item) -> None:
         """Remove the result that another has taken the place of, where it lies in our folder."""

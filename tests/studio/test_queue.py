@@ -1,8 +1,10 @@
 """The queue: order, stopping, removing, failures, and what stays."""
 
+import os
 import shutil
 import threading
 import time
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +27,7 @@ def held(monkeypatch):
         tell = listener.tile
 
         def tile(done, total):
-            gate.wait(20)
+            gate.wait(60)
             tell(done, total)
 
         object.__setattr__(listener, "tile", tile)
@@ -88,6 +90,25 @@ def test_the_end_comes_after_the_tile_and_tells_what_is_left(studio, held, quick
         threading.Timer(0.05, held.set).start()
     assert list((tmp_path / "kept").iterdir()) == []
     assert not asked.queue._thread.is_alive()
+
+
+def test_the_end_tells_of_all_results_in_their_folder_with_those_whose_images_were_removed(
+    studio, quick_model, drawn, tmp_path
+):
+    with studio(results=tmp_path / "kept") as asked:
+        asked.put("a.png", drawn("a.png").read_bytes())
+        asked.enlarge(quick_model, 1)
+        asked.wait("done")
+        asked.send("DELETE", "images/1")
+        assert asked.queue.closing_note() == f"The studio has ended: 1 result, kept in {tmp_path}/kept."
+
+
+def test_an_image_may_be_called_as_the_folder_of_its_result(studio, quick_model, drawn):
+    with studio() as asked:
+        asked.put("result1", drawn("a.png").read_bytes())
+        asked.enlarge(quick_model, 1)
+        (image,) = asked.wait("done", "failed")
+        assert (image["error"], (image["result"] or {}).get("name")) == ("", "result1_x4.png")
 
 
 def test_a_failure_is_told_of_its_image_alone_in_words_of_the_user(studio, quick_model, drawn):
@@ -225,6 +246,15 @@ def test_results_that_are_gone_cannot_be_packed_and_nothing_is_left(studio, tmp_
         with pytest.raises(ImageWriteError, match="cannot be packed"):
             asked.queue.archive([tmp_path / "gone.png"])
         assert list(asked.folder.glob("*.zip")) == []
+
+
+def test_results_from_before_1980_are_packed(studio, tmp_path):
+    """As a machine without a clock makes them; ZIP knows no such time."""
+    result = tmp_path / "a.png"
+    result.write_bytes(b"old")
+    os.utime(result, (0, 0))
+    with studio() as asked, zipfile.ZipFile(asked.queue.archive([result])) as opened:
+        assert opened.read("a.png") == b"old"
 
 
 def test_without_the_folder_for_temporary_files_nothing_can_be_packed(studio, tmp_path):

@@ -101,6 +101,16 @@ def test_settings_are_those_of_the_command_and_the_form_says_what_is_wrong(brows
         assert (image["result"]["width"], image["result"]["height"]) == (75, 50)
 
 
+def test_the_size_that_is_told_before_is_that_of_the_result(browser, studio, drawn):
+    with studio() as asked:
+        given(browser, asked, drawn("a.png", 174, 145))
+        browser.evaluate("size.value = 'side'; side.value = 75; settings.dispatchEvent(new Event('input'))")
+        assert text(browser, ".item .told") == "174 × 145 → 75 × 63"  # a half goes up
+        click(browser, "#enlarge")
+        (image,) = asked.wait("done")
+    assert (image["result"]["width"], image["result"]["height"]) == (75, 63)
+
+
 def test_what_is_refused_is_told_and_the_rest_goes_on(browser, studio, drawn, tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
     with studio() as asked:
@@ -196,6 +206,7 @@ def test_all_are_cleared_by_one_look_at_the_queue(browser, studio, drawn):
         given(browser, asked, *(drawn(f"{name}.png", 30, 20) for name in "abcdef"))
         click(browser, "#enlarge")
         browser.wait_for("document.querySelectorAll('.item.done').length == 6")
+        browser.evaluate("window.setTimeout = () => 0")  # the clock has no part in it
         browser.requests.clear()
         click(browser, "#clear")
         browser.wait_for("document.querySelectorAll('.item').length == 0")
@@ -264,6 +275,7 @@ def test_two_browsers_see_one_queue_and_the_second_goes_on_where_the_first_is_cl
             browser.open(asked.address)
             browser.wait_for("document.querySelectorAll('.item').length == 2")
             click(first, "#enlarge")
+            first.wait_for("document.querySelector('.item.ready') === null")  # else it may end before it has asked
         browser.wait_for("document.querySelectorAll('.item.done').length == 2")
         click(browser, "#clear")
         browser.wait_for("document.querySelectorAll('.item').length == 0")
