@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.processes import slow_disk
+
 
 def files_in(folder):
     return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
@@ -51,7 +53,7 @@ def test_kills_at_any_time_lose_nothing(ddnsr, processes, folder, quick_model, t
     words = ("upscale", folder, "-m", quick_model)
     ddnsr(*words, "-o", tmp_path / "whole")
     for results in (1, 2):
-        running = processes.start(*words, "-o", tmp_path / "out")
+        running = processes.start(*words, "-o", tmp_path / "out", first=[(slow_disk, (0.5,))])
         running.until_lines(results)
         running.kill()
     assert ddnsr(*words, "-o", tmp_path / "out").code == 0

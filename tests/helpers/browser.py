@@ -83,7 +83,7 @@ class Browser:
             raise AssertionError(json.dumps(answer["exceptionDetails"])[:2000])
         return answer["result"].get("value")
 
-    def wait_for(self, expression: str, seconds: float = 20.0) -> Any:
+    def wait_for(self, expression: str, seconds: float = 60.0) -> Any:
         """The value of a JavaScript expression, as soon as it is a true one."""
         until = time.monotonic() + seconds
         while not (value := self.evaluate(expression)):

@@ -73,10 +73,12 @@ class Running:
     def until(self, sight):
         """Wait for `sight()` to be true while the run goes on."""
         end = time.monotonic() + PATIENCE_S
+        is_alive = self.process.is_alive()
         while not sight():
             assert time.monotonic() < end, "in vain"
-            assert self.process.is_alive(), f"ended before: {self.err}"
+            assert is_alive, f"ended before: {self.err}"
             time.sleep(0.02)
+            is_alive = self.process.is_alive()  # asked before the sight: what it did last counts
 
 
 def ready_processes():

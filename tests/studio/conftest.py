@@ -29,7 +29,7 @@ class Asked:
     def send(self, method, path, body=None, **headers):
         """(status, headers, content) of an answer; path below the secret word."""
         parts = urlsplit(self.address)
-        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=20)
+        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)
         try:
             connection.request(method, path if path.startswith("/") else parts.path + path, body, headers)
             answer = connection.getresponse()
@@ -49,7 +49,7 @@ class Asked:
     def images(self):
         return json.loads(self.send("GET", "state")[2])["images"]
 
-    def wait(self, *states, seconds=20):
+    def wait(self, *states, seconds=60):
         """The images, once each is in one of the states."""
         until, images = time.monotonic() + seconds, self.images()
         while not all(image["state"] in states for image in images):

@@ -92,7 +92,7 @@ def test_the_browser_is_opened_beside_the_work(ddnsr, interrupted, monkeypatch):
     opened = []
     monkeypatch.setattr(webbrowser, "open", opened.append)
     assert ddnsr("studio", "--open", "--device", "cpu", "-q").err == ""
-    until = time.monotonic() + 5
+    until = time.monotonic() + 30
     while not opened and time.monotonic() < until:
         time.sleep(0.01)
     assert opened == [interrupted[0][0]]

@@ -128,7 +128,7 @@ def test_a_stopped_run_finishes_its_step_and_saves_it(processes, tmp_path):
     os.killpg(run.pid, signal.SIGTERM)
     sent = time.monotonic()
     assert run.ended() == 128 + signal.SIGTERM
-    assert time.monotonic() - sent < 20
+    assert time.monotonic() - sent < 60
     assert run.err == ""
     first, *_, last = map(int, f"1 {run.out}".split())
     assert (first, load_train_state(tmp_path / "state.safetensors").step) == (1, last)

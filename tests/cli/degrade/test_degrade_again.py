@@ -104,7 +104,7 @@ def test_an_interrupt_stops_at_the_next_tile_and_a_rerun_goes_on(make, processes
     assert told, running.err
     assert 1 <= int(told[1]) == len(running.out.split()) < 23
     assert "Traceback" not in running.err
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 60
     assert make("pairs").code == 0
     assert len(match_pairs(scene / "pairs/lr", scene / "pairs/hr", scale=4)) == 23
 

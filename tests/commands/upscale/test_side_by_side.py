@@ -1,6 +1,7 @@
 """Small images of a folder are done several at a time: results, messages and their order are as one after another."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -27,7 +28,7 @@ from ddnsr_cli.nets.rrdb import RRDBNet
 from ddnsr_cli.processing.resize import OutputSize
 
 CPU = torch.device("cpu")
-WAIT_S = 20.0
+WAIT_S = 60.0
 TILES = TileConfig()
 
 
@@ -273,7 +274,9 @@ def test_one_that_reads_what_another_writes_waits_for_it(tmp_path, listener, two
     assert image_size(tmp_path / "d.png") == (64, 80)
 
 
-def test_an_end_in_the_middle_leaves_nothing_half_done_and_no_thread(folder, tmp_path, listener, said, two_threads):
+def test_an_end_in_the_middle_leaves_nothing_half_done_and_no_thread(
+    folder, tmp_path, listener, said, two_threads, monkeypatch
+):
     (folder / "2.png").unlink()
     begun, held = threading.Semaphore(0), threading.Event()
 
@@ -282,15 +285,26 @@ def test_an_end_in_the_middle_leaves_nothing_half_done_and_no_thread(folder, tmp
             begun.release()
             assert held.wait(WAIT_S)
 
+    class Held(run._SideBySide):
+        def close(self):
+            def release():
+                while not self._is_stopped:
+                    time.sleep(0.01)
+                held.set()
+
+            if not self._is_stopped:
+                threading.Thread(target=release).start()
+            super().close()
+
+    monkeypatch.setattr(run, "_SideBySide", Held)
     before = our_threads()
     events = upscale_images([folder], tmp_path / "out", UpscaleOptions(), listener, start=lambda *_: engine(watch))
     while not (isinstance(event := next(events), Started) and event.input.name == "1.png"):
         pass
     for _ in range(2):
         assert begun.acquire(timeout=WAIT_S)
-    threading.Timer(0.2, held.set).start()
     events.close()
-    assert len(our_threads() - before) <= 1  # the timer's
+    assert len(our_threads() - before) <= 1  # that of the release
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"0.png", "1.png"}
 
 
