@@ -25,7 +25,7 @@ except ImportError:  # not on Windows
 
 _UMASK = threading.Lock()
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)
-_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://.")
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 
 class StorePath(type(Path())):  # type: ignore[misc]  # PosixPath, on this system
@@ -105,8 +105,14 @@ def output_at(text: str) -> Path:
 
 
 def path_at(text: str) -> Path:
-    """A path, or the address of a store."""
-    return StorePath(text) if _ADDRESS.match(text) else Path(text)
+    """A path, or the address of a store. Raises ConfigError for one without a bucket, as of a variable not set."""
+    from ddnsr_cli.errors import ConfigError
+
+    if (address := _ADDRESS.match(text)) is None:
+        return Path(text)
+    if text[address.end() :].startswith("/") or text == address[0]:
+        raise ConfigError(f"{text} names no bucket. Write it as {address[0]}bucket/folder.")
+    return StorePath(text)
 
 
 @contextmanager

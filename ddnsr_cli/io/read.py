@@ -145,6 +145,8 @@ def fetched(source: Path, folder: Path) -> Path:
                 f"{shown(source)} has {size} bytes and {place} room for {free}. Set TMPDIR to another."
             )
         source.fetch(file)
+    except FileNotFoundError as error:
+        raise ImageReadError(f"{shown(source)} does not exist. Check the name.") from error
     except OSError as error:
         reason = printable(error.strerror or str(error))
         raise ImageReadError(f"{shown(source)} cannot be fetched ({reason}). Check address and permissions.") from error

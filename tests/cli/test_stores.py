@@ -118,6 +118,23 @@ def test_files_to_a_store_and_back_and_by_a_list(ddnsr, image_file, tmp_path, qu
     refused(ddnsr("upscale", "s3://images/none", "-o", tmp_path / "out"), 3, "s3://images/none does not exist")
 
 
+@pytest.mark.parametrize("address", ["s3://", "s3:///large"])
+def test_an_address_without_a_bucket_is_no_folder_here(ddnsr, image_file, tmp_path, monkeypatch, address):
+    """As of a variable that is not set: results went into a folder `s3:`, or to a bucket of the next name."""
+    monkeypatch.chdir(tmp_path)
+    image_file("a.png")
+    for words in (("a.png", "-o", address), (address, "-o", "out")):
+        refused(ddnsr("upscale", *words), 2, f"{address} names no bucket. Write it as s3://bucket/folder.")
+    refused(ddnsr("degrade", address, "--method", "bicubic", "-o", "out"), 2, "names no bucket")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_an_object_of_a_list_that_is_missing_is_told_as_a_file_is(ddnsr, quick_model, bucket, tmp_path):
+    (tmp_path / "list").write_text("s3://images/none.png\n")
+    done = ddnsr("upscale", "--list", tmp_path / "list", "-o", tmp_path / "out", "-m", quick_model)
+    assert "error: s3://images/none.png does not exist. Check the name.\n" in done.err
+
+
 def test_an_address_that_ends_in_a_slash_is_a_folder(ddnsr, image_file, quick_model, memory, temporary):
     done = ddnsr("upscale", image_file("a.png"), "-o", "memory://large/2026.01/", "-m", quick_model)
     assert done.out == "memory://large/2026.01/a.png\n", done.err
