@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from ddnsr_cli.files import sha256_of
+from ddnsr_cli.files import StorePath, is_special, sha256_of
 
 MOST_BYTES = 8192
 """Longer notes are not found again."""
@@ -88,6 +88,8 @@ def add_stamp(path: Path, note: Callable[[int], bytes]) -> None:
 
 def read_stamp(path: Path) -> bytes | None:
     """The note in an image file; None where there is none. Raises OSError as the file system does."""
+    if not isinstance(path, StorePath) and is_special(path):  # to read it might never end
+        return None
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _TAIL_BYTES))

@@ -102,12 +102,15 @@ def test_nothing_there_is_absent(tmp_path):
     assert state_of(tmp_path / "a.png", tmp_path / "b.png", {})[0] is State.ABSENT
 
 
-@pytest.mark.parametrize("spoil", ["cut", "append", "replace", "empty", "folder"])
+@pytest.mark.parametrize("spoil", ["cut", "append", "replace", "empty", "folder", "pipe"])
 def test_what_is_not_as_we_left_it_is_foreign(made, spoil):
     source, target = made()
     if spoil == "folder":
         target.unlink()
         target.mkdir()
+    elif spoil == "pipe":  # it is not waited for until somebody writes
+        target.unlink()
+        os.mkfifo(target)
     else:
         content = target.read_bytes()
         target.write_bytes({"cut": content[:-9], "append": content + b"x", "replace": b"photo", "empty": b""}[spoil])
