@@ -30,7 +30,7 @@ def brisk(monkeypatch):
 def failing():
     """Fetch, and check the failure: its class, how long it took, and that it is one line with these words."""
 
-    def fail(kind, file, access, *words, within_s=1.5, **how):
+    def fail(kind, file, access, *words, within_s=4.0, **how):
         start = time.monotonic()
         with pytest.raises(kind) as caught:
             fetch(file, hub=access, **how)
