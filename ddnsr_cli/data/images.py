@@ -181,7 +181,10 @@ def _pair(name: str, lr: Path, hr: Path, scale: int, rules: PairRules) -> ImageP
 def finished_by_name(
     truth_folder: Path, folder: Path, *, scale: int, rules: PairRules, note: Note = lambda _text: None
 ) -> dict[str, Path]:
-    """Finished images by the name of the image in `truth_folder`. Raises as `match_pairs`."""
+    """Finished images by the name of the image in `truth_folder`. Raises as `match_pairs`.
+
+    With `mod_crop` they may have some pixels more or less, but none less than what the truth is cut to.
+    """
     truth, finished = images_by_name(truth_folder), images_by_name(folder, finished=True)
     if rules.sr_suffix:
         finished = _ending(finished, rules.sr_suffix, folder)
@@ -189,8 +192,18 @@ def finished_by_name(
     if matched is None:
         raise _alone(finished, truth, (folder, truth_folder))
     for name, other in matched.items():
-        _common_px(truth[name], finished[other], scale, rules)
+        _refuse_unlike(truth[name], finished[other], scale, rules)
     return {name: finished[other] for name, other in matched.items()}
+
+
+def _refuse_unlike(truth: Path, finished: Path, scale: int, rules: PairRules) -> None:
+    common_px = _common_px(truth, finished, scale, rules)
+    if common_px is None:
+        return
+    lr_px = SCALE // scale  # along a side, pixels of the truth
+    least_px = [length // lr_px * lr_px for length in image_size(truth)]
+    if any(common < least for common, least in zip(common_px, least_px, strict=True)):
+        raise _misfit(truth, finished, scale, " Crop or remove the pair.")
 
 
 def _ending(names: Mapping[str, Path], suffix: str, folder: Path) -> dict[str, Path]:
@@ -319,9 +332,14 @@ def _common_px(lr_path: Path, hr_path: Path, scale: int, rules: PairRules) -> tu
     near = all(abs(large - small * scale) < slack for small, large in zip(lr, hr, strict=True))
     if near and rules.mod_crop:
         return min(lr[0], hr[0] // scale), min(lr[1], hr[1] // scale)
-    times = f"{scale} times " if scale != 1 else ""
     way_out = " --mod-crop cuts such pairs to whole LR pixels." if near else " Crop or remove the pair."
-    raise DataError(
+    raise _misfit(lr_path, hr_path, scale, way_out)
+
+
+def _misfit(lr_path: Path, hr_path: Path, scale: int, way_out: str) -> DataError:
+    lr, hr = image_size(lr_path), image_size(hr_path)
+    times = f"{scale} times " if scale != 1 else ""
+    return DataError(
         f"{shown(hr_path)} has {hr[1]}x{hr[0]} pixels; {times}{shown(lr_path)} has {lr[1] * scale}x{lr[0] * scale}."
         + way_out
     )

@@ -48,3 +48,21 @@ def test_pairs_are_looked_at_before_the_first_step_and_before_the_figures(ddnsr,
         assert f"hr/2.png does not show what {partner}/2.png shows" in done.err
         assert f"hr/3.png has red and blue exchanged against {partner}/3.png" in done.err
         assert "hr/0.png is" not in done.err
+
+
+def test_mod_crop_cuts_finished_images_too_and_refuses_those_that_are_short(ddnsr, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    hr = drawn_image(1, 64)
+    sides = {"lr": resized(hr, 1 / 4), "same": hr, "larger": np.pad(hr, ((0, 3), (0, 2), (0, 0))), "short": hr[:-1]}
+    for side, pixels in (sides | {"hr": drawn_image(1, 64)}).items():
+        (tmp_path / side).mkdir()
+        Image.fromarray(pixels).save(tmp_path / side / "a.png")
+    for folders in (("--lr", "lr"), ("--hr", "hr"), ("--lr", "lr", "--hr", "hr")):
+        words = ("eval", *folders, "--mod-crop", "--lpips", "none", "--csv", "-")
+        done = ddnsr(*words, "--sr", "same", "--sr", "larger", "--report", "page.html")
+        assert done.code == 0, done.err
+        same, larger = (line.split(",", 1)[1] for line in done.out.splitlines()[-2:])
+        assert same == larger
+        done = ddnsr(*words, "--sr", "short")
+        assert done.code == 8
+        assert "short/a.png has 64x63 pixels" in done.err

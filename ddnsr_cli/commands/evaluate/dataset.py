@@ -91,12 +91,19 @@ def open_sample(sample: Sample) -> Opened:
 
 def open_finished(path: Path, opened: Opened) -> Rgb8:
     """Read a finished image of an opened sample. Raises as `open_sample` does."""
-    cut = opened.sample.lr_px
-    image = _opaque(path, None if cut is None else (cut[0] * SCALE, cut[1] * SCALE))
+    image = _opaque(path, _result_px(opened))
     if image.depth_bits != opened.depth_bits:
         other = str(opened.sample.hr or opened.sample.lr)
         raise DataError(_other_depth(str(path), image.depth_bits, other, opened.depth_bits))
     return rgb8(image)
+
+
+def _result_px(opened: Opened) -> tuple[int, int]:
+    """(height, width) of every result of a sample."""
+    if opened.lr is not None:
+        return opened.lr.height * SCALE, opened.lr.width * SCALE
+    assert opened.hr is not None  # a sample is found by a file
+    return opened.hr.shape[0], opened.hr.shape[1]
 
 
 def _opaque(path: Path, px: tuple[int, int] | None) -> RasterImage:
