@@ -60,6 +60,7 @@ def _all_pairs(
     prepared = prepare_method(noisy_images, ours, listener.download, listener.note)
     if prepared.terms:
         listener.note(prepared.terms)
+    _note_unused(prepared, options, listener)
     wanted = [_planned(one, output, options) for one in found]
     pairs = [pair for job in wanted for pair in job.pairs]
     alone = options.selection.shard is None
@@ -139,6 +140,13 @@ def _noisy_images(output: Path, options: DegradeOptions, own: OwnResults) -> lis
     if not noisy:
         raise ImageReadError(f"{shown(options.noise_source)} holds no image. Give a folder of real noisy photos.")
     return noisy
+
+
+def _note_unused(prepared: PreparedMethod, options: DegradeOptions, listener: DegradeListener) -> None:
+    """Say where noisy images are given and neither the method nor a report looks at them."""
+    if options.noise_source is not None and prepared.noisy_images is None and options.report is None:
+        what = "the degrader" if isinstance(prepared.method, Learned) else f"--method {options.method}"
+        listener.note(f"--noise-source is left unused: {what} takes no noise from photos")
 
 
 def _planned(found: Found, output: Path, options: DegradeOptions) -> Job:

@@ -362,12 +362,23 @@ def test_without_a_default_the_user_is_told_what_to_name(ddnsr, scene, monkeypat
 def test_a_single_input_degrader_is_fed_zeros(make, scene):
     options = json.dumps({"dual_input": False})
     single = degrader(scene / "single.safetensors", options=options)
-    assert make("with", model=single).code == 0
-    assert make("without", model=single, noise=None).code == 0
+    done, alone = make("with", model=single), make("without", model=single, noise=None)
+    assert (done.code, alone.code) == (0, 0)
+    assert "--noise-source is left unused: the degrader takes no noise" in done.err
+    assert "--noise-source" not in alone.err
     assert tree(scene / "with") == tree(scene / "without")
     assert {row["noise_source"] for row in records(scene / "with")} == {None}
     dual = degrader(scene / "dual.safetensors", options=json.dumps({"dual_input": True}))
     refused(make("dual", model=dual, noise=None), 2, "--noise-source")
+
+
+def test_noisy_photos_that_no_method_takes_noise_of_are_told(make, scene, image_file):
+    image_file("hr/large.png", 400, 300)
+    told = "--noise-source is left unused: --method gaussian takes no noise from photos"
+    assert told in make("pairs", "--method", "gaussian").err
+    done = make("pairs", "--method", "gaussian", "--realism-report", scene / "page.html")
+    assert done.code == 0, done.err
+    assert "unused" not in done.err
 
 
 def test_a_report_compares_fake_with_real(make, scene, image_file):
