@@ -34,9 +34,16 @@ FOLDER = "train_hr/"
 
 
 def free_images(manifest: Path) -> list[dict[str, str]]:
-    """The rows of the clean images whose license lets anyone use them. Raises DataError when there is none."""
+    """The rows of the clean images whose license lets anyone use them.
+
+    The table has at least the columns of `CREDITS`. Raises DataError when one is missing, or there is no such row.
+    """
     with manifest.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["file"].startswith(FOLDER)]
+        table = csv.DictReader(file)
+        table.fieldnames = [name.replace("licence", "license") for name in table.fieldnames or ()]
+        if missing := [name for name in CREDITS if name not in table.fieldnames]:
+            raise DataError(f"{manifest} has no column {', '.join(missing)}. Add what is missing.")
+        rows = [row for row in table if row["file"].startswith(FOLDER)]
     free = [row for row in rows if row["license_as_stated"].startswith(FREE) and "-NC" not in row["license_as_stated"]]
     if not free:
         raise DataError(f"{manifest} lists no freely licensed photo below {FOLDER}.")

@@ -69,6 +69,17 @@ def test_only_free_images_of_the_clean_set_are_listed(tmp_path):
     assert both["train_hr/a_1.webp"] == hashlib.sha256(b"train_hr/a_1.webp").hexdigest()
 
 
+def test_british_spelling_is_taken_and_a_table_without_licenses_is_refused(tmp_path):
+    table = data(tmp_path, [("train_hr/a_1.webp", "1.png", "CC0")]) / "MANIFEST.csv"
+    american = table.read_text()
+    table.write_text(american.replace("license_as_stated", "licence_as_stated"))
+    write_lists(tmp_path, tmp_path / "lists")
+    assert (tmp_path / "lists/credits.csv").read_text() == american
+    table.write_text(american.replace("license_as_stated", "terms"))
+    with pytest.raises(DataError, match="has no column license_as_stated"):
+        write_lists(tmp_path, tmp_path / "lists")
+
+
 def test_neighboring_numbers_and_one_author_are_one_series():
     def row(file, path):
         return {"file": f"train_hr/{file}.webp", "source_path": path}
