@@ -126,7 +126,7 @@ def _letters(count: int) -> str:
 def read_votes(path: Path) -> dict[str, str]:
     """Sheet -> vote. Raises DataError for a file of another shape or a sheet with two votes."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # spreadsheets begin with a byte order mark
         rows = json.loads(text) if path.suffix == ".json" else list(csv.DictReader(text.splitlines()))
         pairs = [(f"{int(row['image']):02}", row["winner"].strip()) for row in rows]
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as cause:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ddnsr_cli.data.images import list_images
-from ddnsr_cli.errors import DataError
+from ddnsr_cli.errors import ConfigError, DataError
 from ddnsr_cli.io.read import read_rgb
 from ddnsr_cli.nets.blocks import lrelu
 from ddnsr_cli.nets.rrdb import RRDBNet
@@ -44,12 +44,21 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("--rate", type=float, default=2e-4)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(words)
-    amount, sigma_px, threshold = map(float, given.mask.split(","))
-    mask = SharpenConfig(amount=amount, sigma_px=sigma_px, threshold=threshold)
+    mask = mask_of(given.mask)
     torch.manual_seed(given.seed)
     net = load_rrdb_net(given.weights)[0].float().to(memory_format=torch.channels_last)
+    given.output.parent.mkdir(parents=True, exist_ok=True)  # before the work, which would be lost
     bake(net, crops(list_images(given.lr), given.seed), mask, steps=given.steps, rate=given.rate)
     save_sr_net(given.output, net, metadata={}, half=True)
+
+
+def mask_of(text: str) -> SharpenConfig:
+    """`AMOUNT,SIGMA,THRESHOLD`. Raises ConfigError."""
+    try:
+        amount, sigma_px, threshold = map(float, text.split(","))
+    except ValueError as error:
+        raise ConfigError(f"--mask takes amount,sigma,threshold, as in 0.4,1.5,0; got {text!r}.") from error
+    return SharpenConfig(amount=amount, sigma_px=sigma_px, threshold=threshold)
 
 
 def crops(files: Sequence[Path], seed: int) -> Iterator[Tensor]:

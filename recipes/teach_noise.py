@@ -74,6 +74,7 @@ def main(words: Sequence[str]) -> None:
     if len(clean) < 2:
         raise DataError(f"--hr {given.hr} has {len(clean)} images of {CROP_PX} pixels a side; 2 are needed.")
     noisy = smooth_images(given.noise_source) if given.noise_source else []
+    given.output.parent.mkdir(parents=True, exist_ok=True)  # before the work, which would be lost
     how = {"steps": given.steps, "rate": given.rate, "seed": given.seed, "clean_every": given.clean_every}
     taught = teach(net.float(), clean, noisy, **how)
     save_degrader(given.output, taught, metadata=metadata, half=True)

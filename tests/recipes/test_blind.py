@@ -158,6 +158,8 @@ def test_votes_are_read_from_csv_and_json(tmp_path):
     (tmp_path / "a.csv").write_text("image,winner\n01, A\n2,draw\n")
     (tmp_path / "a.json").write_text('[{"image": "01", "winner": "A"}, {"image": 2, "winner": "draw"}]')
     assert read_votes(tmp_path / "a.csv") == read_votes(tmp_path / "a.json") == {"01": "A", "02": "draw"}
+    (tmp_path / "marked.csv").write_text("image,winner\n01,A\n2,draw\n", encoding="utf-8-sig")
+    assert read_votes(tmp_path / "marked.csv") == {"01": "A", "02": "draw"}
     for text in ("file,winner\n01,A\n", "image,winner\nfirst,A\n", "image,winner\n1\n"):
         (tmp_path / "b.csv").write_text(text)
         with pytest.raises(DataError, match="holds no votes"):

@@ -71,12 +71,12 @@ def test_the_same_seed_makes_the_same_file(tmp_path):
     for number in range(2):
         Image.fromarray(drawn_image(number, 140)).save(tmp_path / f"{number}.png")
     save_degrader(tmp_path / "d.safetensors", fresh(), metadata={"dual_input": "true"}, half=False)
-    for name in ("a", "b"):
-        words = ["--hr", str(tmp_path), "-o", str(tmp_path / f"{name}.out.safetensors"), "--steps", "2"]
-        main([str(tmp_path / "d.safetensors"), *words])
-    one, other = ((tmp_path / f"{name}.out.safetensors").read_bytes() for name in ("a", "b"))
+    places = tmp_path / "a.safetensors", tmp_path / "new/folder/b.safetensors"
+    for place in places:
+        main([str(tmp_path / "d.safetensors"), "--hr", str(tmp_path), "-o", str(place), "--steps", "2"])
+    one, other = (place.read_bytes() for place in places)
     assert one == other
-    assert load_degrader(tmp_path / "a.out.safetensors")[1]["dual_input"] == "true"
+    assert load_degrader(places[0])[1]["dual_input"] == "true"
 
 
 def test_too_few_or_useless_images_are_told(tmp_path):
