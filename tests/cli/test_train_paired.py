@@ -190,6 +190,34 @@ def test_a_whole_run_is_checked_and_nothing_is_written(train, folders, pairs, tm
     assert not (tmp_path / "run").exists()
 
 
+def test_check_lists_all_that_are_too_small_and_looks_at_a_folder_of_several_sources_once(
+    train, folders, degrader, tmp_path
+):
+    for number in range(7):  # as large as a crop, but not as the margin that is degraded beside it
+        Image.fromarray(np.full((40, 40, 3), 9 * number, np.uint8)).save(folders[0] / f"small{number}.png")
+    mix = ("--mix", "photo=0.5", "--lr", folders[1], "--mix", f"{degrader}=0.5")
+    done = train(tmp_path / "run", "--check", *mix)
+    assert done.code == 0, done.err
+    assert [line.partition(" ")[0] for line in done.out.splitlines()] == ["hr:", "lr:", "a"]
+    assert sum("has 40x40 pixels; a side needs 64" in line for line in done.err.splitlines()) == 7
+    assert "more images" not in done.err
+    done = train(tmp_path / "run", *mix)
+    assert sum("has 40x40 pixels; a side needs 64" in line for line in done.err.splitlines()) == 4
+    assert "3 more images cannot be used; --check lists them all." in done.err
+
+
+def test_a_damaged_lr_partner_is_told_before_the_first_step(ddnsr, judge, pairs, tmp_path):
+    damaged = pairs / "lr" / "1.png"
+    damaged.write_bytes(damaged.read_bytes()[:-600])
+    words = ("--hr", pairs / "hr", "--lr", pairs / "lr", *judge, "-o", tmp_path / "run", *SMALL)
+    done = ddnsr("train", "--paired", *words, "--check")
+    assert done.code == 0, done.err
+    assert sum(line.startswith(f"note: warning: {damaged} is damaged") for line in done.err.splitlines()) == 1
+    done = ddnsr("train", "--paired", *words, "--steps", 8)
+    assert done.code == 8
+    assert sum(line.startswith("note: ") and str(damaged) in line for line in done.err.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("words", "options"),
     [

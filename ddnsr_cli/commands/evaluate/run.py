@@ -94,7 +94,8 @@ def _look_at_pairs(samples: Sequence[Sample], models: Sequence[EvaluatedModel], 
     for pairs in sets:
         counts: Counter[str] = Counter()
         found = check_pairs(pairs)
-        refused = {finding.path for finding in found if finding.trouble is Trouble.DEPTHS}  # when they are opened
+        when_opened = {Trouble.DEPTHS, Trouble.UNREADABLE}
+        refused = {finding.path for finding in found if finding.trouble in when_opened}
         for finding in found:
             if finding.path in refused:
                 continue

@@ -22,9 +22,10 @@ LEAST_IMAGES = 2  # a batch is not to be of one image alone
 class ImageWarnings:
     """Tells of images: of each that cannot be used once, whoever finds it."""
 
-    def __init__(self, note: Callable[[str], None]) -> None:
-        """note: takes one sentence for the user."""
+    def __init__(self, note: Callable[[str], None], *, most: int | None = None) -> None:
+        """note: takes one sentence for the user. most: tell so many of a kind, and count the rest. None: all."""
         self.note = note
+        self._most = most
         self._reported: set[Path] = set()
         self._replaced: dict[Path, None] = {}  # in the order in which they were met
 
@@ -33,23 +34,20 @@ class ImageWarnings:
         """The images that training met and had to replace, each once, also those reported before the first step."""
         return tuple(self._replaced)
 
-    def findings(self, report: Report, *, most: int | None) -> None:
-        """What the checks found. most: tell so many of a kind, and count the rest. None: all."""
-        self.all_of(report.findings, most=most)
-        self._reported |= {finding.path for finding in report.findings if finding.trouble in HOPELESS}
-
-    def all_of(self, findings: Iterable[Finding], *, most: int | None) -> None:
-        """Findings of any kind. most: as `findings`."""
-        for sentence in _sentences(findings, most):
+    def findings(self, findings: Sequence[Finding]) -> None:
+        """What the checks found."""
+        for sentence in _sentences(findings, self._most):
             self.note(sentence)
+        self._reported |= {finding.path for finding in findings if finding.trouble in HOPELESS}
 
     def refusals(self, refusals: Iterable[Refusal]) -> None:
-        """Images that were sorted out; no more than a few by name."""
+        """Images that were sorted out."""
         news = [refusal for refusal in refusals if refusal.path not in self._reported]
-        for refusal in news[:MOST_FINDINGS]:
+        told = news[: self._most]
+        for refusal in told:
             self.refusal(refusal)
-        if len(news) > MOST_FINDINGS:
-            self.note(f"{len(news) - MOST_FINDINGS} more images cannot be used; --check lists them all.")
+        if more := len(news) - len(told):
+            self.note(f"{more} more images cannot be used; --check lists them all.")
         self._reported |= {refusal.path for refusal in news}
 
     def refusal(self, refusal: Refusal) -> None:
@@ -82,14 +80,12 @@ def examine(
     scale: int,
     warnings: ImageWarnings,
     on_image: Callable[[int, int], None],
-    most: int | None = None,
     pairs_follow: bool = False,
 ) -> Report:
     """What the checks find in the images of (hr, lr); each finding is reported.
 
     Either folder may be None: its images are then made from the other's. scale: HR pixels per LR pixel along a side.
-    on_image: (images measured, images to measure). most: as `ImageWarnings.findings`.
-    pairs_follow: as in `CheckOptions`.
+    on_image: (images measured, images to measure). pairs_follow: as in `CheckOptions`.
     Raises DataError when training on them makes no sense: no images, or the same folder twice.
     """
     hr, lr = folders
@@ -99,7 +95,7 @@ def examine(
     for finding in report.errors:
         if finding.trouble is Trouble.FOLDERS:
             raise DataError(finding.sentence)
-    warnings.findings(report, most=most)
+    warnings.findings(report.findings)
     return report
 
 

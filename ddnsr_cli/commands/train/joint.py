@@ -111,7 +111,7 @@ def check_joint(
     for line in report.summary():
         on_summary(line)
     pairs = request.validation_pairs(request.options.sr_net.scale)
-    warnings.all_of(check_pairs(pairs, seed=options.stream.seed, on_pair=listener.image), most=None)
+    warnings.findings(check_pairs(pairs, seed=options.stream.seed, on_pair=listener.image))
     refuse_unusable(pairs, lpips=request.lpips is not None)
     image_sets(folders, request.target, options, warnings)
 
@@ -125,7 +125,7 @@ def _train(request: JointRequest, listener: TrainListener, stop: StopRequest, wo
     saved = folder.numbers(request.options, free_to_change=FREE_TO_CHANGE)
     extractors = load_feature_extractors(request.options, request.extractors, listener.download)
     helpers = _helpers(request, device, fresh=saved is None)
-    warnings = ImageWarnings(listener.note)
+    warnings = ImageWarnings(listener.note, most=MOST_FINDINGS)
 
     def looked(done: int, total: int) -> None:
         listener.image(done, total)
@@ -136,8 +136,8 @@ def _train(request: JointRequest, listener: TrainListener, stop: StopRequest, wo
     if saved is None and world.is_first:  # a run that goes on was looked at when it began
         scale = request.options.sr_net.scale
         stream = request.options.stream
-        examine(folders, stream, scale=scale, warnings=warnings, on_image=looked, most=MOST_FINDINGS)
-        warnings.all_of(check_pairs(helpers.pairs, seed=stream.seed, on_pair=looked), most=MOST_FINDINGS)
+        examine(folders, stream, scale=scale, warnings=warnings, on_image=looked)
+        warnings.findings(check_pairs(helpers.pairs, seed=stream.seed, on_pair=looked))
     lr_set, hr_sets = image_sets(folders, request.target, request.options, warnings)
     images = {"lr": image_list(request.lr, lr_set.images), "hr": _target_list(request, hr_sets)}
     record = _record(request, extractors, saved, (lr_set, hr_sets), images)

@@ -119,7 +119,7 @@ def check_paired(
         )
         for line in report.summary():
             on_summary(line)
-    _look_at_pairs(request, warnings, listener.image, most=None)
+    _look_at_pairs(request, warnings, listener.image)
     refuse_unusable(request.validation_pairs(request.options.network.scale), lpips=request.lpips is not None)
     open_pairs(options, request.sources, warnings)
 
@@ -144,7 +144,7 @@ def _train(request: PairedRequest, listener: TrainListener, stop: StopRequest, w
     validation = request.validation_pairs(request.options.network.scale)
     begun = _network_to_begin_with(request) if saved is None else None
     teacher = _teacher(request)
-    warnings = ImageWarnings(listener.note)
+    warnings = ImageWarnings(listener.note, most=MOST_FINDINGS)
     if saved is None and world.is_first:  # a run that goes on was looked at when it began
         _look_at_images(request, warnings, listener, stop if world.size == 1 else None)
     pairs = open_pairs(options, request.sources, warnings)
@@ -193,15 +193,12 @@ def _look_at_images(
             scale=request.options.network.scale,
             warnings=warnings,
             on_image=looked,
-            most=MOST_FINDINGS,
             pairs_follow=_all_are_ready(request, folders[0]),
         )
-    _look_at_pairs(request, warnings, looked, most=MOST_FINDINGS)
+    _look_at_pairs(request, warnings, looked)
 
 
-def _look_at_pairs(
-    request: PairedRequest, warnings: ImageWarnings, on_pair: Callable[[int, int], None], *, most: int | None
-) -> None:
+def _look_at_pairs(request: PairedRequest, warnings: ImageWarnings, on_pair: Callable[[int, int], None]) -> None:
     """What is wrong with ready pairs, to learn from and to validate on. Raises DataError where they do not match."""
     scale, seed = request.options.network.scale, request.options.stream.seed
     sets = [
@@ -210,16 +207,18 @@ def _look_at_pairs(
         if source.kind is SourceKind.READY and paths.lr is not None
     ]
     for pairs in (*sets, request.validation_pairs(request.options.network.scale)):
-        warnings.all_of(check_pairs(pairs, seed=seed, on_pair=on_pair), most=most)
+        warnings.findings(check_pairs(pairs, seed=seed, on_pair=on_pair))
 
 
 def folders_to_examine(request: PairedRequest) -> list[tuple[Path, Path | None]]:
-    """(hr, noisy lr or None), each once. Ready LR partners repeat their HR images: the pairs are what is looked at."""
-    found = [
-        (paths.hr, paths.lr if source.kind is SourceKind.LEARNED else None)
-        for source, paths in zip(request.options.sources, request.sources, strict=True)
-    ]
-    return list(dict.fromkeys(found))
+    """(hr, noisy lr or None), each HR folder once: all sources that take noise take it from the one folder of --lr.
+    Ready LR partners repeat their HR images: the pairs are what is looked at.
+    """
+    found: dict[Path, Path | None] = {}
+    for source, paths in zip(request.options.sources, request.sources, strict=True):
+        noisy = paths.lr if source.kind is SourceKind.LEARNED else None
+        found[paths.hr] = found.get(paths.hr) or noisy
+    return list(found.items())
 
 
 def _all_are_ready(request: PairedRequest, hr: Path) -> bool:

@@ -180,8 +180,8 @@ def check_pairs(
     """What is wrong with pairs: `pair_flaws`, unlike bit depths, pairs that repeat others, and a shift that goes under
     in the noise of each one but is common to all.
 
-    most: pairs that are decoded, drawn by the seed. on_pair: (pairs looked at, pairs to look at). A pair that cannot be
-    read is passed over: reading it for its use tells.
+    most: pairs that are decoded, drawn by the seed. on_pair: (pairs looked at, pairs to look at). LR images that cannot
+    be read are told; a pair whose HR image cannot be is passed over: who looks at the HR images, or reads them, tells.
     """
     drawn = list(range(len(pairs)))
     if len(pairs) > most:
@@ -197,7 +197,13 @@ def check_pairs(
 
 def _of_pair(pair: "ImagePair", leanings: list[Leaning]) -> Iterator[Finding]:
     """leanings: takes that of a pair without flaws."""
-    lr, hr = read_image(pair.lr), read_image(pair.hr)
+    try:
+        lr = read_image(pair.lr)
+    except ImageReadError as error:
+        trouble, severity = Trouble.UNREADABLE, Severity.WARNING
+        yield Finding(severity=severity, trouble=trouble, role=Role.LR, path=pair.lr, sentence=str(error))
+        return
+    hr = read_image(pair.hr)
     small, large = pair.cut(rgb8(lr), rgb8(hr))
     if len(small) > len(large):  # a finished image beside a reference of the LR image's size
         small, large = large, small

@@ -20,7 +20,7 @@ from ddnsr_cli.config import options_to_json
 from ddnsr_cli.data.config import StreamConfig
 from ddnsr_cli.data.images import match_pairs
 from ddnsr_cli.data.targets import Refusal
-from ddnsr_cli.data.validation.report import Finding, Report, Role, Severity, Trouble
+from ddnsr_cli.data.validation.report import Finding, Role, Severity, Trouble
 from ddnsr_cli.errors import ConfigError, DataError, TrainingError
 from ddnsr_cli.inference.tiling import TileConfig
 from ddnsr_cli.nets.config import RRDBConfig
@@ -40,16 +40,16 @@ def refusal(number):
     return Refusal(path=Path(f"{number}.png"), reason=f"{number}.png is of no use")
 
 
-def told(*calls):
+def told(*calls, most=MOST_FINDINGS):
     notes = []
-    warnings = ImageWarnings(notes.append)
+    warnings = ImageWarnings(notes.append, most=most)
     for call in calls:
         call(warnings)
     return notes
 
 
-def checked(*findings, most=MOST_FINDINGS):
-    return lambda warnings: warnings.findings(Report(findings=tuple(findings), checked={}), most=most)
+def checked(*findings):
+    return lambda warnings: warnings.findings(findings)
 
 
 def test_four_of_a_kind_are_named_and_the_others_counted():
@@ -59,7 +59,7 @@ def test_four_of_a_kind_are_named_and_the_others_counted():
     assert [note for note in notes if "more images" in note] == [
         "2 more images with the same trouble (too small); --check lists them all."
     ]
-    assert len(told(checked(*found, most=None))) == 10
+    assert len(told(checked(*found), most=None)) == 10
 
 
 def test_what_the_checks_reported_is_not_reported_again():
@@ -83,6 +83,7 @@ def test_many_that_are_sorted_out_without_the_checks_are_counted():
     notes = told(lambda warnings: warnings.refusals([refusal(n) for n in range(9)]))
     assert len(notes) == MOST_FINDINGS + 1
     assert notes[-1] == "5 more images cannot be used; --check lists them all."
+    assert len(told(lambda warnings: warnings.refusals([refusal(n) for n in range(9)]), most=None)) == 9
 
 
 def show(folder, notes):

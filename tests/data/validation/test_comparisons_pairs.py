@@ -7,7 +7,7 @@ from skimage import data
 
 from ddnsr_cli.data.images import ImagePair
 from ddnsr_cli.data.validation.comparisons import check_pairs, pair_flaws
-from ddnsr_cli.data.validation.report import Trouble
+from ddnsr_cli.data.validation.report import Role, Trouble
 from tests.helpers.drawn_images import drawn_image, jpeg, noisy, resized
 
 
@@ -118,7 +118,12 @@ def test_depths_and_twins_of_files(scenes, tmp_path):
     assert found[Trouble.DEPTHS].sentence == f"{pairs[0].hr} has 16 bits a sample and {pairs[0].lr} 8."
     assert str(pairs[2].hr) in found[Trouble.TWINS].sentence
     pairs[0].lr.write_bytes(b"no image")
-    assert {finding.trouble for finding in check_pairs(pairs)} == {Trouble.TWINS}
+    found = {finding.trouble: finding for finding in check_pairs(pairs)}
+    assert found.keys() == {Trouble.UNREADABLE, Trouble.TWINS}
+    assert (found[Trouble.UNREADABLE].role, found[Trouble.UNREADABLE].path) == (Role.LR, pairs[0].lr)
+    pairs[0].hr.write_bytes(b"no image")
+    pairs[0].lr.write_bytes(pairs[1].lr.read_bytes())
+    assert Trouble.UNREADABLE not in {finding.trouble for finding in check_pairs(pairs)}  # of HR another tells
     assert check_pairs(pairs[1:2], most=1) == ()
 
 
