@@ -37,7 +37,7 @@ tags: [super-resolution, rrdb, ddnsr]
 # {name}
 
 Enlarges images four times and takes away the noise of the camera it was trained for. Trained by `ddnsr {version}`
-with the dual-input degradation method (Li et al. 2023, doi 10.1007/s10044-023-01150-2).
+{method}.
 
 - `sr.safetensors`: reconstruction network, RRDB with {features} features, {blocks} blocks, growth {growth}
 - `degrader.safetensors`: degradation network, {d_features} features, {d_blocks} residual blocks
@@ -111,8 +111,10 @@ License: that of the images, and of the weights it began with, decides; fill it 
 </details>
 """
 
+_METHOD = "the dual-input degradation method (Li et al. 2023, doi 10.1007/s10044-023-01150-2)"
 _BY_PIXELS = "by the mean absolute error alone: results are smooth, a baseline or a beginning"
 _BY_EQUATION_2 = "by pixel, perceptual and adversarial losses (equation 2 of Li et al. 2023)"
+_OF_EQUATION_2 = {"pixel", "perceptual", "hr_adversarial"}
 
 
 def with_license(card: str, license: str) -> str:
@@ -183,7 +185,7 @@ def paired_card(run: Path, options: PairedOptions, step: int, record: Mapping[st
         place=shlex.quote(str(run)),
         version=__version__,
         scale=network.scale,
-        how=_BY_PIXELS if options.losses == PIXELS_ONLY else _BY_EQUATION_2,
+        how=_losses(options),
         features=network.features,
         blocks=network.blocks,
         growth=network.growth,
@@ -196,6 +198,15 @@ def paired_card(run: Path, options: PairedOptions, step: int, record: Mapping[st
         scores=_scores(record.get("latest"), record.get("best")),
         options=json.dumps(options_to_json(options), indent=2),
     )
+
+
+def _losses(options: PairedOptions) -> str:
+    if options.losses == PIXELS_ONLY:
+        return _BY_PIXELS
+    used = {name: weight for name, weight in vars(options.losses).items() if weight}
+    if used.keys() == _OF_EQUATION_2:
+        return _BY_EQUATION_2
+    return f"by the losses {', '.join(f'{name} (weight {weight:g})' for name, weight in used.items())}"
 
 
 def _teacher(options: PairedOptions, record: Mapping[str, Any]) -> str:
@@ -219,11 +230,12 @@ def joint_card(run: Path, options: JointOptions, step: int, record: Mapping[str,
 
     run: its folder, as it was named.
     """
-    data = record["data"]
+    data, fresh = record["data"], "random start" if options.plain_start else None
     return _CARD.format(
         name=run.resolve().name,
         place=shlex.quote(str(run)),
         version=__version__,
+        method=_method(options),
         features=options.sr_net.features,
         blocks=options.sr_net.blocks,
         growth=options.sr_net.growth,
@@ -236,13 +248,24 @@ def joint_card(run: Path, options: JointOptions, step: int, record: Mapping[str,
         lr_images=_images(data.get("lr_images")),
         hr_images=_images(data.get("hr_images")),
         target=data["target"],
-        extractors=_extractors(record),
-        begun=_begun(record.get("start_from"), otherwise="nearest-neighbor start"),
-        d_begun=_begun(record.get("start_degrader"), otherwise="averages of squares, and the finest detail"),
+        extractors=_extractors(record) or "none",
+        begun=_begun(record.get("start_from"), otherwise=fresh or "nearest-neighbor start"),
+        d_begun=_begun(record.get("start_degrader"), otherwise=fresh or _degrader_start(options)),
         scales=_scales(vars(options.layers), record.get("scales", {})),
         scores=_scores(record.get("latest"), record.get("best")),
         options=json.dumps(options_to_json(options), indent=2),
     )
+
+
+def _method(options: JointOptions) -> str:
+    if options.degrader.bicubic_first:
+        return "by translating bicubic LR images into the likeness of real ones and back, as CycleGAN does"
+    return f"with {_METHOD}" if options.dual_input else f"with a degrader of a single input, unlike {_METHOD}"
+
+
+def _degrader_start(options: JointOptions) -> str:
+    start = "bicubic shrinking" if options.degrader.bicubic_first else "averages of squares"
+    return f"{start}, and the finest detail" if options.dual_input else start
 
 
 def _begun(weights: Mapping[str, str] | None, *, otherwise: str) -> str:

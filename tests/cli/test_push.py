@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ from ddnsr_cli.nets.config import RRDBConfig
 from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
 from ddnsr_cli.nets.rrdb import RRDBNet
 from ddnsr_cli.reports.model_card import joint_card, license_of, paired_card, with_license
-from ddnsr_cli.training.options import JointOptions, ScheduleConfig
-from ddnsr_cli.training.paired_options import PairedOptions
+from ddnsr_cli.training.options import JointOptions, JointPreset, ScheduleConfig, with_preset
+from ddnsr_cli.training.paired_options import PairedOptions, with_equation_2
 from ddnsr_cli.weights.checkpoint import load_degrader, load_rrdb_net, save_degrader, save_sr_net
 from ddnsr_cli.weights.hub.download import HubAccess, HubFile, fetch
 from ddnsr_cli.weights.registry import read_registry
@@ -337,3 +338,46 @@ def test_the_command_of_a_run_card_names_its_folder(tmp_path, monkeypatch):
     card = paired_card(Path("runs/my own"), PairedOptions(network=RRDB), 7, record)
     assert "# my own\n" in card
     assert "\nddnsr upscale photo.jpg -m 'runs/my own' -o out.png\n" in card
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"perceptual": 0, "hr_adversarial": 0, "gradient": 0.5},
+            "by the losses pixel (weight 1), gradient (weight 0.5).",
+        ),
+        ({"perceptual": 0.2, "hr_adversarial": 0.1}, "by pixel, perceptual and adversarial losses (equation 2 of"),
+        ({"perceptual": 0, "hr_adversarial": 0}, "by the mean absolute error alone"),
+    ],
+)
+def test_a_card_of_pairs_names_the_losses_there_were(changes, told):
+    options = PairedOptions(network=RRDB)
+    options = with_equation_2(options) if changes["hr_adversarial"] else options
+    options = replace(options, losses=replace(options.losses, **changes))
+    assert told in paired_card(Path("run"), options, 7, {"data": {"sources": []}})
+
+
+@pytest.mark.parametrize(
+    ("preset", "method", "beginning"),
+    [
+        (
+            None,
+            "\nwith the dual-input degradation method (Li",
+            "nearest-neighbor start; degrader: averages of squares, and",
+        ),
+        ("paper", "\nwith the dual-input degradation method (Li", "random start; degrader: random start |"),
+        (
+            "dnsr",
+            "\nwith a degrader of a single input, unlike",
+            "nearest-neighbor start; degrader: averages of squares |",
+        ),
+        ("cyclegan-lr", "as CycleGAN does.\n", "nearest-neighbor start; degrader: bicubic shrinking |"),
+    ],
+)
+def test_a_card_of_a_track_names_the_method_and_the_beginning(preset, method, beginning):
+    options = JointOptions(sr_net=RRDB, degrader=DEGRADER)
+    options = with_preset(options, JointPreset(preset)) if preset else options
+    card = joint_card(Path("run"), options, 7, RECORD)
+    assert method in card
+    assert f"| begun with | reconstruction: {beginning}" in card
