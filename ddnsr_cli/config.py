@@ -116,6 +116,9 @@ _OPTION_OF = (
     (r"hr_source_bytes", "bytes of the HR image"),
     (r"(?:sources\.\d+\.)?degradation(?:\.(\w+))?", r"--degradation \1"),
     (r"losses\.(\w+)", r"--loss \1"),
+    (r"sources\.(\d+)(?:\.share)?", r"--mix number \1"),
+    (r"sharpen(?:\.(\w+))?", r"--sharpen-targets \1"),
+    (r"teacher\.truth_share", "--truth-share"),
 )
 _SAME_NAME = re.compile(
     r"(?:(?:sr_net|network)\.(features|blocks|growth|scale)"

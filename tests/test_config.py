@@ -138,4 +138,6 @@ def test_what_is_no_option_keeps_its_name():
         "--loss color",
     ]
     assert option_of("sources.2.degradation.noise_sigma") == "--degradation noise_sigma"
+    assert option_of("sharpen.sigma_px") == "--sharpen-targets sigma_px"
+    assert option_of("teacher.truth_share") == "--truth-share"
     assert [in_words(value) for value in (True, None, {"a": 1}, (1, 2))] == ["yes", "none", "{...}", "(1, 2)"]

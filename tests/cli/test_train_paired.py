@@ -10,6 +10,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from ddnsr_cli.commands.train import networks
+from ddnsr_cli.config import changed_options, options_to_json
+from ddnsr_cli.data.config import PRESETS
 from ddnsr_cli.nets.config import RRDBConfig
 from ddnsr_cli.nets.degrader import Degrader, DegraderConfig
 from ddnsr_cli.nets.rrdb import RRDBNet
@@ -166,8 +168,13 @@ def test_other_sources_in_the_same_folder_are_refused(train, pairs, tmp_path):
     run, mix = tmp_path / "run", ["--mix", "photo=0.5", "--mix", f"{pairs}=0.5", "--steps"]
     assert train(run, *mix, 1).code == 0
     before = last_state(run)
-    refused(train(run, *mix, 2, "--mix", "mild=1"), 10, "sources.3 none -> {...}", "another -o")
-    refused(train(run, "--mix", "photo=0.5", "--mix", f"{pairs}=0.6", "--steps", 2), 10, "sources.2.share 0.5 -> 0.6")
+    refused(train(run, *mix, 2, "--mix", "mild=1"), 10, "(--mix number 3 none -> {...})", "another -o")
+    refused(train(run, "--mix", "photo=0.5", "--mix", f"{pairs}=0.6", "--steps", 2), 10, "--mix number 2 0.5 -> 0.6)")
+    refused(train(run, *mix, 2, "--sharpen-targets", "1,8,10"), 10, "(--sharpen-targets none -> {...})")
+    more = len(changed_options(options_to_json(PRESETS["photo"]), options_to_json(PRESETS["mild"]))) - 8
+    other = train(run, "--mix", "mild=0.5", "--mix", f"{pairs}=0.5", "--steps", 2)
+    assert (other.code, other.err.count("\n"), other.err.count(" -> ")) == (10, 1, 8)
+    assert f"and {more} more). Use them, or another -o." in other.err
     refused(train(run, *mix, 2, "--gan", "relativistic"), 10, "--gan plain -> relativistic")
     for side, px in (("lr", 20), ("hr", 80)):
         Image.fromarray(np.zeros((px, px, 3), np.uint8)).save(pairs / side / "new.png")

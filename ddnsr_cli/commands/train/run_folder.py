@@ -242,9 +242,9 @@ def compare_from_here(record: dict[str, Any], pairs: Sequence[ImagePair], note: 
 def refuse_other_asking(run: Path, changed: Mapping[str, tuple[Any, Any]]) -> None:
     """Raises TrainingError when anything was asked of a run that it was not begun with. changed: (before, now)."""
     if changed:
-        listed = ", ".join(
-            f"{option_of(name)} {in_words(before)} -> {in_words(now)}" for name, (before, now) in changed.items()
-        )
+        words = [f"{option_of(name)} {in_words(before)} -> {in_words(now)}" for name, (before, now) in changed.items()]
+        listed, more = ", ".join(words[:MOST_NAMED]), len(words) - MOST_NAMED
+        listed += f" and {more} more" if more > 0 else ""  # as another --degradation-preset changes
         raise TrainingError(f"{run} was begun with other options ({listed}). Use them, or another -o.")
 
 
