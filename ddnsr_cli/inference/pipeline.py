@@ -400,12 +400,15 @@ def _grain(image: RasterImage, width: int, look: LookOptions) -> GrainLayer | No
 
 
 def _seen_part(image: RasterImage) -> Pixels:
-    """The least part that holds all but transparent pixels, below which any colors may lie; these filled in it."""
+    """The least part that holds all but transparent pixels, below which any colors may lie: within it these are black,
+    in which no noise is looked for."""
     if image.alpha is None or not image.alpha.any():
         return image.pixels
     rows, cols = (np.flatnonzero(image.alpha.any(axis=axis)) for axis in (1, 0))
     part = (slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1))
-    return fill_transparent(image.pixels[part], image.alpha[part])
+    seen = image.pixels[part].copy()
+    seen[image.alpha[part] == 0] = 0
+    return seen
 
 
 def _has_left(drift_levels: float, model: str) -> str:

@@ -10,6 +10,7 @@ from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.inference import pipeline
 from ddnsr_cli.inference.pipeline import LookOptions, enlarge_image
 from ddnsr_cli.io.image import RasterImage
+from ddnsr_cli.processing.look import grain_like
 
 
 @pytest.fixture
@@ -128,6 +129,19 @@ def test_what_is_below_transparent_parts_makes_no_grain(image, engine, listener)
     alone, beside = (flat.std() for flat in ends)
     assert alone > 1
     assert beside == pytest.approx(alone, rel=0.05)
+
+
+def test_an_image_cut_out_as_a_disc_gets_the_grain_of_what_is_seen():
+    """What fills the corners, so that nothing shines through, is smoother than anything seen."""
+    y, x = np.mgrid[:200, :200]
+    noise = 8 * np.random.default_rng(0).standard_normal((200, 200, 3))
+    pixels = np.rint(100 + (x + y)[..., None] / 8 + noise).astype(np.uint8)
+    disc = np.where(np.hypot(y - 100, x - 100) < 100, 255, 0).astype(np.uint8)
+    strengths = [
+        grain_like(pipeline._seen_part(RasterImage(pixels=pixels, alpha=alpha))).strength.mean() * 255
+        for alpha in (None, disc)
+    ]
+    assert strengths == pytest.approx([8, 8], rel=0.1)
 
 
 def test_what_was_said_of_the_input_is_not_said_of_the_result(image, engine, listener):
