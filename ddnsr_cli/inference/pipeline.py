@@ -212,14 +212,41 @@ def enlarge_image(
 ) -> tuple[RasterImage, Faithfulness]:
     """The image enlarged by the network's scale: same depth, gray stays gray, alpha and metadata kept."""
     pixels = image.pixels if image.alpha is None else fill_transparent(image.pixels, image.alpha)
-    larger, faithfulness = _whole(pixels, engine, look, listener)
-    alpha = None if image.alpha is None else _larger_alpha(image.alpha, engine, look, listener)
+    colors, opacity = (_RunListener(listener=listener, run=run, runs=network_runs(image, look)) for run in (0, 1))
+    larger, faithfulness = _whole(pixels, engine, look, colors)
+    alpha = None if image.alpha is None else _larger_alpha(image.alpha, engine, look, opacity)
     return replace(image, pixels=larger, alpha=alpha, notes=(), damage=""), faithfulness  # those are the input's
+
+
+def network_runs(image: RasterImage, look: LookOptions) -> int:
+    """How often the network goes over an image: for its colors, and once more for an alpha channel that varies."""
+    if look.strength == 0:
+        return 0
+    return 1 if image.alpha is None or _is_flat(image.alpha) else 2
+
+
+def _is_flat(alpha: Pixels) -> bool:
+    return bool(alpha.min() == alpha.max())
+
+
+@dataclass(frozen=True, kw_only=True)
+class _RunListener:
+    """Hears of one run of several over an image, and tells of all their tiles."""
+
+    listener: PixelsListener
+    run: int
+    runs: int
+
+    def tile(self, done: int, total: int) -> None:
+        self.listener.tile(self.run * total + done, self.runs * total)
+
+    def note(self, text: str) -> None:
+        self.listener.note(text)
 
 
 def _larger_alpha(alpha: Pixels, engine: Upscaler, look: LookOptions, listener: PixelsListener) -> Pixels:
     """The alpha channel by the same network: edges as sharp as the image's, flat areas as they were."""
-    if alpha.min() == alpha.max():
+    if _is_flat(alpha):
         return spread(alpha, engine.scale)
     larger, _ = _whole(alpha[..., None], engine, replace(look, color_fix=False), listener)
     return held_near(larger[..., 0], alpha, engine.scale)

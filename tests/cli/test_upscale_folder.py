@@ -224,6 +224,17 @@ def test_the_estimate_is_of_the_right_size(ddnsr, image_file, quick_model, tmp_p
     assert plain["seconds"] < told["seconds"]
 
 
+def test_an_estimate_counts_the_runs_over_an_alpha_channel(ddnsr, image_file, quick_model, tmp_path):
+    with Image.open(image_file("opaque.png", width=100)) as image:
+        image.putalpha(image.getchannel("R"))
+        image.save(tmp_path / "clear.png")
+    told = {}
+    for name, *more in (("opaque.png",), ("clear.png",), ("clear.png", "--strength", "0")):
+        words = ("upscale", tmp_path / name, "-m", quick_model, "--json", "--dry-run", "-t", "40", *more)
+        told[name, *more] = events(ddnsr(*words))[0]["tiles"]
+    assert list(told.values()) == [2, 4, 0]
+
+
 def test_an_image_in_its_own_place_is_refused(ddnsr, folder, quick_model):
     before = files_in(folder)
     done = ddnsr("upscale", folder, "-o", folder, "-m", quick_model, "--overwrite")

@@ -144,6 +144,19 @@ def test_an_image_cut_out_as_a_disc_gets_the_grain_of_what_is_seen():
     assert strengths == pytest.approx([8, 8], rel=0.1)
 
 
+def test_tiles_are_counted_over_colors_and_alpha(image, engine, listener):
+    alpha = image.pixels[..., 0]
+    told = []
+    watched = replace(listener, tile=lambda done, total: told.append((done, total)))
+    for one, look in ((image, LookOptions()), (replace(image, alpha=alpha), LookOptions())):
+        told.clear()
+        enlarge_image(one, engine(tile_px=40), look, watched)
+        assert told == [(index + 1, len(told)) for index in range(len(told))]
+        assert len(told) == pipeline.network_runs(one, look) * engine(tile_px=40).plan(90, 70).tiles
+    assert pipeline.network_runs(replace(image, alpha=np.full_like(alpha, 9)), LookOptions()) == 1
+    assert pipeline.network_runs(image, LookOptions(strength=0)) == 0
+
+
 def test_what_was_said_of_the_input_is_not_said_of_the_result(image, engine, listener):
     noted = replace(image, notes=("only the first of 2 frames",), damage="cut off")
     larger, _ = enlarge_image(noted, engine(), LookOptions(), listener)

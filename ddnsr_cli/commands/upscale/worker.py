@@ -47,7 +47,14 @@ from ddnsr_cli.files import StorePath, no_empty_folder, temporary_folder
 from ddnsr_cli.inference.engine import Runner, Window, choose_openvino, format_without_torch, load_torch, thread_count
 from ddnsr_cli.inference.memory import give_back_freed, is_out_of_memory, keep_one_heap, save_addresses
 from ddnsr_cli.inference.openvino import openvino_runner
-from ddnsr_cli.inference.pipeline import Faithfulness, check_memory, result_bytes, upscale_image, upscale_rows
+from ddnsr_cli.inference.pipeline import (
+    Faithfulness,
+    check_memory,
+    network_runs,
+    result_bytes,
+    upscale_image,
+    upscale_rows,
+)
 from ddnsr_cli.inference.tiling import PixelSource, TilePlan, as_pixels
 from ddnsr_cli.inference.upscaler import Upscaler
 from ddnsr_cli.io.formats import check_format, check_writable
@@ -177,10 +184,10 @@ class TileCost:
     tile_bytes: int
     """Peak of the host's memory, or of the device's where the network runs there."""
 
-    def seconds(self, plan: TilePlan, result_px: int) -> float:
-        """For an image cut as `plan` says, with so many pixels of result."""
+    def seconds(self, plan: TilePlan, runs: int, result_px: int) -> float:
+        """For an image cut as `plan` says, over which the network goes so often, with so many pixels of result."""
         tile_px = plan.rows.size * plan.cols.size
-        return plan.tiles * tile_px * self.seconds_per_lr_px + result_px * self.writing_seconds_per_px
+        return runs * plan.tiles * tile_px * self.seconds_per_lr_px + result_px * self.writing_seconds_per_px
 
 
 def measure_tile(image: RasterImage, engine: Engine, target: Path, options: UpscaleOptions) -> TileCost:
@@ -540,9 +547,8 @@ class Worker:
         self._listener.image(shown(Path(job.source.name)))
         plan = self.engine.upscaler.plan(image.height, image.width)
         width, height = prepared.size
-        self._listener.detail(
-            f"{shown(job.source)}: {width}x{height} pixels, {plan.tiles} tiles of {plan.window_px} pixels"
-        )
+        tiles = network_runs(image, self._options.look) * plan.tiles
+        self._listener.detail(f"{shown(job.source)}: {width}x{height} pixels, {tiles} tiles of {plan.window_px} pixels")
         noted = replace(prepared, notes=(*prepared.notes, *lost))
         return make(noted, self.engine, self._options, settings, self._listener)
 
@@ -553,14 +559,15 @@ class Worker:
         if self._tile is None:
             self._tile = measure_tile(image, self.engine, job.target, self._options)
         plan = upscaler.plan(image.height, image.width)
-        seconds = reading + self._tile.seconds(plan, width * height)
+        runs = network_runs(image, self._options.look)
+        seconds = reading + self._tile.seconds(plan, runs, width * height)
         return Planned(
             input=job.source,
             output=job.target,
             remade=why,
             width=width,
             height=height,
-            tiles=plan.tiles,
+            tiles=runs * plan.tiles,
             seconds=seconds,
             memory_bytes=result_bytes(image, prepared.size, upscaler.scale, in_rows=self._is_in_rows(prepared))
             + self._tile.tile_bytes,
