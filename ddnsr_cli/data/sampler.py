@@ -7,7 +7,9 @@ reported.
 """
 
 import os
+import pickle
 import signal
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
@@ -109,9 +111,10 @@ def rounds(
 
     workers: processes; 0 makes the items in this process.
     """
-    loader = _loader(dataset, first_item=first_round * images_per_round, ahead=images_per_round, workers=workers)
-    number, buffer = first_round, []
-    for item in loader:
+    number, buffer, first_item = first_round, [], first_round * images_per_round
+    # the iterator is in no variable, where the frame of an error would keep it, and with it the workers
+    for packed in _packed_items(dataset, first_item=first_item, ahead=images_per_round, workers=workers):
+        item: Item | DdnsrError = pickle.loads(packed)
         if isinstance(item, DdnsrError):
             raise item
         buffer.append(item)
@@ -120,28 +123,38 @@ def rounds(
             number, buffer = number + 1, []
 
 
-class _WithErrors(Dataset[Item | DdnsrError], Generic[Item]):
-    """Items whose errors are values: raised in a worker, they would come out as a whole traceback in one message."""
+class _Packed(Dataset[bytes], Generic[Item]):
+    """Items as bytes, for a pipe: tensors go through shared memory, of which a container has 64 MB, and PyTorch waits
+    for ever for one that did not fit in; and each takes an open file.
+
+    Errors are values: raised in a worker, they would come out as a whole traceback in one message.
+    """
 
     def __init__(self, dataset: Dataset[Item]) -> None:
         self.dataset = dataset
 
-    def __getitem__(self, item: int) -> Item | DdnsrError:
+    def __getitem__(self, item: int) -> bytes:
+        made: Item | DdnsrError
         try:
-            return self.dataset[item]
+            made = self.dataset[item]
         except DdnsrError as error:
-            return error
+            made = error
+        return pickle.dumps(made)
 
 
-def _loader(dataset: Dataset[Item], *, first_item: int, ahead: int, workers: int) -> DataLoader[Item | DdnsrError]:
-    return DataLoader(
-        _WithErrors(dataset),
-        batch_size=None,
-        sampler=range(first_item, ENDLESS),
-        num_workers=workers,
-        prefetch_factor=-(-ahead // workers) if workers else None,  # a round is decoded while the last is trained on
-        worker_init_fn=_leave_stopping_to_the_trainer,
-    )
+def _packed_items(dataset: Dataset[Item], *, first_item: int, ahead: int, workers: int) -> Iterator[bytes]:
+    prefetched = -(-ahead // workers) if workers else None  # a round is decoded while the last is trained on
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This DataLoader will create")  # more workers than cores: as was asked for
+        loader = DataLoader(
+            _Packed(dataset),
+            batch_size=None,
+            sampler=range(first_item, ENDLESS),
+            num_workers=workers,
+            prefetch_factor=prefetched,
+            worker_init_fn=_leave_stopping_to_the_trainer,
+        )
+        return iter(loader)
 
 
 def _leave_stopping_to_the_trainer(_worker: int) -> None:

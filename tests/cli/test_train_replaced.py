@@ -1,7 +1,9 @@
 """Images that go bad while training goes on, in processes of their own: told, replaced, and told at the end."""
 
 import json
+import os
 import signal
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +14,7 @@ pytest.importorskip("resource", reason="signals of Unix")
 from ddnsr_cli.commands.train.run import Trained, refuse_replaced
 from ddnsr_cli.training.train_state import load_train_state
 from ddnsr_cli.weights.checkpoint import load_sr_net
-from tests.helpers.joint_run import joint_words, pretrain_words, vgg_file, write_images
+from tests.helpers.joint_run import joint_words, pretrain_words, saved_step, vgg_file, write_images
 from tests.helpers.processes import Processes
 from tests.helpers.small_training import small_training
 
@@ -119,6 +121,22 @@ def test_the_last_image_ends_the_run(scene):
     last = running.err.splitlines()[-1]
     assert last.startswith(f"error: None of the 3 images can be used. First: {scene.bad.parent}")
     assert load_train_state(scene.run / "state/last.safetensors").step >= 2
+
+
+def test_a_killed_process_that_decodes_is_one_line_and_the_last_save_stays(tmp_path, processes):
+    hr, _ = write_images(tmp_path)
+    words = pretrain_words(hr, tmp_path / "run", "--log-every", 1, "--save-every", 2, "--steps", 1_000_000)
+    running = processes.start(*words, "--workers", 1)
+    running.until(lambda: saved_step(tmp_path / "run") >= 2)
+    worker = str(running.pid)
+    while below := Path(f"/proc/{worker}/task/{worker}/children").read_text().split():  # from here a server forks it
+        worker = below[-1]
+    os.kill(int(worker), signal.SIGKILL)
+    assert running.ended() == 10, running.err
+    last = running.err.splitlines()[-1]
+    assert last.startswith("error: A process that decodes images has ended (DataLoader worker (pid")
+    assert worker in last
+    assert load_train_state(tmp_path / "run/state/last.safetensors").step >= 2
 
 
 def test_of_many_images_the_first_few_are_named(tmp_path):

@@ -5,6 +5,7 @@ import signal
 import time
 from collections import Counter
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,10 +21,7 @@ from ddnsr_cli.errors import ConfigError, DataError
 PLAIN = DegradationConfig(blur_chance=0.0, bicubic_chance=1.0, noise_sigma=(0.0, 0.0), jpeg_chance=0.0)
 RICH = DegradationConfig()
 TINY = {"batch": 8, "crop_px": 16, "crops_per_image": 6, "images_per_round": 4}  # 3 batches a round
-IN_PROCESSES = [
-    pytest.mark.filterwarnings("ignore:This DataLoader will create"),  # on a machine of one core
-    pytest.mark.filterwarnings("ignore:This process"),  # Python from 3.12 on warns of a fork beside threads
-]
+IN_PROCESSES = [pytest.mark.filterwarnings("ignore:This process")]  # Python from 3.12 on warns of a fork beside threads
 # Worker counts; 0 stays in this process.
 WORKERS = [0, *(pytest.param(count, marks=IN_PROCESSES) for count in (1, 2))]
 
@@ -199,6 +197,20 @@ def test_the_least_image_is_enough_and_one_pixel_less_is_refused(tmp_path):
 
 def damage(path):
     path.write_bytes(path.read_bytes()[:60])
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are counted in /proc")
+@pytest.mark.parametrize("workers", WORKERS[1:2])
+def test_crops_on_the_way_take_no_open_files(noisy_images, workers):
+    resource = pytest.importorskip("resource", reason="limits of Unix")
+    config = stream(images_per_round=32, workers=workers)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 24, before[1]))  # noqa: PTH208
+    try:
+        drawn = first(50, noisy_images, config)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert same(drawn, first(50, noisy_images, stream(images_per_round=32)))
 
 
 @pytest.mark.parametrize("workers", WORKERS)

@@ -15,7 +15,6 @@ from ddnsr_cli.errors import ConfigError, DataError
 
 TINY = {"batch": 8, "crop_px": 16, "crops_per_image": 2, "images_per_round": 12, "workers": 0}
 IN_PROCESSES = [
-    pytest.mark.filterwarnings("ignore:This DataLoader will create"),  # on a machine of one core
     pytest.mark.filterwarnings("ignore:This process"),  # Python from 3.12 on warns of a fork beside threads
 ]
 WORKERS = [0, pytest.param(1, marks=IN_PROCESSES)]

@@ -17,7 +17,6 @@ from ddnsr_cli.errors import ConfigError, DataError
 
 TINY = {"batch": 8, "crop_px": 16, "crops_per_image": 6, "images_per_round": 8}  # 6 batches a round
 IN_PROCESSES = [
-    pytest.mark.filterwarnings("ignore:This DataLoader will create"),  # on a machine of one core
     pytest.mark.filterwarnings("ignore:This process"),  # Python from 3.12 on warns of a fork beside threads
 ]
 
@@ -270,7 +269,7 @@ def test_the_order_of_an_epoch_is_its_own():
     assert len(orders) == 9
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create", "ignore:This process")
+@pytest.mark.filterwarnings("ignore:This process")
 def test_closing_the_stream_ends_its_workers(flat_sets):
     lr, hr = flat_sets
     visits = UnpairedDataset(lr=lr, hr=[hr], stream=stream(workers=2))

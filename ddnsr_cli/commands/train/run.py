@@ -17,7 +17,7 @@ from ddnsr_cli import __version__
 from ddnsr_cli.commands.train.run_folder import Resumable, RunFolder
 from ddnsr_cli.config import options_to_json
 from ddnsr_cli.data.images import PLAIN, ImagePair, PairRules, match_pairs
-from ddnsr_cli.errors import DataError, NotFiniteError, shown
+from ddnsr_cli.errors import DataError, NotFiniteError, TrainingError, shown
 from ddnsr_cli.inference.net_upscaler import NetUpscaler
 from ddnsr_cli.inference.tiling import TileConfig
 from ddnsr_cli.io.read import read_rgb
@@ -30,6 +30,7 @@ from ddnsr_cli.weights.arrays import TERMS_KEY
 from ddnsr_cli.weights.feature_weights import load_lpips
 
 MOST_ROLLBACKS = 3
+WORKER_ENDED = "DataLoader worker "  # how PyTorch begins to say so
 MOST_NAMED = 3  # of the images that were replaced
 MOST_WHOLE_PX = 1 << 18  # of an LR image; larger ones are enlarged in tiles, as memory has no room for all of them
 CROP_PX = 4  # border that validation ignores, HR pixels: the scale, as papers do
@@ -151,7 +152,8 @@ def drive(
 ) -> None:
     """Run the loop to its end. A value that is not finite takes the run back to its last save, at half the rate.
 
-    batches_from: the stream from a step on. Raises NotFiniteError when it happens a fourth time, or before a save.
+    batches_from: the stream from a step on. Raises NotFiniteError when it happens a fourth time, or before a save, and
+    TrainingError when a process that decodes is killed.
     """
     for rollback in range(MOST_ROLLBACKS + 1):
         try:
@@ -164,6 +166,14 @@ def drive(
             trainer.restore(load_train_state(folder.state))  # of this run: no options to compare
             trainer.rate_factor = factor
             note(f"{error} Back to step {trainer.step}, with {factor:g} times the rate.")
+        except RuntimeError as error:  # of PyTorch's handler of signals, at any moment
+            if not str(error).startswith(WORKER_ENDED):
+                raise
+            raise TrainingError(
+                f"A process that decodes images has ended ({str(error).strip().rstrip('.')}), mostly for want of "
+                f"memory. The last save is intact: free some, or give fewer --workers (with 0 no other process "
+                f"decodes), and run again."
+            ) from error
         else:
             if trainer.step < steps:
                 note(f"stopped at step {trainer.step} of {steps}; the same command goes on")

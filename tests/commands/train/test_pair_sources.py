@@ -19,7 +19,6 @@ from ddnsr_cli.weights.checkpoint import load_degrader, save_degrader
 
 STREAM = StreamConfig(batch=8, crop_px=16, crops_per_image=2, images_per_round=12, workers=0)
 IN_PROCESSES = [
-    pytest.mark.filterwarnings("ignore:This DataLoader will create"),  # on a machine of one core
     pytest.mark.filterwarnings("ignore:This process"),  # Python from 3.12 on warns of a fork beside threads
 ]
 READY = PairSource(kind=SourceKind.READY, degradation=None)
