@@ -51,8 +51,6 @@ if TYPE_CHECKING:
     from ddnsr_cli.commands.train.paired import PairedRequest
     from ddnsr_cli.commands.train.run import Trained
     from ddnsr_cli.training.loop import StopRequest
-    from ddnsr_cli.training.options import JointOptions
-    from ddnsr_cli.training.paired_options import PairedOptions
 
 COPIES_S = 2.0  # torchrun hands on a Ctrl-C within milliseconds
 TRACKS_ONLY = {
@@ -513,8 +511,13 @@ def _refuse_given(ctx: typer.Context, names: set[str], why: str) -> None:
             raise ConfigError(f"{parameter.opts[0]} {why}. Leave it out.")
 
 
-def _refuse_idle(ctx: typer.Context, options: "PairedOptions | JointOptions") -> None:
+def _refuse_idle(ctx: typer.Context, request: "PairedRequest | JointRequest") -> None:
     """Raises ConfigError for an option that what is asked for as a whole would not look at."""
+    options = request.options
+    if request.val_lr is None:
+        _refuse_given(ctx, {"lpips"}, "is to validate with, and there is nothing to validate on without --val")
+        if all(source.kind != "ready" for source in getattr(options, "sources", ())):
+            _refuse_given(ctx, {"lr_suffix", "mod_crop"}, "is for folders of LR and HR partners, and there are none")
     if options.discriminator == "none":
         why = "is of a discriminator, which would learn for nothing: hr_adversarial has no weight here"
         _refuse_given(ctx, OF_DISCRIMINATORS, why)
@@ -537,7 +540,7 @@ def _run(
     from ddnsr_cli.training.distributed import joined_world, process_count
     from ddnsr_cli.training.loop import StopAsked, stop_on_signals
 
-    _refuse_idle(ctx, request.options)
+    _refuse_idle(ctx, request)
     if only_check:
         _check(request, quiet=quiet)
         return

@@ -356,6 +356,22 @@ def test_a_teacher_of_another_scale_or_none_is_refused(train, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_what_goes_with_pairs_is_refused_where_there_are_none(train, pairs, tmp_path):
+    run, given = tmp_path / "run", ("--lpips", tmp_path / "alex.safetensors")
+    refused(train(run, *given), 2, "--lpips", "nothing to validate on without --val")
+    refused(train(run, *given, "--val", pairs), 5, "alex.safetensors")
+    for words in (("--lr-suffix", "x4"), ("--mod-crop",)):
+        refused(train(run, *words), 2, words[0], "Leave it out")
+    assert train(run, "--mod-crop", "--mix", f"{pairs}=1", hr=None).code == 0
+
+
+def test_a_run_without_steps_left_says_so(train, tmp_path):
+    run = tmp_path / "run"
+    assert train(run, "--steps", 2).code == 0
+    assert f"note: resumed {run} at step 2: none of 1 steps is left. Give more --steps to go on" in train(run).err
+    assert f"note: resumed {run} at step 2\n" in train(run, "--steps", 3).err
+
+
 @pytest.mark.parametrize("text", ["0.5", "0.5,8", "a,b,c", "0.5,8,10,1", ""])
 def test_sharpening_needs_its_three_numbers(train, tmp_path, text):
     refused(train(tmp_path / "run", "--sharpen-targets", text), 2, "0.5,8,10", repr(text))

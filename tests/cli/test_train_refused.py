@@ -199,9 +199,10 @@ def test_files_that_a_run_is_given_are_read_before_its_images(train, scene, tmp_
     run = tmp_path / "run"
     refused(train(run, "--start-from", tmp_path / "no.safetensors", folders=nowhere), 5, "no.safetensors")
     refused(train(run, "--start-from", scene[1], folders=nowhere), 5, scene[1].name)
-    refused(train(run, "--lpips", tmp_path / "no.safetensors", folders=nowhere), 5, "no.safetensors", "--lpips")
     image_file("val/lr/a.png", width=16, height=16), image_file("val/hr/b.png", width=64, height=64)
     words = ("--val-lr", tmp_path / "val/lr", "--val-hr", tmp_path / "val/hr")
+    no_lpips = ("--lpips", tmp_path / "no.safetensors")
+    refused(train(run, *words, *no_lpips, folders=nowhere), 5, "no.safetensors", "--lpips")
     refused(train(run, *words, folders=nowhere), 8, "a.png")
     assert not run.exists()
 

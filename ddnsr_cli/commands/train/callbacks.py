@@ -140,10 +140,10 @@ class RunShow:
         drift = 255 * row.figures.get("color_drift", 0.0)
         if drift > DRIFT_LEVELS and not self.warned:
             self.warned = True
+            of_tracks = ", and so do more --degrader-only-steps or --loss pixel=... from the start on"
             self.listener.note(
                 f"Step {row.step}: the colors of the results drift ({drift:.1f} of 255 levels). Look at the samples; "
-                f"a lower --learning-rate holds them, and so do more --degrader-only-steps or --loss pixel=... from "
-                f"the start on."
+                f"a lower --learning-rate holds them{of_tracks if self.kind.phase == 'joint' else ''}."
             )
 
     def sample(self, step: int) -> None:

@@ -29,6 +29,7 @@ from ddnsr_cli.commands.train.run import (
     RunRequest,
     Trained,
     TrainListener,
+    describe_resumed,
     drive,
     refuse_unusable,
     terms_of,
@@ -150,7 +151,7 @@ def _train(request: JointRequest, listener: TrainListener, stop: StopRequest, wo
         request.options, feature_nets_of(request.options, extractors, record["scales"], device), device, world
     )
     if folder.resume(trainer, free_to_change=FREE_TO_CHANGE) is not None:
-        listener.note(f"resumed {request.run} at step {trainer.step}")
+        listener.note(describe_resumed(request.run, trainer.step, request.options.schedule.steps))
     for name, net in helpers.begun.items():
         trainer.start_from(name, net)
     world.refuse_other_steps(trainer.step)

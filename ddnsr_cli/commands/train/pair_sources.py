@@ -15,7 +15,7 @@ from ddnsr_cli.data.config import StreamConfig
 from ddnsr_cli.data.crop_stream import DegradedPairs, MixedPairs, PairDataset, ReadyPairs, RulePairs, least_image_px
 from ddnsr_cli.data.images import PLAIN, PairRules, list_images, match_pairs
 from ddnsr_cli.data.targets import ImageSet, usable_part
-from ddnsr_cli.errors import DataError
+from ddnsr_cli.errors import DataError, shown
 from ddnsr_cli.nets.degrader import Degrader
 from ddnsr_cli.training.paired_options import PairedOptions, PairSource, SourceKind
 from ddnsr_cli.weights.checkpoint import load_degrader, takes_noise
@@ -124,8 +124,8 @@ def _usable(images: Sequence[Path], least_px: int, warnings: ImageWarnings) -> l
     warnings.refusals(refused)
     if len(part.images) < LEAST_IMAGES:
         raise DataError(
-            f"{len(part.images)} of {len(images)} images have {least_px} pixels or more a side; "
-            f"at least {LEAST_IMAGES} are needed."
+            f"Of {len(images)} images only {shown(part.images[0])} can be used: it has {least_px} pixels or more a "
+            f"side. A batch is not to be of one image alone: give {LEAST_IMAGES} such images or more."
         )
     return list(part.images)
 

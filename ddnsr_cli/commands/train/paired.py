@@ -30,6 +30,7 @@ from ddnsr_cli.commands.train.run import (
     RunRequest,
     Trained,
     TrainListener,
+    describe_resumed,
     drive,
     refuse_unusable,
     terms_of,
@@ -157,7 +158,7 @@ def _train(request: PairedRequest, listener: TrainListener, stop: StopRequest, w
     feature_nets = feature_nets_of(options, extractors, record["scales"], device)
     trainer = PairedTrainer(options, feature_nets, device, world, teacher=teacher)
     if folder.resume(trainer, free_to_change=FREE_TO_CHANGE) is not None:
-        listener.note(f"resumed {request.run} at step {trainer.step}")
+        listener.note(describe_resumed(request.run, trainer.step, options.schedule.steps))
     elif begun is not None:
         trainer.start_from("sr_net", begun)
     world.refuse_other_steps(trainer.step)

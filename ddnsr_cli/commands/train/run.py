@@ -139,6 +139,12 @@ def refuse_replaced(trained: Trained) -> None:
     )
 
 
+def describe_resumed(run: Path, step: int, steps: int) -> str:
+    """A sentence on a run that goes on from a step. steps: all that are asked for."""
+    nothing_left = f": none of {steps} steps is left. Give more --steps to go on" if step >= steps else ""
+    return f"resumed {run} at step {step}{nothing_left}"
+
+
 def drive(
     trainer: RunTrainer,
     folder: RunFolder,

@@ -86,11 +86,11 @@ def test_many_that_are_sorted_out_without_the_checks_are_counted():
     assert len(told(lambda warnings: warnings.refusals([refusal(n) for n in range(9)]), most=None)) == 9
 
 
-def show(folder, notes):
+def show(folder, notes, phase="joint"):
     trainer = SimpleNamespace(step=0)
     board = SimpleNamespace(scalars=lambda *_, **__: None)
     listener = SimpleNamespace(note=notes.append, report=lambda _row: None)
-    kind = ShownRun(phase="joint", card=lambda _step, _record: "")
+    kind = ShownRun(phase=phase, card=lambda _step, _record: "")
     return RunShow(trainer, RunFolder(folder), board, listener, (torch.zeros(0), torch.zeros(0)), kind)
 
 
@@ -105,7 +105,17 @@ def test_drifting_colors_are_reported_once(tmp_path):
         told.report(row(step, levels))
     (note,) = notes
     assert note.startswith(f"Step 1: the colors of the results drift ({1.1 * DRIFT_LEVELS:.1f} of 255 levels)")
+    assert note.endswith(
+        "; a lower --learning-rate holds them, and so do more --degrader-only-steps or --loss "
+        "pixel=... from the start on."
+    )
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 3
+
+
+def test_of_drift_on_pairs_no_option_of_tracks_is_named(tmp_path):
+    notes = []
+    show(tmp_path, notes, phase="paired").report(row(1, 2 * DRIFT_LEVELS))
+    assert notes[0].endswith("Look at the samples; a lower --learning-rate holds them.")
 
 
 def test_a_leading_degrader_has_no_drift_to_tell(tmp_path):
