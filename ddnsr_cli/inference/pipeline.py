@@ -277,11 +277,14 @@ def _enlarged(
 ) -> tuple[Result, Faithfulness]:
     """The network over the pixels in this thread; another finishes what it makes, a third gives the bands to `use`.
 
-    Where other images are enlarged meanwhile this thread does it all.
+    Where other images are enlarged meanwhile this thread does it all. Else `use` is never in this thread, where a stop
+    signal is heard: an encoder does not come back from its library before the last row.
     """
     finish = _Finish(pixels, engine.scale, look)
     if look.strength == 0:
-        return use(finish.plain()), finish.faithfulness
+        plain = finish.plain()
+        result = use(plain) if engine.is_beside else handed_over(plain, lambda ready, _: use(ready))
+        return result, finish.faithfulness
     deep = pixels.dtype == np.uint16
     bands = engine.bands(PixelSource(pixels), deep=deep, exact=deep, on_tile=listener.tile, on_note=listener.note)
     if engine.is_beside:

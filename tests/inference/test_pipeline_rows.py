@@ -49,6 +49,16 @@ def test_rows_come_before_the_network_is_done(engine, listener):
     assert min(seen) < len(made) // 2
 
 
+@pytest.mark.parametrize("strength", [0, 0.5, 1])
+def test_a_stop_signal_need_not_wait_for_an_encoder(engine, listener, strength):
+    """It is heard in the main thread only, and not within a library."""
+    image, look = RasterImage(pixels=noise(90, 40, 3)), LookOptions(strength=strength)
+    thread, *_ = upscale_rows(
+        image, engine(), look, listener, lambda rows: (list(rows.bands), threading.current_thread())[1]
+    )
+    assert thread is not threading.current_thread()
+
+
 def test_an_error_of_a_row_is_told_as_it_is(engine, listener, monkeypatch):
     def broken(*_):
         raise MemoryError("no room")
