@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ddnsr_cli.errors import DeviceError, ImageReadError, WeightsError
 from ddnsr_cli.inference.memory import limits_addresses
 
-DtypeName = Literal["auto", "fp32", "fp16", "bf16"]
+DtypeName = Literal["auto", "fp32", "fp16", "bf16", "int8"]
 EngineName = Literal["auto", "torch", "openvino"]
 
 Window = NDArray[np.floating[Any]]
@@ -35,6 +35,9 @@ BeginWindows = Callable[[Sequence[Window]], LaterWindows]
 X86_64 = ("x86_64", "amd64")
 FAST_BF16 = ("avx512_bf16", "amx_bf16")
 """Instructions by which a processor multiplies bfloat16: Intel Xeon from Cooper Lake, AMD from Zen 4 on."""
+
+FAST_INT8 = ("avx512_vnni", "avx_vnni", "amx_int8")
+"""The same for 8-bit integers: Intel from Ice Lake, AMD from Zen 4 on."""
 
 _THREADS = ("MKL_NUM_THREADS", "OMP_NUM_THREADS")  # the first that is given counts
 _CUDA_DRIVER = "libcuda.so.1"
@@ -138,11 +141,22 @@ def choose_openvino(device: str, wanted: EngineName, *, note: Note) -> bool:
     return wanted == "openvino" or (is_quicker and not limits_addresses())  # it reserves many, and uses few
 
 
+def check_int8(engine: EngineName) -> None:
+    """Raises DeviceError where OpenVINO cannot run networks in int8 on this processor, or is not to."""
+    if engine == "torch":
+        raise DeviceError("PyTorch does not run networks in int8. Leave --engine torch or --dtype int8 out.")
+    if find_spec("openvino") is None:
+        raise DeviceError('int8 needs OpenVINO. Get it with: pip install "ddnsr[openvino]"')
+    if not multiplies(FAST_INT8):
+        raise DeviceError("int8 on this CPU is slower than other formats (it has no VNNI). Leave --dtype int8 out.")
+
+
 def format_without_torch(device: str | None, dtype: DtypeName, engine: EngineName) -> Literal["fp32", "bf16"] | None:
     """The number format in which OpenVINO is to run networks on this processor; None: PyTorch is to tell, or to refuse.
 
     device: as `device.choose_device` takes it. Where a format is given, `choose_device` and `choose_openvino` would say
-    the same, without a note, and so would `choose_dtype` of a PyTorch that knows the processor.
+    the same, without a note, and so would `choose_dtype` of a PyTorch that knows the processor. With int8 it is that of
+    what is not in int8.
     """
     if sys.platform != "linux" or platform.machine().lower() not in X86_64:
         return None
@@ -151,7 +165,7 @@ def format_without_torch(device: str | None, dtype: DtypeName, engine: EngineNam
         return None
     if not choose_openvino("cpu", engine, note=_ignore):
         return None
-    narrow = multiplies_bf16()
+    narrow = multiplies(FAST_BF16)
     if dtype == "fp16" or (dtype == "bf16" and not narrow):
         return None
     return "bf16" if narrow and dtype != "fp32" else "fp32"
@@ -182,14 +196,14 @@ def _has_cuda_driver() -> bool:
     return True
 
 
-def multiplies_bf16(*, proc: Path = Path("/proc")) -> bool:
-    """Whether this processor has instructions for bfloat16, by what Linux says of it."""
+def multiplies(instructions: Sequence[str], *, proc: Path = Path("/proc")) -> bool:
+    """Whether this processor has any of these instructions, by what Linux says of it."""
     try:
         text = (proc / "cpuinfo").read_text()
     except OSError:
         return False
     flags = next((line for line in text.splitlines() if line.startswith("flags")), "").split()
-    return any(flag in flags for flag in FAST_BF16)
+    return any(flag in flags for flag in instructions)
 
 
 def usable_cores() -> int:

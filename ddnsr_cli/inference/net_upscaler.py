@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
@@ -41,18 +42,19 @@ class NetUpscaler(Upscaler):
         tiles: TileConfig,
         tta: bool = False,
         name: str = "the network",
-        openvino: bool = False,
+        openvino: bool | Literal["int8"] = False,
         backend: Backend | None = None,
     ) -> None:
         """The network is copied to `device`.
 
         dtype: number format to compute in; half precision falls back to fp32 where it fails. tta: mean over the
         eight flips and quarter turns of every tile, eight times the work. name: of the weights, for messages.
-        openvino: let that package run it, where it can. The result is as near to that in fp32 as PyTorch's. backend:
-        see `NetRunner`.
+        openvino: let that package run it, where it can. The result is as near to that in fp32 as PyTorch's. int8: and
+        in int8, where it bears that. backend: see `NetRunner`.
         Raises OutOfMemoryError when not even the weights fit.
         """
-        fast = _by_openvino(net, dtype, tta=tta, name=name) if openvino and device.type == "cpu" else None
+        int8 = openvino == "int8"
+        fast = _by_openvino(net, dtype, int8=int8, tta=tta, name=name) if openvino and device.type == "cpu" else None
         runner = fast or NetRunner(net, device=device, dtype=dtype, tta=tta, name=name, backend=backend)
         super().__init__(runner, net.traits, tiles=tiles, name=name)
 
@@ -62,7 +64,7 @@ class NetUpscaler(Upscaler):
         return torch.from_numpy(bands[0] if len(bands) == 1 else np.concatenate(bands, axis=1))[None]
 
 
-def _by_openvino(net: SrNet, dtype: torch.dtype, *, tta: bool, name: str) -> OpenvinoRunner | None:
+def _by_openvino(net: SrNet, dtype: torch.dtype, *, int8: bool, tta: bool, name: str) -> OpenvinoRunner | None:
     if not isinstance(net, RRDBNet | CompactNet) or type(net) not in (RRDBNet, CompactNet):
         return None
     if dtype not in (torch.bfloat16, torch.float32):
@@ -73,7 +75,9 @@ def _by_openvino(net: SrNet, dtype: torch.dtype, *, tta: bool, name: str) -> Ope
 
     in_fp32 = partial(runner_in_fp32, net.config, weights, tta=tta, name=name)
     narrow, threads = dtype == torch.bfloat16, torch.get_num_threads()
-    return openvino_runner(net.config, weights, narrow=narrow, threads=threads, tta=tta, name=name, in_fp32=in_fp32)
+    return openvino_runner(
+        net.config, weights, narrow=narrow, int8=int8, threads=threads, tta=tta, name=name, in_fp32=in_fp32
+    )
 
 
 def runner_in_fp32(config: SrConfig, weights: Weights, *, tta: bool, name: str) -> "NetRunner":

@@ -2,6 +2,8 @@
 
 In bfloat16 it rounds where `nets.bf16` rounds and nowhere else: sums over blocks, the first convolution and that after
 the blocks are in fp32, and the stage of HR size has the same rounded weights. So both engines are as near to fp32.
+In int8 the dense blocks of RRDB networks, nearly all of the work, are computed with 8-bit integers: each channel of
+their maps as a share of its peak on a few crops of photos, and each kernel as a share of its largest tap.
 Networks are given as text in its own format, IR of version 11, which takes a hundredth of the time that its converter
 takes for a large one, and says of each layer whether it may be rounded. PyTorch is not needed, and not loaded.
 """
@@ -14,11 +16,13 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from ddnsr_cli.inference.engine import LaterWindows, Note, Runner, Window, not_finite
 from ddnsr_cli.inference.memory import free_host_bytes
@@ -43,9 +47,19 @@ MOST_SUMMED_FEATURES = 32  # there sums took 5 % less time than copies, at 64 as
 _CONVERTER = "openvino.tools.ovc"
 _NONE: Mapping[str, object] = {}
 
+BlockPeaks = Sequence[Array]
+"""The largest absolute values of the maps of a dense block: of its input, (C,), and of its four convolutions."""
+
+INT8_CROPS = "pretrained/int8_crops.png"
+PEAK_MARGIN = 1.25  # of other photos' values over those on the crops: few are beyond, and those are cut off
+_INT8_TOLERANCE = 0.05  # rms on the crops, of values in [0, 1]: large networks stay below a third of it
+_MOST_INT8 = 127
+_LEAST_PEAK = np.float32(1e-8)  # of a channel that is always 0
+
 _PROBE_PX = 8  # a side that no network of ours refuses; small enough for a tenth of a second by NumPy
 _PROBE_TOLERANCE = 0.1  # of the largest value: bf16 stays below a tenth of it, a wrong result is off by all
 
+_NUMPY_RULES = {"auto_broadcast": "numpy"}
 _AS_LARGE = {
     "strides": "1,1",
     "dilations": "1,1",
@@ -64,6 +78,7 @@ _REPEATED = {
     "pads_begin": "0,0,0,0",
     "pads_end": "0,0,0,0",
 }
+_KINDS = {"float32": "f32", "int64": "i64", "int8": "i8"}
 _STALE = np.float32(-12345.5)  # no sample has this value
 _OUT = 9  # the number of every layer's output; those of its inputs are below
 
@@ -71,8 +86,16 @@ _OUT = 9  # the number of every layer's output; those of its inputs are below
 class OpenvinoNet:
     """A network of ours on the CPU, compiled by OpenVINO for the thread that makes it."""
 
-    def __init__(self, config: SrConfig, weights: Weights, *, narrow: bool, threads: int) -> None:
-        """narrow: compute in bfloat16 where the network bears it.
+    def __init__(
+        self,
+        config: SrConfig,
+        weights: Weights,
+        *,
+        narrow: bool,
+        threads: int,
+        peaks: Sequence[BlockPeaks] | None = None,
+    ) -> None:
+        """narrow: compute in bfloat16 where the network bears it. peaks: of all dense blocks, to compute them in int8.
 
         Raises ImportError without the package, RuntimeError where it fails, KeyError or ValueError where the weights
         are not of that network.
@@ -85,7 +108,7 @@ class OpenvinoNet:
                 last, self._rest = in_two_parts(layers.last)
             else:
                 last = layers.last
-            graph = _rrdb(layers, last, narrow=narrow)
+            graph = _rrdb(layers, last, narrow=narrow, peaks=peaks)
         else:
             graph = _compact(layers)
         self._side = 4 if isinstance(config, RRDBConfig) else config.scale  # an RRDB network's image comes in folded
@@ -144,7 +167,7 @@ class OpenvinoRunner:
         net: OpenvinoNet,
         new: Callable[[int], OpenvinoNet],
         *,
-        narrow: bool,
+        dtype: str,
         threads: int,
         tta: bool,
         name: str,
@@ -153,7 +176,8 @@ class OpenvinoRunner:
         """net: for so many threads. new: compiles it for others. in_fp32: loads it for PyTorch."""
         self._net = net
         self._new = new
-        self._narrow = narrow
+        self.dtype = dtype
+        self._is_exact = dtype == "float32"
         self.threads = threads
         self._tta = tta
         self._name = name
@@ -162,15 +186,10 @@ class OpenvinoRunner:
         self._tells_threads = "torch" not in sys.modules  # else whoever loaded it has said how many it may use
         self._noted: set[str] = set()
 
-    @property
-    def dtype(self) -> str:
-        """As of `Runner`."""
-        return "bfloat16" if self._narrow else "float32"
-
     def held_bytes(self, *, deep: bool = False) -> int:
         """As of `Runner`."""
         # PyTorch is loaded before anybody looks at what memory is left
-        return self._full().held_bytes(deep=True) if deep and self._narrow else self._net.held_bytes
+        return self._full().held_bytes(deep=True) if deep and not self._is_exact else self._net.held_bytes
 
     def free_bytes(self) -> int:
         """As of `Runner`."""
@@ -192,7 +211,7 @@ class OpenvinoRunner:
 
     def begin(self, lrs: Sequence[Window], on_note: Note, *, deep: bool = False) -> LaterWindows:
         """As of `Runner`; all is done at once."""
-        if deep and self._narrow:
+        if deep and not self._is_exact:
             return self._full().begin(lrs, on_note, deep=deep)
         windows = [self._enlarged(lr, on_note) for lr in lrs]
         return lambda: windows
@@ -212,9 +231,10 @@ class OpenvinoRunner:
         if is_finite:
             window: Window = sr
             return window
-        if not self._narrow:
+        if self._is_exact:
             raise not_finite(lr, self._name)
-        message = f"bf16 overflows in {self._name}: tiles where it does are computed in fp32."
+        short = "int8" if self.dtype == "int8" else "bf16"
+        message = f"{short} overflows in {self._name}: tiles where it does are computed in fp32."
         if message not in self._noted:
             self._noted.add(message)
             on_note(message)
@@ -235,6 +255,7 @@ def openvino_runner(
     weights: Weights,
     *,
     narrow: bool,
+    int8: bool = False,
     threads: int,
     tta: bool,
     name: str,
@@ -242,8 +263,9 @@ def openvino_runner(
 ) -> OpenvinoRunner | None:
     """A network as a `Runner`; None where it is of another kind, or OpenVINO does not run it, or runs it wrongly.
 
-    narrow: compute in bfloat16 where the network bears it. threads: of the processor. tta: see `NetUpscaler`. name: of
-    the weights, for messages. in_fp32: loads the network for PyTorch, for what must be computed in fp32.
+    narrow: compute in bfloat16 where the network bears it. int8: and its dense blocks in int8, where it has some and
+    the image stays about what it is; the runner's `dtype` tells. threads: of the processor. tta: see `NetUpscaler`.
+    name: of the weights, for messages. in_fp32: loads the network for PyTorch, for what must be computed in fp32.
     """
     if isinstance(config, CompactConfig) and config.shuffle != config.scale:
         return None
@@ -253,15 +275,52 @@ def openvino_runner(
     except (KeyError, ValueError):
         return None
 
-    def new(threads: int) -> OpenvinoNet:
+    def new(threads: int, peaks: Sequence[BlockPeaks] | None = None) -> OpenvinoNet:
         with np.errstate(all="ignore"):  # of weights that overflow; what comes of them is looked at
-            return OpenvinoNet(config, weights, narrow=narrow, threads=threads)
+            return OpenvinoNet(config, weights, narrow=narrow, threads=threads, peaks=peaks)
+
+    def runner(net: OpenvinoNet, new: Callable[[int], OpenvinoNet], dtype: str) -> OpenvinoRunner:
+        return OpenvinoRunner(net, new, dtype=dtype, threads=threads, tta=tta, name=name, in_fp32=in_fp32)
 
     with suppress(ImportError, MemoryError, RuntimeError), np.errstate(all="ignore"):  # an odd version or processor
+        if int8 and isinstance(config, RRDBConfig):
+            peaks, expected = _on_crops(config, weights, narrow=narrow, threads=threads)
+            with_peaks = partial(new, peaks=peaks)
+            net = with_peaks(threads)
+            if _is_near(net, expected):
+                return runner(net, with_peaks, "int8")
         net = new(threads)
         if _is_right(net, config, weights):
-            return OpenvinoRunner(net, new, narrow=narrow, threads=threads, tta=tta, name=name, in_fp32=in_fp32)
+            return runner(net, new, "bfloat16" if narrow else "float32")
     return None
+
+
+def _on_crops(
+    config: RRDBConfig, weights: Weights, *, narrow: bool, threads: int
+) -> tuple[Sequence[BlockPeaks], Array]:
+    """The peaks of the dense blocks on crops of photos, with a margin, and the image that the network makes of them."""
+    layers = network_layers(config, weights)
+    assert isinstance(layers, RRDBLayers)
+    compiled = _rrdb(layers, layers.last, narrow=narrow, with_peaks=True).compiled(narrow=narrow, threads=threads)
+    found = compiled(folded(_crops(), config.unshuffle))
+    peaks = [np.maximum(found[i].ravel() * np.float32(PEAK_MARGIN), _LEAST_PEAK) for i in range(1, len(found))]
+    maps = len(layers.blocks[0][0])  # as many as convolutions
+    return [peaks[i : i + maps] for i in range(0, len(peaks), maps)], found[0]
+
+
+def _crops() -> Array:
+    """(1, 3, H, W) in [0, 1], parts of photos side by side."""
+    with (files("ddnsr_cli") / INT8_CROPS).open("rb") as file, Image.open(file) as image:
+        levels = np.asarray(image.convert("RGB"), np.float32)
+    return np.ascontiguousarray(levels.transpose(2, 0, 1)[None] / np.float32(255))
+
+
+def _is_near(net: OpenvinoNet, expected: Array) -> bool:
+    """Whether it gives about that image of the crops."""
+    result = net.enlarged(_crops())
+    height, width = result.shape[2:]
+    error = result.clip(0, 1) - expected[:, :, :height, :width].clip(0, 1)
+    return bool(np.sqrt(np.mean(error**2)) <= _INT8_TOLERANCE)  # NaN compares false
 
 
 def _is_right(net: OpenvinoNet, config: SrConfig, weights: Weights) -> bool:
@@ -293,15 +352,20 @@ class _Graph:
         *,
         opset: int = 1,
         wide: bool = False,
+        holds: str = "fp32",
     ) -> int:
-        """One more layer. inputs: layers whose outputs it takes. wide: it is never rounded, but computed in fp32."""
+        """One more layer. inputs: layers whose outputs it takes. wide: it is never rounded, but computed in fp32.
+
+        holds: the number format of a constant.
+        """
         number = len(self._layers)
         for port, source in enumerate(inputs):
             self._edges.append(f'<edge from-layer="{source}" from-port="{_OUT}" to-layer="{number}" to-port="{port}"/>')
         data = " ".join(f'{name}="{value}"' for name, value in settings.items())
         mark = '<rt_info><attribute name="precise" version="0" value=""/></rt_info>' if wide else ""
         ports = "".join(f'<port id="{port}"/>' for port in range(len(inputs)))
-        output = "" if kind == "Result" else f'<output><port id="{_OUT}" precision="FP32"/></output>'
+        precision = "I8" if holds == "i8" else "FP32"
+        output = "" if kind == "Result" else f'<output><port id="{_OUT}" precision="{precision}"/></output>'
         self._layers.append(
             f'<layer id="{number}" name="{number}" type="{kind}" version="opset{opset}"><data {data}/>{mark}'
             f"<input>{ports}</input>{output}</layer>"
@@ -309,14 +373,14 @@ class _Graph:
         return number
 
     def constant(self, values: NDArray[Any]) -> int:
-        """values: float32 or int64."""
+        """values: float32, int64 or int8."""
         content = np.ascontiguousarray(values).tobytes()
-        kind = "f32" if values.dtype == np.float32 else "i64"
+        kind = _KINDS[values.dtype.name]
         shape = ",".join(map(str, values.shape))
         place = {"element_type": kind, "shape": shape, "offset": self._bytes, "size": len(content)}
         self._values.append(content)
         self._bytes += len(content)
-        return self.layer("Const", (), place)
+        return self.layer("Const", (), place, holds=kind)
 
     def images(self) -> int:
         """What comes in: one image of any size and number of channels."""
@@ -351,12 +415,12 @@ class _Graph:
 
     def add(self, left: int, right: int, *, wide: bool) -> int:
         """The sum."""
-        return self.layer("Add", (left, right), {"auto_broadcast": "numpy"}, wide=wide)
+        return self.layer("Add", (left, right), _NUMPY_RULES, wide=wide)
 
     def scaled(self, x: int, factor: float) -> int:
         """x times a number, in fp32."""
         factors = self.constant(np.full(1, factor, np.float32))
-        return self.layer("Multiply", (x, factors), {"auto_broadcast": "numpy"}, wide=True)
+        return self.layer("Multiply", (x, factors), _NUMPY_RULES, wide=True)
 
     def slopes(self, x: int, values: NDArray[np.float32], *, wide: bool = False) -> int:
         """PReLU or LeakyReLU. values: (C,) or (1,)."""
@@ -372,14 +436,45 @@ class _Graph:
         inputs = (x, self.constant(sizes), self.constant(np.full(2, times, np.float32)), self.constant(axes))
         return self.layer("Interpolate", inputs, _REPEATED, opset=4, wide=wide)
 
-    def dense_block(self, x: int, block: DenseBlock) -> int:
-        """x plus the scaled residual, which alone is rounded."""
+    def dense_block(self, x: int, block: DenseBlock) -> tuple[int, Sequence[int]]:
+        """x plus the scaled residual, which alone is rounded; and the maps that its convolutions see."""
         growth, features, *_ = block[0].weight.shape
         sizes, maps = (features, growth), [x]
         *inner, last = block
         for conv in inner:
             maps.append(self.lrelu(self._over(maps, conv, sizes)))
-        return self.add(x, self._over(maps, last, sizes, scale=RESIDUAL_SCALE), wide=True)
+        return self.add(x, self._over(maps, last, sizes, scale=RESIDUAL_SCALE), wide=True), maps
+
+    def dense_block_int8(self, x: int, block: DenseBlock, peaks: BlockPeaks) -> int:
+        """The same, by convolutions of 8-bit integers."""
+        maps = [self._in_8_bits(x, peaks[0])]
+        *inner, last = block
+        for conv, peak in zip(inner, peaks[1:], strict=True):
+            maps.append(self._in_8_bits(self.lrelu(self._over_int8(maps, conv, peaks)), peak))
+        return self.add(x, self._over_int8(maps, last, peaks, scale=RESIDUAL_SCALE), wide=True)
+
+    def _in_8_bits(self, x: int, peaks: Array) -> int:
+        """Each channel over its peak, in 256 steps from -128 / 127 to 1. A lower end of -1 is run wrongly."""
+        top, one = peaks.reshape(1, -1, 1, 1), np.ones((1, 1, 1, 1), np.float32)
+        lower = np.float32(-(_MOST_INT8 + 1) / _MOST_INT8)
+        ends = (top * lower, top, one * lower, one)
+        inputs = (x, *map(self.constant, ends))
+        return self.layer("FakeQuantize", inputs, {"levels": 256, **_NUMPY_RULES})
+
+    def _over_int8(self, maps: Sequence[int], conv: Conv, peaks: BlockPeaks, *, scale: float = 1.0) -> int:
+        """A convolution of the block over its maps so far. Kernels make up for these being shares of their peaks."""
+        dense = self.layer("Concat", maps, {"axis": 1}) if len(maps) > 1 else maps[0]
+        weight = conv.weight * np.float32(scale) * np.concatenate(peaks[: len(maps)]).reshape(1, -1, 1, 1)
+        step = np.maximum(np.abs(weight).max((1, 2, 3), keepdims=True), _LEAST_PEAK) / np.float32(_MOST_INT8)
+        steps = self.constant(np.rint(weight / step).astype(np.int8))
+        taps = self.layer("Convert", (steps,), {"destination_type": "f32"})
+        kernels = self.layer("Multiply", (taps, self.constant(step)), _NUMPY_RULES)
+        return self._biased(self.layer("Convolution", (dense, kernels), _AS_LARGE), conv, scale=scale)
+
+    def peaks(self, x: int) -> int:
+        """The largest absolute value of each channel."""
+        sizes, axes = self.layer("Abs", (x,), wide=True), self.constant(np.array([0, 2, 3], np.int64))
+        return self.layer("ReduceMax", (sizes, axes), {"keep_dims": "true"}, wide=True)
 
     def _over(self, maps: Sequence[int], conv: Conv, sizes: tuple[int, int], *, scale: float = 1.0) -> int:
         """A convolution of the block over its maps so far.
@@ -437,20 +532,38 @@ def openvino_package() -> Any:  # noqa: ANN401  # it has no types
         del sys.modules[_CONVERTER]
 
 
-def _rrdb(layers: RRDBLayers, last: Conv, *, narrow: bool) -> _Graph:
-    """From the folded image to what the convolution `last` gives, which may be in two parts."""
+def _rrdb(
+    layers: RRDBLayers,
+    last: Conv,
+    *,
+    narrow: bool,
+    peaks: Sequence[BlockPeaks] | None = None,
+    with_peaks: bool = False,
+) -> _Graph:
+    """From the folded image to what the convolution `last` gives, which may be in two parts.
+
+    peaks: of the dense blocks, to compute them in int8; with_peaks: they are measured, and are further results.
+    """
     graph = _Graph()
     shallow = x = graph.conv(graph.images(), layers.first, wide=True)
+    seen: list[int] = []
+    given = iter(peaks or ())
     for blocks in layers.blocks:
         inner = x
         for block in blocks:
-            inner = graph.dense_block(inner, block)
+            if peaks is None:
+                inner, maps = graph.dense_block(inner, block)
+                seen.extend(maps)
+            else:
+                inner = graph.dense_block_int8(inner, block, next(given))
         x = graph.add(x, graph.scaled(inner, RESIDUAL_SCALE), wide=True)
     x = graph.add(shallow, graph.conv(x, layers.body, wide=True), wide=True)
     for conv in layers.up:
         x = graph.lrelu(graph.doubling(x, conv, narrow=narrow))
     x = graph.lrelu(graph.conv(x, layers.hr.rounded() if narrow else layers.hr))
     graph.layer("Result", (graph.conv(x, last, wide_sum=True),))
+    for one in seen if with_peaks else ():
+        graph.layer("Result", (graph.peaks(one),))
     return graph
 
 

@@ -31,6 +31,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -112,10 +113,12 @@ def ours(net: OwnNet, device: torch.device, side: int) -> Iterator[tuple[str, Ru
         )
         yield f"ours {upscaler.dtype} no graph", upscaler.whole
     for dtype in dict.fromkeys(formats):
-        for by_openvino in (False, True):
-            upscaler = NetUpscaler(net, device=device, dtype=dtype, tiles=TileConfig(), openvino=by_openvino)
-            if upscaler.by_openvino == by_openvino:
-                yield f"ours{' OV' * by_openvino} {upscaler.dtype}", upscaler.whole
+        ways: tuple[bool | Literal["int8"], ...] = (False, True, "int8")
+        for openvino in ways:
+            upscaler = NetUpscaler(net, device=device, dtype=dtype, tiles=TileConfig(), openvino=openvino)
+            if upscaler.by_openvino == bool(openvino) and (upscaler.dtype == "int8") == (openvino == "int8"):
+                beside = f" {short(dtype)}" if openvino == "int8" else ""  # what is not in int8
+                yield f"ours{' OV' * bool(openvino)} {upscaler.dtype}{beside}", upscaler.whole
 
 
 def on_processors(net: OwnNet, shape: torch.Size, folder: Path, threads: int) -> Iterator[tuple[str, Run]]:

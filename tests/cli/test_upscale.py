@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ddnsr_cli.inference import engine
+from ddnsr_cli.weights.checkpoint import save_sr_net
 from tests.helpers.pair_folders import refused
 from tests.helpers.terminal import on_a_terminal
 
@@ -249,6 +251,35 @@ def test_a_reader_that_leaves_early_is_no_error(image_file, quick_model, tmp_pat
 def test_options_that_disagree_are_refused(ddnsr, image_file, tmp_path, monkeypatch, words, told):
     monkeypatch.chdir(tmp_path)
     refused(ddnsr("upscale", image_file(), *words), 2, told)
+
+
+def test_int8_is_for_openvino(ddnsr, image_file, quick_model, tmp_path, monkeypatch):
+    words = ("upscale", image_file(), "-m", quick_model, "-o", tmp_path / "out.png", "--dtype", "int8")
+    refused(ddnsr(*words, "--engine", "torch"), 7, "PyTorch does not run networks in int8.")
+    monkeypatch.setattr(engine, "multiplies", lambda _names: False)
+    refused(ddnsr(*words), 7, "int8 on this CPU is slower than other formats (it has no VNNI).")
+    assert not (tmp_path / "out.png").exists()
+
+
+@pytest.mark.skipif(not engine.multiplies(engine.FAST_INT8), reason="the processor does not multiply 8-bit integers")
+def test_int8_gives_about_the_same_image_and_a_compact_network_goes_without(
+    ddnsr, image_file, small_net, small_compact, tmp_path
+):
+    pytest.importorskip("openvino")
+    source, differences = image_file(), {}
+    for kind, net in (("rrdb", small_net()), ("compact", small_compact())):
+        weights, results = tmp_path / f"{kind}.safetensors", []
+        save_sr_net(weights, net, metadata={}, half=False)
+        for dtype in ("auto", "int8"):
+            target = tmp_path / f"{kind} {dtype}.png"
+            done = ddnsr("upscale", source, "-m", weights, "-o", target, "--dtype", dtype)
+            assert done.code == 0, done.err
+            is_said = f"note: int8 is for RRDB networks that bear it: {weights} is run in " in done.err
+            assert is_said == (kind == "compact" and dtype == "int8")
+            results.append(pixels(target))
+        differences[kind] = np.abs(results[0] - results[1]).max()
+    assert 0 < differences["rrdb"] <= 16
+    assert differences["compact"] == 0
 
 
 def test_pairs_are_lines_of_json_or_paths(ddnsr, image_file, tmp_path):

@@ -12,9 +12,12 @@ from ddnsr_cli.errors import DeviceError
 from ddnsr_cli.inference import engine
 from ddnsr_cli.inference.device import choose_device, choose_dtype
 from ddnsr_cli.inference.engine import (
+    FAST_BF16,
+    FAST_INT8,
+    check_int8,
     choose_openvino,
     format_without_torch,
-    multiplies_bf16,
+    multiplies,
     thread_count,
     threads_on_linux,
 )
@@ -62,13 +65,13 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere PyTorch is
 def small_machine(monkeypatch):
     """Linux on x86-64 with OpenVINO, PyTorch for processors, and no limit; `small_machine(bf16=False)`."""
 
-    def pretend(*, bf16=True, installed=True, machine="x86_64", platform="linux", limited=False, gpu=False):
+    def pretend(*, bf16=True, int8=True, installed=True, machine="x86_64", platform="linux", limited=False, gpu=False):
         monkeypatch.setattr(engine.sys, "platform", platform)
         monkeypatch.setattr(engine.platform, "machine", lambda: machine)
         monkeypatch.setattr(engine, "find_spec", lambda name: installed or None)
         monkeypatch.setattr(engine, "limits_addresses", lambda: limited)
         monkeypatch.setattr(engine, "_may_have_gpu", lambda: gpu)
-        monkeypatch.setattr(engine, "multiplies_bf16", lambda: bf16)
+        monkeypatch.setattr(engine, "multiplies", lambda names: bf16 if names is FAST_BF16 else int8)
 
     return pretend
 
@@ -83,6 +86,9 @@ def small_machine(monkeypatch):
         ({"bf16": False}, ("auto", "auto", "auto"), "fp32"),
         ({"bf16": False}, ("auto", "bf16", "auto"), None),  # PyTorch's side refuses it
         ({}, ("auto", "fp16", "auto"), None),
+        ({}, ("auto", "int8", "openvino"), "bf16"),
+        ({"bf16": False}, ("auto", "int8", "openvino"), "fp32"),
+        ({"gpu": True}, ("auto", "int8", "openvino"), None),
         ({}, ("auto", "auto", "torch"), None),
         ({"installed": False}, ("auto", "auto", "openvino"), None),
         ({"limited": True}, ("auto", "auto", "auto"), None),
@@ -156,13 +162,30 @@ def test_of_this_machine_the_same_is_told_as_pytorch_tells():
 
 
 @pytest.mark.parametrize(
+    ("machine", "asked", "message"),
+    [
+        ({"installed": False}, "auto", r"pip install \"ddnsr\[openvino\]\""),
+        ({"int8": False}, "openvino", "VNNI"),
+        ({}, "torch", "--engine torch"),
+    ],
+)
+def test_int8_is_refused_where_it_cannot_be_or_would_be_slow(small_machine, machine, asked, message):
+    small_machine()
+    check_int8("auto")
+    small_machine(**machine)
+    with pytest.raises(DeviceError, match=message):
+        check_int8(asked)
+
+
+@pytest.mark.parametrize(
     ("flags", "expected"),
     [("fpu avx512_bf16 sse", True), ("fpu amx_bf16", True), ("fpu avx512_bf16x avx2", False), (None, False)],
 )
 def test_instructions_for_bfloat16_are_read_from_what_linux_says(tmp_path, flags, expected):
     if flags is not None:
         (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: {flags}\nbugs\t: avx512_bf16\n")
-    assert multiplies_bf16(proc=tmp_path) is expected
+    assert multiplies(FAST_BF16, proc=tmp_path) is expected
+    assert not multiplies(FAST_INT8, proc=tmp_path)
 
 
 @LINUX

@@ -4,15 +4,19 @@ import signal
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ddnsr_cli.commands.upscale.options import UpscaleListener, UpscaleOptions
 from ddnsr_cli.commands.upscale.worker import start_engine
 from ddnsr_cli.errors import ImageReadError, WeightsError
+from ddnsr_cli.inference import openvino
 from ddnsr_cli.inference.device import choose_dtype
+from ddnsr_cli.inference.engine import FAST_INT8, multiplies
 from ddnsr_cli.inference.net_upscaler import NetUpscaler
 from ddnsr_cli.inference.openvino import OpenvinoNet, openvino_package
 from ddnsr_cli.inference.tiling import ArraySource, TileConfig
@@ -27,6 +31,7 @@ from tests.helpers.windows import joined, run
 
 pytest.importorskip("openvino")
 CPU = torch.device("cpu")
+COFFEE = Path(__file__).parents[2] / "examples" / "coffee.png"
 
 
 def upscaler(net, *, openvino=True, dtype=torch.float32, tile_px=None, **options):
@@ -86,6 +91,62 @@ def test_in_bf16_it_is_as_near_to_fp32_as_pytorch_is(lite, convs):
     assert fast.dtype == "bfloat16"
     assert rms <= 1.1 * ours + 1e-3
     assert convs is not None or 0 < most <= 2
+
+
+HAS_INT8 = pytest.mark.skipif(not multiplies(FAST_INT8), reason="the processor does not multiply 8-bit integers")
+
+
+@HAS_INT8
+@pytest.mark.parametrize("dtype", [torch.float32, choose_dtype(CPU)], ids=["fp32", "quick"])
+def test_in_int8_a_photo_changes_by_half_a_level(lite, dtype):
+    fast = upscaler(lite, openvino="int8", dtype=dtype)
+    photo = torch.from_numpy(np.asarray(Image.open(COFFEE).convert("RGB"))[100:148, 300:356].copy())
+    lr = photo.permute(2, 0, 1)[None] / 255
+    most, rms = levels(fast.whole(lr), upscaler(lite, openvino=False).whole(lr))
+    assert fast.dtype == "int8"
+    assert 0.05 < rms < 0.5
+    assert most < 8
+
+
+@HAS_INT8
+@pytest.mark.parametrize("scale", [4, 2, 1])
+def test_networks_of_every_scale_and_their_copies_run_in_int8(scale):
+    net, lr = small_net(scale=scale), noisy(13, 18)
+    fast = upscaler(net, openvino="int8")
+    result = fast.whole(lr)
+    assert fast.dtype == "int8"
+    torch.testing.assert_close(result, upscaler(net, openvino=False).whole(lr), rtol=0, atol=0.05)
+    assert torch.equal(joined(fast.beside(1).bands(ArraySource(lr)))[None], result)
+    deep = joined(fast.bands(ArraySource(lr), deep=True))
+    assert torch.equal(deep[None], upscaler(net, openvino=False).whole(lr))
+
+
+@HAS_INT8
+def test_peaks_are_a_quarter_more_than_the_values_on_the_crops():
+    net = small_net(features=6, blocks=1, growth=3)
+    weights = {name: tensor.numpy() for name, tensor in net.state_dict().items()}
+    blocks, image = openvino._on_crops(net.config, weights, narrow=False, threads=1)
+    seen, crops = [], torch.from_numpy(openvino._crops())
+    for dense in (net.body[0].rdb1, net.body[0].rdb3):
+        dense.conv5.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].abs().amax((0, 2, 3))))
+    with torch.no_grad():
+        expected = net(crops)
+    assert len(blocks) == 3
+    for peaks, values in zip((blocks[0], blocks[2]), seen, strict=True):
+        np.testing.assert_allclose(np.concatenate(peaks), 1.25 * values.numpy(), rtol=1e-4)
+    np.testing.assert_allclose(image, expected.numpy(), atol=1e-5)
+
+
+@HAS_INT8
+@pytest.mark.parametrize("other", ["compact", "unlike"])
+def test_what_does_not_bear_int8_is_run_as_without_it(monkeypatch, other):
+    if other == "unlike":
+        monkeypatch.setattr(openvino, "_INT8_TOLERANCE", 0.0)
+    net, lr = small_compact() if other == "compact" else small_net(), noisy(12, 12)
+    fast = upscaler(net, openvino="int8", dtype=choose_dtype(CPU))
+    assert fast.by_openvino
+    assert fast.dtype != "int8"
+    assert torch.equal(fast.whole(lr), upscaler(net, dtype=choose_dtype(CPU)).whole(lr))
 
 
 def test_the_same_image_twice_gives_the_same_bits():

@@ -36,6 +36,7 @@ from ddnsr_cli.commands.upscale.options import (
 )
 from ddnsr_cli.errors import (
     DdnsrError,
+    DeviceError,
     ImageReadError,
     ImageWriteError,
     OutOfMemoryError,
@@ -44,7 +45,15 @@ from ddnsr_cli.errors import (
     shown,
 )
 from ddnsr_cli.files import StorePath, no_empty_folder, temporary_folder
-from ddnsr_cli.inference.engine import Runner, Window, choose_openvino, format_without_torch, load_torch, thread_count
+from ddnsr_cli.inference.engine import (
+    Runner,
+    Window,
+    check_int8,
+    choose_openvino,
+    format_without_torch,
+    load_torch,
+    thread_count,
+)
 from ddnsr_cli.inference.memory import give_back_freed, is_out_of_memory, keep_one_heap, save_addresses
 from ddnsr_cli.inference.openvino import openvino_runner
 from ddnsr_cli.inference.pipeline import (
@@ -102,9 +111,15 @@ def start_engine(options: UpscaleOptions, listener: UpscaleListener) -> Engine:
     Raises WeightsError, HubError and DeviceError as the parts do.
     """
     save_addresses()
-    quick = format_without_torch(options.device, options.dtype, options.engine)
+    int8, engine = options.dtype == "int8", options.engine
+    if int8:
+        check_int8(engine)
+        engine = "openvino"
+    quick = format_without_torch(options.device, options.dtype, engine)
     device = "cpu" if quick is not None else _device_of_torch(options, listener)
-    by_openvino = quick is not None or choose_openvino(device, options.engine, note=listener.note)
+    if int8 and device != "cpu":
+        raise DeviceError(f"int8 is for processors, not for {device}. Add --device cpu, or leave --dtype int8 out.")
+    by_openvino = quick is not None or choose_openvino(device, engine, note=listener.note)
     registry, on_gpu = read_registry(), device != "cpu"
     weights = find_weights(
         options.model, registry=registry, on_gpu=on_gpu, offline=options.offline, on_progress=listener.download
@@ -117,8 +132,10 @@ def start_engine(options: UpscaleOptions, listener: UpscaleListener) -> Engine:
     upscaler = None if read is None else _without_torch(*read, weights.name, options, narrow=quick == "bf16")
     if upscaler is None:
         upscaler = _with_torch(weights, options, device, by_openvino=by_openvino and read is None)
-    if by_openvino and not upscaler.by_openvino and options.engine == "openvino":
+    if by_openvino and not upscaler.by_openvino and engine == "openvino":
         listener.note(f"OpenVINO does not run {weights.name}: PyTorch does its work.")
+    elif int8 and upscaler.dtype != "int8":
+        listener.note(f"int8 is for RRDB networks that bear it: {weights.name} is run in {upscaler.dtype}.")
     by = "OpenVINO" if upscaler.by_openvino else "PyTorch"
     listener.detail(f"model {weights.name} ({weights.path}), on {device}, in {upscaler.dtype}, by {by}")
     return Engine(upscaler=upscaler, model=weights.name, sha256=weights.sha256)
@@ -145,8 +162,9 @@ def _without_torch(
         return runner_in_fp32(config, arrays, tta=options.tta, name=name)
 
     threads = thread_count()
+    int8 = options.dtype == "int8"
     runner = openvino_runner(
-        config, arrays, narrow=narrow, threads=threads, tta=options.tta, name=name, in_fp32=in_fp32
+        config, arrays, narrow=narrow, int8=int8, threads=threads, tta=options.tta, name=name, in_fp32=in_fp32
     )
     return None if runner is None else Upscaler(runner, config.traits, tiles=options.tiles, name=name)
 
@@ -167,7 +185,7 @@ def _with_torch(weights: FoundWeights, options: UpscaleOptions, device: str, *, 
         tiles=options.tiles,
         tta=options.tta,
         name=weights.name,
-        openvino=by_openvino,
+        openvino="int8" if by_openvino and options.dtype == "int8" else by_openvino,
     )
 
 
