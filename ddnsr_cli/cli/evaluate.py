@@ -223,6 +223,9 @@ def evaluate(
     And then: ddnsr eval --mean-opinion anna.json ben.json
     """
     files = {"json": json_, "csv": csv, "markdown": markdown}
+    if models and ranking_files and not mean_opinion:
+        listed = ",".join([*models, *map(shown, ranking_files)])
+        raise ConfigError(f"{shown(ranking_files[0])} belongs to no option. Several models go as in: --models {listed}")
     _check(files, ranking_files or [], mean_opinion=mean_opinion)
     if mean_opinion:
         if _given(ctx) - WITH_OPINIONS:

@@ -28,7 +28,8 @@ Model = Annotated[
     typer.Option(
         "-m",
         "--model",
-        help="Model: a registry name, file, run folder, or org/repo[:file] on the Hub. The default is bundled.",
+        help="Model: a name of ddnsr weights list, which marks the default; or a file, a run folder, or "
+        "org/repo[:file] on the Hub.",
     ),
 ]
 Device = Annotated[

@@ -315,7 +315,13 @@ def train(
         ),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Number of batches in all.", rich_help_panel=SCHEDULE)
+        int | None,
+        typer.Option(
+            min=1,
+            help="Number of batches in all. The default is 300000 on tracks, with --ablation 100000, and 20000 on "
+            "pairs.",
+            rich_help_panel=SCHEDULE,
+        ),
     ] = None,
     batch: Annotated[
         int,

@@ -115,14 +115,14 @@ def upscale(
     again: Again = False,
     model: Model = None,
     name: Annotated[
-        str | None, typer.Option("-n", "--name", help="Model, as by -m, or its name in that folder.")
+        str | None, typer.Option("-n", "--name", help="Model, as by -m, or its name in the folder of -m.")
     ] = None,
     scale: Annotated[
         float | None,
         typer.Option(
             "-s",
             "--scale",
-            help="How many times larger the result is; any number. The default is 4.",
+            help="How many times as wide and high the result is; any number. The default is 4.",
             rich_help_panel=SIZE,
         ),
     ] = None,
@@ -197,7 +197,9 @@ def upscale(
     ] = 2**28,
     tile: Annotated[
         str,
-        typer.Option("-t", "--tile", help="Side of a tile in LR pixels, auto (or 0), or none.", rich_help_panel=ENGINE),
+        typer.Option(
+            "-t", "--tile", help="Side of a tile in pixels of the input, auto (or 0), or none.", rich_help_panel=ENGINE
+        ),
     ] = "auto",
     device: Device = "auto",
     dtype: Annotated[

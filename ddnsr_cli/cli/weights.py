@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 weights = typer.Typer(help="List, describe, fetch, convert and publish models.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="Model: a registry name, file, run folder, or org/repo[:file] on the Hub.")]
+Name = Annotated[
+    str, typer.Argument(help="Model: a name of the list, a file, run folder, or org/repo[:file] on the Hub.")
+]
 NewFile = Annotated[
     Path,
     typer.Option(

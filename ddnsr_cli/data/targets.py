@@ -100,7 +100,8 @@ def usable_part(image_set: ImageSet, *, crop_px: int) -> tuple[ImageSet, tuple[R
     usable = tuple(path for path in image_set.images if path not in out)
     if not usable:
         first = f" First: {refused[0].reason}" if refused else ""
-        raise DataError(f"None of {len(refused)} images has {least} pixels or more a side.{first}")
+        advice = " Give larger images, or a smaller --crop."
+        raise DataError(f"None of {len(refused)} images has {least} pixels or more a side.{first}{advice}")
     return ImageSet(images=usable, shrink=image_set.shrink), tuple(refused)
 
 

@@ -166,15 +166,27 @@ def find_images(
         once = list({os.path.abspath(path): path for path in inputs}.values())  # noqa: PTH100 - links stay links
     except FileNotFoundError as error:
         raise ImageReadError("The folder that this runs in is gone. Change to one that is there.") from error
-    for path in once:
-        _check_it_is_there(path)
+    for index, path in enumerate(once):
+        _check_it_is_there(path, once[index + 1 : index + MOST_WORDS])
     return _found(once, recursive=recursive, results=results, on_own=on_own, on_empty=on_empty)
 
 
-def _check_it_is_there(path: Path) -> None:
+MOST_WORDS = 10
+"""Of a name that a shell split at its spaces, for a hint."""
+
+
+def _check_it_is_there(path: Path, others: Sequence[Path]) -> None:
+    """others: those named after it, in case a shell split its name at spaces."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        whole = str(path)
+        for other in others:
+            whole = f"{whole} {other}"
+            if os.path.lexists(whole):
+                raise ImageReadError(
+                    f'{shown(path)} does not exist. Put quotes around it: "{shown(Path(whole))}"'
+                ) from error
         raise ImageReadError(f"{shown(path)} does not exist. Check the name.") from error
     except OSError as error:
         raise ImageReadError(

@@ -305,8 +305,8 @@ def _figures(real: Realism, fake: Realism) -> str:
 
 def _too_little(real: Realism, fake: Realism) -> str:
     return (
-        f"Too little to tell: enough that is neither black nor white have {real.measured} of {real.images} real and "
-        f"{fake.measured} of {fake.images} fake images."
+        f"Too little to tell: {real.measured} of {real.images} real and {fake.measured} of {fake.images} fake images "
+        "have enough that is neither black nor white."
     )
 
 

@@ -93,4 +93,7 @@ def _spandrel() -> tuple[Any, str]:
             return None, "Others load with: pip install 'ddnsr[archs]'."
         return None, f"Others load with spandrel, which does not start without {cause.name}: install that."
     except (ImportError, RuntimeError, AttributeError) as cause:  # a torchvision of another build than PyTorch
-        return None, f"Others load with spandrel, which does not start here: {' '.join(str(cause).split())[:80]}."
+        return None, (
+            "Others load with a torchvision of the same build as PyTorch and spandrel, which does not start here: "
+            f"{' '.join(str(cause).split())[:80]}."
+        )

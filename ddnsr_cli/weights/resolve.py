@@ -202,7 +202,10 @@ def unknown_name(name: str, registry: Registry) -> str:
         return f"There is no weights file {shown}. Check the path; for released weights, {hint}."
     close, every = registry.near(name), ", ".join(registry.names)
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
-    return f"{shown} is no released name, no file and no Hub id.{hint} Released (ddnsr weights list): {every}."
+    return (
+        f"{shown} is no released name, no file and no Hub id.{hint} For a file, give its path. "
+        f"Released (ddnsr weights list): {every}."
+    )
 
 
 def _beside(name: str) -> str | None:
@@ -222,7 +225,9 @@ def _on_hub(
         try:
             name = _only_file(repo, revision, of_run, offline=offline, hub=hub)
         except HubError as error:  # a mistyped path looks like a Hub id
-            raise HubError(f"There is no file or folder {meant[0]} here. {error}") from error
+            raise HubError(
+                f"There is no file or folder {meant[0]} here: check the path. On the Hub: {error}"
+            ) from error
     file = HubFile(repo=repo, name=name, revision=revision)
     path = fetch(file, offline=offline, on_progress=on_progress, hub=hub)
     return FoundWeights(path=path, name=f"{repo}:{name}")

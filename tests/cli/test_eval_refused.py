@@ -136,6 +136,7 @@ def test_a_ranking_of_one(ddnsr, pairs, tmp_path):
         (["--hr", "HR", "--sr", "HR", "--lpips", "none", "--against", "hr"], "nothing else is compared"),
         (["a.json"], "--mean-opinion"),
         (["LR", "HR"], "Folders are named by options. Give them as in: ddnsr eval --lr "),
+        (["--lr", "LR", "-m", "ddnsr-lite", "runs/b"], "models go as in: --models ddnsr-lite,runs/b"),
         (["--mean-opinion"], "--mean-opinion a.json b.json"),
         (["--mean-opinion", "a.json", "--hr", "HR"], "--mean-opinion"),
     ],

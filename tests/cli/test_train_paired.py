@@ -174,7 +174,7 @@ def test_other_sources_in_the_same_folder_are_refused(train, pairs, tmp_path):
     more = len(changed_options(options_to_json(PRESETS["photo"]), options_to_json(PRESETS["mild"]))) - 8
     other = train(run, "--mix", "mild=0.5", "--mix", f"{pairs}=0.5", "--steps", 2)
     assert (other.code, other.err.count("\n"), other.err.count(" -> ")) == (10, 1, 8)
-    assert f"and {more} more). Use them, or another -o." in other.err
+    assert f"and {more} more). Use the former values, or another -o." in other.err
     refused(train(run, *mix, 2, "--gan", "relativistic"), 10, "--gan plain -> relativistic")
     for side, px in (("lr", 20), ("hr", 80)):
         Image.fromarray(np.zeros((px, px, 3), np.uint8)).save(pairs / side / "new.png")

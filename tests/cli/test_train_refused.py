@@ -197,7 +197,9 @@ def test_one_image_beside_cleaned_up_ones_will_do(train, tmp_path):
 def test_files_that_a_run_is_given_are_read_before_its_images(train, scene, tmp_path, image_file):
     nowhere = (tmp_path / "gone", tmp_path / "gone")  # would be refused with 8
     run = tmp_path / "run"
-    refused(train(run, "--start-from", tmp_path / "no.safetensors", folders=nowhere), 5, "no.safetensors")
+    refused(
+        train(run, "--start-from", tmp_path / "no.safetensors", folders=nowhere), 5, "no weights file", "no.safetensors"
+    )
     refused(train(run, "--start-from", scene[1], folders=nowhere), 5, scene[1].name)
     image_file("val/lr/a.png", width=16, height=16), image_file("val/hr/b.png", width=64, height=64)
     words = ("--val-lr", tmp_path / "val/lr", "--val-hr", tmp_path / "val/hr")

@@ -253,6 +253,13 @@ def test_several_images_need_a_folder_and_a_word_that_is_none_is_named_first(ddn
     assert (quality.code, quality.err) == (3, "error: 90 does not exist. Check the name.\n")
 
 
+def test_a_name_with_spaces_that_a_shell_split_is_put_in_quotes(ddnsr, image_file, tmp_path):
+    whole = image_file("my best photo.png")
+    split = ddnsr("upscale", tmp_path / "my", "best", "photo.png", "-o", tmp_path / "o")
+    told = f'error: {tmp_path}/my does not exist. Put quotes around it: "{whole}"\n'
+    assert (split.code, split.err) == (3, told)
+
+
 def test_the_first_result_comes_before_the_last_image_is_looked_at(processes, quick_model, image_file, tmp_path):
     image_file("in/a.png")
     for number in range(3):

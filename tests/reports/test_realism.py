@@ -140,7 +140,8 @@ def test_what_cannot_be_measured_is_left_out_and_told(sets, tmp_path):
 def test_sets_that_tell_nothing_make_a_page_too(sets, tmp_path):
     black = write_set(tmp_path / "black", 2, lambda index: np.zeros((SIDE, SIDE, 3)))
     told = realism_report(sets["real"], black, tmp_path / "page.html")
-    assert told.startswith("Too little to tell")
+    assert told.startswith("Too little to tell: ")
+    assert "and 0 of 2 fake images have enough that is neither black nor white." in told
     assert (tmp_path / "page.html").read_text(encoding="utf-8").count("<svg") == 4
     assert "<dd>unknown</dd>" in (tmp_path / "page.html").read_text(encoding="utf-8")
     realism_report(black, black, tmp_path / "page.html")

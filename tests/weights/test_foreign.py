@@ -158,7 +158,9 @@ def test_a_spandrel_that_does_not_start_is_reported(swin, monkeypatch, error):
         raise error
 
     monkeypatch.setattr(importlib, "import_module", start)
-    with pytest.raises(WeightsError, match=r"spandrel, which does not start here: .*(exist|x\.so)\.$"):
+    with pytest.raises(
+        WeightsError, match=r"same build as PyTorch and spandrel, which does not start here: .*(exist|x\.so)\.$"
+    ):
         load_sr_net(swin)
 
 

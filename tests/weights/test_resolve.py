@@ -263,7 +263,8 @@ def test_a_folder_of_an_aliass_name_is_not_meant(with_aliases, here, access, fak
 
 def test_an_unknown_name_is_reported_with_all_that_there_are(with_aliases, here):
     every = "Released (ddnsr weights list): ddnsr-lite, realesrgan-x4plus."
-    assert "Did you mean" not in refused(WeightsError, "zebra", with_aliases, "'zebra' is no released name", every)
+    words = ("'zebra' is no released name", "For a file, give its path", every)
+    assert "Did you mean" not in refused(WeightsError, "zebra", with_aliases, *words)
     refused(WeightsError, "real-esrgan-x4", with_aliases, "Did you mean realesrgan-x4plus?", every)
     refused(WeightsError, "RRDBx4", with_aliases, "Did you mean realesrgan-x4plus?")
     refused(WeightsError, "models/RealESRGAN_x4plus.pth", with_aliases, "no weights file", "-m realesrgan-x4plus")
@@ -351,7 +352,14 @@ def test_a_hostile_only_file_is_not_fetched(registry, access, fake_hub, here):
 
 
 def test_a_mistyped_path_that_looks_like_a_hub_id_is_reported_as_both(registry, access, fake_hub, here):
-    refused(HubError, "runs/typo", registry, "no file or folder runs/typo here", "no repository runs/typo", hub=access)
+    refused(
+        HubError,
+        "runs/typo",
+        registry,
+        "no file or folder runs/typo here: check the path",
+        "no repository runs/typo",
+        hub=access,
+    )
     refused(HubError, "runs/typo", registry, "no file or folder runs/typo here", hub=access, offline=True)
 
 

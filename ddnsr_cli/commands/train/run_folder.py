@@ -245,7 +245,7 @@ def refuse_other_asking(run: Path, changed: Mapping[str, tuple[Any, Any]]) -> No
         words = [f"{option_of(name)} {in_words(before)} -> {in_words(now)}" for name, (before, now) in changed.items()]
         listed, more = ", ".join(words[:MOST_NAMED]), len(words) - MOST_NAMED
         listed += f" and {more} more" if more > 0 else ""  # as another --degradation-preset changes
-        raise TrainingError(f"{run} was begun with other options ({listed}). Use them, or another -o.")
+        raise TrainingError(f"{run} was begun with other options ({listed}). Use the former values, or another -o.")
 
 
 def refuse_other_images(run: Path, before: Mapping[str, str], now: Mapping[str, str]) -> None:
