@@ -123,7 +123,8 @@ def main(given: list[str]) -> None:
     with atomic_path(out / "table.md") as temporary:
         temporary.write_text(told(known_figures(figures)), encoding="utf-8")
     if options.show is not None:
-        models = {title: out / Run(letter, first).name for letter, title in TITLES.items()}
+        folders = {title: out / Run(letter, first).name for letter, title in TITLES.items()}
+        models = {title: folder for title, folder in folders.items() if is_done(folder)}
         with atomic_path(out / "sheet.png") as temporary:
             sheet(options.show, out / "shown", models).save(temporary, "PNG")
 

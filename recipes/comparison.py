@@ -171,6 +171,8 @@ def main(given: list[str]) -> None:
     parser.add_argument("--show", type=Path, help="image whose middle is shown")
     parser.add_argument("words", nargs="+", metavar="-- WORDS", help="options of ddnsr train for all")
     options = parser.parse_args(given)
+    if odd := [pair for pair in options.beside if "=" not in pair]:
+        raise ConfigError(f"--beside takes NAME=MODEL, got {odd[0]}.")
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
     names = ("out", "hr", "noise", "track", "lite", "learning_rate", "lr_milestones", "ablations", "words")
@@ -184,8 +186,6 @@ def main(given: list[str]) -> None:
             found = scores(out / f"scores_{run.name}.json", {run.name: str(compared.folder(run))}, validation)
             noise = {} if run.kind == JOINT else noise_figures(compared.pairs(run) / "lr")
             keep(figures, {**found, run.name: {**found[run.name], **noise}})
-    if odd := [pair for pair in options.beside if "=" not in pair]:
-        raise ConfigError(f"--beside takes NAME=MODEL, got {odd[0]}.")
     beside = dict(pair.split("=", 1) for pair in options.beside)
     for name, model in beside.items():
         if name not in known_figures(figures):
@@ -197,7 +197,8 @@ def main(given: list[str]) -> None:
         told = table(TITLES, known, others, {**COLUMNS, **OF_NOISE})
         temporary.write_text(f"{told}\n{gains(TITLES, known, JOINT)}", encoding="utf-8")
     if options.show is not None:
-        shown = {title: compared.folder(Run(kind, first)) for kind, title in TITLES.items()}
+        folders = {title: compared.folder(Run(kind, first)) for kind, title in TITLES.items()}
+        shown = {title: folder for title, folder in folders.items() if is_done(folder)}
         with atomic_path(out / "sheet.png") as temporary:
             sheet(options.show, out / "shown", shown).save(temporary, "PNG")
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import trials
+from PIL import Image
 
 from ddnsr_cli.errors import TrainingError
 from ddnsr_cli.training.options import small_helpers, track_options
@@ -98,3 +99,19 @@ def test_what_is_known_of_a_run_is_neither_trained_nor_judged_again(monkeypatch,
     lines = (tmp_path / "out" / "table.md").read_text(encoding="utf-8").splitlines()
     assert "| D: single input | +1.00 ± 0.00: reproduced | +0.000 ± 0.000: undecided |" in lines
     assert "| A: no content loss | none | none |" in lines
+
+
+def test_the_sheet_is_of_the_runs_that_are_there(monkeypatch, commands, tmp_path):
+    monkeypatch.setattr(ablations, "judge", lambda _out, run, *_rest: {run.name: {"psnr_rgb": 20.0}})
+    shown = []
+
+    def draw(_image, _out, models):
+        shown.append(models)
+        return Image.new("RGB", (8, 8))
+
+    monkeypatch.setattr(ablations, "sheet", draw)
+    sets = ["--noise", "noisy", "--val-lr", "lr", "--val-hr", "hr", "--lpips", "lpips", "--show", "image.png"]
+    ablations.main(["--out", str(tmp_path), *sets, "--seeds", "1", "--letters", "DE", "--", *WORDS])
+    assert [words[2] for words in commands] == ["D", "E"]
+    assert shown == [{ablations.TITLES[letter]: tmp_path / f"{letter}0" for letter in "DE"}]
+    assert (tmp_path / "sheet.png").exists()

@@ -171,3 +171,20 @@ def test_seeds_are_those_from_the_first_one_on(commands, compare):
 def test_what_stands_beside_has_a_name(commands, compare):
     with pytest.raises(ConfigError, match=r"--beside takes NAME=MODEL, got file.pth"):
         compare("--beside", "file.pth")
+    assert commands == []  # not after days of training
+
+
+def test_the_sheet_is_of_the_runs_that_are_there(monkeypatch, commands, compare, tmp_path):
+    shown = []
+
+    def draw(_image, _out, models):
+        shown.append(models)
+        return Image.new("RGB", (8, 8))
+
+    monkeypatch.setattr(comparison, "sheet", draw)
+    compare()
+    (tmp_path / "out" / "single0.done").unlink()
+    compare("--show", "image.png")  # what is known of a run that another machine has trained
+    assert [sorted(models) for models in shown] == [
+        sorted(title for kind, title in comparison.TITLES.items() if kind != "single")
+    ]
