@@ -18,6 +18,7 @@ set -euo pipefail
 first_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 port=$((20000 + SLURM_JOB_ID % 10000)) # two jobs on one node do not meet
 export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 # each start meets at a store of its own
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=150 # seconds for the step in hand and its save; torchrun kills after 30 by itself
 
 srun --kill-on-bad-exit=0 torchrun \
     --nnodes "1:$SLURM_NNODES" --nproc-per-node "${SLURM_GPUS_ON_NODE:-1}" --max-restarts 3 \

@@ -1,6 +1,7 @@
 """The Slurm script, with stand-ins for Slurm's commands: what it makes of Slurm's variables, torchrun takes."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -22,12 +23,15 @@ pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="the script
 
 def launched(folder, **variables):
     """What torchrun is given, as it reads it."""
-    for name, line in STAND_INS.items():
+    return get_args_parser().parse_args(said(folder, STAND_INS, **variables).split("\0")[:-1])
+
+
+def said(folder, stand_ins, **variables):
+    for name, line in stand_ins.items():
         (folder / name).write_text(f"#!/bin/sh\n{line}\n")
         (folder / name).chmod(0o755)
     environment = {"PATH": f"{folder}:{os.environ['PATH']}", **SLURM, **variables}
-    told = subprocess.run(["bash", SCRIPT, *TRAIN], env=environment, capture_output=True, check=True, text=True).stdout
-    return get_args_parser().parse_args(told.split("\0")[:-1])
+    return subprocess.run(["bash", SCRIPT, *TRAIN], env=environment, capture_output=True, check=True, text=True).stdout
 
 
 def test_torchrun_is_told_what_slurm_says(tmp_path):
@@ -41,3 +45,9 @@ def test_torchrun_is_told_what_slurm_says(tmp_path):
 
 def test_a_node_without_gpus_gets_one_process(tmp_path):
     assert launched(tmp_path, SLURM_GPUS_ON_NODE="").nproc_per_node == "1"
+
+
+def test_torchrun_waits_for_the_save_nearly_as_long_as_slurm_does(tmp_path):
+    limit_s = int(re.search(r"--signal=TERM@(\d+)", SCRIPT.read_text(encoding="utf-8"))[1])
+    stand_ins = {**STAND_INS, "torchrun": 'printf %s "$TORCH_ELASTIC_SHUTDOWN_TIMEOUT"'}
+    assert 0.8 * limit_s < int(said(tmp_path, stand_ins)) < limit_s
