@@ -166,6 +166,7 @@ PANELS = (
         hint="Each as weighted in the sum.",
         figures={
             "pixel": "pixel",
+            "gradient": "gradient",
             "squared": "squared",
             "perceptual": "perceptual",
             "hr_adversarial": "adversarial",
@@ -211,6 +212,13 @@ PANELS = (
         hint="Mean belief that an image is real. Both 0.5: it cannot tell them apart.",
         figures={"disc_lr_real": "real LR", "disc_lr_fake": "degraded"},
     ),
+    Panel(
+        section="Discriminators' beliefs",
+        title="Clean LR discriminator: D(real) and D(fake)",
+        scale=Scale.UNIT,
+        hint="Mean belief that an image is real. Both 0.5: it cannot tell them apart.",
+        figures={"disc_clean_real": "bicubic LR", "disc_clean_fake": "real LR made clean"},
+    ),
     Panel(section="Schedule", title="Learning rate", scale=Scale.FROM_ZERO, figures={"rate": "rate"}, smooth=False),
     Panel(
         section="Schedule",
@@ -223,6 +231,13 @@ PANELS = (
             "norm_disc_hr": "HR discriminator",
             "norm_disc_lr": "LR discriminator",
         },
+    ),
+    Panel(
+        section="Schedule",
+        title="Gradient norms of the way back",
+        scale=Scale.DECADES,
+        hint="Before clipping.",
+        figures={"norm_cleaner": "cleaner", "norm_disc_clean": "clean LR discriminator"},
     ),
     Panel(
         section="Schedule",

@@ -79,11 +79,18 @@ def test_a_run_leaves_models_card_samples_and_report(train, ddnsr, tmp_path):
     assert ddnsr("upscale", tmp_path / "lr/0.png", "-o", tmp_path / "o.png", "-m", run).code == 0
 
 
-def test_every_figure_of_a_run_has_its_place_in_the_report(train, tmp_path):
+@pytest.mark.parametrize(
+    ("words", "own"),
+    [
+        (["--loss", "color=1", "--loss", "gradient=1"], {"color", "gradient"}),
+        (["--preset", "cyclegan-lr"], {"lr_cycle", "disc_clean_real", "norm_cleaner", "norm_disc_clean"}),
+    ],
+)
+def test_every_figure_of_a_run_has_its_place_in_the_report(train, tmp_path, words, own):
     run = tmp_path / "run"
-    assert train(run, "--steps", 2, "--log-every", 1, "--loss", "color=1").code == 0
+    assert train(run, "--steps", 2, "--log-every", 1, *words).code == 0
     (figures,) = {frozenset(json.loads(line)) for line in (run / "log.jsonl").read_text().splitlines()}
-    assert {"color", "lr_color_drift", "disc_hr_real", "disc_lr_fake", "norm_degrader", "images_per_s"} <= figures
+    assert {"lr_color_drift", "disc_hr_real", "disc_lr_fake", "norm_degrader", "images_per_s"} | own <= figures
     assert "Other" not in {panel.section for panel in panels_for(figures - {"step"})}
 
 
