@@ -1,4 +1,4 @@
-"""The order of things in a run, the same for every kind of training: validate, sample, save, stop?, step, log; and what
+"""The order of things in a run, the same for every kind of training: stop?, validate, sample, save, step, log; and what
 every kind of step needs: number formats, levels as floats, averages of weights.
 
 When a run is asked to stop, the step in hand is finished and the state saved; then it ends.
