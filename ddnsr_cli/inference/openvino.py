@@ -3,7 +3,7 @@
 In bfloat16 it rounds where `nets.bf16` rounds and nowhere else: sums over blocks, the first convolution and that after
 the blocks are in fp32, and the stage of HR size has the same rounded weights. So both engines are as near to fp32.
 In int8 the dense blocks of RRDB networks, nearly all of the work, are computed with 8-bit integers: each channel of
-their maps as a share of its peak on a few crops of photos, and each kernel as a share of its largest tap.
+their maps as a share of its peak on a few crops of images, and each kernel as a share of its largest tap.
 Networks are given as text in its own format, IR of version 11, which takes a hundredth of the time that its converter
 takes for a large one, and says of each layer whether it may be rounded. PyTorch is not needed, and not loaded.
 """
@@ -51,7 +51,6 @@ BlockPeaks = Sequence[Array]
 """The largest absolute values of the maps of a dense block: of its input, (C,), and of its four convolutions."""
 
 INT8_CROPS = "pretrained/int8_crops.png"
-PEAK_MARGIN = 1.25  # of other photos' values over those on the crops: few are beyond, and those are cut off
 _INT8_TOLERANCE = 0.05  # rms on the crops, of values in [0, 1]: large networks stay below a third of it
 _MOST_INT8 = 127
 _LEAST_PEAK = np.float32(1e-8)  # of a channel that is always 0
@@ -290,7 +289,7 @@ def openvino_runner(
             if _is_near(net, expected):
                 return runner(net, with_peaks, "int8")
         net = new(threads)
-        if _is_right(net, config, weights):
+        if _is_right(net.enlarged, config, weights):
             return runner(net, new, "bfloat16" if narrow else "float32")
     return None
 
@@ -298,18 +297,27 @@ def openvino_runner(
 def _on_crops(
     config: RRDBConfig, weights: Weights, *, narrow: bool, threads: int
 ) -> tuple[Sequence[BlockPeaks], Array]:
-    """The peaks of the dense blocks on crops of photos, with a margin, and the image that the network makes of them."""
+    """The peaks of the dense blocks on the crops, and the image that the network makes of them.
+
+    Raises RuntimeError where OpenVINO runs it wrongly.
+    """
     layers = network_layers(config, weights)
     assert isinstance(layers, RRDBLayers)
     compiled = _rrdb(layers, layers.last, narrow=narrow, with_peaks=True).compiled(narrow=narrow, threads=threads)
-    found = compiled(folded(_crops(), config.unshuffle))
-    peaks = [np.maximum(found[i].ravel() * np.float32(PEAK_MARGIN), _LEAST_PEAK) for i in range(1, len(found))]
+
+    def run(lr: Array) -> Sequence[Array]:
+        return list(compiled(folded(lr, config.unshuffle)).values())
+
+    if not _is_right(lambda lr: run(lr)[-1], config, weights):
+        raise RuntimeError("OpenVINO gives wrong values.")
+    *found, image = run(_crops())
+    peaks = [np.maximum(values.ravel(), _LEAST_PEAK) for values in found]
     maps = len(layers.blocks[0][0])  # as many as convolutions
-    return [peaks[i : i + maps] for i in range(0, len(peaks), maps)], found[0]
+    return [peaks[i : i + maps] for i in range(0, len(peaks), maps)], image
 
 
 def _crops() -> Array:
-    """(1, 3, H, W) in [0, 1], parts of photos side by side."""
+    """(1, 3, H, W) in [0, 1], parts of photos, and of what is drawn, side by side."""
     with (files("ddnsr_cli") / INT8_CROPS).open("rb") as file, Image.open(file) as image:
         levels = np.asarray(image.convert("RGB"), np.float32)
     return np.ascontiguousarray(levels.transpose(2, 0, 1)[None] / np.float32(255))
@@ -323,14 +331,14 @@ def _is_near(net: OpenvinoNet, expected: Array) -> bool:
     return bool(np.sqrt(np.mean(error**2)) <= _INT8_TOLERANCE)  # NaN compares false
 
 
-def _is_right(net: OpenvinoNet, config: SrConfig, weights: Weights) -> bool:
-    """Whether it gives about what the network gives for a random image.
+def _is_right(enlarged: Callable[[Array], Array], config: SrConfig, weights: Weights) -> bool:
+    """Whether what enlarges (1, 3, H, W) gives about what the network gives for a random image.
 
     By doing, as `device.probe` does: no list tells on which processors a version of OpenVINO fails.
     """
     lr = np.random.default_rng(0).random((3, _PROBE_PX, _PROBE_PX), np.float32)
     expected = enlarged_by_numpy(config, weights, lr)
-    result = net.enlarged(lr[None])[0]
+    result = enlarged(lr[None])[0]
     error = np.abs(result - expected).max()
     return bool(error <= _PROBE_TOLERANCE * np.abs(expected).max())  # NaN compares false
 
@@ -561,9 +569,10 @@ def _rrdb(
     for conv in layers.up:
         x = graph.lrelu(graph.doubling(x, conv, narrow=narrow))
     x = graph.lrelu(graph.conv(x, layers.hr.rounded() if narrow else layers.hr))
-    graph.layer("Result", (graph.conv(x, last, wide_sum=True),))
-    for one in seen if with_peaks else ():
+    image = graph.conv(x, last, wide_sum=True)
+    for one in seen if with_peaks else ():  # before the image: else all maps are kept until it is finished
         graph.layer("Result", (graph.peaks(one),))
+    graph.layer("Result", (image,))
     return graph
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from ddnsr_cli.commands.upscale.options import UpscaleListener, UpscaleOptions
 from ddnsr_cli.commands.upscale.worker import start_engine
@@ -122,7 +122,18 @@ def test_networks_of_every_scale_and_their_copies_run_in_int8(scale):
 
 
 @HAS_INT8
-def test_peaks_are_a_quarter_more_than_the_values_on_the_crops():
+@pytest.mark.parametrize("paper", [(255, 255, 255), (0, 0, 255)], ids=["white", "blue"])
+def test_in_int8_writing_and_pure_colors_change_little_too(lite, paper):
+    page = Image.new("RGB", (64, 40), paper)
+    for line in range(3):
+        ImageDraw.Draw(page).text((2, 1 + 13 * line), "Text gjq 12", fill="black" if paper[0] else "yellow")
+    lr = torch.from_numpy(np.asarray(page).copy()).permute(2, 0, 1)[None] / 255
+    _, rms = levels(upscaler(lite, openvino="int8").whole(lr), upscaler(lite, openvino=False).whole(lr))
+    assert rms < 2
+
+
+@HAS_INT8
+def test_peaks_are_those_of_the_values_on_the_crops():
     net = small_net(features=6, blocks=1, growth=3)
     weights = {name: tensor.numpy() for name, tensor in net.state_dict().items()}
     blocks, image = openvino._on_crops(net.config, weights, narrow=False, threads=1)
@@ -133,7 +144,7 @@ def test_peaks_are_a_quarter_more_than_the_values_on_the_crops():
         expected = net(crops)
     assert len(blocks) == 3
     for peaks, values in zip((blocks[0], blocks[2]), seen, strict=True):
-        np.testing.assert_allclose(np.concatenate(peaks), 1.25 * values.numpy(), rtol=1e-4)
+        np.testing.assert_allclose(np.concatenate(peaks), values.numpy(), rtol=1e-4)
     np.testing.assert_allclose(image, expected.numpy(), atol=1e-5)
 
 
@@ -323,6 +334,12 @@ def test_a_result_that_is_wrong_is_not_taken(monkeypatch):
     enlarged = OpenvinoNet.enlarged
     monkeypatch.setattr(OpenvinoNet, "enlarged", lambda self, lr: enlarged(self, lr) + 1)
     assert not upscaler(small_net()).by_openvino
+
+
+@HAS_INT8
+def test_nor_in_int8_where_what_it_is_compared_with_is_wrong_too(monkeypatch):
+    monkeypatch.setattr(openvino._Graph, "lrelu", lambda _self, x: x)
+    assert not upscaler(small_net(), openvino="int8").by_openvino
 
 
 def test_what_reports_to_a_server_is_not_imported(monkeypatch, tmp_path):
