@@ -80,7 +80,7 @@ def head_of(path: Path) -> bytes:
             head = file.read(512)
             size = file.seek(0, 2)
     except FileNotFoundError as cause:
-        raise WeightsError(f"There is no weights file {path}. Check the path, or see: ddnsr weights list") from cause
+        raise WeightsError(f"There is no weights file {path}. Check the path.") from cause
     except OSError as cause:
         raise WeightsError(f"{path} cannot be read: {cause.strerror or cause}.") from cause
     if size > MAX_FILE_BYTES:

@@ -155,7 +155,7 @@ def test_files_that_other_programs_run_are_named(tmp_path, name, content, word):
 
 
 def test_missing_files_and_folders_are_refused(tmp_path):
-    refused(tmp_path / "no.safetensors", "cannot be read", "No such file")
+    refused(tmp_path / "no.safetensors", "There is no weights file")
     refused(tmp_path, "cannot be read")
 
 

@@ -159,7 +159,7 @@ class Harmful:
 
 
 BAD_FILES = {
-    "absent.pth": (None, "cannot be read"),
+    "absent.pth": (None, "There is no weights file"),
     "empty.safetensors": (b"", "is empty"),
     "page.pth": (b"<html>Not found</html>", "web page"),
     "cut.safetensors": (save({"features.0.bias": torch.ones(64)})[:-5], "damaged"),
@@ -222,7 +222,7 @@ def test_lpips_without_a_file_tells_what_to_set(monkeypatch, tmp_path):
     monkeypatch.setattr(classifiers, "SERVER", "http://127.0.0.1:9")
     told(HubError, lambda: load_lpips("alex", offline=False), "could not be fetched", *words)
     monkeypatch.setenv(LPIPS_FOLDER, str(tmp_path))
-    told(WeightsError, lambda: load_lpips("alex"), "cannot be read", str(tmp_path), *words)
+    told(WeightsError, lambda: load_lpips("alex"), "There is no weights file", str(tmp_path), *words)
 
 
 def random_trunk(trunk):
