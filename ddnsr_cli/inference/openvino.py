@@ -278,19 +278,20 @@ def openvino_runner(
         with np.errstate(all="ignore"):  # of weights that overflow; what comes of them is looked at
             return OpenvinoNet(config, weights, narrow=narrow, threads=threads, peaks=peaks)
 
-    def runner(net: OpenvinoNet, new: Callable[[int], OpenvinoNet], dtype: str) -> OpenvinoRunner:
-        return OpenvinoRunner(net, new, dtype=dtype, threads=threads, tta=tta, name=name, in_fp32=in_fp32)
-
+    peaks = None
     with suppress(ImportError, MemoryError, RuntimeError), np.errstate(all="ignore"):  # an odd version or processor
         if int8 and isinstance(config, RRDBConfig):
             peaks, expected = _on_crops(config, weights, narrow=narrow, threads=threads)
-            with_peaks = partial(new, peaks=peaks)
-            net = with_peaks(threads)
-            if _is_near(net, expected):
-                return runner(net, with_peaks, "int8")
-        net = new(threads)
-        if _is_right(net.enlarged, config, weights):
-            return runner(net, new, "bfloat16" if narrow else "float32")
+            net = new(threads, peaks)
+            if not _is_near(net, expected):
+                peaks = None
+        if peaks is None:
+            net = new(threads)
+            if not _is_right(net.enlarged, config, weights):
+                return None
+        dtype = "int8" if peaks else "bfloat16" if narrow else "float32"
+        again = partial(new, peaks=peaks)
+        return OpenvinoRunner(net, again, dtype=dtype, threads=threads, tta=tta, name=name, in_fp32=in_fp32)
     return None
 
 

@@ -212,7 +212,8 @@ def enlarge_image(
 ) -> tuple[RasterImage, Faithfulness]:
     """The image enlarged by the network's scale: same depth, gray stays gray, alpha and metadata kept."""
     pixels = image.pixels if image.alpha is None else fill_transparent(image.pixels, image.alpha)
-    colors, opacity = (_RunListener(listener=listener, run=run, runs=network_runs(image, look)) for run in (0, 1))
+    runs = network_runs(image, look)
+    colors, opacity = (_RunListener(listener=listener, run=run, runs=runs) for run in (0, 1))
     larger, faithfulness = _whole(pixels, engine, look, colors)
     alpha = None if image.alpha is None else _larger_alpha(image.alpha, engine, look, opacity)
     return replace(image, pixels=larger, alpha=alpha, notes=(), damage=""), faithfulness  # those are the input's

@@ -137,6 +137,16 @@ class Panel:
     """One sentence for the reader."""
 
 
+def _beliefs(discriminator: str, figures: dict[str, str]) -> Panel:
+    return Panel(
+        section="Discriminators' beliefs",
+        title=f"{discriminator}: D(real) and D(fake)",
+        scale=Scale.UNIT,
+        hint="Mean belief that an image is real. Both 0.5: it cannot tell them apart.",
+        figures=figures,
+    )
+
+
 PANELS = (
     Panel(section="Validation", title="PSNR, dB", figures={"psnr_db": "PSNR"}, best=Best.GREATEST, smooth=False),
     Panel(section="Validation", title="SSIM", figures={"ssim": "SSIM"}, best=Best.GREATEST, smooth=False),
@@ -198,27 +208,9 @@ PANELS = (
         scale=Scale.DECADES,
         figures={"disc_hr": "HR discriminator", "disc_lr": "LR discriminator", "disc_clean": "clean LR discriminator"},
     ),
-    Panel(
-        section="Discriminators' beliefs",
-        title="HR discriminator: D(real) and D(fake)",
-        scale=Scale.UNIT,
-        hint="Mean belief that an image is real. Both 0.5: it cannot tell them apart.",
-        figures={"disc_hr_real": "real HR", "disc_hr_fake": "super-resolved"},
-    ),
-    Panel(
-        section="Discriminators' beliefs",
-        title="LR discriminator: D(real) and D(fake)",
-        scale=Scale.UNIT,
-        hint="Mean belief that an image is real. Both 0.5: it cannot tell them apart.",
-        figures={"disc_lr_real": "real LR", "disc_lr_fake": "degraded"},
-    ),
-    Panel(
-        section="Discriminators' beliefs",
-        title="Clean LR discriminator: D(real) and D(fake)",
-        scale=Scale.UNIT,
-        hint="Mean belief that an image is real. Both 0.5: it cannot tell them apart.",
-        figures={"disc_clean_real": "bicubic LR", "disc_clean_fake": "real LR made clean"},
-    ),
+    _beliefs("HR discriminator", {"disc_hr_real": "real HR", "disc_hr_fake": "super-resolved"}),
+    _beliefs("LR discriminator", {"disc_lr_real": "real LR", "disc_lr_fake": "degraded"}),
+    _beliefs("Clean LR discriminator", {"disc_clean_real": "bicubic LR", "disc_clean_fake": "real LR made clean"}),
     Panel(section="Schedule", title="Learning rate", scale=Scale.FROM_ZERO, figures={"rate": "rate"}, smooth=False),
     Panel(
         section="Schedule",
