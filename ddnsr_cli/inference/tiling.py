@@ -14,8 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ddnsr_cli.errors import ConfigError
 from ddnsr_cli.inference.engine import Window
-from ddnsr_cli.io.image import Pixels
-from ddnsr_cli.io.mapped import let_go
+from ddnsr_cli.io.image import Pixels, let_go
 from ddnsr_cli.processing.resize import row_blocks
 
 _STEPS = 32_766

@@ -1,8 +1,14 @@
-"""The image between reading and writing: pixels, alpha, metadata; other color spaces brought to sRGB."""
+"""The image between reading and writing: pixels, alpha, metadata; other color spaces brought to sRGB.
+
+Pixels of large images wait in files without a name: memory holds the part of them that is being looked at.
+"""
 
 import math
+import mmap
 import struct
+import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from io import BytesIO
@@ -18,6 +24,11 @@ COMMENT = "Comment"
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 """Integer samples; 0 is black or transparent, the largest value of the type is white or opaque."""
+
+MOST_BYTES = 1 << 24
+"""Of pixels that stay in memory, where they are `mapped`."""
+
+_WRITTEN_ROWS = 64
 
 _SPACES = {1: b"GRAY", 3: b"RGB "}
 _PRIMARIES_NEAR_SRGB, _CURVES_NEAR_SRGB = (1, 2, 5, 6), (1, 2, 6, 13, 14, 15)  # H.273; 2: not stated
@@ -464,3 +475,28 @@ def _converted(pixels: Pixels, icc: bytes) -> tuple[Pixels, bytes]:
     except vips.Error as error:
         raise ValueError(str(error)) from error
     return np.ascontiguousarray(samples[..., :channels]), profile
+
+
+def mapped(pixels: Pixels) -> Pixels:
+    """The same pixels, (H, W, C), in a temporary file where they are many, else as they are; not to be written into.
+
+    They stay in memory where there is no room for the file. It has no name, so that nothing is left of it, however the
+    program ends.
+    """
+    if pixels.nbytes <= MOST_BYTES:
+        return pixels
+    with suppress(OSError), tempfile.TemporaryFile() as file:
+        for top in range(0, len(pixels), _WRITTEN_ROWS):  # written, not copied into a map: a full disk is an error then
+            file.write(np.ascontiguousarray(pixels[top : top + _WRITTEN_ROWS]).data)
+        file.flush()
+        return np.ndarray(pixels.shape, pixels.dtype, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    return pixels
+
+
+def let_go(pixels: Pixels) -> None:
+    """Give memory back that holds what was looked at of mapped pixels; the next look reads it again.
+
+    Of others nothing changes. Another thread may look at the same pixels meanwhile.
+    """
+    if isinstance(pixels.base, mmap.mmap):
+        pixels.base.madvise(mmap.MADV_DONTNEED)

@@ -4,7 +4,7 @@ import hashlib
 import threading
 from functools import cache
 
-from ddnsr_cli.inference import openvino
+from ddnsr_cli.inference import openvino_graph
 
 
 class _Core:
@@ -24,14 +24,14 @@ class _Core:
         key = (given, threading.get_ident())
         if key not in self._compiled:
             self._compiled[key] = self._core.compile_model(self._core.read_model(text, weights), device, options)
-        return openvino.openvino_package().CompiledModel(self._compiled[key])  # with a request of its own
+        return openvino_graph.openvino_package().CompiledModel(self._compiled[key])  # with a request of its own
 
 
 def compile_once(monkeypatch):
     """From here to the end of the test."""
-    monkeypatch.setattr(openvino, "_core", _once)
+    monkeypatch.setattr(openvino_graph, "_core", _once)
 
 
 @cache
 def _once():
-    return _Core(openvino.openvino_package().Core())
+    return _Core(openvino_graph.openvino_package().Core())

@@ -12,7 +12,7 @@ import torch
 import typer.main
 
 from ddnsr_cli.cli.app import app, main
-from ddnsr_cli.inference.openvino import openvino_package
+from ddnsr_cli.inference.openvino_graph import openvino_package
 from tests.helpers.command_tree import build_parser_once
 from tests.helpers.joint_run import joint_words, pretrain_words, vgg_file, write_images
 from tests.helpers.small_training import small_training

@@ -18,7 +18,8 @@ from ddnsr_cli.inference import openvino
 from ddnsr_cli.inference.device import choose_dtype
 from ddnsr_cli.inference.engine import FAST_INT8, multiplies
 from ddnsr_cli.inference.net_upscaler import NetUpscaler
-from ddnsr_cli.inference.openvino import OpenvinoNet, openvino_package
+from ddnsr_cli.inference.openvino import OpenvinoNet
+from ddnsr_cli.inference.openvino_graph import Graph, openvino_package
 from ddnsr_cli.inference.tiling import ArraySource, TileConfig
 from ddnsr_cli.nets.config import RRDBConfig
 from ddnsr_cli.nets.rrdb import RRDBNet
@@ -338,7 +339,7 @@ def test_a_result_that_is_wrong_is_not_taken(monkeypatch):
 
 @HAS_INT8
 def test_nor_in_int8_where_what_it_is_compared_with_is_wrong_too(monkeypatch):
-    monkeypatch.setattr(openvino._Graph, "lrelu", lambda _self, x: x)
+    monkeypatch.setattr(Graph, "lrelu", lambda _self, x: x)
     assert not upscaler(small_net(), openvino="int8").by_openvino
 
 

@@ -67,8 +67,7 @@ from ddnsr_cli.inference.pipeline import (
 from ddnsr_cli.inference.tiling import PixelSource, TilePlan, as_pixels
 from ddnsr_cli.inference.upscaler import Upscaler
 from ddnsr_cli.io.formats import check_format, check_writable
-from ddnsr_cli.io.image import RasterImage, to_srgb
-from ddnsr_cli.io.mapped import mapped
+from ddnsr_cli.io.image import RasterImage, mapped, to_srgb
 from ddnsr_cli.io.provenance import Source, date_back, made_as, source_of, was_written
 from ddnsr_cli.io.read import fetched, read_image
 from ddnsr_cli.io.write import WriteOptions, takes_rows, without_idle_alpha, write_image

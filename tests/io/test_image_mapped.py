@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ddnsr_cli.inference.tiling import PixelSource
-from ddnsr_cli.io.mapped import MOST_BYTES, let_go, mapped
+from ddnsr_cli.io.image import MOST_BYTES, let_go, mapped
 from tests.helpers.image_files import noise
 
 ROWS = MOST_BYTES // (1024 * 3) + 1
