@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from ddnsr_cli.nets.arrays import Array, CompactLayers, Conv, DenseBlock, RRDBLayers, doubling_kernels, rounded
 from ddnsr_cli.nets.config import LEAKY_SLOPE, RESIDUAL_SCALE
 
-PACKAGE = "openvino"
-MOST_SUMMED_FEATURES = 32  # there sums took 5 % less time than copies, at 64 as long (docs/measurements/speed.md)
+LEAST_PEAK = np.float32(1e-8)  # of a channel that is always 0
+
+_PACKAGE = "openvino"
+_MOST_SUMMED_FEATURES = 32  # there sums took 5 % less time than copies, at 64 as long (docs/measurements/speed.md)
 _CONVERTER = "openvino.tools.ovc"
 _NONE: Mapping[str, object] = {}
-LEAST_PEAK = np.float32(1e-8)  # of a channel that is always 0
 _MOST_INT8 = 127
 
 BlockPeaks = Sequence[Array]
@@ -197,7 +198,7 @@ class Graph:
         first map and of the others.
         """
         features, growth = sizes
-        if features > MOST_SUMMED_FEATURES:
+        if features > _MOST_SUMMED_FEATURES:
             dense = self.layer("Concat", maps, {"axis": 1}) if len(maps) > 1 else maps[0]
             return self.conv(dense, conv, scale=scale)
         ends = tuple(range(features, conv.weight.shape[1], growth))
@@ -236,11 +237,11 @@ def _core() -> Any:  # noqa: ANN401  # of a package without types
 
 def openvino_package() -> Any:  # noqa: ANN401  # it has no types
     """OpenVINO without its converter of models, which is not needed: when imported it reports to a server."""
-    if PACKAGE in sys.modules or _CONVERTER in sys.modules:
-        return importlib.import_module(PACKAGE)
+    if _PACKAGE in sys.modules or _CONVERTER in sys.modules:
+        return importlib.import_module(_PACKAGE)
     sys.modules[_CONVERTER] = None  # type: ignore[assignment]  # how Python is told that there is none
     try:
-        return importlib.import_module(PACKAGE)
+        return importlib.import_module(_PACKAGE)
     finally:
         del sys.modules[_CONVERTER]
 

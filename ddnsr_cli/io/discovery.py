@@ -21,6 +21,7 @@ from ddnsr_cli.io.provenance import holds_pairs, made_as
 __all__ = ["Found", "OutputNames", "find_images"]
 
 _IMAGE_EXTENSIONS = READABLE_EXTENSIONS | FOREIGN_EXTENSIONS
+_MOST_WORDS = 10  # of a name that a shell split at its spaces, for a hint
 _UNFINISHED = {".part", ".partial", ".crdownload", ".download", ".tmp"}
 # What lies beside each image of many a folder and shares its name: to look into it would double the work of listing.
 _COMPANIONS = {".xmp", ".aae", ".pp3", ".dop", ".json", ".mov", ".mp4"}
@@ -167,12 +168,8 @@ def find_images(
     except FileNotFoundError as error:
         raise ImageReadError("The folder that this runs in is gone. Change to one that is there.") from error
     for index, path in enumerate(once):
-        _check_it_is_there(path, once[index + 1 : index + MOST_WORDS])
+        _check_it_is_there(path, once[index + 1 : index + _MOST_WORDS])
     return _found(once, recursive=recursive, results=results, on_own=on_own, on_empty=on_empty)
-
-
-MOST_WORDS = 10
-"""Of a name that a shell split at its spaces, for a hint."""
 
 
 def _check_it_is_there(path: Path, others: Sequence[Path]) -> None:
